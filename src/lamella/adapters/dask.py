@@ -3,7 +3,7 @@
 A task has the location of an array (`ArrayReader`, `ArrayWriter`), never an open engine: a worker opens the array
 again. The ``xarray_`` modules read and write labelled arrays.
 
-Layer: adapters. Imports dask on first use and never touches its configuration.
+Imports dask on first use and never touches its configuration.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The blocks are those of the array, so that no two of them share a file. An error names the refused block, and the region
 of the write is marked as unfinished (`lamella.nodes.unfinished_writes`).
 
-Layer: adapters. Imports dask only for data of dask.
+Imports dask only for data of dask.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parse OME-XML into the complete model of ``ome-types``.
 
-Layer: adapters. Needs the extra ``ome`` (ome-types).
+Needs the extra ``ome`` (ome-types).
 """
 
 from __future__ import annotations

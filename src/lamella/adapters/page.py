@@ -1,6 +1,6 @@
 """Draw pictures and text on a dark page with Pillow (extra ``preview``): fonts, colours and primitives.
 
-Layer: adapters. Pillow loads on first use. ``lamella.adapters.png`` arranges the page.
+Pillow loads on first use. ``lamella.adapters.png`` arranges the page.
 """
 
 from __future__ import annotations

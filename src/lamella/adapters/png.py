@@ -1,6 +1,6 @@
 """Write previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
 
-Layer: adapters. ``lamella.adapters.page`` draws; ``lamella.ops.display.preview`` and
+``lamella.adapters.page`` draws; ``lamella.ops.display.preview`` and
 ``lamella.ops.display.preview_plate`` choose what to show.
 """
 

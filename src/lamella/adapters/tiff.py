@@ -4,7 +4,7 @@ Pixels are those of the file: colour palettes and gamma are not applied, YCbCr J
 the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_imagej`` read metadata, ``tiff_pages``
 decodes.
 
-Layer: adapters. Needs the extra ``tiff`` (tifffile and imagecodecs).
+Needs the extra ``tiff`` (tifffile and imagecodecs).
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ The rules, in order:
 * Axes without a name (``I`` for a sequence of pages, ``Q`` for an array without names), at most two, are filled from
   the last one on: the last is z, the one before it t, if the file lacks z and t. A note reports this guess.
 * Axes with a meaning that OME-NGFF lacks (positions, tiles, angles, lifetimes, ...) are refused.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

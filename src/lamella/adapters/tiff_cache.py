@@ -1,7 +1,4 @@
-"""Cache the pages of files with several images, parsed once for all of them.
-
-Layer: adapters.
-"""
+"""Cache the pages of files with several images, parsed once for all of them."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 ``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
 description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``tiff_pages.check_sizes``
 checks the bytes of the pages.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

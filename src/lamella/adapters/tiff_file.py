@@ -1,7 +1,4 @@
-"""Open TIFF files with ``tifffile``, and raise for damage that it only logs.
-
-Layer: adapters.
-"""
+"""Open TIFF files with ``tifffile``, and raise for damage that it only logs."""
 
 from __future__ import annotations
 

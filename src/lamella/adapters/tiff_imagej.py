@@ -1,7 +1,4 @@
-"""Read the metadata of ImageJ TIFFs.
-
-Layer: adapters.
-"""
+"""Read the metadata of ImageJ TIFFs."""
 
 from __future__ import annotations
 

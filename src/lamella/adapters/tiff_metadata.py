@@ -1,7 +1,4 @@
-"""The metadata of an image in a TIFF, of any dialect.
-
-Layer: adapters.
-"""
+"""The metadata of an image in a TIFF, of any dialect."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 They are physical sizes, time increments, channels, and the position on a plate. ``tifffile`` finds out which pages have
 which planes.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

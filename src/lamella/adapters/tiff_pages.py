@@ -1,8 +1,6 @@
 """Read and decode rows of one plane of a TIFF page, without the rest of the page.
 
 ``tifffile`` and ``imagecodecs`` decode strips and tiles. ``tiff_axes`` and ``tiff`` know which plane a page is.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Read pixel sizes from the resolution tags of a TIFF, which are meant for printers.
 
 ``tiff_imagej`` reads the unit that ImageJ names in addition.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

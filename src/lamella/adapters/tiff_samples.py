@@ -1,8 +1,6 @@
 """Describe the channels of a TIFF, from its metadata and from the samples of its pixels.
 
 The photometric interpretation of the pages names the samples: red, green and blue only if it says so.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

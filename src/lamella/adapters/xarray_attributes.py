@@ -8,8 +8,6 @@
     attributes["iohub"]["xarray_attrs"]    attrs that iohub stored; read, never written
 
 Pure functions from attributes to attributes; other keys survive.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The engine is registered in the entry point group ``xarray.backends``, and never chosen without ``engine=``: a path that
 ends in ``.zarr`` belongs to xarray's own Zarr engine.
 
-Layer: adapters. The only module of lamella that imports xarray on import; only xarray imports it.
+The only module of lamella that imports xarray on import; only xarray imports it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Pixels are read when they are computed. ``xarray_write`` writes.
 
-Layer: adapters. Imports xarray on first use.
+Imports xarray on first use.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ A grid is movable if it follows from writes alone. It is a function of the set o
 meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step within a twentieth
 of which all of them are (`xarray_steps`). The times 0, 60 and 30 give a start of 0, a step of 30, and the indices 0, 2
 and 1. Pure arithmetic on numbers.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 An axis of OME-NGFF has only a scale and a translation, so coordinates must be on a regular grid: within a hundredth of
 a step (`TOLERANCE`), times within a twentieth (`JITTER`). With a start of 0 and a step of 60, the time 61.5 is
 timepoint 1, off by 0.025 steps. `xarray_fit` places timepoints. Pure arithmetic on numbers.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

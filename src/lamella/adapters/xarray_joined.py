@@ -2,8 +2,6 @@
 
 A channel at 60.4 s joins the timepoint of 60 s if that has no voxels of the channel yet. A second frame of one channel
 at 60.4 s would replace the first, and is refused.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Plan a write of a labelled array into a position, and check it before anything is written.
-
-Layer: adapters.
-"""
+"""Plan a write of a labelled array into a position, and check it before anything is written."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 The result depends on the set alone, so that the order of writing makes no difference: the times 0, 61, 121, 180 and 301
 are steps 0, 1, 2, 3 and 5 of 60. Pure arithmetic on numbers.
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 The array with the new time axis is written beside the old one, and replaces it when it is complete, with the start and
 step of the times (:mod:`lamella.nodes.replacing`).
-
-Layer: adapters.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``xarray_plan`` plans a write, ``xarray_times`` moves stored timepoints.
 
-Layer: adapters. Imports xarray on first use.
+Imports xarray on first use.
 """
 
 from __future__ import annotations

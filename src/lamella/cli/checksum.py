@@ -1,7 +1,4 @@
-"""``lamella checksum``: write a manifest of the files of a store, in the format of ``sha256sum``.
-
-Layer: cli.
-"""
+"""``lamella checksum``: write a manifest of the files of a store, in the format of ``sha256sum``."""
 
 from __future__ import annotations
 

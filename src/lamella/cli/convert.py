@@ -1,6 +1,6 @@
 """``lamella convert``: convert microscopy files to OME-Zarr.
 
-Layer: cli. :func:`lamella.ops.conversion.convert.convert` converts.
+:func:`lamella.ops.conversion.convert.convert` converts.
 """
 
 from __future__ import annotations

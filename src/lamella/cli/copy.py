@@ -1,6 +1,6 @@
 """``lamella copy``: copy a store from anywhere to anywhere.
 
-Layer: cli. :func:`lamella.ops.copying.copy_store.copy_store` copies.
+:func:`lamella.ops.copying.copy_store.copy_store` copies.
 """
 
 from __future__ import annotations

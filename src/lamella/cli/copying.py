@@ -1,7 +1,4 @@
-"""Run ``lamella copy``, ``pack`` and ``unpack``: print the result, and fail for an incomplete copy.
-
-Layer: cli.
-"""
+"""Run ``lamella copy``, ``pack`` and ``unpack``: print the result, and fail for an incomplete copy."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ A plate and a collection also have ``described``, facts from the OME-XML of biof
 ``acquisition``. A damaged node has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
 Keys may be added, never renamed.
 
-Layer: cli. ``lamella.cli.info_text`` lays out the text.
+``lamella.cli.info_text`` lays out the text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Lay out descriptions of nodes as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
-
-Layer: cli.
-"""
+"""Lay out descriptions of nodes as text: blocks of fields and tables, coloured on a terminal and plain elsewhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Print results, and with one prefix each errors, warnings, notes and the log.
-
-Layer: cli.
-"""
+"""Print results, and with one prefix each errors, warnings, notes and the log."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 `operation_options` adds those that become arguments of an operation: ``lamella status PATH -j 2 -q`` calls the command
 with ``options={"jobs": 2, "progress": False, ...}``, which it passes to the operation.
-
-Layer: cli.
 """
 
 from __future__ import annotations

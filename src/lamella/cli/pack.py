@@ -1,6 +1,6 @@
 """``lamella pack``: write a store into one file.
 
-Layer: cli. :func:`lamella.ops.copying.pack.pack` writes it.
+:func:`lamella.ops.copying.pack.pack` writes it.
 """
 
 from __future__ import annotations

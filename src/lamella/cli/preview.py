@@ -1,7 +1,4 @@
-"""``lamella preview``: draw an image or a plate.
-
-Layer: cli.
-"""
+"""``lamella preview``: draw an image or a plate."""
 
 from __future__ import annotations
 

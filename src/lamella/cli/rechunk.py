@@ -1,6 +1,6 @@
 """``lamella rechunk``: rewrite the arrays of a store with other chunks, shards or compression.
 
-Layer: cli. :func:`lamella.ops.rewriting.rechunk.rechunk` writes them.
+:func:`lamella.ops.rewriting.rechunk.rechunk` writes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""``lamella repair``: fix the metadata of a store.
-
-Layer: cli.
-"""
+"""``lamella repair``: fix the metadata of a store."""
 
 from __future__ import annotations
 

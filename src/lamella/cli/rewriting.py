@@ -1,7 +1,4 @@
-"""Run ``lamella upgrade`` and ``lamella rechunk``: check the destination, and print the result.
-
-Layer: cli.
-"""
+"""Run ``lamella upgrade`` and ``lamella rechunk``: check the destination, and print the result."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``lamella status``: report which pixels of a store are written, missing or damaged, without decoding.
-
-Layer: cli.
-"""
+"""``lamella status``: report which pixels of a store are written, missing or damaged, without decoding."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``lamella unpack``: write the store in an archive into a folder.
 
-Layer: cli. :func:`lamella.ops.copying.copy_store.unpack` writes it.
+:func:`lamella.ops.copying.copy_store.unpack` writes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``lamella upgrade``: convert a store to another version of OME-NGFF.
 
-Layer: cli. :func:`lamella.ops.rewriting.upgrade.upgrade` writes it.
+:func:`lamella.ops.rewriting.upgrade.upgrade` writes it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""``lamella validate``: report which rules of the specification a store breaks.
-
-Layer: cli.
-"""
+"""``lamella validate``: report which rules of the specification a store breaks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``lamella verify``: decode everything in a store, or compare its files with a manifest.
-
-Layer: cli.
-"""
+"""``lamella verify``: decode everything in a store, or compare its files with a manifest."""
 
 from __future__ import annotations
 

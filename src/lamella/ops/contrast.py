@@ -2,8 +2,6 @@
 
 `compute_contrast` writes the windows to the fields, `choose_windows` only returns them. Channels of one name within an
 image are told apart by a number: their keys are ("DAPI", 0) and ("DAPI", 1).
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -90,7 +88,6 @@ def compute_contrast(
 
 
 def _stored(position: Position) -> dict[_Key, WindowDict]:
-    """Return the windows of an image."""
     channels = position.metadata.omero.channels if position.metadata.omero else []
     pairs = zip(_keys(position.channel_names), channels, strict=False)
     return {key: channel.window for key, channel in pairs if channel.window is not None}

@@ -1,7 +1,4 @@
-"""Write pixels from any array-like into an array, block by block.
-
-Layer: ops.
-"""
+"""Write pixels from any array-like into an array, block by block."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 A unit is a small value that describes what to read and what to write (paths and regions, never pixels or open files).
 It writes whole files that no other unit writes, so a unit can be pickled, sent to another machine that reaches the same
 store, and repeated if its worker dies.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 The metadata of a plate name its wells, those of wells their images, and those of images levels and labels; consolidated
 metadata name all nodes. Nodes that no metadata name, such as a table of another program, are missing from the list.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -76,7 +74,6 @@ class _Walk:
         return node
 
     def visit(self, path: str) -> None:
-        """Visit a node, and the nodes that it names."""
         if path in self._seen or not is_key(path):
             return
         self._seen.add(path)

@@ -1,8 +1,6 @@
 """Extend the colour tables of label images when labels are written.
 
 Viewers hide labels that a table leaves out, so a stored table must name every label.
-
-Layer: ops.
 """
 
 from __future__ import annotations

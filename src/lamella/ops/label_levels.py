@@ -2,8 +2,6 @@
 
 Where levels shrink by whole factors, labels are reduced with "mode". Elsewhere (bioformats2raw and OMERO shrink 513
 voxels to 256) each voxel gets the label at its centre in the level before, so no new label appears.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Create, rename and delete label images, together with the list of names in the labels group.
-
-Layer: ops.
-"""
+"""Create, rename and delete label images, together with the list of names in the labels group."""
 
 from __future__ import annotations
 
@@ -198,7 +195,6 @@ def _typed(axis: AxisMeta) -> AxisMeta:
 
 
 def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> list[TransformationMeta]:
-    """Return transforms for some of the axes."""
     picked = []
     for transform in transforms:
         values = transform.scale if transform.type == "scale" else transform.translation
@@ -278,7 +274,6 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
 
 
 def _ratios(position: Position, path: str) -> list[float]:
-    """Return the pixel size of a level relative to that of the finest, per axis."""
     coarse = position.get_effective_scale(path)
     return [a / b if b else 0.0 for a, b in zip(coarse, position.scale, strict=True)]
 
@@ -305,7 +300,6 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 
 
 def _delete_empty_group(labels: Labels) -> None:
-    """Delete a labels group without content."""
     documents = labels.documents
     attributes = documents.group(labels.path)
     empty = labels.store_handle.version_of(attributes).with_ome({}, {})

@@ -1,7 +1,4 @@
-"""Yield the destination of a new store: a folder beside its path, or for an archive a folder that is packed at the end.
-
-Layer: ops.
-"""
+"""Yield the destination of a new store: a folder beside its path, which is packed at the end for an archive."""
 
 from __future__ import annotations
 

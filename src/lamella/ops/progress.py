@@ -1,7 +1,4 @@
-"""Report the progress of an operation: to the caller's function, or to a bar on the terminal.
-
-Layer: ops.
-"""
+"""Report the progress of an operation: to the caller's function, or to a bar on the terminal."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Nothing here raises for the content of a store: an unreadable document is a finding of its node. The rules for readable
 documents are in :mod:`lamella.spec.rules`.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Cut arrays into regions: aligned to shards, of bounded size. A region is one slice with start and stop per axis.
-
-Layer: ops.
-"""
+"""Cut arrays into regions: aligned to shards, of bounded size. A region is one slice with start and stop per axis."""
 
 from __future__ import annotations
 

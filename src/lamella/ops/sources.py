@@ -3,7 +3,7 @@
 A dask or xarray array is a list of reads for later. Written into an array that it reads from, it would read its own
 results, or the zeros of a new array.
 
-Layer: ops. Recognises objects of dask, xarray and zarr-python by their attributes, and imports none of them.
+Recognises objects of dask, xarray and zarr-python by their attributes, and imports none of them.
 """
 
 from __future__ import annotations

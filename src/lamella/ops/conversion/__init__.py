@@ -1,4 +1,1 @@
-"""Convert other formats, and single stores, to an OME-Zarr image or plate.
-
-Layer: ops.
-"""
+"""Convert other formats, and single stores, to an OME-Zarr image or plate."""

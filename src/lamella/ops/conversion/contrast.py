@@ -2,8 +2,6 @@
 
 The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel. It does not depend on the
 number of threads or the order of the blocks.
-
-Layer: ops.
 """
 
 from __future__ import annotations

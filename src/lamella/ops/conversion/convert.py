@@ -3,8 +3,6 @@
 The store is written under a temporary name and renamed when it is complete. A journal beside it lists the finished
 units (:mod:`lamella.ops.jobs.units`), so that the same call resumes a killed one. ``inputs`` plans the images,
 ``write`` writes the pixels, ``store`` the metadata.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -243,7 +241,6 @@ def _write_all(
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
-    """Write all images to a new store; return the maximum number of levels."""
     images = plan.images
 
     with create_positions(folder, images, settings, name=name) as positions:

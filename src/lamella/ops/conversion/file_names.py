@@ -4,8 +4,6 @@ Names are cut into parts: numbers, words and the text between them. Parts that d
 table; columns that change together, in the same order, count as one. In ``t1_z1, t1_z2, t2_z1, t2_z2`` two columns
 differ. With a single one, the files are a stack along time, z or channels, by the word before the number, unless the
 word means fields, wells or dyes. With several, a pattern is proposed instead, because their meaning is unknown.
-
-Layer: ops.
 """
 
 from __future__ import annotations

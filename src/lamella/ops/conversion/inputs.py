@@ -1,8 +1,6 @@
 """Plan the images to write from the arguments of the user: files, folders and opened sources.
 
 List folders, choose the image of a file, group files to fields, and refuse ambiguous sources. A parameter opens files.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -133,7 +131,6 @@ def _checked(source: object) -> str:
 
 
 def _list_folder(folder: str) -> list[str]:
-    """List the image files directly in a folder, in natural order."""
     names = [
         entry.name
         for entry in os.scandir(folder)
@@ -218,7 +215,6 @@ def _missing(images: Sequence[ImagePlan]) -> list[str]:
 
 
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
-    """Plan the images of sources without any placement."""
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
     first = inputs.files[0]

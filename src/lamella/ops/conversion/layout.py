@@ -1,7 +1,4 @@
-"""Choose chunks and shards of converted arrays, and the blocks in which sources are read. Pure arithmetic.
-
-Layer: ops.
-"""
+"""Choose chunks and shards of converted arrays, and the blocks in which sources are read. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -51,7 +48,6 @@ def choose_layout(
 
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
-    """Check the user's lengths for the last axes."""
     lengths = whole_numbers(cut, what, 1)
     if not lengths or len(lengths) > len(axes):
         raise InvalidArgumentError(

@@ -2,8 +2,6 @@
 
 A placement is a well and field, and the channel, z and t of the planes of a file. ``inputs`` opens the files, and
 ``combine`` joins them to images.
-
-Layer: ops.
 """
 
 from __future__ import annotations

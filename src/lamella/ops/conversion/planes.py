@@ -2,8 +2,6 @@
 
 A worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.one_pass`: no
 pixel is read back from the store.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The interface of ``convert`` to any file format: images that are described, and then read plane by plane.
 
 Readers in ``lamella.adapters`` implement `PlaneSource`; `combine` makes one image of several sources.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Create and describe the store that ``convert`` writes: nodes, arrays and metadata. ``write`` writes the pixels.
-
-Layer: ops.
-"""
+"""Create and describe the store that ``convert`` writes: nodes, arrays and metadata. ``write`` writes the pixels."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A unit is an image, or a region of a large one. ``store`` writes metadata, ``planes`` reads blocks, and
 :mod:`lamella.ops.pyramids.one_pass` is the pass itself.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -74,11 +72,9 @@ class _Unit:
 
     @property
     def key(self) -> str:
-        """Number of the image, and start of the region."""
         return f"{self.number} {[along.start for along in self.first.region]}"
 
     def writes(self) -> Files:
-        """Return the files of all levels that the unit fills."""
         keys: list[str] = []
         storage = self.first.work.targets[0].array.documents.storage
         for read_pass, region in (
@@ -109,8 +105,6 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class _UnitResult:
-    """The result of a unit."""
-
     number: int
     planes: float
     sample: Sample

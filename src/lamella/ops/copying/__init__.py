@@ -1,4 +1,1 @@
-"""Copy stores unchanged: to another store, into an archive, and out of one.
-
-Layer: ops.
-"""
+"""Copy stores unchanged: to another store, into an archive, and out of one."""

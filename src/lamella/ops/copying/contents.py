@@ -1,7 +1,4 @@
-"""List the documents and files of a store that are copied.
-
-Layer: ops.
-"""
+"""List the documents and files of a store that are copied."""
 
 from __future__ import annotations
 

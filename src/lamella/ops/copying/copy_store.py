@@ -2,8 +2,6 @@
 
 A folder is written under a temporary name and renamed when it is complete. Elsewhere the documents come last, the
 root's last of all, so that an interrupted copy is not a store. The journal lists the finished files.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -223,7 +221,6 @@ def _with_options(
 
 
 def _check_apart(source: Storage, target: Storage) -> None:
-    """Raise if the source or the target is inside the other."""
     old, new = (
         os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name.rstrip("/")
         for storage in (source, target)
@@ -274,8 +271,6 @@ class _Copied:
 
 
 class _Copy:
-    """One copy of some contents."""
-
     def __init__(self, contents: Contents, target: Storage, journal: Journal[Any], count: Count) -> None:
         self._contents, self._target, self._journal, self._count = contents, target, journal, count
         self._states: dict[str, Any] = {}

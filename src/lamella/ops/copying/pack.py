@@ -1,7 +1,4 @@
-"""Pack a store into an archive in one pass: documents first, then all other files, under a temporary name.
-
-Layer: ops.
-"""
+"""Pack a store into an archive in one pass: documents first, then all other files, under a temporary name."""
 
 from __future__ import annotations
 
@@ -73,18 +70,10 @@ def pack(
         A store, or a group in one, which becomes the root; another archive too.
     destination : path
         A local file whose name ends with ``.ozx``, or with ``.zip``.
-    fields : iterable of str, optional
-        Only these fields of a plate or well.
-    levels : iterable of int, optional
-        Only these levels of images and labels.
     overwrite : bool
         Replace an existing archive, once the new one is complete.
-    progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, all bytes, and "bytes".
-    follow_links : bool
-        Follow symbolic links that lead out of the store.
-    storage_options : mapping, optional
-        Credentials and settings of a source that is a URL; see `open_ome_zarr`.
+    fields, levels, progress, follow_links, storage_options
+        As for `lamella.copy_store`.
 
     Returns
     -------

@@ -1,7 +1,4 @@
-"""The report of a copy.
-
-Layer: ops.
-"""
+"""The report of a copy."""
 
 from __future__ import annotations
 

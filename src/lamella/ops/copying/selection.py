@@ -1,7 +1,4 @@
-"""Select a part of a store to copy: some fields of a plate or well, or some levels, with documents that list only them.
-
-Layer: ops.
-"""
+"""Select fields or levels of a store to copy, with documents that list only them."""
 
 from __future__ import annotations
 
@@ -84,8 +81,6 @@ def select_parts(
 
 
 class _SelectionBuilder:
-    """Builds a `CopySelection` of one store."""
-
     def __init__(self, documents: Documents) -> None:
         self.selection = CopySelection()
         self.documents = documents

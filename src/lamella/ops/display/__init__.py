@@ -1,4 +1,1 @@
-"""Draw pictures of images and plates.
-
-Layer: ops.
-"""
+"""Draw pictures of images and plates."""

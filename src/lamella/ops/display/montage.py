@@ -1,7 +1,4 @@
-"""Lay out wells and fields on a page, as rectangles of pixels. Pure geometry; nothing is read or drawn.
-
-Layer: ops.
-"""
+"""Lay out wells and fields on a page, as rectangles of pixels. Pure geometry; nothing is read or drawn."""
 
 from __future__ import annotations
 

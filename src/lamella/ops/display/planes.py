@@ -1,6 +1,6 @@
 """Find the axes of a plane, choose a sufficient level, and read a plane of an image in bounded memory.
 
-Layer: ops. ``lamella.ops.display.render`` converts planes to colours.
+``lamella.ops.display.render`` converts planes to colours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Draw one image: choose its channels, contrast windows and planes.
 
 ``lamella.adapters.png`` puts the pictures on a page. Only the displayed planes are read.
-
-Layer: ops.
 """
 
 from __future__ import annotations

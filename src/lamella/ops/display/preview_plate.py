@@ -2,7 +2,7 @@
 
 A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
 
-Layer: ops. Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one field in
+Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one field in
 ``lamella.ops.display.preview``.
 """
 

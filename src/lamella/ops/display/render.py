@@ -1,8 +1,6 @@
 """Convert pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
 
 ``lamella.ops.display.preview`` selects the pixels, and ``lamella.ops.display.montage`` arranges them.
-
-Layer: ops.
 """
 
 from __future__ import annotations

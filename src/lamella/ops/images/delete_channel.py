@@ -221,12 +221,10 @@ class _WithoutIndex:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
         return tuple(n - (axis == self.axis) for axis, n in enumerate(self.array.meta.shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Data type of a voxel."""
         return self.array.meta.dtype
 
     def __getitem__(self, region: Region) -> np.ndarray[Any, Any]:

@@ -1,7 +1,4 @@
-"""``write_image``: write one array as a new image, with channels, sizes, levels and contrast.
-
-Layer: ops.
-"""
+"""``write_image``: write one array as a new image, with channels, sizes, levels and contrast."""
 
 from __future__ import annotations
 
@@ -198,7 +195,6 @@ class _Plan:
 
     @classmethod
     def of(cls, array: Any, axes: Any, scale: Any, units: Any, channels: Any, chunks: Any) -> _Plan:
-        """Check the arguments of `write_image`."""
         is_labelled = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
         data = array if is_labelled else _as_array(array)
         if not 2 <= len(data.shape) <= 5:
@@ -232,8 +228,6 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Job:
-    """The settings of one call."""
-
     plan: _Plan
     levels: int | Literal["auto"]
     method: str
@@ -373,14 +367,12 @@ def _channels_of(
 
 
 def _units(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
-    """Return the requested units by the name of the axis."""
     if isinstance(units, str):
         units = {axis.name: units for axis in axes if axis_kind(axis) == "space"}
     return _by_axis({} if units is None else units, axes, "units")
 
 
 def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
-    """Return the requested scale by the name of the axis, of axes in the order of the array."""
     if scale is None:
         return {}
     if not isinstance(scale, Mapping):
@@ -405,7 +397,6 @@ def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], what: str) -> dict[s
 
 
 def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
-    """Return the chunks in the stored order."""
     if isinstance(chunks, str):
         if chunks != "auto":
             raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")

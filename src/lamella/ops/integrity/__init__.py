@@ -1,4 +1,1 @@
-"""Check whether the data of a store exist and are undamaged: status, verification, checksums. Nothing is changed.
-
-Layer: ops.
-"""
+"""Check whether the data of a store exist and are undamaged: status, verification, checksums. Nothing is changed."""

@@ -2,8 +2,6 @@
 
 A slot is the chunks of one time chunk and one channel chunk: with chunks of one frame and one channel, slot (3, 0) is
 frame 3 of channel 0. Only slots with stored chunks have counts, so an array of 2^60 chunks costs nothing.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
 backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -163,16 +161,10 @@ def checksum(
         The root of the files.
     output : path, optional
         Path of the manifest, outside of the store. It appears when it is complete.
-    jobs : int, optional
-        Number of workers; one per processor by default. Each needs a few MB.
-    executor : concurrent.futures.Executor, optional
-        Reads the files instead of threads of this process.
+    jobs, executor, follow_links, storage_options
+        As for `lamella.status`.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, 0 (unknown total), and "bytes".
-    follow_links : bool
-        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
-    storage_options : mapping, optional
-        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
+        As for `lamella.status`, with the bytes done.
 
     Returns
     -------
@@ -367,7 +359,6 @@ def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
 
 
 def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
-    """Yield a file, or all files of a folder."""
     if _is_folder(storage, join(path, key)):
         yield from _files(storage, path, key)
     else:

@@ -1,7 +1,4 @@
-"""Decode every stored file of an array to find damage; a unit is one file.
-
-Layer: ops.
-"""
+"""Decode every stored file of an array to find damage; a unit is one file."""
 
 from __future__ import annotations
 

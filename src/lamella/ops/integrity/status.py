@@ -2,8 +2,6 @@
 
 No chunk is decoded: a report takes as long as listing the files. lamella stores everything that is written, zeros too.
 Other writers leave out chunks of fill values, which count as missing.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -313,7 +311,6 @@ class _Field(NamedTuple):
 
 
 def _fields(node: NGFFNode) -> Iterator[_Field]:
-    """Yield all images below a node, without label images."""
     if isinstance(node, Position):
         yield _Field(0, node.path, node)
     elif isinstance(node, HOLDERS):

@@ -1,8 +1,6 @@
 """Verify a store: parse every document and decode every chunk, or compare every file with a manifest.
 
 `lamella.validate` checks the rules of OME-NGFF. Only a manifest shows flipped bits that a codec does not notice.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -186,16 +184,10 @@ def verify(
         Path of a journal, outside of the store. The same call resumes an interrupted one: it reads files that were
         not read, were damaged, or have changed. The journal is deleted at the end, so that the next verification reads
         all files: bits that rot change no date.
-    jobs : int, optional
-        Number of workers; one per processor by default.
-    executor : concurrent.futures.Executor, optional
-        Reads the files instead of threads of this process.
+    jobs, executor, follow_links, storage_options
+        As for `lamella.status`.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, 0 (unknown total), and "bytes".
-    follow_links : bool
-        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
-    storage_options : mapping, optional
-        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
+        As for `lamella.status`, with the bytes done.
 
     Raises
     ------
@@ -302,7 +294,6 @@ class _Verification:
                 yield from self.places(below)
 
     def take(self, decoded: Decoded) -> None:
-        """Count a decoded file."""
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:

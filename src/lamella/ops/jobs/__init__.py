@@ -1,4 +1,1 @@
-"""Long jobs: units, the journal of finished units, and the test of whether a unit is done.
-
-Layer: ops.
-"""
+"""Long jobs: units, the journal of finished units, and the test of whether a unit is done."""

@@ -7,8 +7,6 @@ state of its sources, and its result. For a checksum: the file, its fingerprint 
     8a11f0d2 ["A/1/0/zarr.json", [1762000000000000000, 1301, 77, 1762000000000000000], 1301, "9f86d0..."]
 
 Lines that are damaged or cut off by a kill are ignored, and their units are repeated. The last line of a unit counts.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ A unit is done if its line in the journal shows that the same job wrote the same
 the digest of the job's settings (for `Plate.map` also of the function) and the fingerprints of all files that the unit
 reads and writes: size, inode and times of a local file, ETag of an object. Times alone prove nothing: a copy may be
 younger or older than the file that it replaces, and clocks differ between machines.
-
-Layer: ops.
 """
 
 from __future__ import annotations

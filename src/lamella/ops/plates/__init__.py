@@ -1,4 +1,1 @@
-"""Copy plates, delete and rename their members, list them as a table, and apply functions over positions.
-
-Layer: ops.
-"""
+"""Copy plates, delete and rename their members, list them as a table, and apply functions over positions."""

@@ -1,8 +1,6 @@
 """Merge the acquisitions of several plates into those of a new plate.
 
 Example: two plates have acquisition 0, "before" and "after"; the new plate has "before" as 0 and "after" as 1.
-
-Layer: ops.
 """
 
 from __future__ import annotations

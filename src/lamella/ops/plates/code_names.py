@@ -1,7 +1,4 @@
-"""List the names in the bytecode of a function: globals, attributes, and imported modules.
-
-Layer: ops.
-"""
+"""List the names in the bytecode of a function: globals, attributes, and imported modules."""
 
 from __future__ import annotations
 

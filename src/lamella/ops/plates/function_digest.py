@@ -5,8 +5,6 @@ that it names, the global variables, closures, default values and `functools.par
 versions of all other packages that they name. Code is the user's own if it is in the same top-level package as the
 function, or is not installed (a script or a module beside it). The digest does not cover names that are computed while
 the function runs (`getattr`, `importlib`), files that it reads, the environment, and the state of random generators.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -227,7 +225,6 @@ class _Digest:
             self.add(value)
 
     def _apart(self, value: Any) -> str:
-        """Return the digest of one value alone."""
         separate = _Digest(self._own)
         separate.add(value)
         return separate.hexdigest()
@@ -284,7 +281,6 @@ class _Digest:
                 self._add_members(value, names, visited)
 
     def _add_imports(self, function: types.FunctionType) -> None:
-        """Add the modules that a function imports when it runs."""
         for name, members in imports(function):
             try:
                 module = importlib.import_module(name)

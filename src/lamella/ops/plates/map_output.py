@@ -2,8 +2,6 @@
 
 It gets the rows, columns and acquisitions of the plate, and of plate, wells and positions the names, the channels with
 colours and contrast, and custom attributes. Everything is checked before anything is created.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ is in the position's document, under ``lamella.map``::
 
 An empty record marks an image or label image that `Plate.map` has begun and may replace. The regions of an array have a
 journal, a hidden file in the folder of the array.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Check the arguments of `Plate.map` before anything is called or created.
-
-Layer: ops.
-"""
+"""Check the arguments of `Plate.map` before anything is called or created."""
 
 from __future__ import annotations
 
@@ -132,7 +129,6 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
 
 
 def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
-    """Return the chosen positions by path."""
     if paths is None:
         return dict(plate.positions())
     chosen = {}

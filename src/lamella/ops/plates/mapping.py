@@ -3,8 +3,6 @@
 A unit is a position or a region. Its result is stored completely and recorded (:mod:`lamella.ops.plates.map_records`)
 before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
 created.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -480,7 +478,6 @@ def _transform(source: Position, level: str, target: Position) -> list[Transform
 
 
 def _discard(position: Position, name: str) -> None:
-    """Remove the results of an earlier run."""
     if name.startswith(LABELS):
         label = name.removeprefix(LABELS)
         if label in position.labels:

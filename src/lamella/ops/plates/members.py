@@ -2,8 +2,6 @@
 
 Each change is made under the lock of the plate's document. The steps are ordered so that a kill between two of them
 leaves a readable store, and the same call finishes the change.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 The XML describes all images of its store in order, so it cannot be copied to another plate. Images that take channel
 names and physical sizes from it (:mod:`lamella.nodes.ome_xml`) need them in their own metadata after a copy.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Find the plates and wells of positions, and the metadata that a new plate copies from them.
-
-Layer: ops.
-"""
+"""Find the plates and wells of positions, and the metadata that a new plate copies from them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """List the content of a plate as one record for each position, from the documents alone.
 
-Layer: ops. pandas is imported for DataFrames only.
+pandas is imported for DataFrames only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""Compute the lower levels of an image from its finest.
-
-Layer: ops.
-"""
+"""Compute the lower levels of an image from its finest."""

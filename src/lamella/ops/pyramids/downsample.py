@@ -3,7 +3,7 @@
 Splitting an array into blocks aligned to the factors never changes a bit of the result, so callers may read and write
 regions in any order, on any number of workers.
 
-Layer: ops. The first call that needs a kernel loads or compiles it: see ``kernels/README.md``.
+The first call that needs a kernel loads or compiles it: see ``kernels/README.md``.
 """
 
 from __future__ import annotations
@@ -170,7 +170,6 @@ class _Plan:
 
     @property
     def rows(self) -> _Rows:
-        """The input rows of each output row."""
         return self.cached_rows or _rows(self.lengths, self.steps)
 
 
@@ -251,7 +250,6 @@ _WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 
 def _row_arguments(rows: _Rows) -> tuple[Constant, Constant, int]:
-    """Return the arguments common to all kernels."""
     return rows.starts, rows.rows, rows.factor
 
 
@@ -309,7 +307,6 @@ def _maximum(source: Array, rows: _Rows, target: Array) -> None:
 
 
 def _work_space(source: Array, rows: _Rows) -> Array:
-    """Allocate memory for the voxels of the largest block."""
     return np.empty(rows.most, source.dtype)
 
 

@@ -1,7 +1,4 @@
-"""Check whether files of a level are complete, by size, header and index: a resumed job skips complete files.
-
-Layer: ops.
-"""
+"""Check whether files of a level are complete, by size, header and index: a resumed job skips complete files."""
 
 from __future__ import annotations
 

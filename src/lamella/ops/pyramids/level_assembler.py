@@ -2,8 +2,6 @@
 
 In sharded levels a chunk is buffered until it is complete; in other levels, a file. Example: files of 4 x 4 voxels, and
 regions of 2 x 2: a file is written when its fourth region was added.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Derive the factors between two stored levels, and read the method that computed them.
-
-Layer: ops.
-"""
+"""Derive the factors between two stored levels, and read the method that computed them."""
 
 from __future__ import annotations
 

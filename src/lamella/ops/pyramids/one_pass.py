@@ -4,7 +4,7 @@ A worker reads one block, reduces it to one level after the other while it is in
 result to the assembler of its level, and continues with the next block. While one worker waits for the disk, others
 decode, reduce or encode.
 
-Layer: ops. :mod:`lamella.ops.pyramids.passes` plans the passes.
+:mod:`lamella.ops.pyramids.passes` plans the passes.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ pass wrote.
 Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
 voxels becomes 256 x 256 voxels of level 1: 4 blocks fill a chunk of level 1, 16 of level 2, and 64 of level 3.
 
-Layer: ops. The pass itself is in :mod:`lamella.ops.pyramids.one_pass`. Pure arithmetic on shapes.
+The pass itself is in :mod:`lamella.ops.pyramids.one_pass`. Pure arithmetic on shapes.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
 shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Box` is a region as
 stored: (start, stop), such as ((0, 0), (512, 512)).
-
-Layer: ops.
 """
 
 from __future__ import annotations

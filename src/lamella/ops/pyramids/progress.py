@@ -4,7 +4,7 @@ The record lists the unfinished regions of level 0. After a kill, the same call 
 whose files contradict the record: files of a level that are missing or cut off, and files of level 0 that are younger
 than the job. A "source" is the level that a pass reads; a `Box` is a region as stored, ((0, 0), (512, 512)).
 
-Layer: ops. The record is described in :mod:`lamella.spec.stale_levels`.
+The record is described in :mod:`lamella.spec.stale_levels`.
 """
 
 from __future__ import annotations

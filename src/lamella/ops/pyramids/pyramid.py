@@ -3,7 +3,7 @@
 Each level is the one before, reduced by whole factors. Its transforms are derived from those of level 0 whenever its
 pixels are computed.
 
-Layer: ops. :mod:`lamella.ops.pyramids.one_pass` computes the pixels.
+:mod:`lamella.ops.pyramids.one_pass` computes the pixels.
 """
 
 from __future__ import annotations
@@ -405,7 +405,6 @@ def _refuse_other(
     dims: Sequence[str] | None,
     factors: Mapping[str, int] | None,
 ) -> None:
-    """Raise if the image has another pyramid already."""
     paths = position.dataset_paths
     if len(paths) != len(plan):
         raise InvalidArgumentError(
@@ -476,7 +475,6 @@ def _create_levels(
 
 
 def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:
-    """Return the metadata of a level: level 0's layout, fitted to the smaller shape."""
     return array_like(meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names)
 
 

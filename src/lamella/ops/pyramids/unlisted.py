@@ -3,7 +3,7 @@
 Until then only the mark in the image's document names them: the same call resumes them, another plan replaces them, and
 readers see an image without lower levels.
 
-Layer: ops. The mark is described in :mod:`lamella.spec.stale_levels`.
+The mark is described in :mod:`lamella.spec.stale_levels`.
 """
 
 from __future__ import annotations
@@ -163,7 +163,6 @@ def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
 
 
 def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
-    """Return whether an array is the planned one."""
     node_path = position.node_path.child(path).path
     if position.documents.kind(node_path) != "array":
         return False
@@ -171,7 +170,6 @@ def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
 
 
 def _delete(position: Position, levels: Iterable[str]) -> None:
-    """Delete existing arrays."""
     for path in levels:
         node_path = position.node_path.child(path).path
         if position.documents.kind(node_path) == "array":

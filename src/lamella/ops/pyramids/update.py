@@ -1,6 +1,6 @@
 """Update the lower levels of an image after writes to level 0: compute only voxels that depend on the writes.
 
-Layer: ops. :mod:`lamella.spec.stale_levels` describes the record of stale regions, which
+:mod:`lamella.spec.stale_levels` describes the record of stale regions, which
 :mod:`lamella.nodes.level_writes` writes.
 """
 

@@ -1,4 +1,1 @@
-"""Repair metadata without guesses, and rebuild plates from the images in the store.
-
-Layer: ops.
-"""
+"""Repair metadata without guesses, and rebuild plates from the images in the store."""

@@ -1,7 +1,4 @@
-"""Changes of documents: show their diffs, save the old documents, and write the new ones.
-
-Layer: ops.
-"""
+"""Changes of documents: show their diffs, save the old documents, and write the new ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Drafts of documents: the result of a repair, before it is written.
-
-Layer: ops.
-"""
+"""Drafts of documents: the result of a repair, before it is written."""
 
 from __future__ import annotations
 

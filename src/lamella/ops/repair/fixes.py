@@ -3,7 +3,7 @@
 A fix changes nothing if it would have to guess: the finding stays, and a person decides. Fixes of plates and wells are
 in :mod:`lamella.ops.repair.plates`, of images and labels in :mod:`lamella.ops.repair.images`.
 
-Layer: ops. No I/O.
+No I/O.
 """
 
 from __future__ import annotations

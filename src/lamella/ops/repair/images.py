@@ -1,6 +1,6 @@
 """Fix images and labels: transformations, colours, windows, the list of labels, names of dimensions.
 
-Layer: ops. No I/O.
+No I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Plan a repair: walk the store as ``validate`` does, and draft each document that can be fixed.
-
-Layer: ops.
-"""
+"""Plan a repair: walk the store as ``validate`` does, and draft each document that can be fixed."""
 
 from __future__ import annotations
 
@@ -188,12 +185,10 @@ class Planner:
 
 
 def _kinds(checked: CheckedGroup) -> tuple[Kind, ...]:
-    """Return the kinds of a group: a label image is an image, too."""
     return ("image", "label") if checked.kind == "label" else (checked.kind,)
 
 
 def _listed(kind: Kind, ome: JSONObject) -> list[str]:
-    """Return the members that a group lists."""
     if kind == "labels":
         return strings(ome.get("labels"))
     keys = {"plate": "wells", "well": "images"}

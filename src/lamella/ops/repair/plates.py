@@ -1,6 +1,6 @@
 """Fix plates and wells: lists, indices and counts.
 
-Layer: ops. No I/O.
+No I/O.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Many jobs may each write the images of their own wells; one call at the end lists them in the plate. Other content of
 the old metadata stays: names, acquisitions, rows and columns without wells, and every unknown key.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -163,7 +161,6 @@ def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion
 
 
 def _read(node: StoredNode, replace_damaged: bool) -> JSONObject:
-    """Return the attributes of a group; an empty object without a group."""
     if node.unreadable:
         if replace_damaged:
             return {}

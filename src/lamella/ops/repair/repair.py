@@ -3,7 +3,7 @@
 A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
 saved beside the store, and each is replaced atomically. The fixes are in :mod:`lamella.ops.repair.fixes`.
 
-Layer: ops. Pixels are never touched.
+Pixels are never touched.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fix values with a certain meaning and a wrong form: numbers as text, names as numbers, synonyms of units.
 
-Layer: ops. No I/O.
+No I/O.
 """
 
 from __future__ import annotations

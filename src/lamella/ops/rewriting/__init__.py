@@ -1,4 +1,1 @@
-"""Rewrite whole stores: in another version, or with other chunks.
-
-Layer: ops.
-"""
+"""Rewrite whole stores: in another version, or with other chunks."""

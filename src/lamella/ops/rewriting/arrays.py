@@ -2,8 +2,6 @@
 
 Every file of the new array is written once and completely, so a kill leaves complete files. Each worker needs memory
 for one unit: a file of the new array, or several that come from the same chunks.
-
-Layer: ops.
 """
 
 from __future__ import annotations
@@ -171,7 +169,6 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
 
 
 def _inside(part: Region, region: Region) -> Region:
-    """Return the indices of a region within the array of a surrounding region."""
     return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(part, region, strict=True))
 
 

@@ -1,7 +1,4 @@
-"""The destination of a new store: what may be replaced there, and which errors keep an unfinished store.
-
-Layer: ops.
-"""
+"""The destination of a new store: what may be replaced there, and which errors keep an unfinished store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Open the source and check the destination of a rewritten store.
-
-Layer: ops.
-"""
+"""Open the source and check the destination of a rewritten store."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Only paths are stored, so that a plate of ten thousand fields needs little memory; documents are read again when they
 are needed.
-
-Layer: ops.
 """
 
 from __future__ import annotations

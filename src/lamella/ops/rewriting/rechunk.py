@@ -1,6 +1,6 @@
 """``rechunk``: rewrite the arrays of a whole store with other chunks, shards, or another codec.
 
-Layer: ops. :mod:`lamella.ops.rewriting.rechunk_layout` chooses chunks and shards, and
+:mod:`lamella.ops.rewriting.rechunk_layout` chooses chunks and shards, and
 :mod:`lamella.ops.rewriting.rewrite` writes the store.
 """
 
@@ -73,17 +73,8 @@ def rechunk(
         ``"zstd"``, ``"blosc"``, ``"gzip"``, ``"none"``, ...; by default that of each array.
     overwrite : bool
         Replace a Zarr store at the destination, once the new one is complete.
-    jobs : int, optional
-        Number of workers; one per processor by default. Each needs some 100 MB, or more for larger chunks and shards.
-    executor : concurrent.futures.Executor, optional
-        Runs the units instead of threads of this process; its workers need access to both stores.
-    progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
-        "pixels" or "documents".
-    follow_links : bool
-        Follow symbolic links that lead out of the source, for plates of linked images.
-    storage_options : mapping, optional
-        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
+    jobs, executor, progress, follow_links, storage_options
+        As for `lamella.upgrade`.
 
     Returns
     -------

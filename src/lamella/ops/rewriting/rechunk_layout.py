@@ -1,7 +1,4 @@
-"""Choose chunks, shards and codec of each array, from the arguments for a whole store. Pure arithmetic.
-
-Layer: ops.
-"""
+"""Choose chunks, shards and codec of each array, from the arguments for a whole store. Pure arithmetic."""
 
 from __future__ import annotations
 

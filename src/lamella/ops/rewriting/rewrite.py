@@ -4,7 +4,7 @@ The new store is written beside its final path and moved there when it is comple
 (:mod:`lamella.ops.rewriting.workspace`). The same call resumes a killed run: the journal beside the new store lists the
 finished units (:mod:`lamella.ops.jobs.units`).
 
-Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
+How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 """
 
 from __future__ import annotations

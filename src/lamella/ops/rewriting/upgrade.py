@@ -3,7 +3,7 @@
 Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
 are copied unchanged if both formats can describe the encoding.
 
-Layer: ops. :mod:`lamella.ops.rewriting.upgrade_plan` converts each node, and :mod:`lamella.ops.rewriting.rewrite`
+:mod:`lamella.ops.rewriting.upgrade_plan` converts each node, and :mod:`lamella.ops.rewriting.rewrite`
 writes the store.
 """
 

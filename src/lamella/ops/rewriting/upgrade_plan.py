@@ -1,7 +1,4 @@
-"""Convert each node of a store to another version of OME-NGFF.
-
-Layer: ops.
-"""
+"""Convert each node of a store to another version of OME-NGFF."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ The folder shows the state of the run: ``plan.json`` has the settings, ``store``
 exchanges its name with the old one, which is then deleted. A kill at any time leaves the old or the new store complete
 at its path, and the same command resumes. If the system cannot exchange names, the old store is first moved to ``old``,
 and for a moment there is no store at the path.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """Draw and read crops of images for training.
 
-Layer: ops. Independent of any framework.
+Independent of any framework.
 """

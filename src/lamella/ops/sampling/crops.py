@@ -2,8 +2,6 @@
 
 Crop n of epoch e depends only on the seed, e and n: not on the worker, the order, or earlier draws. So the crops of an
 epoch are the same for every number of workers, and no two workers read the same crop.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""Write frames from an instrument into the arrays of one or many positions.
-
-Layer: ops.
-"""
+"""Write frames from an instrument into the arrays of one or many positions."""

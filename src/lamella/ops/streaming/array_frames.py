@@ -4,8 +4,6 @@ A frame is *stored* when its file and the files of all earlier frames are in pla
 frames only, so readers never reach an index along the first axis that does not exist yet. A *slab* is the chunks that
 contain the same frames: with frames of 2048 x 2048 in chunks of 1 x 512 x 512, a slab is the 16 chunks of one frame.
 A *key* is the grid index of a slab, or of files, along the axes over which frames arrive.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Threads and memory are prepared before the first frame: the system assigns memory on first use, which on a virtual
 machine can take three times as long as a frame, and a camera does not wait.
-
-Layer: ops.
 """
 
 from __future__ import annotations

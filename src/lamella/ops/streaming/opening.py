@@ -1,7 +1,4 @@
-"""Open a stream: check the arguments, and open or create the arrays.
-
-Layer: ops.
-"""
+"""Open a stream: check the arguments, and open or create the arrays."""
 
 from __future__ import annotations
 
@@ -155,7 +152,6 @@ def _blank(plate: Plate) -> Position:
 
 
 def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
-    """Return the specifications of a stream's positions by path, in order."""
     specs = [
         _spec(plate, position)
         for position in items_of(positions, "positions is a list of positions, paths or tuples")

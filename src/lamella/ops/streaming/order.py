@@ -1,8 +1,6 @@
 """Compute the index of each frame in the array from its number. Pure arithmetic.
 
 With the order "tc" and two channels, frame 5 is at time 2 and channel 1.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compute the lower levels behind a stream, for each file of frames, on a separate thread.
 
-Layer: ops. :mod:`lamella.ops.pyramids` computes the levels.
+:mod:`lamella.ops.pyramids` computes the levels.
 """
 
 from __future__ import annotations

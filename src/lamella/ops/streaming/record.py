@@ -1,7 +1,4 @@
-"""Record a stream in the attributes of its array: how many frames are stored, and which were skipped.
-
-Layer: ops.
-"""
+"""Record a stream in the attributes of its array: how many frames are stored, and which were skipped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Find frames that a killed stream stored after it wrote its last record, by their chunks.
-
-Layer: ops.
-"""
+"""Find frames that a killed stream stored after it wrote its last record, by their chunks."""
 
 from __future__ import annotations
 
@@ -40,7 +37,6 @@ def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
 
 
 def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
-    """Return the grid indices of the chunks of a frame."""
     index_of_axis = dict(zip(order.axes, order.where(number), strict=True))
     return product(
         *(

@@ -1,6 +1,6 @@
 """The stream of the user: one counter over all its positions, and a bounded queue.
 
-Layer: ops. :mod:`lamella.ops.streaming.array_frames` writes the frames of one array, and
+:mod:`lamella.ops.streaming.array_frames` writes the frames of one array, and
 :mod:`lamella.ops.streaming.opening` opens a stream.
 """
 

@@ -1,4 +1,1 @@
-"""Validate a store against the rules of the specification.
-
-Layer: ops.
-"""
+"""Validate a store against the rules of the specification."""

@@ -1,7 +1,4 @@
-"""Check an archive by the rules of RFC-9 for archives, LM-15 to LM-20.
-
-Layer: ops.
-"""
+"""Check an archive by the rules of RFC-9 for archives, LM-15 to LM-20."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Walk through bioformats2raw collections and scenes, and check them (BF-02 to BF-07, CT-26).
-
-Layer: ops.
-"""
+"""Walk through bioformats2raw collections and scenes, and check them (BF-02 to BF-07, CT-26)."""
 
 from __future__ import annotations
 
@@ -196,7 +193,6 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:
-    """Return height and width of an image in the OME-XML."""
     pixels = next(children(element, "Pixels"), None)
     texts = [] if pixels is None else [pixels.get(key, "") for key in ("SizeY", "SizeX")]
     return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None

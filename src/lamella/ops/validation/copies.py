@@ -1,7 +1,4 @@
-"""Check whether the copies of documents in consolidated metadata equal the documents.
-
-Layer: ops.
-"""
+"""Check whether the copies of documents in consolidated metadata equal the documents."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids with a known method.
 
 Each worker needs memory for a small region, or one chunk if that is larger, for arrays of any size.
-
-Layer: ops.
 """
 
 from __future__ import annotations

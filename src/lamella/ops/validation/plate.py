@@ -1,7 +1,4 @@
-"""Walk through plates and wells, and check them (PL-12, WL-01, PL-09, PL-10, and unlisted members).
-
-Layer: ops.
-"""
+"""Walk through plates and wells, and check them (PL-12, WL-01, PL-09, PL-10, and unlisted members)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 :mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
 in :mod:`lamella.spec.rules.own`.
-
-Layer: ops.
 """
 
 from __future__ import annotations

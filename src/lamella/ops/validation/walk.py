@@ -3,7 +3,7 @@
 Every group is read once and checked by the rules of the version that it states. Its members are walked, listed or not.
 Plates are in :mod:`lamella.ops.validation.plate`, collections and scenes in :mod:`lamella.ops.validation.collection`.
 
-Layer: ops. Raises nothing for the content of a store.
+Raises nothing for the content of a store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""Compiled loops over voxels; README.md in this folder says how they are compiled, stored and called.
-
-Layer: ops.
-"""
+"""Compiled loops over voxels; README.md in this folder says how they are compiled, stored and called."""

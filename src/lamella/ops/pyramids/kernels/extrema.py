@@ -1,6 +1,6 @@
 """Kernels of the smallest and the largest voxel of each block.
 
-Layer: ops. Imported only to compile, because it imports numba.
+Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A kernel sees a C-contiguous array as rows of voxels, and for each row of the ou
 :mod:`.machine_code` stores the result under a digest of the source of the kernel's module and of this one. So a kernel
 must only call functions of its own module: a change elsewhere would leave stale code on disk.
 
-Layer: ops. Imported only to compile, because it imports numba.
+Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Importing numba and unpacking a kernel from its own cache takes 0.35 s of proces
 process that needs a kernel for a dtype imports numba, and stores the machine code in a file whose name is a digest of
 source, versions and processor. Where that fails, numba calls the kernel itself.
 
-Layer: ops. llvmlite is imported by the first call. How kernels are compiled is in :mod:`.jit`.
+llvmlite is imported by the first call. How kernels are compiled is in :mod:`.jit`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,6 @@ def _kind(array: NDArray[Any]) -> tuple[str, int, bool]:
 
 
 def _arrays(args: Sequence[Argument]) -> list[Plain]:
-    """Return arguments as numba accepts them."""
     return [arg.array if isinstance(arg, Constant) else arg for arg in args]
 
 

@@ -4,7 +4,7 @@ Each kernel bins the rows of `source` that are listed for an output row (see ``r
 row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which LLVM turns into vector
 instructions; every path computes the same bits.
 
-Layer: ops. Imported only to compile, because it imports numba.
+Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLVM turns into vector instructions over
 neighbouring blocks; blocks of another size are gathered and sorted one by one. Both compute the same bits.
 
-Layer: ops. Imported only to compile, because it imports numba.
+Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """List which rows of a block each row of the downsampled block bins.
 
-Layer: ops. Imported only to compile, because it imports numba.
+Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
