@@ -431,7 +431,7 @@ def test_an_image_without_pixels_is_refused(tmp_path):
 def test_the_group_of_labels_is_no_picture(image, tmp_path):
     with lamella.open_ome_zarr(image, mode="r+") as position:
         position.labels.create("cells", np.ones((16, 24), "uint8"))
-    refused(run(image / "labels", "-o", tmp_path / "out.png"), "nothing to draw")
+    refused(run(image / "labels", "-o", tmp_path / "out.png"), "cannot be drawn")
 
 
 @pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")  # LB-05

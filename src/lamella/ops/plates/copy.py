@@ -1,8 +1,6 @@
 """Create a plate from positions of other stores, by copying encoded chunks if possible.
 
 Positions of the same Zarr format are copied file by file. Others are encoded again, chunk by chunk.
-
-Layer: ops.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""Tables beside images: their files, measurements and regions of interest.
-
-Layer: ops.
-"""
+"""Tables beside images: their files, measurements and regions of interest."""

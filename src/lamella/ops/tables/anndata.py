@@ -2,8 +2,6 @@
 
 Layout and versions are those of the AnnData on-disk format 0.1.0, with data frames 0.2.0; lamella needs no library for
 it. Arrays have one chunk, but the matrix, whose chunks have 64 MiB at most.
-
-Layer: ops.
 """
 
 from __future__ import annotations

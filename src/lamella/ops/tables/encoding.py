@@ -1,6 +1,6 @@
 """Tables as CSV, JSON and Parquet: from columns to the documents and files of a group, and back.
 
-Layer: ops. AnnData is in :mod:`lamella.ops.tables.anndata`.
+AnnData is in :mod:`lamella.ops.tables.anndata`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Data frames as tables are stored: their index, the columns of their type, and which values they may hold.
-
-Layer: ops.
-"""
+"""Data frames as tables are stored: their index, the columns of their type, and which values they may hold."""
 
 from __future__ import annotations
 

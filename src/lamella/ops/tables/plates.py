@@ -1,7 +1,4 @@
-"""Tables of the positions of a plate, one after another or concatenated.
-
-Layer: ops.
-"""
+"""Tables of the positions of a plate, one after another or concatenated."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 A new table is written whole before the list names it. In a folder a table is replaced by one step
 (`Storage.replace`). In other stores the new content is written beside first, then the list records that it is the one
 that counts, then it is written over the old content: readers of lamella follow the record, and the next writer ends it.
-
-Layer: ops.
 """
 
 from __future__ import annotations
