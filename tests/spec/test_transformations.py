@@ -38,6 +38,9 @@ from lamella.models import (
     compose,
     parse_transformation,
 )
+from lamella.spec.rules.rule_context import Ends, RuleContext
+from lamella.spec.rules.transformation_types import check_parameters
+from lamella.spec.rules.version_traits import version_traits
 from lamella.spec.transformations import TRANSFORMATIONS
 from lamella.spec.versions import by_name
 
@@ -236,103 +239,120 @@ def test_all_12_types_are_there() -> None:
 # -- what is refused ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        (3, "expected a transformation, an object with a type, found 3"),
-        ({"scale": [1]}, "an object with a type"),
-        ({"type": "warp"}, "the type 'warp' is none of .*CT-20"),
-        ({"type": ["scale"]}, "none of"),
-        ({"type": "scale"}, "scale: is missing"),
-        ({"type": "scale", "scale": []}, "scale: .*at least 1"),
-        ({"type": "scale", "scale": [1, None]}, r"scale\[1\]: expected a valid number"),
-        ({"type": "translation", "translation": [math.nan]}, r"translation\[0\]: expected a finite number"),
-        ({"type": "translation", "path": "t"}, "translation: is missing"),
-        ({"type": "mapAxis", "mapAxis": [0, 0]}, r"\[0, 0\] is not a permutation of 0 ... 1 \(CT-30\)"),
-        ({"type": "mapAxis", "mapAxis": [1, 2]}, "CT-30"),
-        ({"type": "mapAxis", "mapAxis": [-1, 0]}, r"mapAxis\[0\]: expected.*0"),
-        ({"type": "projectAxis"}, "CT-31"),
-        ({"type": "projectAxis", "droppedInputs": [0, 0]}, r"\[0, 0\].*not unique \(CT-31\)"),
-        ({"type": "affine"}, "CT-32"),
-        ({"type": "affine", "affine": [[1, 0]], "path": "a"}, "not both.*CT-32"),
-        ({"type": "affine", "affine": [[1, 0], [1]]}, "all of one length.*CT-32"),
-        ({"type": "affine", "affine": [[1]]}, "CT-32"),
-        ({"type": "rotation", "rotation": [[1, 0]]}, "CT-33"),
-        ({"type": "rotation", "rotation": [[2, 0], [0, 0.5]]}, "CT-33"),
-        ({"type": "rotation", "rotation": [[0, 1], [1, 0]]}, "determinant 1.*CT-33"),
-        ({"type": "sequence", "transformations": []}, "transformations: .*at least 1"),
-        (
-            {"type": "sequence", "transformations": [{"type": "warp"}]},
-            r"transformations\[0\]: the type 'warp'",
-        ),
-        (
-            {
-                "type": "sequence",
-                "transformations": [{"type": "scale", "scale": [1, 1]}, {"type": "scale", "scale": [1]}],
-            },
-            "the scale is for 1 axes, it was given 2",
-        ),
-        ({"type": "displacements"}, "path: is missing"),
-        (
-            {"type": "coordinates", "path": "c", "interpolation": "fractal"},
-            "interpolation: expected 'nearest'",
-        ),
-        ({"type": "bijection", "forward": {"type": "identity"}}, "inverse: is missing"),
-        (
-            {
-                "type": "bijection",
-                "forward": {"type": "scale", "scale": [1]},
-                "inverse": {"type": "scale", "scale": [1, 1]},
-            },
-            "the scale is for 2 axes",
-        ),
-        (
-            {
-                "type": "bijection",
-                "forward": {"type": "affine", "affine": [[1, 1, 0]]},
-                "inverse": {"type": "affine", "affine": [[1, 1, 0]]},
-            },
-            "changes the number of axes.*CT-37",
-        ),
-        (
-            {"type": "byDimension", "transformations": [{}]},
-            r"transformations\[0\].transformation: is missing",
-        ),
-        (
-            {
-                "type": "byDimension",
-                "transformations": [{"type": "identity", "inputAxes": [0], "outputAxes": [1]}],
-            },
-            r"makes \[1\] \(CT-36\)",
-        ),
-        (
-            {
-                "type": "byDimension",
-                "transformations": [{"type": "scale", "scale": [1], "inputAxes": [0, 1], "outputAxes": [0]}],
-            },
-            "the scale is for 1 axes, it was given 2",
-        ),
-        (
-            {
-                "type": "byDimension",
-                "transformations": [{"type": "identity", "inputAxes": [0, 1], "outputAxes": [0]}],
-            },
-            r"gives 2 axes, outputAxes lists \[0\] \(CT-36\)",
-        ),
-        (
-            {
-                "type": "byDimension",
-                "transformations": [{"type": "identity", "inputAxes": [0, 0], "outputAxes": [0, 1]}],
-            },
-            "not unique",
-        ),
-        ({"type": "identity", "input": 3}, "input: expected"),
-    ],
-)
+REFUSED: list[tuple[Any, str]] = [
+    (3, "expected a transformation, an object with a type, found 3"),
+    ({"scale": [1]}, "an object with a type"),
+    ({"type": "warp"}, "the type 'warp' is none of .*CT-20"),
+    ({"type": ["scale"]}, "none of"),
+    ({"type": "scale"}, "scale: is missing"),
+    ({"type": "scale", "scale": []}, "scale: .*at least 1"),
+    ({"type": "scale", "scale": [1, None]}, r"scale\[1\]: expected a valid number"),
+    ({"type": "translation", "translation": [math.nan]}, r"translation\[0\]: expected a finite number"),
+    ({"type": "translation", "path": "t"}, "translation: is missing"),
+    ({"type": "mapAxis", "mapAxis": [0, 0]}, r"\[0, 0\] is not a permutation of 0 ... 1 \(CT-30\)"),
+    ({"type": "mapAxis", "mapAxis": [1, 2]}, "CT-30"),
+    ({"type": "mapAxis", "mapAxis": [-1, 0]}, r"mapAxis\[0\]: expected.*0"),
+    ({"type": "projectAxis"}, "CT-31"),
+    ({"type": "projectAxis", "droppedInputs": [0, 0]}, r"\[0, 0\].*not unique \(CT-31\)"),
+    ({"type": "affine"}, "CT-32"),
+    ({"type": "affine", "affine": [[1, 0]], "path": "a"}, "not both.*CT-32"),
+    ({"type": "affine", "affine": [[1, 0], [1]]}, "all of one length.*CT-32"),
+    ({"type": "affine", "affine": [[1]]}, "CT-32"),
+    ({"type": "rotation", "rotation": [[1, 0]]}, "CT-33"),
+    ({"type": "rotation", "rotation": [[2, 0], [0, 0.5]]}, "CT-33"),
+    ({"type": "rotation", "rotation": [[0, 1], [1, 0]]}, "determinant 1.*CT-33"),
+    ({"type": "sequence", "transformations": []}, "transformations: .*at least 1"),
+    (
+        {"type": "sequence", "transformations": [{"type": "warp"}]},
+        r"transformations\[0\]: the type 'warp'",
+    ),
+    (
+        {
+            "type": "sequence",
+            "transformations": [{"type": "scale", "scale": [1, 1]}, {"type": "scale", "scale": [1]}],
+        },
+        "the scale is for 1 axes, it was given 2",
+    ),
+    ({"type": "displacements"}, "path: is missing"),
+    (
+        {"type": "coordinates", "path": "c", "interpolation": "fractal"},
+        "interpolation: expected 'nearest'",
+    ),
+    ({"type": "bijection", "forward": {"type": "identity"}}, "inverse: is missing"),
+    (
+        {
+            "type": "bijection",
+            "forward": {"type": "scale", "scale": [1]},
+            "inverse": {"type": "scale", "scale": [1, 1]},
+        },
+        "the scale is for 2 axes",
+    ),
+    (
+        {
+            "type": "bijection",
+            "forward": {"type": "affine", "affine": [[1, 1, 0]]},
+            "inverse": {"type": "affine", "affine": [[1, 1, 0]]},
+        },
+        "changes the number of axes.*CT-37",
+    ),
+    (
+        {"type": "byDimension", "transformations": [{}]},
+        r"transformations\[0\].transformation: is missing",
+    ),
+    (
+        {
+            "type": "byDimension",
+            "transformations": [{"type": "identity", "inputAxes": [0], "outputAxes": [1]}],
+        },
+        r"makes \[1\] \(CT-36\)",
+    ),
+    (
+        {
+            "type": "byDimension",
+            "transformations": [{"type": "scale", "scale": [1], "inputAxes": [0, 1], "outputAxes": [0]}],
+        },
+        "the scale is for 1 axes, it was given 2",
+    ),
+    (
+        {
+            "type": "byDimension",
+            "transformations": [{"type": "identity", "inputAxes": [0, 1], "outputAxes": [0]}],
+        },
+        r"gives 2 axes, outputAxes lists \[0\] \(CT-36\)",
+    ),
+    (
+        {
+            "type": "byDimension",
+            "transformations": [{"type": "identity", "inputAxes": [0, 1], "outputAxes": [0, 0]}],
+        },
+        r"makes \[0, 0\] \(CT-36\)",
+    ),
+    ({"type": "identity", "input": 3}, "input: expected"),
+]
+
+
+@pytest.mark.parametrize(("document", "message"), REFUSED)
 def test_parameters_that_do_not_fit_are_refused(document: Any, message: str) -> None:
     with pytest.raises(MetadataError, match=message) as caught:
         parse_transformation(document, "scene.coordinateTransformations[0]")
     assert str(caught.value).startswith("scene.coordinateTransformations[0]")
+
+
+def test_what_the_models_refuse_breaks_a_rule_too() -> None:
+    context = RuleContext(version_traits("0.6"))
+    for document, _ in REFUSED:
+        if isinstance(document, dict) and "input" not in document:
+            found = list(check_parameters(document, (), Ends(None, None), context))
+            assert "MUST" in [finding.level for finding in found], document
+
+
+def test_an_axis_may_be_read_twice_by_a_by_dimension() -> None:
+    item = {"transformation": {"type": "identity"}, "inputAxes": [0, 0], "outputAxes": [0, 1]}
+    twice = parse_transformation({"type": "byDimension", "transformations": [item]})
+    assert twice.apply([[3]]) == [[3.0, 3.0]]
+    assert twice.matrix(1) == [[1.0, 0.0], [1.0, 0.0]]
+    with pytest.raises(InvalidArgumentError, match="cannot be inverted"):
+        twice.inverse()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def check_affine(
         return ends.outputs
     where = (*at, "affine")
     matrix = read_matrix(entry["affine"])
-    if matrix is None:
+    if matrix is None or len(matrix[0]) < 2:
         yield context.finding(
             "CT-32",
             where,

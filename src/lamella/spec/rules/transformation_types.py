@@ -86,7 +86,7 @@ def _check_vector(
         return ends.outputs
     values = numbers(entry[kind])
     where = (*at, kind)
-    if values is None:
+    if not values:
         yield context.finding(
             values_rule or rule,
             where,
@@ -196,12 +196,14 @@ def _check_nested(item: JSON, at: Location, ends: Ends, context: RuleContext) ->
 
 
 def _check_bijection(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    for key, sides in (("forward", ends), ("inverse", Ends(ends.outputs, ends.inputs))):
+    sides = ends
+    for key in ("forward", "inverse"):
         if key not in entry:
             yield context.finding("CT-37", at, f"there is no {key}", f"add the transformation {key}")
             continue
         part = entry[key]
-        yield from _check_nested(part, (*at, key), sides, context)
+        outputs = yield from _check_nested(part, (*at, key), sides, context)
+        sides = Ends(outputs if sides.outputs is None else sides.outputs, sides.inputs)
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and kind in _CLOSED_FORM:
             yield context.finding(
@@ -266,12 +268,13 @@ def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, context: Ru
         for axis in (yield from _check_dimension_item(item, (*where, place), ends, context)):
             made[axis] = made.get(axis, 0) + 1
     twice = [axis for axis, times in made.items() if times > 1]
-    lost = [axis for axis in range(ends.outputs or 0) if axis not in made]
-    if twice or lost:
+    count = max(made, default=-1) + 1 if ends.outputs is None else ends.outputs
+    lost = next((axis for axis in range(count) if axis not in made), None)
+    if twice or lost is not None:
         fault = (
             f"output axis {describe(twice[0])} is made more than once"
             if twice
-            else f"no item makes output axis {lost[0]}"
+            else f"no item makes output axis {lost}"
         )
         yield context.finding("CT-36", where, fault, "let exactly one item make each output axis")
     return ends.outputs

@@ -224,9 +224,6 @@ class DimensionItem(MetaModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for axes in (self.input_axes, self.output_axes):
-            if len(set(axes)) < len(axes):
-                raise ValueError(f"the axes {axes} of a part of a byDimension are not unique (CT-36)")
         axes_out = _checked_axes(self.transformation, len(self.input_axes))
         # The parameters of a field do not determine the number of output axes.
         if axes_out != len(self.output_axes) and not isinstance(self.transformation, Coordinates):
@@ -311,7 +308,7 @@ class ByDimension(Transformation):
             for axis, row in zip(item.output_axes, rows, strict=True):
                 matrix[axis] = [0.0] * axes_in + [row[-1]]
                 for source, number in zip(item.input_axes, row[:-1], strict=True):
-                    matrix[axis][source] = number
+                    matrix[axis][source] += number
         return matrix
 
 
