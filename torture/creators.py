@@ -120,7 +120,7 @@ def _round(
         counts["another's content"] += 1
         counts[f"{what} of worker {won[0]} (seed {seed})"] += 1
     if what not in ("well", "position", "store"):  # which have no image yet
-        findings = [one for one in lamella.validate(path).findings if one.level == "MUST"]
+        findings = [finding for finding in lamella.validate(path).findings if finding.level == "MUST"]
         counts["invalid"] += bool(findings)
 
 

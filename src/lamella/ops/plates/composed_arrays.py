@@ -51,7 +51,8 @@ class Piece:
     def in_source(self, region: Region) -> Region:
         """Return a region of the new array in the coordinates of the source."""
         return tuple(
-            slice(one.start + shift, one.stop + shift) for one, shift in zip(region, self.offset, strict=True)
+            slice(span.start + shift, span.stop + shift)
+            for span, shift in zip(region, self.offset, strict=True)
         )
 
     def overlap(self, region: Region) -> Region | None:
@@ -60,7 +61,7 @@ class Piece:
             slice(max(a.start, b.start), min(a.stop, b.stop))
             for a, b in zip(region, self.region, strict=True)
         )
-        return part if all(one.start < one.stop for one in part) else None
+        return part if all(span.start < span.stop for span in part) else None
 
     def encoded_file(self, region: Region, target: ArrayMeta) -> str | None:
         """Return the key of the source's file that is, byte for byte, the file of a region; None without one."""
@@ -106,7 +107,7 @@ class ComposedUnit:
     @property
     def key(self) -> str:
         """Path of the new array, and start of the region."""
-        return f"{self.target.path} {[one.start for one in self.region]}"
+        return f"{self.target.path} {[span.start for span in self.region]}"
 
     @property
     def size(self) -> int:

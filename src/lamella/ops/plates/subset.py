@@ -314,7 +314,9 @@ def concatenate_channels(
     >>> both.channel_names, both["0"][0, :, 0, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
-    opened = [_opened(one, (Plate, Position)) for one in items_of(sources, "sources is a list of stores")]
+    opened = [
+        _opened(source, (Plate, Position)) for source in items_of(sources, "sources is a list of stores")
+    ]
     if not opened or len({isinstance(one, Plate) for one in opened}) > 1:
         raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {opened!r}.")
     found = [dict(one.positions()) if isinstance(one, Plate) else {"": one} for one in opened]

@@ -62,7 +62,7 @@ class _Writer:
         coding = coding_of(meta)
         assert coding is not None  # (new arrays have codecs that are known)
         for region in regions(values.shape, chunks) if values.size else ():
-            place = tuple(one.start // n for one, n in zip(region, chunks, strict=True))
+            place = tuple(span.start // n for span, n in zip(region, chunks, strict=True))
             block = values[region]
             assert block.shape == region_shape(region)
             self.files[join(path, meta.chunk_key(place))] = coding.encode(block)
