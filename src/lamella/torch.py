@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.nodes.position import Position
-    from lamella.nodes.walk import Holder
+    from lamella.nodes.walk import ImageContainer
     from lamella.ops.sampling.crops import Crop, Sample
 
 
@@ -69,7 +69,7 @@ class _Crops:
 
     def __init__(
         self,
-        images: Position | Holder | Iterable[Position],
+        images: Position | ImageContainer | Iterable[Position],
         size: Sequence[int],
         *,
         length: int,

@@ -20,7 +20,7 @@ from zarr.storage import MemoryStore
 
 from lamella import open_ome_zarr
 from lamella.ops.pyramids import one_pass
-from lamella.spec.stale_levels import Making, StaleLevels, read_stale
+from lamella.spec.stale_levels import PyramidJob, StaleLevels, read_stale
 
 from .pyramids import METHODS, image, noise, sensible
 from .test_pyramid_update import levels, marker
@@ -366,7 +366,7 @@ def test_a_mark_that_says_nonsense_makes_nothing_wrong(position, tmp_path, units
 )
 def test_progress_that_cannot_be_read_is_none(found):
     stale = read_stale({"lamella": {"stale_levels": {"writers": ["a"], "regions": [], "making": found}}})
-    assert stale.making is None
+    assert stale.job is None
     assert stale
 
 
@@ -448,9 +448,9 @@ def test_who_is_overtaken_leaves_what_the_other_tells(position, tmp_path, units,
 
 
 def test_who_ends_takes_its_progress_away():
-    making = Making("a", "work", None, ((),))
-    assert StaleLevels(("a",), (((0,), (4,)),), making).ended("a", ()).making is None
-    assert StaleLevels(("a", "b"), (), making).ended("b", ()).making == making
+    job = PyramidJob("a", "work", None, ((),))
+    assert StaleLevels(("a",), (((0,), (4,)),), job).ended("a", ()).job is None
+    assert StaleLevels(("a", "b"), (), job).ended("b", ()).job == job
 
 
 def test_who_was_overtaken_by_another_leaves_no_mark(position, tmp_path, units, monkeypatch):
@@ -508,5 +508,5 @@ def test_the_mark_is_small_however_units_end(position, tmp_path, units):
     cut(position, units, 1, 3)
     stale = read_stale(json.loads((tmp_path / "a.zarr/zarr.json").read_text())["attributes"])
     boxes = tuple(((t, 0, z, 0, 0), (t + 1, 1, z + 1, 1, 1)) for t in range(0, 9, 2) for z in range(0, 40, 2))
-    many = type(stale.making)("a", "b", None, (boxes, ()))
+    many = type(stale.job)("a", "b", None, (boxes, ()))
     assert len(many.to_json()["rest"][0]) <= 64

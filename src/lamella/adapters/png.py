@@ -24,7 +24,7 @@ from lamella.adapters.page import (
 )
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.position import Position
-from lamella.nodes.walk import HOLDERS, Holder
+from lamella.nodes.walk import CONTAINERS, ImageContainer
 from lamella.ops.display.montage import Box, Montage, field_grid, fit
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
 from lamella.ops.display.preview import (
@@ -122,7 +122,7 @@ def write_preview(
     problems: list[FieldProblem] = []
     if isinstance(node, Position):
         page = image_page(node, preview_options, size or IMAGE_SIDE)
-    elif isinstance(node, HOLDERS):
+    elif isinstance(node, CONTAINERS):
         with reporting(progress, "fields") as report_progress:
             page, problems = plate_page(
                 node, preview_options, size, workers, Count(report_progress, "fields")
@@ -165,7 +165,7 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
 
 
 def plate_page(
-    node: Holder, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
+    node: ImageContainer, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
 ) -> tuple[Page, list[FieldProblem]]:
     """Draw the wells of a plate in their grid, with the names of rows and columns."""
     plan = plan_plate(node)

@@ -18,7 +18,7 @@ from lamella.nodes.ome_xml import XML
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.scene import Scene
-from lamella.nodes.walk import HOLDERS, Field, Holder, walk, well_paths
+from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def describe(
     """
     if isinstance(node, Position):
         return describe_image(node, count_files=details)
-    if isinstance(node, HOLDERS):
+    if isinstance(node, CONTAINERS):
         return _describe_container(node, details, on_field)
     raise InvalidArgumentError(
         f"{node!r} is not an image, plate, row, well, collection or scene, so there is nothing to describe."
@@ -336,7 +336,7 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
 
 
 def _describe_container(
-    node: Holder, details: bool, on_field: Callable[[], object] | None
+    node: ImageContainer, details: bool, on_field: Callable[[], object] | None
 ) -> ContainerDescription:
     first, damaged, positions = _read_fields(node, details, on_field)
     common: dict[str, Any] = {
@@ -393,7 +393,7 @@ def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
 
 
 def _read_fields(
-    node: Holder, details: bool, on_field: Callable[[], object] | None
+    node: ImageContainer, details: bool, on_field: Callable[[], object] | None
 ) -> tuple[
     tuple[str, ImageDescription] | None,
     list[UnreadableNode],

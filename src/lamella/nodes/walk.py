@@ -20,10 +20,10 @@ from lamella.nodes.well import Row, Well
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Holder: TypeAlias = Plate | Row | Well | Collection | Scene
+ImageContainer: TypeAlias = Plate | Row | Well | Collection | Scene
 """A node that contains several images."""
 
-HOLDERS = (Plate, Row, Well, Collection, Scene)
+CONTAINERS = (Plate, Row, Well, Collection, Scene)
 """The same, for ``isinstance``."""
 
 
@@ -50,14 +50,14 @@ class Field:
     node: Position | LamellaError
 
 
-def well_paths(node: Holder) -> list[str]:
+def well_paths(node: ImageContainer) -> list[str]:
     """List the wells that a node has, by their paths seen from it, along rows, then columns."""
     if isinstance(node, Plate):
         return node._well_paths()
     return list(node) if isinstance(node, Row) else [""]
 
 
-def walk(node: Holder) -> Iterator[Field]:
+def walk(node: ImageContainer) -> Iterator[Field]:
     """Iterate over the fields of a node; a damaged one is yielded with its error, and the walk continues.
 
     Reads one document per well and one per field, each when it is reached.

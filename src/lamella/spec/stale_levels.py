@@ -45,7 +45,7 @@ _MANY = "many"
 
 
 @dataclass(frozen=True)
-class Making:
+class PyramidJob:
     """The progress of computing all levels.
 
     Attributes
@@ -86,7 +86,7 @@ class StaleLevels:
         Names of processes that have not recorded their regions yet.
     regions
         Recorded regions.
-    making
+    job
         Progress of computing all levels; None if that is not running, or has just begun.
     unlisted
         Paths of unfinished levels that the image does not list yet.
@@ -96,7 +96,7 @@ class StaleLevels:
 
     writers: tuple[str, ...] = ()
     regions: tuple[Box, ...] = ()
-    making: Making | None = None
+    job: PyramidJob | None = None
     unlisted: tuple[str, ...] = ()
     unwritten: tuple[tuple[str, tuple[Box, ...]], ...] = ()
 
@@ -113,21 +113,21 @@ class StaleLevels:
             return self
         if len(self.writers) >= _MOST_WRITERS:
             # Only a whole pyramid removes it.
-            return replace(self, writers=(_MANY,), making=None)
+            return replace(self, writers=(_MANY,), job=None)
         return replace(self, writers=(*self.writers, writer))
 
     def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
         """Replace the name of a writer by its regions.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
-        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None, unlisted=(), unwritten=())
+        StaleLevels(writers=('b',), regions=(((0,), (4,)),), job=None, unlisted=(), unwritten=())
         """
         regions = self.regions
         for box in boxes:
             regions = with_box(regions, box)
-        making = None if self.making is None or self.making.writer == writer else self.making
+        job = None if self.job is None or self.job.writer == writer else self.job
         writers = tuple(name for name in self.writers if name != writer)
-        return replace(self, writers=writers, regions=regions, making=making)
+        return replace(self, writers=writers, regions=regions, job=job)
 
     def without(self, box: Box) -> StaleLevels:
         """Subtract a region.
@@ -148,7 +148,7 @@ class StaleLevels:
         regions: tuple[Box, ...] = ()
         for box in _without_index(self.regions, axis, index):
             regions = with_box(regions, box)
-        return replace(self, regions=regions, making=None)
+        return replace(self, regions=regions, job=None)
 
     def to_write(self, level: str) -> tuple[Box, ...]:
         """Return the unwritten regions of a level."""
@@ -158,7 +158,7 @@ class StaleLevels:
         """Set the unwritten regions of a level; without any, the level is removed.
 
         >>> StaleLevels().with_unwritten("1", [((0,), (4,))]).with_unwritten("1", [])
-        StaleLevels(writers=(), regions=(), making=None, unlisted=(), unwritten=())
+        StaleLevels(writers=(), regions=(), job=None, unlisted=(), unwritten=())
         """
         named = {**dict(self.unwritten), level: tuple(boxes)}
         return replace(self, unwritten=tuple((path, kept) for path, kept in named.items() if kept))
@@ -168,7 +168,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     """Read the record from the attributes of an image; an unreadable one means that everything may be stale.
 
     >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
-    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None, unlisted=(), unwritten=())
+    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), job=None, unlisted=(), unwritten=())
     >>> bool(read_stale({}))
     False
     """
@@ -183,8 +183,8 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
         return StaleLevels((_MANY,))
     unlisted = record.get("unlisted")
     paths = tuple(path for path in unlisted if isinstance(path, str)) if isinstance(unlisted, list) else ()
-    making, unwritten = _read_making(record.get("making")), _read_unwritten(record.get("unwritten"))
-    return StaleLevels(writers, regions, making, paths, unwritten)
+    job, unwritten = _read_job(record.get("making")), _read_unwritten(record.get("unwritten"))
+    return StaleLevels(writers, regions, job, paths, unwritten)
 
 
 def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
@@ -198,11 +198,11 @@ def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
     return tuple(named)
 
 
-def _read_making(record: Any) -> Making | None:
+def _read_job(record: Any) -> PyramidJob | None:
     """Read the progress of computing all levels; None if it is unreadable, so that all is computed again."""
     try:
         since = None if record["since"] is None else int(record["since"])
-        return Making(
+        return PyramidJob(
             str(record["writer"]), str(record["work"]), since, tuple(_boxes(one) for one in record["rest"])
         )
     except (TypeError, KeyError, ValueError, OverflowError):
@@ -224,8 +224,8 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
     if stale:
         regions = [[list(start), list(stop)] for start, stop in stale.regions]
         others[_KEY] = {"writers": list(stale.writers), "regions": regions}
-        if stale.making is not None:
-            others[_KEY]["making"] = stale.making.to_json()
+        if stale.job is not None:
+            others[_KEY]["making"] = stale.job.to_json()
         if stale.unlisted:
             others[_KEY]["unlisted"] = list(stale.unlisted)
         if stale.unwritten:

@@ -10,7 +10,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.nodes.kinds import node_class
 from lamella.nodes.plate import Plate
 from lamella.nodes.store_handle import NodePath, StoreHandle
-from lamella.nodes.walk import HOLDERS, walk
+from lamella.nodes.walk import CONTAINERS, walk
 from lamella.nodes.well import Well
 from lamella.spec import edits, plate_edits
 from lamella.spec.images import ImagesMeta
@@ -66,7 +66,7 @@ def select_parts(
         images = builder.keep_fields(
             [str(path).strip("/") for path in items_of(fields, "fields is a list of paths")]
         )
-    elif isinstance(node, HOLDERS):
+    elif isinstance(node, CONTAINERS):
         images = [
             field_node.path for field_node in walk(node) if not isinstance(field_node.node, LamellaError)
         ]

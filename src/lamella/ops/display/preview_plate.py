@@ -16,7 +16,7 @@ import numpy as np
 from lamella.errors import LamellaError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.walk import Holder, walk
+from lamella.nodes.walk import ImageContainer, walk
 from lamella.nodes.well import Row, Well
 from lamella.ops.display.montage import MOST_FIELDS
 from lamella.ops.display.preview import (
@@ -69,7 +69,7 @@ class PlatePlan:
     fields: int
 
 
-def plan_plate(node: Holder) -> PlatePlan:
+def plan_plate(node: ImageContainer) -> PlatePlan:
     """Read the documents of a plate, row or well, and arrange its fields.
 
     A well is arranged by the names in its path; unlisted rows and columns are added at the end.
@@ -96,7 +96,9 @@ def plan_plate(node: Holder) -> PlatePlan:
     )
 
 
-def grid_of_wells(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
+def grid_of_wells(
+    node: ImageContainer,
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
     """Return names of rows and columns, and the indices of each well by its path in :func:`walk`."""
     if isinstance(node, Row):
         names = list(node)
@@ -116,7 +118,7 @@ def grid_of_wells(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[
     return tuple(rows), tuple(columns), grid_index
 
 
-def _store_name(node: Holder) -> str:
+def _store_name(node: ImageContainer) -> str:
     parts = str(node.node_path).rstrip("/").split("/")
     return "/".join(parts[-2:]) if isinstance(node, Well) else parts[-1]
 

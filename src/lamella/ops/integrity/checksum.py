@@ -53,11 +53,11 @@ SUMS = "sums"
 """Name of the job in a journal of checksums."""
 
 
-class Found(NamedTuple):
+class JournaledDigest(NamedTuple):
     """The journal's result for an unchanged file: its size in bytes, and a digest."""
 
     size: int
-    found: str
+    digest: str
 
 
 def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
@@ -72,13 +72,13 @@ def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Jo
     return Journal(LocalFile(path, "record", links=True), head, refuses=True)
 
 
-def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Found | None:
+def journaled_digest(journal: Journal[LocalFile], storage: Storage, key: str) -> JournaledDigest | None:
     """Return the journal's result for a file, if the file still has the same fingerprint."""
     line = journal.get(key)
     if line is None or len(line) != 3 or line[0] is None or line[0] != fingerprint(storage, key):
         return None
-    _, size, found = line
-    return Found(size, found) if isinstance(size, int) and isinstance(found, str) else None
+    _, size, digest = line
+    return JournaledDigest(size, digest) if isinstance(size, int) and isinstance(digest, str) else None
 
 
 class _File(NamedTuple):
@@ -241,10 +241,10 @@ def _sums(
     def files_to_read() -> Iterator[_File]:
         nonlocal count
         for key in keys:
-            recorded = None if journal is None else found_before(journal, storage, join(path, key))
-            if recorded is not None and (expected is None or expected[key] == recorded.found):
+            recorded = None if journal is None else journaled_digest(journal, storage, join(path, key))
+            if recorded is not None and (expected is None or expected[key] == recorded.digest):
                 count += 1
-                collect(_Sum(key, recorded.size, recorded.found))
+                collect(_Sum(key, recorded.size, recorded.digest))
             else:
                 yield _File(storage, path, key, journal is not None)
 

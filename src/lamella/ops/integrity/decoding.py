@@ -24,20 +24,20 @@ _PIECE_BYTES = 2**20
 """Raw size of a region that is decoded at once, or one chunk if it is larger, on the worker's thread."""
 
 
-class StoredPlace(NamedTuple):
+class FileToDecode(NamedTuple):
     """A stored file of an array, by its index in the grid of files.
 
     ``document`` is the digest of the array's document, if the result is added to a journal.
     """
 
     array: StoredArray
-    place: Shape
+    file_index: Shape
     document: str = ""
 
     @property
     def key(self) -> str:
         """Key of the file in the store."""
-        return join(self.array.path, self.array.meta.chunk_key(self.place))
+        return join(self.array.path, self.array.meta.chunk_key(self.file_index))
 
 
 class Decoded(NamedTuple):
@@ -55,7 +55,7 @@ class Decoded(NamedTuple):
     unread: bool = False
 
 
-def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
+def files_to_decode(array: StoredArray) -> Iterator[FileToDecode]:
     """Yield the stored files of an array; all possible files, if the store cannot list them.
 
     Files beyond the array's shape are left out: readers ignore them.
@@ -63,17 +63,17 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
         check_keys(storage, array.path, meta, array.documents.location(array.path))
-    for chunk_index in iter_stored_files(storage, array.path, meta):
-        if all(k < n for k, n in zip(chunk_index, meta.grid, strict=True)):
-            yield StoredPlace(array, chunk_index)
+    for file_index in iter_stored_files(storage, array.path, meta):
+        if all(index < count for index, count in zip(file_index, meta.grid, strict=True)):
+            yield FileToDecode(array, file_index)
 
 
-def decode(file: StoredPlace) -> Decoded:
+def decode(file: FileToDecode) -> Decoded:
     """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
-    array, chunk_index, document = file
+    array, file_index, document = file
     meta, key = array.meta, file.key
     before = fingerprint(array.documents.storage, key) if document else None
-    file_region = meta.file_region(chunk_index)
+    file_region = meta.file_region(file_index)
     shape = tuple(along.stop - along.start for along in file_region)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0
@@ -84,8 +84,8 @@ def decode(file: StoredPlace) -> Decoded:
         size = stored_size or 0
         for part_region in regions(shape, unit):
             region = tuple(
-                slice(p.start + b.start, p.stop + b.start)
-                for p, b in zip(part_region, file_region, strict=True)
+                slice(inner.start + outer.start, inner.stop + outer.start)
+                for inner, outer in zip(part_region, file_region, strict=True)
             )
             array.read_many([region], out=scratch(region_shape(region), meta.dtype)[None])
     except (LamellaError, MemoryError) as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from lamella.errors import LamellaError, StorageError, counted, one_line
 from lamella.log import logged
 from lamella.nodes.position import Position
-from lamella.nodes.walk import HOLDERS, walk
+from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.progress import Count, check_progress, reporting
@@ -313,7 +313,7 @@ class _Field(NamedTuple):
 def _fields(node: NGFFNode) -> Iterator[_Field]:
     if isinstance(node, Position):
         yield _Field(0, node.path, node)
-    elif isinstance(node, HOLDERS):
+    elif isinstance(node, CONTAINERS):
         for number, field_ in enumerate(walk(node)):
             yield _Field(number, join(node.path, field_.path), field_.node)
 

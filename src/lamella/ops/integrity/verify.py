@@ -22,8 +22,8 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import FileFinding
-from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
-from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
+from lamella.ops.integrity.checksum import SUMS, compare, journaled_digest, open_journal, read_manifest
+from lamella.ops.integrity.decoding import Decoded, FileToDecode, decode, files_to_decode
 from lamella.ops.known_members import listed
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
@@ -245,7 +245,7 @@ def _apart(report: VerifyReport) -> VerifyReport:
 
 
 def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
-    run(decode, walk.places(path), workers, done=walk.take)
+    run(decode, walk.stored_files(path), workers, done=walk.count)
     if not walk.documents and not walk.damage:
         raise InvalidArgumentError(f"{name} holds no Zarr group or array: there is nothing to verify")
     return VerifyReport(
@@ -271,11 +271,11 @@ class _Verification:
         self.damage: list[FileFinding] = []
         self.undecoded: list[FileFinding] = []
 
-    def places(self, path: str) -> Iterator[StoredPlace]:
+    def stored_files(self, path: str) -> Iterator[FileToDecode]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
         self.damage.extend(
-            FileFinding(join(path, error.file), error.found, error.unread) for error in node.findings
+            FileFinding(join(path, finding.file), finding.found, finding.unread) for finding in node.findings
         )
         self.documents += bool(node.documents)
         if node.kind == "array":
@@ -287,13 +287,13 @@ class _Verification:
                 continue  # a file of another program: nodes do not have such names
             try:
                 is_folder = self.reader.storage.size(below) is None
-            except LamellaError as error:
-                self.damage.append(FileFinding(below, str(error), isinstance(error, StorageError)))
+            except LamellaError as finding:
+                self.damage.append(FileFinding(below, str(finding), isinstance(finding, StorageError)))
                 continue
             if is_folder:
-                yield from self.places(below)
+                yield from self.stored_files(below)
 
-    def take(self, decoded: Decoded) -> None:
+    def count(self, decoded: Decoded) -> None:
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:
@@ -303,28 +303,28 @@ class _Verification:
             self.journal.add(decoded.key, decoded.fingerprint, values, decoded.size)
         self.progress.add(decoded.size)
 
-    def _array(self, path: str, zarr_format: int) -> Iterator[StoredPlace]:
+    def _array(self, path: str, zarr_format: int) -> Iterator[FileToDecode]:
         array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises if no engine can decode the chunks)
-            places = places_to_decode(array)
+            places = files_to_decode(array)
             yield from places if self.journal is None else self._unknown(places, self.journal)
         except NotDecodedError as found:
             self.undecoded.append(FileFinding(path, one_line(found)))
         except LamellaError as error:
             self.damage.append(FileFinding(path, one_line(error), isinstance(error, StorageError)))
 
-    def _unknown(self, places: Iterator[StoredPlace], journal: Journal[LocalFile]) -> Iterator[StoredPlace]:
+    def _unknown(self, places: Iterator[FileToDecode], journal: Journal[LocalFile]) -> Iterator[FileToDecode]:
         """Skip and count the files that the journal lists as undamaged under the array's current document."""
         document = ""
         for file in places:
             if not document:
                 text = json.dumps(file.array.meta.document, sort_keys=True)
                 document = hashlib.sha256(text.encode()).hexdigest()[:16]
-            recorded = found_before(journal, self.reader.storage, file.key)
-            if recorded is not None and recorded.found == document:
+            recorded = journaled_digest(journal, self.reader.storage, file.key)
+            if recorded is not None and recorded.digest == document:
                 self.known += 1
-                self.take(Decoded(file.key, recorded.size, ""))
+                self.count(Decoded(file.key, recorded.size, ""))
             else:
                 yield file._replace(document=document)

@@ -23,7 +23,7 @@ from lamella.ops.pyramids.plan import ended
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
     MOST_REST,
-    Making,
+    PyramidJob,
     StaleLevels,
     read_stale,
     with_box,
@@ -72,20 +72,20 @@ def begin_pyramid(
     work = _digest(position, source, [array.path for array, _ in levels], metas, steps, method)
     name = uuid4().hex[:8]
     writes = position.store_handle.writes
-    if resume and read_stale(position.documents.group(position.path)).making is not None:
+    if resume and read_stale(position.documents.group(position.path)).job is not None:
         writes.settle(position.path)  # regions that this process wrote to level 0 are computed again
     writes.forget(position.path)
-    resumed: list[Making] = []
+    resumed: list[PyramidJob] = []
 
     def mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
         if resume and _can_resume(stale, work, len(levels), len(source.meta.shape)):
             resumed.append(_with_regions(stale, name))
-        making = resumed[0] if resumed else None
-        if planned and making is None:  # so that another call can compare the job
+        job = resumed[0] if resumed else None
+        if planned and job is None:  # so that another call can compare the job
             level_0 = (0,) * len(source.meta.shape), source.meta.shape
-            making = Making(name, work, None, ((level_0,),) * len(levels))
-        return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
+            job = PyramidJob(name, work, None, ((level_0,),) * len(levels))
+        return with_stale(attributes, StaleLevels((name,), (), job, tuple(planned or ())))
 
     _, stamp = position.documents.edit_group(position.path, mark)
     return PyramidProgress(position, name, work, source, levels, stamp, resumed[0] if resumed else None)
@@ -113,27 +113,25 @@ def _digest(
 
 def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
     """Return whether a killed job was the same, and no other writer left unknown regions."""
-    making = stale.making
+    job = stale.job
     return (
-        making is not None
-        and making.work == work
-        and stale.writers == (making.writer,)
-        and len(making.rest) == levels
-        and all(
-            len(start) == len(stop) == ndim for start, stop in (*stale.regions, *sum(making.rest, start=()))
-        )
+        job is not None
+        and job.work == work
+        and stale.writers == (job.writer,)
+        and len(job.rest) == levels
+        and all(len(start) == len(stop) == ndim for start, stop in (*stale.regions, *sum(job.rest, start=())))
     )
 
 
-def _with_regions(stale: StaleLevels, name: str) -> Making:
+def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     """Add regions that were written meanwhile to the unfinished ones."""
-    assert stale.making is not None
+    assert stale.job is not None
     rest = []
-    for boxes in stale.making.rest:
+    for boxes in stale.job.rest:
         for box in stale.regions:
             boxes = with_box(boxes, box, _EXACT)  # noqa: PLW2901
         rest.append(boxes)
-    return replace(stale.making, writer=name, rest=tuple(rest))
+    return replace(stale.job, writer=name, rest=tuple(rest))
 
 
 class PyramidProgress:
@@ -152,7 +150,7 @@ class PyramidProgress:
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         stamp: Stamp | None,
-        before: Making | None = None,
+        before: PyramidJob | None = None,
     ) -> None:
         self.name = name
         self.work = work
@@ -231,13 +229,13 @@ class PyramidProgress:
         return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
 
     def _write_record(self) -> None:
-        making = Making(self.name, self.work, self._since, tuple(self._rest.values()))
+        job = PyramidJob(self.name, self.work, self._since, tuple(self._rest.values()))
 
         def mark(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
             # Another process that computes the levels has replaced our name.
             mine = self.name in stale.writers
-            return with_stale(attributes, replace(stale, making=making)) if mine else attributes
+            return with_stale(attributes, replace(stale, job=job)) if mine else attributes
 
         self._position.documents.edit_group(self._position.path, mark)
 
@@ -245,12 +243,12 @@ class PyramidProgress:
 
     def resume(self) -> None:
         """Skip the regions that a killed call finished, if their files agree with its record."""
-        making, self._before = self._before, None
-        if making is None:
+        job, self._before = self._before, None
+        if job is None:
             return
-        if making.since is not None and self._since is None:
+        if job.since is not None and self._since is None:
             return  # a copy in a store without times
-        for array, boxes in zip(self._levels, making.rest, strict=True):
+        for array, boxes in zip(self._levels, job.rest, strict=True):
             self._rest[array.path] = tuple(self._clipped(boxes))
             for number, box in enumerate(self._missing(array)):
                 is_few = number < _MOST_FAULTS
@@ -259,9 +257,9 @@ class PyramidProgress:
                 )
                 if not is_few:
                     break
-        if making.since is not None:
+        if job.since is not None:
             done = {box for array in self._levels for box in self._done(array.path)}
-            for number, box in enumerate(self._younger(making.since, sorted(done))):
+            for number, box in enumerate(self._younger(job.since, sorted(done))):
                 for path, boxes in self._rest.items():
                     self._rest[path] = (
                         with_box(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)

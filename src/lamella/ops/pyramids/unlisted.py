@@ -100,7 +100,7 @@ def _check(
     """Raise for levels that the document neither marks as unfinished nor lists."""
     if stale.names(name):
         return
-    other = stale.making is not None and stale.making.work != work
+    other = stale.job is not None and stale.job.work != work
     if stale.unlisted and (other or set(stale.unlisted) != set(paths)):
         raise NodeExistsError(
             f"The levels {paths} of {position.node_path} are not listed: another call began to make the levels "

@@ -106,7 +106,7 @@ def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box
             return attributes
         updates.append(_Update(name, parts, not stale.writers))
         # An interrupted pyramid may have another method: its finished regions no longer count.
-        stale = replace(stale, making=None)
+        stale = replace(stale, job=None)
         # Before anything is read: later writes into these regions stay stale at the end.
         for box in parts:
             stale = stale.without(box)

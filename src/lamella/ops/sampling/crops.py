@@ -14,7 +14,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
-from lamella.nodes.walk import HOLDERS, walk
+from lamella.nodes.walk import CONTAINERS, walk
 from lamella.spec.axes import channel_axis, space_axes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
-    from lamella.nodes.walk import Holder
+    from lamella.nodes.walk import ImageContainer
     from lamella.types import Array, Shape
 
 _MOST_CANDIDATES = 1 << 14
@@ -91,7 +91,7 @@ class CropSource:
 
     def __init__(
         self,
-        images: Position | Holder | Iterable[Position],
+        images: Position | ImageContainer | Iterable[Position],
         size: Sequence[int],
         *,
         level: str = "0",
@@ -330,10 +330,10 @@ def _rebuild(images: tuple[Position, ...], size: Shape, options: tuple[object, .
     )
 
 
-def _positions(images: Position | Holder | Iterable[Position]) -> Iterator[Position]:
+def _positions(images: Position | ImageContainer | Iterable[Position]) -> Iterator[Position]:
     if isinstance(images, Position):
         yield images
-    elif isinstance(images, HOLDERS):
+    elif isinstance(images, CONTAINERS):
         for field in walk(images):
             if not isinstance(field.node, Position):
                 raise field.node

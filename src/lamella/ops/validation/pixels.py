@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
-from lamella.ops.integrity.decoding import decode, places_to_decode
+from lamella.ops.integrity.decoding import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_factors import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
@@ -83,7 +83,7 @@ def _decode(
             problems.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, places_to_decode(array), workers, done=collect)
+        run(decode, files_to_decode(array), workers, done=collect)
     except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
         problems.append(one_line(error))
     for problem in problems:

@@ -18,7 +18,7 @@ from lamella.errors import LamellaError, MetadataError, one_line
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.walk import HOLDERS, walk
+from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
 from lamella.ops.display.preview import PreviewOptions, all_channels
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, plate_channels
@@ -211,7 +211,7 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
     """Return the fields of a node, without rectangles, its wells, and the names of rows and columns."""
     if isinstance(node, Position):
         return [_opened("", 0, node)], [WellArea("", 0, 0)], [""], [""]
-    if not isinstance(node, HOLDERS):
+    if not isinstance(node, CONTAINERS):
         raise MetadataError(
             f"{node.node_path} is a {type(node).__name__}: only images and plates can be viewed."
         )
