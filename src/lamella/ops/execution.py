@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from lamella.errors import InvalidArgumentError, WorkerLostError
 from lamella.store.codec_threads import cpus
+from lamella.store.flat_storage import FlatStorage
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class Workers:
     def count(self) -> int:
         """Number of workers: as requested, or one for each processor that this process may use."""
         return self.jobs or cpus()
+
+    def waiting_for(self, storage: Storage) -> Workers:
+        """Return workers for units that mostly wait for a store: as many threads as it answers requests at once."""
+        if self.jobs is None and self.executor is None and isinstance(storage, FlatStorage):
+            return Workers(storage.at_once)
+        return self
 
     def check_reach(self, *storages: Storage) -> None:
         """Raise for an executor in other processes if the store is in memory or in a ZIP file."""

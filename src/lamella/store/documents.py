@@ -119,6 +119,7 @@ class Documents:
             if document is None:
                 raise self._no("group", path)
             return format_v3.attributes_of(document, self.at(path))
+        self._expect_both([path])
         marked = self._is_marked(path)
         attributes = self.document(path, V2.attributes)
         if attributes is None and not marked:
@@ -127,6 +128,7 @@ class Documents:
 
     def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
         """Read the attributes of a group as a shared value, with their stamp."""
+        self._expect_both([path])
         marked = self.format == 2 and self._is_marked(path)
         stamped = self.storage.read_stamped(join(path, self._attributes_file))
         if stamped is not None:
@@ -142,6 +144,7 @@ class Documents:
 
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
         """Read the description of an array, with its `array_stamp`."""
+        self._expect_both(arrays=[path])
         file = self.files.array
         stamped = self.storage.read_stamped(join(path, file))
         if stamped is None:
@@ -185,6 +188,11 @@ class Documents:
             files = dict.fromkeys((self.files.group, self.files.attributes))
             of_groups = [join(path, file) for path in groups for file in files]
             self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
+
+    def _expect_both(self, groups: Iterable[str] = (), *, arrays: Iterable[str] = ()) -> None:
+        """Request the two documents of a node in Zarr v2 in one round on remote stores."""
+        if self.format == 2:
+            self.expect(groups, arrays=arrays)
 
     def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
         """Return those of some paths where anything is stored; the documents of groups are requested with them."""

@@ -33,7 +33,7 @@ class Expected(Generic[T]):
     def add(self, values: Mapping[str, T | None]) -> None:
         """Add values, and drop those that are too old."""
         now = time.monotonic()
-        self._values = {key: item for key, item in self._values.items() if now - item[0] < SECONDS}
+        self._values = {key: item for key, item in self._values.copy().items() if now - item[0] < SECONDS}
         self._values.update((key, (now, value)) for key, value in values.items())
 
     def peek(self, key: str) -> tuple[T | None] | None:

@@ -1,7 +1,8 @@
-"""What a call that changes a store has read of it since it took a lock: it asks for no document twice.
+"""Documents that were read a moment ago, and are not requested again by the same call.
 
-What it writes is written under the condition that it still is what was read (`Storage.update`), so that what others
-write meanwhile is found out; and what was read some seconds ago is read again.
+A call that changes a store knows what it has read since it acquired a lock: what it writes is written on the condition
+that the document is unchanged (`Storage.update`), so that nothing of others is lost. A handle that only reads knows
+what it has read within two seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,42 @@ T = TypeVar("T")
 
 SECONDS: Final = 5.0
 """How long what was read counts."""
+
+
+class Recent(Generic[T]):
+    """The documents that were read within some seconds, None for those that are missing; older ones are dropped.
+
+    Examples
+    --------
+    >>> recent = Recent[bytes](10)
+    >>> recent.keep("zarr.json", b"{}")
+    >>> recent.get("zarr.json"), recent.get("A/zarr.json")
+    ((b'{}',), None)
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._found: dict[str, tuple[float, T | None]] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, key: str, found: T | None) -> None:
+        """Keep a document."""
+        now = time.monotonic()
+        with self._lock:
+            self._found.pop(key, None)
+            self._found[key] = now, found
+            while self._found and now - self._found[oldest := next(iter(self._found))][0] >= self._seconds:
+                del self._found[oldest]
+
+    def get(self, key: str) -> tuple[T | None] | None:
+        """Return a document; None where it has to be read."""
+        at, found = self._found.get(key, (-self._seconds, None))
+        return (found,) if time.monotonic() - at < self._seconds else None
+
+    def clear(self) -> None:
+        """Drop all."""
+        with self._lock:
+            self._found.clear()
 
 
 class LookedAt(threading.local, Generic[T]):

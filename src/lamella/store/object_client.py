@@ -33,6 +33,16 @@ _used_in: list[int] = []
 """The id of the process that used obstore first."""
 
 
+def most_at_once() -> int:
+    """Return how many requests may be sent at once: 256, or a quarter of the files that this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 256
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if files == resource.RLIM_INFINITY else max(8, min(256, files // 4))
+
+
 def check_process(where: str) -> None:
     """Raise in a process that was forked after its parent used obstore."""
     process = os.getpid()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.object_client import most_at_once
 from lamella.store.range_plan import Span, extract_ranges, spans_of
 from lamella.store.retries import waits
 from lamella.store.service_errors import (
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 128
+AT_ONCE = most_at_once()
 """Limit of simultaneous requests."""
 
 _ID = "lamella-id"

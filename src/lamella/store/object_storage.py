@@ -21,7 +21,7 @@ from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key
-from lamella.store.looked_at import LookedAt
+from lamella.store.looked_at import LookedAt, Recent
 from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_requests import AT_ONCE, GetResult, ObjectRequests, all_of
 from lamella.store.range_plan import Span
@@ -63,6 +63,7 @@ class ObjectStorage(FlatStorage):
         self.lock_root = self._client.address
         self._expected: Expected[GetResult] = Expected()
         self._looked: LookedAt[GetResult] = LookedAt()
+        self._recent: Recent[GetResult] = Recent(SECONDS_TRUSTED)
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
         self._changes = _changes[0]
 
@@ -138,10 +139,10 @@ class ObjectStorage(FlatStorage):
         return {key: values.get(key) for key in keys}
 
     def _known(self, key: str) -> tuple[GetResult | None] | None:
-        """Return what came of a document that was expected, or was read since a lock was taken."""
+        """Return a document that was requested ahead, or was read just now or since a lock was acquired."""
         came = self._expected.pop(key)
         if came is None:
-            return self._looked.get(key)
+            return self._looked.get(key) or self._recent.get(key)
         self._looked.keep(key, came[0])
         return came
 
@@ -165,7 +166,7 @@ class ObjectStorage(FlatStorage):
 
     def _unknown(self, keys: Iterable[str]) -> list[str]:
         """Return the keys of which nothing is known."""
-        known = self._expected.peek, self._looked.get
+        known = self._expected.peek, self._looked.get, self._recent.get
         return [key for key in map(check_key, keys) if all(find(key) is None for find in known)]
 
     def _remember_stamps(self, results: Mapping[str, GetResult | None]) -> None:
@@ -179,12 +180,15 @@ class ObjectStorage(FlatStorage):
                 self._seen[key] = now, None if result is None else result.stamp
             if name in METADATA_FILES:
                 self._looked.keep(key, result)
+                if self.read_only:
+                    self._recent.keep(key, result)
 
     def _forget_if_changed(self) -> None:
         """Forget stamps and documents after this process has written to any store."""
         if self._changes != _changes[0]:
             self._changes = _changes[0]
             self._expected.clear()
+            self._recent.clear()
             self._seen.clear()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
@@ -264,7 +268,7 @@ class ObjectStorage(FlatStorage):
 
     def _look_at(self, key: str) -> GetResult | None:
         self._forget_if_changed()
-        known = self._expected.peek(key) or self._looked.get(key)
+        known = self._expected.peek(key) or self._looked.get(key) or self._recent.get(key)
         if known is not None:
             return known[0]
         if key.rpartition("/")[2] not in METADATA_FILES:
@@ -292,6 +296,11 @@ class ObjectStorage(FlatStorage):
             self._expected.add({key: changed[0]})
         result = self._look_at(key)
         return None if result is None else result.stamp
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return the sizes of keys, requested at once; None for those that do not exist."""
+        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
+        return [None if head is None else head.size for head in heads]
 
     def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
         """Return the stamps of keys, requested at once; None for missing ones."""

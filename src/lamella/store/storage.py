@@ -304,6 +304,10 @@ class Storage(ABC):
     def size(self, key: str) -> int | None:
         """Return the size of a key in bytes; None where it is missing."""
 
+    def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
+        """Return the sizes of keys, requested at once where requests wait; None for those that do not exist."""
+        return [self.size(key) for key in keys]
+
     @abstractmethod
     def delete(self, prefix: str) -> None:
         """Delete a key, or a folder with all below it; do nothing where there is none."""

@@ -38,13 +38,11 @@ def iter_stored_files(
         indexes = product(*map(range, meta.grid))
         yield from (index for index in indexes if first is None or any(map(ge, index, first)))
         return
-    prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
+    prefix = _prefix(meta)
     if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
-        for full_key in storage.keys_below(path):
-            key = full_key.removeprefix(path).lstrip("/")
-            index = _index_in(key, meta, prefix)
-            is_stored = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
-            if is_stored and index is not None and (first is None or any(map(ge, index, first))):
+        for key in storage.keys_below(path):
+            index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
+            if index is not None and (first is None or any(map(ge, index, first))):
                 yield index
         return
     pending = [prefix if meta.separator == "/" else ""]
@@ -59,6 +57,21 @@ def iter_stored_files(
                 yield index
             elif meta.separator == "/" and len(index) < meta.ndim:
                 pending.append(key)
+
+
+def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int | None]]:
+    """Yield the file indexes of an array as `iter_stored_files` does, with the sizes that a listing says.
+
+    Where files are not listed, the sizes are None and the files may be missing.
+    """
+    if not (storage.can_list and storage.lists_below):
+        yield from ((index, None) for index in iter_stored_files(storage, path, meta))
+        return
+    prefix = _prefix(meta)
+    for key, size in storage.sizes_below(path).items():
+        index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
+        if index is not None:
+            yield index, size
 
 
 def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
@@ -87,16 +100,25 @@ def is_beyond(key: str, meta: ArrayMeta) -> bool:
     >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
     (False, True, False)
     """
-    index = _index_in(key, meta, "c" if key.startswith("c") else "")
-    if index is None or len(index) != meta.ndim or meta.chunk_key(index) != key:
-        return False
-    return any(map(ge, index, meta.grid))
+    index = _index_of(key, meta, "c" if key.startswith("c") else "")
+    return index is not None and any(map(ge, index, meta.grid))
 
 
 def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
     """Whether an index, or one that begins with its numbers, reaches `first` along an axis."""
     rest = len(index)
     return any(map(ge, index, first)) or any(map(lt, first[rest:], grid[rest:]))
+
+
+def _prefix(meta: ArrayMeta) -> str:
+    return "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
+
+
+def _index_of(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+    """Return the index of a key that an array declares for a chunk or shard; None for other keys."""
+    index = _index_in(key, meta, prefix)
+    is_declared = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
+    return index if is_declared else None
 
 
 def _index_in(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:

@@ -6,7 +6,9 @@ Truncated chunks are found here; flipped bits are found only by decoding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +16,20 @@ import numpy as np
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
 from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.storage import RangeRequest
+from lamella.store.stored_chunks import stored_sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage
     from lamella.types import Shape
 
 _BLOSC_HEADER = 16
 _CHECKSUM = 4
+_AT_ONCE = 1024
+"""Files of which the sizes and indexes are requested at once."""
 
 NO_FILE = "it is not a file: a folder, or a special file, is in its place"
 """Message where the path of a chunk or shard is not a file."""
@@ -61,9 +69,62 @@ def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index
     size = storage.size(join(path, key))
     if size is None:
         return _no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
+    part = _part(meta, size)
+    data = b"" if part is None else storage.read_range(join(path, key), *part)
+    return None if data is None else _checked(meta, file_index, key, size, data)
+
+
+def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[StoredFile]:
+    """Check the files of an array, many at once where requests wait; those beyond its shape are left out."""
+    inside = (
+        (file_index, size)
+        for file_index, size in stored_sizes(storage, path, meta)
+        if all(map(lt, file_index, meta.grid))  # a killed call leaves others, which are never read
+    )
+    if storage.locks_processes:
+        files = (inspect_stored_file(storage, path, meta, file_index) for file_index, _ in inside)
+        yield from (file for file in files if file is not None)
+        return
+    while batch := list(islice(inside, _AT_ONCE)):
+        yield from _inspect_many(storage, path, meta, dict(batch))
+
+
+def _inspect_many(
+    storage: Storage, path: str, meta: ArrayMeta, sizes: dict[Shape, int | None]
+) -> Iterator[StoredFile]:
+    keys = {file_index: meta.chunk_key(file_index) for file_index in sizes}
+    unknown = [file_index for file_index, size in sizes.items() if size is None]
+    sizes.update(
+        zip(unknown, storage.sizes([join(path, keys[file_index]) for file_index in unknown]), strict=True)
+    )
+    parts = {file_index: _part(meta, size) for file_index, size in sizes.items() if size is not None}
+    wanted = {file_index: part for file_index, part in parts.items() if part is not None}
+    found = storage.read_ranges(
+        [RangeRequest(join(path, keys[file_index]), (part,)) for file_index, part in wanted.items()]
+    )
+    data = {
+        file_index: None if one is None else one.parts[0]
+        for file_index, one in zip(wanted, found, strict=True)
+    }
+    for file_index in parts:
+        part, size = data.get(file_index, b""), sizes[file_index]
+        if part is not None and size is not None:
+            yield _checked(meta, file_index, keys[file_index], size, part)
+
+
+def _part(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
+    """Return the offset and length of what shows whether a file is complete: an index or a header; None for none."""
     if meta.shards is not None:
-        return _shard(storage, path, meta, file_index, key, size)
-    fault = _fault_of_chunk(storage, join(path, key), meta, size)
+        form = IndexForm.of(meta)
+        return None if form is None else (-form.size if form.at_end else 0, form.size)
+    return (0, _BLOSC_HEADER) if size and _has_blosc_header(meta) else None
+
+
+def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
+    """Describe a file by its size and its `_part`."""
+    if meta.shards is not None:
+        return _shard(meta, file_index, key, size, data)
+    fault = _fault_of_chunk(meta, size, data)
     one_chunk = np.ones((1,) * meta.ndim, bool)
     return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(fault), fault)
 
@@ -74,19 +135,14 @@ def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
     return StoredFile(file_index, key, 0, everything, everything, NO_FILE)
 
 
-def _shard(
-    storage: Storage, path: str, meta: ArrayMeta, file_index: Shape, key: str, size: int
-) -> StoredFile | None:
+def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes) -> StoredFile:
     chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
     everything = np.ones(chunks, bool)
     form = IndexForm.of(meta)
     if form is None:  # the index has unsupported codecs: only the file's presence is known
         return StoredFile(file_index, key, size, everything, ~everything)
-    data = storage.read_range(join(path, key), -form.size if form.at_end else 0, form.size)
-    if data is None:
-        return None
     try:
-        entries = decode_index(data, form, key)
+        entries = decode_index(index, form, key)
     except DamagedDataError as error:
         return StoredFile(file_index, key, size, everything, everything, str(error))
     present = entries[:, 0] != NO_CHUNK
@@ -105,15 +161,18 @@ def _shard(
     return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), fault)
 
 
-def _fault_of_chunk(storage: Storage, key: str, meta: ArrayMeta, size: int) -> str:
+def _has_blosc_header(meta: ArrayMeta) -> bool:
+    return meta.compressor is not None and meta.compressor.name == "blosc" and _codec_count(meta) <= 1
+
+
+def _fault_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
     expected = _plain_size(meta)
     if expected is not None:
         return "" if size == expected else f"it has {size} bytes where an uncompressed chunk has {expected}"
     if size == 0:
         return "it is empty"
-    if meta.compressor is None or meta.compressor.name != "blosc" or _codec_count(meta) > 1:
+    if not _has_blosc_header(meta):
         return ""
-    header = storage.read_range(key, 0, _BLOSC_HEADER) or b""
     raw = int.from_bytes(header[4:8], "little")
     stored = int.from_bytes(header[12:16], "little") + _CHECKSUM * meta.codecs.count("crc32c")
     if len(header) < _BLOSC_HEADER or stored != size:

@@ -24,8 +24,7 @@ from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign, foreign_key
 from lamella.store.storage import with_options
-from lamella.store.stored_chunks import iter_stored_files
-from lamella.store.stored_files import inspect_stored_file
+from lamella.store.stored_files import inspect_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -224,7 +223,11 @@ _WORDS = {"missing": "never written", "partly": "partly written", "damaged": "da
 def position_status(position: Position) -> ImageStatus:
     """Return the state of an image or label image."""
     levels = []
-    for path in position.dataset_paths:
+    paths = position.dataset_paths
+    position.documents.expect(
+        [join(position.path, "labels")], arrays=[join(position.path, path) for path in paths]
+    )
+    for path in paths:
         try:
             levels.append(_array_status(position, path))
         except LamellaError as error:
@@ -288,6 +291,7 @@ def status(
         target if isinstance(target, NGFFNode) else open_ome_zarr(target, disable_path_checking=follow_links)
     )
     workers.check_reach(node.documents.storage)
+    workers = workers.waiting_for(node.documents.storage)
     statuses: dict[int, list[ImageStatus]] = {}
     with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
         count = Count(report_progress, "images")
@@ -344,12 +348,8 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     status = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
     status.stream = StreamRecord.of(meta.attributes)
     status.unfinished = read_unfinished(meta.attributes)
-    for chunk_index in iter_stored_files(storage, array.path, meta):
-        if any(k >= n for k, n in zip(chunk_index, meta.grid, strict=True)):
-            continue  # left by a killed call beyond the shape, where nothing is read
-        file = inspect_stored_file(storage, array.path, meta, chunk_index)
-        if file is not None:
-            status._add(file)
+    for file in inspect_stored_files(storage, array.path, meta):
+        status._add(file)
     if status.stored < status.expected:
         key = foreign_key(storage, array.path, meta)
         if key is not None:
