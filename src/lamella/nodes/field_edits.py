@@ -1,4 +1,4 @@
-"""Edits of all fields of a plate at once, each a call of one function of :mod:`lamella.ops.images`."""
+"""Edits of all fields of a plate at once, done by :mod:`lamella.ops.images`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class FieldEdits(NGFFNode):
-    """What can be changed in all fields of a plate.
+    """Methods that edit all fields of a plate, and return the paths of the fields that they changed.
 
-    The change of a field is one atomic write. All are checked before the first is written, and the same call finishes
+    All fields are checked before the first is written. Each field changes in one atomic write; the same call finishes
     one that was killed.
     """
 
@@ -32,22 +32,17 @@ class FieldEdits(NGFFNode):
         active: bool | None = None,
         label: str | None = None,
     ) -> list[str]:
-        """Set how a channel is shown, in all fields that have it.
+        """Set the display of a channel, in all fields that have it; return their paths.
 
         Parameters
         ----------
         name, color, window, active, label
             As for :meth:`Position.set_channel`.
 
-        Returns
-        -------
-        list of str
-            Paths of the fields that were changed.
-
         Raises
         ------
         InvalidArgumentError
-            If no field has the channel, or a value cannot be used (a ValueError). Nothing is written then.
+            If no field has the channel, or a value is invalid (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -65,19 +60,7 @@ class FieldEdits(NGFFNode):
         return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
 
     def rename_channel(self, old: str, new: str) -> list[str]:
-        """Rename a channel in all fields that have it.
-
-        Parameters
-        ----------
-        old
-            Present name.
-        new
-            New name.
-
-        Returns
-        -------
-        list of str
-            Paths of the fields that were changed.
+        """Rename the channel ``old`` to ``new`` in all fields that have it; return their paths.
 
         Raises
         ------
@@ -99,7 +82,7 @@ class FieldEdits(NGFFNode):
         )
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:
-        """Delete a channel with its pixels from all fields that have it; see :meth:`Position.delete_channel`.
+        """Delete a channel with its pixels from all fields that have it; return their paths.
 
         Parameters
         ----------
@@ -108,15 +91,10 @@ class FieldEdits(NGFFNode):
         jobs
             Number of workers; one per processor by default.
 
-        Returns
-        -------
-        list of str
-            Paths of the fields that were changed.
-
         Raises
         ------
         InvalidArgumentError
-            If no field has the channel, or it is the only one of a field (a ValueError). Nothing is written then.
+            If no field has the channel, or a field has no other channel (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -131,17 +109,12 @@ class FieldEdits(NGFFNode):
         return delete_from_fields(dict(cast("Plate", self).positions()), channel_name(name), jobs=jobs)
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
-        """Set the size of a voxel in all fields with an image; all levels and label images follow.
+        """Set the voxel size in all fields with an image, for all levels and label images; return their paths.
 
         Parameters
         ----------
         sizes
             Size of a voxel of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``.
-
-        Returns
-        -------
-        list of str
-            Paths of the fields that were changed.
 
         Raises
         ------
@@ -160,22 +133,18 @@ class FieldEdits(NGFFNode):
         return self._edit_fields("set a scale", ImageEdits(sizes=sizes))
 
     def set_unit(self, unit: str | Mapping[str, str | None]) -> list[str]:
-        """Set the unit of axes in all fields; sizes stay as they are.
+        """Set the unit of axes in all fields, without changing sizes; return their paths.
 
         Parameters
         ----------
         unit
             As for :meth:`Position.set_unit`.
 
-        Returns
-        -------
-        list of str
-            Paths of the fields that were changed.
-
         Raises
         ------
         InvalidArgumentError
-            If no field has such an axis, or the unit is not one of its kind (a ValueError). Nothing is written then.
+            If no field has such an axis, or the unit does not fit the axis type (a ValueError). Nothing is written
+            then.
 
         Examples
         --------
@@ -193,17 +162,12 @@ class FieldEdits(NGFFNode):
         return edit_fields(dict(cast("Plate", self).positions()), edits)
 
     def set_name(self, name: str) -> None:
-        """Set the name of the plate, which viewers show. Its path stays.
-
-        Parameters
-        ----------
-        name
-            Text that is not empty.
+        """Set the name of the plate, which viewers show. Its path does not change.
 
         Raises
         ------
         InvalidArgumentError
-            If it is something else (a ValueError).
+            If the name is empty or not text (a ValueError).
 
         Examples
         --------
@@ -217,17 +181,17 @@ class FieldEdits(NGFFNode):
         cast("Plate", self).document.edit(lambda meta: plate_edits.set_name(meta, name))
 
     def set_attributes(self, attributes: Mapping[str, JSON]) -> None:
-        """Set attributes of your own, beside the metadata of the plate, in one write.
+        """Set custom attributes of the plate in one write.
 
         Parameters
         ----------
         attributes
-            Name to JSON value; None removes an attribute.
+            Mapping of name to JSON value; None removes an attribute.
 
         Raises
         ------
         InvalidArgumentError
-            If a name is one of OME-NGFF's or lamella's (a ValueError). Nothing is written then.
+            If a name belongs to OME-NGFF or lamella (a ValueError). Nothing is written then.
 
         Examples
         --------

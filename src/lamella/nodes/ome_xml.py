@@ -1,10 +1,8 @@
-"""The OME-XML that bioformats2raw keeps beside the images: found, read when it is asked for, matched to the images.
+"""Use the OME-XML that bioformats2raw stores beside the images of a collection.
 
-What OME-NGFF leaves open in an image is taken from there, with a warning that says so, once for each opened store:
-the names of channels without an omero block, and the sizes of axes that have scale 1 and no unit. What the metadata of
-the image say is never replaced. An edit of such an image writes what was taken into its document.
-
-The XML is parsed by :mod:`lamella.spec.ome_xml`.
+Metadata that an image lacks is filled in from the OME-XML, with one warning per store handle: channel names without an
+omero block, and the sizes of axes with scale 1 and no unit. Stored metadata is never replaced. Editing such an image
+stores the filled-in values. :mod:`lamella.spec.ome_xml` parses the XML.
 """
 
 from __future__ import annotations
@@ -40,65 +38,54 @@ if TYPE_CHECKING:
 
 XML = "OME/METADATA.ome.xml"
 LARGEST = 256 * 2**20
-"""Bytes of XML that are read: those of plates with 100,000 planes are a tenth of it."""
+"""Limit of the XML in bytes: ten times the size for a plate with 100,000 planes."""
 
 
 @dataclass
 class OMEFile:
-    """The XML file of a collection, parsed at most once for each opened store and content."""
+    """The XML file of a collection, parsed at most once per store handle and version of the file."""
 
-    place: NodePath
+    collection: NodePath
     stamp: object
     has_sizes: bool = False
     has_names: bool = False
     fault: str = ""
-    said: set[str] = field(default_factory=set)
+    warned_topics: set[str] = field(default_factory=set)
     _images: dict[str, OMEImage] | None = None
 
     @property
     def name(self) -> str:
-        """Where it is, for messages."""
-        return f"{self.place}/{XML}"
+        """Full path or URL, for messages."""
+        return f"{self.collection}/{XML}"
 
     def images(self) -> dict[str, OMEImage]:
-        """Describe the images by their paths.
-
-        Raises
-        ------
-        MetadataError
-            If the XML cannot be read.
-        """
+        """Describe the images by path; raise `MetadataError` if the XML cannot be read."""
         if self._images is None:
-            root = parse_ome_xml(_data(self.place), self.name)
-            described, series = describe_images(root, self.name), series_of(self.place)
+            root = parse_ome_xml(_data(self.collection), self.name)
+            described, series = describe_images(root, self.name), series_of(self.collection)
             if len(described) != len(series):
-                # The order is all that connects the two (BF-07): after a deletion it would name the wrong image.
+                # Only the order connects images and XML (BF-07): after a deletion it would name the wrong image.
                 raise MetadataError(
-                    f"{self.name} describes {len(described)} images, but the collection has {len(series)}: which is "
-                    "which cannot be told. Restore the missing images, or the list of series in OME."
+                    f"{self.name} describes {len(described)} images, but the collection has {len(series)}: they cannot "
+                    "be matched. Restore the missing images, or the list of series in OME."
                 )
             self._images = dict(zip(series, described, strict=True))
         return self._images
 
-    def say(self, topic: str, text: str) -> None:
-        """Warn once for each topic."""
-        if topic not in self.said:
-            self.said.add(topic)
+    def warn_once(self, topic: str, text: str) -> None:
+        """Warn once per topic."""
+        if topic not in self.warned_topics:
+            self.warned_topics.add(topic)
             warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
 
 class OMEXMLMethods(NGFFNode):
-    """What a plate and a collection can tell from the OME-XML of bioformats2raw."""
+    """Methods of plates and collections that read the OME-XML of bioformats2raw."""
 
     def ome_metadata(self) -> OME:
         """Return the whole OME-XML as a model of ``ome-types``: microscope, objectives, planes, stage.
 
-        It is parsed at each call.
-
-        Returns
-        -------
-        ome_types.OME
-            Changing it changes nothing in the store.
+        The XML is parsed at each call; changing the model does not change the store.
 
         Raises
         ------
@@ -107,7 +94,7 @@ class OMEXMLMethods(NGFFNode):
         NodeNotFoundError
             If there is no ``OME/METADATA.ome.xml`` (a KeyError).
         MetadataError
-            If it is damaged, too large, or no OME-XML (a ValueError).
+            If it is damaged, too large, or not OME-XML (a ValueError).
 
         Examples
         --------
@@ -126,19 +113,14 @@ class OMEXMLMethods(NGFFNode):
         return ome_model(_data(self.node_path), f"{self.node_path}/{XML}")
 
     def ome_images(self) -> dict[str, OMEImage]:
-        """Return what the OME-XML says of each image: name, time of acquisition, channel names, physical sizes.
-
-        Returns
-        -------
-        dict of str to OMEImage
-            By the path of the image.
+        """Return the name, acquisition time, channel names and physical sizes of each image in the OME-XML, by path.
 
         Raises
         ------
         NodeNotFoundError
             If there is no ``OME/METADATA.ome.xml`` (a KeyError).
         MetadataError
-            If it is damaged, too large, no OME-XML, or describes another number of images (a ValueError).
+            If it is damaged, too large, not OME-XML, or describes another number of images (a ValueError).
 
         Examples
         --------
@@ -152,87 +134,87 @@ class OMEXMLMethods(NGFFNode):
         >>> plate.ome_images()["A/1/0"].name, plate["A/1/0"].ome_image.acquired.isoformat()
         ('nuclei', '2026-03-01T09:30:00')
         """
-        found = _file(self.node_path)
-        if found is None:
+        xml_file = _file(self.node_path)
+        if xml_file is None:
             raise _no_file(self.node_path)
-        return dict(found.images())
+        return dict(xml_file.images())
 
 
-def _data(place: NodePath) -> bytes:
-    storage, key = place.store_handle.documents.storage, place.child(XML).path
+def _data(collection: NodePath) -> bytes:
+    storage, key = collection.store_handle.documents.storage, collection.child(XML).path
     size = storage.size(key)
     if size is None:
-        raise _no_file(place)
+        raise _no_file(collection)
     if size > LARGEST:
         raise MetadataError(
-            f"{place}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused; "
+            f"{collection}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused; "
             "open it with a program made for such files"
         )
     data = storage.read(key)
     if data is None:
-        raise _no_file(place)
+        raise _no_file(collection)
     return data
 
 
-def _no_file(place: NodePath) -> NodeNotFoundError:
-    return NodeNotFoundError(f"There is no {XML} in {place}: no OME-XML was kept with its images.")
+def _no_file(collection: NodePath) -> NodeNotFoundError:
+    return NodeNotFoundError(f"There is no {XML} in {collection}: no OME-XML was kept with its images.")
 
 
-def series_of(place: NodePath) -> list[str]:
-    """Return the paths of the images of a collection, as its OME group lists them, or else as they are numbered."""
-    documents, ome = place.store_handle.documents, place.child("OME")
+def series_of(collection: NodePath) -> list[str]:
+    """Return the paths of the images of a collection, as its OME group lists them, or else by number."""
+    documents, ome = collection.store_handle.documents, collection.child("OME")
     if documents.kind(ome.path) == "group":
         listed = read_part(ome, Bioformats2RawMeta, documents.group(ome.path))
         if listed is not None and listed.series is not None:
             return listed.series
-    return list(_numbered(place))
+    return list(_numbered(collection))
 
 
-def _numbered(place: NodePath) -> Iterator[str]:
-    """Yield 0, 1, ... while there are such groups: the series of a store that lists none."""
+def _numbered(collection: NodePath) -> Iterator[str]:
+    """Yield 0, 1, ... for the existing groups: the images of a collection that lists none."""
     number = 0
-    while place.store_handle.documents.kind(place.child(str(number)).path) == "group":
+    while collection.store_handle.documents.kind(collection.child(str(number)).path) == "group":
         yield str(number)
         number += 1
 
 
-def _file(place: NodePath) -> OMEFile | None:
-    """Return the XML file of a collection; None when there is none. Looked for once for each opened store."""
-    known, storage = place.store_handle.ome_files, place.store_handle.documents.storage
-    key = place.child(XML).path
-    found = known.get(place.path)
-    if place.path in known and (found is None or found.stamp == storage.stamp(key)):
-        return found
+def _file(collection: NodePath) -> OMEFile | None:
+    """Return the XML file of a collection, looked up once per store handle; None if there is none."""
+    files, storage = collection.store_handle.ome_files, collection.store_handle.documents.storage
+    key = collection.child(XML).path
+    xml_file = files.get(collection.path)
+    if collection.path in files and (xml_file is None or xml_file.stamp == storage.stamp(key)):
+        return xml_file
     stamp = storage.stamp(key)
-    found = None
+    xml_file = None
     if storage.size(key) is not None:
-        found = OMEFile(place, stamp)
+        xml_file = OMEFile(collection, stamp)
         try:
-            data = _data(place)
-            found.has_sizes, found.has_names = (
+            data = _data(collection)
+            xml_file.has_sizes, xml_file.has_names = (
                 b"PhysicalSize" in data or b"TimeIncrement" in data,
                 b"Name=" in data,
             )
         except LamellaError as fault:
-            found.fault = str(fault)
-    known[place.path] = found
-    return found
+            xml_file.fault = str(fault)
+    files[collection.path] = xml_file
+    return xml_file
 
 
 def _file_above(image: NodePath) -> tuple[OMEFile, str] | None:
-    """Return the XML file of the collection that an image is in, and the path of the image there."""
+    """Return the XML file of an image's collection, and the path of the image there; None if there is none."""
     storage = image.store_handle.documents.storage
     if image.path:
-        found = _file(NodePath(image.store_handle, ""))
-        return None if found is None else (found, image.path)
-    # Opened by itself: its collection is the folder above, its plate the third above (row/column/field).
+        xml_file = _file(NodePath(image.store_handle, ""))
+        return None if xml_file is None else (xml_file, image.path)
+    # An image that was opened directly: its collection is the folder above, its plate the third (row/column/field).
     for levels in (1, 3):
-        path, known = path_below(storage, levels), image.store_handle.ome_files
-        if path and path not in known:
-            known[path] = _file_outside(storage, levels)
-        found = known.get(path)
-        if found is not None:
-            return found, path
+        path, files = path_below(storage, levels), image.store_handle.ome_files
+        if path and path not in files:
+            files[path] = _file_outside(storage, levels)
+        xml_file = files.get(path)
+        if xml_file is not None:
+            return xml_file, path
     return None
 
 
@@ -247,59 +229,55 @@ def _file_outside(storage: Storage, levels: int) -> OMEFile | None:
 
 
 def file_beside(image: NodePath) -> str | None:
-    """Return the name of the XML file of the collection that an image is in; None when there is none."""
-    found = _file_above(image)
-    return None if found is None else found[0].name
+    """Return the path of the XML file of an image's collection; None if there is none."""
+    located = _file_above(image)
+    return None if located is None else located[0].name
 
 
 def facts_of(image: NodePath) -> OMEImage | None:
-    """Return what the OME-XML says of an image; None without an XML, or one that does not describe it.
-
-    Raises
-    ------
-    MetadataError
-        As for :meth:`OMEXMLMethods.ome_images`.
-    """
-    found = _file_above(image)
-    return None if found is None else found[0].images().get(found[1])
+    """Return an image's description in the OME-XML; None if there is none."""
+    located = _file_above(image)
+    return None if located is None else located[0].images().get(located[1])
 
 
 def with_sizes(image: NodePath, meta: ImagesMeta) -> ImagesMeta:
-    """Fill in the sizes that the metadata of an image leave open; never raises for what is wrong with the XML."""
+    """Fill in missing physical sizes of an image from the OME-XML; damage of the XML only causes a warning."""
     try:
         if not unsized_axes(meta):
             return meta
     except MetadataError:
-        return meta  # whoever asks for the scale is told
-    found = _file_above(image)
-    if found is None:
+        return meta  # reading the scale raises the error
+    located = _file_above(image)
+    if located is None:
         return meta
-    facts = _facts(*found, "physical sizes", found[0].has_sizes)
+    facts = _facts(*located, "physical sizes", located[0].has_sizes)
     filled = meta if facts is None else fill_missing_sizes(meta, facts)
     if filled is not meta:
-        found[0].say("sizes", f"Images without physical sizes: those of {found[0].name} were taken.")
+        located[0].warn_once(
+            "sizes", f"Images without physical sizes: those of {located[0].name} were taken."
+        )
     return filled
 
 
 def names_from_xml(image: NodePath, count: int) -> list[str]:
-    """Return the names of so many channels; empty when the XML has others, or none."""
-    found = _file_above(image)
-    if found is None:
+    """Return `count` channel names from the OME-XML; empty if it has another number of names, or none."""
+    located = _file_above(image)
+    if located is None:
         return []
-    facts = _facts(*found, "channel names", found[0].has_names)
+    facts = _facts(*located, "channel names", located[0].has_names)
     names = () if facts is None else facts.channel_names
     if len(names) != count or not any(names):
         return []
-    found[0].say("names", f"Images without channel names: those of {found[0].name} were taken.")
+    located[0].warn_once("names", f"Images without channel names: those of {located[0].name} were taken.")
     return [name or f"channel_{index}" for index, name in enumerate(names)]
 
 
-def _facts(file: OMEFile, path: str, what: str, may_say: bool) -> OMEImage | None:
-    """Return what the XML says of an image; None, with a warning, when it cannot be read."""
+def _facts(file: OMEFile, path: str, what: str, has_facts: bool) -> OMEImage | None:
+    """Return an image's description in the OME-XML; None, with a warning, if it cannot be read."""
     try:
         if file.fault:
             raise MetadataError(file.fault)
-        return file.images().get(path) if may_say else None
+        return file.images().get(path) if has_facts else None
     except LamellaError as fault:
-        file.say("fault", f"Images without {what}: {fault}")
+        file.warn_once("fault", f"Images without {what}: {fault}")
     return None

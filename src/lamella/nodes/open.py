@@ -1,7 +1,6 @@
-"""``open_ome_zarr``: the front door, its signature and what it promises.
+"""The public functions `open_ome_zarr` and `open`; :mod:`lamella.nodes.opening`, loaded on first use, does the work.
 
-The work is done in :mod:`lamella.nodes.opening`, which loads with the first call. The two libraries that every store
-needs, numpy and pydantic, load with the door: they take most of the time, and whoever imports it is about to open one.
+numpy and pydantic are imported here, since every store needs them.
 """
 
 from __future__ import annotations
@@ -198,7 +197,7 @@ def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **
 
 
 def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **options: Any) -> Any:
-    """Open an OME-Zarr store, or create one: `open_ome_zarr` with a short name and today's defaults.
+    """Open or create an OME-Zarr store: `open_ome_zarr` with a short name and newer defaults.
 
     A new store is of version 0.5 and has the lower-case axes t, c, z, y, x.
 
@@ -209,7 +208,7 @@ def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **
     mode
         "r" to read, "r+" to read and write; "a", "w" and "w-" create, see `open_ome_zarr`.
     layout
-        "fov" or "hcs" for a new store, one image or a plate; that of an existing one is in its metadata.
+        "fov" or "hcs" for a new store: one image or a plate. An existing store has its own.
     **options
         All other options of `open_ome_zarr`.
 

@@ -1,9 +1,4 @@
-"""Opening and creating a store.
-
-Every argument is checked, and the target looked at, before anything is touched.
-
-Called by :mod:`lamella.nodes.open`.
-"""
+"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the target are checked before any change."""
 
 from __future__ import annotations
 
@@ -79,7 +74,7 @@ def open_store(
         documents = Documents.open(storage)
         if documents is not None:
             return _open(documents, layout, mode, channel_names, axes, strict, kwargs)
-        row = _row_place(storage, strict) if layout == "auto" else None
+        row = _row_path(storage, strict) if layout == "auto" else None
         if row is not None:
             # Its folder may have no document at all, so there is nothing to parse.
             _check_options(Row, kwargs)
@@ -90,8 +85,8 @@ def open_store(
     if layout in _LAYOUT_CLASSES:
         _check_options(_LAYOUT_CLASSES[layout], kwargs)
     _check_creation(layout, mode, channel_names, axes, storage)
-    occupied = _check_place(storage, mode, disable_path_checking)
-    # The node and its first document are made before anything is touched, so that bad arguments change nothing.
+    occupied = _check_target(storage, mode, disable_path_checking)
+    # Create the node and its first document before any change, so that invalid arguments change nothing.
     store_handle = StoreHandle(Documents.create(storage, spec.zarr_format), spec, strict=strict)
     kind = _LAYOUT_CLASSES[layout]
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
@@ -130,13 +125,7 @@ def _opened_storage(
 
 
 def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
-    """Write the first document of a new store; False where mode "a" opens what another process has created.
-
-    Raises
-    ------
-    StoreExistsError
-        Another process has created a store there, and the mode is "w-".
-    """
+    """Write the first document of a new store; False if mode "a" should open the store that another process created."""
     storage = documents.storage
     with storage.lock(""):
         if Documents.open(storage) is None and documents.put_root(first):
@@ -151,8 +140,8 @@ def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
 def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
     """Raise where an option of `open_ome_zarr` belongs neither to it nor to the class of the node."""
     if options:
-        known = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
-        check_options(f"open_ome_zarr() of a {kind.__name__}", options, known)
+        parameters = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
+        check_options(f"open_ome_zarr() of a {kind.__name__}", options, parameters)
 
 
 def _check_storage(storage: Storage, store_path: object, mode: str, durability: str) -> None:
@@ -161,7 +150,7 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
         storage.check_writable("")
     if (
         mode != "r" and storage.read_only and isinstance(store_path, str)
-    ):  # of the web, not a store that says so
+    ):  # a web URL, not a read-only store object
         raise ReadOnlyError(
             f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
         )
@@ -186,7 +175,7 @@ def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> Non
 
 
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
-    """Return the names of channels and the axes as lists; text is left to those who read it."""
+    """Return channel names and axes as lists; text stays text, and is checked later."""
     if names is not None and not isinstance(names, str):
         names = items_of(names, "channel_names is a list of names")
     return names, None if axes is None else axes_from(axes)
@@ -241,8 +230,8 @@ def _check_creation(
         raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
 
 
-def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> bool:
-    """Raise if the path has content that the mode may not replace; return whether it has. Nothing is touched."""
+def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> bool:
+    """Raise if the path has content that the mode may not replace; return whether it has content. Changes nothing."""
     if isinstance(storage, LocalStorage):
         _check_folder(storage.root, mode)
     if not storage.exists(""):
@@ -282,10 +271,10 @@ def _check_folder(root: str, mode: str) -> None:
         )
 
 
-def _row_place(storage: Storage, strict: bool) -> NodePath | None:
+def _row_path(storage: Storage, strict: bool) -> NodePath | None:
     """Return the node path of a row in the plate above a folder; None if the folder is not a row.
 
-    A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
+    A row has no metadata of its own, and often no document: the plate is opened instead.
     """
     if not isinstance(storage, LocalStorage) or not storage.exists(""):
         return None
@@ -293,8 +282,8 @@ def _row_place(storage: Storage, strict: bool) -> NodePath | None:
     if documents is None:
         return None
     version = detect(documents.format, documents.group(""))
-    place = NodePath(StoreHandle(documents, version, strict=strict), path_below(storage, 1))
-    return place if is_row_of_plate(place) else None
+    node_path = NodePath(StoreHandle(documents, version, strict=strict), path_below(storage, 1))
+    return node_path if is_row_of_plate(node_path) else None
 
 
 def _open(
@@ -320,28 +309,36 @@ def _open(
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
         raise unreadable(name, fault) from fault
-    place = NodePath(StoreHandle(documents, spec, strict=strict), "")
-    found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
-    if found is None and layout == "auto" and (row := _row_place(documents.storage, strict)) is not None:
-        place, found = row, Row
-    wanted = _LAYOUT_CLASSES.get(layout)
-    if wanted is not None and found is not None and issubclass(found, wanted):
-        wanted = found
-    if wanted is not None and found is not None and not issubclass(wanted, found):
+    node_path = NodePath(StoreHandle(documents, spec, strict=strict), "")
+    stored_class = node_class(spec.ome(attributes), node_path) or (
+        Position if is_pending(attributes) else None
+    )
+    if (
+        stored_class is None
+        and layout == "auto"
+        and (row := _row_path(documents.storage, strict)) is not None
+    ):
+        node_path, stored_class = row, Row
+    layout_class = _LAYOUT_CLASSES.get(layout)
+    if layout_class is not None and stored_class is not None and issubclass(stored_class, layout_class):
+        layout_class = stored_class
+    if layout_class is not None and stored_class is not None and not issubclass(layout_class, stored_class):
         raise InvalidArgumentError(
-            f"{name} is opened with layout={layout!r}, but its metadata say {found.__name__}. Use layout='auto'."
+            f"{name} is opened with layout={layout!r}, but its metadata say {stored_class.__name__}. Use layout='auto'."
         )
-    kind = found if wanted is None or (mode == "r" and found is None) else wanted
-    if kind is None:
+    node_type = (
+        stored_class if layout_class is None or (mode == "r" and stored_class is None) else layout_class
+    )
+    if node_type is None:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
             f"members are: {_some_members(documents)}.{_older_documents(documents)}"
         )
-    _check_options(kind, kwargs)
+    _check_options(node_type, kwargs)
     if documents.format == 3:
-        check_formats(place)
-    node = kind(place, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
-    if kind is not Row:  # whose document is another's, the plate's
+        check_formats(node_path)
+    node = node_type(node_path, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
+    if node_type is not Row:  # a row has no document of its own
         node._adopt_document(stored, stamp)
     if kwargs.get("parse_meta", True):
         node._parse_meta()
@@ -349,7 +346,7 @@ def _open(
 
 
 def _older_documents(documents: Documents) -> str:
-    """Return a sentence on documents of Zarr v2 that the zarr.json of the root hides; empty if there are none."""
+    """Return a sentence on Zarr v2 documents that the root's zarr.json hides; empty if there are none."""
     if not documents.has_older_documents():
         return ""
     return (

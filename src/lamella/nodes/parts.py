@@ -1,7 +1,4 @@
-"""Parts of documents as models, with errors that name the node.
-
-What a part is, is in :mod:`lamella.spec.versions`.
-"""
+"""Parse parts of metadata documents as models, with errors that name the node."""
 
 from __future__ import annotations
 
@@ -17,43 +14,31 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="MetaModel")
 
 
-def read_part(place: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
-    """Read a part of the attributes of the group at a place; None when they have no such part.
-
-    Raises
-    ------
-    MetadataError
-        The part cannot be represented: with the place, the fault and what to do.
-    """
+def read_part(node_path: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
+    """Parse a part of a group's attributes; None if they have no such part, `MetadataError` if it is invalid."""
     try:
-        return place.store_handle.version_of(attributes).load(kind, attributes)
+        return node_path.store_handle.version_of(attributes).load(kind, attributes)
     except MetadataError as fault:
-        raise unreadable(place, fault) from fault
+        raise unreadable(node_path, fault) from fault
 
 
-def ome_of(place: NodePath, attributes: JSONObject) -> JSONObject:
-    """Return the OME part of the attributes of the group at a place.
-
-    Raises
-    ------
-    MetadataError
-        It is no object: with the place.
-    """
+def ome_of(node_path: NodePath, attributes: JSONObject) -> JSONObject:
+    """Return the OME part of a group's attributes; `MetadataError` if it is not an object."""
     try:
-        return place.store_handle.version.ome(attributes)
+        return node_path.store_handle.version.ome(attributes)
     except MetadataError as fault:
-        raise unreadable(place, fault) from fault
+        raise unreadable(node_path, fault) from fault
 
 
-def stored_ome(place: NodePath) -> JSONObject:
-    """Read the OME part of the group at a place."""
-    return ome_of(place, place.store_handle.documents.group(place.path))
+def stored_ome(node_path: NodePath) -> JSONObject:
+    """Read the OME part of a group's attributes."""
+    return ome_of(node_path, node_path.store_handle.documents.group(node_path.path))
 
 
-def unreadable(place: object, fault: MetadataError) -> MetadataError:
-    """Return the error of a part of a document as the error of the node at a place."""
+def unreadable(node_path: object, fault: MetadataError) -> MetadataError:
+    """Return the error of an invalid part as the error of its node."""
     text = str(fault).rstrip(".")
     return MetadataError(
-        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() fixes "
-        "what can be fixed without guessing."
+        f"The metadata of {node_path} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() "
+        "fixes what can be fixed without guessing."
     )

@@ -1,7 +1,4 @@
-"""A plate: rows of wells of positions.
-
-What creates and renames members is in :mod:`plate_wells`.
-"""
+"""A plate: rows of wells of positions. :mod:`plate_wells` creates and renames members."""
 
 from __future__ import annotations
 
@@ -62,13 +59,13 @@ class Plate(
     parse_meta
         Read and check the metadata now.
     channel_names, axes
-        For positions created in the plate while it has none.
+        For positions that are created while the plate has none.
     plate_name
         Name of a new plate; the name of the store by default (PL-10).
     acquisitions
         Acquisitions of a new plate; one with id 0 by default.
     overwriting_creation
-        Replace existing wells and positions on creation instead of refusing.
+        Replace existing wells and positions on creation instead of raising an error.
 
     Examples
     --------
@@ -123,7 +120,7 @@ class Plate(
         return plate_edits.rename_well(meta, *renaming)
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store, with the well that is being renamed for as long as it is listed."""
+        """Return the attributes to store, with the well that is being renamed while the plate lists it."""
         document = self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
         return self._with_renaming(document, attributes, [well.path for well in meta.wells])
 
@@ -135,13 +132,13 @@ class Plate(
         return self.store_handle.version.dump(self._new_metadata(), {})
 
     def dump_meta(self, field_count: bool = False) -> None:
-        """Write the metadata model to the group's document, whole and atomically.
+        """Write the metadata model to the group's document, in one atomic write.
 
         Parameters
         ----------
         field_count
-            Count the positions of every well again: ``field_count`` becomes the maximum per well (PL-10) and each
-            acquisition's ``maximumfieldcount`` likewise (PL-09). Reads one document per well.
+            Count the positions of every well again, for ``field_count``, the maximum per well (PL-10), and each
+            acquisition's ``maximumfieldcount`` (PL-09). Reads one document per well.
 
         Raises
         ------
@@ -168,15 +165,15 @@ class Plate(
     # -- members ----------------------------------------------------------------------------------------------
 
     def _member_names(self) -> list[str]:
-        """Return the rows that hold wells, in the order of the metadata."""
+        """Return the rows that have wells, in the order of the metadata."""
         used = {well.path.partition("/")[0] for well in self.document.own_model.wells}
         return [row.name for row in self.document.own_model.rows if row.name in used]
 
     def __getitem__(self, key: int | str) -> Row | Well | Position:
-        """Return the row "A", the well "A/1", the position "A/1/0", or what lies below one.
+        """Return the row "A", the well "A/1", the position "A/1/0", or a node below one.
 
-        A well may also be named as on its plate, "A01"; an exact name wins. Opening a position reads its own
-        document only.
+        "A01" also names the well "A/1", unless a member has that exact name. Opening a position reads its own document
+        only.
 
         Raises
         ------
@@ -188,15 +185,16 @@ class Plate(
             return self._member(name)
         except NodeNotFoundError:
             well, _, rest = name.partition("/")
-            found = self.find_well(well)
-            if found is None or found == well:
+            well_path = self.find_well(well)
+            if well_path is None or well_path == well:
                 raise
-            return self._member(join(found, rest))
+            return self._member(join(well_path, rest))
 
     def find_well(self, name: str) -> str | None:
-        """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None without one.
+        """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None if there is none.
 
-        An exact name wins. Names that fit several wells, such as "A01" where the columns are "1" and "001", fit none.
+        An exact name is preferred. A name that fits several wells, such as "A01" for columns "1" and "001", returns
+        None.
 
         Examples
         --------
@@ -205,11 +203,11 @@ class Plate(
         """
         try:
             return None if name in self._member_names() else plate_edits.find_well(name, self._well_paths())
-        except LamellaError:  # a damaged plate is reported by who reads it
+        except LamellaError:  # reading the plate reports the damage
             return None
 
     def _member(self, name: str) -> Row | Well | Position:
-        """Return the member of an exact name."""
+        """Return the member with an exact name."""
         parts = name.split("/")
         if len(parts) > 3:
             position = self._member("/".join(parts[:3]))
@@ -220,12 +218,7 @@ class Plate(
         return self._open(kinds[len(parts) - 1], name)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Iterate over the rows that hold wells.
-
-        Yields
-        ------
-        tuple of str and Row
-            Name and row.
+        """Iterate over the names and rows that have wells.
 
         Examples
         --------
@@ -241,12 +234,7 @@ class Plate(
         return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
 
     def wells(self) -> Iterator[tuple[str, Well]]:
-        """Iterate over the wells, along rows, then columns.
-
-        Yields
-        ------
-        tuple of str and Well
-            Path ("A/1") and well.
+        """Iterate over the paths ("A/1") and wells, along rows, then columns.
 
         Raises
         ------
@@ -277,18 +265,14 @@ class Plate(
     def positions(
         self, on_error: Literal["raise", "report"] = "raise"
     ) -> Iterator[tuple[str, Position]] | Iterator[tuple[str, Position | LamellaError]]:
-        """Iterate over the positions, along rows, columns and the fields of each well.
+        """Iterate over the paths ("A/1/0") and positions, along rows, columns and the fields of each well.
 
         Parameters
         ----------
         on_error
-            What to do at a well or position that is listed but missing or damaged: "raise", or "report" to yield the
-            error in the place of the position and go on. The list is never shorter in silence.
-
-        Yields
-        ------
-        tuple of str and Position
-            Path ("A/1/0") and position; with ``on_error="report"`` a path and an error.
+            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which
+            yields
+            the error instead of the position and continues.
 
         Raises
         ------
@@ -328,29 +312,31 @@ class Plate(
     def table(
         self, as_frame: bool = False, *, on_error: OnError = "raise"
     ) -> list[Record] | pandas.DataFrame:
-        """Return one record for each position of the plate, from the documents alone.
+        """Return one record per position of the plate, from the documents alone.
 
         Parameters
         ----------
         as_frame
-            Return a pandas DataFrame instead of a list of dicts; pandas is imported then.
+            Return a pandas DataFrame instead of a list of dicts.
         on_error
-            What to do at a well or position that is listed but missing or damaged: "raise", or "report" to give
-            its record the text of the error under ``error`` and go on.
+            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
+            a
+            record with the text of the error as ``error``.
 
         Returns
         -------
         list of dict, or pandas.DataFrame
-            With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level,
-            ``scale`` (size of its voxels per axis, in the unit of the axis), ``channels`` and ``levels`` (their
-            number). A position without an image yet has no shape, dtype and scale, and 0 levels.
+            With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level, ``scale``
+            (voxel size per axis, in the unit of the axis), ``channels`` and the number of ``levels``. A position
+            without
+            an image has no shape, dtype and scale, and 0 levels.
 
         Raises
         ------
         MetadataError
             At a missing or damaged node, with ``on_error="raise"``.
         MissingDependencyError
-            If pandas is asked for and not installed (an ImportError).
+            If pandas is needed and not installed (an ImportError).
 
         Examples
         --------
@@ -374,22 +360,22 @@ class Plate(
 
     @property
     def channel_names(self) -> list[str]:
-        """Channel names of the first position; those given on creation while there is none."""
+        """Channel names of the first position, or those of the constructor if there is none."""
         first = self._first_position()
         return super().channel_names if first is None else first.channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes of the first position; those given on creation while there is none."""
+        """Axes of the first position, or those of the constructor if there is none."""
         first = self._first_position()
         return super().axes if first is None else first.axes
 
     # -- operations -----------------------------------------------------------------------------------------
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a row, a well, a position or what lies below one; the metadata of its parents follow.
+        """Delete a row, a well, a position or a node below one, and update the metadata of its parents.
 
-        A well that loses its last position goes with it, and so do rows and columns without wells.
+        A well without positions is deleted too, and so are rows and columns without wells.
 
         Raises
         ------
@@ -413,29 +399,34 @@ class Plate(
     ) -> Plate:
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
-        Pixels are copied as encoded chunks, without decoding, where source and plate share the Zarr format; else they
-        are encoded again with the same chunks. The plate has the version of the first position, and the rows, columns
-        and acquisitions of the plates that the positions come from, with the custom attributes of rows and wells; of a
-        single plate its name and custom attributes too. An OME-XML of bioformats2raw is not copied, with a warning;
-        what images take from it is written into their metadata.
+        Encoded chunks are copied without decoding if source and plate have the same Zarr format; otherwise they are
+        encoded
+        again, with the same chunks. The plate has the version of the first position, and the rows, columns and
+        acquisitions
+        of the source plates, with the custom attributes of rows and wells; from a single source plate also its name
+        and
+        custom attributes. An OME-XML of bioformats2raw is not copied, with a warning; values that images use from it
+        are
+        written into their metadata.
 
-        The plate appears when it is complete. The same call resumes one that was interrupted or killed: files that were
-        copied are skipped where neither they nor their originals have changed.
+        The plate appears when it is complete. The same call resumes one that was interrupted or killed: copied files
+        are
+        skipped if neither they nor their originals have changed.
 
         Parameters
         ----------
         store_path
-            Path of the new store; nothing may be there.
+            Path of the new store, which must not exist.
         positions
-            Destination path ("row/column/field") to position. Positions of closed stores will do.
+            Mapping of destination path ("row/column/field") to position, also of closed stores.
         jobs
-            Number of workers; one per processor by default, and at least 4 where files are copied as they are.
+            Number of workers; one per processor by default, and at least 4 where files are copied without decoding.
         executor
-            Where files are copied: any ``concurrent.futures.Executor`` whose workers see both stores. By default
+            Where files are copied: any ``concurrent.futures.Executor`` whose workers can read both stores. By default
             threads of this process.
         progress
             True shows a bar on the terminal. A function is called with the number of positions done, parts of one
-            included, that of all, and "positions".
+            included, their total, and "positions".
         storage_options
             Credentials and settings of the new store's URL, as for `lamella.open_ome_zarr`.
 
@@ -449,8 +440,7 @@ class Plate(
         StoreExistsError
             If there is something at ``store_path`` (a FileExistsError).
         InvalidArgumentError
-            If there is no position, or a path is not "row/column/field" (a ValueError); if the workers of the
-            executor cannot see a store.
+            If there are no positions, a path is not "row/column/field", or workers cannot read a store (a ValueError).
 
         Examples
         --------

@@ -1,7 +1,4 @@
-"""Arrays of many positions at once: planned whole, checked once, and written with the documents that list them.
-
-What fits one position is checked by :mod:`position_arrays`; :mod:`plate_creation` writes new positions.
-"""
+"""Plan the arrays of many new positions at once; :mod:`plate_creation` writes them."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from lamella.types import ArrayOptions, JSONObject
 
 Requests: TypeAlias = dict[str, ArrayRequest]
-"""The arrays that each new position gets, by name, in the order of creation."""
+"""The arrays of each new position, by name, in the order of creation."""
 
 Nodes: TypeAlias = "dict[str, ArrayMeta | JSONObject]"
 """Arrays, and groups by their attributes, by path below a folder, in the order of writing."""
@@ -39,16 +36,16 @@ _OPTIONS = ("shape", "dtype", "chunks", "shards_ratio", "transform", "check_shap
 
 
 class NewPosition(NamedTuple):
-    """What is written for a new position.
+    """The nodes of a new position.
 
     Attributes
     ----------
     attributes
         The attributes of its document, which lists the arrays.
     members
-        The arrays, and the groups above those with a nested name, by path in the position, in the order of writing.
+        The arrays, and the groups above nested arrays, by path in the position, in the order of writing.
     nodes
-        All of it, by path in the position; the document that lists the arrays comes last.
+        All nodes by path in the position; the document that lists the arrays comes last.
     """
 
     attributes: JSONObject
@@ -57,13 +54,7 @@ class NewPosition(NamedTuple):
 
 
 def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
-    """Check the names and options of the arrays that new positions get.
-
-    Raises
-    ------
-    InvalidArgumentError
-        An option is missing or unknown, or two arrays have one place.
-    """
+    """Check the names and options of the arrays of new positions."""
     if arrays is None:
         return {}
     if not isinstance(arrays, Mapping):
@@ -89,36 +80,22 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
 
 
 def plan_positions(
-    parent: Plate | Well, places: Iterable[NodePath], attributes: JSONObject, requests: Requests
+    parent: Plate | Well, node_paths: Iterable[NodePath], attributes: JSONObject, requests: Requests
 ) -> dict[str, NewPosition]:
-    """Return what is written for new positions, by their name: those of one name are equal.
+    """Return the nodes of new positions by name; positions of one name are equal.
 
-    Parameters
-    ----------
-    parent
-        The plate or well that they are created in.
-    places
-        Where they will be.
-    attributes
-        The document of a position without arrays.
-    requests
-        The arrays of each position.
-
-    Raises
-    ------
-    InvalidArgumentError, InvalidNameError
-        An array does not fit the axes and channels, or has a name that positions keep for something else.
+    `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays.
     """
     plans: dict[str, NewPosition] = {}
     warned: dict[str, str] = {}
-    for place in places:
-        name = place.path.rpartition("/")[2]
+    for node_path in node_paths:
+        name = node_path.path.rpartition("/")[2]
         if name in plans:
             continue
         if not requests:
             plans[name] = NewPosition(attributes, {}, {"": attributes})
             continue
-        position = Position(place, False, parent._given_channels, parent._given_axes)
+        position = Position(node_path, False, parent._given_channels, parent._given_axes)
         plans[name] = _plan(position, attributes, requests, warned)
     for message in warned.values():
         warnings.warn(message, UserWarning, stacklevel=4)
@@ -128,11 +105,7 @@ def plan_positions(
 def _plan(
     position: Position, attributes: JSONObject, requests: Requests, warned: dict[str, str]
 ) -> NewPosition:
-    """Return what is written for a position that is not there yet.
-
-    ``warned`` is filled with a warning for each array that has fewer channels than the position has names, or cannot
-    be a level.
-    """
+    """Return the nodes of a new position; add warnings by array name to ``warned``."""
     from lamella.nodes.new_levels import broken_among, stored_beside
 
     meta = position._load(attributes)
@@ -162,22 +135,22 @@ def _plan(
     return NewPosition(document, members, {**members, "": document})
 
 
-def is_as_planned(parent: Plate | Well, place: NodePath, plan: NewPosition) -> bool:
-    """Whether a position is there as a killed creation leaves it: nothing but documents of the plan."""
+def is_as_planned(parent: Plate | Well, node_path: NodePath, plan: NewPosition) -> bool:
+    """Whether a position has only documents of the plan, as a killed creation leaves it."""
     documents = parent.documents
     folders = {"", *plan.members}
     for folder in folders:
-        names = documents.storage.list(join(place.path, folder))
+        names = documents.storage.list(join(node_path.path, folder))
         below = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
         if not set(names) <= {*documents.files.all, *below}:
             return False
-    kinds = {key: documents.kind(join(place.path, key)) for key in folders}
-    if kinds[""] is not None and not _is_planned_group(documents, place.path, plan.attributes):
+    kinds = {key: documents.kind(join(node_path.path, key)) for key in folders}
+    if kinds[""] is not None and not _is_planned_group(documents, node_path.path, plan.attributes):
         return False
     return all(
         kinds[key] is None
-        or (kinds[key] == "array" and documents.array(join(place.path, key)) == member)
-        or _is_planned_group(documents, join(place.path, key), member)
+        or (kinds[key] == "array" and documents.array(join(node_path.path, key)) == member)
+        or _is_planned_group(documents, join(node_path.path, key), member)
         for key, member in plan.members.items()
     )
 

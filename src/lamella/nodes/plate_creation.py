@@ -1,8 +1,7 @@
-"""Creation of wells and positions: many at once, each touched document written once.
+"""Create wells and positions, many at once, writing each changed document once.
 
-Positions are written first, then the wells that list them, then the plate that lists the wells: a kill at any instant
-leaves a plate whose every entry exists. The plate document is merged under its lock, so processes that create
-positions in one plate at the same time lose nothing.
+Positions are written first, then the wells that list them, then the plate that lists the wells: after a kill, every
+listed node exists. The plate document is merged under its lock, so that concurrent processes lose nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ PositionSpec: TypeAlias = (
     "tuple[str, str, str] | tuple[str, str, str, int | None] | tuple[str, str, str, int | None, int | None] | "
     "tuple[str, str, str, int | None, int | None, int] | Sequence[str | int | None]"
 )
-"""Row name, column name, position name and maybe row index, column index, acquisition id."""
+"""Row name, column name, position name, and optionally row index, column index, acquisition id."""
 
 Plans: TypeAlias = dict[str, NewPosition]
-"""What is written for new positions, by their name."""
+"""The nodes of new positions, by position name."""
 
 Images: TypeAlias = dict[str, list[tuple[str, int]]]
 """Well path to the (name, acquisition) of the positions to create in it."""
@@ -50,7 +49,7 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
     plate_edits.check_name(row)
     plate_edits.check_name(column)
     while True:
-        # As in `create_positions`: of several that create one well at a time, one does.
+        # As in `create_positions`: of several processes that create one well, one succeeds.
         with plate.documents.lock(plate.path):
             listed = path in {well.path for well in plate.document.refresh().wells}
             if not listed:
@@ -59,14 +58,14 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
                 return _create_well(plate, row, column, row_index, column_index)
         if not plate._overwriting_creation:
             raise NodeExistsError(f"The plate {plate.node_path} has a well {path!r} already.")
-        with suppress(NodeNotFoundError):  # somebody else deleted it meanwhile
+        with suppress(NodeNotFoundError):  # another process deleted it meanwhile
             del plate[path]
 
 
 def _create_well(
     plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None
 ) -> Well:
-    """Create a well that the plate does not list, under the lock of its members."""
+    """Create a well that the plate does not list; the caller holds the plate's lock."""
     path = join(row, column)
     documents, version = plate.documents, plate.store_handle.version
 
@@ -85,10 +84,7 @@ def _create_well(
 def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
     """Warn of new rows or columns whose names differ from others by case only (PL-03).
 
-    Raises
-    ------
-    InvalidNameError
-        They would be one folder here.
+    Raises `InvalidNameError` if they would be one folder in this file system.
     """
     _refuse_one_folder(plate, [row.name for row in new.rows], [row.name for row in old.rows])
     _refuse_one_folder(plate, [well.path for well in new.wells], [well.path for well in old.wells])
@@ -129,14 +125,14 @@ def create_positions(
     requests = requests_of(arrays)
     if not order:
         return []
-    # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
+    # One lock around the whole creation: plate and wells are read and changed without another writer in between.
     with ExitStack() as held:
         held.enter_context(plate.documents.lock(plate.path))
         above = {path.partition("/")[0] for path in images}
         there = plate.documents.existing(_paths(plate, images), groups=[plate.path, *_paths(plate, above)])
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
-        documents = _held_wells(plate, sorted(listed.intersection(images)), held)
+        documents = _locked_wells(plate, sorted(listed.intersection(images)), held)
         existing = _existing_positions(plate, images, documents) if exist_ok else {}
         for position in existing.values():
             _check_arrays(position, requests)
@@ -165,7 +161,7 @@ def create_positions(
         _write(plate, images, documents, plans, occupied, placed)
         if images:
             plate.document.edit(change)
-        # Last: a position that is there and not listed tells the next call that this one was killed.
+        # Last: the next call recognises a killed one by positions that are stored but not listed.
         for path, well in documents.items():
             _list_images(well, images[path], replaceable=taken[path])
     for position in existing.values():
@@ -177,17 +173,18 @@ def create_positions(
 
 
 def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) -> dict[str, Position]:
-    """Return those of the requested positions that their wells list, by path."""
+    """Return the requested positions that their wells list, by path."""
     paths = [
         f"{path}/{name}"
         for path, well in wells.items()
-        for name in {name for name, _ in images[path]} & {one.path for one in well.document.own_model.images}
+        for name in {name for name, _ in images[path]}
+        & {image.path for image in well.document.own_model.images}
     ]
     return {path: plate._open_listed(Position, path) for path in paths}
 
 
 def _without(images: Images, existing: Collection[str]) -> Images:
-    """Return the images without existing ones, and without wells of which none is left."""
+    """Return the images without existing ones, and without wells that have no other image."""
     rest = {
         well: [entry for entry in entries if f"{well}/{entry[0]}" not in existing]
         for well, entries in images.items()
@@ -196,7 +193,7 @@ def _without(images: Images, existing: Collection[str]) -> Images:
 
 
 def _check_arrays(position: Position, requests: Requests) -> None:
-    """Raise for an existing position whose arrays have another shape or data type than the requested ones."""
+    """Raise for an existing position whose arrays have another shape or dtype than requested."""
     for name, request in requests.items():
         if name not in position.dataset_paths:
             position.refuse_array(name, request)
@@ -222,7 +219,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     """Create positions in a well that may have been opened without its plate."""
     positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
     places = [well.node_path.child(name) for name, _ in positions]
-    # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
+    # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):
         there = well.documents.existing([place.path for place in places], groups=[well.path])
         well.document.refresh()
@@ -262,15 +259,15 @@ def _sort_out(
     images: Images = {}
     order: dict[str, None] = {}
     checked: set[str] = set()
-    for given in items_of(specs, "positions is a list of tuples (row, column, name)"):
-        spec = items_of(given, "A position is a tuple (row, column, name)")
+    for item in items_of(specs, "positions is a list of tuples (row, column, name)"):
+        spec = items_of(item, "A position is a tuple (row, column, name)")
         if not 3 <= len(spec) <= 6:
             raise InvalidArgumentError(
                 f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), "
                 f"not {spec!r}."
             )
         row, column, name = map(name_text, spec[:3])
-        for part in {row, column, name} - checked:  # a plate has few names, and thousands of positions
+        for part in {row, column, name} - checked:  # check each name once, for thousands of positions
             checked.add(plate_edits.check_name(part))
         well = f"{row}/{column}"
         path = f"{well}/{name}"
@@ -278,15 +275,17 @@ def _sort_out(
             raise InvalidArgumentError(f"The position {path!r} is given twice.")
         order[path] = None
         indices = (*spec[3:5], None, None)[:2]
-        known = wells.get(well, (None, None))
-        wells[well] = tuple([old if new is None else new for new, old in zip(indices, known, strict=True)])  # type: ignore[assignment]
+        old_indices = wells.get(well, (None, None))
+        wells[well] = tuple(
+            [old if new is None else new for new, old in zip(indices, old_indices, strict=True)]
+        )  # type: ignore[assignment]
         acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
         images.setdefault(well, []).append((name, acquisition))
     return wells, images, list(order)
 
 
 def _acquisition(number: object) -> int:
-    """Return an acquisition id, 0 where none is given (PL-08)."""
+    """Return an acquisition id, 0 by default (PL-08)."""
     try:
         acquisition = 0 if number is None else operator.index(number)  # type: ignore[arg-type]
     except TypeError:
@@ -303,11 +302,11 @@ def _row_and_column(path: str) -> tuple[str, str]:
     return row, column
 
 
-def _held_wells(plate: Plate, listed: Sequence[str], held: ExitStack) -> dict[str, Well]:
+def _locked_wells(plate: Plate, listed: Sequence[str], locks: ExitStack) -> dict[str, Well]:
     """Open wells that the plate lists, each under its lock."""
     places = _paths(plate, listed)
-    for place in places:  # `Well.create_position` may know nothing of a plate, and holds the well alone
-        held.enter_context(plate.documents.lock(place))
+    for place in places:  # `Well.create_position` may not know the plate, and locks the well only
+        locks.enter_context(plate.documents.lock(place))
     plate.documents.expect(places, at_once=True)
     wells = {path: plate._open_listed(Well, path) for path in listed}
     for well in wells.values():
@@ -318,27 +317,29 @@ def _held_wells(plate: Plate, listed: Sequence[str], held: ExitStack) -> dict[st
 def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> None:
     if plate._overwriting_creation:
         return
-    twice, begun = [], False
+    duplicates, was_killed = [], False
     for path, well in wells.items():
         taken = {image.path for image in well.document.own_model.images}
         for name, _ in images[path]:
             if name in taken:
-                twice.append(f"{path}/{name}")
+                duplicates.append(f"{path}/{name}")
             else:
-                begun = begun or is_as_planned(plate, plate.node_path.child(f"{path}/{name}"), plans[name])
-    # A call that was killed is finished; of what it made, nothing may have been used since.
-    if twice and not (
-        begun
+                was_killed = was_killed or is_as_planned(
+                    plate, plate.node_path.child(f"{path}/{name}"), plans[name]
+                )
+    # Finish a killed call, if the positions that it created are unchanged.
+    if duplicates and not (
+        was_killed
         and all(
             is_as_planned(plate, plate.node_path.child(path), plans[path.rpartition("/")[2]])
-            for path in twice
+            for path in duplicates
         )
     ):
-        raise NodeExistsError(f"The plate {plate.node_path} has positions {twice} already.")
+        raise NodeExistsError(f"The plate {plate.node_path} has positions {duplicates} already.")
 
 
 def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple[str, int | None]]]:
-    """Return all positions, old and new, of the touched wells."""
+    """Return all positions, old and new, of the changed wells."""
     result: dict[str, list[tuple[str, int | None]]] = {}
     for path, new in images.items():
         names = {name for name, _ in new}
@@ -364,16 +365,13 @@ def _write(
     occupied: set[str],
     placed: set[str],
 ) -> None:
-    """Write new positions and new wells, those in ``occupied`` places into the folder that is there.
-
-    Those in ``placed`` are there already.
-    """
+    """Write new positions and wells; those in ``occupied`` paths into the existing folder. Skip those in ``placed``."""
     documents, version = plate.documents, plate.store_handle.version
     new_wells = [path for path in images if path not in wells]
     rows = {path.partition("/")[0] for path in new_wells}
     empty = version.with_ome({}, {})
     groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
-    # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
+    # Most wells of a plate list the same fields, so they share one document, which is encoded once.
     listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
     inside_of: dict[tuple[tuple[str, int], ...], Nodes] = {}
     for fields in {tuple(images[path]) for path in new_wells}:
@@ -420,7 +418,7 @@ def _listed_in(well: Well) -> set[str]:
 
 
 def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
-    """Return the paths in the store of members whose names were checked: `NodePath.child` would do so again."""
+    """Return the paths in the store of members whose names are checked already."""
     above = f"{plate.path}/" if plate.path else ""
     return [above + path for path in paths]
 
@@ -435,7 +433,7 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
         held.enter_context(plate.documents.lock(plate.path))
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
-        wells = _held_wells(plate, sorted(listed.intersection(images)), held)
+        wells = _locked_wells(plate, sorted(listed.intersection(images)), held)
         new = [path for path in images if path not in listed]
         counts = _well_images(wells, images)
 
@@ -465,39 +463,30 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
 
 
 def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: Collection[str]) -> None:
-    """List positions in a well; a replaceable one that is listed already gets the acquisition given now.
+    """List positions in a well; a listed one gets its new acquisition."""
+    acquisitions = dict(images)
 
-    Raises
-    ------
-    NodeExistsError
-        Another program has listed one meanwhile: of two that create one position, the one that lists it did.
-    """
-    given = dict(images)
-
-    def listed(meta: WellGroupMeta) -> WellGroupMeta:
+    def with_new_images(meta: WellGroupMeta) -> WellGroupMeta:
         old = {image.path for image in meta.images}
-        others = sorted(old.intersection(given) - set(replaceable))
+        others = sorted(old.intersection(acquisitions) - set(replaceable))
         if others and not well._overwriting_creation:
             raise NodeExistsError(
                 f"Another program created the position {others[0]!r} in {well.node_path} at the same time."
             )
         changed = plate_edits.add_images(meta, [entry for entry in images if entry[0] not in old])
         for image in changed.images:
-            image.acquisition = given.get(image.path, image.acquisition)
+            image.acquisition = acquisitions.get(image.path, image.acquisition)
         return changed
 
-    well.document.edit(listed)
+    well.document.edit(with_new_images)
 
 
 def _clear_places(
     plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, there: Collection[str]
 ) -> tuple[set[str], set[str]]:
-    """Make room for positions that replace others; refuse those in whose place something unlisted is stored.
+    """Replace or delete what is stored at the paths of new positions; raise for unlisted nodes.
 
-    Returns
-    -------
-    tuple of set of str
-        The wells of which there is a folder; the positions that have taken the place of others.
+    Returns the wells that have a folder, and the positions that have replaced others.
     """
     places = dict(zip(images, _paths(plate, images), strict=True))
     occupied = {path for path, place in places.items() if path in wells or place in there}
@@ -516,7 +505,7 @@ def _clear_places(
 
 
 def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
-    """Make room where something is; tell whether the position has taken the place of a listed one, never missing."""
+    """Replace a listed position, or delete unlisted leftovers; return whether the new position is in place."""
     if not listed:
         is_planned = is_as_planned(parent, place, plan)
         if not is_planned and not parent._overwriting_creation:
@@ -532,7 +521,7 @@ def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: 
 
 
 def _is_filled(plate: Plate, path: str) -> bool:
-    """Whether a well that the plate does not list is there with something in it."""
+    """Whether a well that the plate does not list has members."""
     place = plate.node_path.child(path)
     return plate.documents.kind(place.path) is not None and bool(plate.documents.children(place.path))
 
@@ -547,13 +536,13 @@ def not_listed_error(parent: Plate | Well, key: str) -> NodeExistsError:
 
 
 def _missing_groups(plate: Plate, paths: Iterable[str]) -> list[str]:
-    """Return those paths that are no group of the plate yet: a row may be there from a well that was deleted."""
+    """Return the paths that are not complete groups; a row may remain from a deleted well."""
     missing = []
     for path in paths:
         group = plate.node_path.child(path).path
         try:
             if not plate.documents.group(group) and not plate.documents.is_whole_group(group):
-                missing.append(path)  # killed between its two documents
+                missing.append(path)  # a kill left one of its two documents
         except NodeNotFoundError:
             missing.append(path)
     return missing

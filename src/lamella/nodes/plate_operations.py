@@ -1,4 +1,4 @@
-"""Operations on a whole plate, each a call of one function of :mod:`lamella.ops` or :mod:`lamella.adapters`."""
+"""Operations on a whole plate, done by :mod:`lamella.ops` and :mod:`lamella.adapters`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PlateOperations(NGFFNode):
-    """What a plate can do with all its positions."""
+    """Methods of a plate that process all its positions."""
 
     @property
     def tables(self) -> PlateTables:
@@ -61,64 +61,71 @@ class PlateOperations(NGFFNode):
         Parameters
         ----------
         function
-            Over positions: called with each `Position`; an array that it returns is stored as `name`, any other value
-            is in the report. Over regions: called with the pixels of a region as a numpy array; returns as many.
+            Over positions: called with each `Position`; a returned array is stored as `name`, other values are in the
+            report. Over regions: called with the pixels of a region as a numpy array; returns an array of that shape.
         over
-            "positions", or "regions": the shards (or chunks) of `level`, so that memory is one of them per worker.
+            "positions", or "regions": the shards (or chunks) of `level`, so that each worker has one of them in
+            memory.
         level
-            Array to read by regions. Results of positions get its chunks, shards and compression.
+            Array to read by regions. Results of positions have its chunks, shards and compression.
         name
-            Where results are stored: the name of an array, or "labels/" and the name of a label image. `level` by
-            default where there is an `output` and for regions.
+            Name of the array for results, or "labels/" and the name of a label image. `level` by default for regions
+            and
+            with an `output`.
         output
             Path of a new plate for the results, with the same positions, names, acquisitions, channels, colours,
-            contrast limits and custom attributes; this plate by default. Label images and lower levels of pyramids are
-            not copied, as they belong to other pixels: see :meth:`compute_pyramid <Position.compute_pyramid>`, and
-            :meth:`from_positions` for copies with all that there is.
+            contrast limits and custom attributes; this plate by default. Label images and lower levels belong to other
+            pixels, and are not copied: see :meth:`compute_pyramid <Position.compute_pyramid>`, and
+            :meth:`from_positions` for complete copies.
         channel_names
-            Of the new plate; by default those of this one.
+            Channels of the new plate; by default those of this one.
         dtype
-            Of the new arrays made from regions; by default that of `level`.
+            Data type of results by regions; by default that of `level`.
         positions
-            Paths ("row/column/field") of those to work on; all by default.
+            Paths ("row/column/field") to process; all by default.
         retries
-            How often a unit is tried again after the function raised.
+            How often a unit is repeated after the function raised.
         resume
-            Skip units whose result the same function made of the same source: see the notes. Otherwise `output` must
-            be new, and what is at `name` is replaced.
+            Skip units whose result was computed by the same function from the same source: see the notes. Otherwise
+            `output` must be new, and existing results at `name` are replaced.
         check
-            Raise when a unit failed; otherwise the report names it.
+            Raise when a unit failed; otherwise the report lists it.
         jobs
             Number of workers; one per processor by default.
         executor
             Where to work, instead of threads of this process: any ``concurrent.futures.Executor``.
         progress
-            True shows a bar on the terminal. A function is called with the number of units done, that of all units,
-            and "positions" or "regions".
+            True shows a bar on the terminal. A function is called with the number of units done, their total, and
+            "positions" or "regions".
         storage_options
             Credentials and settings of the URL `output`, as for `lamella.open_ome_zarr`.
 
         Returns
         -------
         MapReport
-            What was done, left out and failed; the values; and the plate that was written to.
+            Units that were computed, skipped and failed; the values; and the plate with the results.
 
         Raises
         ------
         UnitsFailedError
-            A unit failed (a RuntimeError). All others were done, and are stored.
+            A unit failed (a RuntimeError). All others are done and stored.
         ReadOnlyError, InvalidArgumentError
-            The results cannot be stored (ValueErrors); nothing was called then.
+            The results cannot be stored (ValueErrors); the function was not called.
 
         Notes
         -----
-        A unit is skipped when the files of its source and of its result have the size, inode and times (on services the
-        ETag) that they had when it was made, and the function has the same digest: of its bytecode, defaults, closures,
-        `functools.partial` arguments and the global variables that it names, of the functions and classes of its own
-        top-level package that it names, recursively, and of the versions of Python and of other packages. Files that
-        the function reads by itself, the environment, and names looked up while it runs are not seen. Where no digest
-        can be made (it uses an object of another package, a lock, an open file) or the store has no fingerprints (in
-        memory, ZIP) nothing is skipped. ``docs/clusters.md`` has the details.
+        A unit is skipped if the files of its source and result still have the size, inode and times (at URLs the ETag)
+        that
+        they had when it was computed, and the function has the same digest. The digest covers its bytecode, defaults,
+        closures, `functools.partial` arguments and global variables, the functions and classes of its own top-level
+        package
+        that it names, recursively, and the versions of Python and other packages. It does not cover files that the
+        function
+        reads, the environment, and names that it looks up at run time. If there is no digest (the function uses an
+        object
+        of another package, a lock, an open file) or the store has no fingerprints (memory, ZIP), nothing is skipped.
+        See
+        ``docs/clusters.md``.
 
         Examples
         --------
@@ -169,25 +176,26 @@ class PlateOperations(NGFFNode):
         queue: int | None = None,
         flush_every: int | None = None,
     ) -> FrameStream:
-        """Write frames of several positions as they come: to be used in a ``with`` block.
+        """Write frames of several positions as they arrive; use the stream in a ``with`` block.
 
         Parameters
         ----------
         positions
-            In the order in which they are visited: paths such as ``"A/1/0"``, tuples as for :meth:`create_positions`,
-            or positions. Those that are not there are made, all at once.
+            In the order of acquisition: paths such as ``"A/1/0"``, tuples as for :meth:`create_positions`, or
+            positions.
+            Missing ones are created, all at once.
         name, shape_per_frame, dtype
             As for :meth:`Position.stream`.
         order
-            Names of the axes, the last one fastest, with ``"p"`` for the positions: ``"tpcz"`` visits each position at
-            each time. By default p comes second.
+            Names of the axes, fastest last, with ``"p"`` for the positions: ``"tpcz"`` acquires each position at each
+            time. By default p comes second.
         lengths, channel_names, chunks, shards_ratio, transform, compressor, resume, pyramid, queue, flush_every
-            As for :meth:`Position.stream`; one queue and one set of threads serve all positions.
+            As for :meth:`Position.stream`; all positions share one queue and one set of threads.
 
         Returns
         -------
         FrameStream
-            Takes the frames: ``append``, ``skip``, ``flush``.
+            With the methods ``append``, ``skip`` and ``flush``.
 
         Raises
         ------
@@ -230,11 +238,13 @@ class PlateOperations(NGFFNode):
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> dict[str, WindowDict]:
-        """Choose one window per channel from the pixels of all fields, and write it to every field.
+        """Compute one display window per channel from the pixels of all fields, and write it to every field.
 
-        Fields can be compared by eye only when they are shown alike. What is shown runs from the 0.1th to the 99.9th
-        percentile of a sample of all fields that have the channel: about a million pixels, of the coarsest level
-        with at least 128 pixels along y or x. Channels are matched by name. Fields without an image are passed over.
+        With common windows, fields can be compared by eye. A window is the 0.1th to 99.9th percentile of a sample of
+        all
+        fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along y or
+        x.
+        Channels are matched by name. Fields without an image are skipped.
 
         Parameters
         ----------
@@ -243,18 +253,18 @@ class PlateOperations(NGFFNode):
         executor
             Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
         progress
-            True shows a bar on the terminal. A function is called with the number of fields that are read, that of
-            all, and "fields".
+            True shows a bar on the terminal. A function is called with the number of fields read, their total, and
+            "fields".
 
         Returns
         -------
         dict of str to WindowDict
-            The new limits of each channel by its name.
+            The new window of each channel by its name.
 
         Raises
         ------
         InvalidArgumentError
-            If no field has pixels and a channel with a name, or pixels have no order (a ValueError).
+            If no field has pixels and a named channel, or pixels are complex (a ValueError).
         MetadataError, DamagedDataError
             If a listed field cannot be read; nothing is written then.
 
@@ -278,8 +288,9 @@ class PlateOperations(NGFFNode):
         Parameters
         ----------
         on_error
-            What to do at a well or position that is listed but missing or damaged: "raise", or "report" to put an
-            empty dataset in its place whose ``attrs["error"]`` says what is wrong.
+            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
+            an
+            empty dataset with the text of the error as ``attrs["error"]``.
 
         Returns
         -------
@@ -291,7 +302,7 @@ class PlateOperations(NGFFNode):
         MetadataError
             At a damaged member, with ``on_error="raise"``.
         InvalidArgumentError
-            Another ``on_error`` (a ValueError).
+            For another ``on_error`` (a ValueError).
 
         Examples
         --------
