@@ -147,11 +147,11 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def write_block(name: str, text: str) -> None:
-    """Replace what is between the markers of a block of docs/benchmarks.md."""
+def write_block(name: str, text: str, page: Path = DOCUMENT) -> None:
+    """Replace what is between the markers of a block of a page, by default docs/benchmarks.md."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise SystemExit(f"{DOCUMENT} has no block {name}: put {begin} and {end} where it belongs")
-    DOCUMENT.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+        raise SystemExit(f"{page} has no block {name}: put {begin} and {end} where it belongs")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

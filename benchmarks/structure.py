@@ -1,0 +1,174 @@
+"""Count the lines of the package by kind, and what three calls cross, and write both into docs/design.md.
+
+    python benchmarks/structure.py [--where]
+
+Three calls, each in a new process after the import of lamella: `compute_pyramid(levels=4)` of an image of 8 MB, the
+first crop of an image that was just opened, and `set_scale`. Counted are the modules of lamella in which a function is
+called, its different functions, and its calls. With ``--where`` the modules are listed, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import tokenize
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from report import markdown, write_block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+SOURCES = HERE.parent / "src" / "lamella"
+PAGE = HERE.parent / "docs" / "design.md"
+KINDS = ("code", "docstrings", "imports", "comments", "blank")
+CALLS = ("compute_pyramid", "first_crop", "set_scale")
+GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def lines_of(path: Path) -> Counter[str]:
+    """Return the number of lines of each kind in a file; a line with several kinds counts as the first of `KINDS`."""
+    text = path.read_text(encoding="utf-8")
+    kinds = ["blank" if not line.strip() else "code" for line in text.splitlines()]
+
+    def mark(node: Any, kind: str) -> None:
+        kinds[node.lineno - 1 : node.end_lineno] = [kind] * (node.end_lineno - node.lineno + 1)
+
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            mark(node, "imports")
+        elif (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            mark(node, "docstrings")
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT and not token.line[: token.start[1]].strip():
+                kinds[token.start[0] - 1] = "comments"
+    return Counter(kinds)
+
+
+def layers() -> dict[str, tuple[int, Counter[str]]]:
+    """Return the number of files and the lines by kind of each folder of the package, and of all."""
+    found: dict[str, tuple[int, Counter[str]]] = {}
+    for path in sorted(SOURCES.rglob("*.py")):
+        parts = path.relative_to(SOURCES).parts
+        lines = lines_of(path)
+        for name in (parts[0] if len(parts) > 1 else "(top)", "all"):
+            files, before = found.get(name, (0, Counter()))
+            found[name] = files + 1, before + lines
+    found["all"] = found.pop("all")
+    return found
+
+
+def prepared(name: str, folder: Path) -> Callable[[], object]:
+    """Make what a call needs, in this process but with other handles; return the call."""
+    import numpy as np
+
+    from lamella import open_ome_zarr
+
+    path = folder / "image.zarr"
+    with open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version="0.5") as position:
+        pixels = np.random.default_rng(0).integers(0, 999, (1, 1, 16, 512, 512), dtype="uint16")
+        position.create_image("0", pixels, chunks=(1, 1, 4, 256, 256), shards_ratio=(1, 1, 4, 2, 2))
+    position = open_ome_zarr(path, mode="r+")
+    if name == "compute_pyramid":
+        return lambda: position.compute_pyramid(levels=4)
+    if name == "first_crop":
+        return lambda: position["0"][0, 0, 2:6, 100:200, 100:200]
+    return lambda: position.set_scale("*", "z", 0.5)
+
+
+def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
+    """Make a call and return the calls within lamella on all threads: by module, then by function."""
+    found: dict[str, Counter[str]] = {}
+    seen: list[
+        Any
+    ] = []  # generators are resumed often, and their frames are kept so that no other has the same id
+    ids: set[int] = set()
+
+    def note(frame: Any, event: str, _: object) -> None:
+        code = frame.f_code
+        if event != "call" or code.co_name.startswith("<") or not code.co_filename.startswith(str(SOURCES)):
+            return
+        if code.co_flags & GENERATORS:
+            if id(frame) in ids:
+                return
+            ids.add(id(frame))
+            seen.append(frame)
+        module = str(Path(code.co_filename).relative_to(SOURCES).with_suffix("")).replace("/", ".")
+        found.setdefault(module, Counter())[code.co_qualname] += 1
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return found
+
+
+def measured(name: str) -> dict[str, dict[str, int]]:
+    """Measure a call in a new process."""
+    command = [sys.executable, __file__, "--measure", name]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, dict[str, int]] = json.loads(run.stdout)
+    return found
+
+
+def main() -> None:
+    """Print both tables and write them into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--where", action="store_true")
+    parser.add_argument("--measure", choices=CALLS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(crossed(prepared(options.measure, Path(folder)))))
+        return
+    calls = {name: measured(name) for name in CALLS}
+    if options.where:
+        for name, modules in calls.items():
+            print(f"\n{name}")
+            for module, functions in sorted(modules.items()):
+                print(f"  {module}: {', '.join(f'{n} x {f}' for f, n in functions.items())}")
+        return
+    lines = [
+        [name, *(f"{number:,}" for number in (files, *(counted[kind] for kind in KINDS), counted.total()))]
+        for name, (files, counted) in layers().items()
+    ]
+    walks = [
+        [
+            name,
+            len(modules),
+            sum(map(len, modules.values())),
+            sum(sum(one.values()) for one in modules.values()),
+        ]
+        for name, modules in calls.items()
+    ]
+    text = "\n\n".join(
+        [
+            markdown(["folder", "files", *KINDS, "all"], lines),
+            markdown(
+                ["call", "modules", "functions", "calls"], [[name, *map(str, row)] for name, *row in walks]
+            ),
+        ]
+    )
+    print(text)
+    write_block("structure", text, PAGE)
+
+
+if __name__ == "__main__":
+    main()
