@@ -88,6 +88,19 @@ class FieldPicture:
 # -- channels ----------------------------------------------------------------------------------------------------
 
 
+def channel_keys(position: Position) -> list[str]:
+    """Return one name for each channel of an image, in order: a repeated name gets its index the second time."""
+    array = position.data
+    axis = PlaneAxes.of(position.axes, array.ndim).channel
+    count = 1 if axis is None else array.shape[axis]
+    names = [*position.channel_names[:count]]
+    names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
+    keys: list[str] = []
+    for index, name in enumerate(names):
+        keys.append(name if name not in keys else f"{name} #{index}")
+    return keys
+
+
 def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     """Return the channels of an image by name, in order, each with whether it is shown by default.
 
@@ -96,22 +109,19 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     looking at the pixels. Images that were converted from RGB keep their windows, and an opacity is never shown by
     default, because it is white over every object.
     """
-    array = position.data
+    dtype = position.data.dtype
     colored = is_rgb(position)
-    axis = PlaneAxes.of(position.axes, array.ndim).channel
-    count = 1 if axis is None else array.shape[axis]
+    keys = channel_keys(position)
+    count = len(keys)
     omero = position.metadata.omero
     stored = list(omero.channels if omero is not None else [])[:count]
-    names = [*position.channel_names[:count]]
-    names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
     default_colors = standard_colors(count)
     shown: dict[str, tuple[ShownChannel, bool]] = {}
-    for index, name in enumerate(names):
+    for index, key in enumerate(keys):
         meta = stored[index] if index < len(stored) else None
-        color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or name)
-        key = name if name not in shown else f"{name} #{index}"
-        window = displayed_range(meta) if colored and meta else _chosen_window(meta, array.dtype)
-        opacity = count > 1 and name.lower() == ALPHA
+        color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or key)
+        window = displayed_range(meta) if colored and meta else _chosen_window(meta, dtype)
+        opacity = count > 1 and key.lower() == ALPHA
         shown[key] = ShownChannel(key, color, window), _active(meta, index) and not opacity
     if not any(default for _, default in shown.values()):
         shown = {name: (channel, True) for name, (channel, _) in shown.items()}

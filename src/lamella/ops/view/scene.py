@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _SAMPLE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
 
+_SAMPLED_FIELDS = 64
+"""Fields, spread over a plate, whose channels and windows are read."""
+
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Room between wells, and between fields in a grid, as a fraction of the larger side of a field."""
 
@@ -342,8 +345,10 @@ def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
 def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[list[ShownChannel], list[bool]]:
     """Return all channels of the fields with a window each, and which of them are shown at first."""
     known: dict[str, bool] = {}
-    tiles = [Tile(0, 0, 0, area.path, area.node) for area in fields if area.shape]
-    for tile in tiles[:64]:
+    readable = [area for area in fields if area.shape]
+    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
+    tiles = [Tile(0, 0, 0, area.path, area.node) for area in sample]
+    for tile in tiles:
         assert isinstance(tile.node, Position)
         for name, (_, shown) in all_channels(tile.node).items():
             known.setdefault(name, shown)

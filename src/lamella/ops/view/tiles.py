@@ -18,7 +18,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, one_line
 from lamella.nodes.position import Position
 from lamella.ops.display.planes import PlaneAxes, plane_index
-from lamella.ops.display.preview import all_channels
+from lamella.ops.display.preview import channel_keys
 from lamella.ops.display.render import block_mean
 from lamella.store.codec_threads import cpus
 
@@ -67,6 +67,40 @@ class Tile:
     damaged: list[tuple[int, str]]
 
 
+@dataclass(frozen=True)
+class _Image:
+    """An image or label image, and its levels that were opened: a plate of thousands needs only their coarsest."""
+
+    node: Position
+    paths: list[str]
+    finest: ImageArray
+    opened: dict[str, tuple[ImageArray, PlaneAxes] | None]
+
+    def level_for(self, area: Field, step: int) -> tuple[ImageArray, PlaneAxes]:
+        """Return the coarsest level with no fewer pixels than a tile, else the finest."""
+        for path in reversed(self.paths[1:]):
+            level = self._level(path)
+            if level is None:
+                continue
+            array, axes = level
+            if (
+                axes.width(array.shape) * step * _EXACT >= area.width
+                and axes.height(array.shape) * step * _EXACT >= area.height
+            ):
+                return level
+        return self.finest, PlaneAxes.of(self.node.axes, self.finest.ndim)
+
+    def _level(self, path: str) -> tuple[ImageArray, PlaneAxes] | None:
+        """Open a level; None if it is listed and cannot be opened, since a finer one shows the same."""
+        if path not in self.opened:
+            try:
+                array = self.node.open_level(path)
+                self.opened[path] = array, PlaneAxes.of(self.node.axes, array.ndim)
+            except LamellaError:
+                self.opened[path] = None
+        return self.opened[path]
+
+
 class Tiles:
     """The tiles of a scene, with those that were drawn last kept in memory. Safe to call from several threads."""
 
@@ -76,7 +110,8 @@ class Tiles:
         self._tiles: OrderedDict[tuple[Any, ...], Tile] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._levels = lru_cache(maxsize=8192)(self._open_levels)
+        self._image = lru_cache(maxsize=8192)(self._open_image)
+        self._names = lru_cache(maxsize=8192)(self._channel_indices)
         self._readers = ThreadPoolExecutor(max(2, min(8, cpus())), thread_name_prefix="lamella-view")
         self._corners = np.array(
             [[area.x, area.y, area.width, area.height] for area in scene.fields]
@@ -185,10 +220,11 @@ class Tiles:
     ) -> None:
         """Copy the pixels of one field into the tile."""
         left, top, step = origin
-        levels = self._levels(number, label)
-        if not levels:
-            return
-        array, axes, finest = _suited(levels, area, step)
+        image = self._image(number, label)
+        if image is None:
+            return  # this field has no such labels
+        array, axes = image.level_for(area, step)
+        finest = image.finest.shape
         rows, from_y = _sampled(top, step, planes.shape[1], area.y, area.height, axes.height(array.shape))
         columns, from_x = _sampled(left, step, planes.shape[2], area.x, area.width, axes.width(array.shape))
         if not rows.size or not columns.size:
@@ -198,49 +234,30 @@ class Tiles:
         if label is not None:
             planes[(0, *target)] = _plane(array, axes, cut, rows, columns, ids=True)
         else:
-            positions = {name: index for index, name in enumerate(self._names(number))}
+            indices = self._names(number)
             for out, name in enumerate(names):
-                if name not in positions:
+                if name not in indices:
                     continue  # this field was recorded without the channel
                 if axes.channel is not None:
-                    cut[axes.channel] = positions[name]
+                    cut[axes.channel] = indices[name]
                 planes[(out, *target)] = _plane(array, axes, cut, rows, columns)
         mask[target] = 1
 
-    def _open_levels(self, number: int, label: str | None) -> list[tuple[ImageArray, PlaneAxes]]:
-        """Open the levels of a field, the finest first; a listed level that cannot be opened is left out."""
+    def _open_image(self, number: int, label: str | None) -> _Image | None:
+        """Open a field, or a label image of it; None if it has none of that name."""
         node = self._scene.fields[number].node
         assert isinstance(node, Position)
         if label is not None:
             if label not in node.labels:
-                return []
+                return None
             node = node.labels[label]
-        levels = [node.data]
-        for path in node.dataset_paths[1:]:
-            try:
-                levels.append(node.open_level(path))
-            except LamellaError:
-                continue
-        return [(array, PlaneAxes.of(node.axes, array.ndim)) for array in levels]
+        return _Image(node, node.dataset_paths, node.data, {})
 
-    def _names(self, number: int) -> list[str]:
+    def _channel_indices(self, number: int) -> dict[str, int]:
+        """Return the index of each channel of a field by its name in the scene."""
         node = self._scene.fields[number].node
         assert isinstance(node, Position)
-        return list(all_channels(node))
-
-
-def _suited(
-    levels: Sequence[tuple[ImageArray, PlaneAxes]], area: Field, step: int
-) -> tuple[ImageArray, PlaneAxes, tuple[int, ...]]:
-    """Return the coarsest level with no fewer pixels than the tile, else the finest, and the shape of the finest."""
-    finest = levels[0][0].shape
-    for array, axes in reversed(levels):
-        if (
-            axes.width(array.shape) * step * _EXACT >= area.width
-            and axes.height(array.shape) * step * _EXACT >= area.height
-        ):
-            return array, axes, finest
-    return (*levels[0], finest)
+        return {name: index for index, name in enumerate(channel_keys(node))}
 
 
 def _sampled(
