@@ -41,7 +41,7 @@ HEAVY = (
 
 def commands_of(cell):
     """Return the commands that a cell of the page lists: `a`, `b`; all; all but `c`."""
-    named = set(re.findall(r"`([a-z]+)`", cell))
+    named = set(re.findall(r"`([a-z-]+)`", cell))
     return set(COMMANDS) - named if cell.startswith("all") else named
 
 
@@ -152,7 +152,7 @@ def test_a_shell_completes_commands_options_and_paths(tmp_path):
         env = {"_LAMELLA_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         return run(env=env, prog_name="lamella").output.splitlines()
 
-    assert completed("lamella re") == ["plain,rechunk", "plain,repair"]
+    assert completed("lamella re") == ["plain,rechunk", "plain,rename-well", "plain,repair"]
     assert completed("lamella rechunk --in") == ["plain,--in-place"]
     assert completed("lamella info plate") == ["file,plate"]
     for shell in ("bash", "zsh", "fish"):
@@ -238,6 +238,8 @@ def exits(path, missing):
             "preview": ["-o", "a.png"],
             "rechunk": [new, "--chunks", "4,4"],
             "upgrade": [new, "--to", "0.4"],
+            "edit": ["--name", "a"],
+            "rename-well": ["A/1", "A/2"],
         }
         yield 2, [name, missing, *more.get(name, [])]
     yield 1, damage()

@@ -40,10 +40,13 @@ COMMANDS = {
     "checksum": "Write checksums of all files.",
     "convert": "Convert microscopy files to OME-Zarr.",
     "copy": "Copy a store, or a part of it, to another place.",
+    "edit": "Change names, colours, sizes, units and channels.",
     "info": "Show what a store contains.",
     "pack": "Write a store into one file, an .ozx or .zip archive.",
     "preview": "Draw an image or a plate into a PNG file.",
+    "pyramid": "Compute the lower-resolution levels of images.",
     "rechunk": "Rewrite arrays with other chunks, shards or compression.",
+    "rename-well": "Rename wells of a plate.",
     "repair": "Fix metadata that can be fixed without guessing.",
     "status": "Report which pixels are written, missing or damaged.",
     "unpack": "Write the store in an archive into a folder.",
@@ -98,7 +101,8 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"lamella.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"lamella.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,27 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
-from lamella.cli.options import Lengths, ParamType, operation_options, overwrite_option
+from lamella.cli.options import Lengths, LevelCount, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
     from lamella.ops.conversion.convert import ConvertReport
-
-
-class _Levels(ParamType):
-    """A number of levels, or auto."""
-
-    name = "levels"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "auto" or isinstance(value, int):
-            return value
-        if not value.isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither auto nor a number from 1 on", param, ctx)
-        return int(value)
 
 
 @click.command(
@@ -53,7 +37,7 @@ class _Levels(ParamType):
 @click.option(
     "--shards", type=Lengths("auto", "none"), default="auto", help="Shard lengths of the last axes."
 )
-@click.option("--levels", type=_Levels(), default="auto", help="Pyramid levels; auto stops at 256 pixels.")
+@click.option("--levels", type=LevelCount(), default="auto", help="Pyramid levels; auto stops at 256 pixels.")
 @overwrite_option
 @operation_options(links=False, storage=False)
 def convert(

@@ -48,6 +48,25 @@ class Lengths(ParamType):
         return lengths
 
 
+class LevelCount(ParamType):
+    """A number of levels, or auto."""
+
+    name = "levels"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Show which values are valid."""
+        del param, ctx
+        return "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a number of levels; auto stays auto."""
+        if value == "auto" or isinstance(value, int):
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither auto nor a number from 1 on", param, ctx)
+        return int(value)
+
+
 def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     del context, parameter
     return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
@@ -86,6 +105,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, callback=_set_quiet, help="Print nothing but errors."
 )
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Print the changes without writing them.")
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace DST once the new store is complete."
 )

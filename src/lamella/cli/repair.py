@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from lamella.cli.messages import FAILED, QUIET, UNREADABLE, echo_json, echo_lines
-from lamella.cli.options import operation_options
+from lamella.cli.options import dry_run_option, operation_options
 
 
 @click.command()
 @click.argument("path", type=click.Path())
-@click.option("-n", "--dry-run", is_flag=True, help="Print the changes without writing them.")
+@dry_run_option
 @click.option("--reindex", is_flag=True, help="First list plate and wells from the images.")
 @click.option("--backup", metavar="FOLDER", type=click.Path(), help="Folder for the old documents.")
 @operation_options(jobs=False)

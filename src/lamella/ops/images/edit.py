@@ -139,7 +139,7 @@ def _without_pair(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def edit_image(position: Position, requested: ImageEdits) -> None:
     """Change an image, and the sizes and units of its label images."""
-    for label, part in _label_edits(position, requested):
+    for label, part in label_edits(position, requested):
         _write(label, part)
     _write(position, requested)
 
@@ -149,20 +149,25 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
 
     Raises InvalidArgumentError before anything is written if a change fits no image, or cannot be made in one.
     """
+    parts = planned_edits(positions, requested)
+    for path, part in parts.items():
+        edit_image(positions[path], part)
+    return list(parts)
+
+
+def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, ImageEdits]:
+    """Return the changes of each image that will differ, by its path; raise as `edit_fields`."""
     found: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
         parts[path], matched = requested.fitting(position)
         found |= matched
     _check_found(requested.targets - found, positions)
-    changed = []
-    for path, position in positions.items():
-        pairs = [*_label_edits(position, parts[path]), (position, parts[path])]
-        if any(_differs(image, part) for image, part in pairs):
-            changed.append(path)
-    for path in changed:
-        edit_image(positions[path], parts[path])
-    return changed
+    return {
+        path: parts[path]
+        for path, position in positions.items()
+        if sum(_differs(*pair) for pair in (*label_edits(position, parts[path]), (position, parts[path])))
+    }
 
 
 def _check_found(missing: set[_Target], positions: Mapping[str, Position]) -> None:
@@ -189,7 +194,7 @@ def _write(position: Position, requested: ImageEdits) -> None:
         position.document.edit(lambda meta: requested.apply(meta, position, names))
 
 
-def _label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Position, ImageEdits]]:
+def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Position, ImageEdits]]:
     """Yield the label images of an image, each with the sizes and units that follow those of the image.
 
     They are written first: as long as the image has its old sizes, the ratio of a label image's to them is known.
@@ -225,6 +230,17 @@ def _label_sizes(
 
 def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
     """Change attributes of a node that are not those of OME-NGFF; None removes one."""
+    checked_attributes(node, attributes)
+
+    def change(old: JSONObject) -> JSONObject:
+        new = {**old, **attributes}
+        return {key: value for key, value in new.items() if key not in attributes or value is not None}
+
+    node.documents.edit_group(node.path, change)
+
+
+def checked_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
+    """Raise for attributes that are no mapping, or belong to OME-NGFF or lamella."""
     if not isinstance(attributes, Mapping) or not all(isinstance(key, str) for key in attributes):
         raise WrongTypeError(f"attributes is a mapping of name to value, not {attributes!r}.")
     for key in attributes:
@@ -233,9 +249,3 @@ def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
                 f"The attribute {key!r} of {node.node_path} is metadata of OME-NGFF or of lamella: use the methods of "
                 "the node, or zattrs."
             )
-
-    def change(old: JSONObject) -> JSONObject:
-        new = {**old, **attributes}
-        return {key: value for key, value in new.items() if key not in attributes or value is not None}
-
-    node.documents.edit_group(node.path, change)

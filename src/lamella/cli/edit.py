@@ -1,0 +1,148 @@
+"""``lamella edit``: changes names, colours, sizes, units and channels.
+
+The work is :func:`lamella.ops.images.edit_store.edit_store`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from lamella.cli.messages import RESUMES, echo_report
+from lamella.cli.options import dry_run_option, operation_options
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Parse NAME=VALUE pairs."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals or not text:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE", context, parameter)
+        found[name] = text
+    return found
+
+
+def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float]:
+    """Parse sizes of the last axes of space, or AXIS=SIZE pairs, separated by commas."""
+    if value is None:
+        return {}
+    parts = value.split(",")
+    axes = [part.partition("=")[0] if "=" in part else "" for part in parts]
+    if not any(axes) and 2 <= len(parts) <= 3:
+        axes = list("zyx")[-len(parts) :]
+    try:
+        sizes = {axis: float(part.rpartition("=")[2]) for axis, part in zip(axes, parts, strict=True)}
+    except ValueError:
+        sizes = {}
+    if "" in sizes or len(sizes) != len(parts):
+        raise click.BadParameter(
+            f"{value!r} is neither sizes like 1,0.65,0.65 nor pairs like y=0.65,x=0.65", context, parameter
+        )
+    return sizes
+
+
+def _units(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> str | dict[str, str]:
+    """Parse a unit of all axes of space, or AXIS=UNIT pairs."""
+    if len(values) == 1 and "=" not in values[0]:
+        return values[0]
+    return _pairs(context, parameter, values)
+
+
+def _windows(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
+    """Parse NAME=START,END."""
+    windows = {}
+    for name, text in _pairs(context, parameter, values).items():
+        start, _, end = text.partition(",")
+        try:
+            windows[name] = (float(start), float(end))
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not START,END", context, parameter) from None
+    return windows
+
+
+def _values(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """Parse NAME=VALUE, where a value that is JSON is read as JSON."""
+    found: dict[str, Any] = {}
+    for name, text in _pairs(context, parameter, values).items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+@click.command(epilog="Example: lamella edit plate.zarr --pixel-size 1,0.65,0.65 --color DAPI=blue --dry-run")
+@click.argument("path", type=click.Path())
+@click.option("--pixel-size", metavar="Z,Y,X", callback=_sizes, help="Size of a voxel, or y=N,x=N.")
+@click.option(
+    "--unit", "units", metavar="UNIT", multiple=True, callback=_units, help="Unit of space, or AXIS=UNIT."
+)
+@click.option(
+    "--rename-channel", "renamed", metavar="OLD=NEW", multiple=True, callback=_pairs, help="Rename a channel."
+)
+@click.option(
+    "--color", "colors", metavar="NAME=COLOR", multiple=True, callback=_pairs, help="CSS name or hex digits."
+)
+@click.option(
+    "--window", "windows", metavar="NAME=A,B", multiple=True, callback=_windows, help="Contrast limits."
+)
+@click.option("--contrast", is_flag=True, help="Compute contrast limits from the pixels.")
+@click.option("--delete-channel", "delete", metavar="NAME", multiple=True, help="Delete it with its pixels.")
+@click.option("--name", metavar="NAME", help="Name of the image or plate.")
+@click.option(
+    "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_values, help="null removes it."
+)
+@dry_run_option
+@operation_options()
+def edit(
+    context: click.Context,
+    path: str,
+    pixel_size: dict[str, float],
+    units: str | dict[str, str],
+    renamed: dict[str, str],
+    colors: dict[str, str],
+    windows: dict[str, tuple[float, float]],
+    contrast: bool,
+    delete: tuple[str, ...],
+    name: str | None,
+    attributes: dict[str, Any],
+    dry_run: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Change names, colours, sizes, units and channels.
+
+    PATH is an image, or a well, plate or collection: then all images are changed that have the named channels and
+    axes. Everything is checked before anything is written. An interrupted command is resumed by running it again.
+
+    Channels are renamed first, so --color, --window and --delete-channel use the new names.
+    """
+    from lamella.ops.images.edit import ImageEdits
+    from lamella.ops.images.edit_store import edit_store
+
+    channels: dict[str, dict[str, Any]] = {}
+    for key, values in (("color", colors), ("window", windows)):
+        for channel, value in values.items():
+            channels.setdefault(channel, {})[key] = value
+    edits = ImageEdits(renamed, channels, pixel_size, units)
+    if edits == ImageEdits() and not (contrast or delete or name or attributes):
+        raise click.UsageError("Give at least one change, such as --pixel-size or --color.")
+    context.meta[RESUMES] = not dry_run
+    report = edit_store(
+        path,
+        edits,
+        name=name,
+        attributes=attributes,
+        delete=delete,
+        contrast=contrast,
+        dry_run=dry_run,
+        **options,
+    )
+    echo_report(context, report, as_json)

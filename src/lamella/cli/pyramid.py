@@ -1,0 +1,54 @@
+"""``lamella pyramid``: computes the lower-resolution levels of images.
+
+The work is :func:`lamella.ops.images.pyramids.compute_pyramids`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.options import LevelCount, operation_options
+from lamella.errors import counted
+
+
+@click.command(epilog="Example: lamella pyramid plate.zarr --levels 4")
+@click.argument("path", type=click.Path())
+@click.option("--levels", type=LevelCount(), help="Number of levels; auto stops at 256 pixels.")
+@click.option(
+    "--method",
+    type=click.Choice(["mean", "median", "mode", "min", "max", "stride"]),
+    default="mean",
+    metavar="METHOD",
+    help="mean (default), median, mode, min, max, stride.",
+)
+@click.option("--replace", is_flag=True, help="Delete levels that are there first.")
+@operation_options()
+def pyramid(
+    context: click.Context,
+    path: str,
+    levels: Any,
+    method: str,
+    replace: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Compute the lower-resolution levels of images.
+
+    PATH is an image, or a well, plate or collection: then the levels of all images are computed. Without --levels, the
+    levels that are there are computed again, and an image without lower levels gets them as with auto.
+
+    An interrupted command is resumed by running it again.
+    """
+    from lamella.ops.images.pyramids import compute_pyramids
+
+    context.meta[RESUMES] = True
+    counts = compute_pyramids(path, levels, method, overwrite=replace, **options)
+    if as_json:
+        echo_json({"levels": counts})
+    elif not context.meta.get(QUIET):
+        several = sorted(set(counts.values()))
+        numbers = " to ".join(dict.fromkeys([str(several[0]), str(several[-1])])) if several else "0"
+        echo_lines([f"{counted(len(counts), 'image')} with {numbers} levels."])

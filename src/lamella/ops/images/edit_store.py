@@ -1,0 +1,192 @@
+"""``edit_store``: changes of the metadata of a whole store in one call, with a report or as a dry run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, counted
+from lamella.log import logged
+from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.ops.contrast import compute_contrast
+from lamella.ops.images.delete_channel import delete_from_fields
+from lamella.ops.images.edit import (
+    ImageEdits,
+    checked_attributes,
+    edit_attributes,
+    edit_image,
+    label_edits,
+    planned_edits,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.progress import Progress
+    from lamella.types import JSON, JSONObject, StrPath
+
+_SHOWN = 8
+"""Most paths of fields that are named for one change."""
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """What was changed, or would be.
+
+    Attributes
+    ----------
+    changes
+        Difference of the metadata, as lines, with the paths of all images that have it.
+    deleted
+        Deleted channels with the paths of the images.
+    dry_run
+        Whether nothing was written.
+    """
+
+    changes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    deleted: tuple[tuple[str, tuple[str, ...]], ...]
+    dry_run: bool
+
+    def lines(self) -> list[str]:
+        """Return the report as text."""
+        lines = []
+        for paths, difference in self.changes:
+            lines += [f"{_named(paths)}:", *(f"  {line}" for line in difference)]
+        verb = "Would delete" if self.dry_run else "Deleted"
+        lines += [f"{verb} the channel {name!r} of {_named(paths)}." for name, paths in self.deleted]
+        count = len({path for paths, _ in self.changes for path in paths})
+        verb = "Would change" if self.dry_run else "Changed"
+        return [*lines, f"{verb} the metadata of {counted(count, 'node')}."]
+
+    def to_dict(self) -> JSONObject:
+        """Return the report as JSON values."""
+        return {
+            "changes": [
+                {"paths": list(paths), "difference": list(difference)} for paths, difference in self.changes
+            ],
+            "deleted": [{"channel": name, "paths": list(paths)} for name, paths in self.deleted],
+            "dry_run": self.dry_run,
+        }
+
+
+def edit_store(
+    path: StrPath | Store,
+    edits: ImageEdits,
+    *,
+    name: str | None = None,
+    attributes: Mapping[str, JSON] | None = None,
+    delete: Sequence[str] = (),
+    contrast: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    progress: Progress | bool | None = None,
+    follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> EditReport:
+    """Change the metadata of all images of a store that the changes fit.
+
+    ``name`` and ``attributes`` are those of the node itself: a plate, or an image. All changes are checked before the
+    first is written. Channels are deleted after all else but ``contrast``, by which the limits of all channels are
+    computed.
+    """
+    node = open_ome_zarr(
+        path,
+        mode="r" if dry_run else "r+",
+        disable_path_checking=follow_links,
+        storage_options=storage_options,
+    )
+    images = _images_of(node)
+    if isinstance(node, Position) and name is not None:
+        edits = ImageEdits(edits.renamed, edits.channels, edits.sizes, edits.units, name)
+    with logged("Edit %s", node.node_path):
+        parts = planned_edits(images, edits)
+        changes: dict[tuple[str, ...], list[str]] = {}
+        for image, part in parts.items():
+            for where, difference in _differences(images[image], part):
+                changes.setdefault(difference, []).append(where)
+        own = _own_changes(node, name, attributes or {})
+        if own:
+            changes.setdefault(own, []).append(node.path or node.store_handle.name)
+        removed = _removed(images, edits, delete)
+        if not dry_run:
+            for image, part in parts.items():
+                edit_image(images[image], part)
+            if isinstance(node, Plate) and name is not None:
+                node.set_name(name)
+            if attributes:
+                edit_attributes(node, attributes)
+            for channel, _ in removed:
+                delete_from_fields(images, channel, jobs=jobs)
+            if contrast:
+                compute_contrast(list(images.values()), jobs=jobs, progress=progress)
+    return EditReport(
+        tuple((tuple(paths), difference) for difference, paths in changes.items()), tuple(removed), dry_run
+    )
+
+
+def _images_of(node: NGFFNode) -> dict[str, Position]:
+    """Return the images of a node by their paths."""
+    if isinstance(node, Position):
+        return {node.path or node.store_handle.name: node}
+    members = getattr(node, "positions", None) or getattr(node, "images", None)
+    if members is None:
+        raise InvalidArgumentError(f"{node!r} has no images to edit: open an image, a well or a plate.")
+    return dict(members())
+
+
+def _removed(
+    images: Mapping[str, Position], edits: ImageEdits, delete: Sequence[str]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the channels to delete, each with the images that have it once channels are renamed."""
+    removed = []
+    for name in delete:
+        paths = tuple(
+            path
+            for path, position in images.items()
+            if name in {edits.renamed.get(channel, channel) for channel in position.channel_names}
+        )
+        if not paths:
+            raise InvalidArgumentError(f"No image has the channel {name!r} to delete.")
+        removed.append((name, paths))
+    return removed
+
+
+def _differences(position: Position, requested: ImageEdits) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the path of an image and of its label images, with the difference of their metadata."""
+    for image, part in [*label_edits(position, requested), (position, requested)]:
+        names, before = image.channel_names, image.document.shared_model
+        after = part.apply(before, image, names)
+        difference = _difference(before.to_json(), after.to_json())
+        if difference:
+            yield image.path or image.store_handle.name, difference
+
+
+def _own_changes(node: NGFFNode, name: str | None, attributes: Mapping[str, JSON]) -> tuple[str, ...]:
+    """Return the differences of the node itself: the name of a plate, and attributes."""
+    checked_attributes(node, attributes)
+    before: JSONObject = {key: node.zattrs[key] for key in attributes if key in node.zattrs}
+    after: JSONObject = {key: value for key, value in attributes.items() if value is not None}
+    if isinstance(node, Plate) and name is not None:
+        before, after = {"name": node.metadata.name, **before}, {"name": name, **after}
+    return _difference(before, after)
+
+
+def _difference(before: JSONObject, after: JSONObject) -> tuple[str, ...]:
+    """Return the lines that differ between two documents."""
+    old, new = (json.dumps(value, indent=1, ensure_ascii=False).splitlines() for value in (before, after))
+    changed = difflib.unified_diff(old, new, lineterm="", n=0)
+    return tuple(
+        f"{line[0]} {line[1:].strip().rstrip(',')}" for line in changed if line[:2] not in ("--", "++", "@@")
+    )
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{', '.join(paths[:_SHOWN])}{more}"

@@ -1,0 +1,121 @@
+"""``lamella edit``, ``lamella pyramid`` and ``lamella rename-well``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lamella
+from lamella.cli import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def plate(tmp_path):
+    path = tmp_path / "plate.zarr"
+    with lamella.open(path, "w-", layout="hcs", channel_names=["w1", "w2"], axes="czyx") as node:
+        for position in node.create_positions([("A", "1", "0"), ("A", "1", "1"), ("B", "3", "0")]):
+            position["0"] = np.random.default_rng(0).integers(0, 900, (2, 4, 300, 300)).astype("uint16")
+    return path
+
+
+def test_edit_changes_all_fields_and_a_dry_run_none(plate, files):
+    words = [
+        *("edit", plate, "--pixel-size", "1,0.65,0.65", "--unit", "um", "--rename-channel", "w1=DAPI"),
+        *("--color", "DAPI=blue", "--window", "DAPI=5,500", "--name", "screen", "--attribute", "passage=12"),
+    ]
+    before = files(plate)
+    dry = run(*words, "--dry-run")
+    assert dry.exit_code == 0, dry.stderr
+    assert files(plate) == before
+    assert "A/1/0, A/1/1, B/3/0:" in dry.stdout
+    assert '  + "label": "DAPI"' in dry.stdout.splitlines()
+    assert dry.stdout.splitlines()[-1] == "Would change the metadata of 4 nodes."
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert sum(len(change["paths"]) for change in json.loads(result.stdout)["changes"]) == 4
+    node = lamella.open(plate)
+    assert (node.metadata.name, node.zattrs["passage"]) == ("screen", 12)
+    for _, position in node.positions():
+        assert (position.channel_names, position.scale) == (["DAPI", "w2"], [1, 1, 0.65, 0.65])
+        channel = position.metadata.omero.channels[0]
+        assert (channel.color, channel.window["start"], channel.window["end"]) == ("0000FF", 5, 500)
+    assert run(*words).stdout == "Changed the metadata of 0 nodes.\n"  # a second time nothing is left
+
+
+def test_edit_deletes_channels_and_computes_contrast(plate):
+    assert run("edit", plate, "--delete-channel", "w1", "-n").stdout.startswith(
+        "Would delete the channel 'w1' of A/1/0"
+    )
+    assert run("edit", plate / "A/1/0", "--unit", "z=nm", "--name", "one", "-q").stdout == ""
+    result = run("edit", plate, "--delete-channel", "w1", "--contrast")
+    assert result.exit_code == 0, result.stderr
+    first = lamella.open(plate)["A/1/0"]
+    assert (first.data.shape, first.channel_names) == ((1, 4, 300, 300), ["w2"])
+    assert 800 < first.metadata.omero.channels[0].window["end"] < 900
+    assert (first.axes[1].unit, first.metadata.multiscales[0].name) == ("nanometer", "one")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ([], 2, "Give at least one change"),
+        (["--pixel-size", "0.5"], 2, "neither sizes"),
+        (["--pixel-size", "y=a"], 2, "neither sizes"),
+        (["--color", "blue"], 2, "not NAME=VALUE"),
+        (["--window", "w1=5"], 2, "not START,END"),
+        (["--color", "w1=bleu"], 1, "Did you mean 'blue'"),
+        (["--color", "w3=blue"], 1, "No image has the channel 'w3'"),
+        (["--delete-channel", "w3", "--name", "x"], 1, "No image has the channel 'w3'"),
+        (["--attribute", "ome=1", "--name", "x"], 1, "metadata of OME-NGFF"),
+    ],
+)
+def test_edit_refuses_before_it_writes(plate, files, words, code, text):
+    before = files(plate)
+    result = run("edit", plate, *words)
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert files(plate) == before
+
+
+def test_pyramid_computes_the_levels_of_all_fields(plate):
+    assert run("pyramid", plate).stdout == "3 images with 2 levels.\n"
+    assert run("pyramid", plate, "--levels", 3).exit_code == 1
+    assert json.loads(run("pyramid", plate, "--levels", 3, "--replace", "--json").stdout) == {
+        "levels": {"A/1/0": 3, "A/1/1": 3, "B/3/0": 3}
+    }
+    assert run("pyramid", plate / "A/1/0", "--method", "max").stdout == "1 image with 3 levels.\n"
+    assert lamella.open(plate)["A/1/0"].metadata.multiscales[0].type == "max"
+
+
+def test_wells_are_renamed_by_name_and_by_a_table_that_can_be_repeated(plate, tmp_path):
+    assert run("rename-well", plate, "A/1", "A/2").stdout == "Renamed A/1 to A/2.\n"
+    table = tmp_path / "renames.csv"
+    table.write_text("old,new\nA/2,B/3\nB/3,C/4\n")
+    assert run("rename-well", plate, "--table", table, "-n").stdout.splitlines() == [
+        "Would rename B/3 to C/4.",
+        "Would rename A/2 to B/3.",
+    ]
+    with lamella.open(plate, "r+") as node:
+        node.rename_well("B/3", "C/4")  # as far as a killed call came
+    assert run("rename-well", plate, "--table", table).stdout == "Renamed A/2 to B/3.\n"
+    assert run("rename-well", plate, "--table", table).stdout == "Nothing is left to rename.\n"
+    assert sorted(path for path, _ in lamella.open(plate).wells()) == ["B/3", "C/4"]
+    for lines, text in (
+        ("B/3,C/4\nC/4,B/3", "swap"),
+        ("B/3,C/4", "already"),
+        ("B/33,D/1", "Did you mean 'B/3'"),
+        ("B/3", "line 1"),
+        ("B/3,D/1\nC/4,D/1", "same name"),
+        ("B/3,D-1/1", "not allowed"),
+    ):
+        table.write_text(lines)
+        result = run("rename-well", plate, "--table", table)
+        assert (result.exit_code, text in result.stderr) == (1, True), result.stderr
+    assert run("rename-well", plate, "A/1").exit_code == 2
