@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from lamella.ops.rewriting.upgrade import upgrade
     from lamella.ops.sampling.crops import CropSource
     from lamella.ops.streaming.stream import FrameStream
+    from lamella.ops.tables.rois import Roi
     from lamella.ops.validation.validate import ValidationReport, validate
     from lamella.spec.axes import AxisMeta, ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
     from lamella.spec.omero import WindowDict
@@ -98,6 +99,7 @@ __all__ = [
     "Position",
     "RepairReport",
     "RewriteReport",
+    "Roi",
     "Row",
     "Scene",
     "SpaceAxisMeta",
@@ -155,6 +157,7 @@ _MODULES = {
     "Position": "lamella.nodes.position",
     "RepairReport": "lamella.ops.repair.repair",
     "RewriteReport": "lamella.ops.rewriting.rewrite",
+    "Roi": "lamella.ops.tables.rois",
     "Row": "lamella.nodes.well",
     "Scene": "lamella.nodes.scene",
     "SpaceAxisMeta": "lamella.spec.axes",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from lamella.ops.progress import Progress
@@ -165,6 +166,109 @@ class LabelImage(Position):
         self.require_writable("set label properties")
         rows = property_rows(properties)
         self._edit_image_label(lambda meta: meta.model_copy(update={"properties": rows}))
+
+    def measure(
+        self,
+        properties: Sequence[str] = ("area", "centroid", "intensity_mean"),
+        *,
+        channels: Sequence[str | int] | None = None,
+        level: str = "0",
+        physical: bool = True,
+        name: str | None = None,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Measure every label by ``regionprops_table`` of scikit-image, part by part, in bounded memory.
+
+        Parameters
+        ----------
+        properties
+            Names of scikit-image, such as "area", "eccentricity" or "intensity_max"; those that are arrays, such as
+            "coords", are refused.
+        channels
+            Names or numbers of the channels whose intensities are measured; all by default.
+        level
+            Name of the level of the image that is measured, with the labels of the same level.
+        physical
+            Measure lengths, areas and places in the units of the axes; otherwise in voxels of the level. Bounding boxes
+            are always in voxels.
+        name
+            Store the result as a table of this name beside the labels too.
+        jobs
+            Number of workers; one per processor by default.
+        executor
+            Where to work, instead of threads of this process: any ``concurrent.futures.Executor``.
+        progress
+            True shows a bar on the terminal. A function is called with the number of labels done, that of all, and
+            "labels".
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per label, with the index "label"; per label and time point, with a column "t", where there are
+            several. Columns are named by channels and axes: "intensity_mean-DAPI", "centroid-y". Assigned to
+            ``position.tables[name]`` it becomes a table of measurements of these labels.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such property, channel or level, or a property does not fit the axes (a ValueError).
+        MissingDependencyError
+            If scikit-image is not installed (an ImportError).
+
+        Examples
+        --------
+        >>> cells = position.labels.create("cells", np.arange(8) // 4 * np.ones((4, 8, 8), "uint8"))
+        >>> sizes = cells.measure(["area", "intensity_mean"], channels=["GFP"])
+        >>> list(sizes.columns), sizes.loc[1].round(1).tolist()  # cubic micrometers
+        (['area', 'intensity_mean-GFP'], [4.0, 385.5])
+        >>> position.tables["sizes"] = sizes
+        >>> position.tables.info("sizes").label
+        'cells'
+        """
+        from lamella.ops.execution import Workers
+        from lamella.ops.tables.measure import measure
+
+        if name is not None:
+            self.require_writable(f"write the table {name!r}")
+        frame = measure(self, properties, channels, level, physical, Workers(jobs, executor), progress)
+        if name is not None:
+            Position(self.node_path.parent.parent).tables.write(
+                name, frame, type="feature_table", label=self.name
+            )
+        return frame
+
+    def write_rois(self, name: str | None = None, *, backend: str | None = None) -> str:
+        """Write a table of the regions of all labels, each the smallest box around one.
+
+        Parameters
+        ----------
+        name
+            Name of the table; that of the labels and "_ROI_table" by default.
+        backend
+            As for :meth:`Tables.write`.
+
+        Returns
+        -------
+        str
+            Name of the table.
+
+        Examples
+        --------
+        >>> cells = position.labels.create("cells", np.arange(8) // 4 * np.ones((4, 8, 8), "uint8"))
+        >>> cells.write_rois()
+        'cells_ROI_table'
+        >>> position.roi(1).region()
+        (slice(0, 1, None), slice(0, 2, None), slice(0, 4, None), slice(0, 8, None), slice(4, 8, None))
+        """
+        from lamella.ops.tables.rois import label_roi_frame
+
+        name = name or f"{self.name}_ROI_table"
+        self.require_writable(f"write the table {name!r}")
+        tables = Position(self.node_path.parent.parent).tables
+        tables.write(name, label_roi_frame(self), type="masking_roi_table", label=self.name, backend=backend)
+        return name
 
     def _edit_image_label(self, change: Any) -> None:
         def edit(attributes: JSONObject) -> JSONObject:

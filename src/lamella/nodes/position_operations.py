@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
+    from lamella.ops.tables.rois import Roi
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import StrPath
@@ -356,6 +357,56 @@ class PositionOperations(NGFFNode):
             flush_every=flush_every,
         )
         return stream_position(self, options)  # type: ignore[arg-type]
+
+    def rois(self, table: str | None = None) -> list[Roi]:
+        """Return the regions of interest that the tables of the position list.
+
+        Parameters
+        ----------
+        table
+            Name of a table of regions; all by default.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the table lists no regions (a ValueError).
+
+        Examples
+        --------
+        >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}, "right": {"x": (1, 2)}})
+        >>> [roi.name for roi in position.rois()]
+        ['left', 'right']
+        """
+        from lamella.ops.tables.rois import list_rois
+
+        return list_rois(self._image, table)
+
+    def roi(self, name: str | int, *, table: str | None = None) -> Roi:
+        """Return a region of interest, which reads its pixels from any level.
+
+        Parameters
+        ----------
+        name
+            Its name in the table, such as "FOV_1", or its label.
+        table
+            Name of the table of regions; all are searched by default.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        InvalidArgumentError
+            If several tables have one of this name (a ValueError).
+
+        Examples
+        --------
+        >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}, "right": {"x": (1, 2)}})
+        >>> position.roi("left"), position.roi("left").read().shape
+        (<Roi 'left' of 'fields': z=0..2, y=0..2, x=0..1>, (1, 2, 4, 8, 4))
+        """
+        from lamella.ops.tables.rois import find_roi
+
+        return find_roi(self._image, name, table)
 
     def to_xarray(self) -> xr.DataArray:
         """Return the finest level as a labelled array, backed by dask: no pixel is read before it is computed.

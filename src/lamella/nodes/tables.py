@@ -12,7 +12,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.spec.tables import table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -138,6 +138,43 @@ class Tables(NGFFNode):
 
         self.require_writable(f"write the table {name!r}")
         write_table(self, self._checked_key(name), table, type, label, backend, overwrite)
+
+    def write_rois(
+        self,
+        name: str,
+        rois: Mapping[str, Mapping[str, Sequence[float]]],
+        *,
+        backend: str | None = None,
+    ) -> None:
+        """Write a table of regions of interest.
+
+        Parameters
+        ----------
+        name
+            Name of the table.
+        rois
+            Name of each region to its start and end along axes, such as ``{"left": {"x": (0, 5.5), "y": (2, 4)}}``, in
+            the unit of the axis, from the first edge of the image. It is whole along all other axes.
+        backend
+            As for :meth:`write`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such axis of space or time, or bounds are not a start and a later end (a ValueError).
+
+        Examples
+        --------
+        >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}, "right": {"x": (1, 2)}})
+        >>> position.tables["fields"]["len_x_micrometer"].tolist(), position.roi("left").read().shape
+        ([1.0, 1.0], (1, 2, 4, 8, 4))
+        """
+        from lamella.nodes.position import Position
+        from lamella.ops.tables.rois import roi_frame
+
+        self.require_writable(f"write the table {name!r}")
+        frame = roi_frame(Position(self.node_path.parent), rois)
+        self.write(name, frame, type="roi_table", backend=backend)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a table.

@@ -6,6 +6,7 @@ The only table of synonyms of units; readers of TIFF, OME-XML and xarray, and ``
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, did_you_mean
@@ -43,6 +44,24 @@ _TIME_SYMBOLS = {
 _SPACE_WORDS = {"micron": "micrometer", "inches": "inch", "feet": "foot"}
 _TIME_WORDS = {"sec": "second", "msec": "millisecond", "usec": "microsecond", "min": "minute", "hr": "hour"}
 """Words, in lower case and in the singular."""
+
+_POWERS = {
+    "yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2,
+    "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18,
+    "zepto": -21, "yocto": -24,
+}  # fmt: skip
+_SIZES = {
+    "angstrom": Fraction(1, 10**10),
+    "inch": Fraction("0.0254"),
+    "foot": Fraction("0.3048"),
+    "yard": Fraction("0.9144"),
+    "mile": Fraction("1609.344"),
+    "parsec": Fraction(30856775814913673),
+    "minute": Fraction(60),
+    "hour": Fraction(3600),
+    "day": Fraction(86400),
+}
+"""Units that are not a power of ten of a meter or second, in meters or seconds."""
 
 _KINDS: dict[str, tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]] = {
     "space": (_SPACE_SYMBOLS, _SPACE_WORDS, SPACE_UNITS),
@@ -126,3 +145,25 @@ def legal_unit(unit: str, kind: str | None) -> str:
             f"{unit!r} is not a unit of {kind}, such as {usual} (AX-04).{did_you_mean(unit, legal)}"
         )
     return name
+
+
+def unit_ratio(unit: str | None, other: str) -> float:
+    """Return how many of another unit one unit is; 1 where the unit is missing or unknown.
+
+    Examples
+    --------
+    >>> unit_ratio("nanometer", "micrometer"), unit_ratio("minute", "second"), unit_ratio(None, "micrometer")
+    (0.001, 60.0, 1.0)
+    """
+    size, other_size = _size_of(unit), _size_of(other)
+    return 1.0 if size is None or other_size is None else float(size / other_size)
+
+
+def _size_of(unit: str | None) -> Fraction | None:
+    if unit is None or unit in _SIZES:
+        return _SIZES.get(unit or "")
+    for base in ("meter", "second"):
+        prefix = unit.removesuffix(base)
+        if prefix != unit and (not prefix or prefix in _POWERS):
+            return Fraction(10) ** _POWERS.get(prefix, 0)
+    return None

@@ -1,0 +1,345 @@
+"""Measurements of labels by scikit-image, part by part, so that memory is bounded.
+
+The bounding boxes of all labels are found first. Labels near each other are then measured together, from the smallest
+region that contains them, which has about 32 MiB; a larger label is measured alone.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
+from lamella.nodes.position import Position
+from lamella.ops.execution import Workers, run
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.regions import piece_shape
+from lamella.ops.tables.frames import DESCRIPTION, pandas
+from lamella.ops.tables.labels import bounding_boxes
+from lamella.spec.axes import channel_axis, space_axes
+from lamella.spec.tables import FEATURE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.labels import LabelImage
+    from lamella.ops.progress import Progress
+    from lamella.ops.regions import Region
+    from lamella.ops.tables.labels import Boxes
+
+PROPERTIES = ("area", "centroid", "intensity_mean")
+"""What is measured unless something else is asked for."""
+
+_PART_BYTES = 32 << 20
+_ARRAYS = ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice")
+_PLACES = ("centroid", "centroid_weighted")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is measured of which arrays.
+
+    Attributes
+    ----------
+    labels, image
+        The arrays of one level; no image where no intensities are measured.
+    axes
+        Of the labels: names.
+    image_axes
+        Of the image: names, and that of the channels as "c".
+    space
+        Names of the space axes that are measured along.
+    channels
+        Index and name of each channel; empty where there is no channel axis.
+    spacing, origin
+        Size of a voxel, and the place of the first one, along the axes of `space`.
+    """
+
+    labels: ImageArray
+    image: ImageArray | None
+    axes: tuple[str, ...]
+    image_axes: tuple[str, ...]
+    space: tuple[str, ...]
+    channels: tuple[tuple[int, str], ...]
+    properties: tuple[str, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+
+    def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
+        """Return the region of the labels at an index along the other axes."""
+        return tuple(box[name] if name in box else slice(index[name], index[name] + 1) for name in self.axes)
+
+    def read_labels(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any]:
+        """Read labels, along the axes of `space` alone."""
+        block = np.asarray(self.labels[self.label_region(index, box)])
+        return block.reshape([box[name].stop - box[name].start for name in self.space])
+
+    def read_image(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any] | None:
+        """Read the pixels, with the channels last where there are some."""
+        if self.image is None:
+            return None
+        shape = [box[name].stop - box[name].start for name in self.space]
+
+        def read(channel: int) -> NDArray[Any]:
+            assert self.image is not None
+            places = {**index, "c": channel}
+            region = tuple(
+                box[name] if name in box else slice(places[name], places[name] + 1)
+                for name in self.image_axes
+            )
+            return np.asarray(self.image[region]).reshape(shape)
+
+        if not self.channels:
+            return read(0)
+        return np.stack([read(channel) for channel, _ in self.channels], axis=-1)
+
+
+def measure(
+    labels: LabelImage,
+    properties: Sequence[str],
+    channels: Sequence[str | int] | None,
+    level: str,
+    physical: bool,
+    workers: Workers,
+    progress: Progress | bool | None,
+) -> pd.DataFrame:
+    """Measure all labels of a label image; see :meth:`LabelImage.measure`."""
+    regionprops = _regionprops_table()
+    check_progress(progress)
+    request = _request(labels, properties, channels, level, physical)
+    units = list(_units(labels, request, workers))
+    total = sum(len(ids) for _, ids, _ in units)
+    pieces: list[dict[str, Any]] = []
+    with reporting(progress, "labels") as report_progress:
+        count = Count(report_progress, "labels", total)
+
+        def done(piece: dict[str, Any]) -> None:
+            pieces.append(piece)
+            count.add(len(piece["label"]))
+
+        run(partial(_measured, request, regionprops), units, workers, done=done)
+    return _frame(labels, request, pieces)
+
+
+def _regionprops_table() -> Any:
+    try:
+        from skimage.measure import regionprops_table
+    except ImportError as fault:
+        raise MissingDependencyError(
+            "Measurements need scikit-image: pip install 'lamella[measure]'."
+        ) from fault
+    return regionprops_table
+
+
+def _needs_intensity(name: str) -> bool:
+    return name.startswith("intensity_") or "weighted" in name
+
+
+def _request(
+    labels: LabelImage,
+    properties: Sequence[str],
+    channels: Sequence[str | int] | None,
+    level: str,
+    physical: bool,
+) -> _Request:
+    from skimage.measure import regionprops
+
+    pixel = np.ones((1, 1), "uint8")
+    known = sorted({*regionprops(pixel, pixel)[0]} - {*_ARRAYS, "label"})
+    names = (properties,) if isinstance(properties, str) else tuple(properties)
+    for name in names:
+        if name not in (*known, "label"):
+            raise InvalidArgumentError(
+                f"{name!r} is not a property that is one number or some for each label."
+                f"{did_you_mean(str(name), known)} They are: {', '.join(known)}."
+            )
+    position = Position(labels.node_path.parent.parent)
+    image = None
+    paths = position.dataset_paths
+    level = str(level)
+    if level not in paths or paths.index(level) >= len(labels.dataset_paths):
+        raise InvalidArgumentError(
+            f"level={level!r} is not a level of {position.node_path} and of {labels.node_path}: "
+            f"{', '.join(paths[: len(labels.dataset_paths)]) or 'none'}."
+        )
+    own = labels.dataset_paths[paths.index(level)]
+    if any(map(_needs_intensity, names)):
+        image = position[level]
+    axes, image_axes = tuple(labels.axis_names), list(position.axis_names)
+    channel = channel_axis(position.axes)
+    if channel is not None:
+        image_axes[channel] = "c"
+    space = [labels.axis_names[place] for place in space_axes(labels.axes)]
+    lengths = dict(zip(axes, labels[own].shape, strict=True))
+    _check_alike(labels, position, lengths, image_axes, image)
+    while len(space) > 2 and lengths[space[0]] == 1:
+        space = space[1:]
+    scale = dict(zip(axes, labels.get_effective_scale(own), strict=True))
+    origin = dict(zip(axes, labels.get_effective_translation(own), strict=True))
+    return _Request(
+        labels[own],
+        image,
+        axes,
+        tuple(image_axes),
+        tuple(space),
+        () if channel is None or image is None else _channels(position, channels),
+        tuple(name for name in dict.fromkeys(names) if name != "label"),
+        tuple(scale[name] if physical else 1.0 for name in space),
+        tuple(origin[name] if physical else 0.0 for name in space),
+    )
+
+
+def _check_alike(
+    labels: LabelImage,
+    position: Position,
+    lengths: dict[str, int],
+    image_axes: Sequence[str],
+    image: ImageArray | None,
+) -> None:
+    if image is None:
+        return
+    other = dict(zip(image_axes, image.shape, strict=True))
+    differing = [name for name, length in lengths.items() if other.get(name) != length]
+    if differing:
+        raise InvalidArgumentError(
+            f"The labels {labels.node_path} have {lengths[differing[0]]} voxels along {differing[0]!r} and the image "
+            f"{position.node_path} has {other.get(differing[0], 'no such axis')}: intensities cannot be measured."
+        )
+
+
+def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple[tuple[int, str], ...]:
+    names = position.channel_names
+    if channels is None:
+        return tuple(enumerate(names))
+    chosen = [channels] if isinstance(channels, str | int) else list(channels)
+    indexes = [one if isinstance(one, int) else position.get_channel_index(one) for one in chosen]
+    outside = [index for index in indexes if not 0 <= index < len(names)]
+    if outside:
+        raise InvalidArgumentError(f"There is no channel {outside[0]}: the channels are {names}.")
+    return tuple((index, names[index]) for index in indexes)
+
+
+def _units(
+    labels: LabelImage, request: _Request, workers: Workers
+) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
+    """Yield an index along the other axes, labels, and the region that contains them."""
+    lengths = dict(zip(request.axes, request.labels.shape, strict=True))
+    if request.image is not None:
+        lengths |= dict(zip(request.image_axes, request.image.shape, strict=True))
+    loops = [name for name in lengths if name not in request.space and name != "c"]
+    whole = {name: slice(0, lengths[name]) for name in request.space}
+    seen: Region | None = None
+    boxes: Boxes | None = None
+    for numbers in product(*(range(lengths[name]) for name in loops)):
+        index = dict(zip(loops, numbers, strict=True))
+        region = request.label_region(index, whole)
+        if region != seen or boxes is None:
+            seen, level = region, request.labels.path.rpartition("/")[2]
+            boxes = bounding_boxes(
+                labels, level, within=region, workers=Workers(workers.jobs)
+            )  # (threads of this process: it is reading alone)
+        yield from ((index, *batch) for batch in _batches(request, boxes))
+
+
+def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], dict[str, slice]]]:
+    """Group labels that lie near each other."""
+    if not len(boxes):
+        return
+    places = [request.axes.index(name) for name in request.space]
+    start, stop = boxes.start[:, places], boxes.stop[:, places]
+    shape = [request.labels.shape[place] for place in places]
+    voxel = request.labels.dtype.itemsize + 8
+    if request.image is not None:
+        voxel += request.image.dtype.itemsize * max(1, len(request.channels))
+    grain = [min(n, request.labels.chunks[place]) for n, place in zip(shape, places, strict=True)]
+    tile = piece_shape(shape, grain, voxel, _PART_BYTES)
+    is_large = (stop - start).prod(axis=1) > prod(tile)
+    _, group = np.unique(start // np.asarray(tile), axis=0, return_inverse=True)
+    group = np.where(is_large, -1 - np.arange(len(boxes)), group.reshape(-1))
+    order = np.argsort(group, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        first, last = start[members].min(axis=0), stop[members].max(axis=0)
+        box = {name: slice(int(a), int(b)) for name, a, b in zip(request.space, first, last, strict=True)}
+        yield boxes.ids[members], box
+
+
+def _measured(
+    request: _Request,
+    regionprops: Any,
+    unit: tuple[dict[str, int], NDArray[Any], dict[str, slice]],
+) -> dict[str, Any]:
+    """Measure some labels; the columns by their final names, and the index along the other axes."""
+    index, ids, box = unit
+    ids = np.sort(ids)
+    block = request.read_labels(index, box)
+    place = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
+    compact = np.where(ids[place] == block, place + 1, 0).astype(np.int64)
+    try:
+        found = regionprops(
+            compact,
+            request.read_image(index, box),
+            properties=("label", *request.properties),
+            spacing=request.spacing,
+        )
+    except (NotImplementedError, ValueError) as fault:
+        raise InvalidArgumentError(
+            f"{request.labels.node_path} cannot be measured: {str(fault).rstrip('.')}. Some properties need two space axes, or voxels of "
+            "one size (physical=False)."
+        ) from fault
+    columns: dict[str, Any] = {**index, "label": ids[found.pop("label") - 1]}
+    starts = [box[name].start for name in request.space]
+    for name, values in found.items():
+        columns[_column(request, name)] = _moved(request, name, values, starts)
+    return columns
+
+
+def _column(request: _Request, name: str) -> str:
+    """Return the name of a column with channels and axes by their names: "intensity_mean-DAPI", "centroid-y"."""
+    prop, *numbers = name.split("-")
+    if request.channels and _needs_intensity(prop):
+        numbers[-1] = request.channels[int(numbers[-1])][1]
+    if prop in _PLACES:
+        numbers[0] = request.space[int(numbers[0])]
+    if prop == "bbox":
+        half, place = divmod(int(numbers[0]), len(request.space))
+        numbers = ["stop" if half else "start", request.space[place]]
+    return "-".join([prop, *numbers])
+
+
+def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
+    """Return values with those that are places moved from the region into the image."""
+    prop, *numbers = name.split("-")
+    if prop in _PLACES:
+        axis = int(numbers[0])
+        return values + starts[axis] * request.spacing[axis] + request.origin[axis]
+    if prop == "bbox":
+        return values + starts[int(numbers[0]) % len(request.space)]
+    return values
+
+
+def _frame(labels: LabelImage, request: _Request, pieces: list[dict[str, Any]]) -> pd.DataFrame:
+    pd = pandas()
+    lengths = dict(zip(request.axes, request.labels.shape, strict=True))
+    if request.image is not None:
+        lengths |= dict(zip(request.image_axes, request.image.shape, strict=True))
+    loops = [name for name in lengths if name not in request.space and name != "c"]
+    if pieces:
+        frame = pd.concat([pd.DataFrame(piece) for piece in pieces], ignore_index=True)
+    else:
+        frame = pd.DataFrame({name: [] for name in (*loops, "label", *request.properties)})
+    frame = frame.sort_values([*loops, "label"], kind="stable")
+    frame["label"] = frame["label"].astype("int64")
+    frame = frame.drop(columns=[name for name in loops if lengths[name] == 1]).set_index("label")
+    frame.attrs[DESCRIPTION] = {"type": FEATURE, "label": labels.name}
+    return frame

@@ -1,0 +1,256 @@
+"""Regions of interest: rows of tables as parts of an image, and tables of them.
+
+A region is measured from the outer edge of the first voxel, in micrometers and seconds, as in Fractal; translations of
+the image do not move it.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
+from lamella.ops.regions import physical_slice
+from lamella.ops.tables.frames import pandas
+from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
+from lamella.spec.units import unit_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from lamella.nodes.labels import LabelImage
+    from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
+
+_COLUMNS = {
+    **{axis: (f"{axis}_micrometer", f"len_{axis}_micrometer", "micrometer") for axis in "xyz"},
+    "t": ("t_second", "len_t_second", "second"),
+}
+"""Columns of the start and the length along each axis, and their unit."""
+
+
+@dataclass(frozen=True, repr=False)
+class Roi:
+    """A region of an image, as a table lists it.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the table.
+    bounds : dict
+        Start and end along each axis that the table names, in the unit of the axis, from the first edge of the image.
+    label : int or None
+        The label that it is the region of.
+    table : str
+        Name of the table.
+    position : Position
+        The image.
+
+    Examples
+    --------
+    >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}, "right": {"x": (1, 2)}})
+    >>> roi = position.roi("right")
+    >>> roi.bounds["x"], roi.region()[-1], roi.read().shape  # voxels of 0.25 micrometers
+    ((1.0, 2.0), slice(4, 8, None), (1, 2, 4, 8, 4))
+    """
+
+    name: str
+    bounds: dict[str, tuple[float, float]]
+    label: int | None
+    table: str
+    position: Position = field(compare=False)
+
+    def __repr__(self) -> str:
+        extent = ", ".join(f"{axis}={start:g}..{stop:g}" for axis, (start, stop) in self.bounds.items())
+        return f"<Roi {self.name!r} of {self.table!r}: {extent}>"
+
+    def region(self, level: str = "0") -> Region:
+        """Return the voxels of a level that the region meets: one slice per axis, whole where it has no bounds.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such level (a KeyError).
+
+        Examples
+        --------
+        >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}})
+        >>> position.roi("left").region()[-1]
+        slice(0, 4, None)
+        """
+        shape = self.position[level].shape
+        scale = self.position.get_effective_scale(level)
+        return tuple(
+            physical_slice(*self.bounds[name], size, length)
+            if name in self.bounds and size > 0
+            else slice(0, length)
+            for name, size, length in zip(self.position.axis_names, scale, shape, strict=True)
+        )
+
+    def read(self, level: str = "0") -> NDArray[Any]:
+        """Read the pixels of the region from a level, as an array with the axes of the image.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such level (a KeyError).
+
+        Examples
+        --------
+        >>> position.tables.write_rois("fields", {"left": {"x": (0, 1)}})
+        >>> position.roi("left").read().shape
+        (1, 2, 4, 8, 4)
+        """
+        return np.asarray(self.position[level][self.region(level)])
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def list_rois(position: Position, table: str | None = None) -> list[Roi]:
+    """Return the regions of a table, or of all tables of regions; see :meth:`Position.rois`."""
+    tables = position.tables
+    names = [table] if table is not None else [one for one in tables if tables.info(one).type in ROI_TYPES]
+    return [roi for name in names for roi in _rois_of(position, name)]
+
+
+def find_roi(position: Position, name: str | int, table: str | None = None) -> Roi:
+    """Return the region of a name; see :meth:`Position.roi`."""
+    rois = list_rois(position, table)
+    found = [roi for roi in rois if roi.name == str(name)]
+    if not found:
+        names = list(dict.fromkeys(roi.name for roi in rois))
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        where = f"the table {table!r}" if table is not None else "the tables"
+        raise NodeNotFoundError(
+            f"There is no region {name!r} in {where} of {position.node_path}. The regions are: {shown or 'none'}."
+            f"{did_you_mean(str(name), names)}"
+        )
+    if len(found) > 1:
+        raise InvalidArgumentError(
+            f"Several regions of {position.node_path} are named {str(name)!r}, in the tables "
+            f"{', '.join(dict.fromkeys(repr(roi.table) for roi in found))}: pass table=."
+        )
+    return found[0]
+
+
+def _rois_of(position: Position, table: str) -> Iterator[Roi]:
+    frame = position.tables[table]
+    missing = [column for column in ROI_COLUMNS if column not in frame.columns]
+    if missing:
+        raise InvalidArgumentError(
+            f"The table {table!r} of {position.node_path} lists no regions: it has no columns {', '.join(missing)}."
+        )
+    units = _ratios(position)
+    labels = frame.index if frame.index.name == "label" else frame.get("label")
+    ids = [None] * len(frame) if labels is None else labels.tolist()
+    for number, name in enumerate(frame.index):
+        bounds = {}
+        for axis, ratio in units.items():
+            first, length, _ = _COLUMNS[axis]
+            if first in frame.columns and length in frame.columns:
+                start, extent = float(frame[first].iloc[number]), float(frame[length].iloc[number])
+                if np.isfinite([start, extent]).all():
+                    bounds[axis] = (start * ratio, (start + extent) * ratio)
+        label = ids[number]
+        yield Roi(str(name), bounds, None if label is None else int(label), table, position)
+
+
+def _ratios(position: Position) -> dict[str, float]:
+    """Return for each axis how many of its unit are one unit of the columns."""
+    return {
+        name: 1 / unit_ratio(axis.unit, _COLUMNS[name][2])
+        for name, axis in zip(position.axis_names, position.axes, strict=True)
+        if name in _COLUMNS
+    }
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
+    """Return the table of some regions, by name and by the start and end along axes, in the units of the axes.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such axis, or what is given is not a start and an end.
+    """
+    units, extents = _ratios(position), _extents(position)
+    rows: dict[str, dict[str, float]] = {}
+    for name, bounds in rois.items():
+        unknown = [axis for axis in bounds if axis.lower() not in units]
+        if unknown:
+            raise InvalidArgumentError(
+                f"The region {name!r} has bounds along {unknown[0]!r}, and regions of {position.node_path} lie along "
+                f"{', '.join(units)}."
+            )
+        given = {axis.lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
+        row: dict[str, float] = {}
+        for axis in "xyzt":
+            first, length, _ = _COLUMNS[axis]
+            if axis == "t" and axis not in given:
+                continue
+            start, stop = given.get(axis, (0.0, extents.get(axis, 1.0)))
+            row[first], row[length] = start / units.get(axis, 1.0), (stop - start) / units.get(axis, 1.0)
+        rows[str(name)] = row
+    pd = pandas()
+    columns = [*ROI_COLUMNS, *(_COLUMNS["t"][:2] if any("t_second" in row for row in rows.values()) else ())]
+    frame = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="FieldIndex"), columns=columns)
+    return frame.astype("float64")
+
+
+def _interval(name: str, axis: str, interval: Sequence[float]) -> tuple[float, float]:
+    try:
+        start, stop = (float(number) for number in interval)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(
+            f"The bounds of the region {name!r} along {axis!r} are a start and an end, not {interval!r}."
+        ) from None
+    if not start < stop:
+        raise InvalidArgumentError(
+            f"The region {name!r} ends at {stop:g} along {axis!r}, before its start at {start:g}."
+        )
+    return start, stop
+
+
+def _extents(position: Position) -> dict[str, float]:
+    """Return how long the image is along each axis, in the unit of the axis."""
+    shape = position.data.shape
+    return {
+        name: size * length
+        for name, size, length in zip(position.axis_names, position.scale, shape, strict=True)
+    }
+
+
+def label_roi_frame(image: LabelImage) -> pd.DataFrame:
+    """Return the table of the regions of all labels of a label image, each as small as it can be."""
+    from lamella.ops.tables.labels import bounding_boxes
+
+    boxes = bounding_boxes(image)
+    pd = pandas()
+    names, scale, units = image.axis_names, image.scale, _ratios(image)
+    columns: dict[str, Any] = {}
+    for axis in "xyz":
+        first, length, _ = _COLUMNS[axis]
+        if axis in names:
+            place = names.index(axis)
+            size = scale[place] / units[axis]
+            columns[first] = boxes.start[:, place] * size
+            columns[length] = (boxes.stop[:, place] - boxes.start[:, place]) * size
+        else:
+            columns[first], columns[length] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
+    if "t" in names and image.data.shape[names.index("t")] > 1:
+        place = names.index("t")
+        size = scale[place] / units["t"]
+        columns["t_second"] = boxes.start[:, place] * size
+        columns["len_t_second"] = (boxes.stop[:, place] - boxes.start[:, place]) * size
+    order = [*ROI_COLUMNS, *(name for name in columns if name not in ROI_COLUMNS)]
+    return pd.DataFrame(columns, index=pd.Index(boxes.ids.astype("int64"), name="label"), columns=order)
