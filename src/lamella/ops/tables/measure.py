@@ -156,7 +156,7 @@ def _request(
     from skimage.measure import regionprops
 
     pixel = np.ones((1, 1), "uint8")
-    known = sorted({*regionprops(pixel, pixel)[0]} - {*_ARRAYS, "label"})
+    known = sorted({*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"})
     names = (properties,) if isinstance(properties, str) else tuple(properties)
     for name in names:
         if name not in (*known, "label"):
@@ -293,9 +293,10 @@ def _measured(
             spacing=request.spacing,
         )
     except (NotImplementedError, ValueError) as fault:
+        reason = str(fault).rstrip(".")
         raise InvalidArgumentError(
-            f"{request.labels.node_path} cannot be measured: {str(fault).rstrip('.')}. Some properties need two space axes, or voxels of "
-            "one size (physical=False)."
+            f"{request.labels.node_path} cannot be measured: {reason}. Some properties need two space axes, or voxels "
+            "of one size (physical=False)."
         ) from fault
     columns: dict[str, Any] = {**index, "label": ids[found.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
