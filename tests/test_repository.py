@@ -64,7 +64,7 @@ def declared_packages() -> set[str]:
         *(line for extra in project["optional-dependencies"].values() for line in extra),
     ]
     names = {re.split(r"[\[<>=!; ]", line)[0].lower().replace("-", "_") for line in lines}
-    return {{"pillow": "PIL"}.get(name, name) for name in names}
+    return {{"pillow": "PIL", "scikit_image": "skimage"}.get(name, name) for name in names}
 
 
 def relative(path: Path) -> str:
