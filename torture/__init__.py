@@ -1,1 +1,1 @@
-"""Long random runs that try to lose data: kills, races, damaged documents and pixels. Run by ``make torture``."""
+"""Test the promises at random, for as long as asked: kills, races, damaged documents and pixels (``make torture``)."""

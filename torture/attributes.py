@@ -1,10 +1,8 @@
 """Scenario: processes that edit the same documents in every way there is.
 
-No attribute, channel name or frame is lost, each handle shows what is stored in the end, and no stale level counts as
-fresh.
-
-Worker processes stay for the whole run. In each round all edit one image at once: attributes through lamella and
-through objects of zarr-python that were opened before, channel names, frames, level 0 and its levels.
+Each of three worker processes edits attributes (through lamella and through zarr-python objects that were opened
+before), channel names, frames, and level 0 of the same image. Afterwards no edit may be lost, every handle must show
+what is stored, and no stale level may count as current. The workers run until the end; each round has a new image.
 """
 
 from __future__ import annotations
@@ -93,26 +91,20 @@ for line in sys.stdin:
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Edit for some time.
-
-    Returns
-    -------
-    dict
-        ``rounds`` and ``edits``; ``lost``, ``old views``, ``silent`` and ``errors`` are faults.
-    """
+    """Edit images until the time is over; return ``rounds``, ``edits`` and the counts of ``FAULTS``."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"rounds": 0, "edits": 0, **dict.fromkeys(FAULTS, 0)})
     ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as asked:
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as processes:
         while time.monotonic() < ends or not counts["rounds"]:
             path = Path(folder, f"{counts['rounds']}.zarr")
-            _round(path, asked, chance.randrange(1 << 30), counts, seed)
+            _round(path, processes, chance.randrange(1 << 30), counts, seed)
             counts["rounds"] += 1
     return dict(counts)
 
 
 def _round(
-    path: Path, asked: list[subprocess.Popen[str]], number: int, counts: Counter[str], seed: int
+    path: Path, processes: list[subprocess.Popen[str]], number: int, counts: Counter[str], seed: int
 ) -> None:
     with lamella.open_ome_zarr(
         path, layout="fov", mode="w-", channel_names=[f"c{n}" for n in range(WORKERS)], axes=axes("tcyx"),
@@ -120,12 +112,12 @@ def _round(
     ) as position:  # fmt: skip
         position.create_image("0", np.zeros((1, WORKERS, 16, 16), "uint16"), chunks=(1, 1, 16, 16))
         position.compute_pyramid(levels=2)
-    answers = answers_of(asked, [str(path), number, "edit"])
+    answers = answers_of(processes, [str(path), number, "edit"])
     for answer in answers:
         if isinstance(answer, str):
             counts["errors"] += 1
             counts[f"{answer} (seed {seed})"] += 1
-    views = answers_of(asked, [str(path), number, "look"])
+    views = answers_of(processes, [str(path), number, "look"])
     edits = [answer for answer in answers if not isinstance(answer, str)]
     if len(edits) < len(answers):
         return
@@ -142,25 +134,27 @@ def _round(
     ]
     counts["old views"] += sum(_without_marks(view[:3]) != _without_marks(stored) for view in views)
     if not position.stale_levels:
-        made = position["0"][:].reshape(-1, WORKERS, 8, 2, 8, 2).mean((3, 5))
+        expected_level = position["0"][:].reshape(-1, WORKERS, 8, 2, 8, 2).mean((3, 5))
         level = position["1"][:].astype(float)
-        counts["silent"] += level.shape != made.shape or bool(np.abs(level - made).max() > 1)
+        counts["silent"] += level.shape != expected_level.shape or bool(
+            np.abs(level - expected_level).max() > 1
+        )
 
 
 def _without_marks(view: list[Any]) -> Any:
-    """Leave out the marks of written levels, which a handle that is closed replaces."""
+    """Return a view without the records of written levels, which change when a handle is closed."""
     return [{key: value for key, value in view[0][0].items() if key != "lamella"}, view[0][1], *view[1:]]
 
 
 def _lost(position: lamella.Position, edits: list[dict[str, Any]]) -> list[str]:
-    """Name what workers wrote and the store does not have, or what they deleted and it has."""
+    """Return what workers wrote and the store lacks, and what they deleted and the store has."""
     lost = []
     for node, attributes in (("", dict(position.zattrs)), ("0", dict(position["0"].attrs))):
-        wanted: dict[str, Any] = {}
+        expected: dict[str, Any] = {}
         for edit in edits:
-            wanted |= edit["keys"][node]
-        found = {key: value for key, value in attributes.items() if key.startswith("k")}
-        if found != wanted:
+            expected |= edit["keys"][node]
+        stored = {key: value for key, value in attributes.items() if key.startswith("k")}
+        if stored != expected:
             lost.append(f"attributes of {node or '/'}")
     if position.channel_names != [edit["name"] for edit in edits]:
         lost.append("channel names")

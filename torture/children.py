@@ -1,9 +1,7 @@
-"""Processes of the scenarios: workers that wait for orders, and children that each make many trials.
+"""Start the processes of the scenarios: workers that wait for orders, and children that each run many trials.
 
-A child that dies or stands still is named by its trial, and the rest goes on.
-
-A library that ends the process (a failed assertion of C++, memory that nobody has) would else end the whole run, and
-nobody would know which document did it.
+A trial may end its process, by a failed C++ assertion or for lack of memory. So trials run in child processes: the
+count names the trial that ended one, and the other trials continue.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds without a next trial after which a process counts as hanging where not even a signal ends it.
+#: Seconds after which a trial counts as hanging, if not even a signal ends it.
 PATIENCE = 300
 
 _REPORTED = 50
 
 
 def python(*arguments: object, **pipes: Any) -> subprocess.Popen[str]:
-    """Start Python with arguments in a process that imports what this one can."""
+    """Start Python in a process that can import the same modules."""
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         text=True,
@@ -43,7 +41,7 @@ def python(*arguments: object, **pipes: Any) -> subprocess.Popen[str]:
 
 @contextmanager
 def workers(script: str, count: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start processes that run a script, each with its number, and kill them in the end."""
+    """Start processes that run a script, each with its number as argument; kill them at the end."""
     started: list[subprocess.Popen[str]] = []
     try:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -56,39 +54,22 @@ def workers(script: str, count: int) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def answers_of(
-    asked: list[subprocess.Popen[str]], order: object, turns: list[int] | None = None
+    processes: list[subprocess.Popen[str]], order: object, turns: list[int] | None = None
 ) -> list[Any]:
-    """Send one order to all workers, as a line of JSON; return what each answers.
-
-    Parameters
-    ----------
-    asked
-        The workers.
-    order
-        What JSON can hold.
-    turns
-        Numbers of the workers in the order in which they are asked.
-    """
-    for number in turns or range(len(asked)):
-        stdin = asked[number].stdin
+    """Send one order to all workers, as a line of JSON, in the order ``turns``; return their answers."""
+    for number in turns or range(len(processes)):
+        stdin = processes[number].stdin
         assert stdin is not None
         stdin.write(json.dumps(order) + "\n")
         stdin.flush()
-    return [json.loads(worker.stdout.readline()) for worker in asked if worker.stdout is not None]
+    return [json.loads(worker.stdout.readline()) for worker in processes if worker.stdout is not None]
 
 
 class Child:
-    """A process that makes each `step`-th trial from `first` on, until a time is over.
+    """A process that runs trials first, first + step, ... of a module until a time is over.
 
-    Parameters
-    ----------
-    module
-        Its name; it has ``begin(folder)``, ``trial(bench, seed, number, counts)`` that yields what was unclear, and
-        ``UNIT``, the name of what is counted.
-    seed, first, step, most, seconds
-        Which trials, up to which, and how long.
-    folder
-        To work in.
+    The module has ``begin(folder)``, ``trial(bench, seed, number, counts)`` which yields unclear outcomes, and
+    ``UNIT``, the name of the count of trials. Trials end before number ``most``.
     """
 
     def __init__(
@@ -115,18 +96,18 @@ class Child:
         self._moved = first, time.monotonic()
 
     def number(self) -> int:
-        """Which trial is being made."""
+        """Return the number of the current trial."""
         return int.from_bytes(self._mark.read_bytes(), "little")
 
     def stands_still(self) -> bool:
-        """Whether one trial has taken longer than `PATIENCE`."""
+        """Return whether the current trial has taken longer than `PATIENCE`."""
         now = self.number()
         if now != self._moved[0]:
             self._moved = now, time.monotonic()
         return time.monotonic() - self._moved[1] > PATIENCE
 
     def take(self, counts: Counter[str]) -> bool:
-        """Add what the process has said to the counts; False when it is done."""
+        """Add the counts that the process printed; return False when it is finished."""
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         *lines, self._text = (self._text + data).split(b"\n")
@@ -141,13 +122,13 @@ class Child:
         return time.monotonic() < self._ends
 
     def kill(self, counts: Counter[str]) -> None:
-        """End a process that stands still, and go on with the next trial."""
+        """Kill a process that hangs, and continue with the next trial in a new one."""
         self.process.kill()
         self.end()
         self._fault("hung", counts)
 
     def end(self) -> int:
-        """Wait for the process, and clear up."""
+        """Wait for the process, and delete its folder."""
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._stores.cleanup()
@@ -163,9 +144,9 @@ class Child:
 def spread(
     module: str, seed: int, seconds: float, processes: int | None = None, most: int = 1 << 62
 ) -> dict[str, int]:
-    """Make trials 0, 1, 2, ... of a module for some time in several processes; return what they counted.
+    """Run trials 0, 1, 2, ... of a module for some time in several processes; return their counts.
 
-    What a process had counted since it last reported is not counted when it dies.
+    If a process dies, the counts since its last report are lost.
     """
     counts: Counter[str] = Counter()
     n = processes or os.cpu_count() or 1
@@ -193,25 +174,25 @@ def spread(
 def main(
     name: str, seed: int, number: int, step: int, most: int, seconds: float, folder: Path, mark: Path
 ) -> None:
-    """Make trials in this process, and print what was counted as lines of JSON."""
+    """Run trials in this process, and print counts as lines of JSON."""
     module = import_module(name)
     bench, counts = module.begin(folder), Counter[str]()
-    ends, said = time.monotonic() + seconds, 0
+    ends, reported = time.monotonic() + seconds, 0
     with mark.open("r+b") as file, mmap.mmap(file.fileno(), 8) as at:
         while number < most and time.monotonic() < ends:
             at[:] = number.to_bytes(8, "little")
-            for found in module.trial(bench, seed, number, counts):
-                counts["silent" if "silent" in found.fault else "unclear"] += 1
-                counts[f"{found} (seed {seed}, number {number})"] += 1
+            for unclear in module.trial(bench, seed, number, counts):
+                counts["silent" if "silent" in unclear.problem else "unclear"] += 1
+                counts[f"{unclear} (seed {seed}, number {number})"] += 1
             counts[module.UNIT] += 1
             number += step
-            said += 1
-            if said % _REPORTED == 0:
+            reported += 1
+            if reported % _REPORTED == 0:
                 print(json.dumps(counts), flush=True)
                 counts.clear()
     print(json.dumps(counts), flush=True)
 
 
 if __name__ == "__main__":
-    asked, *numbers, seconds, folder, mark = sys.argv[1:]
-    main(asked, *map(int, numbers), float(seconds), Path(folder), Path(mark))
+    module_name, *numbers, seconds, folder, mark = sys.argv[1:]
+    main(module_name, *map(int, numbers), float(seconds), Path(folder), Path(mark))

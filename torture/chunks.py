@@ -1,6 +1,6 @@
 """Scenario: damaged pixels. A flipped, cut or exchanged chunk, shard or shard index is an error that names the file.
 
-Counts what a checksum is for: the share of flipped bits that are noticed with it (all) and without it.
+Also counts how many flipped bits are noticed: with checksums all, without checksums some.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 import lamella
 from lamella.errors import LamellaError
 from torture.children import spread
-from torture.uses import Unclear, judged
+from torture.uses import Unclear, unclear_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: What is counted.
+#: Name of the count of trials.
 UNIT = "files"
 
 FAULTS = ("unclear", "silent")
@@ -45,12 +45,12 @@ LAYOUTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...] | None, str, bool
 
 @cache
 def pixels() -> np.ndarray:
-    """Pixels as a camera gives them: noise on a background, nothing equal to the fill value."""
+    """Return noise on a background, as of a camera; no pixel equals the fill value."""
     return np.random.default_rng(7).poisson(90, _SHAPE).astype("uint16") + 1
 
 
 class Bench:
-    """A folder with one store of each layout; a file is changed for a moment and put back."""
+    """A folder with one store of each layout; each trial changes one file and restores it."""
 
     def __init__(self, folder: Path) -> None:
         self.stores: dict[str, tuple[Path, list[Path]]] = {}
@@ -67,7 +67,7 @@ class Bench:
 
 
 def damage(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes]:
-    """Return a kind of damage and the damaged bytes; never the bytes as they were."""
+    """Return a kind of damage, and bytes that differ from the old ones."""
     kind = chance.choice(
         ("flip", "flip", "flip", "flip", "flips", "cut", "longer", "zeros", "exchange", "empty", "hole")
     )
@@ -88,12 +88,12 @@ def damage(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes
         new = data[:at] + bytes(min(64, len(data) - at)) + data[at + 64 :]
     else:
         new = b""
-    # A whole other chunk in the place of one is no damage that anything in the file could tell.
+    # Nothing in a file shows that it was replaced by another whole chunk.
     return (kind, new) if new not in (data, other) else damage(data, other, chance)
 
 
 def is_checked(layout: str) -> bool:
-    """Whether the chunks of a layout have checksums."""
+    """Return whether the chunks of a layout have checksums."""
     return layout.endswith(", checked")
 
 
@@ -115,7 +115,7 @@ begin = Bench
 
 
 def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = None) -> Iterator[Unclear]:
-    """Damage one file, read the image, and put the file back."""
+    """Damage one file, read the image, and restore the file."""
     counts = Counter() if counts is None else counts
     chance = random.Random(f"{seed}-{number}")
     layout = chance.choice(list(LAYOUTS))
@@ -134,11 +134,11 @@ def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = No
                 raise AssertionError(f"names no file: {error}") from error
 
     try:
-        found = judged(reading, path)
+        unclear = unclear_outcome(reading, path)
     finally:
         file.write_bytes(data)
-    if found is not None:
-        yield found
+    if unclear is not None:
+        yield unclear
     what = "flipped bits" if kind == "flip" else "other damage"
     checked = "with checksums" if is_checked(layout) else "without checksums"
     outcome = (
@@ -150,11 +150,5 @@ def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = No
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Damage chunks and shards for some time, on all processors.
-
-    Returns
-    -------
-    dict
-        ``files``: how many; what came of them with and without checksums; ``unclear`` and ``silent`` outcomes.
-    """
+    """Damage chunks and shards for some time on all processors; return counts of files and outcomes."""
     return spread(__name__, seed, seconds)

@@ -1,9 +1,8 @@
 """Scenario: processes that create one thing at the same time.
 
-Exactly one of them does; what is stored is its own, whole and listed once, and the others are refused by name.
-
-Worker processes stay for the whole run. In each round all get the same order at once: an array, an image, tiles, a
-stream, levels, labels, a well, a position or a store, each with a value of the worker's own.
+In each round three worker processes get the same order: create an array, image, tiles, stream, levels, labels, well,
+position or store, each with its own content. Exactly one must succeed, the stored content must be that of the winner,
+and the others must raise an error that the node exists.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def stream(path):
             frames.append(np.full(shape[1:], me + 1, "uint16"))
 
 def store(path):
-    made = lamella.open_ome_zarr(path, layout="fov", mode="w-", channel_names=["a", "b"], axes=axes("cyx"))
-    made.zattrs["mine"] = me
+    store = lamella.open_ome_zarr(path, layout="fov", mode="w-", channel_names=["a", "b"], axes=axes("cyx"))
+    store.zattrs["mine"] = me
 
 ORDERS = {
     "zeros": lambda path: image(path).create_zeros("0", shape, "uint16"),
@@ -81,32 +80,26 @@ for line in sys.stdin:
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Create for some time.
-
-    Returns
-    -------
-    dict
-        ``rounds`` and ``refusals``; the others are faults.
-    """
+    """Create nodes until the time is over; return ``rounds``, ``refusals`` and the counts of ``FAULTS``."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"rounds": 0, "refusals": 0, **dict.fromkeys(FAULTS, 0)})
     ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as asked:
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as processes:
         while time.monotonic() < ends or not counts["rounds"]:
             path = Path(folder, f"{counts['rounds']}.zarr")
-            _round(path, asked, chance, counts, seed)
+            _round(path, processes, chance, counts, seed)
             counts["rounds"] += 1
     return dict(counts)
 
 
 def _round(
-    path: Path, asked: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
+    path: Path, processes: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
 ) -> None:
     what = chance.choice(
         ["zeros", "nested", "pixels", "tiles", "stream", "levels", "labels", "well", "position", "store"]
     )
     _prepare(path, what, chance.choice(["0.4", "0.5", "0.6"]))
-    answers = answers_of(asked, [what, str(path)], chance.sample(range(WORKERS), WORKERS))
+    answers = answers_of(processes, [what, str(path)], chance.sample(range(WORKERS), WORKERS))
     won = [n for n, answer in enumerate(answers) if answer == "won"]
     counts["refusals"] += answers.count("refused")
     for answer in answers:
@@ -136,7 +129,7 @@ def _prepare(path: Path, what: str, version: str) -> None:
 
 
 def _is_of(path: Path, what: str, worker: int) -> bool:
-    """Whether what is stored is what a worker made."""
+    """Return whether the stored content is that of a worker."""
     node = lamella.open_ome_zarr(path)
     if what == "store":
         return bool(node.zattrs["mine"] == worker)

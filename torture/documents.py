@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 from torture.children import spread
 from torture.mutations import mutate
 from torture.specimens import Files, is_document, names, specimen, write_files
-from torture.uses import READING, WRITING, Unclear, judged, looking, opening
+from torture.uses import READING, WRITING, Unclear, looking, opening, unclear_outcome
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
-#: What is counted.
+#: Name of the count of trials.
 UNIT = "documents"
 
-#: One document in so many is also written to, in a copy of its store.
+#: Every eighth trial also writes, into a copy of the store.
 _WRITTEN = 8
 
 
 class Bench:
-    """A folder with one store of each specimen; a document is changed for a moment and put back."""
+    """A folder with one store of each specimen; each trial changes one document and restores it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stores: dict[str, Path] = {}
 
     def store(self, name: str) -> Path:
-        """Return the store of a specimen."""
+        """Return the path of the store of a specimen."""
         if name not in self.stores:
             path = self.folder / f"{name.replace(' ', '-')}.zarr"
             write_files(path, specimen(name))
@@ -40,7 +40,7 @@ class Bench:
 
 
 def draw(seed: int, number: int) -> tuple[str, str, bytes, random.Random]:
-    """Return a specimen, a document of it and its new content: the same for the same numbers."""
+    """Return a specimen, the key and new content of one document, and the random generator of a trial."""
     chance = random.Random(f"{seed}-{number}")
     name = chance.choice(names())
     files = specimen(name)
@@ -52,40 +52,34 @@ begin = Bench
 
 
 def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = None) -> Iterator[Unclear]:
-    """Damage one document, use its store, and put the document back."""
+    """Damage one document, use its store, and restore the document."""
     del counts
     name, key, data, chance = draw(seed, number)
     store = bench.store(name)
-    place = store / key
-    place.write_bytes(data)
+    path = store / key
+    path.write_bytes(data)
     try:
-        # The damaged node closely, and the store that it is in: by a look over it or by another use.
+        # Use the damaged node in detail, and its store in one way.
         other = looking if chance.random() < 0.4 else chance.choice(READING)
-        for use, target in ((opening, place.parent), (other, store)):
-            if (found := judged(use, target)) is not None:
-                yield found
+        for use, target in ((opening, path.parent), (other, store)):
+            if (unclear := unclear_outcome(use, target)) is not None:
+                yield unclear
         if number % _WRITTEN == 0:
             yield from _written(bench.folder, {**specimen(name), key: data}, chance)
     finally:
-        place.write_bytes(specimen(name)[key])
+        path.write_bytes(specimen(name)[key])
 
 
 def _written(folder: Path, files: Files, chance: random.Random) -> Iterator[Unclear]:
     copy = folder / "written" / "copy.zarr"
     write_files(copy, files)
     try:
-        if (found := judged(chance.choice(WRITING), copy)) is not None:
-            yield found
+        if (unclear := unclear_outcome(chance.choice(WRITING), copy)) is not None:
+            yield unclear
     finally:
         shutil.rmtree(copy.parent)
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Damage documents for some time, on all processors.
-
-    Returns
-    -------
-    dict
-        ``documents``: how many; ``unclear``: how many outcomes were not as promised, and each with its place.
-    """
+    """Damage documents for some time on all processors; return ``documents`` and unclear outcomes."""
     return spread(__name__, seed, seconds)

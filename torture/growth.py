@@ -1,6 +1,7 @@
 """Scenario: arrays that grow and shrink, killed (SIGKILL) at their steps.
 
-After each kill the array is as it was or as it should become, and what a kill left never shows when it grows again.
+After each kill the array must have its old or its new content, and pixels left by a killed call must not appear when
+the array grows again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LAYOUTS: tuple[dict[str, Any], ...] = (
 
 
 def step_of(chance: random.Random, model: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Choose the next step: what the array becomes, what is appended (None for a resize), and along which axis."""
+    """Return the next array, the block to append (None for a resize), and the axis."""
     axis, count = chance.choice([0, 0, 1]), chance.randint(1, 4)
     shape = [count if at == axis else n for at, n in enumerate(model.shape)]
     if chance.random() < 0.6:
@@ -43,17 +44,17 @@ def step_of(chance: random.Random, model: np.ndarray) -> tuple[np.ndarray, np.nd
     return grown, None, axis
 
 
-def work(path: Path, wanted: np.ndarray, block: np.ndarray | None, axis: int) -> None:
-    """Do one step."""
+def work(path: Path, expected: np.ndarray, block: np.ndarray | None, axis: int) -> None:
+    """Append or resize once."""
     array = lamella.open_ome_zarr(path, mode="r+").data
     if block is None:
-        array.resize(wanted.shape)
+        array.resize(expected.shape)
     else:
         array.append(block, axis)
 
 
 def killed(folder: Path, n: int, *step: Any) -> bool:
-    """Do one step in a child that dies at its n-th change of the folder; whether it died."""
+    """Run one step in a child that dies at its n-th change of the folder; return whether it died."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -64,24 +65,18 @@ def killed(folder: Path, n: int, *step: Any) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-def is_allowed(found: np.ndarray, model: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether an array is old or new; where it shrinks, what is cut off may be empty already."""
-    if np.array_equal(found, model) or np.array_equal(found, wanted):
+def is_allowed(stored: np.ndarray, model: np.ndarray, expected: np.ndarray) -> bool:
+    """Return whether the array is old or new; pixels that a resize cuts off may already be empty."""
+    if np.array_equal(stored, model) or np.array_equal(stored, expected):
         return True
-    cut = tuple(slice(0, n) for n in wanted.shape)
+    cut = tuple(slice(0, n) for n in expected.shape)
     empty = np.zeros_like(model)
     empty[cut] = model[cut][tuple(slice(0, n) for n in empty[cut].shape)]
-    return found.shape == model.shape and bool(((found == model) | (found == empty)).all())
+    return stored.shape == model.shape and bool(((stored == model) | (stored == empty)).all())
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Let arrays grow and shrink for some time, and kill every second step.
-
-    Returns
-    -------
-    dict
-        ``steps``; ``kills`` among them; ``lost``: arrays that were neither old nor new.
-    """
+    """Resize and append until the time is over, and kill every second step; return counts."""
     chance, ends = random.Random(seed), time.monotonic() + seconds
     counts: Counter[str] = Counter({"steps": 0, "kills": 0, "lost": 0})
     while time.monotonic() < ends:
@@ -97,16 +92,16 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
             ) as position:
                 position.create_image("0", model, **layout)
             for number in range(12):
-                wanted, *step = step_of(chance, model)
+                expected, *step = step_of(chance, model)
                 counts["steps"] += 1
                 if number % 2:
-                    counts["kills"] += killed(Path(name), chance.randint(1, 40), wanted, *step)
+                    counts["kills"] += killed(Path(name), chance.randint(1, 40), expected, *step)
                 else:
-                    work(path, wanted, *step)
-                found = lamella.open_ome_zarr(path).data[:]
-                if not is_allowed(found, model, wanted):
+                    work(path, expected, *step)
+                stored = lamella.open_ome_zarr(path).data[:]
+                if not is_allowed(stored, model, expected):
                     counts["lost"] += 1
                     counts[f"{version} {layout}, step {number} (seed {seed})"] += 1
                     break
-                model = found
+                model = stored
     return dict(counts)

@@ -1,8 +1,7 @@
 """Scenario: documents, shard indexes and chunks made by coverage (atheris). Parsers end with a value or a clear error.
 
-Runs where atheris is installed (``make torture`` does not install it: ``pip install --group torture``), in a process
-of its own, since atheris ends the process that it fuzzes. Stores, engines and files are left out: what is looked for is
-what no one thought of in the parsers.
+Needs atheris (``pip install --group torture``). Runs in its own process, because atheris ends it. Only parsers are
+tested, without stores, engines and files.
 """
 
 from __future__ import annotations
@@ -18,13 +17,7 @@ from typing import Any
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Make inputs for some time.
-
-    Returns
-    -------
-    dict
-        ``inputs``: how many; ``unclear``: 1 when one raised what it should not, with the input in the text.
-    """
+    """Run inputs for some time; return ``inputs``, and ``unclear`` with the input that failed."""
     if find_spec("atheris") is None:
         return {"left out, for atheris is not installed": 1}
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
@@ -39,29 +32,29 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
         ]
         options = [f"-seed={seed % (1 << 31) or 1}", f"-artifact_prefix={folder}/", *limits]
         command = [sys.executable, "-m", "torture.guided", str(corpus), *options]
-        ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        done = re.findall(r"(?:Done (\d+) runs|^#(\d+)\s)", ran.stderr, re.MULTILINE)
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        done = re.findall(r"(?:Done (\d+) runs|^#(\d+)\s)", process.stderr, re.MULTILINE)
         counts = {"inputs": int(max((int(a or b) for a, b in done), default=0))}
-        if ran.returncode:
-            found = [path.read_bytes() for path in Path(folder).iterdir() if path.is_file()]
+        if process.returncode:
+            inputs = [path.read_bytes() for path in Path(folder).iterdir() if path.is_file()]
             counts["unclear"] = 1
-            counts[f"{ran.stderr[-1500:]} {found[:1]} (seed {seed})"] = 1
+            counts[f"{process.stderr[-1500:]} {inputs[:1]} (seed {seed})"] = 1
         return counts
 
 
 def _plant(corpus: Path) -> None:
-    """Begin with the documents of all specimens, and chunks and shards of theirs."""
+    """Write documents, chunks and shards of all specimens as first inputs."""
     from torture.specimens import is_document, names, specimen
 
     for number, name in enumerate(names()):
-        for place, (key, data) in enumerate(specimen(name).items()):
+        for file_number, (key, data) in enumerate(specimen(name).items()):
             kinds = (0, 1, 2) if is_document(key) else (3, 4)
             for kind in kinds:
-                (corpus / f"{number}-{place}-{kind}").write_bytes(bytes([kind]) + data)
+                (corpus / f"{number}-{file_number}-{kind}").write_bytes(bytes([kind]) + data)
 
 
 def fuzz() -> None:
-    """Fuzz in this process; never returns."""
+    """Run atheris in this process; never returns."""
     import atheris
 
     with atheris.instrument_imports(include=["lamella.spec", "lamella.store"]):
@@ -106,13 +99,13 @@ def fuzz() -> None:
 
     targets = (array_of_v2, array_of_v3, group, chunk, index)
 
-    def one(data: bytes) -> None:
+    def run_input(data: bytes) -> None:
         if not data:
             return
         with suppress(LamellaError, ChunkError):
             targets[data[0] % len(targets)](data[1:])
 
-    atheris.Setup(sys.argv, one)
+    atheris.Setup(sys.argv, run_input)
     atheris.Fuzz()
 
 

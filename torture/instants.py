@@ -1,8 +1,7 @@
 """Scenario: an acquisition killed (SIGKILL) at random instants of time.
 
-Every acknowledged frame is there, and every file decodes.
-
-Here also TensorStore's and the shard writer's threads are hit in the middle of what they do.
+Every acknowledged frame must be stored, and every file must decode. The kills also hit the threads of the engine and of
+the shard writer.
 """
 
 from __future__ import annotations
@@ -39,19 +38,19 @@ with lamella.open_ome_zarr(path, mode="r+") as position:
 
 
 def frame(t: int, c: int) -> np.ndarray:
-    """Pixels of a frame."""
+    """Return the pixels of a frame."""
     return np.random.default_rng((t, c)).integers(1, 60000, SHAPE[2:], dtype="uint16")
 
 
 def _kill_once(path: Path, first: int, skipped: int, after: float) -> list[tuple[int, int]]:
-    """Let an acquisition run for some time and kill it; return the frames that it had acknowledged."""
+    """Kill a running acquisition after some time; return the frames that it acknowledged."""
     writer = python("-W", "ignore", "-c", WRITER, path, first, stdout=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.readline()
     text = "".join(writer.stdout.readline() for _ in range(skipped))
     time.sleep(after)
     writer.send_signal(signal.SIGKILL)
-    # The last line may be cut: it was not acknowledged.
+    # The last line may be incomplete, then its frame was not acknowledged.
     lines = (text + writer.stdout.read()).split("\n")[:-1]
     writer.wait()
     return [(int(t), int(c)) for t, c in (line.split() for line in lines)]
@@ -62,27 +61,21 @@ def _check(path: Path, acknowledged: set[tuple[int, int]], counts: Counter[str],
         image = position["0"]
         for t, c in np.ndindex(SHAPE[:2]):
             try:
-                found = image[t, c]
+                stored = image[t, c]
             except lamella.LamellaError as error:
                 counts["torn"] += 1
                 counts[f"frame {t} {c}: {error} (seed {seed})"] += 1
                 continue
             counts["frames compared"] += 1
-            wanted = frame(t, c)
-            if (t, c) in acknowledged and not np.array_equal(found, wanted):
+            expected = frame(t, c)
+            if (t, c) in acknowledged and not np.array_equal(stored, expected):
                 counts["lost"] += 1
-            elif not (found == wanted)[found != 0].all():
+            elif not (stored == expected)[stored != 0].all():
                 counts["torn"] += 1
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Kill acquisitions for some time.
-
-    Returns
-    -------
-    dict
-        ``kills``, ``frames acknowledged``, ``frames compared``; ``lost``, ``torn`` and ``not finished`` are faults.
-    """
+    """Kill acquisitions until the time is over; return ``kills``, the counts of frames, and those of ``FAULTS``."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"kills": 0, "lost": 0, "torn": 0, "not finished": 0})
     ends = time.monotonic() + seconds
@@ -93,8 +86,8 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
             shards = chance.choice([(1, 1, 4, 2, 2), (3, 2, 2, 2, 3)]) if sharded else None
             with lamella.open_ome_zarr(
                 path, layout="fov", mode="w-", channel_names=["a", "b"], version=version
-            ) as made:
-                made.create_zeros("0", SHAPE, "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards)
+            ) as new:
+                new.create_zeros("0", SHAPE, "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards)
             acknowledged: set[tuple[int, int]] = set()
             for _ in range(4):
                 first = max((t for t, _ in acknowledged), default=0)

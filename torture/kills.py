@@ -1,8 +1,7 @@
 """Scenario: works killed (SIGKILL) at their steps.
 
-The store opens, every piece is old or new, and the same call finishes the work.
-
-The works, and what is checked after each kill, are those of ``tests/reliability``.
+Afterwards the store must open, every file must be old or new, and the same call must finish the work. The works and
+the checks are those of ``tests/reliability``.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ FAULTS = ("lost", "not finished")
 def one_work(
     killer: Killer, name: str, version: str, engine: str, folder: Path, most: int | None, counts: Counter[str]
 ) -> None:
-    """Kill one work at its steps, and count what is wrong afterwards."""
+    """Kill one work at its steps, and count problems afterwards."""
     whole, *lines = killer.kill(name, version, folder, engine, most)
     template = folder / "template"
     finished = Path(str(whole["folder"]))
-    old, new, wanted = State.of(template), State.of(finished), files(finished)
+    old, new, expected = State.of(template), State.of(finished), files(finished)
     allowed = {*old.documents.values(), *new.documents.values(), *whole["documents"]}  # type: ignore[misc]
     for line in lines:
         if line["status"] != -signal.SIGKILL:
@@ -51,27 +50,20 @@ def one_work(
         try:
             finish(WORKS[name], killed, version)
             # A stream that goes on may store its frames in other parts: its levels are compared.
-            if check_store(killed / "plate.zarr") if name.startswith("levels") else changed(killed, wanted):
+            if check_store(killed / "plate.zarr") if name.startswith("levels") else changed(killed, expected):
                 raise AssertionError("another result")
         except Exception as error:
             counts["not finished"] += 1
             counts[f"{where}: {str(error).splitlines()[0]} (seed)"] += 1
 
 
-def changed(folder: Path, wanted: dict[str, bytes]) -> bool:
-    """Whether a folder holds other files than those of the work that nobody killed."""
-    return files_but_of_libraries(folder) != wanted
+def changed(folder: Path, expected: dict[str, bytes]) -> bool:
+    """Return whether a folder has other files than that of a work without kills."""
+    return files_but_of_libraries(folder) != expected
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Kill works for some time, each at all of its steps.
-
-    Returns
-    -------
-    dict
-        ``kills``; ``acknowledged frames`` that were compared; ``lost``: what was neither old nor new, or did not open;
-        ``not finished``: works that the same call did not finish.
-    """
+    """Kill works until the time is over, each at all of its steps; return counts."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"works": 0, "kills": 0, "lost": 0, "not finished": 0})
     ends = time.monotonic() + seconds

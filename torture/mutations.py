@@ -1,6 +1,6 @@
-"""What can be wrong with a document: changes of its structure, of its text, and of the file that holds it.
+"""Damage metadata documents: their structure, their text, and the bytes of their file.
 
-Every change is drawn from a `random.Random`, so that a seed and a number name it for ever.
+Every change is drawn from a `random.Random`, so that a seed and a number reproduce it.
 """
 
 from __future__ import annotations
@@ -164,14 +164,14 @@ KEYS: tuple[str, ...] = (
 
 
 def value(random: random.Random) -> Any:
-    """Draw a JSON value that is rarely welcome."""
+    """Draw a JSON value that is unusual in most documents."""
     pool = random.choice((NUMBERS, TEXTS, OTHERS))
     return copy.deepcopy(random.choice(pool))
 
 
-def places(document: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of all values in a document, itself left out."""
-    found = []
+def value_paths(document: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values in a document."""
+    paths = []
     members = (
         document.items()
         if isinstance(document, dict)
@@ -180,27 +180,27 @@ def places(document: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         else ()
     )
     for key, member in members:
-        found.append((*above, key))
-        found.extend(places(member, (*above, key)))
-    return found
+        paths.append((*above, key))
+        paths.extend(value_paths(member, (*above, key)))
+    return paths
 
 
-def _holder(document: Any, place: tuple[Any, ...]) -> Any:
-    for key in place[:-1]:
+def _container(document: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
         document = document[key]
     return document
 
 
-def _replace(random: random.Random, holder: Any, key: Any) -> None:
-    holder[key] = value(random)
+def _replace(random: random.Random, container: Any, key: Any) -> None:
+    container[key] = value(random)
 
 
-def _nudge(random: random.Random, holder: Any, key: Any) -> None:
-    old = holder[key]
+def _nudge(random: random.Random, container: Any, key: Any) -> None:
+    old = container[key]
     if isinstance(old, bool) or not isinstance(old, int | float | str | list):
-        holder[key] = value(random)
+        container[key] = value(random)
     elif isinstance(old, int | float):
-        holder[key] = random.choice(
+        container[key] = random.choice(
             (
                 old + 1,
                 old - 1,
@@ -213,7 +213,7 @@ def _nudge(random: random.Random, holder: Any, key: Any) -> None:
             )
         )
     elif isinstance(old, str):
-        holder[key] = random.choice(
+        container[key] = random.choice(
             (
                 old.upper(),
                 old.lower(),
@@ -229,7 +229,7 @@ def _nudge(random: random.Random, holder: Any, key: Any) -> None:
             )
         )
     else:
-        holder[key] = random.choice(
+        container[key] = random.choice(
             (
                 old[:-1],
                 old * 2,
@@ -242,39 +242,39 @@ def _nudge(random: random.Random, holder: Any, key: Any) -> None:
         )
 
 
-def _drop(_: random.Random, holder: Any, key: Any) -> None:
-    del holder[key]
+def _drop(_: random.Random, container: Any, key: Any) -> None:
+    del container[key]
 
 
-def _rename(random: random.Random, holder: Any, key: Any) -> None:
-    if isinstance(holder, dict):
-        holder[random.choice((*KEYS, str(key).upper(), f"{key} ", str(key)[:-1]))] = holder.pop(key)
+def _rename(random: random.Random, container: Any, key: Any) -> None:
+    if isinstance(container, dict):
+        container[random.choice((*KEYS, str(key).upper(), f"{key} ", str(key)[:-1]))] = container.pop(key)
     else:
-        holder.insert(random.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
+        container.insert(random.randrange(len(container) + 1), copy.deepcopy(container[key]))
 
 
-def _add(random: random.Random, holder: Any, key: Any) -> None:
+def _add(random: random.Random, container: Any, key: Any) -> None:
     del key
-    if isinstance(holder, dict):
-        holder[random.choice(KEYS)] = value(random)
+    if isinstance(container, dict):
+        container[random.choice(KEYS)] = value(random)
     else:
-        holder.append(value(random))
+        container.append(value(random))
 
 
-def _copy_over(random: random.Random, holder: Any, key: Any) -> None:
-    others = list(holder.values()) if isinstance(holder, dict) else holder
-    holder[key] = copy.deepcopy(random.choice(others))
+def _copy_over(random: random.Random, container: Any, key: Any) -> None:
+    others = list(container.values()) if isinstance(container, dict) else container
+    container[key] = copy.deepcopy(random.choice(others))
 
 
-def _wrap(random: random.Random, holder: Any, key: Any) -> None:
-    holder[key] = random.choice(([holder[key]], {"value": holder[key]}, {str(key): holder[key]}))
+def _wrap(random: random.Random, container: Any, key: Any) -> None:
+    container[key] = random.choice(([container[key]], {"value": container[key]}, {str(key): container[key]}))
 
 
-def _deepen(random: random.Random, holder: Any, key: Any) -> None:
-    deep: Any = holder[key]
+def _deepen(random: random.Random, container: Any, key: Any) -> None:
+    deep: Any = container[key]
     for _ in range(random.choice((20, 200, 700))):
         deep = [deep] if random.random() < 0.5 else {"transformations": [deep]}
-    holder[key] = deep
+    container[key] = deep
 
 
 _STRUCTURAL: tuple[Callable[[random.Random, Any, Any], None], ...] = (
@@ -307,16 +307,16 @@ def mutate_structure(data: bytes, random: random.Random) -> bytes:
 def _changed(data: bytes, random: random.Random) -> bytes:
     document = json.loads(data)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        found = places(document)
-        if not found:
+        paths = value_paths(document)
+        if not paths:
             return json.dumps(value(random)).encode()
-        place = random.choice(found)
-        random.choice(_STRUCTURAL)(random, _holder(document, place), place[-1])
+        path = random.choice(paths)
+        random.choice(_STRUCTURAL)(random, _container(document, path), path[-1])
     return json.dumps(document).encode("utf-8", "surrogatepass")
 
 
 def mutate_text(data: bytes, random: random.Random) -> bytes:  # noqa: PLR0911 (a table of twelve ways)
-    """Change the bytes of a document, blind to what they say."""
+    """Change the bytes of a document, whatever they mean."""
     at = random.randrange(len(data) + 1)
     kind = random.randrange(12)
     if kind == 0:
@@ -355,5 +355,5 @@ def _second_key(data: bytes, random: random.Random) -> bytes:
 
 
 def mutate(data: bytes, random: random.Random) -> bytes:
-    """Change a document, four times in five in its structure."""
+    """Change the structure of a document, or in one case of five its bytes."""
     return mutate_structure(data, random) if random.random() < 0.8 else mutate_text(data, random)

@@ -1,8 +1,7 @@
 """Scenario: processes racing for one plate and one array, and killed at random.
 
-Nothing that was acknowledged is missing.
-
-Several processes create positions in one plate and write their own parts of shards that they share; some are killed.
+Four processes create positions in one plate and write rows of shards that they share; one after the other is killed.
+Afterwards every acknowledged position and row must be stored.
 """
 
 from __future__ import annotations
@@ -43,13 +42,7 @@ for n in range(1000):
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Race for some time.
-
-    Returns
-    -------
-    dict
-        ``processes``, ``kills``, ``positions`` and ``rows`` that were acknowledged; ``lost`` and ``errors`` are faults.
-    """
+    """Race until the time is over; return the counts."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"processes": 0, "kills": 0, "lost": 0, "errors": 0})
     ends = time.monotonic() + seconds
@@ -87,7 +80,7 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
         last = dict(started)
         busy = [worker for worker in running if last[worker].stat().st_size]
         if not busy:
-            ends += 1  # a machine that is slow to start them, but not for ever
+            ends += 1  # slow machines need time to start processes
             continue
         running.pop(chance.choice(busy)).send_signal(signal.SIGKILL)
         counts["kills"] += 1
@@ -100,7 +93,7 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
 
 def _check(path: Path, started: list[tuple[int, Path]], counts: Counter[str], seed: int) -> None:
     rows: dict[int, int] = {}
-    begun: dict[int, set[int]] = {}  # what each worker was about to write when it was killed
+    begun: dict[int, set[int]] = {}  # the value that each worker may have been writing when it was killed
     positions: set[str] = set()
     for worker, log in started:
         if "Error" in log.with_suffix(".err").read_text():
@@ -119,9 +112,9 @@ def _check(path: Path, started: list[tuple[int, Path]], counts: Counter[str], se
     counts["positions"] += len(positions)
     counts["rows"] += len(rows)
     counts["lost"] += len(positions - listed)
-    found = plate["S/1/0"]["0"][0, 0, 0]
+    stored = plate["S/1/0"]["0"][0, 0, 0]
     for row, value in rows.items():
-        # The write in which a process was killed may have been stored without being acknowledged.
-        if not (found[row] == found[row][0]).all() or int(found[row][0]) not in {value, *begun[row % 4]}:
+        # A killed process may have stored its last write without acknowledging it.
+        if not (stored[row] == stored[row][0]).all() or int(stored[row][0]) not in {value, *begun[row % 4]}:
             counts["lost"] += 1
-            counts[f"row {row}: {found[row][:4].tolist()} for {value} (seed {seed})"] += 1
+            counts[f"row {row}: {stored[row][:4].tolist()} for {value} (seed {seed})"] += 1

@@ -1,8 +1,7 @@
 """Scenario: maps over a plate killed at random, their outputs, sources and functions changed between the runs.
 
-Each run is killed (SIGKILL) after a random time. Between runs files of the output are cut off, overwritten or removed,
-pixels of the source are changed, and another function is asked for. A last run goes to its end: the result must equal
-that of a run that was never killed, and another run after it must skip everything.
+Between runs, files of the output are truncated, overwritten or removed, pixels of the source change, and the function
+changes. The last run must give the result of a run without kills, and another run after it must skip all units.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def projected(position: Any, factor: int) -> Any:
 
 
 def bright(position: Any, factor: int) -> Any:
-    """Return labels of what is brighter than a limit."""
+    """Return labels of pixels brighter than a limit."""
     return (position["0"][:, 0] > 40 * factor).astype("uint8")
 
 
@@ -73,7 +72,7 @@ def run_map(folder: str, kind: str, factor: int) -> Any:
 
 
 def warm_up() -> None:
-    """Load everything that a map needs, so that the kill comes while it works."""
+    """Import and compile what a map needs, so that the kill comes during the map."""
     with tempfile.TemporaryDirectory() as name:
         _make_plate(Path(name), random.Random(0))
         run_map(name, "regions", 1)
@@ -137,9 +136,9 @@ def _check(folder: Path, kind: str, factor: int, counts: Counter[str], seed: int
     store = folder / ("out.zarr" if "output" in options else "plate.zarr")
     source, out = lamella.open_ome_zarr(folder / "plate.zarr"), lamella.open_ome_zarr(store)
     for path in ("/".join(path) for path in PATHS):
-        given = source[path]["0"][:] if function is scaled else source[path]
+        argument = source[path]["0"][:] if function is scaled else source[path]
         counts["images compared"] += 1
-        if not np.array_equal(out[f"{path}/{array}"][:], function(given, factor)):
+        if not np.array_equal(out[f"{path}/{array}"][:], function(argument, factor)):
             counts["wrong"] += 1
             counts[f"{kind} of {path} is not that of a whole run (seed {seed})"] += 1
     if run_map(str(folder), kind, factor).done:
@@ -147,7 +146,7 @@ def _check(folder: Path, kind: str, factor: int, counts: Counter[str], seed: int
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Kill, spoil and resume until the time is over."""
+    """Kill, damage and resume maps until the time is over."""
     counts: Counter[str] = Counter()
     end = time.monotonic() + seconds
     while time.monotonic() < end or not counts["maps"]:

@@ -1,7 +1,7 @@
-"""Stores to damage: one of every kind of document, small enough to be used thousands of times a minute.
+"""Small stores to damage: one for every kind of document.
 
-Each is a dict from key to bytes, made once per process with lamella itself or copied from the stores of other programs
-in ``tests/data/stores``.
+Each is a dict from key to bytes, created once per process with lamella, or copied from stores of other programs in
+``tests/data/stores``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSIONS = ("0.4", "0.5", "0.6")
 
 
 def names() -> list[str]:
-    """Names of all specimens."""
+    """Return the names of all specimens."""
     own = [f"{kind} {version}" for kind in ("image", "plate", "tiled") for version in VERSIONS]
     return [*own, "sharded 0.5", "plain 0.4", "plain 0.5", *_FOREIGN]
 
@@ -54,7 +54,7 @@ def read_files(root: Path) -> Files:
 
 
 def write_files(root: Path, files: Files) -> None:
-    """Make a folder with these files."""
+    """Create a folder with these files."""
     for key, data in files.items():
         path = root / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def write_files(root: Path, files: Files) -> None:
 
 
 def is_document(key: str) -> bool:
-    """Whether a key is a metadata document."""
+    """Return whether a key is that of a metadata document."""
     return key.rpartition("/")[2] in ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 

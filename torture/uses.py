@@ -1,7 +1,7 @@
-"""Every way into a store, and what may come out: a value, or one clear error of lamella.
+"""Use a store in every way. Each use must return a value, or raise one clear error of lamella.
 
-A use takes the path of a store and does what a user would. `judged` runs one and returns what was unclear about it,
-None when nothing was. What a clear error is: of ``lamella.errors``, one line or few, without the words of an engine.
+A use is a function of the path of a store. `unclear_outcome` runs a use and returns what is unclear about its outcome,
+or None. A clear error is one of ``lamella.errors``, a few lines long, and has no words of a library below.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Seconds of wall time after which a use counts as hanging; usual ones take milliseconds.
+#: Seconds after which a use counts as hanging; most uses take milliseconds.
 PATIENCE = 120
 
-#: Growth of the peak memory in one use that counts as unbounded; the stores hold kilobytes.
+#: Growth of the peak memory during one use that counts as unbounded; the stores have kilobytes.
 MOST_GROWTH = 1 << 30
 
 _MOST_READ = 1 << 24
@@ -48,10 +48,10 @@ _ENGINE_WORDS = re.compile(
 WINDOW = {"start": 0, "end": 9, "min": 0, "max": 99}
 
 
-#: Errors that are about what is stored; others are about a call, whose caller knows the node.
+#: Errors about stored nodes, which must name the node; others are about arguments.
 _OF_NODES = (MetadataError, DamagedDataError, StorageError, NodeNotFoundError, InvalidNameError)
 
-#: How a message names a node: by its store, or its path in one.
+#: Matches the store or the path of a node in a message.
 _PLACED = re.compile(r"\.zarr|(of|at) (node|array|group) '|A/1|labels")
 
 
@@ -61,28 +61,28 @@ class Hang(BaseException):
 
 @dataclass(frozen=True)
 class Unclear:
-    """What was wrong with the outcome of a use.
+    """An unclear outcome of a use.
 
     Attributes
     ----------
     use : str
         Name of the use.
-    fault : str
+    problem : str
         Type and text of the error, or "hang", or "memory".
     where : str
-        The innermost line of lamella in its traceback: equal ones are one fault.
+        The innermost line of lamella in its traceback; outcomes with the same line have the same cause.
     """
 
     use: str
-    fault: str
+    problem: str
     where: str
 
     def __str__(self) -> str:
-        return f"{self.use}: {self.fault} at {self.where}"
+        return f"{self.use}: {self.problem} at {self.where}"
 
 
-def judged(use: Callable[[Path], object], path: Path) -> Unclear | None:
-    """Run a use and judge how it ends."""
+def unclear_outcome(use: Callable[[Path], object], path: Path) -> Unclear | None:
+    """Run a use; return what is unclear about its outcome."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         with _patience(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -100,9 +100,9 @@ def judged(use: Callable[[Path], object], path: Path) -> Unclear | None:
 
 def _unclear_words(use: Callable[..., object], error: LamellaError) -> Unclear | None:
     text = str(error)
-    found = _ENGINE_WORDS.search(text)
-    if found:
-        return Unclear(use.__name__, f"{type(error).__name__} says {found[0]!r}: {text[:200]}", _line(error))
+    match = _ENGINE_WORDS.search(text)
+    if match:
+        return Unclear(use.__name__, f"{type(error).__name__} says {match[0]!r}: {text[:200]}", _line(error))
     if len(text) < 10 or len(text) > 4000:
         return Unclear(
             use.__name__, f"{type(error).__name__} of {len(text)} characters: {text[:200]}", _line(error)
@@ -111,7 +111,7 @@ def _unclear_words(use: Callable[..., object], error: LamellaError) -> Unclear |
 
 
 def _unplaced(use: Callable[..., object], error: LamellaError, path: Path) -> Unclear | None:
-    """Return what is missing where an error about a store does not say about which node."""
+    """Return the problem if an error about a stored node does not name the node."""
     text = str(error)
     if not isinstance(error, _OF_NODES) or path.name in text or _PLACED.search(text):
         return None
@@ -142,7 +142,7 @@ def _patience() -> Iterator[None]:
 
 
 def _each(*looks: Callable[[], object]) -> None:
-    """Look in several ways; an error of lamella in one does not end the others, and its words count."""
+    """Call functions; an error of lamella in one does not end the others, unless its text is unclear."""
     for look in looks:
         try:
             look()
@@ -154,7 +154,7 @@ def _each(*looks: Callable[[], object]) -> None:
 
 
 def look_at(node: Any, *, closely: bool = True) -> None:
-    """Ask a node for everything that it can say; its members for what matters most."""
+    """Read everything from a node, and the most important values from its members."""
     _each(
         lambda: (repr(node), node.path, node.version, node.channel_names, len(node)),
         lambda: [(axis.name, axis.type, axis.unit) for axis in node.axes],
@@ -216,7 +216,7 @@ def _look_at_plate(plate: Any, closely: bool) -> None:
         lambda: [look_at(row, closely=False) for _, row in plate.rows()],
         lambda: [repr(well) for _, well in plate.wells()],
         lambda: [repr(position) for _, position in plate.positions()],
-        lambda: [str(found) for _, found in plate.positions(on_error="report")],
+        lambda: [str(position) for _, position in plate.positions(on_error="report")],
     )
     if closely:
         _each(plate.table, lambda: plate.table(as_frame=True, on_error="report"), lambda: plate["A/1"])
@@ -255,7 +255,7 @@ _LOOKS: dict[str, Callable[[Any, bool], None]] = {
 
 
 def look_at_array(array: Any, *, closely: bool = True) -> None:
-    """Ask an array for everything that it can say, and for its pixels."""
+    """Read everything from an array, including pixels."""
     _each(
         lambda: repr(array),
         lambda: (array.shape, array.ndim, array.dtype, array.chunks, array.shards, array.write_unit),
@@ -278,22 +278,22 @@ def look_at_array(array: Any, *, closely: bool = True) -> None:
 
 
 def opening(path: Path) -> None:
-    """Open the store and look at all of it."""
+    """Open the store and read everything."""
     look_at(lamella.open_ome_zarr(path))
 
 
 def looking(path: Path) -> None:
-    """Open the store and look over it."""
+    """Open the store and read the most important values."""
     look_at(lamella.open_ome_zarr(path), closely=False)
 
 
 def opening_as_image(path: Path) -> None:
-    """Insist on an image."""
+    """Open the store as an image."""
     look_at(lamella.open_ome_zarr(path, layout="fov"), closely=False)
 
 
 def opening_as_plate(path: Path) -> None:
-    """Insist on a plate."""
+    """Open the store as a plate."""
     look_at(lamella.open_ome_zarr(path, layout="hcs"), closely=False)
 
 
@@ -320,7 +320,7 @@ def planning_reindex(path: Path) -> None:
 
 
 def summarizing(path: Path) -> None:
-    """Say what ``lamella info -v`` says."""
+    """Build the output of ``lamella info -v``."""
     from lamella.cli.info_text import plain_lines, text_of
     from lamella.nodes.describe import describe, to_json
 
@@ -329,7 +329,7 @@ def summarizing(path: Path) -> None:
 
 
 def command_line(path: Path) -> None:
-    """Run commands: exit code 0, 1 or 2, a line on the error stream, no traceback."""
+    """Run commands: the exit code is 0, 1 or 2, and there is no traceback."""
     from click.testing import CliRunner
 
     from lamella.cli import main
@@ -347,7 +347,7 @@ def command_line(path: Path) -> None:
 
 
 def previewing(path: Path) -> None:
-    """Draw a picture."""
+    """Draw a preview."""
     from click.testing import CliRunner
 
     from lamella.cli import main
@@ -383,7 +383,7 @@ def reindexing(path: Path) -> None:
 
 
 def upgrading(path: Path) -> None:
-    """Write the store in another version, and open what came out."""
+    """Write the store in another version, and open the new store."""
     version = "0.5" if (path / ".zgroup").exists() else "0.4"
     lamella.upgrade(path, version, f"{path}.other.zarr", lossy=True, jobs=1)
     lamella.open_ome_zarr(f"{path}.other.zarr")
@@ -423,7 +423,7 @@ def editing(path: Path) -> None:
 
 
 def growing(path: Path) -> None:
-    """Add to a plate and take from it."""
+    """Create, rename and delete positions and wells of a plate."""
     plate = lamella.open_ome_zarr(path, layout="hcs", mode="r+")
     _each(
         lambda: plate.create_position("C", "3", "0"),

@@ -133,7 +133,7 @@ def test_each_kind_of_damage_is_read_or_refused_in_clear_words(tmp_path, fault):
         assert words in str(error)
         assert uses._PLACED.search(str(error)), "names no node"
     for use in uses.READING:
-        assert uses.judged(use, path) is None
+        assert uses.unclear_outcome(use, path) is None
 
 
 TEXTS = {
@@ -158,7 +158,7 @@ def test_a_document_that_is_no_document_is_refused_in_clear_words(tmp_path, text
         lamella.open_ome_zarr(path)
     assert lamella.validate(path).rules == ("LM-01",)
     for use in uses.READING:
-        assert uses.judged(use, path) is None
+        assert uses.unclear_outcome(use, path) is None
 
 
 def test_a_key_that_stands_twice_with_one_value_is_no_damage(tmp_path):
@@ -202,7 +202,7 @@ def test_scales_of_zero_and_below_are_given_as_they_are_stored_and_said_once(tmp
     assert len(told) == 1
     assert told[0].filename == __file__
     for use in (*uses.READING, uses.upgrading):
-        assert uses.judged(use, path) is None
+        assert uses.unclear_outcome(use, path) is None
 
 
 @pytest.mark.parametrize("name", ["plain 0.4", "plain 0.5"])
@@ -225,7 +225,7 @@ def test_shapes_up_to_2_60_cost_nothing_but_reading_them_whole_is_refused(tmp_pa
         with pytest.raises(TooLargeError, match=r"bad\.zarr"):
             ask()
     for use in (uses.opening, uses.validating, uses.summarizing, uses.planning_repair):
-        assert uses.judged(use, path) is None
+        assert uses.unclear_outcome(use, path) is None
 
 
 def specimen_value(name):
@@ -279,7 +279,7 @@ def test_links_in_a_circle_end(tmp_path, name):
         (folder / link).symlink_to(path, target_is_directory=True)
     (path / "self").symlink_to("self")
     for use in uses.READING:
-        assert uses.judged(use, path) is None
+        assert uses.unclear_outcome(use, path) is None
 
 
 def test_a_document_that_links_to_itself_is_an_error_of_the_system(tmp_path):

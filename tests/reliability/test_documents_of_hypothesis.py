@@ -47,7 +47,7 @@ def documents(draw):
     name, key = draw(st.sampled_from(DOCUMENTS))
     document = json.loads(specimen(name)[key])
     for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.sampled_from(mutations.places(document) or [()]))
+        place = draw(st.sampled_from(mutations.value_paths(document) or [()]))
         if not place:
             document = draw(VALUES)
             break
@@ -73,7 +73,7 @@ def test_any_document_is_read_or_refused_in_clear_words(stores, drawn):
     place.write_bytes(json.dumps(document).encode("utf-8", "surrogatepass"))
     try:
         for use in (uses.opening, uses.validating, uses.summarizing):
-            assert uses.judged(use, store) is None
-        assert uses.judged(uses.opening, place.parent) is None
+            assert uses.unclear_outcome(use, store) is None
+        assert uses.unclear_outcome(uses.opening, place.parent) is None
     finally:
         place.write_bytes(specimen(name)[key])

@@ -185,7 +185,7 @@ def reading(stores: list[Path]) -> list[str]:
             uses.planning_repair,
             uses.summarizing,
         ):
-            found = uses.judged(use, store)
+            found = uses.unclear_outcome(use, store)
             if found is not None:
                 return [str(found)]
     recording = False
@@ -219,7 +219,7 @@ def links(stores: list[Path]) -> list[str]:
     for store in stores:
         seen.clear()
         recording = True
-        problems += [str(found) for use in used if (found := uses.judged(use, store)) is not None]
+        problems += [str(found) for use in used if (found := uses.unclear_outcome(use, store)) is not None]
         recording = False
         for event, path, _ in seen:
             inside = path.startswith(str(store))
