@@ -203,7 +203,7 @@ def test_a_move_copies_in_the_service_and_deletes_in_bulk(service, storage, roun
     storage.move("A/1", "B/2")
     counts = service.counts()
     assert (counts["PUT"], counts["GET"], counts["POST"]) == (61, 0, 2)
-    assert (counts["LIST"], rounds.rounds) == (5, 8)
+    assert (counts["LIST"], rounds.rounds) == (5, 6)
     assert storage.read("B/2/c/59") == b"59"
     service.requests.clear()
     rounds.clear()

@@ -110,3 +110,17 @@ def test_a_labelled_array_and_all_levels_come_with_their_documents(asked, versio
     image = lamella.open_ome_zarr(f"{URL}/A/3/1")
     documents = 2 if version == "0.4" else 1
     assert asked(image.to_xarray) == (documents, 1)
+
+
+def test_a_well_is_renamed_and_deleted_in_few_rounds_whatever_it_holds(asked, service, version):
+    documents = 2 if version == "0.4" else 1
+    plate = lamella.open_ome_zarr(URL, mode="r+")
+    methods = {"GET", "HEAD", "LIST", "PUT", "POST"}
+    requests, waits = asked(lambda: plate.rename_well("A/3", "B/7"), methods)
+    held = sum("/B/7/" in key for key in service.objects)
+    assert requests <= held + 14 + 14 * documents
+    assert waits <= 16 + 5 * (documents - 1)
+    requests, waits = asked(lambda: plate.__delitem__("B/7"), methods)
+    assert requests <= documents * WELLS + 10 + 4 * documents  # the fields of wells are counted again
+    assert waits <= 12 + 4 * (documents - 1)
+    assert not [key for key in service.objects if "/A/3/" in key or "/B/7" in key]

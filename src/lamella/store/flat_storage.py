@@ -20,7 +20,7 @@ from lamella.store.locks import thread_lock
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 COPIED = 64 << 20
 """Limit of the bytes in memory while keys are compared or copied; a larger key alone exceeds it."""
@@ -85,6 +85,10 @@ class FlatStorage(Storage):
         sizes = self.sizes_below(path)
         own = self.size(path)
         return sizes if own is None else {**sizes, path: own}
+
+    def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
+        """Return `_sizes_of` of several paths."""
+        return [self._sizes_of(path) for path in paths]
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -181,10 +185,10 @@ class FlatStorage(Storage):
         On a failure before the deletion the copies are removed.
         """
         self._check_movable(old, new)
-        sizes = self._sizes_of(old)
+        sizes, present = self._sizes_of_each([old, new])
         if not sizes:
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
-        if self.exists(new):
+        if present:
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
         target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
         try:
@@ -220,14 +224,13 @@ class FlatStorage(Storage):
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""
         expected_copies = {target[key]: size for key, size in sizes.items()}
-        for path, expected in ((new, expected_copies), (old, sizes)):
-            now = self._sizes_of(path)
-            if now == expected:
+        for found, expected in zip(self._sizes_of_each([new, old]), (expected_copies, sizes), strict=True):
+            if found == expected:
                 continue
-            other = min(key for key in {*now, *expected} if now.get(key) != expected.get(key))
+            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
             raise StorageError(
                 f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
-                f"{now.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
+                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
                 f"from {old!r}; another program may be writing there: try again."
             )
 

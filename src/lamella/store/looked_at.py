@@ -106,8 +106,3 @@ class LookedAt(threading.local, Generic[T]):
         """Drop what was read of a key: others have changed it."""
         for look in self._looks:
             look.pop(key, None)
-
-    def clear(self) -> None:
-        """Drop all: more was changed than single documents."""
-        for look in self._looks:
-            look.clear()

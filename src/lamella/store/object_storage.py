@@ -221,10 +221,14 @@ class ObjectStorage(FlatStorage):
         return {key: size for key, (size, _) in entries.items()}
 
     def _sizes_of(self, path: str) -> dict[str, int]:
-        if not path:
-            return self.sizes_below(path)
-        own, below = self._run(_both(self._requests.head(path), self._requests.entries_below(path)))
-        return {key: size for key, (size, _) in below.items()} | ({} if own is None else {path: own.size})
+        return self._sizes_of_each([path])[0] if path else self.sizes_below(path)
+
+    def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
+        async def look_at(path: str) -> dict[str, int]:
+            own, below = await _both(self._requests.head(path), self._requests.entries_below(path))
+            return {key: size for key, (size, _) in below.items()} | ({} if own is None else {path: own.size})
+
+        return self._run(all_of(map(look_at, paths)))
 
     def exists(self, prefix: str) -> bool:
         """Whether a key exists, or keys below it."""
@@ -455,8 +459,8 @@ class ObjectStorage(FlatStorage):
             raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
-        self._change((), self._requests.delete(keys))
-        self._looked.clear()
+        deleted = list(keys)
+        self._change(deleted, self._requests.delete(deleted))
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it: list, delete 1000 keys per request, and list again."""

@@ -123,9 +123,8 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
 
 
 def _delete_folder(plate: Plate, key: str) -> None:
-    path = plate.node_path.child(key).path
-    if plate.documents.storage.exists(path):
-        plate.documents.delete(path)
+    with suppress(NodeNotFoundError):
+        plate.documents.delete(plate.node_path.child(key).path)
 
 
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
@@ -155,11 +154,9 @@ def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ())
     """Return the images of all wells if a changed well may have had the most (PL-09, PL-10), else None."""
     if not any(_may_be_most(plate, images) for images in changed):
         return None
-    images = {
-        well.path: _images_of(plate, well.path)
-        for well in plate.document.own_model.wells
-        if well.path not in without
-    }
+    paths = [well.path for well in plate.document.own_model.wells if well.path not in without]
+    plate.documents.expect([plate.node_path.child(path).path for path in paths], at_once=True)
+    images = {path: _images_of(plate, path) for path in paths}
     readable = {path: images_of_well for path, images_of_well in images.items() if images_of_well is not None}
     # If a well cannot be read, the old counts are still bounds.
     return readable if len(readable) == len(images) else None
@@ -182,7 +179,15 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
     A killed rename is finished by the same call, and undone by the opposite one.
     """
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
-    old, new = (plate.find_well(name.strip("/")) or name.strip("/") for name in (old, new))
+    documents = plate.documents
+    with documents.lock(plate.path):
+        documents.expect([plate.path], at_once=True)
+        old, new = (plate.find_well(name.strip("/")) or name.strip("/") for name in (old, new))
+        _rename_well(plate, old, new)
+
+
+def _rename_well(plate: Plate, old: str, new: str) -> None:
+    """Rename a well by its paths, under the lock of the plate."""
     for path in (old, new):
         if path.count("/") != 1:
             raise InvalidNameError(f"A well is named by row and column, such as 'A/1', not by {path!r}.")
@@ -190,34 +195,34 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         plate_edits.check_name(part)
     documents = plate.documents
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
-    with documents.lock(plate.path):
-        if _finish_rename(plate) == (old, new):
-            return
-        listed = {well.path for well in plate.document.refresh().wells}
-        # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
-        moved = old in listed and not documents.storage.exists(source) and documents.storage.exists(target)
-        undone = new in listed and old not in listed and documents.storage.exists(source)
-        if old not in listed and not undone:
-            raise NodeNotFoundError(
-                f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
-                f"{', '.join(sorted(listed)[:20]) or 'none'}.{did_you_mean(old, listed)}"
-            )
-        if old == new:
-            return
-        if (new in listed and not undone) or (documents.storage.exists(target) and not moved):
-            raise NodeExistsError(
-                f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
-            )
-        if not moved:
-            row = plate.node_path.child(new.partition("/")[0]).path
-            if not documents.is_whole_group(row):
-                attributes = documents.group(row) if documents.kind(row) == "group" else {}
-                documents.put_group(row, attributes or plate.store_handle.version.with_ome({}, {}))
-            if undone:
-                documents.move(source, target)
-            else:
-                _move(plate, Renaming(old, new))
-        _settle(plate, Renaming(old, new))
+    row = plate.node_path.child(new.partition("/")[0]).path
+    if _finish_rename(plate) == (old, new):
+        return
+    there = documents.existing([source, target], groups=[row, plate.node_path.child("OME").path])
+    listed = {well.path for well in plate.document.refresh().wells}
+    # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
+    moved = old in listed and source not in there and target in there
+    undone = new in listed and old not in listed and source in there
+    if old not in listed and not undone:
+        raise NodeNotFoundError(
+            f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
+            f"{', '.join(sorted(listed)[:20]) or 'none'}.{did_you_mean(old, listed)}"
+        )
+    if old == new:
+        return
+    if (new in listed and not undone) or (target in there and not moved):
+        raise NodeExistsError(
+            f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
+        )
+    if not moved:
+        if not documents.is_whole_group(row):
+            attributes = documents.group(row) if documents.kind(row) == "group" else {}
+            documents.put_group(row, attributes or plate.store_handle.version.with_ome({}, {}))
+        if undone:
+            documents.move(source, target)
+        else:
+            _move(plate, Renaming(old, new))
+    _settle(plate, Renaming(old, new))
 
 
 def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str]:
@@ -308,10 +313,10 @@ def _settle_well(plate: Plate, renaming: Renaming) -> None:
     # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
     row = old.partition("/")[0]
-    is_used = plate.documents.storage.exists(
+    is_left = _is_needless(plate, row, but=old)
+    if is_left and not plate.documents.storage.exists(
         plate.node_path.child(old).path
-    )  # others have written there since
-    if not is_used and _is_needless(plate, row, but=old):
+    ):  # others may write there
         plate.documents.delete(plate.node_path.child(row).path)
 
     def rename(meta: PlateMeta) -> PlateMeta:
