@@ -1,13 +1,15 @@
-"""Crops of images for PyTorch (extra ``torch``): a map-style and an iterable dataset.
+"""Crops of images for PyTorch (extra ``torch``): a map-style and an iterable dataset, and a loader for them.
 
 Both are made of `lamella.ops.sampling.crops`: which crop has which number depends on the seed and the epoch alone. They
-work in any number of workers, forked or spawned, also when the parent has read before.
+work in any number of workers, forked or spawned, also when the parent has read before; those of object stores do not
+work in forked ones, which `loader` knows.
 
 Layer: adapters. Of all modules the one that cannot be imported without its library, since datasets are its classes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
@@ -17,7 +19,7 @@ from lamella.errors import InvalidArgumentError, MissingDependencyError, check_o
 from lamella.ops.sampling.crops import CropSource
 
 try:
-    from torch.utils.data import Dataset, IterableDataset, get_worker_info
+    from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
     import torch
 except ImportError as error:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.sampling.crops import Crop, Sample
 
 
-__all__ = ["CropDataset", "CropStream", "TorchSample"]
+__all__ = ["CropDataset", "CropStream", "TorchSample", "loader"]
 
 
 class TorchSample(TypedDict, total=False):
@@ -199,3 +201,53 @@ class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
         numbers = range(part, self.length, parts)
         for start in range(0, len(numbers), self.window):
             yield from self._read([self.source.draw(epoch, n) for n in numbers[start : start + self.window]])
+
+
+def loader(dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+    """Return a ``DataLoader`` whose workers can read the stores of a dataset.
+
+    Connections to object stores (``s3://``, ``gs://``, ``az://``, ``https://``, icechunk) do not survive a fork: their
+    workers are started with ``forkserver``, or ``spawn`` where the system has no other. Those of folders are started
+    as PyTorch does by default.
+
+    Parameters
+    ----------
+    dataset
+        A `CropDataset` or `CropStream`, also within a ``Subset``, ``ConcatDataset`` or another dataset with `dataset`
+        or `datasets`.
+    options
+        Of ``torch.utils.data.DataLoader``: ``batch_size``, ``num_workers``, ...
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``multiprocessing_context`` is fork, and the dataset reads an object store.
+
+    Examples
+    --------
+    >>> from lamella.torch import CropDataset, loader
+    >>> crops = CropDataset(position, (4, 4), length=8)
+    >>> len(list(loader(crops, batch_size=2)))
+    4
+    """
+    if options.get("num_workers") and not all(source.survives_fork for source in _sources(dataset)):
+        given = options.get("multiprocessing_context")
+        method = given if given is None or isinstance(given, str) else given.get_start_method()
+        if method == "fork":
+            raise InvalidArgumentError(
+                "multiprocessing_context='fork' does not work for object stores: their connections do not survive a "
+                "fork. Leave it out, or pass 'forkserver' or 'spawn'."
+            )
+        if method is None:
+            methods = multiprocessing.get_all_start_methods()
+            options["multiprocessing_context"] = "forkserver" if "forkserver" in methods else "spawn"
+    return DataLoader(dataset, **options)
+
+
+def _sources(dataset: Any) -> Iterator[CropSource]:
+    """Yield what a dataset, and the datasets in it, read from."""
+    if isinstance(dataset, _Crops):
+        yield dataset.source
+    inner = getattr(dataset, "dataset", None)
+    for one in (*getattr(dataset, "datasets", ()), *(() if inner is None else (inner,))):
+        yield from _sources(one)

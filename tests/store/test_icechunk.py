@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -185,3 +187,31 @@ def test_a_repair_of_a_url_is_committed(url, tmp_path):
         plate.commit("a plate of a version that there is not")
     assert lamella.repair(url, backup=tmp_path / "backup").after
     assert lamella.validate(url)
+
+
+def test_a_forked_child_is_refused_at_once(tmp_path):
+    """Its requests would wait for ever."""
+    url = f"icechunk+file://{tmp_path}/repository"
+    with lamella.open_ome_zarr(url, "fov", "w-", ["a"], version="0.5") as image:
+        image["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+        image.commit("first")
+    image = lamella.open_ome_zarr(url)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def read():
+        for call in (lambda: image["0"][...], lambda: lamella.open_ome_zarr(url)):
+            try:
+                call()
+            except lamella.errors.StorageError as error:
+                answers.put(str(error))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads
+        child = context.Process(target=read, daemon=True)
+        child.start()
+    try:
+        assert all("forkserver" in answers.get(timeout=60) for _ in range(2))
+    finally:
+        child.kill()
+        child.join()

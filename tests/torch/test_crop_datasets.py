@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.errors import InvalidArgumentError, StorageError
 
 torch = pytest.importorskip("torch")
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 
 from torch.utils.data import DataLoader, DistributedSampler  # noqa: E402
 
-from lamella.torch import CropDataset, CropStream  # noqa: E402
+from lamella.torch import CropDataset, CropStream, loader  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +128,22 @@ def test_an_unknown_option_is_named_with_those_that_are_known(plate, kind):
         TypeError, match=rf"{kind.__name__}\(\) has no option 'lenght'. Did you mean 'length'"
     ):
         kind(plate, (16, 16), lenght=20)
+
+
+def test_a_loader_starts_workers_that_can_read_object_stores(plate, service):
+    pixels = plate["A/1/0"]["0"][...]
+    with lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w-", ["DAPI", "GFP"], version="0.5") as made:
+        made["0"] = pixels
+    here = CropDataset(plate["A/1/0"], (16, 16), length=8)
+    there = CropDataset(lamella.open_ome_zarr("s3://bucket/a.zarr"), (16, 16), length=8)
+    expected = flat(batches(here))
+    assert torch.equal(flat(loader(there, batch_size=4)), expected)
+    for dataset, options in ((there, {}), (there, {"multiprocessing_context": "spawn"}), (here, {})):
+        assert torch.equal(flat(loader(dataset, batch_size=4, num_workers=1, **options)), expected)
+    inside = torch.utils.data.Subset(there, range(4))
+    assert loader(inside, num_workers=1).multiprocessing_context.get_start_method() == "forkserver"
+    assert loader(here, num_workers=1).multiprocessing_context is None
+    with pytest.raises(InvalidArgumentError, match="forkserver"):
+        loader(inside, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(StorageError, match="forkserver"):
+        batches(there, num_workers=1, multiprocessing_context="fork")

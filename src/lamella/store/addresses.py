@@ -75,6 +75,20 @@ def _unwrapped(store: Any) -> Any:
     return store
 
 
+def survives_fork(store: Any) -> bool:
+    """Whether a forked process can use a store after its parent did: the threads of obstore and icechunk are not there.
+
+    >>> from zarr.storage import MemoryStore, ObjectStore
+    >>> from obstore.store import MemoryStore as ObstoreMemory
+    >>> survives_fork(MemoryStore()), survives_fork(ObjectStore(ObstoreMemory()))
+    (True, False)
+    """
+    inner = _unwrapped(store)  # of a store of icechunk an object that knows no module
+    makers = store, inner, getattr(inner, "store", None), getattr(inner, "session", None)
+    modules = [type(maker).__module__.lstrip("_") for maker in makers]
+    return not any(module.startswith(("obstore", "icechunk")) for module in modules)
+
+
 def _obstore_address(inner: Any) -> str:
     kind = type(inner).__name__
     prefix = str(getattr(inner, "prefix", None) or "").strip("/")

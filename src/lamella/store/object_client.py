@@ -5,7 +5,7 @@ obstore repeats a request that has no answer, or the answer 429 or 5xx: 6 times,
 is
 refused because the first succeeded.
 
-obstore hangs in a process that was forked after its parent used obstore; `check_process` raises instead.
+obstore and icechunk hang in a process that was forked after its parent used them; `check_process` raises instead.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_process(where: str) -> None:
         raise StorageError(
             f"Cannot use {where} in a process that was forked after its parent used an object store: the connections "
             "do not survive a fork. Start workers with the method 'spawn' or 'forkserver', as in "
-            "multiprocessing.get_context('forkserver') or DataLoader(multiprocessing_context='forkserver')."
+            "multiprocessing.get_context('forkserver'); lamella.torch.loader() chooses it."
         )
 
 

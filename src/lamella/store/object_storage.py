@@ -52,6 +52,7 @@ class ObjectStorage(FlatStorage):
 
     at_once = AT_ONCE
     creates_exclusively = True
+    survives_fork = False
 
     def __init__(self, access: Resolved, read_only: bool = False) -> None:
         is_web = access.kind == "http"

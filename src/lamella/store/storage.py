@@ -104,6 +104,8 @@ class Storage(ABC):
     trusted: dict[str, Stamp] | None = None
     #: Limit of the cache of decoded chunks of this store; None: it shares the cache of the process.
     cache_bytes: int | None = None
+    #: Whether a forked process can use it after its parent did.
+    survives_fork: bool = True
     #: Whether `write_new` never replaces what another program created.
     creates_exclusively: bool = False
     #: Whether `lock` excludes other processes too, not only threads of this one.

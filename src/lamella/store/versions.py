@@ -24,6 +24,7 @@ from lamella.errors import (
 )
 from lamella.store.addresses import clean_url
 from lamella.store.credentials import refuse_options, resolve
+from lamella.store.object_client import check_process
 from lamella.store.paths import location
 from lamella.store.service_errors import request_error
 from lamella.store.zarr_storage import ZarrStorage
@@ -132,6 +133,7 @@ def from_versioned_url(
     Raises `StoreNotFoundError` where it is missing, and `ReadOnlyError` for writing to a tag or snapshot.
     """
     icechunk = _imported(url)
+    check_process(clean_url(url))
     inner, name = split_address(url)
     repository_storage = _repository_storage(icechunk, inner, storage_options)
     address = clean_url(url)

@@ -17,7 +17,7 @@ from lamella.errors import (
 )
 from lamella.log import log
 from lamella.store import json_document
-from lamella.store.addresses import address_of, clean_url, lock_root, title_in
+from lamella.store.addresses import address_of, clean_url, lock_root, survives_fork, title_in
 from lamella.store.credentials import resolve
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
@@ -25,6 +25,7 @@ from lamella.store.formats import DOCUMENTS
 from lamella.store.fsspec_options import chain_options
 from lamella.store.keys import check_key
 from lamella.store.local import LocalStorage
+from lamella.store.object_client import check_process
 from lamella.store.object_storage import ObjectStorage
 from lamella.store.service import AT_ONCE, Service
 from lamella.store.service_errors import is_lamella_error, request_error
@@ -162,6 +163,7 @@ class ZarrStorage(FlatStorage):
         self._service = Service(store, self._address)
         self.can_list = self._service.can_list
         self.lock_root = lock_root(store)
+        self.survives_fork = survives_fork(store)
         self.can_delete = store.supports_deletes
         self._expected: Expected[bytes] = Expected()
         #: Whether small files may decompress to large ones.
@@ -375,10 +377,13 @@ class ZarrStorage(FlatStorage):
         from zarr.core.sync import sync
 
         try:
+            if not self.survives_fork:
+                check_process(self.name)
             return sync(coroutine)
         except KeyboardInterrupt:
             raise
         except Exception as error:  # each backend has an error tree of its own
+            coroutine.close()
             if is_lamella_error(error) or isinstance(error, Warning):
                 raise
             raise request_error(verb, key, self.name, error) from error

@@ -25,6 +25,8 @@ class ArchiveFile(ABC):
 
     #: Path or URL.
     name: str
+    #: Whether a forked process can use it after its parent did.
+    survives_fork: bool = True
 
     @abstractmethod
     def exists(self) -> bool:
@@ -126,6 +128,7 @@ class RemoteArchive(ArchiveFile):
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
+        self.survives_fork = storage.survives_fork
         self._storage = storage
         self._key = key
         self._lock = threading.Lock()

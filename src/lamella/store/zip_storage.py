@@ -49,6 +49,7 @@ class ZipStorage(Storage):
     def __init__(self, file: ArchiveFile, path: str = "") -> None:
         self.file = file
         self.path = path
+        self.survives_fork = file.survives_fork
         self._lock = threading.Lock()
         self._directory: Directory | None = None
         self._starts: dict[str, int] = {}

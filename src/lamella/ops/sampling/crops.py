@@ -126,6 +126,11 @@ class CropSource:
         options = (self.level, self._channels, self.labels, self.foreground, self.seed)
         return _rebuild, (self.images, self.size, options)
 
+    @property
+    def survives_fork(self) -> bool:
+        """Whether forked workers can read the images after this process did; those of object stores cannot be."""
+        return all(image.documents.storage.survives_fork for image in self.images)
+
     # -- where ---------------------------------------------------------------------------------------------------
 
     def draw(self, epoch: int, number: int) -> Crop:
