@@ -25,7 +25,7 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 """File of the repository: page of the site."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
-FENCE = re.compile(r"^```(\w+) \w+$", re.MULTILINE)
+FENCE = re.compile(r"^```(\w+) [\w-]+$", re.MULTILINE)
 """A block that tests/test_docs.py does not run by itself: the word after the language says what it needs."""
 
 OUTSIDE = re.compile(
