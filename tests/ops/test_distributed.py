@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import dask
 import numpy as np
 import pytest
 
@@ -22,7 +23,9 @@ SHAPE = (2, 1, 4, 96, 128)
 @pytest.fixture(scope="module")
 def client():
     distributed = pytest.importorskip("distributed")
+    # After 15 s the cluster gives up a worker that restarts, and tasks wait for ever: a busy machine needs more.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
         ) as cluster,

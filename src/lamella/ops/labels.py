@@ -264,10 +264,10 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
         delete_pyramid(image)
 
     def add(meta: ImagesMeta) -> ImagesMeta:
-        for path, _, transform in plan:
-            if path not in meta.multiscales[0].get_dataset_paths():
-                meta = edits.add_dataset(meta, path, transform)
-        return meta
+        listed = meta.multiscales[0].get_dataset_paths()
+        return edits.add_datasets(
+            meta, {path: transform for path, _, transform in plan if path not in listed}
+        )
 
     if plan:
         make_levels(image, {path: meta for path, meta, _ in plan}, add, workers)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_dataset",
+    "add_datasets",
     "append_channel",
     "channel_names",
     "delete_channel",
@@ -117,18 +118,31 @@ def add_dataset(
     >>> add_dataset(meta, "fine", half).multiscales[0].get_dataset_paths()
     ['fine', '0']
     """
-    edited = meta.copied()
-    scales = edited.multiscales[0]
-    if path in scales.get_dataset_paths():
-        raise NodeExistsError(f"the image has a level {path!r} already")
-    valid = normalize_transforms(transforms or [], len(scales.axes))
-    dataset = DatasetMeta(path=path, coordinate_transformations=valid)
-    ndim = len(scales.axes)
-    coarser = [_pixel_size(other, ndim) > _pixel_size(dataset, ndim) for other in scales.datasets]
-    scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
-    _describe_one_level(scales)
+    edited = add_datasets(meta, {path: transforms or []})
     if window is not None:
         set_missing_windows(edited, window)
+    return edited
+
+
+def add_datasets(meta: ImagesMeta, levels: Mapping[str, Sequence[TransformationMeta]]) -> ImagesMeta:
+    """List new levels with their transformations; see `add_dataset`.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> add_datasets(new_images(axes("yx"), []), {"0": [], "1": []}).multiscales[0].get_dataset_paths()
+    ['0', '1']
+    """
+    edited = meta.copied()
+    scales, ndim = edited.multiscales[0], len(edited.multiscales[0].axes)
+    for path, transforms in levels.items():
+        if path in scales.get_dataset_paths():
+            raise NodeExistsError(f"the image has a level {path!r} already")
+        dataset = DatasetMeta(path=path, coordinate_transformations=normalize_transforms(transforms, ndim))
+        size = _pixel_size(dataset, ndim)
+        coarser = [_pixel_size(other, ndim) > size for other in scales.datasets]
+        scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
+        _describe_one_level(scales)
     return edited
 
 
@@ -161,8 +175,15 @@ def _describe_one_level(scales: MultiScaleMeta) -> None:
         scales.type = scales.metadata = None
 
 
-def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> ImagesMeta:
+def describe_levels(
+    meta: ImagesMeta,
+    method: str | None,
+    details: JSON,
+    transforms: Mapping[str, Sequence[TransformationMeta]] | None = None,
+) -> ImagesMeta:
     """Record how the levels were computed (MS-09, MS-10): the method, such as "mean", and its details.
+
+    ``transforms`` are the new transformations of lower levels.
 
     Examples
     --------
@@ -172,8 +193,10 @@ def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> Imag
     ('mean', {'version': '1'})
     """
     edited = meta.copied()
-    edited.multiscales[0].type = method
-    edited.multiscales[0].metadata = details
+    scales = edited.multiscales[0]
+    scales.type, scales.metadata = method, details
+    for path, valid in (transforms or {}).items():
+        find_dataset(edited, path).coordinate_transformations = normalize_transforms(valid, len(scales.axes))
     return edited
 
 

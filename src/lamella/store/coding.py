@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lamella.store.codec_threads import codec_threads
+from lamella.store.document_cache import coding_of_array
 from lamella.store.shard_index import IndexForm, crc32c
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def coding_of(meta: ArrayMeta) -> Coding | None:
     >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
     '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
     """
-    return _of_v2(meta) if meta.zarr_format == 2 else _of_v3(meta)
+    return coding_of_array(meta, _of_v2 if meta.zarr_format == 2 else _of_v3)
 
 
 # ---- parsing documents ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.coding import Coding
     from lamella.types import JSONObject
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ _groups: dict[tuple[int, bytes], StoredGroup] = {}
 _parsed: dict[tuple[bytes, bytes | None], ArrayMeta] = {}
 _described: dict[Hashable, ArrayMeta] = {}
 _encoded: dict[int, tuple[ArrayMeta, bytes]] = {}
+_codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
 
 
 class StoredGroup:
@@ -88,6 +90,11 @@ def encoded_array(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
     """Return the encoded document of a description."""
     # The entry keeps the description alive, so that no other object can get the same id.
     return _cached(_encoded, id(meta), lambda: (meta, encode()))[1]
+
+
+def coding_of_array(meta: ArrayMeta, parse: Callable[[ArrayMeta], Coding | None]) -> Coding | None:
+    """Return the parsed codecs of a description; None where one is unsupported."""
+    return _cached(_codings, id(meta), lambda: (meta, parse(meta)))[1]
 
 
 def _cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:

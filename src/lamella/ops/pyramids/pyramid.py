@@ -159,9 +159,15 @@ def _make_levels(
 
     def add(meta: ImagesMeta) -> ImagesMeta:
         transforms = meta.multiscales[0].datasets[0].coordinate_transformations or []
-        for path in [path for path in paths if path not in meta.multiscales[0].get_dataset_paths()]:
-            meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, totals[path], method))
-        return meta
+        listed = meta.multiscales[0].get_dataset_paths()
+        return edits.add_datasets(
+            meta,
+            {
+                path: geometry.level_transforms(transforms, totals[path], method)
+                for path in paths
+                if path not in listed
+            },
+        )
 
     make_unlisted(
         position,
@@ -456,9 +462,10 @@ def _create_levels(
 
     def add(meta: ImagesMeta) -> ImagesMeta:
         unlisted.refuse_listed(position, meta)
-        for path, (_, factors) in zip(levels, plan[1:], strict=True):
-            meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, factors, method))
-        return meta
+        new = zip(levels, plan[1:], strict=True)
+        return edits.add_datasets(
+            meta, {path: geometry.level_transforms(transforms, factors, method) for path, (_, factors) in new}
+        )
 
     def put() -> None:
         unlisted.refuse_taken(
@@ -484,9 +491,10 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 
     base = meta.multiscales[0].datasets[0].coordinate_transformations or []
     factors: Shape = ()
+    transforms = {}
     for path, step in steps.items():
         factors = tuple(a * b for a, b in zip(factors or (1,) * len(step), step, strict=True))
-        meta = edits.set_transform(meta, path, geometry.level_transforms(base, factors, method))
+        transforms[path] = geometry.level_transforms(base, factors, method)
     details = {
         "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
         "method": MAKER,
@@ -494,7 +502,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
         "args": [],
         "kwargs": {"levels": len(steps) + 1, "method": method},
     }
-    return edits.describe_levels(meta, method, details)
+    return edits.describe_levels(meta, method, details, transforms)
 
 
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
