@@ -14,7 +14,7 @@ import numpy as np
 from lamella.adapters.dask import dask_array
 from lamella.adapters.xarray_attributes import real_times, user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
-from lamella.nodes.replacing import resolved
+from lamella.nodes.replacing import without_replacing
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.store.memory_limits import check_block
 
@@ -88,7 +88,7 @@ def _with_real_times(
     position: Position, values: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
     """Return times, with the real times of frames that a write stored."""
-    attributes, _ = resolved(position.node_path, position.documents.group(position.path))
+    attributes, _ = without_replacing(position.node_path, position.documents.group(position.path))
     paths = position.dataset_paths
     times = real_times(attributes, paths[0], start, step) if paths else None
     for frame, time in (times or {}).items():

@@ -113,7 +113,7 @@ def _plan(
     lower: dict[str, ArrayMeta] = {}
     levels: dict[str, ArrayFacts] = {}
     for name, request in requests.items():
-        key, _ = position._array_place(name)
+        key, _ = position._array_path(name)
         array, _, is_lower, has_fewer = position._fitted(meta, key, request)
         parts = key.split("/")
         members.update({"/".join(parts[: n + 1]): {} for n in range(len(parts) - 1)})
@@ -180,7 +180,7 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
         warnings.warn(
             fewer_channels(
                 name,
-                request.wanted.shape,
+                request.settings.shape,
                 first.document.shared_model,
                 f"{len(fewer)} positions of {plate.node_path}",
             ),

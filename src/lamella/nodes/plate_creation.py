@@ -198,7 +198,7 @@ def _check_arrays(position: Position, requests: Requests) -> None:
         if name not in position.dataset_paths:
             position.refuse_array(name, request)
             continue
-        array, new = position[name], request.wanted
+        array, new = position[name], request.settings
         if array.shape != new.shape or array.dtype != new.dtype:
             raise NodeExistsError(
                 f"{array.node_path} exists with shape {array.shape} and data type {array.dtype}; asked for "

@@ -1,6 +1,6 @@
-"""Creation and renaming of the wells and positions of a plate.
+"""Methods that create and rename the wells and positions of a plate.
 
-What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plates.members`.
+:mod:`plate_creation` and :mod:`lamella.ops.plates.members` do the work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class WellEdits(NGFFNode):
-    """What a plate can do with its wells and positions."""
+    """Methods of a plate that create and rename its wells and positions."""
 
     def create_well(
         self, row_name: str, col_name: str, row_index: int | None = None, col_index: int | None = None
@@ -39,12 +39,7 @@ class WellEdits(NGFFNode):
         row_name, col_name
             Names of row and column, alphanumeric (PL-03).
         row_index, col_index
-            Indices in the plate; by order of creation when not given.
-
-        Returns
-        -------
-        Well
-            The new well.
+            Indices in the plate; in order of creation by default.
 
         Raises
         ------
@@ -71,7 +66,7 @@ class WellEdits(NGFFNode):
         arrays: Mapping[str, ArrayOptions] | None = None,
         exist_ok: bool = False,
     ) -> list[Position]:
-        """Create many positions at once, with their arrays: one write per touched document.
+        """Create many positions at once, with their arrays, writing each changed document once.
 
         Parameters
         ----------
@@ -79,22 +74,24 @@ class WellEdits(NGFFNode):
             Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for
             the order of creation) and acquisition id (0 by default).
         arrays
-            Arrays of zeros that each position gets: name to the options of :meth:`Position.create_zeros`. Creating
-            them here takes less than half of the time of creating them one by one.
+            Arrays of zeros for each position: mapping of name to the options of :meth:`Position.create_zeros`. Takes
+            less
+            than half the time of creating them one by one.
         exist_ok
-            Return positions that exist as they are, with all that is in them, and create the others: for jobs that
-            are queued again. Of `arrays` they get those that they lack.
+            Return existing positions unchanged, apart from missing `arrays`, which are created: for jobs that run
+            again.
 
         Returns
         -------
         list of Position
-            The new positions, in the order given.
+            The positions, in the given order.
 
         Raises
         ------
         NodeExistsError, InvalidNameError, InvalidArgumentError
-            If a position exists, is given twice, a name is not alphanumeric, or an array does not fit the axes and
-            channels, or an array of that name with another shape or data type (ValueErrors). Nothing is written then.
+            If a position exists or repeats, a name is not alphanumeric, an array does not fit the axes and channels,
+            or
+            an existing array has another shape or dtype (ValueErrors). Nothing is written then.
 
         Examples
         --------
@@ -123,25 +120,19 @@ class WellEdits(NGFFNode):
         compressor: CompressorChoice = None,
         checksum: bool | None = None,
     ) -> dict[str, ImageArray]:
-        """Create an array of zeros in each position. Only metadata are written.
+        """Create an array of zeros in each position; return them by position path. Only metadata is written.
 
-        A call that was killed is resumed by the same call. For new positions, ``arrays`` of :meth:`create_positions`
-        writes each document once.
+        The same call resumes one that was killed. For new positions, ``arrays`` of :meth:`create_positions` is faster.
 
         Parameters
         ----------
         name, shape, dtype, chunks, shards_ratio, transform, check_shape, compressor, checksum
             As for :meth:`Position.create_zeros`.
 
-        Returns
-        -------
-        dict of str to ImageArray
-            The array of each position, by the path of the position.
-
         Raises
         ------
         InvalidArgumentError, NodeExistsError
-            If something does not fit a position, or a position has something of that name (ValueErrors). Nothing is
+            If something does not fit a position, or a position has a member of that name (ValueErrors). Nothing is
             written then.
 
         Examples
@@ -176,23 +167,18 @@ class WellEdits(NGFFNode):
         *,
         exist_ok: bool = False,
     ) -> Position:
-        """Create one position, and its well when there is none; see :meth:`create_positions`.
+        """Create one position, and its well if there is none; see :meth:`create_positions`.
 
         Parameters
         ----------
         row_name, col_name, pos_name
             Names of row, column and position, alphanumeric.
         row_index, col_index
-            Indices in the plate; by order of creation when not given.
+            Indices in the plate; in order of creation by default.
         acq_index
             Id of the acquisition.
         exist_ok
-            Return the position if it exists, as it is, instead of raising: for jobs that are queued again.
-
-        Returns
-        -------
-        Position
-            The new position, without an image yet; with ``exist_ok`` maybe an existing one.
+            Return an existing position unchanged instead of raising: for jobs that run again.
 
         Raises
         ------
@@ -211,14 +197,12 @@ class WellEdits(NGFFNode):
     def rename_well(self, old: str, new: str) -> None:
         """Rename a well: within its row, to another row, or to a new one. Only that well moves.
 
-        Rows and columns that lose their last well disappear.
+        Rows and columns without wells are removed.
 
         Parameters
         ----------
-        old
-            Path of the well, such as "A/1".
-        new
-            New path, such as "B/2".
+        old, new
+            Present and new path of the well, such as "A/1" and "B/2".
 
         Raises
         ------
@@ -227,7 +211,7 @@ class WellEdits(NGFFNode):
         NodeExistsError
             If there is a well ``new`` (a FileExistsError).
         InvalidNameError
-            If a path is not a row and a column, both alphanumeric (a ValueError).
+            If a path is not an alphanumeric row and column (a ValueError).
 
         Examples
         --------
@@ -242,9 +226,9 @@ class WellEdits(NGFFNode):
         rename_well(cast("Plate", self), str(old), str(new))
 
     def rename_position(self, old: str, new: str) -> None:
-        """Rename a position within its well. The name of its image stays; see :meth:`Position.set_name`.
+        """Rename a position within its well. The name of its image does not change; see :meth:`Position.set_name`.
 
-        A kill leaves the position under its old name or its new one, and the same call finishes.
+        After a kill the position has its old name or its new one, and the same call finishes.
 
         Parameters
         ----------
@@ -274,10 +258,11 @@ class WellEdits(NGFFNode):
         rename_position(well, name, new_name)
 
     def reindex(self) -> None:
-        """Rebuild the metadata of the plate and its wells from the images that are there.
+        """Rebuild the metadata of the plate and its wells from the stored images, in natural order.
 
-        Many jobs may each write the images of their own wells; one call at the end makes them a plate. All is listed
-        in natural order. Names, acquisitions, rows and columns without wells, and unknown keys are kept.
+        Many jobs may each write the images of their own wells; one call at the end makes them a plate. Names,
+        acquisitions,
+        empty rows and columns, and unknown keys are kept.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""A position (field of view): the group that holds one multiscale image.
+"""A position (field of view): the group of one multiscale image.
 
-Here is what a position is and what it holds; :mod:`position_metadata` edits channels and transformations,
-:mod:`position_arrays` creates arrays, :mod:`position_operations` calls the operations.
+:mod:`position_metadata` and :mod:`position_edits` edit its metadata, :mod:`position_arrays` creates arrays, and
+:mod:`position_operations` calls operations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
-from lamella.nodes.replacing import resolved
+from lamella.nodes.replacing import without_replacing
 from lamella.nodes.reporting import check_document, check_levels
 from lamella.nodes.store_handle import join
 from lamella.spec import edits
@@ -97,7 +97,7 @@ class Position(
             self.path,
             self._load,
             self._dump,
-            self._look,
+            self._load_shared,
             _is_settled,
             self._check,
             self._refuse,
@@ -121,12 +121,8 @@ class Position(
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
         """Raise for a group of arrays without multiscales, unless its image is being created or deleted.
 
-        Such an image keeps its axes aside, as any empty one: its first array is listed when all pixels are there.
-
-        Raises
-        ------
-        MetadataError
-            There are arrays with pixels.
+        An image that is being created stores its axes under lamella's own key, and is listed when all pixels are
+        written.
         """
         if is_pending(attributes) or "multiscales" in ome_of(self.node_path, attributes):
             return
@@ -141,7 +137,7 @@ class Position(
             )
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
-        """Report what a level breaks, by itself and with the levels that were read before it."""
+        """Report rules that a level breaks, alone and with the levels that were read before."""
         stored, levels = self.document.stored, self._levels
         if levels is None:
             levels = self._levels = {}
@@ -159,7 +155,7 @@ class Position(
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self.store_handle.version
-        attributes, missing = resolved(self.node_path, attributes)
+        attributes, missing = without_replacing(self.node_path, attributes)
         meta = read_part(self.node_path, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             if missing in meta.multiscales[0].get_dataset_paths():
@@ -170,7 +166,7 @@ class Position(
             )
         stored = _stored_axes(attributes)
         axes = stored or self._given_axes or version.default_axes()
-        # The names are those of the plate; a position that says its own axes may have no channels.
+        # The names are those of the plate; a position with its own axes may have no channels.
         names = [] if stored and channel_axis(stored) is None else self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
         if meta is not None and meta.omero is not None:
@@ -179,28 +175,28 @@ class Position(
         _add_stored_image(empty, attributes)
         return empty
 
-    def _look(self, stored: StoredGroup) -> ImagesMeta:
-        """Return what `_load` would for looking only: one model for all positions of the same document."""
+    def _load_shared(self, stored: StoredGroup) -> ImagesMeta:
+        """Return the model as `_load` does, shared by all positions with an equal document; never change it."""
         version = self.store_handle.version
         if not self.document.is_settled:
             return self._load(stored.attributes)
 
         def load() -> tuple[ImagesMeta | None, bool]:
             meta = read_part(self.node_path, ImagesMeta, stored.attributes)
-            return meta, meta is not None and bool(meta.multiscales) and _is_whole(meta.multiscales[0])
+            return meta, meta is not None and bool(meta.multiscales) and _is_complete(meta.multiscales[0])
 
-        meta, complete = stored.get_or_make((ImagesMeta, version.name), load)
-        if complete and meta is not None:
+        meta, is_complete = stored.get_or_make((ImagesMeta, version.name), load)
+        if is_complete and meta is not None:
             return meta
         if self._given_axes is not None or (meta is not None and meta.multiscales):
-            return self._load(stored.attributes)  # what is open depends on the place
-        given = tuple(self._given_channels or ())
-        key = (ImagesMeta, version.name, self._image_name(), given)
+            return self._load(stored.attributes)  # missing units depend on files beside the image
+        channel_names = tuple(self._given_channels or ())
+        key = (ImagesMeta, version.name, self._image_name(), channel_names)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        attributes, _ = resolved(self.node_path, attributes)
+        attributes, _ = without_replacing(self.node_path, attributes)
         version = self.store_handle.version_of(attributes)
         document = version.dump(meta, attributes, trusted=trusted)
         appending = self._appending or read_appending(attributes)
@@ -215,7 +211,7 @@ class Position(
         return self._dump(self._load({}), {})
 
     def _image_name(self) -> str:
-        """Name that a new image gets (MS-08): the field's in a plate (it outlives renames), else the store's."""
+        """Return the name of a new image (MS-08): the field's in a plate, else the store's."""
         if self.path:
             return self.name
         return self.documents.storage.title or "image"
@@ -224,11 +220,11 @@ class Position(
     def channel_names(self) -> list[str]:
         """Names of the channels, in the order of the channel axis.
 
-        An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
-        or else ``channel_0``, ``channel_1``, ...
+        Without channel metadata, the names in the OME-XML of bioformats2raw, with a warning, or else ``channel_0``,
+        ``channel_1``, ...
         """
-        image, said, axis = self.document.derived(_channels)
-        names = [*said]
+        image, stored_names, axis = self.document.derived(_channels)
+        names = [*stored_names]
         if not names and axis is not None:
             names = list(self._given_channels or [])
         count = self._channel_count(image, axis, len(names))
@@ -239,27 +235,27 @@ class Position(
         return names_from_xml(self.node_path, count) or edits.fitted_names([], count)
 
     def _channel_count(self, image: MultiScaleMeta, axis: int | None, expected: int) -> int | None:
-        """Return the number of channels of the finest level; None where it cannot be read."""
+        """Return the number of channels of the finest level; None if it cannot be read."""
         if not image.datasets or self._lists_more_names:
             return None
         first = image.datasets[0].path
-        known = None if self._levels is None else self._levels.get(first)
-        # An array that was read through this handle is looked at again where it may change here, or does not fit.
+        cached = None if self._levels is None else self._levels.get(first)
+        # Read the array again in a writable store, or if the cached one does not fit.
         if (
-            known is not None
+            cached is not None
             and not self.store_handle.writable
-            and _channels_of(known, image, axis) == expected
+            and _channels_of(cached, image, axis) == expected
         ):
             return expected
         try:
             meta = self._array(first).latest()
-        except (NodeNotFoundError, MetadataError, InvalidNameError):  # reading the array says so
+        except (NodeNotFoundError, MetadataError, InvalidNameError):  # reading the array raises it again
             return None
         self._check_level(first, image, meta)
         return _channels_of(meta, image, axis)
 
     def _array(self, path: str) -> StoredArray:
-        """Return the array of a level, which remembers its document."""
+        """Return the array of a level, which caches its document."""
         path = self.node_path.child(path).path
         if self._last_array is None or self._last_array.path != path:
             self._last_array = StoredArray(self.documents, path)
@@ -267,7 +263,7 @@ class Position(
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes in the order of the array dimensions: copies. To change one, use :attr:`metadata`."""
+        """Copies of the axes, in the order of the array dimensions. To change one, use :attr:`metadata`."""
         return [axis.copied() for axis in self.document.shared_model.multiscales[0].axes]
 
     @property
@@ -285,7 +281,7 @@ class Position(
         )  # LM-13: each once
 
     def _member_names(self) -> list[str]:
-        """Return the levels, wherever they lie below the group, and the other arrays in it but unfinished levels."""
+        """Return the levels, also nested ones, and the other arrays except unfinished levels."""
         levels = self.dataset_paths
         others = self.array_keys() if self.documents.storage.can_list else []
         unfinished = read_stale(self.document.last_attributes).unlisted
@@ -293,11 +289,6 @@ class Position(
 
     def __getitem__(self, key: int | str) -> ImageArray:
         """Return a member: an array, or the group or label image at a path.
-
-        Parameters
-        ----------
-        key
-            Name or path; an integer is taken as text.
 
         Raises
         ------
@@ -310,7 +301,7 @@ class Position(
         return cast("ImageArray", super().__getitem__(name))
 
     def open_level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
-        """Return a level by its path; without a look whether it is there."""
+        """Return a level by its path."""
         image = image or self.document.shared_model.multiscales[0]
         array = self._array_class(self.node_path.child(path), image.axes)
         try:
@@ -329,42 +320,42 @@ class Position(
         self.create_image(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a member; the metadata follows."""
+        """Delete a member, and update the metadata."""
         name = self._deleted_key(key)
         self.require_writable(f"delete {name!r}")
         if name.startswith("labels/") and name not in self.dataset_paths:
-            del self.labels[name.partition("/")[2]]  # the list of label images follows
+            del self.labels[name.partition("/")[2]]  # also updates the list of label images
             return
         if name.startswith("tables/") and name.partition("/")[2] in self.tables:
             del self.tables[name.partition("/")[2]]
             return
-        place, storage = self.node_path.child(name), self.documents.storage
+        member, storage = self.node_path.child(name), self.documents.storage
         if name not in self.dataset_paths and not self._is_member(name):
             raise self.missing_error(name)
-        storage.check_deletable(place.path)
+        storage.check_deletable(member.path)
         levels = self.dataset_paths
-        follow = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
+        updates_labels = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
         if name in levels:
             # Metadata first: a kill between the two leaves an unlisted array, never a listed gap.
             self.document.edit(
                 lambda meta: edits.remove_dataset(meta, name),
                 beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
             )
-        if storage.exists(place.path):
-            self.documents.delete(place.path)
-        if follow:
+        if storage.exists(member.path):
+            self.documents.delete(member.path)
+        if updates_labels:
             from lamella.ops.labels import match_levels
 
             match_levels(self)
 
     def _has_labels_of(self, levels: int) -> bool:
-        """Whether there are label images of so many levels, as they have where they follow their image (LB-04)."""
+        """Whether label images have so many levels, as those that match their image have (LB-04)."""
         from lamella.nodes.new_levels import broken_labels
 
         return self._kinds[-1] == "image" and broken_labels(self, levels) is not None
 
     def _is_member(self, name: str) -> bool:
-        """Whether there is a node of a name, or what a killed deletion left of one; the chunks of an array are none."""
+        """Whether there is a node of a name, or the rest of a deleted one; chunks of an array are not members."""
         kind, parts = self.documents.kind, name.split("/")
         above = (self.node_path.child("/".join(parts[:n])).path for n in range(1, len(parts)))
         path = self.node_path.child(name).path
@@ -373,12 +364,7 @@ class Position(
         )
 
     def images(self) -> Iterator[tuple[str, ImageArray]]:
-        """Iterate over the names and arrays of the position.
-
-        Yields
-        ------
-        tuple of str and ImageArray
-            Levels of the image and other arrays, in natural order.
+        """Iterate over the names and arrays of the position: levels and other arrays, in natural order.
 
         Examples
         --------
@@ -407,9 +393,7 @@ class Position(
 
     @property
     def ome_image(self) -> OMEImage | None:
-        """What the OME-XML of bioformats2raw says of the image: its name, time of acquisition, channels and sizes.
-
-        None when no OME-XML lies beside the images, or when it does not describe this one.
+        """The image's name, acquisition time, channels and sizes in the OME-XML of bioformats2raw; None without one.
 
         Raises
         ------
@@ -433,9 +417,10 @@ class Position(
         return Tables(self.node_path.child("tables"), False)
 
     def status(self) -> ImageStatus:
-        """Find what of the image is written, never written, or damaged, by time and channel; nothing is decoded.
+        """Find which regions of the image are written, never written, or damaged, by time and channel.
 
-        See :func:`lamella.status` for whole stores, and :func:`lamella.verify` for the pixels themselves.
+        Nothing is decoded. See :func:`lamella.status` for whole stores, and :func:`lamella.verify` for checking
+        pixels.
 
         Examples
         --------
@@ -457,52 +442,52 @@ class Position(
 
 
 def _channels(meta: ImagesMeta) -> tuple[MultiScaleMeta, list[str], int | None]:
-    """Return an image with the names of its channels, as it says them, and its channel axis."""
+    """Return an image with its stored channel names and its channel axis."""
     image = meta.multiscales[0]
     return image, edits.channel_names(meta), channel_axis(image.axes)
 
 
 def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> int | None:
-    """Return the number of channels of an array of an image; None where its axes do not say."""
+    """Return the number of channels of an array; None if its axes do not fit."""
     if axis is None:
         return 1
     axis -= len(image.axes) - len(meta.shape)
     return meta.shape[axis] if 0 <= axis < len(meta.shape) else None
 
 
-def _is_whole(image: MultiScaleMeta) -> bool:
-    """Whether the document alone says what an image is; what one leaves open may be told by files beside it."""
+def _is_complete(image: MultiScaleMeta) -> bool:
+    """Whether the document defines the image alone; files beside it may define missing units."""
     return all(axis.unit is not None or axis.type == "channel" for axis in image.axes)
 
 
 _TRANSFORMS = "coordinateTransformations"
 _PENDING = {"axes", _TRANSFORMS, "image"}
-"""What is kept aside under lamella's own key for the first array of a position."""
+"""Keys under lamella's own attribute that a position without arrays stores for its first array."""
 
 
 def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
     """Return the attributes of a position that has no array yet.
 
-    The specification has no image without arrays (MS-03), so ``multiscales`` waits for the first one. The channels are
-    stored in the omero block; axes and transformations of the whole position are kept aside so that another process
-    can fill the position, and so are the name and custom attributes of an image that it will be made from.
+    The specification has no image without arrays (MS-03), so ``multiscales`` is written with the first one. Until then
+    channels are in the omero block; axes, transformations, name and custom attributes of the image are under lamella's
+    own key, so that another process can fill the position.
     """
     ome = version.ome(document)
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
     image = _stored_image(document)
     document = _without_pending(document)
-    kept: JSONObject = {}
+    pending: JSONObject = {}
     if image is not None:
-        kept["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
+        pending["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
     if meta.multiscales:
         axes, transforms = meta.multiscales[0].axes, meta.multiscales[0].coordinate_transformations
         if axes:
-            kept["axes"] = [axis.to_json() for axis in axes]
+            pending["axes"] = [axis.to_json() for axis in axes]
         if transforms:
-            kept[_TRANSFORMS] = [transform.to_json() for transform in transforms]
-    if kept:
-        document = {**document, "lamella": {**(document.get("lamella") or {}), **kept}}
+            pending[_TRANSFORMS] = [transform.to_json() for transform in transforms]
+    if pending:
+        document = {**document, "lamella": {**(document.get("lamella") or {}), **pending}}
     return document
 
 
@@ -510,13 +495,13 @@ def _without_pending(document: JSONObject) -> JSONObject:
     own = document.get("lamella")
     if not isinstance(own, dict) or not own.keys() & _PENDING:
         return document
-    kept = {key: value for key, value in own.items() if key not in _PENDING}
+    other_keys = {key: value for key, value in own.items() if key not in _PENDING}
     document = {key: value for key, value in document.items() if key != "lamella"}
-    return {**document, "lamella": kept} if kept else document
+    return {**document, "lamella": other_keys} if other_keys else document
 
 
 def is_pending(attributes: JSONObject) -> bool:
-    """Whether attributes are those of a position that waits for its first array."""
+    """Whether attributes are those of a position without arrays."""
     return _stored_axes(attributes) is not None
 
 
@@ -532,23 +517,25 @@ def _stored_image(attributes: JSONObject) -> JSONObject | None:
 
 
 def _add_stored_image(meta: ImagesMeta, attributes: JSONObject) -> None:
-    """Add the name and the custom attributes of an image to a model without levels."""
+    """Add the stored name and custom attributes of an image to a model without levels."""
     image = _stored_image(attributes)
     if image is None:
         return
-    said = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})
+    stored = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})
     scales = meta.multiscales[0]
-    said.axes, said.coordinate_transformations = scales.axes, scales.coordinate_transformations
-    said.name = said.name or scales.name
-    meta.multiscales[0] = said
+    stored.axes, stored.coordinate_transformations = scales.axes, scales.coordinate_transformations
+    stored.name = stored.name or scales.name
+    meta.multiscales[0] = stored
 
 
 def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:
     own = attributes.get("lamella")
-    found = own.get(_TRANSFORMS) if isinstance(own, dict) else None
-    return [TransformationMeta.from_json(item) for item in found] if isinstance(found, list) else None
+    transforms = own.get(_TRANSFORMS) if isinstance(own, dict) else None
+    return (
+        [TransformationMeta.from_json(item) for item in transforms] if isinstance(transforms, list) else None
+    )
 
 
 def _is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone says what there is: no channel is being appended, and no array replaced."""
+    """Whether the document alone defines the image: no channel is being appended, and no array replaced."""
     return read_appending(attributes) is None and read_replacing(attributes) is None

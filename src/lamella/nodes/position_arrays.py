@@ -1,7 +1,4 @@
-"""Creation of the arrays of a position.
-
-Layout of chunks and shards is the store's; this module checks that an array fits the image.
-"""
+"""Create the arrays of a position, after checking that they fit the image."""
 
 from __future__ import annotations
 
@@ -43,11 +40,11 @@ if TYPE_CHECKING:
 
 
 _GROUPS = {"labels": "that group holds the label images", "tables": "that group holds the tables"}
-"""Names of the groups that a position keeps for something else than arrays."""
+"""Names that arrays cannot have."""
 
 
-class Wanted(NamedTuple):
-    """What describes a new array, in one spelling: all that its document depends on, with the axes."""
+class ArraySettings(NamedTuple):
+    """The settings of a new array; with the axes, they define its document."""
 
     shape: Shape
     dtype: np.dtype[Any]
@@ -58,17 +55,17 @@ class Wanted(NamedTuple):
 
 
 class ArrayRequest(NamedTuple):
-    """The options of a new array: its description, or what one is made from, and how the position lists it."""
+    """The settings or description of a new array, and how the position lists it."""
 
-    wanted: Wanted | ArrayMeta
+    settings: ArraySettings | ArrayMeta
     transform: Sequence[TransformationMeta] | None
     check_shape: bool
     is_result: bool = False
-    """Whether it is intentionally not a level: then storing it beside the levels gives no warning."""
+    """Whether the array is intentionally not a level, so that no warning is needed."""
 
 
 class PositionArrays(NGFFNode):
-    """What a position can do to get arrays."""
+    """Methods of a position that create arrays."""
 
     document: MetadataDocument[ImagesMeta]
     _kinds: ClassVar[tuple[Kind, ...]]
@@ -93,29 +90,26 @@ class PositionArrays(NGFFNode):
         name
             Name of the array; the first one of a position is the full-resolution level.
         data
-            Voxels in the order of the position's axes: a numpy array, or any array-like (dask, xarray, zarr, memory
-            map), which is read block by block.
+            Voxels in the order of the position's axes: any array-like; lazy data (dask, xarray, zarr, memory map) is
+            read
+            block by block.
         chunks
             Shape of a chunk. By default the last three axes whole (at most 512 MiB); ``"auto"`` for chunks near
-            1 MiB, in shards near 256 MiB when the version has shards.
+            1 MiB, in shards near 256 MiB if the version has shards.
         shards_ratio
             Chunks per shard along each axis; no shards by default.
         transform
-            Scale and translation of the level; scale 1 by default. An array that cannot be a level of a valid image
-            (larger than the level before it, or of another data type in 0.6) is stored beside the levels, with a
-            warning; with a transform it is refused. Label images are given as many levels as their image (LB-04).
+            Scale and translation of the level; scale 1 by default. An array that cannot be a valid level (larger than
+            the
+            level before, or of another dtype in 0.6) is stored beside the levels, with a warning, or raises an error
+            if it
+            has a transform. Label images get as many levels as their image (LB-04).
         check_shape
-            Refuse data that do not fit the axes and channels.
+            Raise if the data does not fit the axes and channels.
         compressor
             Compression of the chunks; blosc with zstd level 1 and bit shuffle by default.
         checksum
-            End each chunk in a checksum, so that reading it notices a flipped bit (version 0.5 and later). By default
-            where there are shards.
-
-        Returns
-        -------
-        ImageArray
-            The new array.
+            End each chunk in a checksum, which detects flipped bits (version 0.5 and later). By default with shards.
 
         Raises
         ------
@@ -164,7 +158,7 @@ class PositionArrays(NGFFNode):
         compressor: CompressorChoice = None,
         checksum: bool | None = None,
     ) -> ImageArray:
-        """Create an array of zeros. Only its metadata is written, so it costs the same at any size.
+        """Create an array of zeros. Only its metadata is written, whatever its size.
 
         Parameters
         ----------
@@ -176,11 +170,6 @@ class PositionArrays(NGFFNode):
             Data type: bool, (u)int8 to 64, float16 to 64 or complex.
         chunks, shards_ratio, transform, check_shape, compressor, checksum
             As for :meth:`create_image`.
-
-        Returns
-        -------
-        ImageArray
-            The new array.
 
         Raises
         ------
@@ -207,50 +196,44 @@ class PositionArrays(NGFFNode):
         return self._create_zeros(name, request)
 
     def _create_zeros(self, name: str, request: ArrayRequest) -> ImageArray:
-        made = self._create(name, request, None)
-        if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
-            made.stored.prepare()
-        return made
+        array = self._create(name, request, None)
+        if not self.path:  # a single image is written next, while a plate is usually created whole first
+            array.stored.prepare()
+        return array
 
     def _same_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:
-        """Return an array as a killed creation of zeros in many positions leaves it: listed, and without pixels.
-
-        Raises
-        ------
-        NodeExistsError
-            There is another array of that name.
-        """
-        key, place = self._array_place(name)
-        view = self.document.shared_model
-        if self._overwriting_creation or key not in view.multiscales[0].get_dataset_paths():
+        """Return an array of zeros that a killed call has created; `NodeExistsError` for another array."""
+        key, path = self._array_path(name)
+        model = self.document.shared_model
+        if self._overwriting_creation or key not in model.multiscales[0].get_dataset_paths():
             return None
-        array = self._array_class(place, view.multiscales[0].axes)
-        if array.stored.meta != self._described(view, request.wanted) or not self.is_unwritten(key):
+        array = self._array_class(path, model.multiscales[0].axes)
+        if array.stored.meta != self._describe(model, request.settings) or not self.is_unwritten(key):
             raise NodeExistsError(f"{self.node_path} has an array {key!r} already. Delete it first.")
         return array
 
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
         document = self.document
-        # Without pixels, what was read last will do: the edit looks again under its lock, and `add` checks again.
+        # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
-        view = document.last_shared_model if is_known else document.shared_model
-        key, place = self._array_place(name)
+        model = document.last_shared_model if is_known else document.shared_model
+        key, node_path = self._array_path(name)
         if key in read_stale(document.last_attributes).unlisted:
             self._forget_unfinished()
-            view = document.shared_model
+            model = document.shared_model
         try:
-            array, listed, is_lower, fewer = self._fitted(view, key, request)
+            array, listed, is_lower, fewer = self._fitted(model, key, request)
         except InvalidArgumentError:
-            view = document.shared_model  # another program may have appended a channel meanwhile
-            array, listed, is_lower, fewer = self._fitted(view, key, request)
-        found = None if source is None else self.documents.kind(place.path)
+            model = document.shared_model  # another program may have appended a channel meanwhile
+            array, listed, is_lower, fewer = self._fitted(model, key, request)
+        stored_kind = None if source is None else self.documents.kind(node_path.path)
         if source is not None:
-            self._check_free(key, found, listed)
-            if found is None:
-                self._check_source(source, place)
-        broken = self._broken_by(view, key, array, request) if is_lower and not listed else None
-        follow = broken is not None and not request.is_result and self._labels_follow(broken)
-        is_level = broken is None or follow
+            self._check_free(key, stored_kind, listed)
+            if stored_kind is None:
+                self._check_source(source, node_path)
+        broken = self._broken_by(model, key, array, request) if is_lower and not listed else None
+        updates_labels = broken is not None and not request.is_result and self._labels_follow(broken)
+        is_level = broken is None or updates_labels
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             nonlocal array, listed, is_lower
@@ -269,40 +252,34 @@ class PositionArrays(NGFFNode):
             return with_unwritten(attributes, key, array, False) if is_lower and is_level else attributes
 
         if fewer:
-            text = fewer_channels(key, array.shape, view, self.node_path)
+            text = fewer_channels(key, array.shape, model, self.node_path)
             warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
-        if listed and (found or self.documents.kind(place.path)) is not None:
+        if listed and (stored_kind or self.documents.kind(node_path.path)) is not None:
             first = partial(with_unwritten, key=key, array=array, written=source is not None)
             return self._replace(key, array, source, add, first if is_lower else None)
         same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
         meta = document.edit(
             add,
-            before_write=lambda: self._put_array(key, array, listed, found),
+            before_write=lambda: self._put_array(key, array, listed, stored_kind),
             same=same,
             beside=beside,
         )
-        made = self._array_class(place, meta.multiscales[0].axes)
+        created = self._array_class(node_path, meta.multiscales[0].axes)
         if source is not None:
-            self._fill(made, key, source, is_level=is_level)
-        if follow:
+            self._fill(created, key, source, is_level=is_level)
+        if updates_labels:
             from lamella.ops.labels import match_levels
 
             match_levels(cast("Position", self))
-        return made
+        return created
 
     def _broken_by(
-        self, view: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest
+        self, model: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest
     ) -> Finding | None:
-        """Return the rule that a new array would break as a level, where the image keeps it; None for a level.
-
-        Raises
-        ------
-        InvalidArgumentError
-            It would break one, and is to have a transform, which only a level has.
-        """
+        """Return the finding for a rule that a new array would break as a level, and warn; None for a valid level."""
         from lamella.nodes.new_levels import broken_by_level, stored_beside
 
-        broken = broken_by_level(cast("Position", self), view, key, array, request.transform)
+        broken = broken_by_level(cast("Position", self), model, key, array, request.transform)
         if broken is None or request.is_result or self._labels_follow(broken):
             return broken
         text = stored_beside(self.node_path, key, broken, request.transform is not None)
@@ -310,18 +287,18 @@ class PositionArrays(NGFFNode):
         return broken
 
     def _labels_follow(self, broken: Finding) -> bool:
-        """Whether what a level more breaks is that label images have as many: they are given it, too."""
+        """Whether only label images would break the rule, which then get one more level too."""
         return broken.rule == "LB-04" and self._kinds[-1] == "image"
 
-    def _put_array(self, key: str, array: ArrayMeta, listed: bool, found: str | None) -> None:
-        """Write the array that a document will list, as the last step before that is written, under its lock."""
+    def _put_array(self, key: str, array: ArrayMeta, listed: bool, kind_before: str | None) -> None:
+        """Write the array that a document will list, under the document's lock, as the last step before it."""
         path = self.node_path.child(key).path
-        if found is None and "/" not in key and self.documents.put_new_array(path, array):
+        if kind_before is None and "/" not in key and self.documents.put_new_array(path, array):
             return
-        # Looked at again: another creator may have come before the lock was held.
-        now = self.documents.kind(path)
-        self._check_free(key, now, listed)
-        if self._is_left(key) if now is None else self._is_replaced(path, array):
+        # Check again: another process may have created the array before the lock.
+        kind = self.documents.kind(path)
+        self._check_free(key, kind, listed)
+        if self._is_left(key) if kind is None else self._is_replaced(path, array):
             self.documents.delete(path)
         self.documents.put_groups({group: {} for group in self._groups_above(key)})
         others = self.documents.put_new({path: {"": array}})
@@ -329,13 +306,7 @@ class PositionArrays(NGFFNode):
             raise self._created_elsewhere(path)
 
     def _is_replaced(self, path: str, array: ArrayMeta) -> bool:
-        """Whether an array without pixels that nothing lists is to be deleted; it may be one that is being created.
-
-        Raises
-        ------
-        NodeExistsError
-            It is another array, where no lock keeps other programs away.
-        """
+        """Whether to delete an unlisted array without pixels; raise if another program may be creating it."""
         if not self.documents.storage.creates_exclusively or self._overwriting_creation:
             return True
         if not self._is_same(path, array):
@@ -356,13 +327,11 @@ class PositionArrays(NGFFNode):
     ) -> tuple[ArrayMeta, bool, bool, bool]:
         """Check a new array against an image.
 
-        Returns
-        -------
-        tuple of ArrayMeta, bool, bool, bool
-            Its description; whether the image lists an array of that name; whether it is a lower level; whether it has
-            fewer channels than there are names.
+        Return its description, whether the image lists that name, whether it is a lower level, and whether it has
+        fewer
+        channels than there are names.
         """
-        array = self._described(meta, request.wanted)
+        array = self._describe(meta, request.settings)
         fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self.node_path)
         paths = meta.multiscales[0].get_dataset_paths()
         return array, key in paths, paths[:1] not in ([], [key]), fewer
@@ -375,12 +344,12 @@ class PositionArrays(NGFFNode):
         add: Callable[[ImagesMeta], ImagesMeta],
         first: Callable[[JSONObject], JSONObject] | None,
     ) -> ImageArray:
-        """Create an array in the place of a listed one, which may be what the source reads from."""
+        """Create an array in place of a listed one, which the source may read from."""
         from lamella.nodes.replacing import make_beside, put_in_place
         from lamella.ops.copy import write_array
 
         self._check_free(key, self.documents.kind(self.node_path.child(key).path), True)
-        add(self.document.shared_model)  # a transform that does not fit is refused before pixels are written
+        add(self.document.shared_model)  # raises for an invalid transform before pixels are written
         position = cast("Position", self)
         new = make_beside(position, array)
         try:
@@ -398,52 +367,40 @@ class PositionArrays(NGFFNode):
 
         forget(cast("Position", self))
 
-    def refuse_array(self, name: str, request: ArrayRequest, view: ImagesMeta | None = None) -> bool:
-        """Raise as `create_zeros` does for an image with this metadata; nothing is written.
-
-        Returns
-        -------
-        bool
-            Whether the creation warns that the array has fewer channels than there are names.
-        """
-        view = view or self.document.shared_model
-        key, place = self._array_place(name)
-        array, listed, _, fewer = self._fitted(view, key, request)
+    def refuse_array(self, name: str, request: ArrayRequest, model: ImagesMeta | None = None) -> bool:
+        """Raise as `create_zeros` would; return whether the array has fewer channels than names. Writes nothing."""
+        model = model or self.document.shared_model
+        key, node_path = self._array_path(name)
+        array, listed, _, fewer = self._fitted(model, key, request)
         if key not in read_stale(self.document.last_attributes).unlisted:  # these are forgotten then
-            self._check_free(key, self.documents.kind(place.path), listed)
-        meta = edits.remove_dataset(view, key) if listed else view
+            self._check_free(key, self.documents.kind(node_path.path), listed)
+        meta = edits.remove_dataset(model, key) if listed else model
         edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
         return fewer
 
-    def _check_source(self, source: Source, place: NodePath) -> None:
-        """Raise for a lazy source that would read the zeros of its own new array."""
+    def _check_source(self, source: Source, node_path: NodePath) -> None:
+        """Raise for a lazy source that would read its own new array."""
         from lamella.ops.sources import reads_from
 
-        if not source.in_memory and reads_from(source.data, place):
+        if not source.in_memory and reads_from(source.data, node_path):
             raise InvalidArgumentError(
-                f"Cannot create {place} from data that are to be read from there: it was deleted, or never written. "
-                "Load the data before the store is replaced, or write to another path."
+                f"Cannot create {node_path} from data that are to be read from there: it was deleted, or never "
+                "written. Load the data before the store is replaced, or write to another path."
             )
 
-    def _check_free(self, key: str, found: str | None, listed: bool) -> None:
-        """Raise if the path of a new array has content; ``listed`` is whether the metadata list it."""
+    def _check_free(self, key: str, kind: str | None, listed: bool) -> None:
+        """Raise if the path of a new array has content; ``listed`` is whether the metadata lists it."""
         self._groups_above(key)
-        if found == "array" and not listed and self.is_unwritten(key):
+        if kind == "array" and not listed and self.is_unwritten(key):
             return
-        if found == "group" or (found == "array" and not self._overwriting_creation):
+        if kind == "group" or (kind == "array" and not self._overwriting_creation):
             raise NodeExistsError(
-                f"{self.node_path} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
-                f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
+                f"{self.node_path} has {'a group' if kind == 'group' else 'an array'} {key!r} already. Delete it first"
+                f"{'' if kind == 'group' else ', or open the store with overwriting_creation=True'}."
             )
 
     def _is_left(self, key: str) -> bool:
-        """Whether there are pixels without a document, as a killed deletion leaves them: a new array would show them.
-
-        Raises
-        ------
-        NodeExistsError
-            There are, and nothing is to be replaced.
-        """
+        """Whether chunks without a document remain from a killed deletion; raise unless they may be replaced."""
         storage, path = self.documents.storage, self.node_path.child(key).path
         if not storage.can_list or set(storage.list(path)) <= set(self.documents.files.all):
             return False
@@ -455,39 +412,39 @@ class PositionArrays(NGFFNode):
         return True
 
     def is_unwritten(self, key: str) -> bool:
-        """Whether an array has no pixels, as a killed creation leaves one that the metadata do not list."""
+        """Whether an array has no chunks."""
         names = self.documents.storage.list(self.node_path.child(key).path)
         return set(names) <= set(self.documents.files.all)
 
-    def _fill(self, made: ImageArray, key: str, source: Source, *, is_level: bool) -> None:
+    def _fill(self, array: ImageArray, key: str, source: Source, *, is_level: bool) -> None:
         from lamella.ops.copy import write_array
 
         try:
-            write_array(made, source)
+            write_array(array, source)
         except BaseException:
-            # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
+            # A source that fails leaves no partial image; a kill leaves one whose chunks are complete.
             if is_level:
                 self.document.edit(
                     lambda meta: edits.remove_dataset(meta, key),
                     beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
                 )
-            self.documents.delete(made.path)
+            self.documents.delete(array.path)
             raise
 
-    def _array_place(self, name: int | str) -> tuple[str, NodePath]:
-        """Return the name as text, and its place; refuse names that a position keeps for something else."""
+    def _array_path(self, name: int | str) -> tuple[str, NodePath]:
+        """Return the name as text, and its node path; raise for reserved names."""
         key = self._checked_key(name)
-        place = self.node_path.child(key)
+        node_path = self.node_path.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
         if first in _GROUPS or last.startswith(".") or last in DOCUMENTS:
             raise InvalidNameError(
                 f"An array in {self.node_path} cannot be named {key!r}: "
                 f"{_GROUPS.get(first, 'that is a name of metadata files')}."
             )
-        return key, place
+        return key, node_path
 
     def _groups_above(self, key: str) -> list[str]:
-        """Return the paths of the groups that an array at a nested name lacks, the outermost first."""
+        """Return the paths of the missing groups above an array with a nested name, outermost first."""
         if "/" not in key:
             return []
         parts = key.split("/")[:-1]
@@ -498,16 +455,16 @@ class PositionArrays(NGFFNode):
                 raise NodeExistsError(f"Cannot create {key!r} in {self.node_path}: {path!r} is an array.")
         return [path for path, kind in kinds.items() if kind is None]
 
-    def _described(self, view: ImagesMeta, wanted: Wanted | ArrayMeta) -> ArrayMeta:
+    def _describe(self, model: ImagesMeta, settings: ArraySettings | ArrayMeta) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
-        if not isinstance(wanted, Wanted):
-            return wanted
-        names = [axis.name for axis in view.multiscales[0].axes]
-        key = (self.store_handle.version.zarr_format, wanted, *names)
-        return new_description(key, lambda: self._new_array(wanted, names))
+        if not isinstance(settings, ArraySettings):
+            return settings
+        names = [axis.name for axis in model.multiscales[0].axes]
+        key = (self.store_handle.version.zarr_format, settings, *names)
+        return new_description(key, lambda: self._new_array(settings, names))
 
-    def _new_array(self, wanted: Wanted, axis_names: list[str]) -> ArrayMeta:
-        shape, dtype, chunks, shards_ratio, compressor, checksum = wanted
+    def _new_array(self, settings: ArraySettings, axis_names: list[str]) -> ArrayMeta:
+        shape, dtype, chunks, shards_ratio, compressor, checksum = settings
         version = self.store_handle.version
         shards: Shape | None = None
         if isinstance(chunks, str):
@@ -544,7 +501,7 @@ class PositionArrays(NGFFNode):
 
 
 def _unnamed(meta: ImagesMeta, shape: Shape) -> int:
-    """Return how many channels an array has beyond the names; less than 0 where it has fewer."""
+    """Return the number of channels of an array without a name; negative if there are more names."""
     channel, names = channel_axis(meta.multiscales[0].axes), edits.channel_names(meta)
     return 0 if channel is None or not names else shape[channel] - len(names)
 
@@ -569,7 +526,7 @@ def has_fewer_channels(meta: ImagesMeta, name: str, shape: Shape, where: object)
 
 
 def fewer_channels(name: str, shape: Shape, meta: ImagesMeta, where: object) -> str:
-    """Return the warning of an array that has fewer channels than there are names."""
+    """Return the warning for an array that has fewer channels than names."""
     names = edits.channel_names(meta)
     return (
         f"The array {name!r} has {len(names) + _unnamed(meta, shape)} channels, fewer than the channel names {names} "
@@ -578,9 +535,9 @@ def fewer_channels(name: str, shape: Shape, meta: ImagesMeta, where: object) -> 
 
 
 def with_unwritten(attributes: JSONObject, key: str, array: ArrayMeta, written: bool) -> JSONObject:
-    """Return attributes that say whether the pixels of a new level are written."""
-    boxes = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not written else []
-    return with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
+    """Return attributes that record whether the pixels of a new level are written."""
+    regions = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not written else []
+    return with_stale(attributes, read_stale(attributes).with_unwritten(key, regions))
 
 
 def request_of(
@@ -594,7 +551,7 @@ def request_of(
     compressor: CompressorChoice = None,
     checksum: bool | None = None,
 ) -> ArrayRequest:
-    """Return the options of a new array in one spelling; see `PositionArrays.create_zeros`."""
+    """Normalise and check the options of a new array; see `PositionArrays.create_zeros`."""
     lengths, kind = _integers("shape", shape), _data_type(dtype)
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
@@ -602,12 +559,12 @@ def request_of(
         raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
     if shards_ratio is not None:
         shards_ratio = _integers("shards_ratio", shards_ratio)
-    wanted = Wanted(lengths, kind, chunks, shards_ratio, compressor, checksum)
-    return ArrayRequest(wanted, transform, check_shape)
+    settings = ArraySettings(lengths, kind, chunks, shards_ratio, compressor, checksum)
+    return ArrayRequest(settings, transform, check_shape)
 
 
 def _integers(what: str, numbers: Sequence[int]) -> Shape:
-    """Return numbers as a tuple of int; nothing is rounded."""
+    """Return integers as a tuple; raise for other numbers."""
     try:
         return tuple(map(index, numbers))
     except TypeError:

@@ -1,4 +1,4 @@
-"""Edits of what an image says of itself, each a call of one function of :mod:`lamella.ops.images`."""
+"""Edits of an image's metadata and channels, done by :mod:`lamella.ops.images`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PositionEdits(NGFFNode):
-    """What can be changed of an image besides its pixels."""
+    """Methods of a position that edit its image; each raises InvalidArgumentError before anything is written."""
 
     def set_channel(
         self,
@@ -27,26 +27,26 @@ class PositionEdits(NGFFNode):
         active: bool | None = None,
         label: str | None = None,
     ) -> None:
-        """Set how a channel is shown; what is not passed stays.
+        """Set the display of a channel; other settings stay.
 
         Parameters
         ----------
         name
             Name of the channel.
         color
-            A name of CSS, such as ``"lime"`` (``"green"`` is the dark one), or hex digits such as ``"#0F0"``.
+            A CSS name, such as ``"lime"`` (``"green"`` is darker), or hexadecimal digits such as ``"#0F0"``.
         window
-            Contrast limits: ``start`` and ``end`` (shown as black and as full intensity), ``min`` and ``max`` (range of
-            a slider); or a pair of start and end.
+            ``start`` and ``end`` (shown as black and as full intensity), ``min`` and ``max`` (range of a slider); or a
+            pair of start and end.
         active
-            Whether viewers show the channel at first.
+            Whether viewers show the channel initially.
         label
             New name of the channel.
 
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel, or a value cannot be used (a ValueError). Nothing is written then.
+            If there is no such channel, or a value is invalid (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -62,10 +62,11 @@ class PositionEdits(NGFFNode):
         edit_image(cast("Position", self), ImageEdits(channels={channel_name(name): options}))
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> None:
-        """Delete a channel with its pixels: all levels are written again without it.
+        """Delete a channel with its pixels, by writing all levels again without it.
 
-        Killed half way, the image has all its channels, or one less and maybe fewer levels; the same call completes
-        it. Arrays that are not levels, and label images, stay as they are.
+        After a kill, the image has all its channels, or one less and maybe fewer levels; the same call finishes.
+        Arrays
+        that are not levels, and label images, do not change.
 
         Parameters
         ----------
@@ -77,7 +78,7 @@ class PositionEdits(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel, or it is the only one (a ValueError). Nothing is written then.
+            If there is no such channel, or no other one (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -90,18 +91,18 @@ class PositionEdits(NGFFNode):
         delete_channel(cast("Position", self), channel_name(name), jobs=jobs)
 
     def set_unit(self, unit: str | Mapping[str, str | None]) -> None:
-        """Set the unit of axes; sizes stay as they are. Label images follow.
+        """Set the unit of axes without changing sizes, also in label images.
 
         Parameters
         ----------
         unit
-            Unit of all axes of space, or a mapping of axis to unit, None for an axis without one. Symbols such as
-            ``"um"`` are understood.
+            Unit of all space axes, or a mapping of axis to unit, None for no unit. Symbols such as ``"um"`` are
+            accepted.
 
         Raises
         ------
         InvalidArgumentError
-            If there is no such axis, or the unit is not one of its kind (a ValueError). Nothing is written then.
+            If there is no such axis, or the unit does not fit the axis type (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -116,17 +117,12 @@ class PositionEdits(NGFFNode):
         edit_image(cast("Position", self), ImageEdits(units=unit))
 
     def set_name(self, name: str) -> None:
-        """Set the name of the image, which viewers show. The path of the position stays.
-
-        Parameters
-        ----------
-        name
-            Text that is not empty.
+        """Set the name of the image, which viewers show. The path of the position does not change.
 
         Raises
         ------
         InvalidArgumentError
-            If it is something else (a ValueError).
+            If the name is empty or not text (a ValueError).
 
         Examples
         --------
@@ -140,17 +136,17 @@ class PositionEdits(NGFFNode):
         edit_image(cast("Position", self), ImageEdits(name="" if name is None else name))
 
     def set_attributes(self, attributes: Mapping[str, JSON]) -> None:
-        """Set attributes of your own, beside the metadata, in one write.
+        """Set custom attributes of the position in one write.
 
         Parameters
         ----------
         attributes
-            Name to JSON value; None removes an attribute.
+            Mapping of name to JSON value; None removes an attribute.
 
         Raises
         ------
         InvalidArgumentError
-            If a name is one of OME-NGFF's or lamella's (a ValueError). Nothing is written then.
+            If a name belongs to OME-NGFF or lamella (a ValueError). Nothing is written then.
 
         Examples
         --------

@@ -1,6 +1,6 @@
-"""The metadata of a position: channels and transformations, each change one atomic write of its document.
+"""Edit the channels and transformations of a position, each in one atomic write of its document.
 
-The edits themselves are pure functions in :mod:`lamella.spec`.
+The edits are pure functions in :mod:`lamella.spec`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class PositionMetadata(NGFFNode):
-    """What a position says of its image, and how to change it."""
+    """Methods of a position that read and edit its metadata."""
 
     document: MetadataDocument[ImagesMeta]
     _appending: Appending | None = None
@@ -58,8 +58,8 @@ class PositionMetadata(NGFFNode):
         chan_name
             Name of the new channel.
         resize_arrays
-            Make every level of the image one channel longer; the new voxels hold the fill value. Without it the name
-            is there before the channel: resize the arrays yourself, as other handles leave out a name without one.
+            Make every level one channel longer; new voxels have the fill value. With False resize the arrays yourself:
+            until then, other handles leave out the name.
 
         Raises
         ------
@@ -81,19 +81,19 @@ class PositionMetadata(NGFFNode):
                 self._append_channel(chan_name, resize_arrays=resize_arrays)
 
     def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
-        """Append a channel: the document says so first, then the arrays grow, level 0 last, then it is named."""
+        """Append a channel: record it in the document, grow the arrays (level 0 last), then add the name."""
         levels = [
             self.open_level(path) for path in self.document.own_model.multiscales[0].get_dataset_paths()
         ]
         window = dtype_window(levels[0].dtype) if levels else None
-        # Before an array grows: names may be counted from it.
+        # Read before an array grows, since names may be counted from its length.
         names = edits.channel_names(self.document.own_model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            # Of an image whose arrays have grown the document is read as if the channel was named.
+            # Once the arrays have grown, the document is read as if it had the name.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        self.document.changed(  # refused before an array grows
+        self.document.changed(  # raises before an array grows
             lambda meta: edits.append_channel(named(meta, names, window), name, window),
             self.document.own_model,
         )
@@ -110,12 +110,12 @@ class PositionMetadata(NGFFNode):
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
         for level in reversed(levels):
             axis = self._channel_axis_of(level)
-            # A level that is longer than the names was made so by a call that was killed.
+            # A killed call has made a level longer than the list of names.
             longer = max(level.shape[axis], count)
             level.resize(tuple(longer if i == axis else n for i, n in enumerate(level.shape)))
 
     def _finish_append(self) -> str | None:
-        """Finish the append of a channel that was killed, under the lock of the image; return its name."""
+        """Finish a killed append of a channel, under the lock of the image; return its name."""
         appending = read_appending(self.documents.group(self.path))
         if appending is None:
             return None
@@ -126,13 +126,13 @@ class PositionMetadata(NGFFNode):
         meta = self.document.edit(lambda meta: self._with_appended(meta, appending))
         if appending.name in edits.channel_names(meta):
             return appending.name
-        # Somebody has changed the channels or the arrays since: nothing is left to finish.
+        # Channels or arrays were changed since: nothing is left to finish.
         self.documents.edit_group(self.path, lambda attributes: with_appending(attributes, None))
         self.document.refresh()
         return None
 
     def _with_appended(self, meta: ImagesMeta, appending: Appending) -> ImagesMeta:
-        """Return the metadata with a channel that is being appended, where level 0 has it already."""
+        """Add the name of a channel that is being appended, if level 0 has the channel already."""
         paths = meta.multiscales[0].get_dataset_paths() if meta.multiscales else []
         axis = channel_axis(meta.multiscales[0].axes) if paths else None
         names = edits.channel_names(meta)
@@ -148,7 +148,7 @@ class PositionMetadata(NGFFNode):
         return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
 
     def require_writable(self, what: str) -> None:
-        """Raise for a closed or read-only store; finish what a killed call began to append, replace or delete."""
+        """Raise for a closed or read-only store; finish a killed append, replacement or deletion."""
         super().require_writable(what)
         if self._appending is None and read_appending(self.document.last_attributes) is not None:
             with self.documents.lock(self.path):
@@ -161,7 +161,7 @@ class PositionMetadata(NGFFNode):
             finish_deletion(cast("Position", self))
 
     def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
-        """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
+        """Return the metadata with a name for each channel; images of other programs may have fewer names."""
         if len(edits.channel_names(meta)) >= len(names):
             return meta
         paths = meta.multiscales[0].get_dataset_paths()
@@ -174,14 +174,7 @@ class PositionMetadata(NGFFNode):
         return axis
 
     def rename_channel(self, old: str, new: str) -> None:
-        """Rename a channel.
-
-        Parameters
-        ----------
-        old
-            Present name.
-        new
-            New name.
+        """Rename the channel ``old`` to ``new``.
 
         Raises
         ------
@@ -248,8 +241,9 @@ class PositionMetadata(NGFFNode):
         channel_name
             Name of the channel.
         window
-            Numbers ``min`` and ``max`` (the range of a slider), ``start`` and ``end`` (what is shown as black and as
-            full intensity), in intensity units (OM-03).
+            Numbers ``min`` and ``max`` (range of a slider), ``start`` and ``end`` (shown as black and as full
+            intensity),
+            in intensity units (OM-03).
 
         Raises
         ------
@@ -279,13 +273,14 @@ class PositionMetadata(NGFFNode):
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> dict[str, WindowDict]:
-        """Choose the contrast limits of every channel from its pixels, and write them.
+        """Compute the contrast limits of every channel from its pixels, and write them.
 
-        What is shown runs from the 0.1th to the 99.9th percentile of a sample: every pixel, or one of each block, of
-        up to 64 planes of the coarsest level with at least 128 pixels along y or x (of the finest level while the
-        lower ones are stale). Images that were converted from RGB keep the limits that they have, since a
-        window for each channel changes their hues. See :meth:`Plate.compute_contrast` for one window over all fields
-        of a plate.
+        A window is the 0.1th to 99.9th percentile of a sample: every pixel, or one of each block, of up to 64 planes
+        of the
+        coarsest level with at least 128 pixels along y or x (the finest level while the lower ones are stale). Images
+        that
+        were converted from RGB keep their limits, since one window per channel would change their hues.
+        :meth:`Plate.compute_contrast` computes common windows for all fields of a plate.
 
         Parameters
         ----------
@@ -294,8 +289,8 @@ class PositionMetadata(NGFFNode):
         executor
             Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
         progress
-            True shows a bar on the terminal. A function is called with the number of fields that are read, that of
-            all, and "fields".
+            True shows a bar on the terminal. A function is called with the number of fields read, their total, and
+            "fields".
 
         Returns
         -------
@@ -305,8 +300,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If the image has no pixels, pixels without an order (complex numbers), or no channel with a name
-            (a ValueError).
+            If the image has no pixels, complex pixels, or no named channel (a ValueError).
 
         Examples
         --------
@@ -319,13 +313,13 @@ class PositionMetadata(NGFFNode):
         self.require_writable("compute contrast limits")
         return compute_contrast([cast("Position", self)], jobs=jobs, executor=executor, progress=progress)
 
-    _scale_told = False
+    _warned_of_scale = False
 
     @property
     def scale(self) -> list[float]:
         """Physical size of a voxel of the finest level, per axis, in the unit of each axis.
 
-        Sizes of 0 and below are given as they are stored, with a UserWarning.
+        Sizes of 0 and below are returned as stored, with a UserWarning.
         """
         scale = self.document.derived(_usual_scale)
         if scale is not None:
@@ -336,27 +330,27 @@ class PositionMetadata(NGFFNode):
     def _named(
         self, compute: Callable[[ImagesMeta, str], list[float]], meta: ImagesMeta, image: str
     ) -> list[float]:
-        """Compute from the metadata; an error of theirs names the position."""
+        """Compute a value from the metadata; errors name the position."""
         try:
-            found = compute(meta, image)
+            numbers = compute(meta, image)
         except MetadataError as fault:
             raise unreadable(self.node_path, fault) from fault
         except NodeNotFoundError as fault:
             raise NodeNotFoundError(f"{fault} (asked of {self.node_path})") from fault
-        if compute is geometry.effective_scale and found and min(found) <= 0:
-            self._tell_of_scale(found, image)
-        return found
+        if compute is geometry.effective_scale and numbers and min(numbers) <= 0:
+            self._warn_of_scale(numbers, image)
+        return numbers
 
-    def _tell_of_scale(self, scale: list[float], image: str) -> None:
-        """Warn once that voxels of no size, or a mirrored axis, are given as they are stored."""
+    def _warn_of_scale(self, scale: list[float], image: str) -> None:
+        """Warn once of a voxel size of 0 or below."""
         if self.store_handle.strict:
             raise MetadataError(
                 f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. The "
                 "store was opened with strict=True."
             )
-        if self._scale_told:
+        if self._warned_of_scale:
             return
-        self._scale_told = True
+        self._warned_of_scale = True
         text = (
             f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given "
             "as it is stored; correct it with set_scale or set_transform."
@@ -364,12 +358,7 @@ class PositionMetadata(NGFFNode):
         warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
     def get_axis_index(self, axis_name: str) -> int:
-        """Return the index of an axis.
-
-        Parameters
-        ----------
-        axis_name
-            Name of the axis, in any case.
+        """Return the index of an axis by its name, in any case.
 
         Raises
         ------
@@ -392,7 +381,7 @@ class PositionMetadata(NGFFNode):
             raise InvalidArgumentError(f"An axis of {self.node_path} is named by text, not by {axis_name!r}.")
 
     def get_effective_scale(self, image: str) -> list[float]:
-        """Return the size of a voxel of one level, or the factor of the whole position.
+        """Return the voxel size of one level, or the scale factor of the whole position.
 
         Parameters
         ----------
@@ -418,7 +407,7 @@ class PositionMetadata(NGFFNode):
         return self._named(geometry.effective_scale, self.document.shared_model, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
-        """Return where the first voxel of one level, or the whole position, lies.
+        """Return the location of the first voxel of one level, or the translation of the whole position.
 
         Parameters
         ----------
@@ -484,13 +473,14 @@ class PositionMetadata(NGFFNode):
         axis_name: str | None = None,
         new_scale: float | None = None,
     ) -> None:
-        """Set the physical size of a voxel; translations stay and the levels stay consistent.
+        """Set the physical voxel size; translations do not change, and the levels stay consistent.
 
         Parameters
         ----------
         image
-            Sizes of a voxel of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``: all of them are one
-            write, and label images follow. Or the name of an array, such as "0", or "*" for the position.
+            Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for
+            label
+            images. Or the name of an array, such as "0", or "*" for the position.
         axis_name
             With the name of an array: name of the axis, in any case.
         new_scale
@@ -528,19 +518,19 @@ class PositionMetadata(NGFFNode):
 
 
 def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) -> ImagesMeta:
-    """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
-    known = edits.channel_names(meta)
-    if len(known) >= len(names):
+    """Return the metadata with a name for each channel; images of other programs may have fewer names."""
+    stored_names = edits.channel_names(meta)
+    if len(stored_names) >= len(names):
         return meta
-    if not known:
+    if not stored_names:
         meta = edits.name_channels(meta, names)
-    for name in names[len(known) :] if known else []:
+    for name in names[len(stored_names) :] if stored_names else []:
         meta = edits.append_channel(meta, name)
     return meta if window is None else edits.fill_windows(meta, window)
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:
-    """Return the contrast limits that show the whole range of a dtype; 0 to 1 for floats and booleans.
+    """Return the contrast limits for the whole range of a dtype; 0 to 1 for floats and booleans.
 
     >>> import numpy as np
     >>> dtype_window(np.dtype("uint16"))
@@ -558,7 +548,7 @@ def _finest(meta: ImagesMeta) -> str:
 
 
 def _usual_scale(meta: ImagesMeta) -> list[float] | None:
-    """Return the scale of the finest level; None where there is none to return without a word."""
+    """Return the scale of the finest level; None if reading it raises or warns."""
     try:
         scale = geometry.effective_scale(meta, _finest(meta))
     except (MetadataError, NodeNotFoundError):

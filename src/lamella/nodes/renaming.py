@@ -1,7 +1,7 @@
-"""Nodes that rename their members: a plate its wells, a well its positions.
+"""The base of nodes that rename their members: a plate its wells, a well its positions.
 
-The document of the node says which member is being renamed until its list has the new name, so that a reader finds the
-member after a kill, and the next writer finishes (:mod:`lamella.ops.plates.members`).
+The document records the rename until it lists the new name, so that after a kill readers find the member, and the next
+writer finishes the rename (:mod:`lamella.ops.plates.members`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 
 class RenamesMembers(NGFFNode):
-    """What a node needs to rename members."""
+    """A node that renames members."""
 
     document: MetadataDocument[Any]
     renaming: Renaming | None = None
 
     def has_moved(self, renaming: Renaming) -> bool:
-        """Whether a member that is being renamed is found under its new name only.
+        """Whether a member that is being renamed exists under its new name only.
 
-        A store without renames copies all and then deletes all, the documents first: the first of two may be gone.
+        A store without renames copies all files, then deletes the old ones, documents first: one document may be
+        deleted.
         """
         documents = self.documents
         old, new = (self.node_path.child(path).path for path in renaming)
@@ -44,7 +45,7 @@ class RenamesMembers(NGFFNode):
     def _with_renaming(
         self, document: JSONObject, attributes: JSONObject, listed: Iterable[str]
     ) -> JSONObject:
-        """Return a document with the member that is being renamed, for as long as it is listed."""
+        """Return a document with the rename, while it lists the old name."""
         renaming = self.renaming or read_renaming(attributes)
         if renaming is not None and renaming.old not in set(listed):
             renaming = None
@@ -53,7 +54,7 @@ class RenamesMembers(NGFFNode):
     def require_writable(self, what: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""
         super().require_writable(what)
-        with suppress(LamellaError):  # a damaged document is reported by who needs it
+        with suppress(LamellaError):  # the caller reports a damaged document
             if not self.document.last_attributes:
                 self.document.refresh()
         if read_renaming(self.document.last_attributes) is not None:
@@ -63,5 +64,5 @@ class RenamesMembers(NGFFNode):
 
 
 def is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone says which members there are: none is being renamed."""
+    """Whether the document alone defines the members: none is being renamed."""
     return read_renaming(attributes) is None

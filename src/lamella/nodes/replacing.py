@@ -1,8 +1,9 @@
-"""An array of an image is replaced by one that is written beside it: a kill leaves the old one or the new one.
+"""Replace an array of an image by a new one that was written beside it; after a kill either array is complete.
 
-The document of the image says first which array goes, which one comes, and what the document says then; then the new
-one takes the place of the old one (:meth:`lamella.store.storage.Storage.replace`), then the document is written. Where
-that was cut short, every reader looks which of the two is there, and the next writer ends it.
+First the image's document records the names of both arrays and the changes to the document. Then the new array is
+moved
+over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. After a kill,
+readers check which array is stored, and the next writer finishes.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
 
 def make_beside(position: Position, array: ArrayMeta) -> NodePath:
-    """Make an array that no listing shows, and that goes when its process dies."""
-    place = position.node_path.child(temporary_name(".tmp"))
+    """Create an array under a temporary name, which is not listed, and is removed if its process dies."""
+    node_path = position.node_path.child(temporary_name(".tmp"))
     attributes = with_token(array.attributes, uuid4().hex)
-    position.documents.put_array(place.path, array.with_attributes(attributes), new=True)
-    return place
+    position.documents.put_array(node_path.path, array.with_attributes(attributes), new=True)
+    return node_path
 
 
 def put_in_place(
@@ -52,96 +53,88 @@ def put_in_place(
     first: Callable[[JSONObject], JSONObject] | None = None,
     last: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
-    """Put an array that is complete in the place of another one of an image; it is deleted where that fails before.
+    """Move a complete array over another one of an image, and change the metadata; delete the new array on failure.
 
     Parameters
     ----------
     position
         The image.
     name
-        Of the array that goes.
+        Name of the array to replace.
     new
-        What `make_beside` made.
+        The new array, from `make_beside`.
     change
-        What the metadata say then: a pure function.
+        Pure function that changes the metadata.
     first, last
-        Change attributes that the metadata do not hold, before the array goes, and when the new one is there.
-
-    Returns
-    -------
-    ImagesMeta
-        The metadata, for looking only.
+        Change attributes outside of the metadata, before and after the replacement.
     """
-    documents, place = position.documents, position.node_path.child(name)
+    documents, node_path = position.documents, position.node_path.child(name)
     with documents.storage.lock(_lock(position)):
         token = replaces(documents.array(new.path).attributes) or ""
-        # With this name it stays when the process dies. Where nothing is swept it has one that stays already.
-        kept = new.path.removesuffix(".tmp") + ".new" if documents.storage.locks_processes else new.path
-        seen: list[ImagesMeta] = []
+        # Under this name the array is not removed when the process dies; other stores have no such removal.
+        new_path = new.path.removesuffix(".tmp") + ".new" if documents.storage.locks_processes else new.path
+        models: list[ImagesMeta] = []
 
-        def begun(attributes: JSONObject) -> JSONObject:
+        def recorded(attributes: JSONObject) -> JSONObject:
             attributes = attributes if first is None else first(attributes)
-            after = position._dump(change(seen[-1]), attributes)
+            after = position._dump(change(models[-1]), attributes)
             after = after if last is None else last(after)
-            by = kept.rpartition("/")[2]
+            by = new_path.rpartition("/")[2]
             return with_replacing(attributes, Replacing(name, by, token, difference(attributes, after)))
 
-        def look(meta: ImagesMeta) -> ImagesMeta:
-            seen.append(meta)
+        def remember(meta: ImagesMeta) -> ImagesMeta:
+            models.append(meta)
             return meta
 
         replacing = None
         try:
-            position.document.edit(look, beside=begun)
+            position.document.edit(remember, beside=recorded)
             replacing = read_replacing(position.document.last_attributes)
-            if kept != new.path:
-                documents.move(new.path, kept)
-            documents.replace(place.path, kept)
+            if new_path != new.path:
+                documents.move(new.path, new_path)
+            documents.replace(node_path.path, new_path)
         except BaseException:
-            if replacing is None or _state(position.node_path, replacing) == "old":
+            if replacing is None or _replacement_state(position.node_path, replacing) == "old":
                 with suppress(LamellaError):
                     documents.edit_group(position.path, lambda attributes: with_replacing(attributes, None))
-                for path in {new.path, kept}:
+                for path in {new.path, new_path}:
                     with suppress(LamellaError):
                         documents.delete(path)
             raise
-        return _end(position, replacing or Replacing(name, "", "", {}), change, last)
+        return _write_changes(position, replacing or Replacing(name, "", "", {}), change, last)
 
 
 def finish_replacing(position: Position) -> None:
-    """End a replacement that was cut short: nothing is lost of the one of both arrays that counts."""
+    """Finish an interrupted replacement, with whichever array is complete."""
     documents = position.documents
     if _read(documents.group(position.path)) is None:
         return
-    with documents.storage.lock(_lock(position)):  # no other process replaces it any more
+    with documents.storage.lock(_lock(position)):  # wait for a process that is replacing it
         replacing = _read(documents.group(position.path))
         if replacing is None:
             return
-        place, new = position.node_path.child(replacing.name), position.node_path.child(replacing.by)
+        node_path, new = position.node_path.child(replacing.name), position.node_path.child(replacing.by)
         if (
-            _state(position.node_path, replacing) == "between"
+            _replacement_state(position.node_path, replacing) == "between"
             and _token(position.node_path, replacing.by) == replacing.token
         ):
-            if documents.storage.exists(place.path):
-                documents.delete(place.path)
-            documents.move(new.path, place.path)
+            if documents.storage.exists(node_path.path):
+                documents.delete(node_path.path)
+            documents.move(new.path, node_path.path)
         if documents.storage.exists(new.path):
-            documents.delete(new.path)  # the one that does not count
-        _end(position, replacing, lambda meta: meta)
+            documents.delete(new.path)  # the leftover copy
+        _write_changes(position, replacing, lambda meta: meta)
 
 
-def resolved(place: NodePath, attributes: JSONObject) -> tuple[JSONObject, str | None]:
-    """Return what the document of an image says by the array that is there, if one was being replaced.
+def without_replacing(node_path: NodePath, attributes: JSONObject) -> tuple[JSONObject, str | None]:
+    """Return the attributes of an image as they apply to the stored array, without the record of a replacement.
 
-    Returns
-    -------
-    tuple of dict and str or None
-        The attributes, without a word of the replacement; and the name of an array that is not whole.
+    The second value is the name of an array that is incomplete; None otherwise.
     """
     replacing = _read(attributes)
     if replacing is None:
         return attributes, None
-    state = _state(place, replacing)
+    state = _replacement_state(node_path, replacing)
     attributes = with_replacing(attributes, None)
     if state == "new":
         attributes = changed(attributes, replacing.after)
@@ -154,29 +147,29 @@ def _lock(position: Position) -> str:
 
 def _read(attributes: JSONObject) -> Replacing | None:
     replacing = read_replacing(attributes)
-    # Names come from the document: what is deleted must be ours.
+    # Delete only temporary names of lamella: the name comes from a document that others can write.
     return replacing if replacing is not None and is_private(replacing.by) else None
 
 
-def _state(place: NodePath, replacing: Replacing) -> Literal["old", "new", "between"]:
-    """Return which of two arrays is at the place of one: where the store has no exchange there may be a part of one."""
-    there = _token(place, replacing.name)
-    if there is not None and there != replacing.token:
+def _replacement_state(node_path: NodePath, replacing: Replacing) -> Literal["old", "new", "between"]:
+    """Return which array is stored; "between" if neither is complete, in stores that cannot exchange names."""
+    token = _token(node_path, replacing.name)
+    if token is not None and token != replacing.token:
         return "old"
-    return "new" if there and _token(place, replacing.by) != replacing.token else "between"
+    return "new" if token and _token(node_path, replacing.by) != replacing.token else "between"
 
 
-def _token(place: NodePath, name: str) -> str | None:
-    """Return the token of an array, empty where it has none; None where there is no array."""
+def _token(node_path: NodePath, name: str) -> str | None:
+    """Return the token of an array, "" for none; None if there is no array."""
     try:
-        return replaces(place.store_handle.documents.array(place.child(name).path).attributes) or ""
+        return replaces(node_path.store_handle.documents.array(node_path.child(name).path).attributes) or ""
     except NodeNotFoundError:
         return None
     except MetadataError:
         return ""
 
 
-def _end(
+def _write_changes(
     position: Position,
     replacing: Replacing,
     change: Callable[[ImagesMeta], ImagesMeta],
@@ -184,12 +177,12 @@ def _end(
 ) -> ImagesMeta:
     """Apply the recorded changes to the document, and remove the record of the replacement."""
     documents, path = position.documents, position.node_path.child(replacing.name).path
-    nothing = replacing._replace(after={})
+    done = replacing._replace(after={})
 
-    def ended(attributes: JSONObject) -> JSONObject:
-        return with_replacing(attributes if last is None else last(attributes), nothing)
+    def with_record(attributes: JSONObject) -> JSONObject:
+        return with_replacing(attributes if last is None else last(attributes), done)
 
-    position.document.edit(change, beside=ended)
+    position.document.edit(change, beside=with_record)
     with suppress(NodeNotFoundError):  # deleted meanwhile
         edit_attributes_of_array(documents, path, lambda attributes: with_token(attributes, None))
     return position.document.edit(lambda meta: meta)

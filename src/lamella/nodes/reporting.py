@@ -1,8 +1,7 @@
-"""Reports what a document breaks when it is read: one warning per opened handle and rule, or an error.
+"""Report rules that documents break when they are read: one warning per store handle and rule, or an error.
 
-The rules run once for each distinct content of a document; every handle that reads it looks up what was found.
-
-The rules are in :mod:`lamella.spec.rules`.
+The rules (:mod:`lamella.spec.rules`) run once per distinct document; other nodes with the same document use the cached
+findings.
 """
 
 from __future__ import annotations
@@ -41,166 +40,136 @@ Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def check_document(place: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
-    """Report what the document of a group breaks by itself.
-
-    Raises
-    ------
-    MetadataError
-        In a store that was opened with ``strict=True``.
-    """
-    version = place.store_handle.version_of(stored.attributes)
+def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
+    """Report rules that a group's document breaks by itself; raise in a store opened with ``strict=True``."""
+    version = node_path.store_handle.version_of(stored.attributes)
     key = kinds, version.name
     findings = stored.get_or_make(key, partial(_checked, stored.attributes, *key))[0]
     if findings:
-        report(place, findings, version)
+        report(node_path, findings, version)
 
 
 def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:
-    """Run the rules; what an image document has in common with others is kept for its arrays."""
+    """Run the rules; for an image also return the frame, the part that its arrays are checked with."""
     frame = image_frame(attributes, version) if kinds == ("image",) else None
     return document_findings(kinds, attributes, version) if frame is None else frame.findings, frame
 
 
-def refuse_broken(place: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
-    """Raise for new attributes that break a MUST which the stored ones keep; broken ones may stay broken.
-
-    Raises
-    ------
-    MetadataError
-        With what would be broken.
-    """
+def refuse_broken(
+    node_path: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]
+) -> None:
+    """Raise `MetadataError` for new attributes that break a MUST which the stored ones satisfy."""
     if before == after:
         return
-    old, new = place.store_handle.version_of(before), place.store_handle.version_of(after)
+    old, new = node_path.store_handle.version_of(before), node_path.store_handle.version_of(after)
     broken: dict[str, list[Finding]] = {}
     for finding in document_findings(kinds, after, new.name):
         broken.setdefault(finding.rule, []).append(finding)
     already = Counter(finding.rule for finding in document_findings(kinds, before, old.name))
     texts = [
-        _described(found) for rule, found in broken.items() if is_must(found) and len(found) > already[rule]
+        _described(findings)
+        for rule, findings in broken.items()
+        if is_must(findings) and len(findings) > already[rule]
     ]
-    for rule, key, found in (
+    for rule, key, findings in (
         ("MS-03", "multiscales", "no level is left"),
         ("WL-01", "well", "no image is left"),
     ):
         if key in old.ome(before) and key not in new.ome(after):
-            texts.append(f"{rule}: {found}")
+            texts.append(f"{rule}: {findings}")
     if texts:
         raise MetadataError(
-            f"The metadata of {place} were not written: they would break {'; '.join(texts)}. Correct them, or open the "
-            "node again for those that are stored."
+            f"The metadata of {node_path} were not written: they would break {'; '.join(texts)}. Correct them, or open "
+            "the node again for those that are stored."
         )
 
 
 def is_must(findings: Iterable[Finding]) -> bool:
-    """Whether one of some findings is a broken MUST."""
+    """Whether one of the findings is a broken MUST."""
     return any(finding.level == "MUST" for finding in findings)
 
 
-def check_copied(place: NodePath, attributes: JSONObject, version: SpecVersion) -> None:
-    """Report what the document of a group breaks that is copied as what it was understood as."""
-    report(place, document_findings(kinds_of(version.ome(attributes)), attributes, version.name), version)
+def check_copied(node_path: NodePath, attributes: JSONObject, version: SpecVersion) -> None:
+    """Report rules that a copied document breaks."""
+    report(node_path, document_findings(kinds_of(version.ome(attributes)), attributes, version.name), version)
 
 
-def check_levels(place: NodePath, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]) -> None:
-    """Report what the levels of an image that were read so far break.
-
-    Raises
-    ------
-    MetadataError
-        In a store that was opened with ``strict=True``.
-    """
-    of = place.store_handle.version_of(stored.attributes)
-    version = of.name
-    found: Checked | None = stored.peek(((kind,), version))
-    frame = None if found is None or len(arrays) != 1 else found[1]
+def check_levels(
+    node_path: NodePath, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]
+) -> None:
+    """Report rules that the levels read so far break; raise `MetadataError` in a store opened with ``strict=True``."""
+    spec_version = node_path.store_handle.version_of(stored.attributes)
+    version = spec_version.name
+    checked: Checked | None = stored.peek(((kind,), version))
+    frame = None if checked is None or len(arrays) != 1 else checked[1]
     metas = tuple(arrays.values())
-    # By identity of the descriptions, which are kept: another one cannot get the number of one of them meanwhile.
+    # The cached value keeps the descriptions alive, so that no other object can get the same id.
     key = ("levels", kind, version, *arrays, *map(id, metas))
-    known = stored.peek(key) if frame is None else frame.arrays.get(key)
-    if known is None:
+    cached = stored.peek(key) if frame is None else frame.arrays.get(key)
+    if cached is None:
         facts = {path: facts_of(meta) for path, meta in arrays.items()}
-        known = metas, array_findings(kind, stored.attributes, version, facts)
+        cached = metas, array_findings(kind, stored.attributes, version, facts)
         if frame is None:
-            stored.get_or_make(key, partial(tuple, known))
+            stored.get_or_make(key, partial(tuple, cached))
         else:
-            frame.keep(key, known)
-    if known[1]:
-        report(place, known[1], of)
+            frame.keep(key, cached)
+    if cached[1]:
+        report(node_path, cached[1], spec_version)
 
 
-def check_formats(place: NodePath) -> None:
-    """Report documents of Zarr v2 beside those of Zarr v3, at the root of a store.
-
-    Raises
-    ------
-    MetadataError
-        In a store that was opened with ``strict=True``.
-    """
-    if place.store_handle.documents.has_older_documents():
+def check_formats(node_path: NodePath) -> None:
+    """Report Zarr v2 documents beside Zarr v3 ones at the root; raise `MetadataError` with ``strict=True``."""
+    if node_path.store_handle.documents.has_older_documents():
         found = "documents of Zarr v2 and of Zarr v3 lie side by side"
-        report(place, [own_finding("LM-02", "", found, "remove those of one format")])
+        report(node_path, [own_finding("LM-02", "", found, "remove those of one format")])
 
 
 def facts_of(meta: ArrayMeta) -> ArrayFacts:
-    """Return what the rules ask of an array."""
+    """Return the properties of an array that the rules check."""
     return ArrayFacts(
         meta.shape, meta.dtype.name, meta.dimension_names, meta.separator, zarr_format=meta.zarr_format
     )
 
 
-def report(place: NodePath, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
-    """Warn of each rule that was not reported through this handle, or raise where it was opened strictly.
+def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
+    """Warn of each rule that this store handle has not warned of, or raise `MetadataError` with ``strict=True``.
 
-    Parameters
-    ----------
-    place
-        The node.
-    findings
-        What it breaks.
-    version
-        The version that it is read as, where it is not that of the store.
-
-    Raises
-    ------
-    MetadataError
-        In a store that was opened with ``strict=True``.
+    `version` is the version that the document is read as, if it is not the store's.
     """
-    store_handle = place.store_handle
+    store_handle = node_path.store_handle
     read_as = version or store_handle.version
     by_rule: dict[str, list[Finding]] = {}
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)
     if store_handle.strict and by_rule:
-        broken = "; ".join(_described(found) for found in by_rule.values())
+        broken = "; ".join(_described(of_rule) for of_rule in by_rule.values())
         raise MetadataError(
-            f"The metadata of {place} are not valid: {broken}. The store was opened with strict=True; "
+            f"The metadata of {node_path} are not valid: {broken}. The store was opened with strict=True; "
             f"`lamella validate {store_handle.name}` "
             "lists all findings."
         )
-    for rule, found in by_rule.items():
+    for rule, of_rule in by_rule.items():
         if rule in store_handle.reported:
             continue
         store_handle.reported.add(rule)
         warnings.warn(
-            f"The metadata of {place} break {_described(found)}. Assumed: {assumption(found[0], read_as.name)}. "
-            f"Other nodes of the store may break {rule} too: `lamella validate {store_handle.name}` "
-            "lists all findings.",
+            f"The metadata of {node_path} break {_described(of_rule)}. "
+            f"Assumed: {assumption(of_rule[0], read_as.name)}. Other nodes of the store may break {rule} too: "
+            f"`lamella validate {store_handle.name}` lists all findings.",
             MetadataWarning,
             stacklevel=callers_level(),
         )
 
 
-def _described(found: Sequence[Finding]) -> str:
-    first = found[0]
+def _described(findings: Sequence[Finding]) -> str:
+    first = findings[0]
     where = location_text(first.location)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return f"{first.rule}{' at ' + where if where else ''}: {first.found}{more}"
 
 
 def callers_level() -> int:
-    """Return the level of the first frame outside of lamella, counted from the caller."""
+    """Return the stack level of the first caller outside of lamella."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

@@ -1,6 +1,6 @@
-"""A scene: images, and where each of them lies in a common coordinate system (OME-NGFF 0.6).
+"""A scene: images with their locations in common coordinate systems (OME-NGFF 0.6).
 
-Systems and transformations are composed by :class:`lamella.models.CoordinateGraph`.
+:class:`lamella.models.CoordinateGraph` composes the transformations.
 """
 
 from __future__ import annotations
@@ -21,18 +21,9 @@ if TYPE_CHECKING:
 
 
 class Scene(ModelNode[SceneMeta]):
-    """Images and other groups that transformations bring together; a mapping of the groups below it.
+    """Images and other groups in common coordinate systems; a mapping of the groups below it.
 
-    Parameters
-    ----------
-    group
-        The zarr-python group to wrap.
-    parse_meta
-        Read and check the metadata now.
-    channel_names, axes
-        For images that have none.
-    overwriting_creation
-        Handed on to the images.
+    ``channel_names``, ``axes`` and ``overwriting_creation`` are passed to the images.
 
     Examples
     --------
@@ -69,12 +60,7 @@ class Scene(ModelNode[SceneMeta]):
         return read_part(self.node_path, SceneMeta, attributes) or SceneMeta()
 
     def images(self) -> Iterator[tuple[str, Position]]:
-        """Iterate over the images that the transformations name.
-
-        Yields
-        ------
-        tuple of str and Position
-            Path below the scene and image, in the order in which the transformations name them.
+        """Iterate over the paths and images that the transformations name, in their order.
 
         Raises
         ------
@@ -106,12 +92,12 @@ class Scene(ModelNode[SceneMeta]):
         return [path for path in dict.fromkeys(paths) if path and self._is_image(path)]
 
     def _is_image(self, path: str) -> bool:
-        """Whether an image is named: a missing group counts as one, and a scene within the scene does not."""
-        place = self.node_path.child(path)
+        """Whether a path is an image; a missing group counts as an image, a nested scene does not."""
+        node_path = self.node_path.child(path)
         try:
-            if self.documents.kind(place.path) is None:
+            if self.documents.kind(node_path.path) is None:
                 return True
-            ome = stored_ome(place)
+            ome = stored_ome(node_path)
         except LamellaError:
             return True
         return "multiscales" in ome

@@ -1,4 +1,4 @@
-"""The state that all nodes of one opened store share."""
+"""`StoreHandle`, the state that all nodes of an opened store share, and `NodePath`, a handle with a path."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class StoreHandle:
     version
         The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`.
     closed
-        Set by ``close()``. A closed store can still be read, because nodes keep no files open, but not written.
+        Set by ``close()``. A closed store can be read, because nodes keep no files open, but not written.
     strict
-        Raise for broken rules of documents, instead of warning about assumptions.
+        Raise for broken rules of documents, instead of warning.
     reported
         The rules that were warned about (:mod:`lamella.nodes.reporting`).
     ome_files
-        The OME-XML of its collections that was searched so far (:mod:`lamella.nodes.ome_xml`).
+        The OME-XML files that were looked up (:mod:`lamella.nodes.ome_xml`), by collection.
     """
 
     documents: Documents
@@ -59,7 +59,7 @@ class StoreHandle:
     ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # By the name of the version: versions are compared by identity.
+        # Pickle the version by name: versions are compared by identity.
         return _reopen, (self.documents, self.version.name, self.closed, self.strict, self.reported)
 
     @property
@@ -77,10 +77,10 @@ class StoreHandle:
 
         An interrupted upgrade leaves documents of two versions (ST-08), each of them complete.
         """
-        try:  # not `suppress`: walking a plate comes here for each position
+        try:  # not `suppress`, which is slow, for each position of a plate
             if self.version.stated_version(attributes) not in (None, self.version.name):
                 return detect(self.documents.format, attributes)
-        except MetadataError:  # it states no known version
+        except MetadataError:  # the stated version is unknown
             pass
         return self.version
 
@@ -109,7 +109,7 @@ def _reopen(
 
 
 def join(*parts: str) -> str:
-    """Join the parts of a node's path; empty parts vanish.
+    """Join the parts of a node path; empty parts are dropped.
 
     >>> join("", "A", "1"), join("A/1", "0"), join("", "")
     ('A/1', 'A/1/0', '')
@@ -119,20 +119,14 @@ def join(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodePath:
-    """Where a node is: an opened store and a path in it ("" is the root)."""
+    """A store handle and the path of a node in it ("" is the root)."""
 
     store_handle: StoreHandle
     path: str
 
     @classmethod
     def of(cls, member: zarr.Group | zarr.Array[Any] | NodePath) -> NodePath:
-        """Return the place of a zarr-python group or array, which becomes an opened store of its own.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If it is neither (a ValueError).
-        """
+        """Return the node path of a zarr-python group or array, in a new store handle."""
         if isinstance(member, NodePath):
             return member
         import zarr
@@ -151,14 +145,8 @@ class NodePath:
         return cls(StoreHandle(documents, detect(zarr_format, attributes)), member.path)
 
     def child(self, name: str) -> NodePath:
-        """Return the place of a member.
-
-        Raises
-        ------
-        InvalidNameError
-            The name leads out of the store, or is none.
-        """
-        # What `join` makes, spelled for plain names: each new array asks for a place.
+        """Return the node path of a member; `InvalidNameError` for a name that is invalid or leads out of the store."""
+        # Equal to `join` for plain names, but faster, for each new array.
         plain = self.path and name and name[0] != "/" != name[-1]
         path = f"{self.path}/{name}" if plain else join(self.path, name)
         try:
@@ -168,7 +156,7 @@ class NodePath:
 
     @property
     def parent(self) -> NodePath:
-        """The place of the group that holds this node; the root is its own parent."""
+        """The node path of the group above; the root is its own parent."""
         return NodePath(self.store_handle, self.path.rpartition("/")[0])
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Tiled images: one array whose chunks are the tiles of a grid.
+"""Tiled images: arrays whose chunks are the tiles of a grid.
 
-The specification has no tiled layout: such a store is an ordinary image, opened with ``layout="tiled"``.
+OME-NGFF has no tiled layout: such a store is an ordinary image, opened with ``layout="tiled"``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TiledImageArray(ImageArray):
 
     @property
     def tile_shape(self) -> Shape:
-        """Shape of a tile as it is stored: a chunk."""
+        """Shape of a tile: a chunk."""
         return self.chunks
 
     def get_tile(self, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None) -> Any:
@@ -63,18 +63,14 @@ class TiledImageArray(ImageArray):
         row, column
             Indices of the tile in the grid.
         pre_dims
-            Selection along the axes before the last two, one for each: an integer selects that index and drops the
-            axis, None selects all. All of all axes by default.
-
-        Returns
-        -------
-        numpy.ndarray
-            The tile, its last two axes Y and X.
+            One selection for each axis before the last two: an integer selects an index and drops the axis, None
+            selects
+            all. All of all axes by default.
 
         Raises
         ------
         TypeError
-            If row or column is no integer, or ``pre_dims`` no sequence.
+            If row or column is not an integer, or ``pre_dims`` not a sequence.
         OutOfBoundsError
             If the tile is not in the grid, or ``pre_dims`` has the wrong length (an IndexError).
 
@@ -91,14 +87,7 @@ class TiledImageArray(ImageArray):
     def write_tile(
         self, data: ArrayLike, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
     ) -> None:
-        """Write one tile.
-
-        Parameters
-        ----------
-        data
-            Voxels of the tile, broadcast to the selection as numpy does.
-        row, column, pre_dims
-            As for :meth:`get_tile`.
+        """Write one tile; the arguments are those of :meth:`get_tile`, ``data`` is broadcast to the selection.
 
         Raises
         ------
@@ -121,22 +110,7 @@ class TiledImageArray(ImageArray):
     def get_tile_slice(
         self, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
     ) -> tuple[int | slice, ...]:
-        """Return the numpy-style index of one tile.
-
-        Parameters
-        ----------
-        row, column, pre_dims
-            As for :meth:`get_tile`.
-
-        Returns
-        -------
-        tuple of int and slice
-            One for each axis, the last two the rows and columns of voxels of the tile.
-
-        Raises
-        ------
-        TypeError, OutOfBoundsError
-            As for :meth:`get_tile`.
+        """Return the numpy-style index of one tile; arguments and errors are those of :meth:`get_tile`.
 
         Examples
         --------
@@ -155,7 +129,7 @@ class TiledImageArray(ImageArray):
                 raise OutOfBoundsError(
                     f"pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows and columns."
                 )
-            before = [all_ if given is None else given for given, all_ in zip(pre_dims, before, strict=True)]
+            before = [all_ if item is None else item for item, all_ in zip(pre_dims, before, strict=True)]
         height, width = self.chunks[-2:]
         return (
             *before,
@@ -196,7 +170,7 @@ class TiledPosition(Position):
         transform: Sequence[TransformationMeta] | None = None,
         chunk_dims: int = 2,
     ) -> TiledImageArray:
-        """Create an array of zeros that holds a grid of tiles.
+        """Create an array of zeros for a grid of tiles.
 
         Parameters
         ----------
@@ -211,12 +185,7 @@ class TiledPosition(Position):
         transform
             Scale and translation of the array; scale 1 by default.
         chunk_dims
-            Over how many of the last axes longer than 1 a chunk spans the tile; 1 along the others.
-
-        Returns
-        -------
-        TiledImageArray
-            The new array, of the tile's shape with Y and X multiplied by the grid.
+            Number of last axes longer than 1 over which a chunk spans the tile; 1 along the others.
 
         Raises
         ------
@@ -249,10 +218,10 @@ class TiledPosition(Position):
             raise InvalidArgumentError(f"chunk_dims is at least 2, for Y and X; got {chunk_dims!r}.")
         tile = (1,) * (axes - len(lengths)) + lengths
         shape = (*tile[:-2], tile[-2] * grid[0], tile[-1] * grid[1])
-        made = self.create_zeros(
+        array = self.create_zeros(
             name, shape, dtype, chunks=_tile_chunks(tile, chunk_dims), transform=transform
         )
-        return TiledImageArray(made.node_path, self.axes)
+        return TiledImageArray(array.node_path, self.axes)
 
 
 def _tile_chunks(tile: Shape, chunk_dims: int) -> Shape:

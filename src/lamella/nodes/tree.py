@@ -1,4 +1,4 @@
-"""The hierarchy below a node as text."""
+"""Format the hierarchy below a node as text."""
 
 from __future__ import annotations
 
@@ -14,31 +14,24 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
 
 
-def tree_lines(place: NodePath, level: int | None = None) -> Iterator[str]:
-    """Yield one line per node: the root, then its members indented below it, arrays with shape and dtype.
+def tree_lines(node_path: NodePath, level: int | None = None) -> Iterator[str]:
+    """Yield one line per node, indented below its parent, up to `level` levels deep; arrays with shape and dtype.
 
-    A damaged node has a line with the problem. An array of another program has one too, but is not damaged.
-
-    Parameters
-    ----------
-    place
-        Where to start.
-    level
-        How many levels below the start to show; all by default.
+    Damaged nodes, and arrays with unsupported codecs, have a line with the problem.
     """
     if level is not None:
         level = whole_number(level, "level", 0)
-    yield f"/{place.path}"
-    yield from _below(place, "", level)
+    yield f"/{node_path.path}"
+    yield from _below(node_path, "", level)
 
 
-def _below(place: NodePath, indent: str, level: int | None) -> Iterator[str]:
+def _below(node_path: NodePath, indent: str, level: int | None) -> Iterator[str]:
     if level is not None and level <= 0:
         return
     try:
         members = [
-            (name, *_told(place.child(name)))
-            for name in place.store_handle.documents.storage.list(place.path)
+            (name, *_text_of(node_path.child(name)))
+            for name in node_path.store_handle.documents.storage.list(node_path.path)
             if may_be_node_name(name)
         ]
     except LamellaError as fault:
@@ -50,19 +43,19 @@ def _below(place: NodePath, indent: str, level: int | None) -> Iterator[str]:
         yield f"{indent}{'└── ' if last else '├── '}{name}{text}"
         if is_group:
             below = indent + ("    " if last else "│   ")
-            yield from _below(place.child(name), below, None if level is None else level - 1)
+            yield from _below(node_path.child(name), below, None if level is None else level - 1)
 
 
-def _told(place: NodePath) -> tuple[str | None, bool]:
-    """Return the text after the name of a node, and whether it is a group; None without a node."""
-    documents = place.store_handle.documents
+def _text_of(node_path: NodePath) -> tuple[str | None, bool]:
+    """Return the text after the name of a node, and whether it is a group; None if there is no node."""
+    documents = node_path.store_handle.documents
     try:
-        kind = documents.kind(place.path)
+        kind = documents.kind(node_path.path)
         if kind != "array":
             return (None if kind is None else ""), kind == "group"
-        meta = documents.array(place.path)
+        meta = documents.array(node_path.path)
         return f" {meta.shape} {meta.dtype}", False
-    except NotDecodedError as found:
-        return f" (not decoded here: {found})", False
+    except NotDecodedError as error:
+        return f" (not decoded here: {error})", False
     except LamellaError as fault:
         return f" (damaged: {fault})", False

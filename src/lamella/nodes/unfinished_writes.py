@@ -1,4 +1,4 @@
-"""Marks on arrays that a call could not write to its end: set by writes of lazy sources, removed by whole ones."""
+"""Mark regions of arrays whose write from a lazy source failed; a later complete write removes the mark."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def marked_unless_finished(array: ImageArray, box: Box | None) -> Iterator[None]:
-    """Mark a region of an array as unfinished when writing it block by block fails; unmark it when it does not."""
+def marked_unless_finished(array: ImageArray, region: Box | None) -> Iterator[None]:
+    """Mark a region of an array as unfinished if writing it raises; remove marks if it succeeds."""
     try:
         yield
     except Exception as error:
-        inside = _inside(box, array.shape)
+        inside = _inside(region, array.shape)
         if inside is not None:
             _mark(array, Unfinished(inside, one_line(error)))
         raise
-    mark_finished(array, box)
+    mark_finished(array, region)
 
 
-def _inside(box: Box | None, shape: tuple[int, ...]) -> Box | None:
-    """Cut a box at the end of an array, which does not grow by a write that fails."""
-    if box is None:
+def _inside(region: Box | None, shape: tuple[int, ...]) -> Box | None:
+    """Clip a region to the shape of an array, which a failed write does not grow."""
+    if region is None:
         return None
-    stop = tuple(map(min, box[1], shape))
-    return (box[0], stop) if all(a < b for a, b in zip(box[0], stop, strict=True)) else None
+    stop = tuple(map(min, region[1], shape))
+    return (region[0], stop) if all(a < b for a, b in zip(region[0], stop, strict=True)) else None
 
 
 def _mark(array: ImageArray, region: Unfinished) -> None:
@@ -43,20 +43,20 @@ def _mark(array: ImageArray, region: Unfinished) -> None:
     try:
         edit_attributes_of_array(documents, array.path, lambda old: with_unfinished(old, region))
     except (LamellaError, OSError):
-        return  # the error that is on its way says more
+        return  # the caller raises the first error
 
 
-def mark_finished(array: ImageArray, box: Box | None) -> None:
-    """Remove the marks of regions that were written whole."""
+def mark_finished(array: ImageArray, region: Box | None) -> None:
+    """Remove the marks of regions that were written completely."""
     attributes = array.stored.meta.attributes
-    if box is None or not read_unfinished(attributes) or finished(attributes, box) == attributes:
+    if region is None or not read_unfinished(attributes) or finished(attributes, region) == attributes:
         return
     documents = array.node_path.store_handle.documents
-    edit_attributes_of_array(documents, array.path, lambda old: finished(old, box))
+    edit_attributes_of_array(documents, array.path, lambda old: finished(old, region))
 
 
 def warn_of_unfinished(array: ImageArray) -> None:
-    """Warn where a region of an array was not written to its end."""
+    """Warn if a region of an array is marked as unfinished."""
     for region in read_unfinished(array.stored.meta.attributes):
         warnings.warn(
             f"The region {region} Array: {array.node_path}. Write the region again; until then it may hold old voxels "

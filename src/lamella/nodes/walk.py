@@ -1,7 +1,4 @@
-"""Walking the fields of a plate, row, well or collection without stopping at damage.
-
-Nothing is changed and no pixel is read.
-"""
+"""Walk over the fields of a plate, row, well, collection or scene, without stopping at damage or reading pixels."""
 
 from __future__ import annotations
 
@@ -24,24 +21,24 @@ ImageContainer: TypeAlias = Plate | Row | Well | Collection | Scene
 """A node that contains several images."""
 
 CONTAINERS = (Plate, Row, Well, Collection, Scene)
-"""The same, for ``isinstance``."""
+"""The classes of `ImageContainer`, for ``isinstance``."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field as its well lists it, opened or with the fault that prevents it.
+    """A field that its well lists: its position, or the error of opening it.
 
     Attributes
     ----------
     well
-        Path of its well, seen from the node that was walked: "A/1" from a plate, "" from the well itself and in a
-        collection or scene, which have none.
+        Path of its well relative to the walked node: "A/1" from a plate, "" from the well itself, and in collections
+        and scenes.
     path
-        Its own path, seen from the same node. That of the well when the well itself is damaged.
+        Its own path relative to the same node; that of the well if the well is damaged.
     acquisition
-        Id of its acquisition, when the well states one.
+        Id of its acquisition, if the well states one.
     node
-        The position, or what was wrong with it.
+        The position, or the error.
     """
 
     well: str
@@ -51,14 +48,14 @@ class Field:
 
 
 def well_paths(node: ImageContainer) -> list[str]:
-    """List the wells that a node has, by their paths seen from it, along rows, then columns."""
+    """List the paths of the wells of a node, relative to it, along rows, then columns."""
     if isinstance(node, Plate):
         return node._well_paths()
     return list(node) if isinstance(node, Row) else [""]
 
 
 def walk(node: ImageContainer) -> Iterator[Field]:
-    """Iterate over the fields of a node; a damaged one is yielded with its error, and the walk continues.
+    """Iterate over the fields of a node; a damaged one is yielded with its error.
 
     Reads one document per well and one per field, each when it is reached.
     """

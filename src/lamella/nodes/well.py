@@ -34,16 +34,8 @@ if TYPE_CHECKING:
 class Well(ModelNode[WellGroupMeta], RenamesMembers):
     """A well: the group that lists the positions imaged in it.
 
-    Parameters
-    ----------
-    group
-        The zarr-python group to wrap.
-    parse_meta
-        Read and check the metadata now.
-    channel_names, axes
-        For positions created in the well while it has none.
-    overwriting_creation
-        Replace an existing position on creation instead of refusing.
+    ``channel_names`` and ``axes`` are for positions that are created while the well has none; ``overwriting_creation``
+    replaces existing positions on creation.
 
     Examples
     --------
@@ -63,7 +55,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
             self.path,
             self._load,
             self._dump,
-            self._look,
+            self._load_shared,
             settled=is_settled,
             check=self._check,
             refuse=self._refuse,
@@ -72,7 +64,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         meta = read_part(self.node_path, WellGroupMeta, attributes)
         if meta is None:
-            return WellGroupMeta(images=[ImageMeta(path=name) for name in self._found()])
+            return WellGroupMeta(images=[ImageMeta(path=name) for name in self._stored_images()])
         renaming = read_renaming(attributes)
         if renaming is None or not self.has_moved(renaming):
             return meta
@@ -81,7 +73,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
             return meta
         return plate_edits.rename_image(meta, *renaming)
 
-    def _found(self) -> list[str]:
+    def _stored_images(self) -> list[str]:
         """Return the images in the group of a well whose document lists none."""
         if not self.documents.storage.can_list:
             return []
@@ -92,13 +84,13 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         if "well" not in ome_of(self.node_path, stored.attributes):
             images = [image.path for image in self.document.last_shared_model.images]
             if images:
-                found = f"the group has no well metadata, and holds the images {describe(images)}"
-                report(self.node_path, [Finding("WL-01", "MUST", self.path, (), found)])
+                text = f"the group has no well metadata, and holds the images {describe(images)}"
+                report(self.node_path, [Finding("WL-01", "MUST", self.path, (), text)])
 
-    def _look(self, stored: StoredGroup) -> WellGroupMeta:
-        """Return what `_load` would for looking only: one model for all wells of the same document."""
+    def _load_shared(self, stored: StoredGroup) -> WellGroupMeta:
+        """Return the model as `_load` does, shared by all wells with an equal document; never change it."""
         if "well" not in ome_of(self.node_path, stored.attributes):
-            return self._load(stored.attributes)  # what is in the group differs between wells
+            return self._load(stored.attributes)  # the images in the group differ between wells
         if not is_settled(stored.attributes):
             return self._load(stored.attributes)
         key = (WellGroupMeta, self.store_handle.version.name)
@@ -119,7 +111,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         )  # WL-03: each once
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return a position of the well, or what lies at a path below one.
+        """Return a position of the well, or the node at a path below one.
 
         Raises
         ------
@@ -133,9 +125,9 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         return self._open(Position, name)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a position, or what lies below one; the metadata of the well and of its plate follow.
+        """Delete a position, or a node below one, and update the metadata of the well and its plate.
 
-        In a plate, a well that loses its last position goes with it, and so do rows and columns without wells.
+        In a plate, a well without positions is deleted too, and so are rows and columns without wells.
 
         Raises
         ------
@@ -148,19 +140,14 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         delete_from_well(self, self._deleted_key(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
-        """Create a position in the well.
+        """Create a position without an image in the well.
 
         Parameters
         ----------
         name
             Name of the position, alphanumeric (WL-02).
         acquisition
-            Id of the acquisition it belongs to (WL-04).
-
-        Returns
-        -------
-        Position
-            The new position, without an image yet.
+            Id of its acquisition (WL-04).
 
         Raises
         ------
@@ -178,14 +165,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         return add_positions_to_well(self, [(name_text(name), acquisition)])[0]
 
     def rename_position(self, old: str, new: str) -> None:
-        """Rename a position of the well; see :meth:`Plate.rename_position`.
-
-        Parameters
-        ----------
-        old
-            Present name.
-        new
-            New name, alphanumeric (WL-02).
+        """Rename the position ``old`` to ``new``; see :meth:`Plate.rename_position`.
 
         Raises
         ------
@@ -208,12 +188,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
         rename_position(self, name_text(old), name_text(new))
 
     def positions(self) -> Iterator[tuple[str, Position]]:
-        """Iterate over the positions of the well, in the order of its metadata.
-
-        Yields
-        ------
-        tuple of str and Position
-            Name in the well and position.
+        """Iterate over the names and positions of the well, in the order of its metadata.
 
         Raises
         ------
@@ -230,14 +205,14 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
 
     @property
     def channel_names(self) -> list[str]:
-        """Channel names of the first position; those given on creation while there is none."""
+        """Channel names of the first position, or those of the constructor if there is none."""
         for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).channel_names
         return super().channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes of the first position; those given on creation while there is none."""
+        """Axes of the first position, or those of the constructor if there is none."""
         for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).axes
         return super().axes
@@ -250,9 +225,9 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
 
 
 class Row(NGFFNode):
-    """A row of a plate: the group that holds its wells.
+    """A row of a plate: the group of its wells.
 
-    A row has no metadata of its own; what it lists comes from the plate.
+    A row has no metadata of its own; the plate lists its wells.
 
     Examples
     --------
@@ -265,7 +240,7 @@ class Row(NGFFNode):
     """
 
     def __getitem__(self, key: int | str) -> Well:
-        """Return a well of the row, or what lies at a path below one.
+        """Return a well of the row, or the node at a path below one.
 
         Raises
         ------
@@ -279,7 +254,7 @@ class Row(NGFFNode):
         return self._open(Well, name)
 
     def _member_names(self) -> list[str]:
-        """Return the columns of the row's wells, as the plate lists them; those in the store without a plate."""
+        """Return the columns of the row's wells, as the plate lists them; without a plate, the stored groups."""
         plate = plate_above(self.node_path, 1)
         if plate is None:
             return self.group_keys()
@@ -287,7 +262,7 @@ class Row(NGFFNode):
         return [column for row, _, column in paths if row == self.name]
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a well, or what lies below one; the metadata of the plate follow.
+        """Delete a well, or a node below one, and update the metadata of the plate.
 
         Raises
         ------
@@ -301,12 +276,7 @@ class Row(NGFFNode):
             del plate[join(self.name, self._deleted_key(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
-        """Iterate over the wells of the row.
-
-        Yields
-        ------
-        tuple of str and Well
-            Path of the well in the plate ("A/1") and well.
+        """Iterate over the paths in the plate ("A/1") and wells of the row.
 
         Raises
         ------
@@ -322,38 +292,38 @@ class Row(NGFFNode):
             yield join(self.name, name), self[name]
 
 
-def plate_above(place: NodePath, levels: int) -> Plate | None:
-    """Return the plate so many levels above a row (1) or well (2), also above one that was opened by itself.
+def plate_above(node_path: NodePath, levels: int) -> Plate | None:
+    """Return the plate above a row (1 level) or well (2), also outside of the opened store; None if there is none.
 
-    None when there is none, or when it does not list the well that was opened.
+    None also if the plate does not list the well.
     """
     from lamella.nodes.plate import Plate
 
-    if not place.path:
-        return _plate_outside(place, levels)
+    if not node_path.path:
+        return _plate_outside(node_path, levels)
     for _ in range(levels):
-        if not place.path:
+        if not node_path.path:
             return None
-        place = place.parent
-    documents = place.store_handle.documents
-    if documents.kind(place.path) != "group" or "plate" not in stored_ome(place):
+        node_path = node_path.parent
+    documents = node_path.store_handle.documents
+    if documents.kind(node_path.path) != "group" or "plate" not in stored_ome(node_path):
         return None
-    return Plate(place)
+    return Plate(node_path)
 
 
 def path_in_plate(well: NodePath) -> str:
-    """Return the path of a well as its plate would list it: row and column."""
+    """Return the path of a well in its plate: row and column."""
     return "/".join(well.path.split("/")[-2:]) or path_below(well.store_handle.documents.storage, 2)
 
 
-def _plate_outside(place: NodePath, levels: int) -> Plate | None:
-    """Return the plate in the folders above a well whose folder was opened as a store; None on other storages."""
+def _plate_outside(node_path: NodePath, levels: int) -> Plate | None:
+    """Return the plate in the folders above a well that was opened as a store; None in other stores."""
     from lamella.nodes.plate import Plate
 
-    documents = group_above(place.store_handle.documents.storage, 2) if levels == 2 else None
-    if documents is None or documents.format != place.store_handle.documents.format:
+    documents = group_above(node_path.store_handle.documents.storage, 2) if levels == 2 else None
+    if documents is None or documents.format != node_path.store_handle.documents.format:
         return None
-    store_handle = place.store_handle
+    store_handle = node_path.store_handle
     outside = NodePath(
         StoreHandle(
             documents, store_handle.version, strict=store_handle.strict, reported=store_handle.reported
@@ -363,4 +333,4 @@ def _plate_outside(place: NodePath, levels: int) -> Plate | None:
     if "plate" not in stored_ome(outside):
         return None
     plate = Plate(outside)
-    return plate if path_in_plate(place) in plate._well_paths() else None
+    return plate if path_in_plate(node_path) in plate._well_paths() else None

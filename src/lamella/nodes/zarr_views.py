@@ -1,8 +1,9 @@
-"""A node's group, arrays and attributes as zarr-python objects, kept in step with the node.
+"""A node's group, arrays and attributes as zarr-python objects that do not undo changes of other writers.
 
-zarr-python's own objects write the attributes and the shape they read when they were made, and so undo what was changed
-meanwhile. The attributes here read and change the stored document; what zarr-python itself writes goes through a store
-that merges it (:mod:`lamella.store.merging_store`). Loaded on first use, since it needs zarr-python.
+zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and
+change
+the stored document; other writes of zarr-python go through a merging store (:mod:`lamella.store.merging_store`).
+Imports zarr-python.
 """
 
 from __future__ import annotations
@@ -29,34 +30,26 @@ if TYPE_CHECKING:
 
 
 class NodeAttributes(Attributes):
-    """The attributes of a group or array: every look reads the document, every assignment changes it at once.
+    """Attributes of a group or array: every access reads the document, every assignment changes it."""
 
-    Parameters
-    ----------
-    place
-        Where the node is.
-    kind
-        What it is.
-    """
-
-    def __init__(self, place: NodePath, kind: NodeKind = "group") -> None:
-        self._place = place
+    def __init__(self, node_path: NodePath, kind: NodeKind = "group") -> None:
+        self._node_path = node_path
         self._kind = kind
 
     @property
-    def _obj(self) -> zarr.Group | zarr.Array[Any]:  # type: ignore[override]  # what zarr-python holds; here read when asked
-        return open_group(self._place) if self._kind == "group" else open_array(self._place)
+    def _obj(self) -> zarr.Group | zarr.Array[Any]:  # type: ignore[override]  # zarr-python reads it once
+        return open_group(self._node_path) if self._kind == "group" else open_array(self._node_path)
 
     def __repr__(self) -> str:
-        return f"<attributes of {str(self._place)!r}: {', '.join(self) or 'none'}>"
+        return f"<attributes of {str(self._node_path)!r}: {', '.join(self) or 'none'}>"
 
     def _read(self) -> JSONObject:
-        documents, path = self._place.store_handle.documents, self._place.path
+        documents, path = self._node_path.store_handle.documents, self._node_path.path
         return documents.group(path) if self._kind == "group" else attributes_of_array(documents, path)
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
-        documents, path = self._place.store_handle.documents, self._place.path
-        self._place.store_handle.require_writable("change the attributes", path)
+        documents, path = self._node_path.store_handle.documents, self._node_path.path
+        self._node_path.store_handle.require_writable("change the attributes", path)
         if self._kind == "group":
             documents.edit_group(path, change)
         else:
@@ -70,9 +63,9 @@ class NodeAttributes(Attributes):
 
     def __delitem__(self, key: str) -> None:
         def without(attributes: JSONObject) -> JSONObject:
-            left = dict(attributes)
-            del left[key]
-            return left
+            others = dict(attributes)
+            del others[key]
+            return others
 
         self._edit(without)
 
@@ -96,39 +89,33 @@ class NodeAttributes(Attributes):
         return self._read()
 
 
-class HeldAttributes(NodeAttributes):
-    """The attributes of an object of zarr-python, whose own copy follows each assignment.
+class ZarrAttributes(NodeAttributes):
+    """Attributes of a zarr-python object, whose own copy is updated with each assignment."""
 
-    Parameters
-    ----------
-    held
-        The object.
-    """
-
-    def __init__(self, held: NodeGroup | NodeArray) -> None:
-        super().__init__(held._place, "array" if isinstance(held, zarr.Array) else "group")
-        self._held = held
+    def __init__(self, zarr_object: NodeGroup | NodeArray) -> None:
+        super().__init__(zarr_object._node_path, "array" if isinstance(zarr_object, zarr.Array) else "group")
+        self._zarr_object = zarr_object
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
         super()._edit(change)
-        copy: dict[str, Any] = self._held.metadata.attributes
+        copy: dict[str, Any] = self._zarr_object.metadata.attributes
         new = self._read()
         copy.clear()
         copy.update(new)
 
 
 class NodeArray(zarr.Array[Any]):
-    """The zarr-python array of a node: attributes and shape are changed by the node.
+    """The zarr-python array of a node; the node changes attributes and shape.
 
-    Values that the data type cannot hold are refused: zarr-python stores 70000 as 4464 in uint16.
+    Values that the dtype cannot represent raise an error; zarr-python stores 70000 as 4464 in uint16.
     """
 
-    _place: NodePath
+    _node_path: NodePath
 
     @property
     def attrs(self) -> Attributes:
         """Attributes of the array."""
-        return HeldAttributes(self)
+        return ZarrAttributes(self)
 
     def update_attributes(self, new_attributes: dict[str, JSON]) -> NodeArray:
         """Assign several attributes with one write."""
@@ -136,12 +123,12 @@ class NodeArray(zarr.Array[Any]):
         return self
 
     def resize(self, new_shape: Any) -> None:
-        """Change the shape; voxels inside both shapes stay, new ones are the fill value."""
+        """Change the shape; voxels inside both shapes stay, new ones have the fill value."""
         self._node().resize(new_shape)
         self._read_again()
 
     def append(self, data: npt.ArrayLike, axis: int = 0) -> tuple[int, ...]:
-        """Append voxels along an axis, behind those that are there by now; return the new shape."""
+        """Append voxels along an axis of the array as stored now; return the new shape."""
         shape = self._node().append(data, axis)
         self._read_again()
         return shape
@@ -169,30 +156,30 @@ class NodeArray(zarr.Array[Any]):
         super().set_mask_selection(mask, self._cast(value), **options)
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
-        """Write to whole chunks by their place in the grid of chunks."""
+        """Write to whole chunks by their chunk index."""
         super().set_block_selection(selection, self._cast(value), **options)
 
     def _cast(self, value: Any) -> Any:
-        return cast_for(value, self.dtype, str(self._place)) if self.dtype.kind in "biufc" else value
+        return cast_for(value, self.dtype, str(self._node_path)) if self.dtype.kind in "biufc" else value
 
     def _node(self) -> ImageArray:
         from lamella.nodes.image_array import ImageArray
 
-        return ImageArray(self._place)
+        return ImageArray(self._node_path)
 
     def _read_again(self) -> None:
-        self._async_array = open_array(self._place)._async_array
+        self._async_array = open_array(self._node_path)._async_array
 
 
 class NodeGroup(zarr.Group):
-    """The zarr-python group of a node; its attributes are the node's, and so are those of its members."""
+    """The zarr-python group of a node, with attributes and members as here."""
 
-    _place: NodePath
+    _node_path: NodePath
 
     @property
     def attrs(self) -> Attributes:
         """Attributes of the group."""
-        return HeldAttributes(self)
+        return ZarrAttributes(self)
 
     def update_attributes(self, new_attributes: dict[str, Any]) -> NodeGroup:
         """Assign several attributes with one write."""
@@ -200,82 +187,72 @@ class NodeGroup(zarr.Group):
         return self
 
     def __getitem__(self, path: str) -> Any:
-        return self._ours(super().__getitem__(path))
+        return self._wrap(super().__getitem__(path))
 
     def members(self, *args: Any, **options: Any) -> tuple[tuple[str, Any], ...]:
         """Return the names and nodes of all members."""
-        return tuple((name, self._ours(node)) for name, node in super().members(*args, **options))
+        return tuple((name, self._wrap(node)) for name, node in super().members(*args, **options))
 
     def groups(self, *args: Any, **options: Any) -> Generator[tuple[str, Any], None]:
         """Iterate over the names and nodes of all groups."""
         for name, node in super().groups(*args, **options):
-            yield name, self._ours(node)
+            yield name, self._wrap(node)
 
     def arrays(self, *args: Any, **options: Any) -> Generator[tuple[str, Any], None]:
         """Iterate over the names and nodes of all arrays."""
         for name, node in super().arrays(*args, **options):
-            yield name, self._ours(node)
+            yield name, self._wrap(node)
 
-    def _ours(self, node: zarr.Group | zarr.Array[Any]) -> NodeGroup | NodeArray:
-        """Return a member of zarr-python as one of ours."""
-        place = type(self._place)(self._place.store_handle, node.path)
-        return _group(node, place) if isinstance(node, zarr.Group) else _array(node, place)
+    def _wrap(self, node: zarr.Group | zarr.Array[Any]) -> NodeGroup | NodeArray:
+        """Return a member of zarr-python as a `NodeGroup` or `NodeArray`."""
+        node_path = type(self._node_path)(self._node_path.store_handle, node.path)
+        return _group(node, node_path) if isinstance(node, zarr.Group) else _array(node, node_path)
 
 
-def _group(found: zarr.Group, place: NodePath) -> NodeGroup:
-    group = NodeGroup(found._async_group)
-    object.__setattr__(group, "_place", place)  # the class is frozen
+def _group(zarr_group: zarr.Group, node_path: NodePath) -> NodeGroup:
+    group = NodeGroup(zarr_group._async_group)
+    object.__setattr__(group, "_node_path", node_path)  # the class is frozen
     return group
 
 
-def _array(found: zarr.Array[Any], place: NodePath) -> NodeArray:
-    array = NodeArray(found._async_array)
-    array._place = place
+def _array(zarr_array: zarr.Array[Any], node_path: NodePath) -> NodeArray:
+    array = NodeArray(zarr_array._async_array)
+    array._node_path = node_path
     return array
 
 
-def open_group(place: NodePath) -> NodeGroup:
-    """Open the zarr-python group at a place, for writing where the store accepts changes.
+def open_group(node_path: NodePath) -> NodeGroup:
+    """Open the zarr-python group at a node path, writable if the store is.
 
-    Raises
-    ------
-    NodeNotFoundError
-        There is no group.
-    MetadataError
-        zarr-python does not take its document.
+    Raises `NodeNotFoundError` if there is no group, and `MetadataError` if zarr-python does not accept its document.
     """
-    return _group(_opened(zarr.open_group, place, use_consolidated=False), place)
+    return _group(_opened(zarr.open_group, node_path, use_consolidated=False), node_path)
 
 
-def open_array(place: NodePath) -> NodeArray:
-    """Open the zarr-python array at a place, for writing where the store accepts changes.
+def open_array(node_path: NodePath) -> NodeArray:
+    """Open the zarr-python array at a node path, writable if the store is.
 
-    Raises
-    ------
-    NodeNotFoundError
-        There is no array.
-    MetadataError
-        zarr-python does not take its document.
+    Raises `NodeNotFoundError` if there is no array, and `MetadataError` if zarr-python does not accept its document.
     """
-    return _array(_opened(zarr.open_array, place), place)
+    return _array(_opened(zarr.open_array, node_path), node_path)
 
 
-def _opened(opener: Any, place: NodePath, **options: Any) -> Any:
-    session = place.store_handle
-    documents = session.documents
+def _opened(opener: Any, node_path: NodePath, **options: Any) -> Any:
+    store_handle = node_path.store_handle
+    documents = store_handle.documents
     try:
         return opener(
             merging_store(documents),
-            path=place.path,
-            mode="r+" if session.writable else "r",
+            path=node_path.path,
+            mode="r+" if store_handle.writable else "r",
             zarr_format=documents.format,
             **options,
         )
-    except Exception as error:  # it raises whatever its parsers do
-        # Our own reader names the problem of an unreadable document.
-        (documents.array if opener is zarr.open_array else documents.group)(place.path)
+    except Exception as error:  # zarr-python's parsers raise many kinds of errors
+        # lamella's own parser names the problem of an unreadable document.
+        (documents.array if opener is zarr.open_array else documents.group)(node_path.path)
         raise MetadataError(
-            f"zarr-python does not take the document of {documents.location(place.path)} ({type(error).__name__}): it "
-            "holds something that zarr-python does not know. Metadata and pixels can be had from the node itself; "
-            "validate() says what is wrong with the store."
+            f"zarr-python does not accept the document of {documents.location(node_path.path)} "
+            f"({type(error).__name__}): it contains something that zarr-python does not know. Read metadata and pixels "
+            "through the node itself; validate() lists what is wrong with the store."
         ) from error
