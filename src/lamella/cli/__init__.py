@@ -49,6 +49,7 @@ COMMANDS = {
     "rename-well": "Rename wells of a plate.",
     "repair": "Fix metadata that can be fixed without guessing.",
     "status": "Report which pixels are written, missing or damaged.",
+    "table": "List the tables of an image or plate, or print one.",
     "unpack": "Write the store in an archive into a folder.",
     "upgrade": "Convert a store to another OME-NGFF version.",
     "validate": "Check a store against the OME-NGFF specification.",
@@ -57,7 +58,7 @@ COMMANDS = {
 }
 """Each is the function of the same name in the module of the same name here; its docstring begins with this line."""
 
-_ONLY_READ = ("info", "status", "validate", "verify", "view")
+_ONLY_READ = ("info", "status", "table", "validate", "verify", "view")
 """Commands that write nothing: an error that ends one means that the store could not be read."""
 
 

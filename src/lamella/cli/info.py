@@ -6,7 +6,7 @@ The objects that ``--json`` prints, all with ``kind`` first; unknown values are 
     ``store``, ``version``, ``name``, ``axes`` (list of ``name``, ``type``, ``unit``), ``levels`` (list of ``path``,
     ``shape``, ``dtype``, ``chunks``, ``shards``, ``compressor``, ``scale``, ``translation``, and with ``-v``
     ``files``, ``stored_bytes``), ``channels`` (list of ``name``, ``color``, ``window`` [start, end], ``active``),
-    ``labels`` (list of names), ``stale_levels`` (whether level 0 was written since the others were made).
+    ``labels``, ``tables`` (lists of names), ``stale_levels`` (whether level 0 was written since the others were made).
 ``plate``
     ``store``, ``version``, ``name``, ``rows``, ``columns``, ``wells`` (paths), ``field_count``, ``acquisitions`` (list
     of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the

@@ -74,6 +74,8 @@ def _image(image: ImageDescription, heading: str) -> Iterator[Block]:
         yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)
     if image.labels:
         yield Block("Labels", [("", name) for name in image.labels])
+    if image.tables:
+        yield Block("Tables", [("", name) for name in image.tables])
 
 
 def _axes(image: ImageDescription) -> str:

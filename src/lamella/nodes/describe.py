@@ -18,6 +18,7 @@ from lamella.nodes.ome_xml import XML
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.scene import Scene
+from lamella.nodes.tables import stored_table_names
 from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
 
@@ -92,6 +93,7 @@ class ImageDescription:
     labels: tuple[str, ...]
     kind: str = "image"
     stale_levels: bool = False
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ def describe_image(position: Position, *, count_files: bool = False) -> ImageDes
         channels=_channels(position),
         labels=_labels(position),
         stale_levels=position.stale_levels,
+        tables=() if isinstance(position, LabelImage) else stored_table_names(position),
     )
 
 

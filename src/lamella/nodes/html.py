@@ -82,7 +82,7 @@ def _field_count(plate: Plate, path: str) -> str:
 
 def _image(position: Position) -> str:
     image = describe_image(position)
-    return _levels(image) + _channels(image) + _labels(image)
+    return _levels(image) + _channels(image) + _names("labels", image.labels) + _names("tables", image.tables)
 
 
 def _levels(image: ImageDescription) -> str:
@@ -111,11 +111,10 @@ def _channels(image: ImageDescription) -> str:
     return f"<p>{''.join(items)}</p>" if items else ""
 
 
-def _labels(image: ImageDescription) -> str:
-    """Return the names of the label images; "" if there are none."""
-    names = image.labels
+def _names(what: str, names: Sequence[str]) -> str:
+    """Return the names of label images or tables; "" if there are none."""
     more = f" and {len(names) - _MAX_MEMBERS} more" if len(names) > _MAX_MEMBERS else ""
-    return f"<p>labels: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
+    return f"<p>{what}: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
 
 
 def _members(node: NGFFNode) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lamella.ops.raw_nodes import ArrayNode, StoredNode
     from lamella.ops.repair.documents import Drafts
     from lamella.ops.repair.fixes import Fields
+    from lamella.ops.validation.tables import TableGroup
     from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Kind, VersionTraits
     from lamella.types import JSON, JSONObject
@@ -52,6 +53,8 @@ class Planner:
         inspection = Inspection(self._reader, self._fix)
         self._version = lambda: inspection.version
         inspection.walk(root)
+        for group in inspection.tables:
+            self._fix_tables(group)
         for copies in inspection.copies:
             if copies.stale:
                 self.drafts.drop_copies(copies.path, ("LM-08",))
@@ -89,6 +92,20 @@ class Planner:
         self._fix_arrays(checked, ome, traits)
         if checked.kind == "plate":
             self._fix_rows(checked, ome)
+
+    def _fix_tables(self, group: TableGroup) -> None:
+        """List the tables that exist, each once."""
+        node = self._reader.group(group.path)
+        attributes = node.attributes
+        names = [name for name in dict.fromkeys(group.names) if name not in group.missing]
+        if (
+            isinstance(attributes, dict)
+            and attributes.get("tables") != names
+            and node.zarr_format is not None
+        ):
+            self.drafts.put_attributes(
+                group.path, attributes | {"tables": names}, node.zarr_format, ("LM-21",)
+            )
 
     def _fix_comments(self, node: StoredNode) -> None:
         for finding in node.findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from lamella.ops.validation.tables import visit_tables
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import describe, is_integer, objects
 from lamella.store.formats import V2
@@ -40,6 +41,7 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
                 inspection, checked, path, acquisitions, (*at, "wells", number, "path")
             )
     _visit_rows(inspection, checked, plate, acquisitions)
+    visit_tables(inspection, node)
     _check_counts(inspection, checked, plate, at)
     inspection.done(checked)
 
@@ -71,7 +73,7 @@ def _visit_rows(
     }
     used = {path.partition("/")[0] for path in checked.fields}
     for name in checked.node.members:
-        if name in ("OME", "labels"):
+        if name in ("OME", "labels", "tables"):
             continue
         row = inspection.read_group(join(checked.node.path, name))
         if row.kind == "array" or row.ome.keys() - {"version"}:

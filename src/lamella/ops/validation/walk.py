@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
+from lamella.ops.validation.tables import visit_tables
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.raw_json import datasets, multiscales, ome_object
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
+    from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
     from lamella.types import JSONObject
 
@@ -82,6 +84,7 @@ class Inspection:
     ) -> None:
         self.reader = reader
         self.findings: list[Finding] = []
+        self.tables: list[TableGroup] = []
         self.notes: list[tuple[str, str]] = []
         self.group_count = 0
         self.version: str | None = None
@@ -334,6 +337,7 @@ class Inspection:
             # A folder of that name that is not a node may belong to the user; a listed array is a level.
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
                 self.visit_labels(labels, checked)
+        visit_tables(self, node)
         self.done(checked)
 
     def _check_arrays(self, checked: CheckedGroup, parent: CheckedGroup | None) -> None:

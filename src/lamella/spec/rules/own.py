@@ -55,6 +55,9 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-18", "SHOULD", "zarr.json documents are first in an archive, breadth first (RFC-9)"),
         OwnRule("LM-19", "SHOULD", "the comment of an archive names the version of the store (RFC-9)"),
         OwnRule("LM-20", "SHOULD", "arrays of several chunks in an archive have shards (RFC-9)"),
+        OwnRule("LM-21", "SHOULD", "a group of tables lists the tables that are there, each once"),
+        OwnRule("LM-22", "MUST", "a table names its backend, and has the files of it"),
+        OwnRule("LM-23", "SHOULD", "a table of labels names a label image that is there"),
     )
 }
 """All rules of lamella by id."""

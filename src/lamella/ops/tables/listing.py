@@ -1,0 +1,82 @@
+"""Tables as text and as files, for the command line.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.tables import PlateTables, Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lamella.nodes.node import NGFFNode
+
+
+def tables_of(node: NGFFNode) -> Tables:
+    """Return the tables of a node.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is neither an image nor a plate.
+    """
+    if isinstance(node, Plate | Position):
+        return node.tables
+    raise InvalidArgumentError(f"{node.node_path} is neither an image nor a plate, which have tables.")
+
+
+def list_tables(tables: Tables) -> list[dict[str, Any]]:
+    """Return the name, type, backend and label image of each table; of those of positions of a plate the name alone."""
+    stored = tables.stored_names() if isinstance(tables, PlateTables) else list(tables)
+    rows = []
+    for name in tables:
+        info = tables.info(name) if name in stored else None
+        rows.append(
+            {
+                "name": name,
+                "type": "of positions" if info is None else info.type,
+                "backend": None if info is None else info.backend,
+                "label": None if info is None else info.label,
+            }
+        )
+    return rows
+
+
+def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool) -> str:
+    """Return a table as CSV, or as JSON rows; write it to a file instead, whose name says how.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The name of the file says nothing that is known.
+    """
+    ending = os.path.splitext(output)[1].lower() if output is not None else ".json" if as_json else ".csv"
+    if ending not in (".csv", ".json", ".parquet"):
+        raise InvalidArgumentError(f"--output is the name of a .csv, .json or .parquet file, not {output!r}.")
+    frame = _with_column(tables[name])
+    if ending == ".parquet":
+        frame.to_parquet(output, index=False)
+        return ""
+    text = _rows(frame) if ending == ".json" else frame.to_csv(index=False, lineterminator="\n")
+    if output is None:
+        return text
+    with open(output, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return ""
+
+
+def _with_column(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its index as the first column, where the index has a name."""
+    return frame if frame.index.name is None else frame.reset_index()
+
+
+def _rows(frame: pd.DataFrame) -> str:
+    text: str = frame.to_json(orient="records", double_precision=15, force_ascii=False)
+    return f"{text}\n"

@@ -1,0 +1,123 @@
+"""Check the tables beside an image or in a plate: the list of their names, their descriptions and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from lamella.spec.rules.values import describe
+from lamella.spec.tables import BACKENDS, LABEL_TYPES, read_replacing_table, table_info, table_names
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from lamella.ops.raw_nodes import StoredNode
+    from lamella.ops.validation.walk import Inspection
+    from lamella.types import JSONObject
+
+
+class TableGroup(NamedTuple):
+    """A group of tables: the names that are listed or exist, and those of them that do not exist."""
+
+    path: str
+    names: list[str]
+    missing: list[str]
+
+
+_KNOWN = frozenset({"type", "fractal_table_version", "table_version"})
+
+
+def visit_tables(inspection: Inspection, node: StoredNode) -> None:
+    """Check the group of tables in an image or plate (LM-21 to LM-23); a folder of that name may be another one."""
+    if node.names is None or "tables" not in node.names:
+        return
+    group = inspection.reader.group(join(node.path, "tables"))
+    if group.kind != "group" or group.unreadable or not isinstance(group.attributes, dict):
+        return
+    members = {name: inspection.reader.group(join(group.path, name)) for name in group.members}
+    existing = [name for name, member in members.items() if _is_table(member)]
+    if "tables" not in group.attributes and not existing:
+        return
+    inspection.read_group(group.path)
+    listed = _check_list(inspection, group, existing)
+    for name in listed:
+        _check_table(inspection, node, inspection.read_group(join(group.path, name)))
+
+
+def _is_table(node: StoredNode) -> bool:
+    attributes = node.attributes
+    return node.kind == "group" and isinstance(attributes, dict) and bool(_KNOWN & attributes.keys())
+
+
+def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) -> list[str]:
+    """Check the list of tables; return those that are listed and exist."""
+    attributes: JSONObject = group.attributes
+    value = attributes.get("tables")
+    listed = table_names(attributes)
+    replacing = read_replacing_table(attributes)
+    if not isinstance(value, list):
+        found = "there is no list of tables" if value is None else f"tables is {describe(value)}"
+        inspection.report_own("LM-21", group.path, found, "list the names of the tables")
+    elif len(value) > len(listed):
+        inspection.report_own(
+            "LM-21", group.path, "tables holds a name twice, or none", "list each once", at=("tables",)
+        )
+    missing = [
+        name
+        for name in listed
+        if not inspection.reader.group(join(group.path, name)).exists
+        and (replacing is None or replacing[0] != name)
+    ]
+    for name in missing:
+        inspection.report_own(
+            "LM-21",
+            group.path,
+            f"there is no table {describe(name)}",
+            "write it, or take it off the list",
+            at=("tables", value.index(name) if isinstance(value, list) else 0),
+        )
+    for name in existing:
+        if name not in listed:
+            inspection.report_own(
+                "LM-21", group.path, f"the table {describe(name)} is not listed", "list it, or delete it"
+            )
+    inspection.tables.append(TableGroup(group.path, [*listed, *existing], missing))
+    return [name for name in listed if name not in missing]
+
+
+def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -> None:
+    if not isinstance(table.attributes, dict) or not table.exists:
+        return
+    info = table_info(table.attributes)
+    needed = {"anndata": "obs", "json": "table"}.get(info.backend, f"table.{info.backend}")
+    if "backend" not in table.attributes and "encoding-type" not in table.attributes:
+        inspection.report_own("LM-22", table.path, "it has no backend", "write its backend")
+    elif info.backend not in BACKENDS:
+        inspection.report_own(
+            "LM-22",
+            table.path,
+            f"the backend is {describe(info.backend)}",
+            f"use one of {', '.join(BACKENDS)}",
+            at=("backend",),
+        )
+    elif table.names is not None and needed not in table.names:
+        inspection.report_own(
+            "LM-22",
+            table.path,
+            f"the backend is {describe(info.backend)}, and there is no {needed}",
+            "restore it from a copy, or delete the table",
+            at=("backend",),
+        )
+    if info.type not in LABEL_TYPES:
+        return
+    if info.label is None:
+        found = "it has no region"
+    elif not inspection.reader.group(join(image.path, f"labels/{info.label}")).exists:
+        found = f"there is no label image {describe(info.label)}"
+    else:
+        return
+    inspection.report_own(
+        "LM-23",
+        table.path,
+        found,
+        "name the label image whose labels its rows describe",
+        at=("region",) if "region" in table.attributes else (),
+    )
