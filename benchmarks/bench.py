@@ -2,10 +2,9 @@
 
     python benchmarks/bench.py [--peer NAME=MODULE] [--only WORKLOAD,...] [--rounds N] [--folder DIR]
 
-Each measurement is a process of its own. Rounds go over the libraries in turn, so that a slow minute of the
-machine hits all alike. Every round writes into a folder of its own, whose pixels are removed when the round is over,
-and what is written reaches the disk before the next measurement begins: nobody pays for the files of another. Medians,
-their ratios to the floor and what is aimed at are printed, and written into docs/benchmarks.md.
+Each measurement is a new process. Every round runs all libraries in turn, so that slow minutes of the machine affect
+all of them. Data are synced to the disk before the next measurement, and the pixels of a round are deleted after it.
+Medians, their ratios to the floor (see floor.py) and targets are printed, and written into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ SETTLE_SECONDS = 2.0
 
 
 class Bench:
-    """Libraries, measured side by side."""
+    """Measure several libraries in turn."""
 
     def __init__(self, libraries: dict[str, str], data: Path, scratch: Path, peer_rounds: int) -> None:
         self.libraries = libraries
@@ -68,39 +67,39 @@ class Bench:
         """Measure every workload on every library, round by round."""
         results: Results = {workload: {name: [] for name in self.libraries} for workload in workloads}
         for number in range(rounds):
-            place = self.scratch / f"round-{number + 1}"
-            made: set[tuple[str, str]] = set()
+            round_folder = self.scratch / f"round-{number + 1}"
+            prepared: set[tuple[str, str]] = set()
             for workload in workloads:
                 for name in self._measured(workload, number):
-                    self._prepare(name, workload, place, made)
-                    result = self.measure(name, workload, place)
-                    made.add((name, workload))
+                    self._prepare(name, workload, round_folder, prepared)
+                    result = self.measure(name, workload, round_folder)
+                    prepared.add((name, workload))
                     results[workload][name].append(result)
                     print(f"round {number + 1}  {workload:15} {name:8} {short_repr(result)}", flush=True)
-            remove_pixels(place)
+            remove_pixels(round_folder)
         return results
 
     def _measured(self, workload: str, number: int) -> list[str]:
-        """Return the names of the libraries that take part, the first one another in every round."""
+        """Return the names of the libraries of a round; every round starts with another one."""
         own = ["floor", "lamella"] if number % 2 == 0 else ["lamella", "floor"]
         if workload in ONLY_LAMELLA or number >= self.peer_rounds:
             return own
         return own + [name for name in self.libraries if name not in own]
 
-    def _prepare(self, name: str, workload: str, place: Path, made: set[tuple[str, str]]) -> None:
-        """Make what a workload reads, where this round has not made it yet."""
+    def _prepare(self, name: str, workload: str, round_folder: Path, prepared: set[tuple[str, str]]) -> None:
+        """Create the input of a workload, unless this round has it already."""
         need = (NEEDS_OF_FLOOR if name == "floor" else NEEDS).get(workload)
         maker = (name, need) if need else ("lamella", "wide_plate") if workload == "open_fov" else None
-        if maker and maker not in made:
-            self.measure(*maker, place)
-            made.add(maker)
+        if maker and maker not in prepared:
+            self.measure(*maker, round_folder)
+            prepared.add(maker)
 
-    def measure(self, name: str, workload: str, place: Path) -> dict[str, Any]:
-        """Run one workload of one library in a new process; a failure is a result too."""
+    def measure(self, name: str, workload: str, round_folder: Path) -> dict[str, Any]:
+        """Run one workload of one library in a new process; return its figures, or the failure."""
         os.sync()
-        own = place / name
+        own = round_folder / name
         if workload in LARGE:
-            own = place / f"{name}-{workload}"
+            own = round_folder / f"{name}-{workload}"
         command = [sys.executable, str(HERE / "workload.py"), self.libraries[name], workload]
         run = subprocess.run(
             [*command, str(self.data), str(own)], capture_output=True, text=True, check=False, timeout=900
@@ -113,9 +112,9 @@ class Bench:
         return result
 
 
-def remove_pixels(place: Path) -> None:
-    """Remove the large files of a round, and let the file system come to rest."""
-    for folder, _, files in os.walk(place):
+def remove_pixels(round_folder: Path) -> None:
+    """Delete the large files of a round, and wait until the disk is idle."""
+    for folder, _, files in os.walk(round_folder):
         for file in files:
             path = Path(folder, file)
             if path.stat().st_size > DOCUMENT_BYTES:
@@ -125,7 +124,7 @@ def remove_pixels(place: Path) -> None:
 
 
 def short_repr(result: dict[str, Any]) -> str:
-    """One measurement on one line."""
+    """Return one measurement as one line."""
     return "  ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key}: {value}"
         for key, value in result.items()
@@ -133,7 +132,7 @@ def short_repr(result: dict[str, Any]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--peer", action="append", default=[], metavar="NAME=MODULE", help="a library with open_ome_zarr"
@@ -148,14 +147,14 @@ def arguments() -> argparse.Namespace:
 
 
 def compile_package(name: str) -> None:
-    """Compile a package that is not installed, as installing it does: else each process may compile it anew."""
+    """Compile a package that is not installed, as installing would: otherwise each process may compile it again."""
     spec = importlib.util.find_spec(name)
     for folder in (spec and spec.submodule_search_locations) or ():
         compileall.compile_dir(folder, quiet=1)
 
 
 def main() -> int:
-    """Measure, print, write the document; 1 when something misses what is aimed at."""
+    """Measure, print, write the document; return 1 if a target is missed."""
     args = arguments()
     libraries = {"floor": "floor", "lamella": "lamella", **dict(peer.split("=", 1) for peer in args.peer)}
     workloads = args.only.split(",") if args.only else list(TARGETS)
@@ -177,7 +176,7 @@ def main() -> int:
     text = f"Medians of {args.rounds} interleaved rounds{of_peers}. {machine()}.\n\n{table(results, peers)}"
     text = f"{text}\n\n{figures(results, peers)}".rstrip()
     print(f"\n{text}\n\nThis took {(time.monotonic() - start) / 60:.1f} minutes.\n")
-    misses = [f"{name}: {reason}" for name, found in results.items() for reason in missed(name, found)]
+    misses = [f"{name}: {reason}" for name, measured in results.items() for reason in missed(name, measured)]
     print("\n".join(misses) if misses else "Every target is met.")
     if not args.only:
         write_block("measured", text)

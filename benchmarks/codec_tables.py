@@ -2,8 +2,8 @@
 
     python benchmarks/codec_tables.py [--rounds 3] [--folder FOLDER]
 
-Speeds are raw megabytes for each second of processor time, all threads of the process added up: about what one core
-does, whatever else runs on the machine. Everything goes through lamella, so that its own work is in the figures too.
+Speeds are raw megabytes per second of processor time of all threads: about the speed of one core, whatever else runs
+on the machine. They include the time of lamella.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ CROPS = 16  # few, so that TensorStore, which keeps 64 MiB of decoded chunks, ha
 
 @dataclass
 class Measured:
-    """What was measured of one row, one entry per round."""
+    """The measurements of one row, one entry per round."""
 
     size: float = 0.0
     write: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Measured:
 
 
 def images(folder: Path) -> dict[str, tuple[NDArray[Any], tuple[int, ...]]]:
-    """Give the images as TCZYX with the chunk that they are measured in."""
+    """Yield the images as TCZYX, each with its chunk shape."""
     import tifffile
 
     path = sample.volume_path(folder)
@@ -95,7 +95,7 @@ def images(folder: Path) -> dict[str, tuple[NDArray[Any], tuple[int, ...]]]:
 
 
 def processor_time(work: Callable[[], object]) -> float:
-    """Seconds of all threads of this process."""
+    """Return the processor time of all threads of this process during a call."""
     begin = time.process_time()
     work()
     return time.process_time() - begin
@@ -110,7 +110,7 @@ def measure(
     compressor: Any,
     crops: int = 0,
 ) -> None:
-    """Write, read and check one store, and add what it took to a row."""
+    """Write, read and check one store, and add the measurements to a row."""
     path = folder / "codec.zarr"
     shutil.rmtree(path, ignore_errors=True)
     names = [str(n) for n in range(pixels.shape[1])]
@@ -210,13 +210,13 @@ def layout_table(folder: Path, rounds: int) -> str:
 
 
 def size_text(shape: tuple[int, ...], pixels: NDArray[Any]) -> str:
-    """Bytes of a chunk, as text."""
+    """Return the size of a chunk as text."""
     count = int(np.prod(shape)) * pixels.dtype.itemsize
     return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
 def markdown(lines: list[list[str]]) -> str:
-    """Lay out a table whose first line is the head; all columns but the first are numbers."""
+    """Return a Markdown table; the first line is the head, and all columns but the first are numbers."""
     head, *rows = lines
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
@@ -227,7 +227,7 @@ def markdown(lines: list[list[str]]) -> str:
 
 
 def write_document(parts: dict[str, str]) -> None:
-    """Replace what is between each pair of markers of docs/codecs.md."""
+    """Replace the text between each pair of markers of docs/codecs.md."""
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, part in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

@@ -1,7 +1,7 @@
 """The floor of each workload: the same bytes through the codec and the file system, without any library.
 
-What a floor leaves out (metadata, checks, locks, planning) is what a library is measured for. It runs on the
-interpreter, the machine and in the minute of the libraries that it is compared with.
+The difference to the floor is the cost of a library: metadata, checks, locks, planning. Floors are measured on the same
+interpreter and machine, and in turn with the libraries.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DOCUMENT = json.dumps(
 
 
 def codec() -> Any:
-    """Return the codec that every library is asked for: blosc, zstd level 1, bitshuffle."""
+    """Return the codec of all workloads: blosc, zstd level 1, bitshuffle."""
     import numcodecs.blosc
     from numcodecs import Blosc
 
@@ -58,14 +58,14 @@ def codec() -> Any:
 
 
 def load(data: Path) -> Any:
-    """Return the volume, in memory."""
+    """Read the volume into memory."""
     import numpy as np
 
     return np.load(sample.volume_path(data))
 
 
 def cut(pixels: Any, corner: tuple[int, ...]) -> Any:
-    """One chunk of the volume, contiguous."""
+    """Return one chunk of the volume, contiguous."""
     import numpy as np
 
     t, c, z, y, x = corner
@@ -78,13 +78,13 @@ def import_time(_: Path, __: Path) -> Figures:
     return best_of(5, lambda: subprocess.run([sys.executable, "-c", "import numpy"], check=True))
 
 
-def plate_create(_: Path, place: Path) -> Figures:
-    """Write one document per position and one per array, each by replacement."""
-    return _plate_create(place, ("zarr.json",))
+def plate_create(_: Path, output: Path) -> Figures:
+    """Write one document per position and one per array, each with an atomic replace."""
+    return _plate_create(output, ("zarr.json",))
 
 
-def _plate_create(place: Path, names: tuple[str, ...]) -> Figures:
-    positions = [str(place / "plate" / "/".join(path)) for path in sample.field_paths()]
+def _plate_create(output: Path, names: tuple[str, ...]) -> Figures:
+    positions = [str(output / "plate" / "/".join(path)) for path in sample.field_paths()]
 
     def work() -> None:
         for position in positions:
@@ -98,24 +98,24 @@ def _plate_create(place: Path, names: tuple[str, ...]) -> Figures:
     return measured(work)
 
 
-def plate_create_04(data: Path, place: Path) -> Figures:
-    """Write as few documents again, though a store of 0.4 has three for each position."""
-    return plate_create(data, place / "0.4")
+def plate_create_04(data: Path, output: Path) -> Figures:
+    """Write the same documents as `plate_create`, although a store of 0.4 has three per position."""
+    return plate_create(data, output / "0.4")
 
 
-def plate_create_bulk(data: Path, place: Path) -> Figures:
-    """Write the same documents again."""
-    return plate_create(data, place / "bulk")
+def plate_create_bulk(data: Path, output: Path) -> Figures:
+    """Write the same documents as `plate_create`."""
+    return plate_create(data, output / "bulk")
 
 
-def plate_create_bulk_04(_: Path, place: Path) -> Figures:
+def plate_create_bulk_04(_: Path, output: Path) -> Figures:
     """Write the documents of 0.4: two for each position and two for each array."""
-    return _plate_create(place / "bulk-0.4", ("zattrs", "zgroup"))
+    return _plate_create(output / "bulk-0.4", ("zattrs", "zgroup"))
 
 
-def plate_walk(_: Path, place: Path) -> Figures:
+def plate_walk(_: Path, output: Path) -> Figures:
     """Read and parse the same documents."""
-    positions = [str(place / "plate" / "/".join(path)) for path in sample.field_paths()]
+    positions = [str(output / "plate" / "/".join(path)) for path in sample.field_paths()]
 
     def work() -> None:
         for position in positions:
@@ -125,9 +125,9 @@ def plate_walk(_: Path, place: Path) -> Figures:
     return measured(work)
 
 
-def open_fov(_: Path, place: Path) -> Figures:
+def open_fov(_: Path, output: Path) -> Figures:
     """Read and parse the documents of the plate, of one position and of its array."""
-    wide = str(place.parent / "lamella" / "wide.zarr")
+    wide = str(output.parent / "lamella" / "wide.zarr")
     last = "/".join([wide, *sample.wide_field_paths()[-1]])
     nodes = (wide, last, f"{last}/0")
     figures = best_of(5, lambda: [_parse(f"{node}/zarr.json") for node in nodes])
@@ -139,24 +139,24 @@ def _parse(path: str) -> Any:
         return json.loads(file.read())
 
 
-def write_image(data: Path, place: Path) -> Figures:
+def write_image(data: Path, output: Path) -> Figures:
     """Encode every chunk and write one file for each."""
     pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
-    (place / "chunks").mkdir()
+    (output / "chunks").mkdir()
 
     def chunk(number: int) -> None:
-        with open(place / "chunks" / str(number), "wb") as file:
+        with open(output / "chunks" / str(number), "wb") as file:
             file.write(blosc.encode(cut(pixels, corners[number])))
 
     return measured(lambda: in_threads(chunk, list(range(len(corners)))))
 
 
-def read_image(data: Path, place: Path) -> Figures:
+def read_image(data: Path, output: Path) -> Figures:
     """Read and decode every chunk from its file into one array."""
     blosc = codec()
 
     def decoded(number: int) -> bytes:
-        with open(place / "chunks" / str(number), "rb") as file:
+        with open(output / "chunks" / str(number), "rb") as file:
             pixels: bytes = blosc.decode(file.read())
         return pixels
 
@@ -167,7 +167,7 @@ def _read_all(decoded: Callable[[int], bytes]) -> Figures:
     import numpy as np
 
     corners, (depth, height, width) = sample.chunk_corners(), sample.CHUNK[2:]
-    # Its pages are touched here, and not in the time: a floor has no array to make.
+    # Touch the pages before the measurement: the floor does not include allocation.
     out = np.ones(sample.SHAPE, "u2")
 
     def chunk(number: int) -> None:
@@ -178,7 +178,7 @@ def _read_all(decoded: Callable[[int], bytes]) -> Figures:
     return best_of(3, lambda: in_threads(chunk, list(range(len(corners)))))
 
 
-def write_sharded(data: Path, place: Path) -> Figures:
+def write_sharded(data: Path, output: Path) -> Figures:
     """Encode every chunk and write one file per shard."""
     pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
     index: dict[int, list[int]] = {}
@@ -186,22 +186,22 @@ def write_sharded(data: Path, place: Path) -> Figures:
     def shard(number: int) -> None:
         first = number * CHUNKS_PER_SHARD
         parts = [blosc.encode(cut(pixels, corner)) for corner in corners[first : first + CHUNKS_PER_SHARD]]
-        with open(place / f"{number}.shard", "wb") as file:
+        with open(output / f"{number}.shard", "wb") as file:
             file.writelines(parts)
         index[number] = [len(part) for part in parts]
 
     figures = measured(lambda: in_threads(shard, list(range(len(corners) // CHUNKS_PER_SHARD))))
-    (place / "index").write_bytes(pickle.dumps(index))
+    (output / "index").write_bytes(pickle.dumps(index))
     return figures
 
 
 class Shards:
-    """The files that `write_sharded` left, read chunk by chunk."""
+    """Read the files of `write_sharded` chunk by chunk."""
 
-    def __init__(self, place: Path) -> None:
-        lengths: dict[int, list[int]] = pickle.loads((place / "index").read_bytes())
+    def __init__(self, output: Path) -> None:
+        lengths: dict[int, list[int]] = pickle.loads((output / "index").read_bytes())
         self.blosc = codec()
-        self.files = [os.open(place / f"{number}.shard", os.O_RDONLY) for number in sorted(lengths)]
+        self.files = [os.open(output / f"{number}.shard", os.O_RDONLY) for number in sorted(lengths)]
         self.lengths = [lengths[number] for number in sorted(lengths)]
         self.offsets = [[sum(row[:i]) for i in range(len(row))] for row in self.lengths]
 
@@ -213,14 +213,14 @@ class Shards:
         return decoded
 
 
-def read_sharded(_: Path, place: Path) -> Figures:
+def read_sharded(_: Path, output: Path) -> Figures:
     """Read and decode every chunk of the shards into one array."""
-    return _read_all(Shards(place).chunk)
+    return _read_all(Shards(output).chunk)
 
 
-def crops(_: Path, place: Path, threads: int = 1) -> Figures:
-    """Read and decode the chunks that each crop meets."""
-    shards = Shards(place)
+def crops(_: Path, output: Path, threads: int = 1) -> Figures:
+    """Read and decode the chunks of each crop."""
+    shards = Shards(output)
     number = {corner: i for i, corner in enumerate(sample.chunk_corners())}
     _, _, depth, height, width = sample.CHUNK
 
@@ -236,31 +236,31 @@ def crops(_: Path, place: Path, threads: int = 1) -> Figures:
     return measured(lambda: in_threads(crop, corners, threads))
 
 
-def crops4(data: Path, place: Path) -> Figures:
+def crops4(data: Path, output: Path) -> Figures:
     """Read the same crops from four threads."""
-    return crops(data, place, 4)
+    return crops(data, output, 4)
 
 
-def pyramid(data: Path, place: Path) -> Figures:
-    """Read every chunk once and encode the seventh part that the lower levels hold."""
+def pyramid(data: Path, output: Path) -> Figures:
+    """Read every chunk once and encode a seventh as many, the share of the lower levels."""
     pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
     encoded = measured(
         lambda: in_threads(lambda corner: blosc.encode(cut(pixels, corner)), corners[: len(corners) // 7])
     )
-    read = read_sharded(data, place)
+    read = read_sharded(data, output)
     return {
         name: max(read[name], encoded[name]) if name == "peak_mb" else read[name] + encoded[name]
         for name in read
     }
 
 
-def stream(data: Path, place: Path, name: str = "stream", per_file: int = 1) -> Figures:
-    """Encode camera frames one after the other, each into a file."""
+def stream(data: Path, output: Path, name: str = "stream", per_file: int = 1) -> Figures:
+    """Encode camera frames one by one, each into a file."""
     import numcodecs.blosc
 
     frames, blosc = sample.stream_frames(data), codec()
     numcodecs.blosc.use_threads = True
-    out, times = place / name, list[float]()
+    out, times = output / name, list[float]()
     out.mkdir()
 
     def frame(i: int) -> None:
@@ -274,35 +274,35 @@ def stream(data: Path, place: Path, name: str = "stream", per_file: int = 1) -> 
     return measured(work) | slowest(times)
 
 
-def stream_files(data: Path, place: Path) -> Figures:
-    """Do the same for the stream writer."""
-    return stream(data, place, "files")
+def stream_files(data: Path, output: Path) -> Figures:
+    """Do the same as `stream`, for the stream writer."""
+    return stream(data, output, "files")
 
 
-def stream_shards(data: Path, place: Path) -> Figures:
-    """Encode camera frames one after the other, many into a file."""
-    return stream(data, place, "shards", sample.STREAM_SHARD)
+def stream_shards(data: Path, output: Path) -> Figures:
+    """Encode camera frames one by one, many into a file."""
+    return stream(data, output, "shards", sample.STREAM_SHARD)
 
 
-def copy_plate(data: Path, place: Path) -> Figures:
+def copy_plate(data: Path, output: Path) -> Figures:
     """Copy the files of eight shards."""
-    files = [place / f"{number}.shard" for number in range(8)]
+    files = [output / f"{number}.shard" for number in range(8)]
     return measured(lambda: [shutil.copyfile(file, file.with_suffix(".copy")) for file in files])
 
 
-def convert_raw(data: Path, place: Path, *, compressed: bool = False) -> Figures:
-    """Read the strips of the TIFF, decode them, encode the chunks of all levels, write."""
+def convert_raw(data: Path, output: Path, *, compressed: bool = False) -> Figures:
+    """Read and decode the strips of a TIFF; encode and write the chunks of all levels."""
     import imagecodecs
     import numpy as np
     import tifffile
 
     source = sample.tiff_path(data, compressed=compressed)
     warm(source)
-    with tifffile.TiffFile(source) as tiff:  # where strips are is not timed
+    with tifffile.TiffFile(source) as tiff:  # offsets of strips are not timed
         pages = [
             list(zip(page.dataoffsets, page.databytecounts, strict=True)) for page in tiff.series[0].pages
         ]
-    blosc, out = codec(), place / source.stem
+    blosc, out = codec(), output / source.stem
     out.mkdir()
     _, _, depth, height, width = sample.CHUNK
     rows, columns = sample.SHAPE[3:]
@@ -326,9 +326,9 @@ def convert_raw(data: Path, place: Path, *, compressed: bool = False) -> Figures
     return measured(lambda: in_threads(slab, list(range(len(pages) // depth))))
 
 
-def convert_zlib(data: Path, place: Path) -> Figures:
-    """Do the same with strips compressed by zlib, decoded by libdeflate."""
-    return convert_raw(data, place, compressed=True)
+def convert_zlib(data: Path, output: Path) -> Figures:
+    """Do the same for strips compressed by zlib, decoded with libdeflate."""
+    return convert_raw(data, output, compressed=True)
 
 
 WORKLOADS = {

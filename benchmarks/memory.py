@@ -1,11 +1,10 @@
-"""Show that memory is bounded: the peak of each operation on an array ten times larger than what it may take.
+"""Measure the peak memory of each operation on an array ten times larger than its limit.
 
     python benchmarks/memory.py [--gb 5] [--jobs N] [--only OPERATION,...] [--folder DIR]
 
-Each operation runs in a process of its own, on uint16 planes of 12-bit noise (which hardly compress: the worst case for
-what waits to be written). Told is the highest resident memory of the process above what it had when it began, with
-numpy and lamella imported, once for the shards that lamella chooses and once for shards of 256 MiB. Written as a
-Markdown table. Needs Linux, and four times the size of the array on disk at a time.
+Each operation runs in a new process on uint16 planes of 12-bit noise, which hardly compress: the worst case for pending
+writes. The table has the peak resident memory minus the memory after importing numpy and lamella, for the default
+shards and for shards of 256 MiB. Needs Linux, and disk space for four times the array.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SHARDS = {"chosen": None, "256 MiB": (32, EDGE, EDGE)}
 
 
 def planes(count: int) -> Callable[[int], NDArray[np.uint16]]:
-    """Return a function that gives a plane of noise by its number."""
+    """Return a function that returns plane n of noise."""
     import numpy as np
 
     noise = np.random.default_rng(0).integers(0, 4096, (EDGE, EDGE)).astype("uint16")
@@ -44,7 +43,7 @@ def planes(count: int) -> Callable[[int], NDArray[np.uint16]]:
 
 
 def write_tiff(path: Path, count: int, *, compressed: bool) -> None:
-    """Write the planes to a TIFF, as they are or through zlib."""
+    """Write the planes to a TIFF, raw or compressed by zlib."""
     import tifffile
 
     plane = planes(count)
@@ -55,14 +54,14 @@ def write_tiff(path: Path, count: int, *, compressed: bool) -> None:
 
 
 def convert(tiff: Path, target: Path, shards: Any, jobs: int | None) -> None:
-    """Convert a TIFF, pyramid included."""
+    """Convert a TIFF, with pyramid."""
     from lamella.ops.conversion.convert import convert
 
     convert(tiff, target, shards=shards, jobs=jobs, overwrite=True)
 
 
 def pyramid(store: Path, target: Path, shards: Any, jobs: int | None) -> None:
-    """Make the lower levels anew."""
+    """Compute the lower levels again."""
     import lamella
     from lamella.ops.pyramids.pyramid import compute_pyramid
 
@@ -82,7 +81,7 @@ def copy(store: Path, target: Path, shards: Any, jobs: int | None) -> None:
 
 
 def rechunk(store: Path, target: Path, shards: Any, jobs: int | None) -> None:
-    """Cut the image into other chunks."""
+    """Write the image with other chunks."""
     import lamella
 
     lamella.rechunk(store, target, chunks=(32, 128, 128), shards=shards or "auto", jobs=jobs)
@@ -100,14 +99,14 @@ OPERATIONS = {work.__name__: work for work in (convert, pyramid, copy, rechunk, 
 
 
 def resident_mb(name: str) -> float:
-    """Return a figure of this process's memory."""
-    found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+    """Return a memory figure of this process from /proc."""
+    match = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 def measure(operation: str, source: str, target: str, shards: str, jobs: int | None) -> None:
-    """Run one operation in this process, and print what it took."""
+    """Run one operation in this process, and print the measurements."""
     import numpy as np  # noqa: F401 (what everybody has before any operation)
 
     import lamella  # noqa: F401
@@ -119,7 +118,7 @@ def measure(operation: str, source: str, target: str, shards: str, jobs: int | N
 
 
 def run(operation: str, source: Path, target: Path, shards: str, jobs: int | None) -> dict[str, float]:
-    """Measure in a new process."""
+    """Run one operation in a new process; return its measurements."""
     command = [
         sys.executable,
         __file__,
@@ -138,14 +137,14 @@ def run(operation: str, source: Path, target: Path, shards: str, jobs: int | Non
 
 
 def rows(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, str, dict[str, float]]]:
-    """Measure everything; what was written goes as soon as nothing needs it."""
-    found: list[tuple[str, str, dict[str, float]]] = []
+    """Measure all operations, deleting files when they are not needed any more."""
+    results: list[tuple[str, str, dict[str, float]]] = []
     count = max(1, round(arguments.gb * 2**30 / (EDGE * EDGE * 2)))
     wanted = arguments.only.split(",") if arguments.only else list(OPERATIONS)
 
     def add(name: str, operation: str, source: Path, target: Path, shards: str) -> None:
         result = run(operation, source, target, shards, arguments.jobs)
-        found.append((name, shards, result))
+        results.append((name, shards, result))
         print(f"{name:14} {shards:8} {result['mb']:6.0f} MB {result['cpu']:6.1f} s CPU", flush=True)
 
     tiff, store, other = folder / "stack.tif", folder / "image.zarr", folder / "other.zarr"
@@ -160,7 +159,7 @@ def rows(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, str, di
             if name != "convert":
                 add(name, name, store, other, shards)
                 shutil.rmtree(other, ignore_errors=True)
-    return found
+    return results
 
 
 def main() -> None:
@@ -176,10 +175,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        found = rows(arguments, Path(folder))
+        results = rows(arguments, Path(folder))
     lines = [
         [name, shards, f"{result['mb']:.0f} MB", "yes" if result["mb"] <= LIMIT_MB else "no"]
-        for name, shards, result in found
+        for name, shards, result in results
     ]
     table = markdown(["operation", "shards", "peak above idle", f"at most {LIMIT_MB} MB"], lines)
     text = f"An array of {arguments.gb:g} GiB. {machine()}.\n\n{table}"

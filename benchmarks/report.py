@@ -1,6 +1,6 @@
-"""What bench.py measured, as a table with targets, and the blocks of docs/benchmarks.md.
+"""Format the measurements of bench.py as a table with targets, and write blocks of docs/benchmarks.md.
 
-The scripts that measure other things (scaling.py, training.py) write their blocks through here, too.
+The other scripts (scaling.py, training.py) also write their blocks with `write_block`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Results = dict[str, dict[str, list[dict[str, Any]]]]
 
 @dataclass(frozen=True)
 class Target:
-    """What a workload may cost, as a multiple of the floor's wall time; and the most of another figure."""
+    """The target of a workload: its wall time as a multiple of the floor's, and the maximum of another figure."""
 
     ratio: float | None
     figure: str = ""
@@ -57,47 +57,47 @@ NAMES = {"documents": "documents read", "worst_of_median": "slowest frame / medi
 
 
 def machine() -> str:
-    """Where figures come from."""
+    """Describe this machine."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
 def median(results: list[dict[str, Any]], key: str) -> float | None:
-    """The median of what was measured; None when no run succeeded."""
+    """Return the median of a measurement; None if no run succeeded."""
     values = [result[key] for result in results if key in result]
     return statistics.median(values) if values else None
 
 
 def ratio(measured: dict[str, list[dict[str, Any]]], name: str, key: str = "seconds") -> float | None:
-    """The median of a library over that of the floor."""
+    """Return the median of a library divided by the median of the floor."""
     own, floor = median(measured.get(name, []), key), median(measured["floor"], key)
     return own / floor if own is not None and floor else None
 
 
 def missed(workload: str, measured: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Say in which way lamella failed or misses what is aimed at; nothing where all is met."""
-    target, found = TARGETS[workload], ratio(measured, "lamella")
-    if found is None:
+    """Return the targets that lamella misses, and its failures."""
+    target, own_ratio = TARGETS[workload], ratio(measured, "lamella")
+    if own_ratio is None:
         return [
             next((r["error"] for n in ("lamella", "floor") for r in measured[n] if "error" in r), "failed")
         ]
     reasons = []
-    if target.ratio and found > target.ratio:
-        reasons.append(f"{found:.2f} times the floor, aimed at {target.ratio}")
+    if target.ratio and own_ratio > target.ratio:
+        reasons.append(f"{own_ratio:.2f} times the floor, aimed at {target.ratio}")
     if target.figure and (most := median(measured["lamella"], target.figure) or 0) > target.most:
         reasons.append(f"{NAMES[target.figure]}: {most:.2g}, aimed at {target.most:g}")
     return reasons
 
 
 def table(results: Results, peers: list[str]) -> str:
-    """Medians and ratios, with what is aimed at."""
+    """Return a table of medians, ratios and targets."""
     head = ["workload", "floor", "lamella", "/ floor", "target", "met", "processor / floor", "peak memory"]
     rows = []
     for workload, measured in results.items():
-        target, found = TARGETS[workload], ratio(measured, "lamella")
+        target, own_ratio = TARGETS[workload], ratio(measured, "lamella")
         peak = median(measured["lamella"], "peak_mb") if workload != "import_time" else None
         row = [workload, *(_time(median(measured[name], "seconds")) for name in ("floor", "lamella"))]
         row += [
-            _number(found),
+            _number(own_ratio),
             f"<= {target.ratio}" if target.ratio else "",
             _verdict(missed(workload, measured)),
         ]
@@ -108,13 +108,13 @@ def table(results: Results, peers: list[str]) -> str:
 
 
 def figures(results: Results, peers: list[str]) -> str:
-    """What is aimed at besides the ratio: documents that are read, and the slowest frame of a stream."""
+    """Return a table of figures besides time: documents read, and the slowest frame of a stream."""
     names = ["floor", "lamella", *peers]
     rows = []
     for workload, measured in results.items():
         if figure := TARGETS[workload].figure:
-            found = [_number(median(measured.get(name, []), figure)) for name in names]
-            rows.append([f"{workload}: {NAMES[figure]}", *found, f"<= {TARGETS[workload].most:g}"])
+            cells = [_number(median(measured.get(name, []), figure)) for name in names]
+            rows.append([f"{workload}: {NAMES[figure]}", *cells, f"<= {TARGETS[workload].most:g}"])
     return markdown(["figure", *names, "target"], rows) if rows else ""
 
 
@@ -133,12 +133,12 @@ def _verdict(reasons: list[str]) -> str:
 
 
 def _peer(measured: dict[str, list[dict[str, Any]]], peer: str) -> str:
-    found = ratio(measured, peer)
-    return _number(found) if found is not None else "fails" if measured.get(peer) else ""
+    peer_ratio = ratio(measured, peer)
+    return _number(peer_ratio) if peer_ratio is not None else "fails" if measured.get(peer) else ""
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table whose columns are numbers, all but the first."""
+    """Return a Markdown table; all columns but the first are numbers."""
     every = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     widths = [max(len(row[i]) for row in every) for i in range(len(head))]
     return "\n".join(
@@ -148,10 +148,10 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def write_block(name: str, text: str, page: Path = DOCUMENT) -> None:
-    """Replace what is between the markers of a block of a page, by default docs/benchmarks.md."""
+    """Replace the text between the markers of a block of a page, by default docs/benchmarks.md."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    before, marker, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
-    if not (found and closed):
+    if not (marker and closed):
         raise SystemExit(f"{page} has no block {name}: put {begin} and {end} where it belongs")
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

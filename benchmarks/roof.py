@@ -1,11 +1,11 @@
-"""Measure what the machine allows: the roof over reads, writes and pyramids, and small chunks beside TensorStore.
+"""Measure reads, writes and pyramids against the roof of the machine, and small chunks against TensorStore.
 
     python benchmarks/roof.py [--rounds 5] [--megabytes 256] [--folder FOLDER]
 
-The roof is the same codec on all cores in this process, which is warm, into memory that was touched before: no files,
-no metadata, no planning. The work and its roof take turns; medians of wall time and their ratio are printed. For chunks
-of 128 and 32 KiB, where the interpreter is the cost, the processor time is compared with that of TensorStore, which
-must be installed. Both tables are written into docs/benchmarks.md.
+The roof is the codec alone, on all cores of a warm process, from memory into memory: no files, metadata or planning.
+The work and its roof run in turn; the script prints medians of wall time and their ratio. For chunks of 128 and 32 KiB,
+where Python dominates, it compares the processor time with TensorStore, which must be installed. Both tables are
+written into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ CROP, CROPS = 128, 2000
 
 
 def medians(rounds: int, works: dict[str, Callable[[], object]], key: str) -> dict[str, float]:
-    """Do works in turn, once to warm up and then so often; return the median of a figure of each."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    """Run functions in turn, once to warm up and then ``rounds`` times; return the median of a figure of each."""
+    figures: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
             figure = measured(work)[key]
             if number:
-                found[name].append(figure)
-    return {name: statistics.median(values) for name, values in found.items()}
+                figures[name].append(figure)
+    return {name: statistics.median(values) for name, values in figures.items()}
 
 
 class Roof:
@@ -78,7 +78,7 @@ class Roof:
 
 
 class Image:
-    """An image on the disk that is written and read as users do it."""
+    """An image on the disk, written and read through the public API."""
 
     def __init__(self, folder: Path, pixels: Any) -> None:
         self.folder = folder
@@ -98,13 +98,13 @@ class Image:
         return position.create_image("0", self.pixels, chunks=sample.CHUNK, **shards)
 
     def pyramid(self) -> None:
-        """Compute four levels of the image, anew."""
+        """Compute four levels of the image."""
         with lamella.open_ome_zarr(self.folder / "0.zarr", mode="r+") as position:
             position.compute_pyramid(levels=4, resume=False)
 
 
 def against_the_roof(folder: Path, pixels: Any, rounds: int) -> str:
-    """Return the table of work and roof."""
+    """Return the table of lamella and the roof."""
     roof, image = Roof(pixels), Image(folder, pixels)
     works: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "write": (roof.write, image.write),
@@ -114,13 +114,13 @@ def against_the_roof(folder: Path, pixels: Any, rounds: int) -> str:
     }
     rows = []
     for name, (limit, work) in works.items():
-        found = medians(rounds, {"roof": limit, "lamella": work}, "seconds")
-        ratio = found["lamella"] / found["roof"]
+        median_of = medians(rounds, {"roof": limit, "lamella": work}, "seconds")
+        ratio = median_of["lamella"] / median_of["roof"]
         rows.append(
             [
                 name,
-                f"{found['roof']:.3f} s",
-                f"{found['lamella']:.3f} s",
+                f"{median_of['roof']:.3f} s",
+                f"{median_of['lamella']:.3f} s",
                 f"{ratio:.2f}",
                 f"<= {TARGETS[name]}",
             ]
@@ -129,7 +129,7 @@ def against_the_roof(folder: Path, pixels: Any, rounds: int) -> str:
 
 
 def small_chunks(folder: Path, pixels: Any, rounds: int) -> str:
-    """Return the table of small chunks: processor time of lamella and of TensorStore."""
+    """Return the table of small chunks: processor time of lamella and TensorStore."""
     rows = []
     for size, (chunk, most) in SMALL.items():
         path = folder / f"{size.replace(' ', '-')}.zarr"
@@ -162,10 +162,15 @@ def small_chunks(folder: Path, pixels: Any, rounds: int) -> str:
             ),
         }
         for name, (own, theirs) in works.items():
-            found = medians(rounds, {"TensorStore": theirs, "lamella": own}, "cpu")
-            share = found["lamella"] / found["TensorStore"]
+            median_of = medians(rounds, {"TensorStore": theirs, "lamella": own}, "cpu")
+            share = median_of["lamella"] / median_of["TensorStore"]
             rows.append(
-                [f"{name}, {size}", *(f"{one:.3f} s" for one in found.values()), f"{share:.2f}", f"<= {most}"]
+                [
+                    f"{name}, {size}",
+                    *(f"{seconds:.3f} s" for seconds in median_of.values()),
+                    f"{share:.2f}",
+                    f"<= {most}",
+                ]
             )
     return markdown(["work, chunks", "TensorStore", "lamella", "/ TensorStore", "target"], rows)
 

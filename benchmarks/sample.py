@@ -1,6 +1,6 @@
-"""The data of the benchmarks: synthetic microscopy with noise, and the layouts that every library writes.
+"""The data of the benchmarks: synthetic microscopy with noise, and the layouts of the stores.
 
-Nothing is imported here but numpy, and that only to make pixels, so that no import is timed by accident.
+The module imports numpy only, and only inside functions, so that no measurement includes imports by accident.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POSITION_SHAPE, POSITION_CHUNK = (1, 3, 8, 1024, 1024), (1, 1, 8, 1024, 1024)
 
 
 def volume() -> NDArray[np.uint16]:
-    """Gaussian nuclei on an uneven background with shot noise: TCZYX, uint16."""
+    """Return Gaussian nuclei on an uneven background with shot noise: TCZYX, uint16."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def _add_nucleus(
 
 
 def make(folder: Path) -> None:
-    """Write the volume, as .npy and as OME-TIFFs of 2 GiB, raw and through zlib, unless they are there."""
+    """Write the volume as .npy, and as OME-TIFFs of 2 GiB, raw and compressed by zlib, unless the files exist."""
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def make(folder: Path) -> None:
 
 
 def _make_tiff(folder: Path, *, compressed: bool) -> None:
-    """Write the volume again and again as one stack: a strip per plane, or compressed ones of 256 KiB."""
+    """Write the volume repeatedly as one stack: one strip per plane, or compressed strips of 256 KiB."""
     import imagecodecs
     import numpy as np
     import tifffile
@@ -104,17 +104,17 @@ def _make_tiff(folder: Path, *, compressed: bool) -> None:
 
 
 def volume_path(folder: Path) -> Path:
-    """Where the volume is, as .npy."""
+    """Return the path of the volume as .npy."""
     return folder / "volume.npy"
 
 
 def tiff_path(folder: Path, *, compressed: bool = False) -> Path:
-    """Where the 2 GiB stack is, as OME-TIFF."""
+    """Return the path of the 2 GiB stack as OME-TIFF."""
     return folder / ("stack-zlib.ome.tif" if compressed else "stack.ome.tif")
 
 
 def field_paths(wells: int = 384, fields: int = 9) -> list[tuple[str, str, str]]:
-    """Row, column and field of every position of a full 384-well plate: 3456 of them."""
+    """Return row, column and field of every position of a full 384-well plate: 3456."""
     rows = "ABCDEFGHIJKLMNOP"
     return [
         (rows[well // 24], str(well % 24 + 1), str(field)) for well in range(wells) for field in range(fields)
@@ -122,7 +122,7 @@ def field_paths(wells: int = 384, fields: int = 9) -> list[tuple[str, str, str]]
 
 
 def wide_field_paths(wells: int = 1000, fields: int = 10) -> list[tuple[str, str, str]]:
-    """Row, column and field of every position of a 1536-well plate with 10,000 of them."""
+    """Return row, column and field of 10,000 positions of a 1536-well plate."""
     rows = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return [
         (rows[well // 48], str(well % 48 + 1), str(field)) for well in range(wells) for field in range(fields)
@@ -130,7 +130,7 @@ def wide_field_paths(wells: int = 1000, fields: int = 10) -> list[tuple[str, str
 
 
 def stream_frames(folder: Path) -> list[NDArray[np.uint16]]:
-    """Return eight camera frames, made of planes of the volume."""
+    """Return eight camera frames from planes of the volume."""
     import numpy as np
 
     pixels = np.load(volume_path(folder), mmap_mode="r")
@@ -138,12 +138,12 @@ def stream_frames(folder: Path) -> list[NDArray[np.uint16]]:
 
 
 def chunk_corners() -> list[tuple[int, ...]]:
-    """The first voxel of each chunk, shard by shard."""
+    """Return the first voxel of each chunk, shard by shard."""
     return list(itertools.product(*(range(0, n, step) for n, step in zip(SHAPE, CHUNK, strict=True))))
 
 
 def crop_corners() -> list[tuple[int, int, int, int, int]]:
-    """Where the crops begin: t, c, z, y, x. The same ones for every library."""
+    """Return the first voxel (t, c, z, y, x) of each crop; the same for every library."""
     choose = random.Random(0).randrange
     t, c, z, y, x = SHAPE
     return [(choose(t), choose(c), choose(z), choose(y - CROP), choose(x - CROP)) for _ in range(CROPS)]

@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py [--version 0.5] [--only CASE,...] [--rounds N] [--folder DIR]
 
-Each measurement is a process of its own, and rounds go over all sizes in turn. For each case and size, medians of
-wall time and of processor time are printed, with what one unit of work costs and how that compares with the smallest
-size: 1.00 is linear. With all cases measured they are written into docs/benchmarks.md. What a process pays once
-(imports, kernels) is paid before, by the same work at the smallest size.
+Each measurement is a new process, and every round measures all sizes. The table has medians of wall time and processor
+time, the cost per unit of work, and this cost relative to the smallest size: 1.00 is linear. Each process first does
+the smallest size, so that imports and kernels are not measured. If all cases are measured, the table is written into
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FRAME = (1, 1, 16, 512, 512)  # 8 MiB of uint16; a unit of a pyramid's work is o
 
 
 def fields(wells: int) -> Iterator[tuple[str, str, str]]:
-    """Row, column and name of the positions of so many wells, along the rows of a plate of 24 columns."""
+    """Return row, column and name of the positions of a number of wells on a plate of 24 columns."""
     for well in range(wells):
         for field in range(FIELDS):
             yield chr(ord("A") + well // 24), str(well % 24 + 1), str(field)
@@ -55,8 +55,8 @@ def walk(folder: Path, step: int, version: str) -> None:
     from lamella import open_ome_zarr
 
     with open_ome_zarr(folder / f"plate-{step}.zarr") as plate:
-        found = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
-    assert len(found) == WELLS * FIELDS * step, len(found)
+        facts = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
+    assert len(facts) == WELLS * FIELDS * step, len(facts)
 
 
 def pyramid(folder: Path, step: int, version: str) -> None:
@@ -68,13 +68,13 @@ def pyramid(folder: Path, step: int, version: str) -> None:
 
 
 def prepare_walk(folder: Path, step: int, version: str) -> None:
-    """Create the plate to walk, unless it is there."""
+    """Create the plate to walk, unless it exists."""
     if not (folder / f"plate-{step}.zarr").exists():
         create(folder, step, version)
 
 
 def prepare_pyramid(folder: Path, step: int, version: str) -> None:
-    """Write a film of so many time points, without lower levels."""
+    """Write a film without lower levels, with one time point per unit of work."""
     import numpy as np
 
     from lamella import open_ome_zarr
@@ -89,7 +89,7 @@ def prepare_pyramid(folder: Path, step: int, version: str) -> None:
 
 
 def prepare_create(folder: Path, step: int, version: str) -> None:
-    """Clear the place; what is removed is not timed."""
+    """Delete the old plate; deletion is not timed."""
     shutil.rmtree(folder / f"plate-{step}.zarr", ignore_errors=True)
 
 
@@ -101,8 +101,8 @@ CASES: dict[str, tuple[Callable[[Path, int, str], None], Callable[[Path, int, st
 UNITS = {"plate_create": WELLS * FIELDS, "plate_walk": WELLS * FIELDS, "pyramid": 1}
 
 
-def one(case: str, step: int, folder: Path, version: str) -> dict[str, float]:
-    """Measure one size of one case here, after the same work at the smallest size, which pays what is paid once."""
+def measure_case(case: str, step: int, folder: Path, version: str) -> dict[str, float]:
+    """Measure one size of one case in this process, after running the smallest size once."""
     prepare, work, _ = CASES[case]
     warm = folder / "warm"
     warm.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def one(case: str, step: int, folder: Path, version: str) -> dict[str, float]:
 def measured(
     cases: list[str], rounds: int, folder: Path, version: str
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """Measure every size of every case, round by round; medians."""
+    """Measure every size of every case, round by round; return medians."""
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
     for _ in range(rounds):
         for case in cases:
@@ -128,13 +128,13 @@ def measured(
                 )
                 runs.setdefault((case, step), []).append(json.loads(run.stdout))
     return {
-        key: {name: statistics.median(run[name] for run in found) for name in ("wall", "cpu")}
-        for key, found in runs.items()
+        key: {name: statistics.median(run[name] for run in case_runs) for name in ("wall", "cpu")}
+        for key, case_runs in runs.items()
     }
 
 
 def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
-    """Write the medians as a Markdown table."""
+    """Return the medians as a Markdown table."""
     head = ["case", "work", "wall", "processor", "processor per unit", "against 1x"]
     rows: list[list[str]] = []
     for (case, step), median in results.items():
@@ -154,7 +154,7 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", metavar="CASE,...", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--version", default="0.5", choices=["0.4", "0.5"])
@@ -169,8 +169,8 @@ def main() -> int:
     args = arguments()
     if args.one:
         case, _, step = args.one.partition(":")
-        found: dict[str, Any] = dict(one(case, int(step), args.folder, args.version))
-        print(json.dumps(found))
+        figures: dict[str, Any] = dict(measure_case(case, int(step), args.folder, args.version))
+        print(json.dumps(figures))
         return 0
     cases = args.only.split(",") if args.only else list(CASES)
     unknown = set(cases) - set(CASES)

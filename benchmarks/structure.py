@@ -1,10 +1,10 @@
-"""Count the lines of the package by kind, and what three calls cross, and write both into docs/design.md.
+"""Count the lines of the package by kind, and the functions that three calls run, and write both into docs/design.md.
 
     python benchmarks/structure.py [--where]
 
-Three calls, each in a new process after the import of lamella: `compute_pyramid(levels=4)` of an image of 8 MB, the
-first crop of an image that was just opened, and `set_scale`. Counted are the modules of lamella in which a function is
-called, its different functions, and its calls. With ``--where`` the modules are listed, and nothing is written.
+The calls are `compute_pyramid(levels=4)` of an image of 8 MB, the first crop of an image that was just opened, and
+`set_scale`, each in a new process after importing lamella. Counted are the modules of lamella with a called function,
+their different functions, and all calls. ``--where`` lists the modules, and writes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENE
 
 
 def lines_of(path: Path) -> Counter[str]:
-    """Return the number of lines of each kind in a file; a line with several kinds counts as the first of `KINDS`."""
+    """Return the number of lines of each kind in a file; a line of several kinds counts as the first of `KINDS`."""
     text = path.read_text(encoding="utf-8")
     kinds = ["blank" if not line.strip() else "code" for line in text.splitlines()]
 
@@ -60,20 +60,20 @@ def lines_of(path: Path) -> Counter[str]:
 
 
 def layers() -> dict[str, tuple[int, Counter[str]]]:
-    """Return the number of files and the lines by kind of each folder of the package, and of all."""
-    found: dict[str, tuple[int, Counter[str]]] = {}
+    """Return the number of files and lines by kind, for each folder and for the package."""
+    counts: dict[str, tuple[int, Counter[str]]] = {}
     for path in sorted(SOURCES.rglob("*.py")):
         parts = path.relative_to(SOURCES).parts
         lines = lines_of(path)
         for name in (parts[0] if len(parts) > 1 else "(top)", "all"):
-            files, before = found.get(name, (0, Counter()))
-            found[name] = files + 1, before + lines
-    found["all"] = found.pop("all")
-    return found
+            files, before = counts.get(name, (0, Counter()))
+            counts[name] = files + 1, before + lines
+    counts["all"] = counts.pop("all")
+    return counts
 
 
 def prepared(name: str, folder: Path) -> Callable[[], object]:
-    """Make what a call needs, in this process but with other handles; return the call."""
+    """Write the image of a call in this process, open it again, and return the call."""
     import numpy as np
 
     from lamella import open_ome_zarr
@@ -91,8 +91,8 @@ def prepared(name: str, folder: Path) -> Callable[[], object]:
 
 
 def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
-    """Make a call and return the calls within lamella on all threads: by module, then by function."""
-    found: dict[str, Counter[str]] = {}
+    """Run a call; return the calls within lamella on all threads, by module and function."""
+    calls: dict[str, Counter[str]] = {}
     seen: list[
         Any
     ] = []  # generators are resumed often, and their frames are kept so that no other has the same id
@@ -108,7 +108,7 @@ def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
             ids.add(id(frame))
             seen.append(frame)
         module = str(Path(code.co_filename).relative_to(SOURCES).with_suffix("")).replace("/", ".")
-        found.setdefault(module, Counter())[code.co_qualname] += 1
+        calls.setdefault(module, Counter())[code.co_qualname] += 1
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -117,15 +117,15 @@ def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return found
+    return calls
 
 
 def measured(name: str) -> dict[str, dict[str, int]]:
     """Measure a call in a new process."""
     command = [sys.executable, __file__, "--measure", name]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, dict[str, int]] = json.loads(run.stdout)
-    return found
+    counts: dict[str, dict[str, int]] = json.loads(run.stdout)
+    return counts
 
 
 def main() -> None:

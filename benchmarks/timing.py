@@ -1,6 +1,6 @@
-"""What is told of a piece of work: wall time, processor time of all threads, and memory above what was held before.
+"""Measure a call: wall time, processor time of all threads, and memory above the level before it.
 
-Nothing heavy is imported here, so that no import is timed by accident.
+The module imports nothing large, so that no measurement includes imports by accident.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Figures = dict[str, float]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def processor_seconds() -> float:
-    """User and system time until now, of this process and of the children that it waited for."""
+    """Return user and system time of this process and of the children that it waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def measured(work: Callable[[], object]) -> Figures:
-    """Call `work` once: `seconds`, `cpu` (seconds), and `peak_mb` above what the process held (Linux only)."""
+    """Call `work` once; return `seconds`, `cpu` (seconds), and `peak_mb` above the memory before (Linux only)."""
     gc.collect()
     idle = _reset_peak()
     cpu, start = processor_seconds(), time.perf_counter()
@@ -48,29 +48,27 @@ def measured(work: Callable[[], object]) -> Figures:
 
 
 def best_of(times: int, work: Callable[[], object]) -> Figures:
-    """Call `work` several times: the least time, the least processor time, the highest memory."""
-    found = [measured(work) for _ in range(times)]
-    return {
-        name: (max if name == "peak_mb" else min)(figures[name] for figures in found) for name in found[0]
-    }
+    """Call `work` several times; return the least wall time, the least processor time, and the highest memory."""
+    runs = [measured(work) for _ in range(times)]
+    return {name: (max if name == "peak_mb" else min)(figures[name] for figures in runs) for name in runs[0]}
 
 
 def in_threads(work: Callable[[Any], object], items: list[Any], threads: int = THREADS) -> None:
-    """Call `work` on each item from several threads; a failure is raised here."""
+    """Call `work` on each item from several threads; raise the first error."""
     with ThreadPoolExecutor(threads) as executor:
         for _ in executor.map(work, items):
             pass
 
 
 def warm(path: Path) -> None:
-    """Read a file through, so that the first reader does not pay the disk for all."""
+    """Read a file once, so that the first measurement does not include the disk."""
     with path.open("rb") as file:
         while file.read(1 << 24):
             pass
 
 
 def _reset_peak() -> float | None:
-    """Let the peak begin at what is held now, and return that; None where the system has no such thing."""
+    """Reset the peak memory to the present memory, and return it; None if the system cannot."""
     try:
         RESET_PEAK.write_text("5")
     except OSError:
@@ -79,5 +77,5 @@ def _reset_peak() -> float | None:
 
 
 def _held_mb(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    return int(match[1]) / 1024 if match else 0.0

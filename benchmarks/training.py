@@ -1,10 +1,9 @@
-"""Measure crops for training: `lamella.torch.CropDataset` beside a plain loop over the same places.
+"""Compare `lamella.torch.CropDataset` with a plain loop over the same random crops.
 
     python benchmarks/training.py [--crops 2000] [--rounds 3] [--folder FOLDER]
 
-Needs PyTorch. Both read the same random crops of 256 x 256 in two channels, in batches of 32, in this process; the
-plain loop indexes the array for each crop and channel. Prints medians and the ratio, and writes them into
-docs/benchmarks.md.
+Needs PyTorch. Both read crops of 256 x 256 in two channels, in batches of 32, in this process; the plain loop indexes
+the array for each crop and channel. Prints medians and their ratio, and writes them into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SHAPE = (1, 2, 16, 2048, 2048)
 
 
 def make(folder: Path) -> lamella.Position:
-    """Make one image of 256 MiB with structure like cells: smooth blobs and camera noise."""
+    """Create an image of 256 MiB with smooth blobs and camera noise."""
     path = folder / "training.zarr"
     with lamella.open_ome_zarr(
         path, layout="fov", mode="w", channel_names=["a", "b"], version="0.5"
@@ -45,7 +44,7 @@ def make(folder: Path) -> lamella.Position:
 
 
 def plain(position: lamella.Position, dataset: CropDataset) -> float:
-    """Read each crop by itself."""
+    """Read each crop separately."""
     image = position["0"]
     begin = time.perf_counter()
     for start in range(0, len(dataset), BATCH):
@@ -59,7 +58,7 @@ def plain(position: lamella.Position, dataset: CropDataset) -> float:
 
 
 def batched(dataset: CropDataset) -> float:
-    """Read batch by batch, as a DataLoader without workers does."""
+    """Read batch by batch, like a DataLoader without workers."""
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH)
     begin = time.perf_counter()
     for _ in loader:
@@ -81,7 +80,7 @@ def main() -> None:
         for _ in range(options.rounds):
             times["plain loop"].append(plain(position, dataset))
             times["CropDataset"].append(batched(dataset))
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     rows = [
         [name, f"{options.crops / seconds:.0f}", f"{medians['plain loop'] / seconds:.2f}"]
         for name, seconds in medians.items()

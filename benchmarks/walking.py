@@ -1,10 +1,10 @@
-"""Compare what walking a plate costs in two versions of the sources: documents that are alike, and all different.
+"""Compare the cost of walking a plate between two versions of the sources, with equal and with different documents.
 
     python benchmarks/walking.py BEFORE AFTER [--positions N] [--rounds N] [--folder DIR]
 
-BEFORE and AFTER are folders that hold the package ``lamella``. Rounds take both versions in turn, each in a process of
-its own that walks once to pay for imports and then a few times more. Printed are the smallest processor times, and
-the ratio of the two. With documents that differ, every rule runs for every position; alike, once for the plate.
+BEFORE and AFTER are folders with the package ``lamella``. Both versions run in turn, each in a new process that walks
+once for imports and then a few times more. Prints the smallest processor times and their ratio. Every rule runs once
+per different document: once for the plate, or once per position.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WALKS = 20
 
 
 def make(folder: Path, positions: int, version: str) -> None:
-    """Create the plates to walk: nine fields in a well, with an empty array each."""
+    """Create the plates to walk: nine fields per well, each with an empty array."""
     from lamella import open_ome_zarr
 
     for kind in KINDS:
@@ -41,21 +41,21 @@ def make(folder: Path, positions: int, version: str) -> None:
 
 
 def measure(path: Path, positions: int) -> float:
-    """Return the smallest processor time of a walk that reads shape, scale and channels of every position."""
+    """Return the smallest processor time of reading shape, scale and channels of every position."""
     from lamella import open_ome_zarr
 
     times = []
     for _ in range(WALKS + 1):
         start = time.process_time()
         with open_ome_zarr(path) as plate:
-            found = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
+            facts = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
         times.append(time.process_time() - start)
-        assert len(found) == positions
+        assert len(facts) == positions
     return min(times[1:])
 
 
 def run(sources: str, *arguments: str) -> str:
-    """Run this file as a process with the package of a folder."""
+    """Run this file in a process that imports the package of a folder."""
     environment = os.environ | {"PYTHONPATH": sources}
     command = [sys.executable, __file__, *arguments]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout

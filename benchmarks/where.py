@@ -1,10 +1,10 @@
-"""Where the time of each workload goes: samples of all running threads, by what they were doing.
+"""Sample the stacks of all running threads during each workload, and count samples by activity.
 
     python benchmarks/where.py [--only WORKLOAD,...] [--folder DIR]
 
-Needs py-spy (``pip install py-spy``) and the right to look into an own process. A thread counts where it runs: what
-waits for a lock, for the disk or for another thread is not there. Shares are of samples, 250 in a second, and their sum
-is processor time; compare them within a workload. The table is printed, and with all workloads measured written into
+Needs py-spy (``pip install py-spy``) and permission to trace own processes. Only running threads count, not those that
+wait for a lock, the disk or another thread. Shares are of samples (250 per second), so their sum is processor time;
+compare them within a workload. The table is printed; if all workloads are measured, it is written into
 docs/benchmarks.md.
 """
 
@@ -87,25 +87,25 @@ KINDS = ("codec", "copying", "kernels", "system calls", "imports", "Python")
 
 
 def kind(stack: str) -> str:
-    """Tell what a thread was doing, by the innermost frames of its stack."""
+    """Return the activity of a thread, by the innermost frames of its stack."""
     frames = stack.split(";")
-    name, _, place = frames[-1].partition(" ")
+    name, _, location = frames[-1].partition(" ")
     nameless = name.startswith("0x")  # as memcpy of the C library, and machine code of our own
     # Who waits for the interpreter or a lock is inside of two functions of the C library without names.
     inside_libc = sum(frame.startswith("0x") and "libc" in frame for frame in frames[-2:])
     rules = {
         "waiting": inside_libc == 2 or any(word in frame for frame in frames[-4:] for word in WAITING),
         "codec": any(word in frame for frame in frames[-4:] for word in CODECS),
-        "imports": "_find_and_load" in stack or "ld-linux" in place,
+        "imports": "_find_and_load" in stack or "ld-linux" in location,
         "system calls": name.removeprefix("__libc_").strip("_") in SYSTEM,
-        "copying": ("libc" in place and (nameless or "mem" in name)) or "_multiarray_umath" in place,
+        "copying": ("libc" in location and (nameless or "mem" in name)) or "_multiarray_umath" in location,
         "kernels": nameless and "machine_code.py" in stack,
     }
     return next((name for name, holds in rules.items() if holds), "Python")
 
 
-def profiled(found: Counter[str]) -> Callable[[Callable[[], object]], Figures]:
-    """Stand in for `timing.measured`: samples while the work runs go into `found`."""
+def profiled(samples: Counter[str]) -> Callable[[Callable[[], object]], Figures]:
+    """Return a replacement for `timing.measured` that adds samples taken during the work to ``samples``."""
 
     def measured(work: Callable[[], object]) -> Figures:
         with tempfile.NamedTemporaryFile("r", suffix=".txt") as file:
@@ -124,37 +124,37 @@ def profiled(found: Counter[str]) -> Callable[[Callable[[], object]], Figures]:
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             ) as spy:
                 assert spy.stdout is not None
-                told = spy.stdout.readline()  # "Sampling process ..."
+                printed = spy.stdout.readline()  # "Sampling process ..."
                 work()
                 spy.send_signal(signal.SIGINT)
-                told += spy.stdout.read()
+                printed += spy.stdout.read()
             if spy.returncode:
-                sys.exit(f"py-spy: {told}")
+                sys.exit(f"py-spy: {printed}")
             for line in Path(file.name).read_text().splitlines():
                 stack, _, count = line.rpartition(" ")
-                found[kind(stack)] += int(count)
+                samples[kind(stack)] += int(count)
         return {"seconds": 0.0}
 
     return measured
 
 
-def one(name: str, data: Path, place: Path) -> Counter[str]:
+def profile(name: str, data: Path, output: Path) -> Counter[str]:
     """Profile one workload in this process."""
-    found: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     if needed := NEEDS.get(name):
-        workload.main("lamella", needed, data, place)
-    workload.measured = profiled(found)  # type: ignore[assignment]
-    workload.best_of = lambda _, work: profiled(found)(work)  # type: ignore[assignment]
-    workload.main("lamella", name, data, place)
-    return found
+        workload.main("lamella", needed, data, output)
+    workload.measured = profiled(samples)  # type: ignore[assignment]
+    workload.best_of = lambda _, work: profiled(samples)(work)  # type: ignore[assignment]
+    workload.main("lamella", name, data, output)
+    return samples
 
 
 def table(results: dict[str, Counter[str]]) -> str:
     """Return shares by workload."""
     rows = []
-    for name, found in results.items():
-        total = sum(found[one] for one in KINDS)
-        rows.append([name, *(f"{found[one] / total:.0%}" for one in KINDS)])
+    for name, samples in results.items():
+        total = sum(samples[name_of_kind] for name_of_kind in KINDS)
+        rows.append([name, *(f"{samples[name_of_kind] / total:.0%}" for name_of_kind in KINDS)])
     return markdown(["workload", *KINDS], rows)
 
 
@@ -169,12 +169,12 @@ def main() -> None:
     args = parser.parse_args()
     sample.make(args.folder.absolute())
     if args.one:
-        place = Path(tempfile.mkdtemp(prefix="where-", dir=args.folder))
+        output = Path(tempfile.mkdtemp(prefix="where-", dir=args.folder))
         try:
-            found = one(args.one, args.folder.absolute(), place.absolute())
+            samples = profile(args.one, args.folder.absolute(), output.absolute())
         finally:
-            shutil.rmtree(place)
-        print(json.dumps(found))
+            shutil.rmtree(output)
+        print(json.dumps(samples))
         return
     results = {}
     for name in args.only.split(",") if args.only else WORKLOADS:

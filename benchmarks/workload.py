@@ -1,11 +1,11 @@
-"""One timed workload in a process of its own, on lamella, a peer with the same API, or the floor.
+"""Run one timed workload of one library, or of the floor, in this process.
 
-    python benchmarks/workload.py MODULE WORKLOAD DATA PLACE
+    python benchmarks/workload.py MODULE WORKLOAD DATA OUTPUT
 
-MODULE is what holds `open_ome_zarr` (`lamella`, `iohub.ngff`) or `floor`; DATA is the folder that `sample.make`
-filled, and PLACE a folder of this library and round. Stores have a name for each workload, so that nothing is
-removed here: bench.py removes whole rounds. Prints one line of JSON: `seconds`, `cpu` (seconds of all threads),
-`peak_mb` (above what the process held before), and what else the workload knows.
+MODULE has `open_ome_zarr` (`lamella`, `iohub.ngff`), or is `floor`; DATA is the folder of `sample.make`, and OUTPUT a
+folder for this library and round. Each workload names its own stores, and bench.py deletes whole rounds. Prints one
+line of JSON: `seconds`, `cpu` (seconds of all threads), `peak_mb` (above the memory before), and other figures of
+the workload.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 
 
 class Workloads:
-    """The workloads of one library; each returns at least its seconds."""
+    """The workloads of one library; each returns its figures, at least the seconds."""
 
-    def __init__(self, module: str, data: Path, place: Path) -> None:
+    def __init__(self, module: str, data: Path, output: Path) -> None:
         self.module = module
         self.data = data
-        self.place = place
+        self.output = output
         self.library: Any = importlib.import_module(module)  # not timed: import_time does that,
         self.library.open_ome_zarr  # noqa: B018 (with what a name that is loaded on first use brings along)
 
@@ -43,16 +43,16 @@ class Workloads:
         """Open a store with the library."""
         if mode == "w":
             kwargs = {"version": "0.5", **kwargs}
-        return self.library.open_ome_zarr(self.place / name, mode=mode, **kwargs)
+        return self.library.open_ome_zarr(self.output / name, mode=mode, **kwargs)
 
     def volume(self) -> Any:
-        """Return the volume, in memory."""
+        """Read the volume into memory."""
         import numpy as np
 
         return np.load(sample.volume_path(self.data))
 
     def import_time(self) -> Figures:
-        """Import the front door in a new interpreter."""
+        """Import the library in a new interpreter."""
         command = [sys.executable, "-c", f"from {self.module} import open_ome_zarr"]
         return best_of(5, lambda: subprocess.run(command, check=True))
 
@@ -103,19 +103,17 @@ class Workloads:
         return figures
 
     def wide_plate(self) -> Figures:
-        """Make the plate of 10,000 positions that all libraries open; two of them have pixels."""
-        places = sample.wide_field_paths()
+        """Create the plate of 10,000 positions that all libraries open; two positions have pixels."""
+        paths = sample.wide_field_paths()
         with self.open("wide.zarr", "w", layout="hcs", channel_names=["a", "b"]) as plate:
-            plate.create_positions(places)
-            for place in (places[0], places[-1]):
-                plate["/".join(place)].create_zeros(
-                    "0", (1, 2, 8, 64, 64), "uint16", chunks=(1, 1, 8, 64, 64)
-                )
+            plate.create_positions(paths)
+            for path in (paths[0], paths[-1]):
+                plate["/".join(path)].create_zeros("0", (1, 2, 8, 64, 64), "uint16", chunks=(1, 1, 8, 64, 64))
         return {"seconds": 0.0}
 
     def open_fov(self) -> Figures:
-        """Open the last position of a plate of 10,000, through the plate and by itself; count documents read."""
-        wide = self.place.parent / "lamella" / "wide.zarr"
+        """Open the last of 10,000 positions, through the plate and by itself; count the documents read."""
+        wide = self.output.parent / "lamella" / "wide.zarr"
         last = "/".join(sample.wide_field_paths()[-1])
         opened: list[str] = []
 
@@ -139,18 +137,18 @@ class Workloads:
         for work in (through_plate, by_itself):
             opened.clear()
             work()
-            # What is looked for and not there has no bytes to read.
+            # A missing document has no bytes to read.
             counts.append(sum(os.path.exists(path) for path in opened))
         return best_of(5, through_plate) | {"documents": max(counts), "documents_by_itself": counts[1]}
 
     def write_image(self, name: str = "chunked.zarr", layout: dict[str, Any] = CHUNKED) -> Figures:
-        """Write the volume, a file per chunk."""
+        """Write the volume, one file per chunk."""
         pixels = self.volume()
         with self.open(name, "w", layout="fov", channel_names=["a", "b"]) as position:
             return measured(lambda: position.create_image("0", pixels, **layout))
 
     def write_sharded(self) -> Figures:
-        """Write the volume, a file per time point and channel."""
+        """Write the volume, one file per time point and channel."""
         return self.write_image("sharded.zarr", SHARDED)
 
     def read_image(self, name: str = "chunked.zarr") -> Figures:
@@ -169,14 +167,14 @@ class Workloads:
         return self.read_image("sharded.zarr")
 
     def crops(self, threads: int = 1) -> Figures:
-        """Read small 2-D crops at random places."""
+        """Read small 2-D crops at random positions."""
         with self.open("sharded.zarr") as position:
             array = position["0"]
-            places = [_region(corner) for corner in sample.crop_corners()]
-            array[places[0]]
+            regions = [_region(corner) for corner in sample.crop_corners()]
+            array[regions[0]]
             if threads == 1:
-                return measured(lambda: [array[place] for place in places])
-            return measured(lambda: in_threads(array.__getitem__, places, threads))
+                return measured(lambda: [array[region] for region in regions])
+            return measured(lambda: in_threads(array.__getitem__, regions, threads))
 
     def crops4(self) -> Figures:
         """Read the same crops from four threads."""
@@ -186,29 +184,29 @@ class Workloads:
         """Read the same crops in one call."""
         import numpy as np
 
-        places = [_region(corner) for corner in sample.crop_corners()]
+        regions = [_region(corner) for corner in sample.crop_corners()]
         read: list[Any] = []
         with self.open("sharded.zarr") as position:
             array = position["0"]
-            array.read_many(places[:1])
-            figures = measured(lambda: read.extend(array.read_many(places)))
-            assert np.array_equal(read[7], array[places[7]])
+            array.read_many(regions[:1])
+            figures = measured(lambda: read.extend(array.read_many(regions)))
+            assert np.array_equal(read[7], array[regions[7]])
         return figures
 
     def pyramid(self, method: str = "mean") -> Figures:
-        """Make four levels of the volume."""
+        """Compute four levels of the volume."""
         pixels = self.volume()
         with self.open(f"{method}.zarr", "w", layout="fov", channel_names=["a", "b"]) as position:
             position.create_image("0", pixels, **SHARDED)
-            os.sync()  # what the array left to the disk is not the pyramid's
+            os.sync()  # pending writes of the array are not part of the pyramid
             return measured(lambda: position.compute_pyramid(levels=4, method=method))
 
     def pyramid_median(self) -> Figures:
-        """Make four levels by median."""
+        """Compute four levels by median."""
         return self.pyramid("median")
 
     def pyramid_mode(self) -> Figures:
-        """Make four levels by mode, as label images have them."""
+        """Compute four levels by mode, as for label images."""
         return self.pyramid("mode")
 
     def stream(self) -> Figures:
@@ -227,7 +225,7 @@ class Workloads:
             return measured(work) | slowest(times)
 
     def stream_files(self, name: str = "files.zarr", shards_ratio: tuple[int, ...] | None = None) -> Figures:
-        """Give camera frames to a stream, a file for each; until all are in place."""
+        """Append camera frames to a stream, one file per frame, until all are stored."""
         edge, count = sample.STREAM_EDGE, sample.STREAM_FRAMES
         frames, times = sample.stream_frames(self.data), list[float]()
         with self.open(name, "w", layout="fov", channel_names=["a"]) as position:
@@ -244,11 +242,11 @@ class Workloads:
         return figures | slowest(times)
 
     def stream_shards(self) -> Figures:
-        """Give camera frames to a stream, many in a shard."""
+        """Append camera frames to a stream, many per shard."""
         return self.stream_files("shards.zarr", (sample.STREAM_SHARD, 1, 1, 1, 1))
 
     def copy_plate(self) -> Figures:
-        """Make a plate of eight positions of 64 MiB from another."""
+        """Create a plate from eight positions of 64 MiB of another plate."""
         pixels = self.volume()
         with self.open("source.zarr", "w", layout="hcs", channel_names=["a"]) as plate:
             for number in range(8):
@@ -258,14 +256,14 @@ class Workloads:
         os.sync()
         with self.open("source.zarr") as plate:
             positions = dict(plate.positions())
-            target = self.place / "copy.zarr"
+            target = self.output / "copy.zarr"
             return measured(lambda: self.library.Plate.from_positions(target, positions))
 
     def convert_raw(self, *, compressed: bool = False) -> Figures:
         """Convert the 2 GiB OME-TIFF to a sharded image with its pyramid."""
         source = sample.tiff_path(self.data, compressed=compressed)
         warm(source)
-        return measured(lambda: self.library.convert(source, self.place / f"{source.name}.zarr"))
+        return measured(lambda: self.library.convert(source, self.output / f"{source.name}.zarr"))
 
     def convert_zlib(self) -> Figures:
         """Convert the TIFF whose strips are compressed by zlib."""
@@ -273,23 +271,23 @@ class Workloads:
 
 
 def _region(corner: tuple[int, ...]) -> tuple[int | slice, ...]:
-    """The index of a crop."""
+    """Return the index of a crop."""
     t, c, z, y, x = corner
     return t, c, z, slice(y, y + sample.CROP), slice(x, x + sample.CROP)
 
 
 def slowest(times: list[float]) -> Figures:
-    """What is told of a stream besides: the slowest frame, by which a camera's buffer overflows."""
+    """Return the time of the slowest frame, which determines whether a camera's buffer overflows."""
     return {"worst_ms": max(times) * 1e3, "worst_of_median": max(times) / statistics.median(times)}
 
 
-def main(module: str, workload: str, data: Path, place: Path) -> Figures:
+def main(module: str, workload: str, data: Path, output: Path) -> Figures:
     """Run one workload of one library or of the floor."""
-    place.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     if module == "floor":
-        figures: Figures = importlib.import_module("floor").WORKLOADS[workload](data, place)
+        figures: Figures = importlib.import_module("floor").WORKLOADS[workload](data, output)
         return figures
-    return dict(getattr(Workloads(module, data, place), workload)())
+    return dict(getattr(Workloads(module, data, output), workload)())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """``lamella view``: show an image or a plate in the browser.
 
-Layer: cli. :class:`lamella.adapters.viewer.server.Viewer` serves the page.
+:class:`lamella.adapters.viewer.server.Viewer` serves the page.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The server of the viewer: the page, the scene as JSON, and tiles of raw pixels, on 127.0.0.1 alone.
+"""Serve the viewer on 127.0.0.1: the page, the scene as JSON, and tiles of raw pixels.
 
-A URL is `http://127.0.0.1:PORT/TOKEN/...` with a random token, so that no other user and no web page can guess it. The
-`Host` of a request must be a loopback name or one that was allowed, which keeps out pages that resolve their own name
-to 127.0.0.1. Nothing in a URL is used as a path of a file. Only GET is answered.
+URLs are `http://127.0.0.1:PORT/TOKEN/...`; other users and web pages cannot guess the random token. The `Host` header
+must be a loopback name or an allowed name, so that pages whose domain resolves to 127.0.0.1 are refused. Parts of a URL
+are never used as a file path, and only GET is answered.
 
-A tile is a header of JSON, its length before it as four bytes (little-endian), then the planes and the mask.
+A tile is the length of a JSON header (four bytes, little-endian), the header, the planes and the mask.
 """
 
 from __future__ import annotations
@@ -50,9 +50,17 @@ class Viewer:
     Attributes
     ----------
     url
-        Address of the page, on this machine alone.
+        Address of the page, on this machine only.
     port
         Port of the address.
+
+    Examples
+    --------
+    >>> import lamella
+    >>> viewer = lamella.view(plate, browser=False)
+    >>> viewer
+    <Viewer of ... at http://127.0.0.1:...>
+    >>> viewer.close()
     """
 
     def __init__(
@@ -82,7 +90,14 @@ class Viewer:
         return f"http://127.0.0.1:{self.port}/{self.token}/"
 
     def close(self) -> None:
-        """End the server and its threads. Closing twice is fine; the node stays open."""
+        """Stop the server and its threads; the node stays open. A second call does nothing.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> viewer = lamella.view(plate, browser=False)
+        >>> viewer.close()
+        """
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -91,7 +106,15 @@ class Viewer:
             self._owned.close()
 
     def wait(self) -> None:
-        """Serve until the process is interrupted."""
+        """Serve until the process is interrupted, or until another thread calls `close`.
+
+        Examples
+        --------
+        >>> import threading, lamella
+        >>> with lamella.view(plate, browser=False) as viewer:
+        ...     threading.Timer(0.1, viewer.close).start()
+        ...     viewer.wait()
+        """
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -113,7 +136,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _RefusedError(Exception):
-    """A request that is not answered: its status and a sentence."""
+    """A request that is refused, with status and reason."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -212,11 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Write nothing: the terminal belongs to the user."""
+        """Print nothing: the terminal is the user's."""
 
 
 def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
-    """Compress an answer as the browser allows; small ones stay as they are."""
+    """Compress the body if the browser accepts that; small bodies stay as they are."""
     names = {part.partition(";")[0].strip() for part in accepted.split(",")}
     if len(body) < 1024:
         return "", body
@@ -230,7 +253,7 @@ def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
 
 
 def _number(text: str) -> int:
-    """Return a number of at most nine digits."""
+    """Parse a number of at most nine digits."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0.")
     return int(text)
@@ -280,6 +303,7 @@ def view(
 
     Examples
     --------
+    >>> import lamella
     >>> with lamella.view(plate, browser=False) as viewer:
     ...     viewer.url.startswith("http://127.0.0.1:")
     True

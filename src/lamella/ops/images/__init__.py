@@ -1,1 +1,1 @@
-"""Work on single images: writing one in one call, changes of metadata and channels, regions in physical units."""
+"""Operations on single images: write one in one call, change metadata and channels."""

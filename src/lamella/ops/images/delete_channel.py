@@ -1,14 +1,14 @@
-"""Deletion of a channel: every level is written again without it, and a kill leaves an image that can be read.
+"""Delete a channel: rewrite every level without it, so that a kill leaves a readable image.
 
-The steps, of which each is atomic:
+Each step is atomic:
 
-1. The image lists level 0 alone. A record in its document has the entries of the lower levels.
-2. Level 0 without the channel, written beside, takes the place of level 0 (:mod:`lamella.nodes.replacing`), and the
-   document lists one channel less.
+1. The image lists level 0 only. A record in its document has the entries of the lower levels.
+2. A copy of level 0 without the channel replaces level 0 (:mod:`lamella.nodes.replacing`), and the document lists one
+   channel less.
 3. Each lower level is replaced in the same way, and listed again.
 4. The record is removed.
 
-The same call, or the next one that writes to the image, resumes at the first step that is missing.
+After a kill, the same call or the next write to the image continues with the first missing step.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def delete_channel(position: Position, name: str, *, jobs: int | None = None) ->
 
 
 def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: int | None = None) -> list[str]:
-    """Delete a channel of all images that have it; return their paths. See :meth:`Plate.delete_channel`."""
+    """Delete a channel from all images that have it; return their paths. See :meth:`Plate.delete_channel`."""
     fields = [
         path
         for path, position in positions.items()
@@ -96,7 +96,7 @@ def _deleting(position: Position) -> str | None:
 
 
 def _checked(position: Position, name: str) -> int:
-    """Return the index of a channel that can be deleted."""
+    """Return the index of a channel; raise if it cannot be deleted."""
     index, names = position.get_channel_index(name), position.channel_names
     if channel_axis(position.axes) is None or len(names) == 1:
         raise InvalidArgumentError(
@@ -121,7 +121,7 @@ def _axis(position: Position, array: StoredArray) -> int:
 
 
 def _begin(position: Position, name: str, index: int) -> None:
-    """List level 0 alone, and record what is deleted."""
+    """List level 0 only, and record the deletion."""
     position.store_handle.writes.settle(position.path)
     names, window = position.channel_names, dtype_window(position.data.dtype)
     lower: list[DatasetMeta] = []
@@ -144,7 +144,7 @@ def _begin(position: Position, name: str, index: int) -> None:
 
 
 def _finish(position: Position, workers: Workers) -> str | None:
-    """Take all steps that are missing; return the name of the channel that was being deleted."""
+    """Run all missing steps; return the name of the deleted channel."""
     deleting = read_deleting(position.documents.group(position.path))
     if deleting is None:
         return None
@@ -185,7 +185,7 @@ def _replace(
     change: Callable[[ImagesMeta], ImagesMeta],
     workers: Workers,
 ) -> None:
-    """Put a level without the channel in the place of the level, together with the change of the document."""
+    """Replace a level by one without the channel, together with the change of the document."""
     old = StoredArray(position.documents, position.node_path.child(path).path)
     axis = _axis(position, old)
     is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
@@ -198,7 +198,7 @@ def _replace(
         raise
 
     def moved(attributes: JSONObject) -> JSONObject:
-        """Move the stale regions with the channels, once: it is called again where the replacement ends."""
+        """Move the stale regions to the new channel indices, once: the end of the replacement calls this again."""
         record = read_deleting(attributes)
         if record is None or path in record.done:
             return attributes
@@ -213,7 +213,7 @@ def _replace(
 
 @dataclass(frozen=True)
 class _WithoutIndex:
-    """An array without one index of an axis, read by regions."""
+    """An array without one index along an axis, read by regions."""
 
     array: StoredArray
     axis: int

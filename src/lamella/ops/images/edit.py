@@ -1,7 +1,7 @@
-"""Changes of the metadata of images: of one, or of all fields of a plate that they fit.
+"""Change the metadata of one image, or of all fields of a plate.
 
-All requested changes of a field are one atomic write of its document. Those of all fields are checked before the first
-is written. A field that is changed already is skipped, so that the same call finishes one that was killed.
+All changes of a field are one atomic write of its document. The changes of all fields are checked before the first
+write. Fields that already have the changes are skipped, so the same call continues after a kill.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ImageEdits:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise for a mapping that is none, and a value that no image could store."""
+        """Raise for arguments of a wrong type, and for values that no image can store."""
         for what, value in (("sizes", self.sizes), ("renamed", self.renamed), ("units", self.units)):
             if not isinstance(value, Mapping) and not (what == "units" and isinstance(value, str)):
                 raise WrongTypeError(f"Changes of metadata are a mapping of name to value, not {value!r}.")
@@ -77,7 +77,7 @@ class ImageEdits:
 
     @property
     def targets(self) -> set[_Target]:
-        """What the changes need in an image."""
+        """Axes and channels that the changes need."""
         units = () if isinstance(self.units, str) else self.units
         new = set(self.renamed.values())
         return {
@@ -86,7 +86,7 @@ class ImageEdits:
         }
 
     def fitting(self, position: Position) -> tuple[ImageEdits, set[_Target]]:
-        """Return the changes that an image has the axes and channels for, and what of them it has."""
+        """Return the changes whose axes and channels an image has, and these axes and channels."""
         axes, names = set(position.axis_names), position.channel_names
         renamed = {old: new for old, new in self.renamed.items() if old in names}
         done = {old for old, new in self.renamed.items() if old not in names and new in names}
@@ -104,7 +104,7 @@ class ImageEdits:
         return part, part.targets | {("channel", old) for old in done}
 
     def apply(self, meta: ImagesMeta, position: Position, names: list[str]) -> ImagesMeta:
-        """Return the changed metadata of an image whose channels have these names."""
+        """Return the changed metadata of an image; ``names`` are its channel names."""
         if self.renamed or self.channels:
             window = dtype_window(position.data.dtype) if position.dataset_paths else None
             meta = named(meta, names, window)
@@ -145,9 +145,9 @@ def edit_image(position: Position, requested: ImageEdits) -> None:
 
 
 def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> list[str]:
-    """Change all images that the changes fit; return the paths of those that differ now.
+    """Change all images that have the axes or channels; return the paths of images that differ now.
 
-    Raises InvalidArgumentError before anything is written if a change fits no image, or cannot be made in one.
+    Raise InvalidArgumentError before any write if a change fits no image, or is invalid for one.
     """
     parts = planned_edits(positions, requested)
     for path, part in parts.items():
@@ -156,7 +156,7 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
 
 
 def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, ImageEdits]:
-    """Return the changes of each image that will differ, by its path; raise as `edit_fields`."""
+    """Return the changes of each image that will differ, by its path; raise as `edit_fields` does."""
     found: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
@@ -183,7 +183,7 @@ def _check_found(missing: set[_Target], positions: Mapping[str, Position]) -> No
 
 
 def _differs(position: Position, requested: ImageEdits) -> bool:
-    """Return whether changes change anything; raise if they cannot be made."""
+    """Return whether the changes alter the image; raise if they are invalid for it."""
     names, meta = position.channel_names, position.document.shared_model
     return position.document.changed(lambda old: requested.apply(old, position, names), meta) != meta
 
@@ -195,9 +195,9 @@ def _write(position: Position, requested: ImageEdits) -> None:
 
 
 def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Position, ImageEdits]]:
-    """Yield the label images of an image, each with the sizes and units that follow those of the image.
+    """Yield the label images of an image, with sizes and units that follow the changes of the image.
 
-    They are written first: as long as the image has its old sizes, the ratio of a label image's to them is known.
+    Write them first: the ratio of their voxel size to the image's is known only while the image has its old sizes.
     """
     if not (requested.sizes or requested.units) or not position.dataset_paths:
         return
@@ -229,7 +229,7 @@ def _label_sizes(
 
 
 def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
-    """Change attributes of a node that are not those of OME-NGFF; None removes one."""
+    """Change attributes of a node outside of OME-NGFF; the value None removes an attribute."""
     checked_attributes(node, attributes)
 
     def change(old: JSONObject) -> JSONObject:
@@ -240,7 +240,7 @@ def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
 
 
 def checked_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
-    """Raise for attributes that are no mapping, or belong to OME-NGFF or lamella."""
+    """Raise for attributes that are not a mapping, or belong to OME-NGFF or lamella."""
     if not isinstance(attributes, Mapping) or not all(isinstance(key, str) for key in attributes):
         raise WrongTypeError(f"attributes is a mapping of name to value, not {attributes!r}.")
     for key in attributes:

@@ -1,4 +1,4 @@
-"""``edit_store``: changes of the metadata of a whole store in one call, with a report or as a dry run."""
+"""``edit_store``: change the metadata of a whole store in one call, with a report or as a dry run."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class EditReport:
-    """What was changed, or would be.
+    """The changes that were made, or that a dry run found.
 
     Attributes
     ----------
     changes
-        Difference of the metadata, as lines, with the paths of all images that have it.
+        Differences of the metadata, as lines, with the paths of all images that have them.
     deleted
         Deleted channels with the paths of the images.
     dry_run
@@ -90,11 +90,10 @@ def edit_store(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> EditReport:
-    """Change the metadata of all images of a store that the changes fit.
+    """Change the metadata of all images of a store that have the axes or channels.
 
-    ``name`` and ``attributes`` are those of the node itself: a plate, or an image. All changes are checked before the
-    first is written. Channels are deleted after all else but ``contrast``, by which the limits of all channels are
-    computed.
+    ``name`` and ``attributes`` apply to the node itself, a plate or image. All changes are checked before the first
+    write. Channels are deleted after the other changes; then ``contrast`` computes the limits of all channels.
     """
     node = open_ome_zarr(
         path,
@@ -144,7 +143,7 @@ def _images_of(node: NGFFNode) -> dict[str, Position]:
 def _removed(
     images: Mapping[str, Position], edits: ImageEdits, delete: Sequence[str]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the channels to delete, each with the images that have it once channels are renamed."""
+    """Return the channels to delete, each with the images that have it after renaming."""
     removed = []
     for name in delete:
         paths = tuple(

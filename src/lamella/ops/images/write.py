@@ -167,7 +167,7 @@ def write_image(
 
 @contextmanager
 def _deleted_on_errors(storage: Any, overwrite: bool) -> Iterator[None]:
-    """Delete the new store after an error, except for the error that there was one."""
+    """Delete the new store after an error, unless the error is that a store exists."""
     existed = storage.exists("")
     try:
         yield
@@ -179,9 +179,9 @@ def _deleted_on_errors(storage: Any, overwrite: bool) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A checked array, and the arguments for it, with axes in the stored order.
+    """A checked array with its arguments; axes are in the stored order.
 
-    ``units``, ``sizes`` and ``colors`` are the requested ones, by axis or channel; ``names`` are those of the channels.
+    ``units``, ``sizes`` and ``colors`` are the requested ones, by axis or channel; ``names`` are channel names.
     """
 
     data: Any
@@ -238,7 +238,7 @@ class _Job:
     progress: Progress | bool | None
 
     def write(self, target: Any, name: str, mode: Literal["w", "w-"]) -> Position:
-        """Write the image to a path that the mode may replace."""
+        """Write the image to a path; ``mode`` decides whether a store there is replaced."""
         plan = self.plan
         position = open_ome_zarr(
             target,
@@ -306,7 +306,7 @@ class _Transposed:
 
 
 def _as_array(array: Any) -> Any:
-    """Return an array of numbers: lazy ones unchanged, those of torch and lists as numpy arrays."""
+    """Return an array of numbers: lazy arrays unchanged, torch tensors and lists as numpy arrays."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
     return as_source(array).data
@@ -334,7 +334,7 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
 
 
 def _rank(axes: Sequence[AxisMeta], index: int) -> int:
-    """Return the position of an axis in the stored order; a custom axis is stored where channels are."""
+    """Return the rank of an axis in the stored order; custom axes have the rank of channels."""
     return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
 
 
@@ -386,7 +386,7 @@ def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
 
 
 def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
-    """Return a mapping by the names of axes; raise for an unknown axis."""
+    """Return a mapping by axis name; raise for an unknown axis."""
     if not isinstance(values_by_name, Mapping):
         raise WrongTypeError(f"{what} is a mapping of axis to value, not {values_by_name!r}.")
     names = [axis.name for axis in axes]

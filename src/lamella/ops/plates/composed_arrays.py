@@ -1,6 +1,6 @@
-"""Arrays that are put together from regions of others: encoded files are copied where both arrays store them alike.
+"""Write an array from regions of other arrays; encoded files are copied if both arrays have the same encoding.
 
-A new array consists of pieces, each a region of a stored array. Its files are written as units, each once and
+A new array consists of pieces; each piece is a region of a stored array. A unit writes each of its files once and
 completely, so that a kill leaves complete files.
 """
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """A region of a new array, and where its pixels come from.
+    """A region of a new array, and the array with its pixels.
 
     Attributes
     ----------
     source
         The stored array.
     region
-        In the new array.
+        The region in the new array.
     offset
-        What is added to an index of the new array to get that of the source, per axis.
+        Index in the source minus index in the new array, per axis.
     """
 
     source: StoredArray
@@ -56,7 +56,7 @@ class Piece:
         )
 
     def overlap(self, region: Region) -> Region | None:
-        """Return the part of a region that lies in the piece; None without one."""
+        """Return the intersection of a region with the piece; None if it is empty."""
         part = tuple(
             slice(max(a.start, b.start), min(a.stop, b.stop))
             for a, b in zip(region, self.region, strict=True)
@@ -64,7 +64,7 @@ class Piece:
         return part if all(span.start < span.stop for span in part) else None
 
     def encoded_file(self, region: Region, target: ArrayMeta) -> str | None:
-        """Return the key of the source's file that is, byte for byte, the file of a region; None without one."""
+        """Return the key of the source's file with the encoded pixels of exactly this region; None without one."""
         meta = self.source.meta
         if (
             self.overlap(region) != region
@@ -72,9 +72,13 @@ class Piece:
             or not _same_fill(meta, target)
         ):
             return None
-        wanted = self.in_source(region)
-        place = tuple(one.start // size for one, size in zip(wanted, meta.files, strict=True))
-        return join(self.source.path, meta.chunk_key(place)) if meta.file_region(place) == wanted else None
+        region_in_source = self.in_source(region)
+        file_index = tuple(one.start // size for one, size in zip(region_in_source, meta.files, strict=True))
+        return (
+            join(self.source.path, meta.chunk_key(file_index))
+            if meta.file_region(file_index) == region_in_source
+            else None
+        )
 
     def has_pixels(self, region: Region, target: ArrayMeta) -> bool:
         """Return whether the source stores pixels of a region, or fills it with another value than the new array."""
@@ -86,11 +90,11 @@ class Piece:
         return not _same_fill(self.source.meta, target) or any(storage.size(key) is not None for key in keys)
 
 
-def _same_fill(one: ArrayMeta, other: ArrayMeta) -> bool:
+def _same_fill(meta: ArrayMeta, other: ArrayMeta) -> bool:
     return (
-        bool(np.array_equal(np.asarray(one.fill_value), np.asarray(other.fill_value), equal_nan=True))
-        if (one.dtype.kind in "fc")
-        else bool(one.fill_value == other.fill_value)
+        bool(np.array_equal(np.asarray(meta.fill_value), np.asarray(other.fill_value), equal_nan=True))
+        if (meta.dtype.kind in "fc")
+        else bool(meta.fill_value == other.fill_value)
     )
 
 
@@ -116,13 +120,13 @@ class ComposedUnit:
 
     def reads(self) -> Files:
         """Return the files of the sources."""
-        found = []
+        files_by_piece = []
         for piece in self.pieces:
             part = piece.overlap(self.region)
             if part is not None:
                 keys = files_of_region(piece.source, piece.in_source(part))
-                found.append(Files(piece.source.documents.storage, keys))
-        return Files(found[0].storage, found[0].keys, tuple(found[1:]))
+                files_by_piece.append(Files(piece.source.documents.storage, keys))
+        return Files(files_by_piece[0].storage, files_by_piece[0].keys, tuple(files_by_piece[1:]))
 
     def writes(self) -> Files:
         """Return the files of the new array."""
@@ -130,12 +134,12 @@ class ComposedUnit:
 
     def do(self) -> None:
         """Copy the files that can be copied, and write the others that have pixels."""
-        made = self.target.meta
+        meta = self.target.meta
         file_regions = [
             region
-            for place in chunk_grid.files_of(made, self.region)
-            for region in [made.file_region(place)]
-            if not self._copy(region, join(self.target.path, made.chunk_key(place)))
+            for file_index in chunk_grid.files_of(meta, self.region)
+            for region in [meta.file_region(file_index)]
+            if not self._copy(region, join(self.target.path, meta.chunk_key(file_index)))
         ]
         if not file_regions:
             return
@@ -143,21 +147,21 @@ class ComposedUnit:
             for region in file_regions:
                 self._stream(region)
             return
-        block = scratch(region_shape(self.region), made.dtype)
+        block = scratch(region_shape(self.region), meta.dtype)
         self._read(self.region, block)
         for region in file_regions:
             self.target.write(region, block[_inside(region, self.region)])
 
     def _copy(self, region: Region, key: str) -> bool:
-        """Copy the file of a region, or leave it out; return False if its pixels have to be written."""
-        made, storage = self.target.meta, self.target.documents.storage
+        """Copy the file of a region, or skip a file without pixels; return False if the region must be encoded."""
+        meta, storage = self.target.meta, self.target.documents.storage
         for piece in self.pieces:
-            old = piece.encoded_file(region, made)
+            old = piece.encoded_file(region, meta)
             if old is not None:
                 if copy_file(piece.source.documents.storage, old, storage, key) is None and self.resumed:
                     storage.delete(key)
                 return True
-        if any(piece.has_pixels(region, made) for piece in self.pieces):
+        if any(piece.has_pixels(region, meta) for piece in self.pieces):
             return False
         if self.resumed:
             storage.delete(key)
@@ -171,15 +175,15 @@ class ComposedUnit:
                 piece.source.read(piece.in_source(part), out=block[_inside(part, region)])
 
     def _stream(self, region: Region) -> None:
-        """Write a large file chunk by chunk, so that memory is bounded by a few chunks."""
-        made = self.target.meta
+        """Write a large file chunk by chunk, so that only a few chunks are in memory."""
+        meta = self.target.meta
         sink = LevelAssembler(self.target, region)
         try:
-            for part in regions(region_shape(region), made.chunks):
+            for part in regions(region_shape(region), meta.chunks):
                 inner = tuple(
                     slice(b.start + p.start, b.start + p.stop) for b, p in zip(region, part, strict=True)
                 )
-                block = scratch(region_shape(inner), made.dtype)
+                block = scratch(region_shape(inner), meta.dtype)
                 self._read(inner, block)
                 sink.add(inner, block)
         except BaseException:
@@ -195,7 +199,7 @@ def _inside(part: Region, region: Region) -> Region:
 def composed_units(
     pieces: Sequence[Piece], target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
 ) -> Iterator[ComposedUnit]:
-    """Plan how an array is put together; `meta` describes it."""
+    """Divide the writing of an array into units; ``meta`` describes the array."""
     if 0 in meta.shape:
         return
     for region in regions(meta.shape, unit_shape(pieces[0].source.meta, meta)):

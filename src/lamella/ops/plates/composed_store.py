@@ -1,4 +1,4 @@
-"""Write the images of a `Composition` into a new store: arrays, documents, and the levels that are computed."""
+"""Write images of a `Composition` into a new store: arrays, documents, and computed levels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TIMES = ("times", "xarray_times")
 
 
 def is_below(path: str, folders: Collection[str]) -> bool:
-    """Return whether a path is one of some folders, or lies in one.
+    """Return whether a path is one of the folders, or below one.
 
     >>> is_below("labels/cells/0", {"labels/cells"}), is_below("labels/cells2", {"labels/cells"})
     (True, False)
@@ -42,15 +42,15 @@ def new_arrays(plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Uni
     """Create the arrays of a plan, and yield the units that write their pixels."""
     documents = target.store_handle.documents
     for path, array in plan.arrays.items():
-        place = target.child(path)
-        documents.put_array(place.path, array.meta)
+        array_path = target.child(path)
+        documents.put_array(array_path.path, array.meta)
         if array.pieces:
-            stored = StoredArray(documents, place.path)
+            stored = StoredArray(documents, array_path.path)
             yield from composed_units(array.pieces, stored, array.meta, resumed=resumed)
 
 
 def write_documents(plan: ImagePlan, target: NodePath) -> None:
-    """Write the metadata of a new image and of its label images, without records about the pixels of the source."""
+    """Write the metadata of a new image and its label images, without records about pixels of the source."""
     version, documents = target.store_handle.version, target.store_handle.documents
     for path, meta in plan.documents.items():
 
@@ -76,7 +76,7 @@ def _without_times(attributes: JSONObject) -> JSONObject:
 
 
 def compute_levels(plan: ImagePlan, target: NodePath, workers: Workers) -> None:
-    """Compute the levels that are not cut out of those of the source."""
+    """Compute the lower levels that could not be cut from stored levels."""
     for path, method in plan.computed.items():
         kind = LabelImage if path else Position
         kind(target.child(path)).compute_pyramid(method=method, jobs=workers.jobs, executor=workers.executor)

@@ -1,8 +1,8 @@
-"""Images that consist of parts of other images: some of the channels, a region, or the channels of several images.
+"""Plan images that consist of parts of other images: some channels, a region, or the channels of several images.
 
-A `Composition` says what is chosen. `plan_image` returns the metadata of the new image and of its label images, and for
-each of their arrays the pieces that it is put together from. Levels are cut out of the levels of the source where the
-cut lies between their pixels; otherwise all lower levels are computed again from level 0.
+A `Composition` selects the parts. `plan_image` returns the metadata of the new image and of its label images, and the
+pieces of each array. Lower levels are cut from the stored levels if the region starts and ends between their pixels;
+otherwise they are computed again from level 0. A region 4:8 of level 0 is 2:4 of a level of factor 2; 3:8 is not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Part:
     position
         The image.
     channels
-        Their indices; None for all.
+        Indices of the channels; None for all.
     """
 
     position: Position
@@ -51,16 +51,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Composition:
-    """An image that consists of parts of others.
+    """An image that consists of parts of other images.
 
     Attributes
     ----------
     parts
-        Their channels follow each other along the channel axis. Everything else comes from the first one.
+        The parts, whose channels are joined along the channel axis. Everything else comes from the first part.
     region
-        Start and stop in pixels of level 0, by the name of the axis, of those that are cut.
+        Start and stop in pixels of level 0, by the names of the axes that are cut.
     channel_names
-        Of the new image; by default those of the parts.
+        Names of the new channels; by default those of the parts.
     """
 
     parts: tuple[Part, ...]
@@ -69,14 +69,14 @@ class Composition:
 
     @property
     def settings(self) -> list[Any]:
-        """What is chosen, as a JSON value for the digest of a job."""
+        """The selection as a JSON value, for the digest of a job."""
         parts = [[str(part.position.node_path), part.channels] for part in self.parts]
         return [parts, sorted(self.region.items()), self.channel_names]
 
 
 @dataclass(frozen=True)
 class ComposedArray:
-    """An array of a new image: its description, and the pieces that its pixels come from, none where computed later."""
+    """An array of a new image: its metadata, and its pieces; no pieces if its pixels are computed later."""
 
     meta: ArrayMeta
     pieces: tuple[Piece, ...]
@@ -84,22 +84,22 @@ class ComposedArray:
 
 @dataclass
 class ImagePlan:
-    """What is written for a new image beside the copies of other files.
+    """The files of a new image that are not copies.
 
     Attributes
     ----------
     arrays
-        By path below the image.
+        Arrays by their path in the image.
     documents
-        The metadata of the image ("") and of its label images, by path.
+        Metadata of the image (path "") and of its label images, by path.
     dropped
-        Paths of arrays of the source that the new image does not have.
+        Paths of the source's arrays that the new image lacks.
     computed
         Paths of the image and label images whose lower levels are computed again, with the method.
     labels
-        Label images that come from other parts than the first, by name.
+        Names and sources of label images that come from other parts than the first.
     times_change
-        Whether what is recorded of single timepoints does not fit the new image.
+        Whether records about single timepoints of the source do not fit the new image.
     """
 
     arrays: dict[str, ComposedArray] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class ImagePlan:
 
     @property
     def left_out(self) -> set[str]:
-        """Paths of the arrays that are not copied as they are."""
+        """Paths of the arrays that are not copied file by file."""
         return {*self.arrays, *self.dropped}
 
 
@@ -139,7 +139,7 @@ def plan_image(composition: Composition, zarr_format: ZarrFormat) -> ImagePlan:
 
 
 def _check_parts(composition: Composition) -> None:
-    """Raise for images that cannot be put together, and for regions outside of an image."""
+    """Raise if the images do not fit together."""
     first = composition.parts[0].position
     shape = _finest(first).shape
     axis = channel_axis(first.axes)
@@ -150,11 +150,11 @@ def _check_parts(composition: Composition) -> None:
                 f"Channels are joined along the axis c of images with the same axes: {first.node_path} has "
                 f"{first.axis_names}, {other.node_path} has {other.axis_names}."
             )
-        found = _finest(other)
-        if _without(found.shape, axis) != _without(shape, axis) or found.dtype != _finest(first).dtype:
+        finest = _finest(other)
+        if _without(finest.shape, axis) != _without(shape, axis) or finest.dtype != _finest(first).dtype:
             raise InvalidArgumentError(
                 f"Channels are joined of images of the same shape and data type: {first.node_path} has {shape} "
-                f"{_finest(first).dtype}, {other.node_path} has {found.shape} {found.dtype}."
+                f"{_finest(first).dtype}, {other.node_path} has {finest.shape} {finest.dtype}."
             )
 
 
@@ -197,49 +197,51 @@ def _plan_levels(
         _is_aligned(cut, finest.shape, factors[dataset.path]) and _in_all(parts, dataset.path)
         for dataset in datasets
     )
-    kept: list[DatasetMeta] = []
+    listed: list[DatasetMeta] = []
     for dataset in datasets:
         by = factors[dataset.path]
-        if by is None or (all(one == 1 for one in by) and not _in_all(parts, dataset.path)):
+        if by is None or (all(factor == 1 for factor in by) and not _in_all(parts, dataset.path)):
             plan.dropped.add(join(path, dataset.path))
             continue
-        is_computed = computes and any(one > 1 for one in by)
-        _place(dataset, meta, finest, cut, by, method if is_computed else None)
+        is_computed = computes and any(factor > 1 for factor in by)
+        _move_origin(dataset, meta, finest, cut, by, method if is_computed else None)
         plan.arrays[join(path, dataset.path)] = _composed(
             parts, dataset.path, cut, by, zarr_format, empty=is_computed
         )
         if is_computed:
             plan.computed[path] = method
-        kept.append(dataset)
-    meta.multiscales[0].datasets = kept
+        listed.append(dataset)
+    meta.multiscales[0].datasets = listed
     return meta
 
 
 def _in_all(parts: Sequence[Part], path: str) -> bool:
-    """Whether all parts have a level, of the same shape but for the channels, and none is stale."""
+    """Return whether all parts have this level, with equal shapes except for channels, and no level is stale."""
     first = parts[0].position
     axis = channel_axis(first.axes)
     for part in parts[1:]:
         if path not in part.position.dataset_paths or part.position.stale_levels:
             return False
-        one, other = first[path], part.position[path]
-        if one.dtype != other.dtype or _without(one.shape, axis or 0) != _without(other.shape, axis or 0):
+        array, other_array = first[path], part.position[path]
+        if array.dtype != other_array.dtype or _without(array.shape, axis or 0) != _without(
+            other_array.shape, axis or 0
+        ):
             return False
     return True
 
 
 def _cut(image: Position, finest: ImageArray, region: Mapping[str, tuple[int, int]]) -> Region:
-    """Return the region of level 0; raise for one that is not in it."""
+    """Return the region as slices of level 0; raise if it is not within the array."""
     names = image.axis_names[-finest.ndim :]
-    found = []
+    spans = []
     for name, length in zip(names, finest.shape, strict=True):
         start, stop = region.get(name, (0, length))
         if not 0 <= start < stop <= length:
             raise InvalidArgumentError(
                 f"The region {start}:{stop} along {name} is not in {finest.node_path}, whose length is {length}."
             )
-        found.append(slice(start, stop))
-    return tuple(found)
+        spans.append(slice(start, stop))
+    return tuple(spans)
 
 
 def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
@@ -251,14 +253,14 @@ def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
 
 
 def _is_aligned(cut: Region, shape: Shape, factors: Shape | None) -> bool:
-    """Whether a region begins and ends between the pixels of a level, or with the image."""
+    """Return whether a region starts and ends between pixels of a level, or at the edge of the image."""
     return factors is not None and all(
-        one.start % by == 0 and (one.stop % by == 0 or one.stop == length)
-        for one, length, by in zip(cut, shape, factors, strict=True)
+        span.start % by == 0 and (span.stop % by == 0 or span.stop == length)
+        for span, length, by in zip(cut, shape, factors, strict=True)
     )
 
 
-def _place(
+def _move_origin(
     dataset: DatasetMeta,
     meta: ImagesMeta,
     finest: ImageArray,
@@ -266,15 +268,15 @@ def _place(
     factors: Shape,
     method: str | None,
 ) -> None:
-    """Move the origin of a level to where the region begins; that of a computed level follows from level 0."""
-    starts = [one.start for one in cut]
+    """Move the origin of a level to the start of the region."""
+    starts = [span.start for span in cut]
     if not any(starts):
         return
     ndim = len(meta.multiscales[0].axes)
     full = [0] * (ndim - finest.ndim) + starts
     by = [1] * (ndim - finest.ndim) + list(factors)
     if method is not None:
-        first = meta.multiscales[0].datasets[0]  # placed already
+        first = meta.multiscales[0].datasets[0]  # its origin was moved first
         dataset.coordinate_transformations = level_transforms(first.coordinate_transformations, by, method)
         return
     stored = dataset.coordinate_transformations
@@ -295,9 +297,9 @@ def _composed(
     axes = image.axes[-like.ndim :]
     axis = channel_axis(axes)
     if empty:
-        bounds = [(0, -(-(one.stop - one.start) // by)) for one, by in zip(cut, factors, strict=True)]
+        bounds = [(0, -(-(span.stop - span.start) // by)) for span, by in zip(cut, factors, strict=True)]
     else:
-        bounds = [(one.start // by, -(-one.stop // by)) for one, by in zip(cut, factors, strict=True)]
+        bounds = [(span.start // by, -(-span.stop // by)) for span, by in zip(cut, factors, strict=True)]
     pieces: list[Piece] = []
     reached = 0
     for part in parts:
@@ -315,14 +317,14 @@ def _composed(
         like,
         zarr_format=zarr_format,
         shape=tuple(shape),
-        dimension_names=like.dimension_names or [one.name for one in axes],
+        dimension_names=like.dimension_names or [axis_meta.name for axis_meta in axes],
         attributes=like.attributes,
     )
     return ComposedArray(meta, tuple(pieces))
 
 
 def _channels(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
-    """Return the chosen channels of an array; an image without that axis counts as one."""
+    """Return the indices of the selected channels of an array; an image without a channel axis has one channel."""
     if axis is None:
         return [0]
     return range(shape[axis]) if part.channels is None else part.channels
@@ -344,18 +346,18 @@ def _piece(
 
 
 def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
-    """Return the metadata with the chosen channels, and with the plane to show first inside of the region."""
+    """Return the metadata with the selected channels, and with default Z and T inside the region."""
     edited = meta.copied()
     channels = []
     for part in composition.parts:
         described = meta_with_facts(part.position)
         names = part.position.channel_names
-        known = described.omero.channels if described.omero is not None else []
+        stored_channels = described.omero.channels if described.omero is not None else []
         chosen = range(len(names)) if part.channels is None else part.channels
         fresh = edits.new_images(part.position.axes, names).omero if names else None
         for index in chosen:
-            if index < len(known):
-                channels.append(known[index].copied())
+            if index < len(stored_channels):
+                channels.append(stored_channels[index].copied())
             elif fresh is not None and index < len(fresh.channels):
                 channels.append(fresh.channels[index])
     if not channels:
@@ -386,8 +388,8 @@ def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
 def _label_region(
     image: Position, label: Position, region: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """Return the region of a label image that lies on the region of its image."""
-    found = {}
+    """Return the region of a label image that covers a region of its image."""
+    region_in_label = {}
     sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
     finest = _finest(label)
     own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
@@ -397,5 +399,5 @@ def _label_region(
             continue
         ratio = sizes[name] / own[name] if own[name] else 1.0
         end = min(lengths[name], max(1, round(stop * ratio)))
-        found[name] = (min(round(start * ratio), end - 1), end)
-    return found
+        region_in_label[name] = (min(round(start * ratio), end - 1), end)
+    return region_in_label

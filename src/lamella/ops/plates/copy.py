@@ -97,16 +97,16 @@ def from_positions(
 
 @dataclass(frozen=True)
 class NewStore:
-    """A store to create from positions of others.
+    """Request for a store that is created from positions of other stores.
 
     Attributes
     ----------
     command
-        What creates it; a workspace of another command is not resumed.
+        Name of the operation; only the same operation resumes an unfinished store.
     sources
-        The positions by their path in the new store; by "" the only one of a store that is one image.
+        Positions by their path in the new store. The path is "" for a store of one image.
     compositions
-        What is chosen of a position, by its path in the new store; the others are copied as they are.
+        Selected parts of positions, by path in the new store; other positions are copied whole.
     """
 
     command: str
@@ -141,10 +141,10 @@ def create_store(
     progress: Progress | bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Plate | Position:
-    """Create a store from positions of others, and return it open for reading and writing.
+    """Create a store from positions of other stores, and return it open for reading and writing.
 
-    Everything is checked before anything is written. The store appears when it is complete. The same call resumes a
-    killed one; a call that fails leaves nothing.
+    Everything is checked before anything is written, and the store appears at its path when it is complete. The same
+    call resumes after a kill; a call that fails leaves no files.
     """
     from lamella.nodes.open import open_ome_zarr
 
@@ -193,7 +193,7 @@ def create_store(
 
 
 def _plans(request: NewStore) -> dict[str, ImagePlan]:
-    """Plan the images that are put together from parts, with the Zarr format of the new store."""
+    """Plan the images that are composed of parts, with the Zarr format of the new store."""
     version = next(iter(request.sources.values())).store_handle.version
     return {path: plan_image(one, version.zarr_format) for path, one in request.compositions.items()}
 
@@ -290,8 +290,7 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
 class PositionCopy:
     """A copy of positions into a store: files first, then documents, then the lists of positions.
 
-    ``root`` is the plate, or the position of a store that is one image. ``plans`` are of the positions of which a part
-    is copied.
+    ``root`` is the plate, or the position of a store of one image. ``plans`` are for positions that are copied in part.
     """
 
     def __init__(
@@ -318,7 +317,7 @@ class PositionCopy:
         return node_path.store_handle.version.zarr_format == self.root.store_handle.version.zarr_format
 
     def run(self, progress: Progress | bool | None, *, resumed: bool = False) -> None:
-        """Copy all positions; nothing lists them yet."""
+        """Copy all positions, without listing them."""
         with (
             logged("Copy %s to %s", counted(len(self._sources), "position"), self.root.node_path),
             reporting(progress, "positions") as show,
@@ -336,7 +335,7 @@ class PositionCopy:
         warn_of_files(self._sources.values())
 
     def list_all(self, name: str | None) -> None:
-        """List the positions in a new plate; ``name`` is for one whose sources have no name."""
+        """List the positions in a new plate; ``name`` is the plate's name if the sources have none."""
         if "" not in self._sources:
             _list_positions(cast("Plate", self.root), self._sources, name)
 
@@ -367,7 +366,7 @@ class PositionCopy:
             yield from units
 
     def _added_labels(self, plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Unit]:
-        """Yield the units of label images that come from other images than the rest of a position."""
+        """Yield the units of label images that come from other images than the first part."""
         for name, label in plan.labels.items():
             source, place = _listable(label.node_path), target.child(join("labels", name))
             if not self._is_same(source):
@@ -399,7 +398,7 @@ def _is_document(unit: Unit) -> bool:
 def _files(
     source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
 ) -> Iterator[FileUnit]:
-    """Yield the files of a node that is copied file by file, except those in the folders that are left out."""
+    """Yield the files of a node that is copied file by file, except those below ``left_out``."""
     stores = source.store_handle.documents.storage, target.store_handle.documents.storage
     if resumed:
         remove_vanished(stores[0], source.path, stores[1], target.path, but=left_out)

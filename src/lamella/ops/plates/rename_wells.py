@@ -1,4 +1,4 @@
-"""``rename_wells``: several renames of wells in one call, in an order in which each new name is free."""
+"""``rename_wells``: rename several wells in one call, each after the rename that frees its new name."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def rename_wells(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, str]]:
-    """Rename wells of a plate; return the renames in the order in which they are made.
+    """Rename wells of a plate; return the renames in the order of execution.
 
-    A new name may be one that another rename frees, but wells cannot swap names. All is checked before the first
-    rename. The same call finishes one that was killed: renames that were made are skipped.
+    A new name may be the old name of another well, but two wells cannot swap names. Everything is checked before the
+    first rename. After a kill, the same call skips finished renames and continues.
     """
     plate = open_ome_zarr(
         path,
@@ -50,7 +50,7 @@ def rename_wells(
 
 
 def _ordered(renames: Mapping[str, str], plate: Plate) -> list[tuple[str, str]]:
-    """Return the renames that are left to do, each after the one that frees its new name."""
+    """Return the unfinished renames, each after the rename that frees its new name."""
     wells = {path for path, _ in plate.wells()}
     _check(renames)
     order: list[tuple[str, str]] = []
@@ -98,12 +98,12 @@ def _check(renames: Mapping[str, str]) -> None:
 
 
 def read_renames(table: StrPath) -> dict[str, str]:
-    """Read old and new names of wells from a CSV file of two columns; a first line ``old,new`` is a heading.
+    """Read old and new names from a CSV file with two columns; the first line may be ``old,new``.
 
     Raises
     ------
     InvalidArgumentError
-        A line does not have two names, or an old name occurs twice.
+        If a line does not have two names, or an old name occurs twice.
     """
     file, renames = local_path(table, "the table"), {}
     with open(file, newline="", encoding="utf-8-sig") as lines:

@@ -1,7 +1,7 @@
-"""New stores from parts of others: some wells, acquisitions or channels, a region, several plates, joined channels.
+"""Create stores from parts of others: wells, acquisitions, channels, a region; merge plates, or join channels.
 
-Everything is one copy of positions (:mod:`lamella.ops.plates.copy`), of which some are put together from parts
-(:mod:`lamella.ops.plates.composition`).
+All operations copy positions (:mod:`lamella.ops.plates.copy`); :mod:`lamella.ops.plates.composition` plans positions
+that are copied in part.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def subset_plate(
     crop: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plate:
-    """Create a plate from a part of another one; see :meth:`Plate.subset`."""
+    """Create a plate from a part of another plate; see :meth:`Plate.subset`."""
     chosen = dict(plate.positions())
     if wells is not None:
         paths = [_well(plate, str(name).strip("/")) for name in items_of(wells, "wells is a list of names")]
@@ -74,38 +74,42 @@ def subset_position(
 
 
 def _well(plate: Plate, name: str) -> str:
-    found = plate.find_well(name)
-    if found is None:
+    path = plate.find_well(name)
+    if path is None:
         listed = plate._well_paths()
         shown = ", ".join(listed[:_MOST_SHOWN]) + (" ..." if len(listed) > _MOST_SHOWN else "")
         raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
-    return found
+    return path
 
 
 def _of_acquisitions(
     plate: Plate, positions: Mapping[str, Position], chosen: Sequence[int | str]
 ) -> dict[str, Position]:
-    """Return the positions of some acquisitions, which are named by id or name."""
+    """Return the positions of some acquisitions, given by id or name."""
     listed = plate.document.shared_model.acquisitions or []
-    found = {path: acquisition_of(position) for path, position in positions.items()}
-    known = {entry.id: entry for entry in [*found.values(), *listed]}
+    acquisitions = {path: acquisition_of(position) for path, position in positions.items()}
+    acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
-    for one in chosen:
-        named = [entry.id for entry in known.values() if entry.name == one] if isinstance(one, str) else []
-        number = named[0] if named else one
-        if number not in known:
-            names = ", ".join(f"{entry.id} ({entry.name})" for entry in known.values())
+    for id_or_name in chosen:
+        named = (
+            [entry.id for entry in acquisition_by_id.values() if entry.name == id_or_name]
+            if isinstance(id_or_name, str)
+            else []
+        )
+        number = named[0] if named else id_or_name
+        if number not in acquisition_by_id:
+            names = ", ".join(f"{entry.id} ({entry.name})" for entry in acquisition_by_id.values())
             raise NodeNotFoundError(
-                f"There is no acquisition {one!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
+                f"There is no acquisition {id_or_name!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
             )
         ids.add(number)
-    return {path: position for path, position in positions.items() if found[path].id in ids}
+    return {path: position for path, position in positions.items() if acquisitions[path].id in ids}
 
 
 def _compositions(
     positions: Mapping[str, Position], channels: Iterable[str] | None, crop: Mapping[str, Any] | None
 ) -> dict[str, Composition]:
-    """Return what is chosen of each position; none where they are copied whole."""
+    """Return the selected part of each position; empty if positions are copied whole."""
     if channels is None and not crop:
         return {}
     names = None if channels is None else items_of(channels, "channels is a list of names")
@@ -120,24 +124,24 @@ def _compositions(
 def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...] | None:
     if names is None:
         return None
-    known = position.channel_names
+    channel_names = position.channel_names
     for name in names:
-        if name not in known:
-            close = nearest(str(name), known)
+        if name not in channel_names:
+            close = nearest(str(name), channel_names)
             hint = "" if close is None else f" Did you mean {close!r}?"
             raise InvalidArgumentError(
-                f"There is no channel {name!r} in {position.node_path}. Its channels are {known}.{hint}"
+                f"There is no channel {name!r} in {position.node_path}. Its channels are {channel_names}.{hint}"
             )
-    return None if list(names) == known else tuple(known.index(name) for name in names)
+    return None if list(names) == channel_names else tuple(channel_names.index(name) for name in names)
 
 
 def _region(position: Position, crop: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return start and stop of each axis that is cut; negative numbers count from the end, as in Python."""
+    """Return start and stop of each axis in ``crop``; negative numbers count from the end, as in Python."""
     if not isinstance(crop, Mapping):
         raise InvalidArgumentError(f"crop maps axes to (start, stop) in pixels of level 0, not {crop!r}.")
     axes = position.axis_names
-    found = {}
-    for axis, given in crop.items():
+    region = {}
+    for axis, bounds in crop.items():
         name = str(axis).lower()
         if name == "c":
             raise InvalidArgumentError("Channels are chosen by channels=, and the other axes by crop=.")
@@ -146,27 +150,27 @@ def _region(position: Position, crop: Mapping[str, Any]) -> dict[str, tuple[int,
                 f"There is no axis {axis!r} in {position.node_path}, whose axes are {axes}."
             )
         length = position.data.shape[axes.index(name)]
-        found[name] = _bounds(given, length, name, position)
-    return found
+        region[name] = _bounds(bounds, length, name, position)
+    return region
 
 
-def _bounds(given: Any, length: int, axis: str, position: Position) -> tuple[int, int]:
-    ends = (given.start, given.stop) if isinstance(given, slice) else given
-    step = given.step if isinstance(given, slice) else None
+def _bounds(bounds: Any, length: int, axis: str, position: Position) -> tuple[int, int]:
+    ends = (bounds.start, bounds.stop) if isinstance(bounds, slice) else bounds
+    step = bounds.step if isinstance(bounds, slice) else None
     try:
         begin, end = (
-            None if one is None else operator.index(one)
-            for one in items_of(ends, "crop maps axes to start and stop")
+            None if bound is None else operator.index(bound)
+            for bound in items_of(ends, "crop maps axes to start and stop")
         )
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
-            f"crop[{axis!r}] is (start, stop) in pixels of level 0, not {given!r}."
+            f"crop[{axis!r}] is (start, stop) in pixels of level 0, not {bounds!r}."
         ) from error
     start = 0 if begin is None else begin + length if begin < 0 else begin
     stop = length if end is None else end + length if end < 0 else end
     if step not in (None, 1) or not 0 <= start < stop <= length:
         raise InvalidArgumentError(
-            f"crop[{axis!r}] = {given!r} is not a region of {position.node_path}, which has {length} pixels along "
+            f"crop[{axis!r}] = {bounds!r} is not a region of {position.node_path}, which has {length} pixels along "
             f"{axis}."
         )
     return start, stop
@@ -226,20 +230,20 @@ def merge(
     >>> [path for path, position in merged.positions()]
     ['A/1/0', 'A/2/0']
     """
-    opened = [cast("Plate", _opened(one, Plate)) for one in items_of(plates, "plates is a list of plates")]
+    nodes = [cast("Plate", _opened(one, Plate)) for one in items_of(plates, "plates is a list of plates")]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
-    for plate in opened:
+    for plate in nodes:
         for path, position in plate.positions():
-            place = _free(path, sources) if renumber else path
-            if place in sources:
+            new_path = _free(path, sources) if renumber else path
+            if new_path in sources:
                 raise InvalidArgumentError(
-                    f"{owners[place].node_path} and {plate.node_path} both have a position {path!r}. Pass "
+                    f"{owners[new_path].node_path} and {plate.node_path} both have a position {path!r}. Pass "
                     "renumber=True to name the second one by the next free number of its well, or rename a well first."
                 )
-            sources[place], owners[place] = position, plate
+            sources[new_path], owners[new_path] = position, plate
     if not sources:
-        raise InvalidArgumentError(f"There are no positions in {opened}, so there is nothing to merge.")
+        raise InvalidArgumentError(f"There are no positions in {nodes}, so there is nothing to merge.")
     request = NewStore("merge", sources)
     return cast(
         "Plate",
@@ -255,11 +259,11 @@ def merge(
 
 
 def _free(path: str, taken: Mapping[str, Position]) -> str:
-    """Return the path, or if it is taken the one of the next free number in its well."""
+    """Return the path; if another position has this path, the next free number in the well."""
     if path not in taken:
         return path
     well = path.rpartition("/")[0]
-    names = [one.rpartition("/")[2] for one in taken if one.rpartition("/")[0] == well]
+    names = [other.rpartition("/")[2] for other in taken if other.rpartition("/")[0] == well]
     return f"{well}/{max((int(name) for name in names if name.isdecimal()), default=-1) + 1}"
 
 
@@ -314,34 +318,37 @@ def concatenate_channels(
     >>> both.channel_names, both["0"][0, :, 0, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
-    opened = [
+    stores = [
         _opened(source, (Plate, Position)) for source in items_of(sources, "sources is a list of stores")
     ]
-    if not opened or len({isinstance(one, Plate) for one in opened}) > 1:
-        raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {opened!r}.")
-    found = [dict(one.positions()) if isinstance(one, Plate) else {"": one} for one in opened]
-    for one, positions in zip(opened, found, strict=True):
-        if positions.keys() != found[0].keys():
-            path = min(positions.keys() ^ found[0].keys())
+    if not stores or len({isinstance(store, Plate) for store in stores}) > 1:
+        raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {stores!r}.")
+    positions_by_store = [
+        dict(store.positions()) if isinstance(store, Plate) else {"": store} for store in stores
+    ]
+    for store, positions in zip(stores, positions_by_store, strict=True):
+        if positions.keys() != positions_by_store[0].keys():
+            path = min(positions.keys() ^ positions_by_store[0].keys())
             raise InvalidArgumentError(
-                f"The plates need the same positions: only one of {opened[0].node_path} and {one.node_path} has "
+                f"The plates need the same positions: only one of {stores[0].node_path} and {store.node_path} has "
                 f"{path!r}. Choose wells with subset first."
             )
     names = (
         None if channel_names is None else tuple(items_of(channel_names, "channel_names is a list of names"))
     )
     compositions = {
-        path: Composition(tuple(Part(positions[path]) for positions in found), {}, names) for path in found[0]
+        path: Composition(tuple(Part(positions[path]) for positions in positions_by_store), {}, names)
+        for path in positions_by_store[0]
     }
     for path, composition in compositions.items():
         count = sum(len(part.position.channel_names) for part in composition.parts)
         if names is not None and len(names) != count:
             raise InvalidArgumentError(
-                f"channel_names has {len(names)} names, and {path or opened[0].node_path} {count} channels."
+                f"channel_names has {len(names)} names, and {path or stores[0].node_path} {count} channels."
             )
     return create_store(
         store_path,
-        NewStore("concatenate_channels", found[0], compositions),
+        NewStore("concatenate_channels", positions_by_store[0], compositions),
         jobs=jobs,
         executor=executor,
         progress=progress,
@@ -352,7 +359,7 @@ def concatenate_channels(
 def _opened(
     source: NGFFNode | StrPath, kind: type[NGFFNode] | tuple[type[NGFFNode], ...]
 ) -> Plate | Position:
-    """Return a node that is passed, or open the store of a path."""
+    """Return a node unchanged; open a path."""
     from lamella.nodes.open import open_ome_zarr
 
     node: Any = open_ome_zarr(source) if isinstance(source, str | os.PathLike) else source

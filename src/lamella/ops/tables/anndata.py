@@ -1,7 +1,7 @@
-"""Tables in the layout of AnnData: floats in the matrix ``X``, all other columns in ``obs``, the index as text.
+"""Store tables in the layout of AnnData: floats in the matrix ``X``, other columns in ``obs``, the index as text.
 
-Layout and versions are those of the AnnData on-disk format 0.1.0, with data frames 0.2.0; lamella needs no library for
-it. Arrays have one chunk, but the matrix, whose chunks have 64 MiB at most.
+Layout and versions follow the AnnData on-disk format 0.1.0 with data frames 0.2.0; the package anndata is not needed.
+Arrays have one chunk; the matrix has chunks of at most 64 MiB.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class _Writer:
         coding = coding_of(meta)
         assert coding is not None  # (new arrays have codecs that are known)
         for region in regions(values.shape, chunks) if values.size else ():
-            place = tuple(span.start // n for span, n in zip(region, chunks, strict=True))
+            chunk_index = tuple(span.start // n for span, n in zip(region, chunks, strict=True))
             block = values[region]
             assert block.shape == region_shape(region)
-            self.files[join(path, meta.chunk_key(place))] = coding.encode(block)
+            self.files[join(path, meta.chunk_key(chunk_index))] = coding.encode(block)
 
     def text(self, path: str, values: Iterable[str]) -> None:
         """Add an array of texts."""
@@ -83,7 +83,7 @@ class _Writer:
             self.column(join(path, name), columns[name])
 
     def column(self, path: str, values: pd.Series) -> None:
-        """Add a column of a data frame; text with missing values becomes a categorical one."""
+        """Add a column of a data frame; text with missing values becomes categorical."""
         pd = pandas()
         types = pd.api.types
         if isinstance(values.dtype, pd.CategoricalDtype):
@@ -144,12 +144,9 @@ def encoded(
 
 
 def decoded(documents: Documents, path: str, index_key: str | None) -> pd.DataFrame:
-    """Read a table: the columns of the matrix, then those of ``obs``; the index of ``obs`` is the index.
+    """Read the columns of ``X``, then those of ``obs``, with the index of ``obs``.
 
-    Raises
-    ------
-    MetadataError
-        It has a part that is not supported.
+    Raise MetadataError for a part that is not supported.
     """
     reader = _Reader(documents)
     obs = reader.frame(join(path, "obs"))
@@ -176,7 +173,7 @@ class _Reader:
         return self.documents.group(path)
 
     def values(self, path: str) -> Any:
-        """Read an array by zarr-python, which decodes texts too."""
+        """Read an array with zarr-python, which also decodes texts."""
         import zarr
 
         from lamella.store.read_only_store import ReadOnlyStore

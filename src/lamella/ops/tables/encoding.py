@@ -1,6 +1,6 @@
-"""Tables as CSV, JSON and Parquet: from columns to the documents and files of a group, and back.
+"""Encode tables as CSV, JSON and Parquet, into the documents and files of a group, and decode them.
 
-AnnData is in :mod:`lamella.ops.tables.anndata`.
+:mod:`lamella.ops.tables.anndata` does the same for AnnData.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """The content of a table.
+    """The content of a stored table.
 
     Attributes
     ----------
     attributes
-        Of the group of the table.
+        Attributes of the table's group.
     nodes
-        Attributes of the groups below it, and arrays, by their path in the table.
+        Attributes of groups, and arrays, by their path below the table.
     files
-        All other files, by their key in the table.
+        Other files, by their key below the table.
     """
 
     attributes: JSONObject
@@ -43,7 +43,7 @@ class Encoded(NamedTuple):
 def encoded(
     columns: pd.DataFrame, backend: str, index_key: str | None, zarr_format: ZarrFormat, name: str
 ) -> Encoded:
-    """Return the documents and files of a table; `columns` has the index as a column."""
+    """Return the documents and files of a table; ``columns`` includes the index."""
     check_values(columns, backend, name)
     if backend == "anndata":
         return Encoded(anndata.ATTRIBUTES, *anndata.encoded(columns, index_key, zarr_format))
@@ -59,13 +59,7 @@ def encoded(
 
 
 def decoded(documents: Documents, path: str, backend: str, index_key: str | None) -> pd.DataFrame:
-    """Read the columns of a table.
-
-    Raises
-    ------
-    MetadataError
-        The backend is not known, or its file is missing or damaged.
-    """
+    """Read the columns of a table; raise MetadataError for an unknown backend, and for a missing or damaged file."""
     if backend not in BACKENDS:
         raise MetadataError(
             f"The table {documents.at(path)} has the backend {backend!r}, which is none of {', '.join(BACKENDS)}."
@@ -100,7 +94,7 @@ def _from_csv(data: bytes) -> Any:
 
 
 def _json(values: pd.Series) -> list[Any]:
-    """Return the values of a column as JSON; what is missing as null."""
+    """Return the values of a column as JSON; missing values are null."""
     missing = values.isna()
     plain = values.astype(object).where(~missing, None)
     return [value.item() if hasattr(value, "item") else value for value in plain.tolist()]

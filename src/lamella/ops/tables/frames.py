@@ -1,4 +1,4 @@
-"""Data frames as tables are stored: their index, the columns of their type, and which values they may hold."""
+"""Convert data frames to the stored form of tables: the index column, the columns of each type, the allowed values."""
 
 from __future__ import annotations
 
@@ -19,27 +19,18 @@ DESCRIPTION = "lamella_table"
 
 
 def pandas() -> Any:
-    """Import pandas.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed.
-    """
+    """Import pandas, or raise MissingDependencyError."""
     try:
-        import pandas as found
+        import pandas as module
     except ImportError as fault:
         raise MissingDependencyError("Tables need pandas: pip install 'lamella[tables]'.") from fault
-    return found
+    return module
 
 
 def as_frame(value: Any, name: str) -> pd.DataFrame:
-    """Return what a user passes as a DataFrame: one of pandas or polars, an Arrow table, AnnData, or columns.
+    """Convert a pandas or polars DataFrame, Arrow table, AnnData, or mapping of columns to a DataFrame.
 
-    Raises
-    ------
-    InvalidArgumentError
-        It is none of these, or its column names are not different texts.
+    Raise InvalidArgumentError for other objects, and for column names that repeat or are not text.
     """
     pd = pandas()
     if isinstance(value, pd.DataFrame):
@@ -68,7 +59,7 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
 
 
 def checked_choice(value: str, known: tuple[str, ...], what: str) -> str:
-    """Return one of some words, or raise an error with the nearest.
+    """Return a word from a list; for any other word raise an error that suggests the nearest one.
 
     >>> checked_choice("csv", BACKENDS, "backend")
     'csv'
@@ -81,12 +72,9 @@ def checked_choice(value: str, known: tuple[str, ...], what: str) -> str:
 
 
 def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
-    """Return the columns of a table as they are stored, the index first, and its description with that index.
+    """Return the columns of a table in stored form, the index first, and the table's description with its index.
 
-    Raises
-    ------
-    InvalidArgumentError
-        The frame has not what a table of its type has.
+    Raise InvalidArgumentError if the frame lacks columns that the type of table requires.
     """
     checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
@@ -114,7 +102,7 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
 
 
 def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tuple[pd.DataFrame, str | None]:
-    """Return a frame whose index is the one to store, and the name of that; None where the rows are only counted."""
+    """Return a frame with the index to store, and its name; None if the index only counts rows."""
     pd = pandas()
     counted = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     if key is None:
@@ -143,7 +131,7 @@ def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tupl
 
 
 def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
-    """Raise for columns of values that a backend cannot keep."""
+    """Raise for columns with values that a backend cannot store."""
     types = pandas().api.types
     for column in frame.columns:
         values = frame[column]
@@ -173,7 +161,7 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
 
 
 def with_index(frame: pd.DataFrame, info: TableInfo) -> pd.DataFrame:
-    """Return a table that was read with its index, of its type."""
+    """Set the index of a table that was read, according to the type of table."""
     key = info.index_key
     if key is not None:
         if key in frame.columns:

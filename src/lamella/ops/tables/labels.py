@@ -1,7 +1,4 @@
-"""Where the labels of a label image lie, found region by region.
-
-Layer: ops.
-"""
+"""Find the bounding boxes of the labels of a label image, region by region."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Boxes:
     ids
         The labels, in ascending order, without 0.
     start, stop
-        Of shape (labels, axes): first voxel, and the one after the last.
+        First voxel, and voxel after the last; shape (labels, axes).
     """
 
     ids: NDArray[Any]
@@ -55,7 +52,7 @@ def bounding_boxes(
     workers: Workers = THREADS,
     done: Callable[[int], None] | None = None,
 ) -> Boxes:
-    """Find the bounding boxes of all labels of one level, or of a region of it; memory is a few pieces of 8 MiB.
+    """Find the bounding boxes of all labels of one level, or of a region of it, a few pieces of 8 MiB at a time.
 
     Examples
     --------
@@ -107,7 +104,7 @@ def _boxes_of(array: ImageArray, region: Region) -> Boxes:
 
 
 def _merged(parts: list[Boxes]) -> Boxes:
-    """Return the boxes of all parts: of labels in several, those that enclose theirs."""
+    """Merge the boxes of several pieces, so that each label has one."""
     ids, which = np.unique(np.concatenate([part.ids for part in parts]), return_inverse=True)
     ndim = parts[0].start.shape[1]
     start = np.full((len(ids), ndim), np.iinfo(np.int64).max)

@@ -1,9 +1,7 @@
-"""Measurements of labels by scikit-image, part by part, so that memory is bounded.
+"""Measure labels with scikit-image, group by group, in bounded memory.
 
-The bounding boxes of all labels are found first. Labels near each other are then measured together, from the smallest
-region that contains them, which has about 32 MiB; a larger label is measured alone.
-
-Layer: ops.
+First the bounding boxes of all labels are found. Then labels near each other are measured together, from the smallest
+region that contains them (about 32 MiB); a larger label is measured alone.
 """
 
 from __future__ import annotations
@@ -48,22 +46,22 @@ _PLACES = ("centroid", "centroid_weighted")
 
 @dataclass(frozen=True)
 class _Request:
-    """What is measured of which arrays.
+    """The requested measurements, and the arrays to measure.
 
     Attributes
     ----------
     labels, image
-        The arrays of one level; no image where no intensities are measured.
+        The arrays of one level; no image if no intensities are measured.
     axes
-        Of the labels: names.
+        Axis names of the labels.
     image_axes
-        Of the image: names, and that of the channels as "c".
+        Axis names of the image, with "c" for channels.
     space
-        Names of the space axes that are measured along.
+        Names of the space axes of the measurement.
     channels
-        Index and name of each channel; empty where there is no channel axis.
+        Index and name of each channel; empty without a channel axis.
     spacing, origin
-        Size of a voxel, and the place of the first one, along the axes of `space`.
+        Size of a voxel, and position of the first voxel, along the axes of ``space``.
     """
 
     labels: ImageArray
@@ -81,12 +79,12 @@ class _Request:
         return tuple(box[name] if name in box else slice(index[name], index[name] + 1) for name in self.axes)
 
     def read_labels(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any]:
-        """Read labels, along the axes of `space` alone."""
+        """Read labels as an array with the axes of ``space``."""
         block = np.asarray(self.labels[self.label_region(index, box)])
         return block.reshape([box[name].stop - box[name].start for name in self.space])
 
     def read_image(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any] | None:
-        """Read the pixels, with the channels last where there are some."""
+        """Read pixels, with channels along a last axis if there is a channel axis."""
         if self.image is None:
             return None
         shape = [box[name].stop - box[name].start for name in self.space]
@@ -233,7 +231,7 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
 def _units(
     labels: LabelImage, request: _Request, workers: Workers
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
-    """Yield an index along the other axes, labels, and the region that contains them."""
+    """Yield groups of labels: an index along the other axes, the labels, and the region that contains them."""
     lengths = dict(zip(request.axes, request.labels.shape, strict=True))
     if request.image is not None:
         lengths |= dict(zip(request.image_axes, request.image.shape, strict=True))
@@ -279,7 +277,7 @@ def _measured(
     regionprops: Any,
     unit: tuple[dict[str, int], NDArray[Any], dict[str, slice]],
 ) -> dict[str, Any]:
-    """Measure some labels; the columns by their final names, and the index along the other axes."""
+    """Measure some labels; return columns with their final names and the index along the other axes."""
     index, ids, box = unit
     ids = np.sort(ids)
     block = request.read_labels(index, box)
@@ -306,7 +304,7 @@ def _measured(
 
 
 def _column(request: _Request, name: str) -> str:
-    """Return the name of a column with channels and axes by their names: "intensity_mean-DAPI", "centroid-y"."""
+    """Return the name of a column, with the names of channels and axes: "intensity_mean-DAPI", "centroid-y"."""
     prop, *numbers = name.split("-")
     if request.channels and _needs_intensity(prop):
         numbers[-1] = request.channels[int(numbers[-1])][1]
@@ -319,7 +317,7 @@ def _column(request: _Request, name: str) -> str:
 
 
 def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
-    """Return values with those that are places moved from the region into the image."""
+    """Convert positions in the region to positions in the image; return other values unchanged."""
     prop, *numbers = name.split("-")
     if prop in _PLACES:
         axis = int(numbers[0])

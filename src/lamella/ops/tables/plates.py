@@ -1,4 +1,4 @@
-"""Tables of the positions of a plate, one after another or concatenated."""
+"""Read the tables of all positions of a plate, one by one or concatenated."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _tables(plate: Plate, positions: Iterable[str] | None) -> Iterator[tuple[str
 def parts(
     plate: Plate, name: str, positions: Iterable[str] | None = None
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Read the tables of one name of the positions that have one; see :meth:`PlateTables.parts`."""
+    """Read the tables with a name from all positions that have one; see :meth:`PlateTables.parts`."""
     for path, tables in _tables(plate, positions):
         if name in tables:
             yield path, tables[name]
 
 
 def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs: int | None) -> pd.DataFrame:
-    """Read the tables of one name as one; see :meth:`PlateTables.concatenate`."""
+    """Read and concatenate tables; see :meth:`PlateTables.concatenate`."""
     found: dict[str, pd.DataFrame] = {}
     order: list[str] = []
 

@@ -1,9 +1,7 @@
-"""Regions of interest: rows of tables as parts of an image, and tables of them.
+"""Regions of interest: rows of tables that describe a part of an image.
 
-A region is measured from the outer edge of the first voxel, in micrometers and seconds, as in Fractal; translations of
-the image do not move it.
-
-Layer: ops.
+Bounds are measured in micrometers and seconds from the outer edge of the first voxel, as in Fractal; translations of
+the image do not change them.
 """
 
 from __future__ import annotations
@@ -72,7 +70,7 @@ class Roi:
         return f"<Roi {self.name!r} of {self.table!r}: {extent}>"
 
     def region(self, level: str = "0") -> Region:
-        """Return the voxels of a level that the region meets: one slice per axis, whole where it has no bounds.
+        """Return the voxels of a level in the region: one slice per axis, whole along axes without bounds.
 
         Raises
         ------
@@ -122,10 +120,10 @@ def list_rois(position: Position, table: str | None = None) -> list[Roi]:
 
 
 def find_roi(position: Position, name: str | int, table: str | None = None) -> Roi:
-    """Return the region of a name; see :meth:`Position.roi`."""
+    """Return the region with a name; see :meth:`Position.roi`."""
     rois = list_rois(position, table)
-    found = [roi for roi in rois if roi.name == str(name)]
-    if not found:
+    matches = [roi for roi in rois if roi.name == str(name)]
+    if not matches:
         names = list(dict.fromkeys(roi.name for roi in rois))
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         where = f"the table {table!r}" if table is not None else "the tables"
@@ -133,12 +131,12 @@ def find_roi(position: Position, name: str | int, table: str | None = None) -> R
             f"There is no region {name!r} in {where} of {position.node_path}. The regions are: {shown or 'none'}."
             f"{did_you_mean(str(name), names)}"
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InvalidArgumentError(
             f"Several regions of {position.node_path} are named {str(name)!r}, in the tables "
-            f"{', '.join(dict.fromkeys(repr(roi.table) for roi in found))}: pass table=."
+            f"{', '.join(dict.fromkeys(repr(roi.table) for roi in matches))}: pass table=."
         )
-    return found[0]
+    return matches[0]
 
 
 def _rois_of(position: Position, table: str) -> Iterator[Roi]:
@@ -164,7 +162,7 @@ def _rois_of(position: Position, table: str) -> Iterator[Roi]:
 
 
 def _ratios(position: Position) -> dict[str, float]:
-    """Return for each axis how many of its unit are one unit of the columns."""
+    """Return, for each axis, the factor from the unit of the table's columns to the unit of the axis."""
     return {
         name: 1 / unit_ratio(axis.unit, _COLUMNS[name][2])
         for name, axis in zip(position.axis_names, position.axes, strict=True)
@@ -176,12 +174,9 @@ def _ratios(position: Position) -> dict[str, float]:
 
 
 def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """Return the table of some regions, by name and by the start and end along axes, in the units of the axes.
+    """Return a table of regions, given by name and by start and end along axes, in the units of the axes.
 
-    Raises
-    ------
-    InvalidArgumentError
-        There is no such axis, or what is given is not a start and an end.
+    Raise InvalidArgumentError for an unknown axis, and for bounds that are not a start and an end.
     """
     units, extents = _ratios(position), _extents(position)
     rows: dict[str, dict[str, float]] = {}
@@ -222,7 +217,7 @@ def _interval(name: str, axis: str, interval: Sequence[float]) -> tuple[float, f
 
 
 def _extents(position: Position) -> dict[str, float]:
-    """Return how long the image is along each axis, in the unit of the axis."""
+    """Return the length of the image along each axis, in the unit of the axis."""
     shape = position.data.shape
     return {
         name: size * length
@@ -231,7 +226,7 @@ def _extents(position: Position) -> dict[str, float]:
 
 
 def label_roi_frame(image: LabelImage) -> pd.DataFrame:
-    """Return the table of the regions of all labels of a label image, each as small as it can be."""
+    """Return a table of the bounding boxes of all labels of a label image."""
     from lamella.ops.tables.labels import bounding_boxes
 
     boxes = bounding_boxes(image)

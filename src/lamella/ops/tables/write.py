@@ -1,8 +1,8 @@
-"""Writing, deleting and renaming tables, with the list that names them. After a kill a table is the old or the new one.
+"""Write, delete and rename tables, and the list of table names. A kill leaves the old table or the new one.
 
-A new table is written whole before the list names it. In a folder a table is replaced by one step
-(`Storage.replace`). In other stores the new content is written beside first, then the list records that it is the one
-that counts, then it is written over the old content: readers of lamella follow the record, and the next writer ends it.
+A new table is written completely before the list names it. In a folder, `Storage.replace` replaces a table in one step.
+Other stores need three steps: the new content is written under another path, the list records this path, and the
+content is copied over the old one. Readers follow the record; the next writer finishes the copy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_table(tables: Tables, name: str) -> pd.DataFrame:
 
 
 def content_path(tables: Tables, name: str) -> str:
-    """Return the path of the content of a listed table, which may be one that is replacing another."""
+    """Return the path of a table's content, which is another one while the table is being replaced."""
     attributes = tables.group_attributes
     if name not in table_names(attributes):
         raise _missing(tables, name)
@@ -119,7 +119,7 @@ def _check_table_name(name: str) -> None:
 
 
 def _stored(tables: Tables, name: str) -> JSONObject | None:
-    """Return the attributes of a listed table; None where there is none."""
+    """Return the attributes of a listed table; None without one."""
     path = tables.node_path.child(name).path
     if name not in table_names(tables.group_attributes) or tables.documents.kind(path) != "group":
         return None
@@ -129,7 +129,7 @@ def _stored(tables: Tables, name: str) -> JSONObject | None:
 def _described(
     frame: pd.DataFrame, old: TableInfo | None, kind: str | None, label: str | None, backend: str | None
 ) -> TableInfo:
-    """Return the description of a table: as asked for, else as the frame was read, else as the old one is."""
+    """Return the description of a table: from the arguments, else from the frame, else from the old table."""
     said = frame.attrs.get(DESCRIPTION)
     said = said if isinstance(said, dict) else {}
     has_regions = all(column in frame.columns for column in ROI_COLUMNS)
@@ -156,7 +156,7 @@ def _check_label(tables: Tables, name: str, info: TableInfo) -> None:
 
 
 def _fitting(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
-    """Return what other attributes say, of lists of columns those that are there."""
+    """Return other attributes; lists of columns are reduced to existing columns."""
     known = set(columns.columns)
     return {
         key: [name for name in value if name in known]
@@ -198,7 +198,7 @@ def _replace(tables: Tables, name: str, content: Encoded) -> None:
 
 
 def finish_replacing(tables: Tables) -> None:
-    """Write the new content of a table over the old one, where the list says that this was begun."""
+    """Copy the new content of a table over the old one, if the list records an unfinished replacement."""
     documents = tables.documents
     record = _record(tables.group_attributes)
     if record is None:
@@ -215,7 +215,7 @@ def finish_replacing(tables: Tables) -> None:
 
 
 def _put(tables: Tables, path: str, content: Encoded) -> None:
-    """Write a table that is not there: in a store without folders the documents come last."""
+    """Write a new table; in a store without folders the documents are written last."""
     documents = tables.documents
     files = ((join(path, key), data) for key, data in content.files.items())
     if documents.storage.locks_processes:
@@ -227,7 +227,7 @@ def _put(tables: Tables, path: str, content: Encoded) -> None:
 
 
 def _copy(tables: Tables, old: str, new: str) -> None:
-    """Copy a table to a path where nothing is, its own documents last."""
+    """Copy a table to an unused path, its own documents last."""
     storage = tables.documents.storage
     own = {join(old, file) for file in tables.documents.files.all}
     keys = sorted(storage.keys_below(old), key=lambda key: (key in own, key))
@@ -244,7 +244,7 @@ def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None
 
 
 def delete_table(tables: Tables, name: str) -> None:
-    """Delete a table; see :meth:`Tables.__delitem__`. It is taken off the list first."""
+    """Delete a table, after removing it from the list; see :meth:`Tables.__delitem__`."""
     documents, path = tables.documents, tables.node_path.child(name).path
     with documents.lock(tables.node_path.parent.path):
         finish_replacing(tables)
@@ -252,13 +252,13 @@ def delete_table(tables: Tables, name: str) -> None:
             raise _missing(tables, name)
         if documents.storage.exists(path):
             documents.storage.check_deletable(path)
-        _edit_list(tables, lambda names: [known for known in names if known != name])
+        _edit_list(tables, lambda names: [listed for listed in names if listed != name])
         if documents.storage.exists(path):
             documents.delete(path)
 
 
 def rename_table(tables: Tables, old: str, new: str) -> None:
-    """Rename a table; see :meth:`Tables.rename`. The new one is a copy until the list names it."""
+    """Rename a table by a copy, which the list names when it is complete; see :meth:`Tables.rename`."""
     _check_table_name(new)
     documents = tables.documents
     source, target = tables.node_path.child(old).path, tables.node_path.child(new).path
@@ -276,11 +276,11 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
         if documents.storage.exists(target):  # what a killed call left
             documents.delete(target)
         _copy(tables, source, target)
-        _edit_list(tables, lambda listed: [new if known == old else known for known in listed])
+        _edit_list(tables, lambda listed: [new if table == old else table for table in listed])
         documents.delete(source)
 
 
 def info_of(tables: Tables, name: str) -> TableInfo:
-    """Read what the attributes of a table say; of the index type, what its backend keeps."""
+    """Read the description of a table from its attributes."""
     info = table_info(tables.documents.group(content_path(tables, name)))
     return info if info.index_key is not None else replace(info, index_type=None)

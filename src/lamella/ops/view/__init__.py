@@ -1,1 +1,1 @@
-"""Images and plates as one picture that can be zoomed: where each field lies, and tiles of pixels."""
+"""Show images and plates as one picture that can be zoomed: the layout of the fields, and tiles of pixels."""

@@ -1,9 +1,9 @@
-"""The picture of a node as a viewer needs it: the rectangle of each field, channels, lengths of Z and T, labels.
+"""Describe a node for a viewer: the rectangle of each field, channels, lengths of Z and T, label images.
 
-All fields lie on one canvas, whose unit is a pixel of level 0 of the first field that can be read. A plate of 2 x 3
-wells with one field of 1000 x 1000 pixels has a canvas of some 3000 x 2000. Fields lie at their stage positions where
-these fit together, else in a grid, always at whole units: a tile then copies pixels. Only documents are read here, and
-pixels of a few fields without a stored contrast.
+All fields are placed on one canvas, whose unit is a pixel of level 0 of the first readable field: a plate of 2 x 3
+wells with one field of 1000 x 1000 pixels has a canvas of about 3000 x 2000. Fields are placed at their stage
+positions if these are consistent, else in a grid, always at whole units, so that tiles copy pixels. Only documents are
+read, and pixels of a few fields without stored contrast.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ _SPARSE = 8
 
 @dataclass(frozen=True)
 class Field:
-    """An image on the canvas; `node` is the error that prevents reading it.
+    """An image on the canvas; ``node`` is an error if the image cannot be read.
 
-    `x`, `y`, `width`, `height` are in canvas units; `well` is the index of its well; `shape` is that of level 0.
+    ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
+    0.
     """
 
     path: str
@@ -77,7 +78,7 @@ class WellArea:
 
 @dataclass(frozen=True)
 class ViewScene:
-    """Everything that a viewer knows before it reads pixels. `pixel` is the size of a canvas unit in `unit`."""
+    """The metadata that a viewer needs before it reads pixels. ``pixel`` is the size of a canvas unit in ``unit``."""
 
     name: str
     store: str
@@ -99,7 +100,7 @@ class ViewScene:
     labels: list[str] = field(default_factory=list)
 
     def to_dict(self) -> JSONObject:
-        """Return the scene as JSON; of a field that cannot be read the reason."""
+        """Return the scene as JSON, with the reason for each field that cannot be read."""
         limits = _limits(self.dtype)
         return {
             "name": self.name,
@@ -135,7 +136,7 @@ class ViewScene:
 
 
 def _state(area: Field) -> str:
-    """Return why a field shows no pixels: an error, or that it has no array yet; empty if it has pixels."""
+    """Return why a field shows no pixels: an error, or no array yet; empty if it has pixels."""
     if isinstance(area.node, LamellaError):
         return one_line(area.node)
     return "" if area.shape else "No pixels are written yet."
@@ -156,10 +157,7 @@ def _limits(dtype: np.dtype[Any]) -> list[float]:
 
 
 def view_scene(node: NGFFNode) -> ViewScene:
-    """Read the documents of a node and place its fields on a canvas.
-
-    Raises MetadataError if the node contains no image.
-    """
+    """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image."""
     if isinstance(node, Labels):
         raise MetadataError(
             f"{node.node_path} is a group of label images. View the image above it, or one of them."
@@ -198,7 +196,7 @@ def view_scene(node: NGFFNode) -> ViewScene:
 
 
 def _letters(area: Field) -> str:
-    """Return a letter for each dimension of a field: t, c, z, y, x, or _ for one that is shown at index 0."""
+    """Return a letter for each dimension of a field: t, c, z, y, x, or _ for other dimensions, shown at index 0."""
     assert area.axes is not None
     axes = area.axes
     roles = {axes.y: "y", axes.x: "x", axes.z: "z", axes.channel: "c", axes.time: "t"}
@@ -241,7 +239,7 @@ def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
 
 
 def _sized(area: Field, first: Field) -> Field:
-    """Return a field with its width and height; a field that cannot be read is as large as the first."""
+    """Return a field with width and height; an unreadable field has the size of the first."""
     shown = area if area.shape else first
     assert shown.axes is not None
     assert isinstance(shown.node, Position)
@@ -254,7 +252,7 @@ def _sized(area: Field, first: Field) -> Field:
 
 
 def _pixel(area: Field) -> tuple[float | None, str | None]:
-    """Return the width of a pixel and its unit, or None where the metadata state no length."""
+    """Return the width of a pixel and its unit; None if the metadata state no length."""
     node, axes = area.node, area.axes
     if isinstance(node, LamellaError) or axes is None:
         return None, None
@@ -269,7 +267,7 @@ def _pixel(area: Field) -> tuple[float | None, str | None]:
 def _arranged(
     fields: Sequence[Field], wells: Sequence[WellArea], first: Field
 ) -> tuple[list[Field], list[WellArea], float, float]:
-    """Place the fields in their wells, and the wells in rows and columns of equal cells."""
+    """Place fields in wells, and wells in rows and columns of equal cells."""
     members: dict[int, list[Field]] = {number: [] for number in range(len(wells))}
     for area in fields:
         members[area.well].append(area)
@@ -316,7 +314,7 @@ def _within_well(areas: Sequence[Field], first: Field) -> list[Field]:
 
 
 def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
-    """Place fields by their translations; None if these say nothing: missing, equal, or far apart."""
+    """Place fields by their translations; None if these are missing, equal, or far apart."""
     pixel, _ = _pixel(first)
     if len(areas) < 2 or pixel is None:
         return None
@@ -343,7 +341,7 @@ def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
 
 
 def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[list[ShownChannel], list[bool]]:
-    """Return all channels of the fields with a window each, and which of them are shown at first."""
+    """Return all channels of the fields, each with a window, and the channels shown by default."""
     known: dict[str, bool] = {}
     readable = [area for area in fields if area.shape]
     sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
@@ -360,7 +358,7 @@ def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[lis
 
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:
-    """Return a dtype that a browser can draw and that holds every field: uint8, uint16 or float32."""
+    """Return a dtype that a browser can draw and that fits all fields: uint8, uint16 or float32."""
     dtypes = {area.node.data.dtype for area in fields if area.shape and isinstance(area.node, Position)}
     for dtype in (np.dtype("uint8"), np.dtype("uint16")):
         if all(np.can_cast(other, dtype) for other in dtypes):

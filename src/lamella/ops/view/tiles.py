@@ -1,7 +1,7 @@
-"""Tiles of the canvas: raw pixels of all fields in a square, at a reduction of 1, 2, 4, ...
+"""Read tiles of the canvas: raw pixels of all fields in a square, reduced by 1, 2, 4, ...
 
-A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field contributes its coarsest level
-that is at least as fine. Fields that cannot be read are listed in the tile, with the reason; the others are drawn.
+A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field is read from its coarsest level
+that is at least as fine. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EXACT = 1.01
 
 @dataclass(frozen=True)
 class View:
-    """The part of the dimensions that a tile shows: indices in level 0; `z` is None for the maximum over Z."""
+    """The displayed Z and T of a tile, as indices in level 0; ``z`` is None for the maximum over Z."""
 
     t: int
     z: int | None
@@ -57,9 +57,9 @@ class Tile:
     planes
         (channel, Y, X) in the dtype of the scene, or label ids, uint32 (1, Y, X).
     mask
-        uint8 (Y, X): 1 where a field has pixels.
+        uint8 (Y, X): 1 for pixels of a field.
     damaged
-        Fields that could not be read: index and reason.
+        Index of each field that could not be read, and the reason.
     """
 
     planes: NDArray[Any]
@@ -69,7 +69,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image or label image, and its levels that were opened: a plate of thousands needs only their coarsest."""
+    """An image or label image with its opened levels; a plate of thousands of fields needs only the coarsest."""
 
     node: Position
     paths: list[str]
@@ -77,7 +77,7 @@ class _Image:
     opened: dict[str, tuple[ImageArray, PlaneAxes] | None]
 
     def level_for(self, area: Field, step: int) -> tuple[ImageArray, PlaneAxes]:
-        """Return the coarsest level with no fewer pixels than a tile, else the finest."""
+        """Return the coarsest level with at least as many pixels as the tile, else the finest."""
         for path in reversed(self.paths[1:]):
             level = self._level(path)
             if level is None:
@@ -91,7 +91,7 @@ class _Image:
         return self.finest, PlaneAxes.of(self.node.axes, self.finest.ndim)
 
     def _level(self, path: str) -> tuple[ImageArray, PlaneAxes] | None:
-        """Open a level; None if it is listed and cannot be opened, since a finer one shows the same."""
+        """Open a level; None if it is listed and cannot be opened, because a finer level shows the same."""
         if path not in self.opened:
             try:
                 array = self.node.open_level(path)
@@ -102,7 +102,7 @@ class _Image:
 
 
 class Tiles:
-    """The tiles of a scene, with those that were drawn last kept in memory. Safe to call from several threads."""
+    """Reader of the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
 
     def __init__(self, scene: ViewScene, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._scene = scene
@@ -124,7 +124,7 @@ class Tiles:
         return max(1, 1 + int(np.ceil(np.log2(max(longest / SIDE, 1.0)))))
 
     def close(self) -> None:
-        """Stop the threads that read."""
+        """Stop the reading threads."""
         self._readers.shutdown(wait=True, cancel_futures=True)
 
     def tile(
@@ -136,9 +136,9 @@ class Tiles:
         channels: Sequence[int] = (),
         label: str | None = None,
     ) -> Tile:
-        """Return the pixels of a tile: of channels by their indices in the scene, or of a label image by its name.
+        """Return the pixels of a tile: channels by their indices in the scene, or a label image by its name.
 
-        Raises OutOfBoundsError for a tile, channel, time or Z that does not exist.
+        Raise OutOfBoundsError for a tile, channel, time or Z that does not exist.
         """
         self._check(level, column, row, view, channels, label)
         key = (level, column, row, view, tuple(channels), label)
@@ -244,7 +244,7 @@ class Tiles:
         mask[target] = 1
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
-        """Open a field, or a label image of it; None if it has none of that name."""
+        """Open a field, or a label image of it; None if the field has no label image with this name."""
         node = self._scene.fields[number].node
         assert isinstance(node, Position)
         if label is not None:
@@ -263,7 +263,7 @@ class Tiles:
 def _sampled(
     start: float, step: int, length: int, offset: float, size: float, pixels: int
 ) -> tuple[NDArray[np.intp], int]:
-    """Return which pixels of a level lie under the pixels of a tile, and the first pixel of the tile that meets it.
+    """Return the indices of a level's pixels under those of a tile, and the first covered pixel of the tile.
 
     >>> _sampled(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
     (array([1, 3, 5]), 1)
@@ -277,7 +277,7 @@ def _sampled(
 def _indices(
     axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
-    """Return the index along every dimension but Y and X; a field that is shorter than others shows its last."""
+    """Return the index along every dimension except Y and X; a field shorter than others shows its last index."""
     z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
     t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
     cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
@@ -295,7 +295,7 @@ def _plane(
     *,
     ids: bool = False,
 ) -> NDArray[Any]:
-    """Read the pixels of a plane at some rows and columns: the mean around each if many lie between, or its id."""
+    """Read the pixels of a plane at some rows and columns: the mean or the label id of each block between them."""
     reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
     first_row, first_column = int(rows[0]) // reduce * reduce, int(columns[0]) // reduce * reduce
     index = tuple(
@@ -322,5 +322,5 @@ def _plane(
 
 
 def _spacing(indices: NDArray[np.intp]) -> int:
-    """Return how many pixels lie between neighbours, at least 1."""
+    """Return the distance between neighbouring indices in pixels, at least 1."""
     return 1 if indices.size < 2 else max(1, int(indices[-1] - indices[0]) // (indices.size - 1))
