@@ -8,6 +8,7 @@ import signal
 import dask
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import lamella
 from lamella.ops.conversion.convert import convert
@@ -82,6 +83,22 @@ def test_a_map_is_complete_when_a_worker_is_killed(client, plate, tmp_path):
     there, here = tree(tmp_path / "there.zarr"), tree(tmp_path / "here.zarr")
     assert there.keys() == here.keys()
     assert {k: v for k, v in there.items() if "/0/0/" in k} == {k: v for k, v in here.items() if "/0/0/" in k}
+
+
+def objects(block):
+    """Connected components of each timepoint of blocks (t, c, z, y, x)."""
+    return np.stack([ndimage.label(frame > 600)[0] for frame in block[:, 0]])
+
+
+@pytest.mark.parametrize("plate", ["0.5"], indirect=True)
+def test_labels_of_blocks_are_stitched_as_without_a_cluster(client, plate):
+    options = {"over": "regions", "halo": 1, "positions": ["A/1/0"]}
+    plate.map(objects, name="labels/there", executor=client.get_executor(), **options)
+    plate.map(objects, name="labels/here", jobs=1, **options)
+    labels = plate["A/1/0"].labels
+    np.testing.assert_array_equal(labels["there"]["0"][...], labels["here"]["0"][...])
+    count = sum(ndimage.label(frame > 600)[1] for frame in plate["A/1/0"]["0"][:, 0])
+    assert labels["there"]["0"][...].max() == count
 
 
 def test_a_rechunked_store_is_the_same_when_a_worker_is_killed(client, plate, tmp_path):

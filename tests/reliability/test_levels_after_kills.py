@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +13,7 @@ import pytest
 import lamella
 
 from .killer import started
-from .works import WORKS, double
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .works import WORKS, bright, double
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -75,3 +72,15 @@ def test_each_level_that_is_listed_after_a_kill_is_whole_or_said_not_to_be(kille
         check_store(folder / "plate.zarr")
         WORKS[name].run(folder, VERSIONS[name], print)
         assert check_store(folder / "plate.zarr") == set()
+
+
+def test_the_same_call_completes_labels_of_blocks_after_a_kill(killer, tmp_path):
+    _, *lines = killer.kill("levels of labels of blocks", "0.5", tmp_path, "files", 4)
+    for line in lines:
+        folder = Path(line["folder"])
+        WORKS["levels of labels of blocks"].run(folder, "0.5", print)
+        with lamella.open_ome_zarr(folder / "plate.zarr") as plate:
+            for path in ("A/1/0", "B/2/0"):
+                labels = plate[path].labels["bright"]["0"][...]
+                np.testing.assert_array_equal(labels > 0, bright(plate[path]["0"][...]))
+        assert not [path for path in folder.rglob(".lamella-map-*") if path.is_dir()]

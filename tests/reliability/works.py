@@ -262,6 +262,16 @@ def _map(folder: Path, version: str, acknowledge: Acknowledge) -> None:
         node.map(double, name="half", positions=["A/1/0", "A/1/1", "B/2/0"], jobs=1)
 
 
+def bright(block: np.ndarray) -> np.ndarray:
+    """Label the bright pixels of a block by one id."""
+    return (block[:, 0] > 20000).astype("uint8")
+
+
+def _map_labels(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.map(bright, over="regions", name="labels/bright", halo=1, positions=["A/1/0", "B/2/0"], jobs=1)
+
+
 def _image_with_levels(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     """Create an image and its levels, write pixels, and bring the levels up to date."""
     with _open(folder, "C/1/0") as position:
@@ -309,5 +319,6 @@ WORKS: dict[str, Work] = {
     "from_positions": Work(plate, _from_positions, StoreExistsError),
     "reindex": Work(_plate_to_reindex, _reindex),
     "add positions": Work(plate, _add, NodeExistsError),
+    "levels of labels of blocks": Work(_levels, _map_labels),
     "subset": Work(_levels, _subset, StoreExistsError),
 }

@@ -43,10 +43,13 @@ class PlateOperations(NGFFNode):
         *,
         over: Literal["positions", "regions"] = "positions",
         level: str = "0",
-        name: str | None = None,
+        name: str | Sequence[str] | None = None,
         output: StrPath | Store | None = None,
         channel_names: Sequence[str] | None = None,
         dtype: DTypeLike | None = None,
+        halo: int | Mapping[str, int] | None = None,
+        axes: Sequence[str] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
         positions: Iterable[str] | None = None,
         retries: int = 0,
         resume: bool = True,
@@ -62,7 +65,9 @@ class PlateOperations(NGFFNode):
         ----------
         function
             Over positions: called with each `Position`; a returned array is stored as `name`, other values are in the
-            report. Over regions: called with the pixels of a region as a numpy array; returns an array of that shape.
+            report, whose `to_frame` joins records (dictionaries) to one table. Over regions: called with the pixels of
+            a region as a numpy array; returns an array of that shape. A parameter named ``where`` gets by keyword what
+            the function works on: an object with ``path``, ``level``, ``region`` and ``read``.
         over
             "positions", or "regions": the shards (or chunks) of `level`, so that each worker has one of them in
             memory.
@@ -70,8 +75,8 @@ class PlateOperations(NGFFNode):
             Array to read by regions. Results of positions have its chunks, shards and compression.
         name
             Name of the array for results, or "labels/" and the name of a label image. `level` by default for regions
-            and
-            with an `output`.
+            and with an `output`. With a list of names, the function returns a tuple of as many arrays. A label image
+            by regions needs a `halo`: see the notes.
         output
             Path of a new plate for the results, with the same positions, names, acquisitions, channels, colours,
             contrast limits and custom attributes; this plate by default. Label images and lower levels belong to other
@@ -81,6 +86,15 @@ class PlateOperations(NGFFNode):
             Channels of the new plate; by default those of this one.
         dtype
             Data type of results by regions; by default that of `level`.
+        halo
+            Pixels to read beyond each side of a region: axis to number, or one number for the space axes. The function
+            gets the region with its halo, less of it at the edges of the image, and returns as many pixels; those of
+            the halo are cut off.
+        axes
+            Names of the axes that results of regions have, such as "tcyx". The function gets the whole length of the
+            others, and returns an array without them; the stored array has length 1 there.
+        kwargs
+            Further keyword arguments of the function.
         positions
             Paths ("row/column/field") to process; all by default.
         retries
@@ -114,18 +128,19 @@ class PlateOperations(NGFFNode):
 
         Notes
         -----
+        Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any size: the
+        function gets all channels of a region and returns label ids without the channel axis. The labels of two
+        neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
+        pixels along their common side that both have labelled, overlap by at least half of the smaller. Ids are unique
+        in the image and count from 1. A halo as large as the objects gives the objects of the whole image.
+
         A unit is skipped if the files of its source and result still have the size, inode and times (at URLs the ETag)
-        that
-        they had when it was computed, and the function has the same digest. The digest covers its bytecode, defaults,
-        closures, `functools.partial` arguments and global variables, the functions and classes of its own top-level
-        package
-        that it names, recursively, and the versions of Python and other packages. It does not cover files that the
-        function
-        reads, the environment, and names that it looks up at run time. If there is no digest (the function uses an
-        object
-        of another package, a lock, an open file) or the store has no fingerprints (memory, ZIP), nothing is skipped.
-        See
-        ``docs/clusters.md``.
+        that they had when it was computed, and the function has the same digest. The digest covers its bytecode,
+        defaults, closures, `functools.partial` arguments and global variables, the functions and classes of its own
+        top-level package that it names, recursively, and the versions of Python and other packages. It does not cover
+        files that the function reads, the environment, and names that it looks up at run time. If there is no digest
+        (the function uses an object of another package, a lock, an open file) or the store has no fingerprints
+        (memory, ZIP), nothing is skipped. See ``docs/clusters.md``.
 
         Examples
         --------
@@ -135,6 +150,11 @@ class PlateOperations(NGFFNode):
         >>> report = plate.map(lambda block: block // 2, over="regions", output=tmp / "half.zarr", positions=["A/1/0"])
         >>> int(report.output["A/1/0/0"][0, 1, 3, 7, 7])
         255
+        >>> report = plate.map(
+        ...     lambda block: block.max(axis=2), over="regions", name="mip", axes="tcyx", positions=["A/1/0"]
+        ... )
+        >>> plate["A/1/0/mip"].shape
+        (1, 2, 1, 8, 8)
         """
         from lamella.ops.plates.mapping import map_plate
 
@@ -147,6 +167,9 @@ class PlateOperations(NGFFNode):
             output=output,
             channel_names=channel_names,
             dtype=dtype,
+            halo=halo,
+            axes=axes,
+            kwargs=kwargs,
             positions=positions,
             retries=retries,
             resume=resume,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import pickle
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import items_of
+from lamella.arguments import items_of, whole_number
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
+from lamella.ops.plates.map_blocks import block_plan
 from lamella.ops.plates.map_output import refuse_inside
 from lamella.ops.plates.map_records import LABELS
 from lamella.ops.progress import check_progress
@@ -31,23 +34,38 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.execution import Workers
+    from lamella.ops.plates.map_blocks import BlockPlan
     from lamella.types import StrPath
 
 
 @dataclass(frozen=True)
 class MapRequest:
-    """The checked arguments of a call; see :meth:`Plate.map`. ``name`` is None if results are not stored."""
+    """The checked arguments of a call; see :meth:`Plate.map`. ``names`` is empty if results are not stored."""
 
     function: Callable[[Any], Any]
     over: str
     level: str
-    name: str | None
+    names: tuple[str, ...]
     output: StrPath | Store | None
     channel_names: list[str] | None
     dtype: np.dtype[Any] | None
     chosen: dict[str, Position]
     retries: int
     resume: bool
+    halo: dict[str, int] | int = 0
+    axes: list[str] | None = None
+
+    @property
+    def labels_by_blocks(self) -> bool:
+        """Whether a label image is computed block by block."""
+        return self.over == "regions" and any(name.startswith(LABELS) for name in self.names)
+
+    def block_plan(self, position: Position) -> BlockPlan:
+        """Return how the array of a position is cut into blocks; label images have no channel axis."""
+        axes = self.axes
+        if axes is None and self.labels_by_blocks:
+            axes = [axis.name for axis in position.axes if axis.type != "channel"]
+        return block_plan(position.axis_names, position[self.level].shape, self.halo, axes)
 
 
 def checked_request(
@@ -55,7 +73,7 @@ def checked_request(
     function: Callable[[Any], Any],
     over: str,
     level: str,
-    name: str | None,
+    name: str | Sequence[str] | None,
     output: StrPath | Store | None,
     channel_names: Sequence[str] | None,
     dtype: DTypeLike | None,
@@ -64,14 +82,20 @@ def checked_request(
     resume: bool,
     progress: object,
     workers: Workers,
+    *,
+    halo: int | Mapping[str, int] | None,
+    axes: Sequence[str] | None,
+    kwargs: Mapping[str, Any] | None,
 ) -> MapRequest:
     """Check the arguments of a call; raise for the first invalid one."""
     if not callable(function):
         raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
+    if kwargs is not None:
+        function = _with_arguments(function, kwargs)
     check_progress(progress)
     _check_picklable(function, workers)
     level = str(level)
-    name = _name_of_results(over, name, level, output is not None)
+    results = _names_of_results(over, name, level, output is not None)
     chosen = _chosen(plate, positions)
     _check_level(chosen, level, over)
     kind = _data_type(dtype, over)
@@ -82,9 +106,65 @@ def checked_request(
                 f"output is the path of a plate, or a store of zarr-python, not {output!r}."
             )
         refuse_inside(output, plate)
-    return MapRequest(
-        function, over, level, name, output, names, kind, chosen, _retries(retries), bool(resume)
+    if over == "positions" and (halo or axes is not None):
+        raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
+    request = MapRequest(
+        function,
+        over,
+        level,
+        results,
+        output,
+        names,
+        kind,
+        chosen,
+        _retries(retries),
+        bool(resume),
+        _halo(halo),
+        None if axes is None else [str(name) for name in axes],
     )
+    if over == "regions":
+        _check_blocks(request)
+    return request
+
+
+def _with_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
+    if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+        raise InvalidArgumentError(f"kwargs maps names of parameters to values, not {kwargs!r}.")
+    return functools.partial(function, **kwargs)
+
+
+def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
+    """Return the halo as a whole number, or as one by axis."""
+    if halo is None:
+        return 0
+    if isinstance(halo, Mapping):
+        return {str(axis): whole_number(width, "a halo", 0) for axis, width in halo.items()}
+    return whole_number(halo, "a halo", 0)
+
+
+def _check_blocks(request: MapRequest) -> None:
+    """Raise for blocks that cannot be cut, and for label images that cannot be stitched."""
+    for path, position in request.chosen.items():
+        plan = request.block_plan(position)
+        if not request.labels_by_blocks:
+            continue
+        if len(request.names) > 1 or request.output is not None or request.dtype is not None:
+            raise InvalidArgumentError(
+                "A label image that is computed block by block has one name, is stored in the plate itself, and needs "
+                "no dtype."
+            )
+        if position.dataset_paths[0] != request.level:
+            raise InvalidArgumentError(
+                f"Labels are of level {position.dataset_paths[0]!r} of {path}, not of {request.level!r}."
+            )
+        kept = [name for axis, name in enumerate(position.axis_names) if axis not in plan.dropped]
+        if kept != [axis.name.lower() for axis in position.axes if axis.type != "channel"]:
+            raise InvalidArgumentError(f"A label image of {path} has all axes but the channel's, not {kept}.")
+        if not any(plan.halo):
+            raise InvalidArgumentError(
+                "Labels of blocks are joined where they overlap: pass halo=, the pixels to read beyond each block, "
+                "about as many as the objects are long. Or use over='positions'."
+            )
 
 
 def _check_picklable(function: object, workers: Workers) -> None:
@@ -96,16 +176,30 @@ def _check_picklable(function: object, workers: Workers) -> None:
             raise InvalidArgumentError(f"The executor cannot send work to its workers: {error}") from error
 
 
-def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
-    """Return the name of the results, None if they are not stored; raise for invalid names."""
+def _names_of_results(
+    over: str, name: str | Sequence[str] | None, level: str, to_output: bool
+) -> tuple[str, ...]:
+    """Return the names of the results, none if they are not stored; raise for invalid names."""
     if over not in ("positions", "regions"):
         raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
+    several = (
+        [name]
+        if name is None or isinstance(name, str)
+        else items_of(name, "name is a name, or a list of names")
+    )
+    found = [_name_of_results(over, one, level, to_output) for one in several]
+    names = tuple(one for one in found if one is not None)
+    if len(set(names)) < len(names) or (not names and name is not None):
+        raise InvalidArgumentError(f"name is a name, or a list of different names, not {name!r}.")
+    return names
+
+
+def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
+    """Return the name of a result, None if it is not stored; raise for invalid names."""
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(
             f"name is the name of an array, or 'labels/' and one of labels, not {name!r}."
         )
-    if over == "regions" and (name or "").startswith(LABELS):
-        raise InvalidArgumentError("label images need whole positions: use over='positions'")
     if name is None and (to_output or over == "regions"):
         name = level
     if name is None:

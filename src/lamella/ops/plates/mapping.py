@@ -10,21 +10,18 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.log import logged
-from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest
 from lamella.ops.execution import Workers, run
-from lamella.ops.jobs.units import is_done
+from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
+from lamella.ops.plates.map_labels import BlockFiles, LabelUnit, StitchUnit
 from lamella.ops.plates.map_records import (
-    LABELS,
     PositionRecord,
     begin_result,
     exists,
@@ -32,13 +29,12 @@ from lamella.ops.plates.map_records import (
     refuse_results_of_others,
     region_journal,
     region_name,
-    region_state,
     without_records,
 )
 from lamella.ops.plates.map_request import MapRequest, checked_request
+from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
 from lamella.ops.progress import Count, reporting
-from lamella.ops.regions import Region, region_shape, regions
-from lamella.spec.geometry import find_dataset
+from lamella.ops.regions import regions
 from lamella.store.documents import array_like
 from lamella.store.storage import with_options
 
@@ -46,14 +42,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
+    import numpy as np
+    import pandas
     from numpy.typing import DTypeLike
     from zarr.abc.store import Store
 
+    from lamella.models import TransformationMeta
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.plate import Plate
-    from lamella.ops.jobs.journal import Journal, JournalFile
+    from lamella.ops.jobs.journal import JournalFile
+    from lamella.ops.plates.map_units import Outcome
     from lamella.ops.progress import Progress
-    from lamella.types import StrPath
+    from lamella.types import Shape, StrPath
 
 
 @dataclass(repr=False)
@@ -108,7 +108,33 @@ class MapReport:
             "failed": dict(self.failed),
         }
 
-    def _add(self, outcome: _Outcome, *, keep_value: bool) -> None:
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the records that the function returned as one table, a row for each record.
+
+        A record is a dictionary; the function may also return a list of them, or a DataFrame. The first column, "path",
+        is the path of the position.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The function returned something else for a position.
+        MissingDependencyError
+            pandas is not installed (an ImportError).
+
+        Examples
+        --------
+        >>> def objects(position):
+        ...     return [{"channel": name, "length": len(name)} for name in position.channel_names]
+        >>> plate.map(objects, positions=["A/1/0"]).to_frame()
+            path channel  length
+        0  A/1/0    DAPI       4
+        1  A/1/0     GFP       3
+        """
+        from lamella.ops.plates.table import joined_records
+
+        return joined_records(self.values)
+
+    def _add(self, outcome: Outcome, *, keep_value: bool) -> None:
         if outcome.fault:
             self.failed[outcome.unit] = outcome.fault
         elif outcome.skipped:
@@ -119,124 +145,19 @@ class MapReport:
                 self.values[outcome.unit] = outcome.value
 
 
-class _Outcome(NamedTuple):
-    unit: str
-    value: Any = None
-    skipped: bool = False
-    fault: str = ""
-    region: Region | None = None
-    states: list[str | None] | None = None
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The settings of all units: the function, its digest, and the name of the results."""
-
-    function: Callable[[Any], Any]
-    digest: str | None
-    name: str | None
-    level: str
-    retries: int
-    resume: bool
-
-    def call(self, make: Callable[[], Any]) -> tuple[Any, str]:
-        """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
-        fault = ""
-        for _ in range(self.retries + 1):
-            try:
-                return make(), ""
-            except Exception as error:
-                fault = f"{type(error).__name__}: {error}"
-        return None, fault
-
-
-@dataclass(frozen=True)
-class _PositionUnit:
-    task: _Task
-    path: str
-    source: Position
-    target: Position
-
-    def do(self) -> _Outcome:
-        name = self.task.name
-        if name is None:
-            value, fault = self.task.call(lambda: self.task.function(self.source))
-            return _Outcome(self.path, value, fault=fault)
-        record = PositionRecord(self.source, self.target, name, self.task.digest)
-        record.look_at_source()
-        if self.task.resume and record.is_done():
-            return _Outcome(self.path, skipped=True)
-
-        def make() -> None:
-            record.look_at_source()
-            self._store(name, self.task.function(self.source))
-            record.finish()
-
-        return _Outcome(self.path, fault=self.task.call(make)[1])
-
-    def _store(self, name: str, result: Any) -> None:
-        if not hasattr(result, "shape"):
-            raise InvalidArgumentError(
-                f"the function returned {type(result).__name__} for {self.path}, not an array to store as {name!r}"
-            )
-        begin_result(self.target, name)
-        _discard(self.target, name)
-        if name.startswith(LABELS):
-            self.target.labels.create(name.removeprefix(LABELS), result)
-            return
-        options: dict[str, Any] = {"chunks": "auto"}
-        if self.task.level in self.source.dataset_paths:
-            finest = self.source[self.task.level]
-            options = map_output.layout_like(
-                finest.meta, result.shape, self.target.store_handle.version.zarr_format
-            )
-            if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
-                options["transform"] = _transform(self.source, self.task.level, self.target)
-        self.target.create_from(name, result, {"transform": None, **options}, is_result=True)
-
-
-@dataclass(frozen=True)
-class _RegionUnit:
-    task: _Task
-    path: str
-    source: ImageArray
-    target: ImageArray
-    region: Region
-    line: list[Any] | None
-    """Its line in the journal."""
-
-    def do(self) -> _Outcome:
-        unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
-        if self.line is not None and is_done(
-            self.line, region_state(self.source, self.region), region_state(self.target, self.region)
-        ):
-            return _Outcome(unit, skipped=True)
-        states: list[str | None] = []
-
-        def make() -> None:
-            before = region_state(self.source, self.region) if self.task.digest else None
-            result = np.asarray(self.task.function(self.source[self.region]))
-            if result.shape != region_shape(self.region):
-                raise InvalidArgumentError(
-                    f"the function returned an array of shape {result.shape} for one of {region_shape(self.region)}"
-                )
-            self.target[self.region] = result
-            states[:] = before, region_state(self.target, self.region) if self.task.digest else None
-
-        fault = self.task.call(make)[1]
-        return _Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
-
-
 def map_plate(
     plate: Plate,
     function: Callable[[Any], Any],
     *,
     over: str = "positions",
     level: str = "0",
-    name: str | None = None,
+    name: str | Sequence[str] | None = None,
     output: StrPath | Store | None = None,
     channel_names: Sequence[str] | None = None,
     dtype: DTypeLike | None = None,
+    halo: int | Mapping[str, int] | None = None,
+    axes: Sequence[str] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     positions: Iterable[str] | None = None,
     retries: int = 0,
     resume: bool = True,
@@ -263,39 +184,62 @@ def map_plate(
         resume,
         progress,
         workers,
+        halo=halo,
+        axes=axes,
+        kwargs=kwargs,
     )
     target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
-    if over == "regions":
-        total, units = _region_units(task, request, target, journals)
-    else:
-        total, units = len(request.chosen), _position_units(task, request.chosen, target)
+    stitched: list[StitchUnit] = []
+    total, units = _units(task, request, target, journals, stitched)
     report = MapReport(target)
     with logged("Apply %r over %s of %s", function, over, plate.node_path), reporting(progress, over) as show:
         _run(units, report, task, journals, Count(show, over, total), workers)
+        _stitch(stitched, report, workers)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
-    if check and report.failed:
+    if check:
+        _raise_failures(report, total)
+    return report
+
+
+def _units(
+    task: Task,
+    request: MapRequest,
+    target: Plate,
+    journals: dict[str, Journal[JournalFile]],
+    stitched: list[StitchUnit],
+) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
+    """Return the number of units, and an iterator over them."""
+    if request.labels_by_blocks:
+        return _label_units(task, request, target, journals, stitched)
+    if request.over == "regions":
+        return _region_units(task, request, target, journals)
+    return len(request.chosen), _position_units(task, request.chosen, target)
+
+
+def _raise_failures(report: MapReport, total: int) -> None:
+    """Raise for units that failed."""
+    if report.failed:
         unit, fault = next(iter(report.failed.items()))
         raise UnitsFailedError(
             f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
             f"{fault}. Fix the cause and make the same call again: finished work is skipped."
         )
-    return report
 
 
 def _run(
-    units: Iterator[_PositionUnit | _RegionUnit],
+    units: Iterator[PositionUnit | RegionUnit | LabelUnit],
     report: MapReport,
-    task: _Task,
+    task: Task,
     journals: dict[str, Journal[JournalFile]],
     progress: Count,
     workers: Workers,
 ) -> None:
     """Run all units; results are recorded even if one of the units ends the run."""
 
-    def collect(outcome: _Outcome) -> None:
-        report._add(outcome, keep_value=task.name is None)
+    def collect(outcome: Outcome) -> None:
+        report._add(outcome, keep_value=not task.names)
         if outcome.region is not None and outcome.states:
             before, after = outcome.states
             journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
@@ -308,14 +252,25 @@ def _run(
             journal.close()
 
 
-def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
+def _do(unit: PositionUnit | RegionUnit | LabelUnit | StitchUnit) -> Outcome:
     return unit.do()
+
+
+def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> None:
+    """Write the label images of the positions whose blocks are all labelled."""
+    failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in report.failed}
+
+    def collect(outcome: Outcome) -> None:
+        if outcome.fault:
+            report.failed[outcome.unit] = outcome.fault
+
+    run(_do, [unit for unit in stitched if unit.path not in failed], workers, done=collect)
 
 
 def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
     """Return the plate for the results, with all its positions; arguments are checked before anything is created."""
     if request.output is None:
-        if request.name is not None:
+        if request.names:
             plate.require_writable("store the results")
             _refuse_others(plate, request)
         return plate
@@ -333,31 +288,32 @@ def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
 
 def _refuse_others(target: Plate, request: MapRequest) -> None:
     """Raise for results that `map` did not create, and for arrays that do not fit."""
-    assert request.name is not None
     existing = {path for path, _ in target.positions()}
     for path, source in request.chosen.items():
         if path not in existing:
             continue
         position = _position(target, path)
-        if request.resume:
-            refuse_results_of_others(position, request.name, empty_is_free=request.over == "regions")
-        if request.over == "regions" and _is_begun(position, request.name):
-            stored, array = position[request.name], source[request.level]
-            if stored.shape != array.shape or stored.dtype != (request.dtype or array.dtype):
-                raise InvalidArgumentError(
-                    f"{stored!r} exists and has another shape or data type: remove it, or use another name"
-                )
+        for name in request.names:
+            if request.resume:
+                refuse_results_of_others(position, name, empty_is_free=request.over == "regions")
+            if request.over == "regions" and _is_begun(position, name):
+                stored, array = position[name], source[request.level]
+                shape = request.block_plan(source).result_shape
+                if stored.shape != shape or stored.dtype != (request.dtype or array.dtype):
+                    raise InvalidArgumentError(
+                        f"{stored!r} exists and has another shape or data type: remove it, or use another name"
+                    )
 
 
-def _task(request: MapRequest, target: Plate) -> _Task:
+def _task(request: MapRequest, target: Plate) -> Task:
     """Return the shared settings; warn if results cannot be skipped because the function has no digest."""
     digest = None
-    if request.name is not None:
+    if request.names:
         try:
             digest = function_digest(request.function)
         except NoDigestError as error:
             if request.resume and any(
-                exists(position, request.name) and is_recorded(position, request.name)
+                exists(position, request.names[0]) and is_recorded(position, request.names[0])
                 for position in (_position(target, path) for path in list(request.chosen)[:1])
             ):
                 warnings.warn(
@@ -366,7 +322,15 @@ def _task(request: MapRequest, target: Plate) -> _Task:
                     UserWarning,
                     stacklevel=4,
                 )
-    return _Task(request.function, digest, request.name, request.level, request.retries, request.resume)
+    return Task(
+        request.function,
+        digest,
+        request.names,
+        request.level,
+        request.retries,
+        request.resume,
+        wants_where(request.function),
+    )
 
 
 def _position(plate: Plate, path: str) -> Position:
@@ -377,55 +341,97 @@ def _position(plate: Plate, path: str) -> Position:
 
 
 def _position_units(
-    task: _Task, chosen: Mapping[str, Position], target: Plate
-) -> Iterator[_PositionUnit | _RegionUnit]:
+    task: Task, chosen: Mapping[str, Position], target: Plate
+) -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
     for path, position in chosen.items():
         same = position.documents.storage == target.documents.storage
-        yield _PositionUnit(task, path, position, position if same else _position(target, path))
+        yield PositionUnit(task, path, position, position if same else _position(target, path))
 
 
 def _region_units(
-    task: _Task, request: MapRequest, target: Plate, journals: dict[str, Journal[JournalFile]]
-) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
+    task: Task, request: MapRequest, target: Plate, journals: dict[str, Journal[JournalFile]]
+) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
     """Return the number of regions between the shards of all arrays, and an iterator over them."""
-    pairs = _pairs(task, request, target)
+    found = [
+        (path, position[task.level], _targets(task, request, position, _position(target, path)))
+        for path, position in request.chosen.items()
+    ]
 
-    def units() -> Iterator[_PositionUnit | _RegionUnit]:
-        for path, source, target_array in pairs:
-            work = task.digest and f"{task.digest} {task.level} {source.dtype} {target_array.dtype}"
-            journal = region_journal(target_array, work) if work else None
+    def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
+        for path, source, targets in found:
+            plan = request.block_plan(request.chosen[path])
+            first = targets[0]
+            work = task.digest and f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
+            journal = region_journal(first, work) if work else None
             if journal is not None:
                 journals[f"{path}/{task.level}"] = journal
-            for region in regions(target_array.shape, target_array.write_unit):
+            for region in regions(first.shape, first.write_unit):
                 line = journal.get(region_name(region)) if journal is not None and task.resume else None
-                yield _RegionUnit(task, path, source, target_array, region, line)
+                yield RegionUnit(task, path, source, targets, plan, region, line)
             if journal is not None:
                 journal.end_reading()
 
-    return sum(prod(_grid(target_array)) for _, _, target_array in pairs), units()
+    return sum(prod(_grid(targets[0])) for _, _, targets in found), units()
 
 
-def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, ImageArray, ImageArray]]:
-    """Return each array to read with the array to write, created if missing: equal but for the data type."""
-    name = task.name or task.level
-    pairs = []
+def _label_units(
+    task: Task,
+    request: MapRequest,
+    target: Plate,
+    journals: dict[str, Journal[JournalFile]],
+    stitched: list[StitchUnit],
+) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
+    """Return the number of blocks to label, and an iterator over them; fill the list of positions to stitch."""
+    name = task.names[0]
+    total = 0
     for path, position in request.chosen.items():
-        source, target_position = position[task.level], _position(target, path)
-        if _is_begun(target_position, name):
-            target_array: ImageArray = target_position[name]
-            if not is_recorded(target_position, name):
-                begin_result(target_position, name)
-        else:
-            begin_result(target_position, name)
-            target_array = _create_like(
-                target_position,
-                name,
-                source,
-                request.dtype or source.dtype,
-                _transform(position, task.level, target_position),
-            )
-        pairs.append((path, source, target_array))
-    return pairs
+        plan = request.block_plan(position)
+        files = BlockFiles.of(_position(target, path), name, position[task.level], plan)
+        digest = task.digest and f"{task.digest}{plan.settings()}"
+        record = PositionRecord(position, _position(target, path), name, digest)
+        record.look_at_source()
+        if task.resume and record.is_done():
+            files.storage.delete(files.folder)  # left by a run that was killed at its end
+            continue
+        if not task.resume:
+            files.storage.delete(files.folder)
+        stitched.append(StitchUnit(task, path, _position(target, path), files, record))
+        total += sum(1 for _ in files.regions())
+
+    def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
+        for unit in stitched:
+            source, files = request.chosen[unit.path][task.level], unit.files
+            journal = None
+            if task.digest:
+                place = stored_journal(files.storage, f"{files.folder}/journal")
+                work = f"{task.digest} {source.dtype}{files.plan.settings()}"
+                journal = journals[f"{unit.path}/{task.level}"] = Journal(place, {"job": "map", "work": work})
+            for region in files.regions():
+                line = None if journal is None else journal.get(region_name(region))
+                yield LabelUnit(task, unit.path, source, files, region, line)
+            if journal is not None:
+                journal.end_reading()
+
+    return total, units()
+
+
+def _targets(
+    task: Task, request: MapRequest, source_position: Position, position: Position
+) -> tuple[ImageArray, ...]:
+    """Return the arrays to write, created if missing: equal to the source but for data type and dropped axes."""
+    source = source_position[task.level]
+    shape = request.block_plan(source_position).result_shape
+    targets: list[ImageArray] = []
+    for name in task.names:
+        if _is_begun(position, name):
+            targets.append(position[name])
+            if not is_recorded(position, name):
+                begin_result(position, name)
+            continue
+        begin_result(position, name)
+        transform = transform_of(source_position, task.level, position)
+        targets.append(_create_like(position, name, source, shape, request.dtype or source.dtype, transform))
+    return tuple(targets)
 
 
 def _is_begun(position: Position, name: str) -> bool:
@@ -441,6 +447,7 @@ def _create_like(
     position: Position,
     name: str,
     source: ImageArray,
+    shape: Shape,
     dtype: np.dtype[Any],
     transform: list[TransformationMeta],
 ) -> ImageArray:
@@ -450,39 +457,13 @@ def _create_like(
     array = array_like(
         source.meta,
         zarr_format=position.store_handle.version.zarr_format,
+        shape=shape,
         dtype=dtype,
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source.meta.attributes),
     )
-    return position._create_zeros(name, ArrayRequest(array, transform, True, is_result=True))
+    return position._create_zeros(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))
 
 
 def _grid(image: ImageArray) -> Iterator[int]:
     return (-(-n // unit) for n, unit in zip(image.shape, image.write_unit, strict=True))
-
-
-def _transform(source: Position, level: str, target: Position) -> list[TransformationMeta]:
-    """Return the transformations of a level for an array of another position."""
-    if target.document.shared_model.multiscales[
-        0
-    ].coordinate_transformations:  # of all levels, copied with the metadata of the source
-        return find_dataset(source.document.shared_model, level).coordinate_transformations
-    scale = source.get_effective_scale(level)
-    offset = source.get_effective_translation(level)
-    transforms = [TransformationMeta(type="scale", scale=scale)]
-    return (
-        [*transforms, TransformationMeta(type="translation", translation=offset)]
-        if any(offset)
-        else transforms
-    )
-
-
-def _discard(position: Position, name: str) -> None:
-    if name.startswith(LABELS):
-        label = name.removeprefix(LABELS)
-        if label in position.labels:
-            del position.labels[label]
-        elif position.documents.storage.exists(position.node_path.child(name).path):
-            position.documents.delete(position.node_path.child(name).path)  # the remainder of a killed run
-    elif name in position.dataset_paths or name in position.array_keys():
-        del position[name]

@@ -5,6 +5,7 @@ pandas is imported for DataFrames only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from lamella.errors import InvalidArgumentError, LamellaError, MissingDependencyError
@@ -64,3 +65,26 @@ def as_dataframe(records: list[Record]) -> pandas.DataFrame:
         ) from error
     extra = ["error"] if any("error" in record for record in records) else []
     return pandas.DataFrame(records, columns=[*COLUMNS, *extra])
+
+
+def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
+    """Return the records of positions as one DataFrame, with the path of the position in the first column."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingDependencyError("A table as a DataFrame needs pandas: pip install pandas.") from error
+    tables = []
+    for path, value in values.items():
+        records = [value] if isinstance(value, Mapping) else value
+        is_list = isinstance(records, list | tuple) and all(isinstance(one, Mapping) for one in records)
+        if not is_list and not isinstance(records, pandas.DataFrame):
+            raise InvalidArgumentError(
+                f"The function returned {type(value).__name__} for {path}; a table needs dictionaries, lists of them, "
+                "or DataFrames."
+            )
+        table = pandas.DataFrame(records)
+        table = table.drop(columns="path", errors="ignore")
+        table.insert(0, "path", path)
+        tables.append(table)
+    full = [table for table in tables if len(table)]
+    return pandas.concat(full or tables, ignore_index=True) if tables else pandas.DataFrame(columns=["path"])

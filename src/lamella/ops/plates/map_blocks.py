@@ -1,0 +1,135 @@
+"""The regions that a function of `Plate.map` reads and writes: blocks with a halo, and axes that the results lack.
+
+For example with a halo of 2 along x and chunks of 8: the block that is written is x = 8 to 16, and the function gets
+the pixels from 6 to 18. What it computes for the halo is cut off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.regions import region_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.ops.regions import Region
+    from lamella.types import Array, Shape
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a function of `Plate.map` works on; it gets this by keyword if it has a parameter named ``where``.
+
+    Attributes
+    ----------
+    path
+        Of the position: "row/column/field".
+    level
+        Path of the array that is read.
+    region
+        The region whose result is stored, in the array that is read; None for whole positions.
+    read
+        The region that is read: with the halo, and with the whole length of axes that the results lack.
+    """
+
+    path: str
+    level: str
+    region: Region | None = None
+    read: Region | None = None
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """How an array is cut into blocks.
+
+    Attributes
+    ----------
+    shape
+        Of the array that is read.
+    halo
+        Pixels to read beyond each side of a block, per axis.
+    dropped
+        Indices of the axes that the results lack; the stored result has length 1 along them.
+    """
+
+    shape: Shape
+    halo: tuple[int, ...]
+    dropped: frozenset[int] = frozenset()
+
+    @property
+    def result_shape(self) -> Shape:
+        """Shape of the stored result."""
+        return tuple(1 if axis in self.dropped else n for axis, n in enumerate(self.shape))
+
+    def read(self, region: Region) -> Region:
+        """Return the region to read for a region of the stored result."""
+        return tuple(
+            slice(0, n) if axis in self.dropped else slice(max(0, one.start - h), min(n, one.stop + h))
+            for axis, (one, n, h) in enumerate(zip(region, self.shape, self.halo, strict=True))
+        )
+
+    def source(self, region: Region) -> Region:
+        """Return the region of the source that a region of the stored result is of, without the halo."""
+        return tuple(
+            slice(0, n) if axis in self.dropped else one
+            for axis, (one, n) in enumerate(zip(region, self.shape, strict=True))
+        )
+
+    def result(self, value: Any, region: Region) -> Array:
+        """Return what a function computed for a region, without the halo; raise for an array of another shape."""
+        return self.checked(value, region)[self.inside(region, self.read(region))]
+
+    def checked(self, value: Any, region: Region) -> Array:
+        """Return what a function computed, with length 1 along the axes that it lacks."""
+        array = np.asarray(value)
+        lengths = region_shape(self.read(region))
+        full = tuple(1 if axis in self.dropped else n for axis, n in enumerate(lengths))
+        short = tuple(n for axis, n in enumerate(lengths) if axis not in self.dropped)
+        if array.shape not in (full, short):
+            raise InvalidArgumentError(
+                f"the function returned an array of shape {array.shape} for one of {lengths}: expected {short}"
+            )
+        return array.reshape(full)
+
+    def inside(self, region: Region, outer: Region) -> Region:
+        """Return a region in the coordinates of a surrounding one."""
+        return tuple(
+            slice(0, 1) if axis in self.dropped else slice(one.start - o.start, one.stop - o.start)
+            for axis, (one, o) in enumerate(zip(region, outer, strict=True))
+        )
+
+    def settings(self) -> str:
+        """Text for the digest of a job: empty without a halo and with all axes."""
+        return f" {self.halo} {sorted(self.dropped)}" if any(self.halo) or self.dropped else ""
+
+
+def block_plan(
+    names: Sequence[str], shape: Shape, halo: int | dict[str, int], axes: Sequence[str] | None
+) -> BlockPlan:
+    """Return how an array with these axes is cut.
+
+    Examples
+    --------
+    >>> plan = block_plan("zyx", (4, 64, 64), {"x": 2}, "yx")
+    >>> plan.read((slice(0, 1), slice(0, 32), slice(32, 64))), plan.result_shape
+    ((slice(0, 4, None), slice(0, 32, None), slice(30, 64, None)), (1, 64, 64))
+    """
+    names = [name.lower() for name in names][-len(shape) :]
+    kept = list(names) if axes is None else [str(name).lower() for name in axes]
+    if [name for name in names if name in kept] != kept or not kept:
+        raise InvalidArgumentError(
+            f"axes names the axes that the results have, some of {names} in that order, not {axes!r}."
+        )
+    space = [name for name in kept if name in "zyx"]
+    widths = dict.fromkeys(space, halo) if isinstance(halo, int) else halo
+    unknown = [name for name in widths if name.lower() not in kept]
+    if unknown:
+        raise InvalidArgumentError(f"halo is for axes of the results, {kept}, not for {unknown[0]!r}.")
+    lower = {name.lower(): width for name, width in widths.items()}
+    dropped = frozenset(axis for axis, name in enumerate(names) if name not in kept)
+    return BlockPlan(shape, tuple(lower.get(name, 0) for name in names), dropped)

@@ -1,0 +1,347 @@
+"""Label images that a function of `Plate.map` computes block by block, stitched over the edges of the blocks.
+
+Each block is labelled with its halo. Its labels, with one pixel beyond each of its sides, are stored in a hidden file
+of the position. When all blocks are there, the labels of neighbouring blocks are compared where both have labelled the
+same pixels, along their common side: a connected patch of one label and one of another label are of one object if
+their overlap is at least half of the smaller patch. Then the label image is written, with ids from 1 that are unique
+in it, and the hidden files are deleted.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.jobs.units import Files, is_done, state_of
+from lamella.ops.plates.map_blocks import Where
+from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result, region_state
+from lamella.ops.plates.map_units import Outcome, discard
+from lamella.ops.regions import region_shape, regions
+from lamella.store.keys import PRIVATE_PREFIX, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.ops.plates.map_blocks import BlockPlan
+    from lamella.ops.plates.map_units import Task
+    from lamella.ops.regions import Region
+    from lamella.store.storage import Storage
+    from lamella.types import Shape
+
+BlockIndex = tuple[int, ...]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class BlockFiles:
+    """The hidden files of the blocks of one label image.
+
+    Attributes
+    ----------
+    storage, folder
+        Where they are.
+    plan, unit
+        How the image is cut: halo and axes, and the shape of a block.
+    """
+
+    storage: Storage
+    folder: str
+    plan: BlockPlan
+    unit: Shape
+
+    @classmethod
+    def of(cls, position: Position, name: str, source: ImageArray, plan: BlockPlan) -> BlockFiles:
+        """Return the files for a label image of a position."""
+        unit = tuple(1 if axis in plan.dropped else n for axis, n in enumerate(source.write_unit))
+        folder = join(position.path, f"{PRIVATE_PREFIX}map-{name.removeprefix(LABELS)}")
+        return cls(position.documents.storage, folder, plan, unit)
+
+    def regions(self) -> Iterator[Region]:
+        """Yield the regions of the blocks, in the order of their indices."""
+        return regions(self.plan.result_shape, self.unit)
+
+    def index(self, region: Region) -> BlockIndex:
+        """Return the index of a block in the grid."""
+        return tuple(one.start // size for one, size in zip(region, self.unit, strict=True))
+
+    def region(self, index: BlockIndex) -> Region:
+        """Return the region of a block."""
+        return tuple(
+            slice(i * size, min((i + 1) * size, n))
+            for i, size, n in zip(index, self.unit, self.plan.result_shape, strict=True)
+        )
+
+    def stored_region(self, region: Region) -> Region:
+        """Return the region whose labels are stored for a block: one pixel more where there is a halo."""
+        return tuple(
+            slice(max(0, one.start - 1), min(n, one.stop + 1)) if halo else one
+            for one, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
+        )
+
+    def key(self, index: BlockIndex) -> str:
+        """Return the key of the file of a block."""
+        return join(self.folder, ".".join(map(str, index)))
+
+    def write(self, index: BlockIndex, labels: Array) -> None:
+        """Store the labels of a block."""
+        buffer = io.BytesIO()
+        np.save(buffer, labels, allow_pickle=False)
+        self.storage.write(self.key(index), zlib.compress(buffer.getvalue(), 1))
+
+    def read(self, index: BlockIndex) -> Array:
+        """Return the labels of a block."""
+        data = self.storage.read(self.key(index))
+        if data is None:
+            raise MetadataError(
+                f"{self.storage.where(self.key(index))} was deleted during a map. Run it again."
+            )
+        labels: Array = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
+        return labels
+
+
+@dataclass(frozen=True)
+class LabelUnit:
+    """A block that the function labels."""
+
+    task: Task
+    path: str
+    source: ImageArray
+    files: BlockFiles
+    region: Region
+    line: list[Any] | None
+
+    def do(self) -> Outcome:
+        """Read, call the function, and store the labels of the block in its file."""
+        unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
+        if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
+            return Outcome(unit, skipped=True)
+        states: list[str | None] = []
+        plan = self.files.plan
+        read = plan.read(self.region)
+        where = Where(self.path, self.task.level, plan.source(self.region), read)
+
+        def make() -> None:
+            before = self._source_state() if self.task.digest else None
+            labels = plan.checked(self.task.apply(self.source[read], where), self.region)
+            if labels.dtype.kind not in "biu":
+                raise InvalidArgumentError(
+                    f"the function returned an array of {labels.dtype}, not one of label ids, which are integers"
+                )
+            stored = labels[plan.inside(self.files.stored_region(self.region), read)]
+            inner = labels[plan.inside(self.region, read)]
+            self.files.write(self.files.index(self.region), numbered(stored, inner))
+            states[:] = before, self._result_state() if self.task.digest else None
+
+        fault = self.task.call(make)[1]
+        return Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
+
+    def _source_state(self) -> str | None:
+        return region_state(self.source, self.files.plan.read(self.region))
+
+    def _result_state(self) -> str | None:
+        key = self.files.key(self.files.index(self.region))
+        return (
+            state_of(Files(self.files.storage, (key,))) if self.files.storage.size(key) is not None else None
+        )
+
+
+@dataclass(frozen=True)
+class StitchUnit:
+    """A position whose blocks are all labelled."""
+
+    task: Task
+    path: str
+    target: Position
+    files: BlockFiles
+    record: PositionRecord
+
+    def do(self) -> Outcome:
+        """Join the labels, write the label image, and delete the files of the blocks."""
+        name = self.task.names[0]
+
+        def make() -> None:
+            image = StitchedLabels(self.files)
+            begin_result(self.target, name)
+            discard(self.target, name)
+            self.target.labels.create(name.removeprefix(LABELS), image)
+            self.record.finish()
+            self.files.storage.delete(self.files.folder)
+
+        return Outcome(self.path, fault=self.task.call(make)[1])
+
+
+def numbered(stored: Array, inner: Array) -> Array:
+    """Return labels with the ids 1, 2, ... for those that occur in the block itself, 0 for the others.
+
+    >>> numbered(np.array([9, 0, 7, 7]), np.array([7, 7])).tolist()
+    [0, 0, 1, 1]
+    """
+    ids = np.unique(inner)
+    ids = ids[ids != 0]
+    if not ids.size:
+        return np.zeros(stored.shape, np.uint32)
+    places = np.minimum(np.searchsorted(ids, stored), ids.size - 1)
+    return np.where(ids[places] == stored, places + 1, 0).astype(np.uint32)
+
+
+class StitchedLabels:
+    """The label image that the blocks make up: an array that is read by region."""
+
+    def __init__(self, files: BlockFiles) -> None:
+        self._files = files
+        plan = files.plan
+        self._kept = [axis for axis in range(len(plan.shape)) if axis not in plan.dropped]
+        self.shape = tuple(plan.result_shape[axis] for axis in self._kept)
+        self.ndim = len(self.shape)
+        self._first, self._ids = _joined_ids(files)
+        self.dtype = np.dtype(np.uint32 if self._ids.size <= np.iinfo(np.uint32).max else np.uint64)
+
+    def __getitem__(self, index: Any) -> Array:
+        """Return the ids of a region."""
+        region = self._region(index)
+        out = np.zeros(region_shape(region), self.dtype)
+        for block in self._blocks(region):
+            stored = self._files.region(block)
+            part = tuple(
+                slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(region, stored, strict=True)
+            )
+            origin = self._files.stored_region(stored)
+            labels = self._files.read(block)[_inside(part, origin)]
+            first = self._first[block]
+            out[_inside(part, region)] = np.where(labels > 0, self._ids[first + labels.astype(np.int64)], 0)
+        return out.reshape(tuple(out.shape[axis] for axis in self._kept))
+
+    def _region(self, index: Any) -> Region:
+        given = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in given:
+            at = given.index(Ellipsis)
+            given[at : at + 1] = [slice(None)] * (self.ndim - len(given) + 1)
+        given += [slice(None)] * (self.ndim - len(given))
+        parts = iter(given)
+        plan = self._files.plan
+        return tuple(
+            slice(0, 1) if axis in plan.dropped else slice(*next(parts).indices(n)[:2])
+            for axis, n in enumerate(plan.result_shape)
+        )
+
+    def _blocks(self, region: Region) -> Iterator[BlockIndex]:
+        return product(
+            *(
+                range(one.start // size, -(-one.stop // size))
+                for one, size in zip(region, self._files.unit, strict=True)
+            )
+        )
+
+
+def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[Any, Any]]:
+    """Return where the labels of each block begin in a list of all, and the id of each label in the image.
+
+    Entry 0 of the list is the background; label 1 of the first block is entry 1.
+    """
+    first: dict[BlockIndex, int] = {}
+    waiting: dict[tuple[BlockIndex, BlockIndex], Array] = {}
+    pairs: list[tuple[int, int]] = []
+    count = 0
+    steps = [range(-1, 2) if halo else range(1) for halo in files.plan.halo]
+    neighbours = [step for step in product(*steps) if any(step)]
+    for region in files.regions():
+        block = files.index(region)
+        labels = files.read(block)
+        first[block] = count
+        count += int(labels.max(initial=0))
+        for step in neighbours:
+            other = tuple(i + d for i, d in zip(block, step, strict=True))
+            if any(
+                i < 0 or i * size >= n
+                for i, size, n in zip(other, files.unit, files.plan.result_shape, strict=True)
+            ):
+                continue
+            mine, theirs = files.stored_region(region), files.stored_region(files.region(other))
+            both = tuple(
+                slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(mine, theirs, strict=True)
+            )
+            zone = labels[_inside(both, mine)]
+            if other > block:
+                waiting[block, other] = zone.copy()
+                continue
+            for a, b in same_objects(zone, waiting.pop((other, block))):
+                pairs.append((first[block] + a, first[other] + b))
+    return first, _final_ids(count, pairs)
+
+
+def same_objects(one: Array, other: Array) -> list[tuple[int, int]]:
+    """Return the pairs of labels of one object, of two labellings of the same pixels.
+
+    A connected patch of a label and one of a label of the other labelling belong together if their overlap is at least
+    half of the smaller patch.
+
+    >>> same_objects(np.array([[1, 1, 1, 0, 2]]), np.array([[0, 5, 5, 0, 6]]))
+    [(1, 5), (2, 6)]
+    """
+    both = (one > 0) & (other > 0)
+    if not both.any():
+        return []
+    patches, others = connected_patches(one), connected_patches(other)
+    sizes, other_sizes = np.bincount(patches.ravel()), np.bincount(others.ravel())
+    joint = np.stack([patches[both], others[both], one[both], other[both]])
+    found, counts = np.unique(joint, axis=1, return_counts=True)
+    smaller = np.minimum(sizes[found[0]], other_sizes[found[1]])
+    pairs = found[2:, 2 * counts >= smaller]
+    return sorted({(int(a), int(b)) for a, b in pairs.T})
+
+
+def connected_patches(labels: Array) -> Array:
+    """Return a number for each pixel that is equal within a patch of one label whose pixels touch by their sides.
+
+    >>> connected_patches(np.array([[1, 1, 0, 1]])).tolist()
+    [[1, 1, 0, 4]]
+    """
+    numbers = np.arange(labels.size, dtype=np.int64).reshape(labels.shape)
+    edges = []
+    for axis in range(labels.ndim):
+        low = tuple(slice(None, -1) if one == axis else slice(None) for one in range(labels.ndim))
+        high = tuple(slice(1, None) if one == axis else slice(None) for one in range(labels.ndim))
+        same = (labels[low] == labels[high]) & (labels[low] > 0)
+        edges.append(np.stack([numbers[low][same], numbers[high][same]]))
+    parents = _roots(labels.size, np.concatenate(edges, axis=1))
+    return np.where(labels > 0, parents.reshape(labels.shape) + 1, 0)
+
+
+def _roots(count: int, edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the smallest member of the group of each of some numbers, which edges connect."""
+    parents = np.arange(count, dtype=np.int64)
+    while True:
+        ends = parents[edges]
+        open_edges = ends[0] != ends[1]
+        if not open_edges.any():
+            return parents
+        edges = edges[:, open_edges]
+        low, high = np.minimum(*ends[:, open_edges]), np.maximum(*ends[:, open_edges])
+        np.minimum.at(parents, high, low)
+        while True:
+            above = parents[parents]
+            if np.array_equal(above, parents):
+                break
+            parents = above
+
+
+def _final_ids(count: int, pairs: list[tuple[int, int]]) -> np.ndarray[Any, Any]:
+    """Return the id of each label: 1, 2, ... in the order in which objects first occur."""
+    edges = np.array(pairs, np.int64).reshape(-1, 2).T
+    roots = _roots(count + 1, edges)
+    is_first = roots == np.arange(count + 1)
+    numbers: np.ndarray[Any, Any] = np.cumsum(is_first) - 1
+    ids: np.ndarray[Any, Any] = numbers[roots]
+    return ids
+
+
+def _inside(part: Region, region: Region) -> Region:
+    return tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))

@@ -1,0 +1,208 @@
+"""The units of `Plate.map`: a position, or a block of an array."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lamella.errors import InvalidArgumentError
+from lamella.models import TransformationMeta
+from lamella.ops.jobs.units import is_done
+from lamella.ops.plates import map_output
+from lamella.ops.plates.map_blocks import Where
+from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result, region_state
+from lamella.spec.geometry import find_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.ops.plates.map_blocks import BlockPlan
+    from lamella.ops.regions import Region
+
+
+class Outcome(NamedTuple):
+    """What became of a unit: its value, or why it failed; and the states of its files, for the journal."""
+
+    unit: str
+    value: Any = None
+    skipped: bool = False
+    fault: str = ""
+    region: Region | None = None
+    states: list[str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """The settings of all units: the function, its digest, and the names of the results, if they are stored."""
+
+    function: Callable[..., Any]
+    digest: str | None
+    names: tuple[str, ...]
+    level: str
+    retries: int
+    resume: bool
+    wants_where: bool = False
+
+    def apply(self, argument: Any, where: Where) -> Any:
+        """Call the function."""
+        return self.function(argument, where=where) if self.wants_where else self.function(argument)
+
+    def results(self, value: Any) -> Sequence[Any]:
+        """Return one result for each name."""
+        if len(self.names) == 1:
+            return [value]
+        if not isinstance(value, tuple | list) or len(value) != len(self.names):
+            raise InvalidArgumentError(
+                f"the function returned {type(value).__name__}, "
+                f"not a tuple of {len(self.names)} arrays for {self.names}"
+            )
+        return value
+
+    def call(self, make: Callable[[], Any]) -> tuple[Any, str]:
+        """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
+        fault = ""
+        for _ in range(self.retries + 1):
+            try:
+                return make(), ""
+            except Exception as error:
+                fault = f"{type(error).__name__}: {error}"
+        return None, fault
+
+
+def wants_where(function: Callable[..., Any]) -> bool:
+    """Return whether a function has a parameter named ``where``.
+
+    >>> wants_where(lambda block, where: block), wants_where(len)
+    (True, False)
+    """
+    try:
+        return "where" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # functions of C may have no signature
+        return False
+
+
+@dataclass(frozen=True)
+class PositionUnit:
+    """A position, of which the function computes values or images."""
+
+    task: Task
+    path: str
+    source: Position
+    target: Position
+
+    def do(self) -> Outcome:
+        """Call the function, and store its results."""
+        where = Where(self.path, self.task.level)
+        if not self.task.names:
+            value, fault = self.task.call(lambda: self.task.apply(self.source, where))
+            return Outcome(self.path, value, fault=fault)
+        records = [
+            PositionRecord(self.source, self.target, name, self.task.digest) for name in self.task.names
+        ]
+        for record in records:
+            record.look_at_source()
+        if self.task.resume and all(record.is_done() for record in records):
+            return Outcome(self.path, skipped=True)
+
+        def make() -> None:
+            for record in records:
+                record.look_at_source()
+            results = self.task.results(self.task.apply(self.source, where))
+            for name, result in zip(self.task.names, results, strict=True):
+                self._store(name, result)
+            for record in records:
+                record.finish()
+
+        return Outcome(self.path, fault=self.task.call(make)[1])
+
+    def _store(self, name: str, result: Any) -> None:
+        if not hasattr(result, "shape"):
+            raise InvalidArgumentError(
+                f"the function returned {type(result).__name__} for {self.path}, not an array to store as {name!r}"
+            )
+        begin_result(self.target, name)
+        discard(self.target, name)
+        if name.startswith(LABELS):
+            self.target.labels.create(name.removeprefix(LABELS), result)
+            return
+        options: dict[str, Any] = {"chunks": "auto"}
+        if self.task.level in self.source.dataset_paths:
+            finest = self.source[self.task.level]
+            options = map_output.layout_like(
+                finest.meta, result.shape, self.target.store_handle.version.zarr_format
+            )
+            if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
+                options["transform"] = transform_of(self.source, self.task.level, self.target)
+        self.target.create_from(name, result, {"transform": None, **options}, is_result=True)
+
+
+@dataclass(frozen=True)
+class RegionUnit:
+    """A block of an array, of which the function computes a block of one or several others."""
+
+    task: Task
+    path: str
+    source: ImageArray
+    targets: tuple[ImageArray, ...]
+    plan: BlockPlan
+    region: Region
+    line: list[Any] | None
+    """Its line in the journal."""
+
+    def do(self) -> Outcome:
+        """Read, call the function, and write."""
+        unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
+        if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
+            return Outcome(unit, skipped=True)
+        states: list[str | None] = []
+        read = self.plan.read(self.region)
+        where = Where(self.path, self.task.level, self.plan.source(self.region), read)
+
+        def make() -> None:
+            before = self._source_state() if self.task.digest else None
+            results = self.task.results(self.task.apply(self.source[read], where))
+            blocks = [self.plan.result(result, self.region) for result in results]
+            for target, block in zip(self.targets, blocks, strict=True):
+                target[self.region] = block
+            states[:] = before, self._result_state() if self.task.digest else None
+
+        fault = self.task.call(make)[1]
+        return Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
+
+    def _source_state(self) -> str | None:
+        return region_state(self.source, self.plan.read(self.region))
+
+    def _result_state(self) -> str | None:
+        states = [region_state(target, self.region) for target in self.targets]
+        return None if None in states else " ".join(map(str, states))
+
+
+def transform_of(source: Position, level: str, target: Position) -> list[TransformationMeta]:
+    """Return the transformations of a level for an array of another position."""
+    if target.document.shared_model.multiscales[
+        0
+    ].coordinate_transformations:  # of all levels, copied with the metadata of the source
+        return find_dataset(source.document.shared_model, level).coordinate_transformations
+    scale = source.get_effective_scale(level)
+    offset = source.get_effective_translation(level)
+    transforms = [TransformationMeta(type="scale", scale=scale)]
+    return (
+        [*transforms, TransformationMeta(type="translation", translation=offset)]
+        if any(offset)
+        else transforms
+    )
+
+
+def discard(position: Position, name: str) -> None:
+    """Remove the results of an earlier run."""
+    if name.startswith(LABELS):
+        label = name.removeprefix(LABELS)
+        if label in position.labels:
+            del position.labels[label]
+        elif position.documents.storage.exists(position.node_path.child(name).path):
+            position.documents.delete(position.node_path.child(name).path)  # begun by a run that was killed
+    elif name in position.dataset_paths or name in position.array_keys():
+        del position[name]
