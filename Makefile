@@ -27,7 +27,7 @@ MINIMAL_READY = $(MINIMAL_VENV)/.ready
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-torch interop-docs docs lint format bench torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-torch interop-docs docs lint format bench bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -77,6 +77,9 @@ bench: ## measure against the floor of this machine, and against iohub where it 
 	    $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/bench.py $(BENCH); \
 	fi
 	@if [ -z "$(BENCH)" ]; then $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/roof.py --folder benchmarks/out; fi
+
+bench-remote: $(READY) ## count requests, rounds and seconds on an object store, and write docs/remote-figures.md
+	$(VENV)/bin/python benchmarks/remote.py $(if $(wildcard $(INTEROP_READY)),--peers $(INTEROP_VENV)/bin/python) $(BENCH)
 
 torture: $(READY) ## try to lose data for TORTURE=60 seconds per scenario, and write the figures into the docs
 	$(VENV)/bin/python -m torture --seconds $(TORTURE) --page docs/torture.md $(SCENARIOS)

@@ -19,6 +19,7 @@ import re
 import socket
 import struct
 import threading
+import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -146,6 +147,10 @@ class Service:
         program does meanwhile.
     spoil
         How many more times the bytes of a path come with their bits flipped.
+    latency
+        Seconds before each answer.
+    spans
+        When each request came and was answered.
     """
 
     def __init__(self) -> None:
@@ -165,6 +170,8 @@ class Service:
         self.gzipped = False
         self.before: Callable[[str, str], Callable[[], object] | None] | None = None
         self.spoil: dict[str, int] = {}
+        self.latency = 0.0
+        self.spans: list[tuple[float, float]] = []
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.stopped = threading.Event()
@@ -266,6 +273,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self) -> bool:
         """Note the request, and let go wrong what should; False where it is answered."""
+        self.began = time.monotonic()
+        if self.service.latency:
+            time.sleep(self.service.latency)
         parts = urlsplit(self.path)
         self.key = unquote(parts.path)
         self.query = {name: values[0] for name, values in parse_qs(parts.query, True).items()}
@@ -349,6 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.service.lengths and status == 200:
             sent |= {"Connection": "close"}
             del sent["Content-Length"]
+        self.service.spans.append((self.began, time.monotonic()))
         self.send_response(status)
         for name, value in sent.items():
             self.send_header(name, value)

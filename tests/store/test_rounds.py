@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.adapters.png import write_preview
 from lamella.store import chunk_cache
 from lamella.store import object_storage as s3_storage
 from lamella.store.object_requests import _honours
@@ -124,3 +125,11 @@ def test_a_well_is_renamed_and_deleted_in_few_rounds_whatever_it_holds(asked, se
     assert requests <= documents * WELLS + 10 + 4 * documents  # the fields of wells are counted again
     assert waits <= 12 + 4 * (documents - 1)
     assert not [key for key in service.objects if "/A/3/" in key or "/B/7" in key]
+
+
+def test_a_preview_reads_its_fields_at_once(asked, version, tmp_path):
+    documents = 2 if version == "0.4" else 1
+    fields = WELLS * FIELDS
+    requests, waits = asked(lambda: write_preview(lamella.open_ome_zarr(URL), tmp_path / "plate.png"))
+    assert requests <= 4 + documents * (WELLS + 2 * fields) + 2 * fields
+    assert waits <= 14

@@ -26,7 +26,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, St
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
 from lamella.ops.display.montage import Box, Montage, field_grid, fit
-from lamella.ops.display.planes import PlaneAxes, pixel_aspect
+from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect
 from lamella.ops.display.preview import (
     FieldPicture,
     PreviewOptions,
@@ -175,7 +175,8 @@ def plate_page(
     side = size or min(max(longest, PLATE_SIDE_LEAST), PLATE_SIDE_MOST)
     montage = layout(plan, aspect, side)
     room = max(montage.field_height, montage.field_width)
-    channels = plate_channels(plan.tiles, options, room, str(node.node_path))
+    workers = workers.waiting_for(node.documents.storage, _plane_bytes(plan, room))
+    channels = plate_channels(plan.tiles, options, room, str(node.node_path), workers)
     footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
     lines = legend_boxes(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
     page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)
@@ -234,6 +235,19 @@ def _field_aspect(plan: PlatePlan) -> float:
         except LamellaError:
             continue
     return 1.0
+
+
+def _plane_bytes(plan: PlatePlan, room: int) -> int:
+    """Return the bytes of the planes that are read for the first field that can be read, as decoded numbers."""
+    for tile in plan.tiles:
+        try:
+            if isinstance(tile.node, Position):
+                _, array = level_for(tile.node, room)
+                axes = PlaneAxes.of(tile.node.axes, array.ndim)
+                return 8 * len(tile.node.channel_names) * axes.height(array.shape) * axes.width(array.shape)
+        except LamellaError:
+            continue
+    return 0
 
 
 def _aspect(position: Position) -> float:

@@ -40,6 +40,8 @@ R = TypeVar("R")
 
 _NONE_LEFT: Final = object()
 
+_MEMORY: Final = 512 << 20
+
 _MOST_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
@@ -74,11 +76,14 @@ class Workers:
         """Number of workers: as requested, or one for each processor that this process may use."""
         return self.jobs or cpus()
 
-    def waiting_for(self, storage: Storage) -> Workers:
-        """Return workers for units that mostly wait for a store: as many threads as it answers requests at once."""
-        if self.jobs is None and self.executor is None and isinstance(storage, FlatStorage):
-            return Workers(storage.at_once)
-        return self
+    def waiting_for(self, storage: Storage, nbytes: int = 0) -> Workers:
+        """Return workers for units that mostly wait for a store: as many threads as it answers requests at once.
+
+        ``nbytes`` are the bytes of memory that a unit needs; all together need 512 MiB at most.
+        """
+        if self.jobs is not None or self.executor is not None or not isinstance(storage, FlatStorage):
+            return self
+        return Workers(max(self.count, min(storage.at_once, _MEMORY // max(1, nbytes))))
 
     def check_reach(self, *storages: Storage) -> None:
         """Raise for an executor in other processes if the store is in memory or in a ZIP file."""

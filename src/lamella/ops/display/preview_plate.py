@@ -8,6 +8,7 @@ Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one fie
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from lamella.ops.display.preview import (
     choose_channels,
 )
 from lamella.ops.display.render import Window, auto_window
+from lamella.ops.execution import THREADS, Workers, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +126,11 @@ def _store_name(node: ImageContainer) -> str:
 
 
 def plate_channels(
-    tiles: Sequence[Tile], options: PreviewOptions, size: int, plate_name: str
+    tiles: Sequence[Tile],
+    options: PreviewOptions,
+    size: int,
+    plate_name: str,
+    workers: Workers = THREADS,
 ) -> list[ShownChannel]:
     """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
@@ -155,7 +161,7 @@ def plate_channels(
             channel,
             window=_median(
                 stored_windows.get(channel.name)
-                or _computed_windows(channel.name, owners[channel.name], options, size)
+                or _computed_windows(channel.name, owners[channel.name], options, size, workers)
             ),
         )
         for channel in chosen
@@ -163,16 +169,17 @@ def plate_channels(
 
 
 def _computed_windows(
-    name: str, owners: Sequence[Position], options: PreviewOptions, size: int
+    name: str, owners: Sequence[Position], options: PreviewOptions, size: int, workers: Workers
 ) -> list[Window]:
     """Compute windows for one channel of some evenly spread fields."""
-    windows = []
+    windows: list[Window] = []
     step = max(1, len(owners) / MOST_SAMPLES)
-    for position in (owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))):
-        try:
+
+    def compute(position: Position) -> None:
+        with suppress(LamellaError):  # as above
             windows.append(auto_window(channel_planes(position, [name], options, size)[name]))
-        except LamellaError:
-            continue  # as above
+
+    run(compute, [owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))], workers)
     return windows
 
 
