@@ -245,7 +245,7 @@ function start(scene) {
       hover();
     },
     map: ([x, y]) => {
-      const scale = Math.min(220 / scene.width, 140 / scene.height);
+      const scale = Math.min(byId("map").width / scene.width, byId("map").height / scene.height);
       Object.assign(state.camera, { x: x / scale, y: y / scale });
       state.changed();
     },

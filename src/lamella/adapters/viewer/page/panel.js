@@ -61,8 +61,8 @@ function channels(state, act) {
     byId("channels").append(
       element("div", { className: "channel" },
         element("div", { className: "line" }, on, element("label", { htmlFor: id, textContent: name, title: name }), color, auto),
-        element("div", { className: "line" }, low, high),
-        lowSlider, highSlider),
+        element("div", { className: "line" }, lowSlider, low),
+        element("div", { className: "line" }, highSlider, high)),
     ); // prettier-ignore
     return { on, color, low, high, lowSlider, highSlider, spread: sliderSpread(state, channel) };
   });
@@ -164,6 +164,9 @@ function labels(state) {
 function finder(state, act) {
   const { wells } = state.scene;
   byId("finder").hidden = wells.length < 2;
+  const map = byId("map");
+  const scale = Math.min(map.width / state.scene.width, map.height / state.scene.height);
+  map.height = Math.max(24, Math.ceil(state.scene.height * scale));
   byId("wells").append(...wells.map(([path]) => element("option", { value: path })));
   const input = byId("well");
   input.addEventListener("change", () => {
