@@ -253,6 +253,10 @@ class NGFFNode(Mapping[str, Any]):
         except (MetadataError, ValueError):
             return False
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the names that IPython and Jupyter complete after ``node["``."""
+        return self._member_names()
+
     def __getitem__(self, key: int | str) -> Any:
         from lamella.nodes.kinds import open_member
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +16,7 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
     check_options,
+    did_you_mean,
 )
 from lamella.nodes.kinds import is_row_of_plate, node_class
 from lamella.nodes.open import open_ome_zarr
@@ -193,8 +195,13 @@ def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
         return InvalidArgumentError(
             f"There is no store at {storage.name}, and layout='auto' cannot create one. Give layout='fov' or 'hcs'."
         )
+    hint = ""
+    if isinstance(storage, LocalStorage):
+        folder, name = os.path.split(storage.root)
+        with suppress(OSError):
+            hint = did_you_mean(name, sorted(os.listdir(folder)))
     return StoreNotFoundError(
-        f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none."
+        f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none.{hint}"
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
+from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError, NodeNotFoundError, counted
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import MetadataDocument
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
+
+M = TypeVar("M", Well, Position)
 
 _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 
@@ -216,6 +218,59 @@ class Plate(
             return cast("Row", super().__getitem__(name))
         kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
         return self._open(kinds[len(parts) - 1], name)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._member_names(), *self._well_paths()]
+
+    def position(self, path: str) -> Position:
+        """Return a position by its path; as ``plate[path]``, but always a `Position`, also for type checkers.
+
+        Parameters
+        ----------
+        path
+            Row, column and field, such as "A/1/0".
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        InvalidNameError
+            If the path is one of a row, a well or an array (a ValueError).
+
+        Examples
+        --------
+        >>> plate.position("A/1/0").data.shape
+        (1, 2, 4, 8, 8)
+        """
+        return self._member_of(path, Position, "a position, such as 'A/1/0'")
+
+    def well(self, path: str) -> Well:
+        """Return a well by its path; as ``plate[path]``, but always a `Well`, also for type checkers.
+
+        Parameters
+        ----------
+        path
+            Row and column, such as "A/1".
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        InvalidNameError
+            If the path is one of a row, a position or an array (a ValueError).
+
+        Examples
+        --------
+        >>> list(plate.well("A/1"))
+        ['0', '1']
+        """
+        return self._member_of(path, Well, "a well, such as 'A/1'")
+
+    def _member_of(self, path: str, kind: type[M], what: str) -> M:
+        found = self[path]
+        if isinstance(found, kind):
+            return found
+        raise InvalidNameError(f"{path!r} in {self.node_path} is not the path of {what}; there is {found!r}.")
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the names and rows that have wells.

@@ -287,6 +287,9 @@ class Position(
         unfinished = read_stale(self.document.last_attributes).unlisted
         return sorted({*levels, *(set(others) - set(unfinished))}, key=natural_order)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._member_names(), *(f"labels/{name}" for name in self.labels)]
+
     def __getitem__(self, key: int | str) -> ImageArray:
         """Return a member: an array, or the group or label image at a path.
 
