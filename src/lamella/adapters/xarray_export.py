@@ -15,6 +15,7 @@ from lamella.adapters.dask import dask_array
 from lamella.adapters.xarray_attributes import real_times, user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.nodes.replacing import without_replacing
+from lamella.ops.images.points import checked_level
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.store.memory_limits import check_block
 
@@ -28,8 +29,8 @@ STEP_ENCODING = "lamella_scale"
 """Key in a coordinate's ``encoding`` for the scale of the axis, which a single coordinate does not show."""
 
 
-def to_xarray(position: Position) -> xr.DataArray:
-    """Return the finest level of a position as a labelled array; see :meth:`Position.to_xarray`.
+def to_xarray(position: Position, level: str | int | None = None) -> xr.DataArray:
+    """Return a level of a position, the finest by default, as a labelled array; see :meth:`Position.to_xarray`.
 
     Coordinates are ``translation + scale * index`` (CT-07); frames that `write_xarray` stored off their step have their
     real time. Each coordinate has the scale of its axis in ``encoding["lamella_scale"]``, so that a single timepoint or
@@ -43,8 +44,12 @@ def to_xarray(position: Position) -> xr.DataArray:
     """
     import xarray as xr
 
-    image = position.data
-    dims, coords = labels_of(position, position.dataset_paths[0], image.shape)
+    if level is None:
+        image, path = position.data, position.dataset_paths[0]
+    else:
+        path = checked_level(position, level)
+        image = position.open_level(path)
+    dims, coords = labels_of(position, path, image.shape)
     attrs = user_attributes(position.documents.group(position.path))
     name = position.document.own_model.multiscales[0].name or None
     return xr.DataArray(dask_array(image), coords=coords, dims=dims, name=name, attrs=attrs)

@@ -18,6 +18,7 @@ from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
+from lamella.nodes.position_regions import PositionRegions
 from lamella.nodes.replacing import without_replacing
 from lamella.nodes.reporting import check_document, check_levels
 from lamella.nodes.store_handle import join
@@ -50,6 +51,7 @@ class Position(
     PositionEdits,
     PositionArrays,
     PositionOperations,
+    PositionRegions,
     ModelNode[ImagesMeta],
 ):
     """A field of view: one image with its pyramid levels and labels.

@@ -408,8 +408,13 @@ class PositionOperations(NGFFNode):
 
         return find_roi(self._image, name, table)
 
-    def to_xarray(self) -> xr.DataArray:
-        """Return the finest level as a labelled array, backed by dask: no pixel is read before it is computed.
+    def to_xarray(self, *, level: str | int | None = None) -> xr.DataArray:
+        """Return a level as a labelled array, backed by dask: no pixel is read before it is computed.
+
+        Parameters
+        ----------
+        level
+            Path of the level; the finest by default.
 
         Returns
         -------
@@ -421,7 +426,7 @@ class PositionOperations(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If the position has no array (a KeyError).
+            If the position has no array, or no such level (a KeyError).
 
         Examples
         --------
@@ -433,7 +438,7 @@ class PositionOperations(NGFFNode):
         """
         from lamella.adapters.xarray_export import to_xarray
 
-        return to_xarray(cast("Position", self))
+        return to_xarray(cast("Position", self), level)
 
     def write_xarray(self, data_array: xr.DataArray, image: str = "0") -> None:
         """Write a labelled array, or some of its channels and timepoints.

@@ -1,0 +1,136 @@
+"""Points and sizes in physical units: the level for a size of voxels, and coordinates from indices and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    NodeNotFoundError,
+    WrongTypeError,
+    did_you_mean,
+)
+from lamella.spec.axes import axis_index
+from lamella.spec.coordinate_graph import CoordinateGraph
+from lamella.spec.edits import checked_size
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from lamella.nodes.position import Position
+    from lamella.spec.transformations import SystemReference, Transformation
+
+_NOISE = 1e-6
+"""Relative difference of sizes that are the same: products of floats are not exact."""
+
+
+def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> str:
+    """Return the coarsest level that is fine enough; see :meth:`Position.level_for`."""
+    if not isinstance(pixel_size, Mapping):
+        size = checked_size("y and x", pixel_size)
+        pixel_size = {axis: size for axis in ("y", "x") if axis in position.axis_names}
+    wanted = {axis_index(position.axes, axis): checked_size(axis, size) for axis, size in pixel_size.items()}
+    paths = position.dataset_paths
+    if not paths:
+        raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
+    for path in reversed(paths):
+        scale = position.get_effective_scale(path)
+        if all(scale[axis] <= size * (1 + _NOISE) for axis, size in wanted.items()):
+            return path
+    return paths[0]
+
+
+def checked_level(position: Position, level: str | int | None) -> str:
+    """Return the path of a level; the finest by default."""
+    paths = position.dataset_paths
+    if not paths:
+        raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
+    if level is None:
+        return paths[0]
+    if isinstance(level, bool) or not isinstance(level, str | int):
+        raise WrongTypeError(f"A level is named by text or an integer, not by {level!r}.")
+    name = str(level)
+    if name not in paths:
+        raise NodeNotFoundError(
+            f"{position.node_path} has no level {name!r}: its levels are {', '.join(paths)}."
+            f"{did_you_mean(name, paths)}"
+        )
+    return name
+
+
+def index_to_world(
+    position: Position,
+    points: ArrayLike,
+    level: str | int | None,
+    system: str | SystemReference | None,
+) -> NDArray[np.float64]:
+    """Return the coordinates of indices; see :meth:`Position.index_to_world`."""
+    path = checked_level(position, level)
+    if system is not None:
+        return _moved(position, points, _graph(position).between(path, system))
+    scale, start = _scale_and_start(position, path)
+    return _checked(position, points, len(scale)) * scale + start
+
+
+def world_to_index(
+    position: Position,
+    points: ArrayLike,
+    level: str | int | None,
+    system: str | SystemReference | None,
+) -> NDArray[np.float64]:
+    """Return the indices of coordinates; see :meth:`Position.world_to_index`."""
+    path = checked_level(position, level)
+    if system is not None:
+        return _moved(position, points, _graph(position).between(system, path))
+    scale, start = _scale_and_start(position, path)
+    if not scale.all():
+        raise MetadataError(
+            f"The scale of {position.node_path}, level {path!r}, is {scale.tolist()}: coordinates have no index along "
+            "an axis of scale 0. set_scale() gives it another."
+        )
+    return (_checked(position, points, len(scale)) - start) / scale
+
+
+def _scale_and_start(position: Position, path: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (
+        np.array(position.get_effective_scale(path), dtype=np.float64),
+        np.array(position.get_effective_translation(path), dtype=np.float64),
+    )
+
+
+def _graph(position: Position) -> CoordinateGraph:
+    return CoordinateGraph.of_image(position.document.shared_model.multiscales[0])
+
+
+def _checked(position: Position, points: ArrayLike, count: int) -> NDArray[np.float64]:
+    """Return points as floats, one number per axis along the last axis."""
+    try:
+        numbers = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise WrongTypeError(
+            f"points is an array of numbers, not {type(points).__name__}: {error}"
+        ) from error
+    if numbers.ndim == 0 or numbers.shape[-1] != count:
+        raise InvalidArgumentError(
+            f"points of shape {numbers.shape} need {count} numbers along their last axis, one for each of the axes "
+            f"{', '.join(position.axis_names)} of {position.node_path}."
+        )
+    return numbers
+
+
+def _moved(position: Position, points: ArrayLike, step: Transformation) -> NDArray[np.float64]:
+    """Apply a transformation to points: as a matrix where it is one."""
+    numbers = np.asarray(points, dtype=np.float64)
+    count = step.ndim
+    numbers = _checked(position, points, numbers.shape[-1] if count is None and numbers.ndim else count or 0)
+    flat = numbers.reshape(-1, numbers.shape[-1])
+    try:
+        matrix: Any = np.array(step.matrix(flat.shape[-1]), dtype=np.float64)
+        moved: NDArray[np.float64] = flat @ matrix[:, :-1].T + matrix[:, -1]
+    except InvalidArgumentError:  # a field of displacements or the like
+        moved = np.array(step.apply(flat.tolist()), dtype=np.float64)
+    return moved.reshape(*numbers.shape[:-1], moved.shape[-1])
