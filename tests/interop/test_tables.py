@@ -140,6 +140,33 @@ def test_anndata_reads_our_tables_and_ours_read_its(image):
     assert found["alive"].tolist() == [True, False, True]
 
 
+def test_ngio_reads_our_measurements_and_regions_and_the_tables_of_a_plate(image, tmp_path):
+    from ngio import open_ome_zarr_plate
+
+    pixels = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
+    with lamella.open_ome_zarr(image, mode="r+") as position:
+        position["0"][:] = pixels
+        position.set_scale({"y": 0.5, "x": 0.5})
+        nuclei = position.labels["nuclei"]
+        nuclei[nuclei.dataset_paths[0]][0, :, :8] = 0
+        sizes = nuclei.measure(name="measured")
+        nuclei.write_rois("boxes")
+        position.tables.write_rois("fields", {"FOV_1": {"x": (2, 5)}})
+        region, box = position.roi("FOV_1").read(), position.roi(1, table="boxes").read()
+    container = _ngio(image)
+    _same(container.get_table("measured").dataframe, sizes)
+    found = container.get_image(path="0").get_roi_as_numpy(container.get_table("fields").get("FOV_1"))
+    np.testing.assert_array_equal(found, region)
+    found = container.get_image(path="0").get_roi_as_numpy(container.get_table("boxes").get_label(1))
+    np.testing.assert_array_equal(found, box)
+
+    path = str(tmp_path / "plate.zarr")
+    with lamella.open_ome_zarr(path, layout="hcs", mode="w", axes="tczyx", channel_names=["a"]) as plate:
+        plate.create_position("A", "1", "0")["0"] = pixels
+        plate.tables["layout"] = {"row": ["A"], "column": ["1"], "path_in_well": ["0"], "dose": [0.5]}
+    assert open_ome_zarr_plate(path).get_table("layout").dataframe["dose"].tolist() == [0.5]
+
+
 def test_ngio_reads_tables_of_an_upgraded_store(image, tmp_path):
     with lamella.open_ome_zarr(image, mode="r+") as position:
         for backend in BACKENDS:

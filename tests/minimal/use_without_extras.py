@@ -29,6 +29,8 @@ OPTIONAL = (
     "aiohttp",
     "icechunk",
     "torch",
+    "pyarrow",
+    "skimage",
     "pytest",
 )
 SHAPE = (2, 2, 4, 64, 96)

@@ -279,3 +279,39 @@ def test_tables_need_neither_anndata_nor_pyarrow_but_for_parquet():
         "assert 'anndata' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_tables_of_labels_that_are_renamed_name_the_new_ones(version):
+    position = image(MemoryStore(), version)
+    for backend in BACKENDS:
+        position.tables.write(backend, sizes(), label="nuclei", backend=backend)
+    position.tables["other"] = {"a": [1]}
+    position.labels.rename("nuclei", "cells")
+    for backend in BACKENDS:
+        assert position.tables.info(backend).label == "cells"
+        same(position.tables[backend], sizes())
+    assert position.tables.info("other").label is None
+
+
+def test_tables_are_read_where_nothing_can_be_listed(tmp_path, service):
+    with image(tmp_path / "a.zarr") as position:
+        for backend in BACKENDS:
+            position.tables.write(backend, sizes(), label="nuclei", backend=backend)
+    service.put_folder(tmp_path / "a.zarr", "/web/a.zarr")
+    opened = lamella.open_ome_zarr(f"{service.endpoint}/web/a.zarr")
+    assert list(opened.tables) == list(BACKENDS)
+    for backend in BACKENDS:
+        same(opened.tables[backend], sizes())
+
+
+def test_tables_in_a_bucket_are_written_replaced_and_renamed(s3):
+    position = image(f"s3://{s3.name}/a.zarr")
+    for backend in BACKENDS:
+        position.tables.write(backend, sizes(1), label="nuclei", backend=backend)
+        position.tables[backend] = sizes()
+        position.tables.rename(backend, f"{backend}_2")
+        same(position.tables[f"{backend}_2"], sizes())
+    del position.tables["csv_2"]
+    assert list(lamella.open_ome_zarr(f"s3://{s3.name}/a.zarr").tables) == [
+        f"{backend}_2" for backend in BACKENDS if backend != "csv"
+    ]

@@ -25,6 +25,7 @@ from lamella.errors import (
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
+from lamella.nodes.tables import Tables
 from lamella.ops.copy import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
@@ -32,6 +33,7 @@ from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
+from lamella.ops.tables.regions import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
@@ -358,6 +360,7 @@ def _rename_alone(labels: Labels, old: str, new: str) -> None:
         documents.move(source, target)
     _edit_list(labels, lambda names: [new if listed_name == old else listed_name for listed_name in names])
     LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
+    rename_region(Tables(labels.node_path.parent.child("tables"), False), old, new)
 
 
 def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:

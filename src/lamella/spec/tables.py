@@ -89,6 +89,17 @@ class TableInfo:
         return attributes
 
 
+def with_label(attributes: JSONObject, label: str) -> JSONObject:
+    """Return the attributes of a table that describes another label image.
+
+    >>> with_label({"type": "feature_table", "region": {"path": "../labels/a"}}, "b")
+    {'type': 'feature_table', 'region': {'path': '../labels/b'}}
+    """
+    region = attributes.get("region")
+    others = region if isinstance(region, dict) else {}
+    return {**attributes, "region": {**others, "path": f"../labels/{label}"}}
+
+
 def default_index(kind: str) -> tuple[str | None, str | None]:
     """Return the name and the type of the index of a type of tables.
 
