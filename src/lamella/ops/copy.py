@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Pixels that can be read by region: a numpy array, or a lazy array.
-
-    ``kind`` is the data type to read, if it is not the array's own.
-    """
+    """Pixels of a numpy or lazy array that are read by region; ``kind`` is another dtype to read."""
 
     data: Any
     in_memory: bool

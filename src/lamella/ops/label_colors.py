@@ -67,11 +67,7 @@ def color_written(image: LabelImage, block: NDArray[Any]) -> None:
 
 
 def labels_in(block: NDArray[Any]) -> set[int]:
-    """Return the labels of a block.
-
-    >>> sorted(labels_in(np.array([[7, 7], [0, 2**40]])))
-    [0, 7, 1099511627776]
-    """
+    """Return the labels of a block."""
     if not block.size:
         return set()
     if block.dtype.kind == "b":

@@ -213,10 +213,7 @@ def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> 
 
 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
-    """Create levels of each label image of a position, as many as its image has, computed with "mode" (LB-04).
-
-    A damaged label image stays unchanged and causes a warning: the image itself is complete.
-    """
+    """Create levels of the position's label images as its image has (LB-04); damaged label images cause a warning."""
     labels = position.labels
     for name in labels:
         try:
@@ -281,10 +278,7 @@ def _ratios(position: Position, path: str) -> list[float]:
 
 
 def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the list of names in the labels group (LB-01), under the lock of the position's members.
-
-    The group is created if it is missing, and unlisted label images are added. An empty list is removed.
-    """
+    """Change the list of label names (LB-01) under a lock; unlisted images are added, an empty list is removed."""
     documents = labels.documents
     if documents.kind(labels.path) is None:
         documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
@@ -371,11 +365,7 @@ def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
 
 
 def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColorMeta] | None:
-    """Return the stored form of label colours (LB-08 to LB-11).
-
-    >>> color_entries({1: (255, 0, 0)})[0].rgba
-    [255, 0, 0, 255]
-    """
+    """Return the stored form of label colours (LB-08 to LB-11)."""
     if colors is not None and not isinstance(colors, Mapping):
         raise InvalidArgumentError(
             f"colors maps labels to colours, such as {{1: (255, 0, 0)}}, not {colors!r}."
@@ -398,11 +388,7 @@ def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColor
 def property_rows(
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]] | None:
-    """Return the stored form of label properties (LB-12).
-
-    >>> property_rows({1: {"area": 12.5}})
-    [{'label-value': 1, 'area': 12.5}]
-    """
+    """Return the stored form of label properties (LB-12)."""
     if properties is None:
         return None
     if isinstance(properties, Mapping):

@@ -249,10 +249,7 @@ class StoreReader:
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
     def foreign_key(self, array: ArrayNode) -> str | None:
-        """Return the key of a chunk that is stored under another spelling than the document declares.
-
-        Only if the first chunk is missing: then readers would see fill values.
-        """
+        """Return the key of a chunk with another spelling than the document declares, if the first chunk is missing."""
         if array.meta is None or not self.storage.can_list:
             return None
         try:
@@ -337,11 +334,7 @@ class StoreReader:
 
 
 def without_comments(text: str) -> str:
-    """Remove the comments from JSON text.
-
-    >>> without_comments('{"a": "//", /* one */ "b": 1} // two')
-    '{"a": "//",  "b": 1} '
-    """
+    """Remove the comments from JSON text."""
     return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
 
 

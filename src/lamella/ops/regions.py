@@ -83,11 +83,7 @@ def shrink(region: Region, factors: Sequence[int]) -> Region:
 
 
 def whole_region(shape: Sequence[int]) -> Region:
-    """Return the region of a whole array.
-
-    >>> whole_region((2, 3))
-    (slice(0, 2, None), slice(0, 3, None))
-    """
+    """Return the region of a whole array."""
     return tuple(slice(0, n) for n in shape)
 
 

@@ -22,11 +22,7 @@ _of_thread = local()
 
 
 def scratch(shape: Shape, dtype: np.dtype[np.generic]) -> Array:
-    """Return memory of this thread for one block, with any values; the next call may return the same memory.
-
-    >>> scratch((2, 3), np.dtype("uint16")).shape
-    (2, 3)
-    """
+    """Return memory of this thread for one block, with any values; the next call may return the same memory."""
     size = prod(shape) * dtype.itemsize
     if size > MOST_BYTES:
         return np.empty(shape, dtype)

@@ -208,11 +208,7 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
 def stack_sources(
     sources: Sequence[tuple[str, PlaneSource]], name: str, axis: str = ""
 ) -> tuple[CombinedSource, str]:
-    """Stack named files of a folder in order; return the image and the axis.
-
-    The axis is z, or t if each file is a z-stack, unless ``axis`` is "t", "z" or "c". Raise SourceError if the files
-    differ, or have z and t already.
-    """
+    """Stack named files of a folder in order along z (t for z-stacks), or ``axis``; return the image and the axis."""
     first = sources[0][1].description
     free_axis = next((candidate for candidate in axis or "zt" if first.length(candidate) == 1), None)
     if free_axis is None:

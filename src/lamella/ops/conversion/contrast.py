@@ -29,11 +29,7 @@ LOW, HIGH = 0.1, 99.9
 
 @dataclass
 class Sample:
-    """The sampled pixels of an image, or of the part that one worker read; can be pickled.
-
-    ``planes`` has the pixels by channel, number of the plane and first row; ``ranges`` the lowest and highest finite
-    value by channel, for floats.
-    """
+    """Sampled pixels by channel, plane and first row, and for floats the range by channel; can be pickled."""
 
     planes: dict[int, dict[tuple[int, int], Array]] = field(default_factory=dict)
     ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -127,12 +123,7 @@ class ContrastSampler:
 
 
 def type_limits(dtype: np.dtype[np.generic]) -> tuple[float, float] | None:
-    """Return the least and the largest value of an integer type or boolean; None for floats.
-
-    >>> import numpy as np
-    >>> type_limits(np.dtype("int8")), type_limits(np.dtype("float32"))
-    ((-128.0, 127.0), None)
-    """
+    """Return the least and the largest value of an integer type or boolean; None for floats."""
     if dtype.kind in "iu":
         info = np.iinfo(dtype.str)
         return float(info.min), float(info.max)
@@ -162,12 +153,7 @@ def spread(values: NDArray[Any]) -> tuple[float, float]:
 def window_of(
     start: float, end: float, limits: tuple[float, float], dtype: np.dtype[np.generic]
 ) -> WindowDict:
-    """Return contrast limits; a constant image gets a window around its value.
-
-    >>> import numpy as np
-    >>> window_of(7.0, 7.0, (0.0, 255.0), np.dtype("uint8"))
-    {'start': 7.0, 'end': 8.0, 'min': 0.0, 'max': 255.0}
-    """
+    """Return contrast limits; a constant image of value 7 gets the window 7 to 8."""
     low, high = limits
     if start >= end:
         # A constant image: any window around the value.

@@ -151,11 +151,7 @@ def _titles(images: Sequence[PlaneSource]) -> str:
 def plan_images(
     inputs: Inputs, *, well_regex: str | None = None, map_file: StrPath | None = None
 ) -> InputPlan:
-    """Plan the images: one image without a path, or the positions of a plate.
-
-    At most one of ``well_regex`` and ``map_file`` places the files. Raise SourceError for sources that do not fit
-    together, and for several images without positions.
-    """
+    """Plan the images: one image without a path, or positions of a plate, from a regular expression or a table."""
     if well_regex is not None and map_file is not None:
         raise InvalidArgumentError(
             "use either a pattern for file names (--well-regex) or a table (--map), not both"

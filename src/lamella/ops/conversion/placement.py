@@ -31,11 +31,7 @@ _ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
 @dataclass(frozen=True)
 class Placement:
-    """The position of the planes of one file.
-
-    ``row`` and ``column`` are empty for an image without a plate; ``channel``, ``z`` and ``t`` are None if the file has
-    all of them.
-    """
+    """The position of a file's planes. Row and column are empty without a plate; None means all channels, z or t."""
 
     row: str
     column: str
@@ -160,11 +156,7 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
 
 
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return the sort key of a row, column or field name: natural order, and rows AA, AB, ... after Z.
-
-    >>> sorted(["AA", "10", "B", "A", "9", "Z"], key=line_order)
-    ['9', '10', 'A', 'B', 'Z', 'AA']
-    """
+    """Return the sort key of a row, column or field name: 9 before 10, and Z before AA."""
     if _ROW_LETTERS.fullmatch(name):
         return ((1, len(name), name),)
     return natural_order(name)

@@ -32,10 +32,7 @@ _SHARED_BYTES = 48 << 20
 
 
 class PlanesArray:
-    """A source that is read in blocks, as a StoredArray is. Pickling drops the contrast sample and the progress.
-
-    ``target`` is the array to be written, with the same axes and shape.
-    """
+    """Source pixels to write into ``target``, read in blocks like a StoredArray. Pickling drops sample and progress."""
 
     def __init__(self, source: PlaneSource, target: StoredArray, tally: Count | None = None) -> None:
         description = source.description

@@ -116,11 +116,7 @@ class ImageDescription:
 
 
 class PlaneSource(Protocol):
-    """An image that is described without reading pixels, and then read plane by plane.
-
-    Several threads can read a source, and it can be pickled. Its files are opened with the first plane and stay open
-    until `close`.
-    """
+    """An image that is read plane by plane; thread-safe, and can be pickled. Files stay open until `close`."""
 
     @property
     def description(self) -> ImageDescription:
@@ -128,11 +124,7 @@ class PlaneSource(Protocol):
         ...
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
-        """Read one plane (y, x), or some rows of it; None if the source lacks it, which means zeros.
-
-        ``index`` is the index of the plane along the axes before "yx"; ``rows`` has both ends. Raise SourceError if the
-        pixels cannot be read.
-        """
+        """Read rows of the plane at an index along the axes before "yx"; None for a missing plane (zeros)."""
         ...
 
     def close(self) -> None:
@@ -216,9 +208,5 @@ class ArraySource:
 
 
 def is_legal_order(axes: str) -> bool:
-    """Return whether the letters are from "tczyx", in that order, and end with "yx".
-
-    >>> is_legal_order("czyx"), is_legal_order("zcyx"), is_legal_order("zy")
-    (True, False, False)
-    """
+    """Return whether axes are a part of "tczyx" in this order that ends with "yx": "czyx", but not "zcyx"."""
     return axes.endswith("yx") and axes == "".join(a for a in LEGAL_ORDER if a in axes)

@@ -79,11 +79,7 @@ class ImageSettings:
 def create_positions(
     path: str, images: Sequence[ImagePlan], settings: ImageSettings, *, name: str
 ) -> Iterator[list[Position]]:
-    """Create a store with a position for each image, yield the positions, and close it at the end.
-
-    ``path`` may have the store of a killed call. ``name`` is the name of a plate, because the store has a temporary
-    name until it is complete.
-    """
+    """Create or resume a store with a position per image, yield the positions, and close the store."""
     first = images[0].source.description
     names = channel_labels(first)
     for image in images:
@@ -197,11 +193,7 @@ def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
 
 
 def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], workers: Workers) -> None:
-    """Describe the images of a plate, with one window per channel.
-
-    If all files have a window for a channel, the median is used, because each may fit only its own field. Otherwise the
-    window comes from the pixels of all fields.
-    """
+    """Describe the images of a plate. Windows are the median of the files' windows, else computed from all fields."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: list[WindowDict] = []

@@ -40,10 +40,7 @@ _PART_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ImageWrite:
-    """The pixels of one image: their source, and the arrays to write.
-
-    ``levels`` are the arrays, finest first, each with its factors from the one before: 1 for the first.
-    """
+    """The source of one image, and the levels to write, finest first, with factors from the level before."""
 
     source: PlaneSource
     levels: Sequence[tuple[StoredArray, Shape]]
@@ -61,10 +58,7 @@ class ImageWrite:
 
 @dataclass(frozen=True)
 class _Unit:
-    """An image, or a region of it, with the number of the image; see `lamella.ops.jobs.units.Unit`.
-
-    ``first`` computes levels from the source; the passes of ``rest`` follow when the whole image is written.
-    """
+    """An image, or a region of it. ``first`` computes levels from the source, ``rest`` from the complete image."""
 
     number: int
     first: PassUnit

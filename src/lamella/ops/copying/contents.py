@@ -44,10 +44,7 @@ class Contents:
 
 
 def contents_of(documents: Documents, selection: CopySelection) -> Contents:
-    """List the content of a store, or the files that its metadata name.
-
-    Raise InvalidArgumentError for a store that cannot be listed and has too many chunks to try all keys.
-    """
+    """List a store, or the files that its metadata name; raise InvalidArgumentError for too many possible chunks."""
     storage = documents.storage
     contents = Contents(storage, changed=selection.changed, unseen=unseen(storage))
     files = (

@@ -224,10 +224,7 @@ def _changed(contents: Contents, key: str) -> StorageError:
 
 @contextmanager
 def folder_to_pack(path: str) -> Iterator[str]:
-    """Yield a folder beside an archive for the store that is packed into it; delete it, except after an interruption.
-
-    After a kill, the folder has the unfinished store.
-    """
+    """Yield a folder beside an archive for the store to pack; delete it, except after a kill or interruption."""
     parent, name = os.path.split(path)
     folder = os.path.join(parent, f"{PRIVATE_PREFIX}pack-{name}")
     try:

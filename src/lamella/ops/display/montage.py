@@ -29,11 +29,7 @@ class Box:
         return self.bottom - self.top
 
     def inside(self, height: int, width: int) -> Box:
-        """Return a centred box of a size.
-
-        >>> Box(0, 0, 10, 10).inside(4, 6)
-        Box(left=2, top=3, right=8, bottom=7)
-        """
+        """Return a centred box of a size."""
         left, top = self.left + (self.width - width) // 2, self.top + (self.height - height) // 2
         return Box(left, top, left + width, top + height)
 
@@ -123,10 +119,6 @@ def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
 
 
 def fit(height: float, width: float, side: int) -> tuple[int, int]:
-    """Scale a height and width so that the larger becomes ``side``; neither falls below one pixel.
-
-    >>> fit(100, 50, 512), fit(1, 1000, 64)
-    ((512, 256), (1, 64))
-    """
+    """Scale a height and width so that the larger becomes ``side``; neither falls below one pixel."""
     factor = side / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

@@ -90,10 +90,7 @@ class PlaneAxes:
 
 
 def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
-    """Return path and array of the coarsest level with at least ``size`` pixels along its larger side, else the finest.
-
-    A coarser level that is listed but cannot be opened is skipped: a finer one shows the same.
-    """
+    """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest."""
     for path in reversed(position.dataset_paths[1:]):
         try:
             array = position.open_level(path)
@@ -173,10 +170,7 @@ def _band(chunk: int, width: int, factor: int) -> int:
 
 
 def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> float:
-    """Return the height of a pixel divided by its width, from the physical scale of Y and X.
-
-    1 if the metadata are unusable: not positive, not finite, in two units, or beyond 1:20.
-    """
+    """Return height over width of a pixel; 1 for metadata that are missing, inconsistent, or beyond 1:20."""
     try:
         scale = position.get_effective_scale(level)
     except LamellaError:

@@ -42,11 +42,7 @@ MOST_CHANNELS = 7
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """The parts of an image to show; ``label`` is the name of a label image to overlay.
-
-    ``z`` and ``t`` are indices in level 0; the middle of Z and the first time by default. ``channels`` are names, in
-    any case; by default the active ones according to the metadata, or all if none is active.
-    """
+    """Channels by name (default: the active ones), z and t in level 0 (default: middle, first), and a label image."""
 
     label: str | None = None
     z: int | None = None
@@ -187,10 +183,7 @@ def choose_channels(
 def channel_planes(
     position: Position, names: Sequence[str], options: PreviewOptions, size: int
 ) -> dict[str, NDArray[Any]]:
-    """Read the plane (Y, X) of each named channel that the image has, by name.
-
-    ``size`` is the minimum number of pixels along the larger side, if the image has as many.
-    """
+    """Read the plane (Y, X) of each named channel, with at least ``size`` pixels along the larger side if possible."""
     present = list(all_channels(position))
     shown_names = [name for name in names if name in present]
     if not shown_names:
@@ -218,11 +211,7 @@ def _plane_indices(
 def field_picture(
     position: Position, channels: Sequence[ShownChannel], options: PreviewOptions, size: int
 ) -> FieldPicture:
-    """Return the picture of one field from the coarsest sufficient level; a label image is drawn in colours.
-
-    A missing window is computed from the displayed plane. ``size`` is the minimum number of pixels along the larger
-    side.
-    """
+    """Return the picture of one field from the coarsest sufficient level; label images are drawn in colours."""
     level, array = level_for(position, size)
     axes = PlaneAxes.of(position.axes, array.ndim)
     if isinstance(position, LabelImage):

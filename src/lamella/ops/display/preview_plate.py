@@ -72,10 +72,7 @@ class PlatePlan:
 
 
 def plan_plate(node: ImageContainer) -> PlatePlan:
-    """Read the documents of a plate, row or well, and arrange its fields.
-
-    A well is arranged by the names in its path; unlisted rows and columns are added at the end.
-    """
+    """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last."""
     rows, columns, grid_index = grid_of_wells(node)
     tiles: list[Tile] = []
     counts: dict[str, int] = {}

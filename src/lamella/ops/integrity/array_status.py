@@ -33,10 +33,7 @@ _MOST_FAULTS = 1000
 
 @dataclass(frozen=True)
 class FileFinding:
-    """A file or node that is damaged, or with ``unread`` one that a service or the system refused to read.
-
-    ``key`` is its path below the root of the check, ``found`` the problem.
-    """
+    """A damaged file or node (``key`` below the root), or an ``unread`` one that the service or system refused."""
 
     key: str
     found: str

@@ -61,10 +61,7 @@ class JournaledDigest(NamedTuple):
 
 
 def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
-    """Open the journal of an operation that reads a store, in a file outside of the store.
-
-    Raise InvalidArgumentError for the journal of another job or store, or a path inside a store.
-    """
+    """Open the journal of an operation, outside of the store; raise for the journal of another job or store."""
     path = local_path(record, "the record")
     refuse_in_store(path, storage)
     root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name
@@ -232,10 +229,7 @@ def _sums(
     journal: Journal[LocalFile] | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> int:
-    """Compute digests, except of files in the journal; return the number of files that were skipped.
-
-    With ``expected``, a file is skipped only if the journal has its expected digest.
-    """
+    """Compute digests; skip files in the journal (with their ``expected`` digest), and return how many."""
     count = 0
 
     def files_to_read() -> Iterator[_File]:
@@ -259,11 +253,7 @@ def _sums(
 
 
 def manifest_lines(digests: Mapping[str, str]) -> Iterator[str]:
-    """Yield the lines of a manifest.
-
-    >>> next(manifest_lines({"0/c/0": "ab" * 32}))[-11:]
-    'abab  0/c/0'
-    """
+    """Yield the lines of a manifest: digest, two spaces, key."""
     for key, digest in digests.items():
         escaped = key.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
         yield f"{'' if escaped == key else chr(92)}{digest}  {escaped}"
@@ -336,10 +326,7 @@ def compare(
 
 
 class Comparison(NamedTuple):
-    """The result of comparing files with a manifest.
-
-    ``damage`` lists differences, ``added`` keys that are not in the manifest; ``known`` is the number of skipped files.
-    """
+    """Differences between files and a manifest, keys that the manifest lacks (``added``), number of skipped files."""
 
     files: int
     nbytes: int

@@ -56,10 +56,7 @@ class Decoded(NamedTuple):
 
 
 def files_to_decode(array: StoredArray) -> Iterator[FileToDecode]:
-    """Yield the stored files of an array; all possible files, if the store cannot list them.
-
-    Files beyond the array's shape are left out: readers ignore them.
-    """
+    """Yield the stored files of an array within its shape; all possible files if the store cannot list."""
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
         check_keys(storage, array.path, meta, array.documents.location(array.path))

@@ -66,10 +66,7 @@ P = TypeVar("P", bound=JournalFile)
 
 
 class LocalFile:
-    """A journal in a local file. It can be pickled: workers of other processes append to it.
-
-    Messages call the file ``noun``. ``links`` allows a symbolic link.
-    """
+    """A journal in a local file, which messages call ``noun``. Can be pickled: other processes append to it."""
 
     def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
         self.where, self._noun, self._links = where, noun, links
@@ -185,10 +182,7 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
 
 
 class Journal(Generic[P]):
-    """The finished units of one job, for use in a ``with`` statement, which writes pending lines also after an error.
-
-    ``head`` names the job. A file of another job is replaced, or raises InvalidArgumentError with ``refuses``.
-    """
+    """The finished units of one job (``head``), as a context manager that writes pending lines at the end."""
 
     def __init__(self, place: P, head: JSONObject, *, refuses: bool = False) -> None:
         self.place = place

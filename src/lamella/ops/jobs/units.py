@@ -64,11 +64,7 @@ class Unit(Protocol):
 
 
 def digest(value: Any) -> str:
-    """Return a digest of any JSON value; other values count by their text.
-
-    >>> digest({"chunks": [4, 4]}) == digest({"chunks": (4, 4)})
-    True
-    """
+    """Return a digest of any JSON value; other values count by their text."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
@@ -100,10 +96,7 @@ def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
 
 @dataclass(frozen=True)
 class Task:
-    """Units for one worker, each with its line in the journal, and the share of the job that they are.
-
-    ``job`` is the digest of the settings. Without ``journal`` finished units are not recorded.
-    """
+    """Units for one worker with their journal lines and share of the job (``job``: digest of the settings)."""
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
     weight: float

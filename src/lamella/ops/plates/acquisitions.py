@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 def merged_acquisitions(
     sources: Mapping[str, Position], known: Sequence[AcquisitionMeta] = ()
 ) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Merge the acquisitions of positions with known ones; return all, and the new id of each position's new path.
-
-    Acquisitions with equal descriptions are merged; a conflicting id is changed. Positions without a known acquisition
-    belong to one that has only an id.
-    """
+    """Merge acquisitions of positions with known ones; conflicting ids change. Return all, and the id of each path."""
     ids = {_words(entry): entry.id for entry in known}
     merged = {entry.id: entry for entry in known}
     chosen: dict[str, int] = {}

@@ -106,11 +106,7 @@ def _has_pixels(array: ImageArray) -> bool:
 
 
 class PositionRecord:
-    """The record of one image or label image that a function computes from a position.
-
-    ``name`` is that of the image, or "labels/" and that of the label image. Without a digest of the function (None)
-    no result is skipped.
-    """
+    """The record of one computed image, or label image "labels/name"; without a function digest nothing is skipped."""
 
     def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
         self._source, self._target, self._name, self._function = source, target, name, function
@@ -227,11 +223,7 @@ def region_state(array: ImageArray, region: Region) -> str | None:
 
 
 def region_name(region: Region) -> str:
-    """Return a region as text.
-
-    >>> region_name((slice(0, 2), slice(8, 16)))
-    '0:2,8:16'
-    """
+    """Return a region as text: "0:2,8:16"."""
     return ",".join(f"{part.start}:{part.stop}" for part in region)
 
 

@@ -37,11 +37,7 @@ Images: TypeAlias = "list[tuple[str, int | None]]"
 
 
 def delete_member(plate: Plate, key: str) -> None:
-    """Delete a row, a well, a position, or a node below one, and update the metadata of its parents.
-
-    A well is deleted with its last position, and rows and columns with their last well: the specification does not
-    allow empty ones (WL-01, PL-12).
-    """
+    """Delete a row, well, position or lower node. Empty wells, rows and columns are deleted too (WL-01, PL-12)."""
     plate.require_writable(f"delete {key!r}")
     parts = key.split("/")
     if len(parts) > 3:
@@ -174,10 +170,7 @@ def _may_be_most(plate: Plate, images: Images) -> bool:
 
 
 def rename_well(plate: Plate, old: str, new: str) -> None:
-    """Rename a well by moving its folder; see :meth:`Plate.rename_well`.
-
-    A killed rename is finished by the same call, and undone by the opposite one.
-    """
+    """Rename a well; the same call finishes a killed one, the opposite undoes it. See :meth:`Plate.rename_well`."""
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
     documents = plate.documents
     with documents.lock(plate.path):
@@ -243,10 +236,7 @@ def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str
 
 
 def rename_position(well: Well, old: str, new: str) -> None:
-    """Rename a position by moving its folder; see :meth:`Plate.rename_position`.
-
-    A killed rename is finished by the same call.
-    """
+    """Rename a position; the same call finishes a killed one. See :meth:`Plate.rename_position`."""
     well.store_handle.require_writable(f"rename the position {old!r}", well.path)
     plate_edits.check_name(new)
     documents = well.documents

@@ -54,11 +54,7 @@ def copy_attributes(
 
 @dataclass(frozen=True)
 class Origins:
-    """The plates and wells of the positions of a new plate.
-
-    ``wells`` maps each well of the new plate whose positions all come from one well to that well. ``alone`` says that
-    some position is not in a plate.
-    """
+    """Source plates, and the source well of each new well with a single one; ``alone``: some are in no plate."""
 
     plates: list[Plate]
     wells: dict[str, NodePath]

@@ -48,11 +48,7 @@ _CACHED_ROWS = 2**14  # maximum number of rows of a cached list: 128 KiB
 
 
 def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
-    """Return the shape of a level binned by `factors`: ``ceil(n / f)`` per axis, so that odd edges are kept.
-
-    >>> downsampled_shape((5, 7, 1), (2, 2, 2))
-    (3, 4, 1)
-    """
+    """Return the shape of a level: ``ceil(n / f)`` per axis, so (5, 7) by 2 becomes (3, 4)."""
     return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
@@ -140,10 +136,7 @@ def _checked_method(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows of each output row, as arguments of the kernels (see ``rows``).
-
-    ``factor`` neighbours along a row become one voxel. ``most`` is the number of voxels of the largest block.
-    """
+    """The input rows of each output row (see ``rows``), the factor along rows, and the largest block."""
 
     starts: Constant
     rows: Constant

@@ -163,11 +163,7 @@ class _Buffer:
 
 
 def inside(part: Region, surrounding: Region) -> Region:
-    """Return the indices of a region within the array of a surrounding region.
-
-    >>> inside((slice(5, 6),), (slice(4, 8),))
-    (slice(1, 2, None),)
-    """
+    """Return the indices of a region within a surrounding region: (5:6) within (4:8) is (1:2)."""
     return tuple(
         slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
     )

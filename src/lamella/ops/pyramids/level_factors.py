@@ -51,11 +51,7 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
 
 
 def recorded_method(multiscale: JSONObject) -> Method | None:
-    """Return the method by which lamella computed a pyramid; None if another program did.
-
-    >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
-    'mode'
-    """
+    """Return the method by which lamella computed a pyramid; None if another program did."""
     details = multiscale.get("metadata")
     if not isinstance(details, dict) or details.get("method") != MAKER:
         return None

@@ -39,10 +39,7 @@ _BLOCKS_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class PassUnit:
-    """A region of the source of a pass, which one machine computes with ``jobs`` threads; can be repeated safely.
-
-    ``count`` counts the voxels that are read; None for units that run in other processes.
-    """
+    """A region of a pass's source for one machine with ``jobs`` threads; ``count`` counts the voxels read."""
 
     work: ReadPass
     region: Region

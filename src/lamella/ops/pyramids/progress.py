@@ -206,10 +206,7 @@ class PyramidProgress:
                 self._write_record()
 
     def _subtract_finished(self) -> None:
-        """Subtract finished regions from the unfinished ones, in order, while these stay few.
-
-        Units that end in any order leave holes, and each hole slows down every later unit.
-        """
+        """Subtract finished regions in order, while they stay few: every hole slows down later units."""
         for levels, boxes in self._finished.items():
             boxes.sort(reverse=True)
             while boxes:
@@ -301,10 +298,7 @@ class PyramidProgress:
                     yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
     def _is_younger(self, key: str, since: int) -> bool:
-        """Return whether a file of level 0, or for a missing file its folder, was written at or after a time.
-
-        Other programs delete a chunk that is overwritten with the fill value.
-        """
+        """Return whether a file of level 0 (for a missing file, its folder) was written at or after a time."""
         while True:
             stamp = self._source.documents.storage.stamp(join(self._source.path, key))
             if stamp is not None:

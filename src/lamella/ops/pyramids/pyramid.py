@@ -281,10 +281,7 @@ def compute_parts(
 def begin_levels(
     position: Position, levels: int | Literal["auto"], method: Method
 ) -> list[tuple[StoredArray, Shape]]:
-    """Create the lower levels of a new image, without pixels; those of a killed call stay.
-
-    For callers that write level 0 and the others together. Return each array with its factors from the level before.
-    """
+    """Create lower levels without pixels, for callers that write them with level 0; return them with their factors."""
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
         steps, source = _steps(position, base, None, None), pinned(base.stored)
@@ -451,10 +448,7 @@ def _create_levels(
     method: str,
     beside: Callable[[JSONObject], JSONObject] | None = None,
 ) -> None:
-    """Create arrays and metadata of levels; `beside` changes other keys of the document.
-
-    If several calls create them at the same time, one succeeds.
-    """
+    """Create arrays and metadata of levels, once if several calls do; `beside` changes other keys of the document."""
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     levels = _planned(position, source, plan)
     if not levels:

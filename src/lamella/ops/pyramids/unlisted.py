@@ -32,11 +32,7 @@ def unlisted_levels(position: Position) -> tuple[str, ...]:
 
 
 def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
-    """Create the arrays of levels that the image lists later, and return the result of ``mark``.
-
-    Equal arrays of a killed call stay, with their pixels. ``mark`` records the levels in the image's document before
-    their arrays exist.
-    """
+    """Record levels with ``mark``, and create their arrays; equal arrays of a killed call stay, with their pixels."""
     documents = position.documents
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
         refuse_listed(position, position.document.refresh())

@@ -39,10 +39,7 @@ def update_pyramid(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
 ) -> None:
-    """Compute the parts of the lower levels that depend on regions of level 0; see :meth:`Position.update_pyramid`.
-
-    ``method`` is used if the metadata do not name a method.
-    """
+    """Update the lower levels; ``method`` is used if the metadata name none. See :meth:`Position.update_pyramid`."""
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
     position.require_writable("update the pyramid")
@@ -85,10 +82,7 @@ def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | No
 
 @dataclass(frozen=True)
 class _Update:
-    """A running update: its mark in the document, and the regions of level 0 from which levels are computed.
-
-    ``is_alone`` says that no other process wrote or computed levels when the update began.
-    """
+    """A running update: its mark, the stale regions of level 0, and whether no other process wrote when it began."""
 
     name: str
     parts: tuple[Box, ...]

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A new content of one document, by the key of its file; ``rules`` are the ids of the fixed rules.
-
-    ``old`` and ``new`` are its bytes; None without a file.
-    """
+    """The old and new bytes of one document (None without a file), and the ids of the fixed rules."""
 
     key: str
     old: bytes | None
@@ -67,10 +64,7 @@ def _lines(data: bytes | None) -> list[str]:
 
 
 def write_changes(storage: Storage, changes: Sequence[Change]) -> None:
-    """Replace the documents, each atomically.
-
-    Raise MetadataError at a document that another process changed since it was read; those before it are written.
-    """
+    """Replace documents, each atomically; raise MetadataError at one that changed since it was read."""
     for change in changes:
         if change.new is None:
             _check_same(storage, change)

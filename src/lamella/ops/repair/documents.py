@@ -60,10 +60,7 @@ class Drafts:
             self.put(path, V3.group, rest, rules)
 
     def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
-        """Return the changes in the order of writing: no node is listed before it exists.
-
-        Each change names the rules that it fixes, of those that the store breaks (``broken``).
-        """
+        """Return the changes in the order of writing, nodes before their lists, with the fixed rules of ``broken``."""
         touched = {key.rpartition("/")[0] for key in self.contents}
         for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
             # Consolidated copies of changed documents would become stale.

@@ -58,11 +58,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix, for some kinds of documents: ``edit`` changes a copy of the OME part in place.
-
-    ``rules`` hold afterwards, if the fix was possible. ``text`` describes the fix in the documentation. A fix that is
-    ``first`` runs before the others, because they read its result.
-    """
+    """A fix for kinds of documents: ``edit`` changes a copy in place so that ``rules`` hold. ``first`` runs first."""
 
     rules: tuple[str, ...]
     kinds: tuple[Kind, ...]

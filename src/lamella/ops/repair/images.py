@@ -128,11 +128,7 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
 
 
 def dtype_range(dtype: str) -> tuple[float, float] | None:
-    """Return the least and the largest value of an integer type; None for any other.
-
-    >>> dtype_range("uint8"), dtype_range("int16"), dtype_range("float32")
-    ((0, 255), (-32768, 32767), None)
-    """
+    """Return the least and the largest value of an integer type; None for any other."""
     match = _INTEGER.fullmatch(dtype)
     if match is None:
         return None
@@ -205,10 +201,7 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
 def dimension_names(
     ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, traits: VersionTraits
 ) -> list[str] | None:
-    """Return the missing dimension names of an image's array (ST-05); None if they are right or unknown.
-
-    Names that are those of the axes in another order stay unchanged: the axes may be wrong (AX-12).
-    """
+    """Return missing dimension names (ST-05); None if they are right, unknown, or in another order (AX-12)."""
     for _, entry in multiscales(ome):
         axes = array_axes(entry, traits)
         names = axis_names(axes) if axes else None

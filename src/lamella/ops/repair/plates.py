@@ -143,11 +143,7 @@ def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
 
 
 def exchanged(path: str) -> str:
-    """Return the path of a well with row and column exchanged.
-
-    >>> exchanged("A/1")
-    '1/A'
-    """
+    """Return the path of a well with row and column exchanged."""
     row, _, column = path.partition("/")
     return f"{column}/{row}"
 

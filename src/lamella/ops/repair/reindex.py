@@ -250,21 +250,14 @@ def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
 
 
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return the sort key of rows and columns: ``"2"`` before ``"10"``, and ``"B"`` before ``"AA"``.
-
-    >>> sorted(["10", "AA", "2", "B", "A2"], key=line_order)
-    ['2', '10', 'B', 'AA', 'A2']
-    """
+    """Return the sort key of rows and columns: 2 before 10, and B before AA."""
     if _LETTERS.fullmatch(name):
         return ((1, len(name), name),)
     return natural_order(name) if name.isdecimal() else ((2, 0, ""), *natural_order(name))
 
 
 def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
-    """Return the acquisitions with their number of fields (PL-09), and those that only images name (WL-04).
-
-    An image without an acquisition belongs to the only acquisition, if there is a single one.
-    """
+    """Return acquisitions with numbers of fields (PL-09), and those that only images name (WL-04)."""
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
     only = ids[0] if len(ids) == 1 else None

@@ -175,11 +175,7 @@ def _write_texts(ome: JSONObject, path: tuple[str, ...]) -> None:
 
 
 def _as_number(value: JSON) -> JSON:
-    """Return the number in a text, an integer if it is whole; the value itself if it is not a number.
-
-    >>> [_as_number(text) for text in ("1.0", " 0.65 ", "-2", "1e3", "one", "nan", "1e999", True)]
-    [1, 0.65, -2, 1000, 'one', 'nan', '1e999', True]
-    """
+    """Return the number in a text (an integer if it is whole); other values unchanged."""
     text = value.strip() if isinstance(value, str) else ""
     if _INTEGER.fullmatch(text):
         return int(text)

@@ -231,10 +231,7 @@ def _copied_files(
 def remove_vanished_chunks(
     source: StoredArray, target: StoredArray, old: ArrayMeta, new: ArrayMeta, *, unchanged: bool
 ) -> None:
-    """Delete the copies, made by an interrupted call, of files that are no longer in the source.
-
-    Chunks only if they are copied `unchanged`: a unit that encodes a region deletes its files itself.
-    """
+    """Delete copies of files that the source no longer has; of chunks only if they are copied `unchanged`."""
     stores = source.documents.storage, target.documents.storage
     for key, chunk_index in list(files_of_array(target.documents, target.path, new)):
         if chunk_index is None:

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Destination:
-    """The folder of a new store (absolute ``path``), and whether a Zarr store there may be replaced.
-
-    ``command`` names the operation that writes the store.
-    """
+    """The absolute path of a new store, whether it replaces a Zarr store there, and the operation that writes it."""
 
     path: str
     overwrite: bool

@@ -100,10 +100,7 @@ def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], boo
 
 
 def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
-    """Yield the keys of the files in an array's folder, each with its chunk index; None for a file that is not a chunk.
-
-    Documents are left out. The folder is listed, because a grid can be too large to try all keys.
-    """
+    """Yield the keys of files in an array's folder (not documents), with the chunk index, or None for other files."""
     storage = documents.storage
     pending = [""]
     while pending:

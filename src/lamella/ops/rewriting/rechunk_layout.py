@@ -52,10 +52,7 @@ class RequestedLayout:
             Compressor.of(self.compressor)
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
-        """Describe an array in its new layout; return the same object if nothing changes.
-
-        ``lead`` is the number of its axes before space, along which automatic chunks have length 1.
-        """
+        """Return an array's metadata in the new layout; automatic chunks have length 1 along ``lead`` axes."""
         chunks, shards = self._cut(meta, lead)
         compressor = self._compressor(meta)
         if (chunks, shards) == (meta.chunks, meta.shards) and (
@@ -112,11 +109,7 @@ class RequestedLayout:
 
 
 def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
-    """Return the requested lengths that apply to an array with a number of axes.
-
-    >>> _last((4, 64, 64), 4), _last((4, 64, 64), 2)
-    ((4, 64, 64), (64, 64))
-    """
+    """Return the lengths for the last axes: (4, 64, 64) is (64, 64) for an array of two axes."""
     return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]
 
 

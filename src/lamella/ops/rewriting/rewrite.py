@@ -235,10 +235,7 @@ class _Job:
         return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
-        """Copy the files of an array that cannot be decoded, such as the texts of a table, or leave it out.
-
-        Raise MetadataError where neither is possible.
-        """
+        """Copy the files of an array that cannot be decoded, or leave it out; raise MetadataError if both fail."""
         if self.source.format == self.target.format:
             self.opaque.append(path)
             self.plan.notes.append(f"array {path!r} was copied unchanged: {error}")
@@ -277,10 +274,7 @@ class _Job:
         count.finish("documents")
 
     def catch_up(self, write_units: Callable[..., None]) -> None:
-        """Write again what another process changed in the meantime, because the source will be deleted.
-
-        Raise MetadataError if a document was changed.
-        """
+        """Copy pixels again that changed meanwhile, because the source will be deleted; raise for changed documents."""
         write_units(self._units(resumed=True))
         if inventory_of(self.source).digest != self.members.digest:
             raise MetadataError(

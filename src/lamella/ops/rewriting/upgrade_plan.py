@@ -56,10 +56,7 @@ class UpgradePlan:
                 self._names[join(path, level.strip("/"))] = names
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
-        """Convert the attributes of a group to the version; attributes other than OME's stay unchanged.
-
-        Each group is read as the version that it states, so a half upgraded store can be upgraded too.
-        """
+        """Convert the OME attributes of a group from the version that they state; other attributes stay."""
         source = detect(self._old_format, attributes)
         if not has_ome(source, attributes):
             return attributes

@@ -32,11 +32,7 @@ _OLD = "old"
 
 
 class Workspace:
-    """The folder in which the new store for one path is written.
-
-    An unfinished store of other ``settings`` raises. ``replaces`` says that a store at the path is deleted when the new
-    one is complete.
-    """
+    """The folder of an unfinished store, raising for other ``settings``; ``replaces`` deletes a store at the path."""
 
     def __init__(self, path: str, settings: JSONObject, *, replaces: bool) -> None:
         parent, name = os.path.split(path)
@@ -65,10 +61,7 @@ class Workspace:
                 ) from error
 
     def finish_interrupted(self) -> bool:
-        """Finish a run that was killed after the new store was complete and before the old one was deleted.
-
-        Return whether the store now at the path has these settings.
-        """
+        """Finish a run killed while moving the store; return whether the store at the path has these settings."""
         if not os.path.lexists(self.folder):
             return False
         plan = self._plan()
@@ -89,10 +82,7 @@ class Workspace:
         return same and complete
 
     def begin(self, digest: str) -> None:
-        """Create the workspace, or resume an existing one of the same settings and source.
-
-        ``digest`` identifies the documents of the source; the files of a run with other documents are not reused.
-        """
+        """Create the workspace, or resume one with the same settings and ``digest`` of the source's documents."""
         plan = self._plan()
         if plan is not None and plan.get("settings") != self.settings:
             raise InvalidArgumentError(

@@ -101,11 +101,7 @@ class ChunkThreads:
     def prepare(
         self, shape: Shape, dtype: np.dtype[Any], chunk: Shape, encode: Callable[[Array], object]
     ) -> None:
-        """Use the memory that frames will need once: for blocks, and on each thread for its encoder.
-
-        ``shape`` and ``dtype`` are those of the blocks for `allocate`; ``encode`` is called with noise of the shape
-        ``chunk``.
-        """
+        """Touch the memory of blocks (``shape``, ``dtype``) and of encoders once; ``encode`` gets a chunk of noise."""
         size = prod(shape) * dtype.itemsize
         for _ in range(min(self.most + 1, _READY // max(1, size))):
             block = np.empty(shape, dtype)

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 class PyramidsBehind:
-    """Keep the lower levels of a stream's images up to date, at the latest when the stream ends.
-
-    Images without lower levels get ``levels`` of them, a number or ``"auto"``.
-    """
+    """Keep the lower levels of a stream's images up to date, at the latest at its end; create missing ``levels``."""
 
     def __init__(
         self, positions: Sequence[Position], arrays: Sequence[ArrayFrames], levels: int | str
@@ -48,10 +45,7 @@ class PyramidsBehind:
             downsample(np.zeros(factors, array.dtype), factors, "mean")
 
     def follow(self) -> None:
-        """Start computing the levels of new frames unless a computation is running; raise the error of an earlier one.
-
-        Arrays of a known length are computed at the end.
-        """
+        """Start computing levels of new frames unless a computation runs; raise its error. Fixed lengths wait."""
         if self._running is not None:
             if not self._running.done():
                 return

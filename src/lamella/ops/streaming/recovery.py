@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
-    """Return the number of frames that are stored without a gap, given the number in the record.
-
-    A chunk with several frames does not show how many of them were written: then the record counts.
-    """
+    """Return the number of frames stored without a gap; within a chunk of several frames the record decides."""
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
         meta.shards is not None and IndexForm.of(meta) is None

@@ -108,11 +108,7 @@ class ArchiveCheck:
 
 
 def _ome_of(comment: bytes) -> dict[str, Any] | None:
-    """Return the OME metadata in the comment of an archive; None without any.
-
-    >>> _ome_of(b'{"ome": {"version": "0.5"}}' + bytes(1)), _ome_of(b"made by hand")
-    ({'version': '0.5'}, None)
-    """
+    """Return the OME metadata in the comment of an archive; None without any."""
     try:
         value = json.loads(comment.rstrip(b"\0"))  # drafts of the RFC asked for a NUL at the end
     except (ValueError, RecursionError):

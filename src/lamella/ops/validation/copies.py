@@ -16,10 +16,7 @@ _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
 
 
 class Copies:
-    """The copies of documents in one group, by the path of the document's file below the group.
-
-    ``stale`` describes the first copy that differs; it is empty if all are equal.
-    """
+    """The copies of documents in a group, by path; ``stale`` describes the first copy that differs."""
 
     def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
         self.path = path

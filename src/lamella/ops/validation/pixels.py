@@ -49,10 +49,7 @@ class Step(NamedTuple):
 
 
 def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> None:
-    """Decode every chunk of every image of an inspection, compare its pyramids, and add findings and notes.
-
-    The documents were inspected before. ``progress`` counts the bytes of the decoded files.
-    """
+    """Decode all chunks of an inspection's images, compare their pyramids, and add findings; progress is in bytes."""
     damaged: set[str] = set()
     opened: dict[str, StoredArray] = {}
     for image in inspection.images:

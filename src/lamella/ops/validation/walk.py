@@ -69,11 +69,7 @@ class CheckedGroup:
 
 
 class Inspection:
-    """One walk of a store, which collects findings and notes, and counts groups.
-
-    ``on_group`` is called with each group after everything below it. ``keep_images`` collects the images for checks of
-    pixels.
-    """
+    """One walk of a store: findings, notes, counts. ``on_group`` is called with each group after its members."""
 
     def __init__(
         self,

@@ -135,11 +135,7 @@ def _folders() -> list[Path]:
 
 
 def _packed(code: bytes) -> bytes:
-    """Return the content of a file: a checksum and the machine code.
-
-    >>> _unpacked(_packed(b"code")), _unpacked(_packed(b"code")[:-1])
-    (b'code', None)
-    """
+    """Return the content of a file: a checksum and the machine code."""
     return hashlib.sha256(code).digest() + code
 
 

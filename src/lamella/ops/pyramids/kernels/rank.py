@@ -96,10 +96,7 @@ def _mode4(a: Any, b: Any, c: Any, d: Any) -> Any:
 
 @kernel
 def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """Return the mode of eight sorted voxels: runs of two, then of three, then of four or more.
-
-    A run of five or more is the only one of its length, and no other run has four: no further rounds.
-    """
+    """Return the mode of eight sorted voxels: compare runs of two, then three, then four or more."""
     best = _prefer(_prefer(_prefer(_prefer(a, g, h), f, g), e, f), d, e)
     best = _prefer(_prefer(_prefer(best, c, d), b, c), a, b)
     best = _prefer(_prefer(_prefer(best, f, h), e, g), d, f)

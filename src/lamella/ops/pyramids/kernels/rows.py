@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 def bin_rows(
     shape: NDArray[np.int64], factors: NDArray[np.int64], starts: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> None:
-    """Fill `starts` and `rows`: output row ``o`` bins ``rows[starts[o]:starts[o + 1]]``, in C order.
-
-    `shape` and `factors` are those of all axes but the last; rows past the edge are left out.
-    """
+    """Fill `starts` and `rows`: output row ``o`` bins ``rows[starts[o]:starts[o + 1]]``, in C order."""
     filled = 0
     starts[0] = 0
     for o in range(len(starts) - 1):
