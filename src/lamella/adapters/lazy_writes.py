@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.ops.regions import Region
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.store.selection import Selection
     from lamella.types import Shape
 
@@ -69,7 +69,7 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     return shape
 
 
-def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
+def _write_box(array: ImageArray, box: Bounds, source: _Broadcast) -> None:
     stored = StoredArray(array.node_path.store_handle.documents, array.path)
     indices = [range(start, stop) if start else None for start, stop in zip(*box, strict=True)]
     with array.recording_write(lambda: box), marked_unless_finished(array, box):
@@ -126,7 +126,7 @@ def write_blocks(
     run(write, _boxes(lengths))
 
 
-def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Box | None:
+def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
     """Return the smallest region of an array around the written indices; None for an axis means all of it."""
     ends = [
         (0, n) if written is None else (min(written, default=0), max(written, default=-1) + 1)

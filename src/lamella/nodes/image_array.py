@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import Select
     from lamella.types import Shape
@@ -249,10 +249,10 @@ class ImageArray(ZarrSurface):
     def _after_write(self, block: NDArray[Any]) -> None:
         """Update metadata that depends on voxels: the colour table of labels."""
 
-    def after_writes(self, box: Box) -> None:
+    def after_writes(self, box: Bounds) -> None:
         """Update such metadata after a region was written block by block."""
 
-    def recording_write(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
+    def recording_write(self, box: Callable[[], Bounds | None]) -> AbstractContextManager[None]:
         """Mark the lower levels of the image stale during and after a write to a region."""
         return self.node_path.store_handle.writes.recorded(self.path, box)
 
@@ -496,11 +496,11 @@ class ImageArray(ZarrSurface):
         self.node_path.store_handle.require_writable(what, self.path)
 
 
-def _whole(shape: Shape) -> Box:
+def _whole(shape: Shape) -> Bounds:
     return (0,) * len(shape), shape
 
 
-def _beyond(old: Shape, new: Shape) -> Box | None:
+def _beyond(old: Shape, new: Shape) -> Bounds | None:
     """Return the region by which an array grew along one axis; all of it for other changes, None for none."""
     if old == new:
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lamella.ops.progress import Progress
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
 
@@ -41,7 +41,7 @@ class LabelArray(ImageArray):
         except (MetadataError, IndexError):
             return  # the pixels are stored; `validate` reports damage of the document
 
-    def after_writes(self, box: Box) -> None:
+    def after_writes(self, box: Bounds) -> None:
         """Add the ids of a written region to a stored colour table."""
         from lamella.ops.regions import nested
 

@@ -16,13 +16,20 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import LamellaError, NodeNotFoundError
-from lamella.spec.stale_levels import StaleLevels, common_boxes, read_stale, with_box, with_stale, without_box
+from lamella.spec.stale_levels import (
+    StaleLevels,
+    add_region,
+    intersect_regions,
+    read_stale,
+    subtract_region,
+    with_stale,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lamella.nodes.store_handle import StoreHandle
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
 _MAX_GROUPS_ABOVE = 3
@@ -60,9 +67,9 @@ class _WrittenArray:
     stamp: object
     is_level_0: bool = False
     is_named: bool = False
-    regions: tuple[Box, ...] = field(default=())
+    regions: tuple[Bounds, ...] = field(default=())
     level: str = ""
-    unwritten: tuple[Box, ...] = ()
+    unwritten: tuple[Bounds, ...] = ()
     is_recorded: bool = True
 
 
@@ -76,7 +83,7 @@ class LevelWrites:
         self._arrays: dict[str, _WrittenArray] = {}
 
     @contextmanager
-    def recorded(self, path: str, region: Callable[[], Box | None]) -> Iterator[None]:
+    def recorded(self, path: str, region: Callable[[], Bounds | None]) -> Iterator[None]:
         """Record a write to an array while it runs.
 
         ``region`` returns the written region in voxels. It is called only for level 0 of an image with lower levels,
@@ -90,7 +97,7 @@ class LevelWrites:
             self._record(path, region)  # the levels may have been computed again during the write
         self._fill(path, region)
 
-    def _fill(self, path: str, region: Callable[[], Box | None]) -> None:
+    def _fill(self, path: str, region: Callable[[], Bounds | None]) -> None:
         """Subtract a written region from the unwritten ones of a level; edit the document when none are left."""
         with self._lock:
             array = self._arrays.get(path)
@@ -98,7 +105,7 @@ class LevelWrites:
                 return
             written = region()
             if written is not None:
-                array.unwritten = without_box(array.unwritten, written, _MAX_REGIONS)
+                array.unwritten = subtract_region(array.unwritten, written, _MAX_REGIONS)
                 array.is_recorded = False
             if not array.unwritten:
                 _, array.stamp = self._store_handle.documents.edit_group(
@@ -106,7 +113,7 @@ class LevelWrites:
                 )
                 array.is_recorded = True
 
-    def _record(self, path: str, region: Callable[[], Box | None]) -> None:
+    def _record(self, path: str, region: Callable[[], Bounds | None]) -> None:
         with self._lock:
             array = self._arrays.get(path)
             if array is None or (array.image is not None and not self._is_unchanged(array)):
@@ -116,7 +123,7 @@ class LevelWrites:
             written = region()  # an index that does not fit raises before the document is changed
             if written is not None:
                 self._name_in_document(array)
-                array.regions = with_box(array.regions, written)
+                array.regions = add_region(array.regions, written)
 
     def _find_image(self, path: str, array: _WrittenArray | None) -> _WrittenArray:
         """Find the image of an array, and whether the array is its level 0."""
@@ -139,7 +146,7 @@ class LevelWrites:
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
                 rest, is_recorded = stale.to_write(level), True
                 if array is not None and not array.is_recorded:
-                    rest, is_recorded = common_boxes(rest, array.unwritten, _MAX_REGIONS), False
+                    rest, is_recorded = intersect_regions(rest, array.unwritten, _MAX_REGIONS), False
                 return _WrittenArray(image, stamp, level=level, unwritten=rest, is_recorded=is_recorded)
             named = stale.names(self._name)
             # Without the name, another process has computed the levels again.
@@ -202,13 +209,13 @@ class LevelWrites:
 def _record_unwritten(array: _WrittenArray) -> Callable[[JSONObject], JSONObject]:
     def edit(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        rest = common_boxes(stale.to_write(array.level), array.unwritten)
+        rest = intersect_regions(stale.to_write(array.level), array.unwritten)
         return with_stale(attributes, stale.with_unwritten(array.level, rest))
 
     return edit
 
 
-def _record_regions(name: str, regions: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:
+def _record_regions(name: str, regions: tuple[Bounds, ...]) -> Callable[[JSONObject], JSONObject]:
     def edit(attributes: JSONObject) -> JSONObject:
         stale: StaleLevels = read_stale(attributes)
         # Without the name, the levels were computed after these writes, and include them.

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.nodes.image_array import ImageArray
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
 
 
 @contextmanager
-def marked_unless_finished(array: ImageArray, region: Box | None) -> Iterator[None]:
+def marked_unless_finished(array: ImageArray, region: Bounds | None) -> Iterator[None]:
     """Mark a region of an array as unfinished if writing it raises; remove marks if it succeeds."""
     try:
         yield
@@ -30,7 +30,7 @@ def marked_unless_finished(array: ImageArray, region: Box | None) -> Iterator[No
     mark_finished(array, region)
 
 
-def _inside(region: Box | None, shape: tuple[int, ...]) -> Box | None:
+def _inside(region: Bounds | None, shape: tuple[int, ...]) -> Bounds | None:
     """Clip a region to the shape of an array, which a failed write does not grow."""
     if region is None:
         return None
@@ -46,7 +46,7 @@ def _mark(array: ImageArray, region: Unfinished) -> None:
         return  # the caller raises the first error
 
 
-def mark_finished(array: ImageArray, region: Box | None) -> None:
+def mark_finished(array: ImageArray, region: Bounds | None) -> None:
     """Remove the marks of regions that were written completely."""
     attributes = array.stored.meta.attributes
     if region is None or not read_unfinished(attributes) or finished(attributes, region) == attributes:

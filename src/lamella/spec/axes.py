@@ -192,13 +192,7 @@ AnyAxis: TypeAlias = Annotated[
 
 
 def axes_from_json(document: JSON, location: str = "axes") -> list[AxisMeta]:
-    """Read axes from a document; `location` is their path in it, for messages.
-
-    Examples
-    --------
-    >>> axes_from_json([{"name": "x", "type": "space", "unit": "micron"}])
-    [AxisMeta(name='x', type='space', unit='micron')]
-    """
+    """Read axes from a document; `location` is their path in it, for messages."""
     if not isinstance(document, list):
         raise MetadataError(f"{location}: expected a list of axes, found {short_repr(document)}")
     return [
@@ -236,13 +230,7 @@ def axes(names: str) -> list[AxisMeta]:
 
 
 def axes_from(value: object) -> list[Any]:
-    """Return the axes of an argument: a list as it is, text as `axes` reads it.
-
-    Examples
-    --------
-    >>> [axis.name for axis in axes_from("ZYX")]
-    ['z', 'y', 'x']
-    """
+    """Return the axes of an argument: a list as it is, text as `axes` reads it."""
     if isinstance(value, str):
         return axes(value)
     return items_of(value, "axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
@@ -283,8 +271,6 @@ _KIND_OF_NAME: dict[str, AxisKind] = {
 def axis_kind(axis: AxisMeta) -> AxisKind | None:
     """Return what an axis stands for: by its type, or else by its lower-cased name.
 
-    Examples
-    --------
     >>> axis_kind(AxisMeta(name="q", type="time")), axis_kind(AxisMeta(name="C"))
     ('time', 'channel')
     >>> axis_kind(AxisMeta(name="angle", type="angle")) is None
@@ -300,8 +286,6 @@ def axis_kind(axis: AxisMeta) -> AxisKind | None:
 def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     """Return the index of an axis by name: the exact name first, then ignoring case.
 
-    Examples
-    --------
     >>> axis_index(default_axes(), "z")
     2
     """
@@ -324,8 +308,6 @@ def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
 def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
     """Return the index of the channel axis; None if there is none.
 
-    Examples
-    --------
     >>> channel_axis(default_axes())
     1
     >>> channel_axis([AxisMeta(name="Y"), AxisMeta(name="X")]) is None
@@ -335,21 +317,13 @@ def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
 
 
 def time_axis(axes: Sequence[AxisMeta]) -> int | None:
-    """Return the index of the time axis; None if there is none.
-
-    Examples
-    --------
-    >>> time_axis(default_axes())
-    0
-    """
+    """Return the index of the time axis; None if there is none."""
     return next(iter(_typed_first(axes, "time")), None)
 
 
 def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
     """Return the indices of the space axes, in order.
 
-    Examples
-    --------
     >>> space_axes(default_axes())
     (2, 3, 4)
     >>> space_axes([AxisMeta(name="c"), AxisMeta(name="Y"), AxisMeta(name="X")])
@@ -361,8 +335,6 @@ def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
 def check_axes(axes: Sequence[AxisMeta]) -> None:
     """Raise InvalidArgumentError for axes that an image must not have (AX-02, AX-06 to AX-10).
 
-    Examples
-    --------
     >>> check_axes(default_axes())
     >>> check_axes([ChannelAxisMeta(name="c"), SpaceAxisMeta(name="x")])
     Traceback (most recent call last):

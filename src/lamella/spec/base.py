@@ -1,9 +1,7 @@
 """The base of all metadata models: unknown keys, checks, and conversion to JSON.
 
 A model is lenient: it represents everything that real files contain, and keeps keys it does not know.
-``lamella.spec.rules`` checks documents; ``lamella.spec.versions`` knows where a model sits in a document.
-
-Layer: spec (pure data; imports pydantic, ``lamella.errors`` and ``lamella.types`` only).
+``lamella.spec.rules`` checks documents; ``lamella.spec.versions`` defines where a model is stored in a document.
 """
 
 from __future__ import annotations
@@ -169,7 +167,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
 
 
 def _copy_model(model: M) -> M:
-    # Without __init__ or model_copy, which cost more than all the rest of an edit.
+    # Without __init__ or model_copy, which take longer than the rest of an edit.
     kind = model.__class__
     copy = kind.__new__(kind)
     set_slot = object.__setattr__
@@ -192,8 +190,6 @@ def _copy(value: Any) -> Any:
 def describe(error: ValidationError, location: str = "") -> str:
     """Describe in one line what is wrong with a document and where.
 
-    Examples
-    --------
     >>> from pydantic import ValidationError
     >>> from lamella.models import LabelsMeta
     >>> try:
@@ -229,13 +225,7 @@ def _problem(problem: Any, location: str) -> str:
 
 
 def plain(value: Any) -> JSON:
-    """Copy a value of a model, or a whole document, to JSON that shares nothing with it.
-
-    Examples
-    --------
-    >>> plain({"range": (0, 1)})
-    {'range': [0, 1]}
-    """
+    """Copy a value of a model, or a whole document, to JSON that shares nothing with it."""
     kind = value.__class__
     if kind is str or kind is float or kind is int or kind is bool or value is None:
         return value

@@ -24,13 +24,7 @@ _WINDOW_KEYS = ("start", "end", "min", "max")
 
 
 def new_omero(names: Sequence[str], name: str | None) -> OMEROMeta:
-    """Return the display block of a new image.
-
-    Examples
-    --------
-    >>> new_omero(["DAPI"], "image").channels[0].color
-    '0000FF'
-    """
+    """Return the display block of a new image."""
     return OMEROMeta(
         name=name,
         channels=[
@@ -45,13 +39,6 @@ def channel_names(meta: ImagesMeta) -> list[str]:
     """Return the names of the channels; empty if the image has no display block.
 
     A channel without a label is called ``channel_N``, with its index from 0.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> channel_names(new_images(axes("cyx"), ["DAPI"]))
-    ['DAPI']
     """
     if meta.omero is None:
         return []
@@ -61,8 +48,6 @@ def channel_names(meta: ImagesMeta) -> list[str]:
 def fitted_names(names: Sequence[str], count: int) -> list[str]:
     """Return ``count`` channel names: surplus names are dropped, and a missing one is ``channel_N``.
 
-    Examples
-    --------
     >>> fitted_names(["DAPI", "GFP"], 3), fitted_names(["DAPI", "GFP"], 1)
     (['DAPI', 'GFP', 'channel_2'], ['DAPI'])
     """
@@ -74,15 +59,7 @@ def _label(channel: ChannelMeta, index: int) -> str:
 
 
 def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
-    """Name the channels of an image that has no display block.
-
-    Examples
-    --------
-    >>> from lamella.models import ImagesMeta, MultiScaleMeta, axes
-    >>> meta = ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("cyx"), datasets=[])])
-    >>> channel_names(name_channels(meta, ["DAPI", "GFP"]))
-    ['DAPI', 'GFP']
-    """
+    """Name the channels of an image that has no display block."""
     if channel_names(meta):
         raise InvalidArgumentError(
             f"the channels have the names {', '.join(channel_names(meta))} already: rename them instead"
@@ -97,15 +74,7 @@ def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
 
 
 def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None) -> ImagesMeta:
-    """Add a channel after the last one; its contrast limits are required once there are pixels (OM-03).
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> channel_names(append_channel(new_images(axes("cyx"), ["DAPI"]), "GFP"))
-    ['DAPI', 'GFP']
-    """
+    """Add a channel after the last one; its contrast limits are required once there are pixels (OM-03)."""
     edited = meta.copied()
     if edited.omero is None and not any(image.datasets for image in edited.multiscales):
         edited.omero = new_omero([], edited.multiscales[0].name if edited.multiscales else None)
@@ -119,15 +88,7 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
 
 
 def delete_channel(meta: ImagesMeta, name: str) -> ImagesMeta:
-    """Remove a channel from the list; an image keeps at least one.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> channel_names(delete_channel(new_images(axes("cyx"), ["DAPI", "GFP"]), "DAPI"))
-    ['GFP']
-    """
+    """Remove a channel from the list; an image keeps at least one."""
     edited = meta.copied()
     channel = _find_channel(edited, name)
     channels = _named_channels(edited).channels
@@ -138,15 +99,7 @@ def delete_channel(meta: ImagesMeta, name: str) -> ImagesMeta:
 
 
 def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
-    """Rename a channel; its colour and contrast stay.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> channel_names(rename_channel(new_images(axes("cyx"), ["DAPI"]), "DAPI", "nuclei"))
-    ['nuclei']
-    """
+    """Rename a channel; its colour and contrast stay."""
     edited = meta.copied()
     channel = _find_channel(edited, old)
     if new != old:
@@ -156,17 +109,7 @@ def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
 
 
 def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> ImagesMeta:
-    """Set the contrast limits of a channel; keys that are not passed stay.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> meta = new_images(axes("cyx"), ["DAPI"])
-    >>> meta = set_contrast_limits(meta, "DAPI", {"start": 0, "end": 90, "min": 0, "max": 255})
-    >>> meta.omero.channels[0].window["end"]
-    90
-    """
+    """Set the contrast limits of a channel; keys that are not passed stay."""
     edited = meta.copied()
     channel_meta = _find_channel(edited, channel)
     limits: WindowDict = {} if channel_meta.window is None else channel_meta.window
@@ -183,16 +126,7 @@ def set_channel(
     active: bool | None = None,
     label: str | None = None,
 ) -> ImagesMeta:
-    """Set what is passed of how a channel is shown: colour, contrast limits, visibility and, last, its name.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> meta = set_channel(new_images(axes("cyx"), ["DAPI"]), "DAPI", color="cyan", active=False, label="nuclei")
-    >>> meta.omero.channels[0].color, meta.omero.channels[0].active, channel_names(meta)
-    ('00FFFF', False, ['nuclei'])
-    """
+    """Set what is passed of how a channel is shown: colour, contrast limits, visibility and, last, its name."""
     edited = meta.copied() if window is None else set_contrast_limits(meta, name, _as_window(window, name))
     channel = _find_channel(edited, name)
     if color is not None:
@@ -217,17 +151,7 @@ def _as_window(window: Any, name: str) -> WindowDict:
 
 
 def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMeta:
-    """Replace the contrast limits of channels by index; indices without a channel are skipped.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> meta = new_images(axes("cyx"), ["DAPI", "GFP"])
-    >>> meta = set_windows(meta, {1: {"start": 0, "end": 90, "min": 0, "max": 255}})
-    >>> meta.omero.channels[0].window, meta.omero.channels[1].window["end"]
-    (None, 90)
-    """
+    """Replace the contrast limits of channels by index; indices without a channel are skipped."""
     edited = meta.copied()
     channels = _named_channels(edited).channels
     for index, window in windows.items():
@@ -237,16 +161,7 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
 
 
 def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
-    """Set contrast limits of the channels that have none (OM-03).
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.edits import new_images
-    >>> meta = fill_windows(new_images(axes("cyx"), ["DAPI"]), {"start": 0, "end": 9, "min": 0, "max": 9})
-    >>> meta.omero.channels[0].window["max"]
-    9
-    """
+    """Set contrast limits of the channels that have none (OM-03)."""
     edited = meta.copied()
     set_missing_windows(edited, window)
     return edited

@@ -93,8 +93,6 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
 
     ``colors`` has None for each channel without a known colour.
 
-    Examples
-    --------
     >>> distinct_colors(["DAPI", "channel_1", "channel_2"], [None, None, None])
     ['0000FF', '00FFFF', 'FF00FF']
     >>> distinct_colors(["channel_0"], [None]), distinct_colors(["a", "b"], [None, "FF0000"])
@@ -111,8 +109,6 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
 def channel_color(name: str) -> str:
     """Choose the colour of a channel from its name, by dye or excitation wavelength; white if it shows neither.
 
-    Examples
-    --------
     >>> [channel_color(name) for name in ("DAPI", "GFP EX488", "mCherry", "Cy5", "BF")]
     ['0000FF', '00FF00', 'FF00FF', 'FFA500', 'FFFFFF']
     >>> channel_color("405 nm"), channel_color("Alexa 647")
@@ -136,11 +132,7 @@ def new_colors(names: Sequence[str]) -> list[str]:
 
 
 def named_color(name: str) -> str | None:
-    """Choose a colour as `channel_color` does; None if the name does not show one.
-
-    >>> named_color("BF"), named_color("channel_0")
-    ('FFFFFF', None)
-    """
+    """Choose a colour as `channel_color` does; None if the name does not show one."""
     for dye, color in _DYES:
         if dye.search(name):
             return color
@@ -158,8 +150,6 @@ def channel_meta(
 
     ``color`` defaults to the colour of the name; ``window`` is needed once there are pixels (OM-03).
 
-    Examples
-    --------
     >>> channel = channel_meta("GFP", 0)
     >>> channel.label, channel.color, channel.active
     ('GFP', '00FF00', True)

@@ -54,8 +54,6 @@ def parse_color(color: str) -> str:
     InvalidArgumentError
         It is none of these.
 
-    Examples
-    --------
     >>> parse_color("blue"), parse_color("#0Af"), parse_color("ffa500"), parse_color("DeepSkyBlue")
     ('0000FF', '00AAFF', 'FFA500', '00BFFF')
     >>> parse_color("bleu")

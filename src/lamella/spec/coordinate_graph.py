@@ -136,16 +136,10 @@ class CoordinateGraph:
         >>> [system.name for system in graph.systems]
         ['intrinsic']
         """
-        return [_reference(place) for place in self._axes]
+        return [_reference(vertex) for vertex in self._axes]
 
     def axes(self, system: str | SystemReference) -> list[AxisMeta] | None:
-        """Return the axes of a system; None if another document describes them.
-
-        Raises
-        ------
-        InvalidArgumentError
-            There is no such system.
-        """
+        """Return the axes of a system; None if another document describes them."""
         axes = self._axes[self._find(system)]
         return None if axes is None else [axis.copied() for axis in axes]
 
@@ -196,16 +190,16 @@ class CoordinateGraph:
 
     def _find(self, system: str | SystemReference) -> Vertex:
         if isinstance(system, SystemReference):
-            place = Vertex(system.name or "", (system.path or "").strip("/"))
-            if place in self._axes:
-                return place
+            vertex = Vertex(system.name or "", (system.path or "").strip("/"))
+            if vertex in self._axes:
+                return vertex
         else:
-            for place in (Vertex(system), Vertex("", system.strip("/"))):
-                if place in self._axes:
-                    return place
-            place = Vertex(system)
-        known = ", ".join(map(str, self._axes)) or "none"
-        raise InvalidArgumentError(f"there is no coordinate system {place}: there are {known}")
+            for vertex in (Vertex(system), Vertex("", system.strip("/"))):
+                if vertex in self._axes:
+                    return vertex
+            vertex = Vertex(system)
+        matches = ", ".join(map(str, self._axes)) or "none"
+        raise InvalidArgumentError(f"there is no coordinate system {vertex}: there are {matches}")
 
     def _add_systems(
         self,
@@ -227,8 +221,8 @@ class CoordinateGraph:
             self._add(source, target, transformation)
 
     def _add(self, source: Vertex, target: Vertex, transformation: Transformation) -> None:
-        for place in (source, target):
-            self._axes.setdefault(place, None)
+        for vertex in (source, target):
+            self._axes.setdefault(vertex, None)
         if isinstance(transformation, OtherTransformation):
             self._unusable.append(transformation._why_not(f"lead from {source} to {target}"))
             return
@@ -265,8 +259,8 @@ def _place(reference: SystemReference | None, path: str) -> Vertex | None:
     return Vertex(reference.name or "", f"{path}/{below}".strip("/"))
 
 
-def _reference(place: Vertex) -> SystemReference:
-    return SystemReference(name=place.name or None, path=place.path or None)
+def _reference(vertex: Vertex) -> SystemReference:
+    return SystemReference(name=vertex.name or None, path=vertex.path or None)
 
 
 def _joined(transforms: Iterable[TransformationMeta]) -> Transformation:

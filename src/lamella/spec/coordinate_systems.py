@@ -134,8 +134,6 @@ class SceneMeta(MetaModel):
 def drop_nulls(axis: dict[str, Any]) -> None:
     """Remove keys of an axis that are null where 0.6 requires a boolean or a text (AX-13).
 
-    Examples
-    --------
     >>> axis = {"name": "x", "longName": None}
     >>> drop_nulls(axis)
     >>> axis

@@ -75,13 +75,6 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
     """Return the metadata of an image without levels.
 
     Without a channel axis there is at most one channel name.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> meta = new_images(axes("cyx"), ["DAPI", "GFP"])
-    >>> channel_names(meta), meta.multiscales[0].datasets
-    (['DAPI', 'GFP'], [])
     """
     check_axes(axes)
     if isinstance(channel_names, str) or not all(isinstance(label, str) and label for label in channel_names):
@@ -110,8 +103,6 @@ def add_dataset(
     ``transforms`` may be any list; the valid equivalent is stored, by default a scale of ones. ``window`` becomes the
     contrast limits of channels that have none.
 
-    Examples
-    --------
     >>> from lamella.models import TransformationMeta, axes
     >>> meta = add_dataset(new_images(axes("yx"), []), "0")
     >>> half = [TransformationMeta(type="scale", scale=[0.5, 0.5])]
@@ -125,14 +116,7 @@ def add_dataset(
 
 
 def add_datasets(meta: ImagesMeta, levels: Mapping[str, Sequence[TransformationMeta]]) -> ImagesMeta:
-    """List new levels with their transformations; see `add_dataset`.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> add_datasets(new_images(axes("yx"), []), {"0": [], "1": []}).multiscales[0].get_dataset_paths()
-    ['0', '1']
-    """
+    """List new levels with their transformations; see `add_dataset`."""
     edited = meta.copied()
     scales, ndim = edited.multiscales[0], len(edited.multiscales[0].axes)
     for path, transforms in levels.items():
@@ -152,15 +136,7 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
-    """Remove a level from the list.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
-    >>> remove_dataset(meta, "0").multiscales[0].datasets
-    []
-    """
+    """Remove a level from the list."""
     edited = meta.copied()
     edited.multiscales[0].datasets.remove(find_dataset(edited, path))
     _describe_one_level(edited.multiscales[0])
@@ -184,13 +160,6 @@ def describe_levels(
     """Record how the levels were computed (MS-09, MS-10): the method, such as "mean", and its details.
 
     ``transforms`` are the new transformations of lower levels.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> described = describe_levels(new_images(axes("yx"), []), "mean", {"version": "1"})
-    >>> described.multiscales[0].type, described.multiscales[0].metadata
-    ('mean', {'version': '1'})
     """
     edited = meta.copied()
     scales = edited.multiscales[0]
@@ -206,8 +175,6 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     Setting level 0 changes the lower levels too: they keep their size and position relative to it. Setting a lower
     level changes only that level. The valid equivalent of ``transforms`` is stored (CT-02 to CT-05).
 
-    Examples
-    --------
     >>> from lamella.models import TransformationMeta, axes
     >>> scale = TransformationMeta(type="scale", scale=(2, 3))
     >>> meta = set_transform(new_images(axes("yx"), []), "*", [scale])
@@ -252,8 +219,6 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
     All levels of a pyramid show one object. So the other levels keep their ratio to the changed one, and their offsets
     from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 does not move.
 
-    Examples
-    --------
     >>> from lamella.models import TransformationMeta, axes
     >>> meta = add_dataset(new_images(axes("yx"), []), "0")
     >>> meta = add_dataset(meta, "1", [TransformationMeta(type="scale", scale=[2, 2])])
@@ -276,16 +241,7 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
 
 
 def set_pixel_size(meta: ImagesMeta, sizes: Mapping[str, float]) -> ImagesMeta:
-    """Set the size of a voxel of the finest level by axis, whatever the factor of the whole field of view is.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> from lamella.spec.geometry import effective_scale
-    >>> meta = set_scale(add_dataset(new_images(axes("yx"), []), "0"), "*", "x", 2)
-    >>> effective_scale(set_pixel_size(meta, {"y": 0.5, "x": 0.5}), "0")
-    [0.5, 0.5]
-    """
+    """Set the size of a voxel of the finest level by axis, whatever the factor of the whole field of view is."""
     scales = meta.multiscales[0]
     if not scales.datasets:
         raise InvalidArgumentError("there is no image yet whose voxels could have a size")
@@ -331,14 +287,7 @@ def _written(
 
 
 def set_unit(meta: ImagesMeta, axis_name: str, unit: str | None) -> ImagesMeta:
-    """Set the unit of an axis, or remove it (None); sizes stay as they are.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> set_unit(new_images(axes("yx"), []), "x", "nm").multiscales[0].axes[1].unit
-    'nanometer'
-    """
+    """Set the unit of an axis, or remove it (None); sizes stay as they are."""
     edited = meta.copied()
     scales = edited.multiscales[0]
     number = axis_index(scales.axes, axis_name)
@@ -360,14 +309,7 @@ def axis_with_unit(axis: AxisMeta, unit: str | None) -> AxisMeta:
 
 
 def set_name(meta: ImagesMeta, name: str) -> ImagesMeta:
-    """Set the name of the image, also the one that viewers show.
-
-    Examples
-    --------
-    >>> from lamella.models import axes
-    >>> set_name(new_images(axes("yx"), []), "nuclei").multiscales[0].name
-    'nuclei'
-    """
+    """Set the name of the image, also the one that viewers show."""
     if not isinstance(name, str) or not name:
         raise InvalidArgumentError(f"the name of an image is text that is not empty, found {name!r}")
     edited = meta.copied()

@@ -24,17 +24,7 @@ WHOLE = "*"
 
 
 def find_dataset(meta: ImagesMeta, image: str) -> DatasetMeta:
-    """Return a level by its path.
-
-    Examples
-    --------
-    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, axes
-    >>> meta = ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("yx"), datasets=[DatasetMeta(path="0")])])
-    >>> find_dataset(meta, "1")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.NodeNotFoundError: the image has no level '1': it has '0'
-    """
+    """Return a level by its path."""
     datasets = meta.multiscales[0].datasets
     for dataset in datasets:
         if dataset.path == image:
@@ -48,8 +38,6 @@ def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
 
     ``image`` is the path of a level, or "*" for the factor of the whole field of view alone.
 
-    Examples
-    --------
     >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, TransformationMeta, axes
     >>> scale = TransformationMeta(type="scale", scale=[0.5, 0.5])
     >>> level = DatasetMeta(path="0", coordinate_transformations=[scale])
@@ -64,17 +52,6 @@ def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
     """Return the position of a level's first pixel: FOV scale x level shift + FOV shift (CT-07).
 
     ``image`` is the path of a level, or "*" for the shift of the whole field of view alone.
-
-    Examples
-    --------
-    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, TransformationMeta, axes
-    >>> shift = TransformationMeta(type="translation", translation=[3, 4])
-    >>> level = DatasetMeta(path="0", coordinate_transformations=[shift])
-    >>> double = TransformationMeta(type="scale", scale=[2, 2])
-    >>> meta = ImagesMeta(multiscales=[
-    ...     MultiScaleMeta(axes=axes("yx"), datasets=[level], coordinate_transformations=[double])])
-    >>> effective_translation(meta, "0")
-    [6.0, 8.0]
     """
     return _effective(meta, image)[1]
 
@@ -95,13 +72,7 @@ def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
 def stored_transform(
     transforms: Sequence[TransformationMeta], ndim: int, image: str
 ) -> tuple[list[float], list[float]]:
-    """Compose transformations read from a document into a scale and a translation.
-
-    Examples
-    --------
-    >>> stored_transform([], 2, "0")
-    ([1.0, 1.0], [0.0, 0.0])
-    """
+    """Compose transformations read from a document into a scale and a translation."""
     try:
         return _compose(transforms, ndim)
     except InvalidArgumentError as error:
@@ -140,8 +111,6 @@ def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) ->
     The result (CT-02 to CT-05) consists of new models with the unknown keys of the old ones. It has a translation by
     zero only if ``transforms`` had a translation.
 
-    Examples
-    --------
     >>> shift = TransformationMeta(type="translation", translation=[1, 2])
     >>> double = TransformationMeta(type="scale", scale=[2, 2])
     >>> [transform.to_json() for transform in normalize_transforms([shift, double], 2)]
@@ -166,13 +135,7 @@ def scale_and_translation(
     *,
     unknown_keys_of: Sequence[TransformationMeta] = (),
 ) -> list[TransformationMeta]:
-    """Return the transformations of a dataset: a scale, then a translation unless it is None.
-
-    Examples
-    --------
-    >>> [transform.to_json() for transform in scale_and_translation([2, 2], None)]
-    [{'type': 'scale', 'scale': [2.0, 2.0]}]
-    """
+    """Return the transformations of a dataset: a scale, then a translation unless it is None."""
     values = {"scale": scale, "translation": translation}
     transforms = []
     for kind, numbers in values.items():
@@ -210,8 +173,6 @@ def pyramid_shapes(
     ``dims`` are the axes to halve, or maps axes to their factors. Axes of length 1 stay. The cumulative factor is the
     number of pixels of level 0 that one pixel of the level spans.
 
-    Examples
-    --------
     >>> pyramid_shapes((2, 5, 100), dims=(1, 2), levels=3)
     [((2, 5, 100), (1, 1, 1)), ((2, 3, 50), (1, 2, 2)), ((2, 2, 25), (1, 4, 4))]
     >>> pyramid_shapes((2, 5, 100), dims={1: 1, 2: 4}, levels=2)
@@ -243,8 +204,6 @@ def level_transforms(
     The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
     the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride does not move (A3).
 
-    Examples
-    --------
     >>> base = [TransformationMeta(type="scale", scale=[0.5, 0.1])]
     >>> level_transforms(base, (1, 4), "mean")[1].translation
     [0.0, 0.15000000000000002]

@@ -51,32 +51,20 @@ class Appending(NamedTuple):
 
 
 def read_renaming(attributes: JSONObject) -> Renaming | None:
-    """Read which well of a plate is being renamed.
-
-    >>> read_renaming({"lamella": {"renaming": {"from": "B/2", "to": "D/7"}}})
-    Renaming(old='B/2', new='D/7')
-    """
+    """Read which well of a plate is being renamed."""
     record = _read(attributes, _RENAMING)
     old, new = (record.get("from"), record.get("to")) if isinstance(record, dict) else (None, None)
     return Renaming(old, new) if isinstance(old, str) and isinstance(new, str) else None
 
 
 def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObject:
-    """Record in attributes which well is being renamed, or remove the record (None).
-
-    >>> with_renaming({"lamella": {"renaming": {}}, "mine": 1}, None)
-    {'mine': 1}
-    """
+    """Record in attributes which well is being renamed, or remove the record (None)."""
     value: JSON = None if renaming is None else {"from": renaming.old, "to": renaming.new}
     return _with(attributes, _RENAMING, value)
 
 
 def read_appending(attributes: JSONObject) -> Appending | None:
-    """Read which channel is being appended to an image.
-
-    >>> read_appending({"lamella": {"appending_channel": {"name": "Cy5", "after": 2}}})
-    Appending(name='Cy5', after=2)
-    """
+    """Read which channel is being appended to an image."""
     record = _read(attributes, _APPENDING)
     name, after = (record.get("name"), record.get("after")) if isinstance(record, dict) else (None, None)
     return Appending(name, after) if isinstance(name, str) and isinstance(after, int) else None
@@ -93,12 +81,10 @@ class Deleting(NamedTuple):
 
     Attributes
     ----------
-    name
-        Of the channel.
-    number
-        Index along the channel axis.
+    name, number
+        Name of the channel, and its index along the channel axis.
     levels
-        Entries of the lower levels, as the image lists them again once they are without the channel.
+        Entries of the lower levels, which the image lists again when they are without the channel.
     done
         Paths of the levels that are without the channel.
     """
@@ -110,11 +96,7 @@ class Deleting(NamedTuple):
 
 
 def read_deleting(attributes: JSONObject) -> Deleting | None:
-    """Read which channel of an image is being deleted.
-
-    >>> read_deleting({"lamella": {"deleting_channel": {"name": "Cy5", "number": 1, "levels": [], "done": ["0"]}}})
-    Deleting(name='Cy5', number=1, levels=[], done=['0'])
-    """
+    """Read which channel of an image is being deleted."""
     record = _read(attributes, _DELETING)
     if not isinstance(record, dict):
         return None
@@ -137,12 +119,10 @@ class Replacing(NamedTuple):
 
     Attributes
     ----------
-    name
-        Of the array.
-    by
-        Temporary name of the new array.
+    name, by
+        Name of the array, and temporary name of the new array.
     token
-        Mark in the attributes of the new array, which identifies it under either name until all is done.
+        Mark in the attributes of the new array, which identifies it under either name.
     after
         Changes of the image's document once the new array is in place.
     """
@@ -154,11 +134,7 @@ class Replacing(NamedTuple):
 
 
 def read_replacing(attributes: JSONObject) -> Replacing | None:
-    """Read which array of an image is being replaced.
-
-    >>> read_replacing({"lamella": {"replacing": {"name": "0", "by": ".x", "token": "a", "after": {}}}})
-    Replacing(name='0', by='.x', token='a', after={})
-    """
+    """Read which array of an image is being replaced."""
     record = _read(attributes, _REPLACING)
     if not isinstance(record, dict):
         return None

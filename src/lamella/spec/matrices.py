@@ -21,35 +21,17 @@ _SINGULAR = 1e-12
 
 
 def identity_matrix(size: int) -> Matrix:
-    """Return the affine identity matrix.
-
-    Examples
-    --------
-    >>> identity_matrix(2)
-    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    """
+    """Return the affine identity matrix."""
     return [[float(row == column) for column in range(size + 1)] for row in range(size)]
 
 
 def apply_matrix(matrix: Matrix, point: Sequence[float]) -> list[float]:
-    """Apply an affine matrix to a point.
-
-    Examples
-    --------
-    >>> apply_matrix([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]], [1, 1])
-    [3.0, 4.0]
-    """
+    """Apply an affine matrix to a point."""
     return [sum((a * b for a, b in zip(row[:-1], point, strict=True)), 0.0) + row[-1] for row in matrix]
 
 
 def multiply(first: Matrix, second: Matrix) -> Matrix:
-    """Return the affine matrix that applies ``first`` and then ``second``.
-
-    Examples
-    --------
-    >>> multiply([[1.0, 5.0]], [[2.0, 0.0]])
-    [[2.0, 10.0]]
-    """
+    """Return the affine matrix that applies ``first`` and then ``second``."""
     columns = len(first[0]) if first else 1
     product = []
     for row in second:
@@ -65,8 +47,6 @@ def multiply(first: Matrix, second: Matrix) -> Matrix:
 def inverse_matrix(matrix: Matrix) -> Matrix | None:
     """Return the inverse of a square affine matrix; None if it is not square or not invertible.
 
-    Examples
-    --------
     >>> inverse_matrix([[2.0, 0.0, 4.0], [0.0, 0.5, 1.0]])
     [[0.5, 0.0, -2.0], [0.0, 2.0, -2.0]]
     >>> inverse_matrix([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]) is None
@@ -95,13 +75,7 @@ def inverse_matrix(matrix: Matrix) -> Matrix | None:
 
 
 def determinant(matrix: Matrix) -> float:
-    """Compute the determinant of a square matrix.
-
-    Examples
-    --------
-    >>> determinant([[0.0, 1.0], [1.0, 0.0]])
-    -1.0
-    """
+    """Compute the determinant of a square matrix."""
     work = [list(row) for row in matrix]
     product = 1.0
     for column in range(len(work)):
@@ -121,8 +95,6 @@ def determinant(matrix: Matrix) -> float:
 def is_rotation(matrix: Matrix) -> bool:
     """Return whether a square matrix is orthonormal with determinant 1, within the usual rounding.
 
-    Examples
-    --------
     >>> is_rotation([[0.0, -1.0], [1.0, 0.0]]), is_rotation([[0.0, 1.0], [1.0, 0.0]])
     (True, False)
     """

@@ -15,28 +15,12 @@ _WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)", re.ASCII)
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text consists of ASCII letters and digits only.
-
-    Examples
-    --------
-    >>> is_name("A1"), is_name("A 1")
-    (True, False)
-    """
+    """Return whether a text consists of ASCII letters and digits only."""
     return _ALPHANUMERIC.fullmatch(text) is not None
 
 
 def check_name(name: str) -> str:
-    """Return the name; raise InvalidNameError unless it is ASCII letters and digits (PL-03, WL-02, A19).
-
-    Examples
-    --------
-    >>> check_name("A1")
-    'A1'
-    >>> check_name("../A")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidNameError: '../A' is not a name: '.' and '/' are not allowed, ...
-    """
+    """Return the name; raise InvalidNameError unless it is ASCII letters and digits (PL-03, WL-02, A19)."""
     if not isinstance(name, str):
         raise InvalidNameError(f"{name!r} is not a name: use a string of letters A-Z, a-z and digits 0-9")
     if not name:
@@ -53,8 +37,6 @@ def check_name(name: str) -> str:
 def case_collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     """Return names that differ only by case: one folder on many file systems (PL-03).
 
-    Examples
-    --------
     >>> case_collisions(["A", "B", "a"])
     [('A', 'a')]
     """
@@ -65,12 +47,10 @@ def case_collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def find_well(name: str, paths: Iterable[str]) -> str | None:
-    """Return the path of the well that a name such as "B03" stands for; None if no well, or several, fit.
+    """Return the path of the well that a name such as "B03" means; None if no well, or several, fit.
 
-    An exact path wins, then the exact column, then the column with other leading zeros.
+    An exact path is preferred, then the exact column, then the column with other leading zeros.
 
-    Examples
-    --------
     >>> find_well("B03", ["A/3", "B/3"]), find_well("B3", ["B/03"]), find_well("B/3", ["B/03"])
     ('B/3', 'B/03', None)
     """

@@ -1,9 +1,8 @@
-"""OME-XML: parsed once and safely for every reader, and its description of each image.
+"""Parse OME-XML safely, and describe each of its images.
 
-Files of strangers are checked while they are parsed: a document type declaration (entities that expand without bound,
-or that name other files) and elements nested hundreds deep are refused.
-
-:mod:`lamella.nodes.ome_xml` finds the file in a store, :mod:`lamella.adapters.tiff_ome` in a TIFF.
+Documents with a document type declaration (entities that expand without bound, or that name other files), or with
+elements nested hundreds deep, raise an error. :mod:`lamella.nodes.ome_xml` finds the file in a store,
+:mod:`lamella.adapters.tiff_ome` in a TIFF.
 """
 
 from __future__ import annotations
@@ -35,14 +34,12 @@ _SIZES = (
 
 
 class UnsafeXMLError(MetadataError):
-    """The XML has what OME-XML never needs and attackers use."""
+    """The XML has constructs that OME-XML never needs and attackers use."""
 
 
 def parse_xml(data: bytes | str) -> Element:
     """Parse XML, and return its root; raise UnsafeXMLError for declarations and endless nesting.
 
-    Examples
-    --------
     >>> parse_xml('<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>').tag.rpartition("}")[2]
     'OME'
     >>> parse_xml("<!DOCTYPE OME><OME/>")
@@ -108,8 +105,6 @@ def children(element: Element, name: str) -> Iterator[Element]:
 def describe_images(root: Element, where: str) -> list[OMEImage]:
     """Describe each image, in the order of the document (BF-07).
 
-    Examples
-    --------
     >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="nuclei">
     ...     <AcquisitionDate>2026-03-01T09:30:00</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="XYZCT" SizeC="1"
     ...     SizeT="1" SizeX="8" SizeY="8" SizeZ="1" Type="uint8" PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel

@@ -28,11 +28,11 @@ class AcquisitionMeta(MetaModel):
     Attributes
     ----------
     id : int
-        What ``ImageMeta.acquisition`` refers to.
+        ``ImageMeta.acquisition`` refers to it.
     maximum_field_count : int or None
-        Most fields of any well in this acquisition.
+        Maximum number of fields of a well in this acquisition.
     start_time, end_time : int, float or None
-        Epoch time; the specification says seconds, its examples hold milliseconds.
+        Epoch time; the specification says seconds, its examples have milliseconds.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class WellIndexMeta(MetaModel):
     path : str
         Row name, slash, column name (PL-06).
     row_index, column_index : int
-        Places in the plate's lists of rows and columns, from 0.
+        Indices in the plate's lists of rows and columns, from 0.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class WellIndexMeta(MetaModel):
 
 
 class PlateMeta(MetaModel):
-    """What the document of a plate says.
+    """The metadata of a plate.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class ImageMeta(MetaModel):
 
 
 class WellGroupMeta(MetaModel):
-    """What the document of a well says.
+    """The metadata of a well.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Edits of plates and wells: pure functions from a model to a new model; the one given is never changed.
+"""Edit plates and wells: pure functions that return a new model and never change their argument.
 
-Every result is valid (PL-01 to PL-13, WL-01 to WL-04) where it holds a well or an image at all: the
-specification has no empty plate. Indices are always those of the row and column that a well's path names.
+Results are valid (PL-01 to PL-13, WL-01 to WL-04) unless they have no well or image, which the specification does not
+allow. The indices of a well are always those of the row and column in its path.
 """
 
 from __future__ import annotations
@@ -35,13 +35,7 @@ __all__ = [
 
 
 def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] | None = None) -> PlateMeta:
-    """Return the metadata of a plate without wells; by default with one acquisition of id 0.
-
-    Examples
-    --------
-    >>> new_plate("screen").acquisitions[0].to_json()
-    {'id': 0, 'name': 'Acquisition 0'}
-    """
+    """Return the metadata of a plate without wells; by default with one acquisition of id 0."""
     if not all(isinstance(entry, AcquisitionMeta) for entry in acquisitions or []):
         raise InvalidArgumentError(f"acquisitions is a list of AcquisitionMeta, not {acquisitions!r}")
     if name is not None and not isinstance(name, str):
@@ -64,8 +58,6 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
     with the names of a standard plate: A, B, ... for rows, 1, 2, ... for columns. An index that contradicts the plate
     is replaced, with a warning.
 
-    Examples
-    --------
     >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("C", "1", 2, 0)])
     >>> [row.name for row in plate.rows]
     ['A', 'B', 'C']
@@ -98,8 +90,6 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
 
     Rows and columns that had no well before stay: they exist on the physical plate (PL-04).
 
-    Examples
-    --------
     >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("B", "1", None, None)])
     >>> remove_well(plate, "A/1").to_json()["wells"]
     [{'path': 'B/1', 'rowIndex': 0, 'columnIndex': 0}]
@@ -115,20 +105,13 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
     """Remove all wells but some from the list, and the rows and columns that become empty.
 
     Rows and columns that had no well before stay: they are on the physical plate (PL-04).
-
-    Examples
-    --------
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("B", "2", None, None)])
-    >>> kept = keep_wells(plate, {"B/2"})
-    >>> kept.to_json()["wells"], [row.name for row in kept.rows]
-    ([{'path': 'B/2', 'rowIndex': 0, 'columnIndex': 0}], ['B'])
     """
     edited = plate.copied()
     gone = [entry.path.partition("/") for entry in edited.wells if entry.path not in paths]
     edited.wells = [entry for entry in edited.wells if entry.path in paths]
-    kept = [entry.path.partition("/") for entry in edited.wells]
-    rows = {row for row, _, _ in gone} - {row for row, _, _ in kept}
-    columns = {column for _, _, column in gone} - {column for _, _, column in kept}
+    remaining = [entry.path.partition("/") for entry in edited.wells]
+    rows = {row for row, _, _ in gone} - {row for row, _, _ in remaining}
+    columns = {column for _, _, column in gone} - {column for _, _, column in remaining}
     edited.rows = [entry for entry in edited.rows if entry.name not in rows]
     edited.columns = [entry for entry in edited.columns if entry.name not in columns]
     lines_of(edited)
@@ -136,14 +119,7 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
 
 
 def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
-    """Move a well to another row and column; empty ones are dropped, and new ones are appended.
-
-    Examples
-    --------
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None)])
-    >>> rename_well(plate, "A/1", "B/2").to_json()["wells"]
-    [{'path': 'B/2', 'rowIndex': 0, 'columnIndex': 0}]
-    """
+    """Move a well to another row and column; empty ones are dropped, and new ones are appended."""
     edited = plate.copied()
     well = _find_well(edited, old)
     parts = new.split("/")
@@ -180,13 +156,7 @@ def _drop_unused(plate: PlateMeta, path: str) -> None:
 
 
 def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) -> WellGroupMeta:
-    """List new images (fields of view) in a well, each as (path, acquisition id or None).
-
-    Examples
-    --------
-    >>> add_images(WellGroupMeta(images=[]), [("0", 0), ("1", 0)]).to_json()
-    {'images': [{'path': '0', 'acquisition': 0}, {'path': '1', 'acquisition': 0}]}
-    """
+    """List new images (fields of view) in a well, each as (path, acquisition id or None)."""
     edited = well.copied()
     listed = {image.path for image in edited.images}
     taken: list[str] = []
@@ -204,14 +174,7 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
 
 
 def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
-    """Remove an image from a well's list.
-
-    Examples
-    --------
-    >>> well = add_images(WellGroupMeta(images=[]), [("0", None), ("1", None)])
-    >>> remove_image(well, "0").to_json()
-    {'images': [{'path': '1'}]}
-    """
+    """Remove an image from a well's list."""
     edited = well.copied()
     remaining = [image for image in edited.images if image.path != path]
     if len(remaining) == len(edited.images):
@@ -222,14 +185,7 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
 
 
 def rename_image(well: WellGroupMeta, old: str, new: str) -> WellGroupMeta:
-    """Give an image of a well another path, in its place in the list.
-
-    Examples
-    --------
-    >>> well = add_images(WellGroupMeta(images=[]), [("0", None), ("1", None)])
-    >>> [image.path for image in rename_image(well, "0", "7").images]
-    ['7', '1']
-    """
+    """Give an image of a well another path, in its place in the list."""
     check_name(new)
     edited = well.copied()
     paths = [image.path for image in edited.images]
@@ -248,13 +204,6 @@ def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
 
     ``images`` maps the path of every well to its images. Acquisitions that only images name are added to the plate's
     list (WL-04).
-
-    Examples
-    --------
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None)])
-    >>> plate = set_counts(plate, {"A/1": [("0", 0), ("1", 0)]})
-    >>> plate.field_count, plate.acquisitions[0].maximum_field_count
-    (2, 2)
     """
     edited = plate.copied()
     maximum, per_acquisition = _most_fields(edited, images)
@@ -268,13 +217,6 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     """Raise the number of fields to that of some changed wells.
 
     A plate without counts stays without, unless ``images`` has all of its wells.
-
-    Examples
-    --------
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("A", "2", None, None)])
-    >>> plate = set_counts(plate, {"A/1": [("0", 0), ("1", 0)], "A/2": []})
-    >>> raise_counts(plate, {"A/2": [("0", 0)]}).field_count
-    2
     """
     edited = plate.copied()
     counted = edited.field_count is not None or all(well.path in images for well in edited.wells)
@@ -309,13 +251,7 @@ def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int
 
 
 def set_name(meta: PlateMeta, name: str) -> PlateMeta:
-    """Set the name of the plate.
-
-    Examples
-    --------
-    >>> set_name(new_plate(name="a"), "screen 7").name
-    'screen 7'
-    """
+    """Set the name of the plate."""
     if not isinstance(name, str) or not name:
         raise InvalidArgumentError(f"the name of a plate is text that is not empty, found {name!r}")
     edited = meta.copied()

@@ -22,8 +22,6 @@ _MOST_COLUMNS = 999
 class Lines:
     """The rows or the columns of a plate, found by name; placing a name extends the plate's list.
 
-    Examples
-    --------
     >>> rows = Lines("row", "row_index", [], standard_row, 702)
     >>> rows.place("C", 2, "C/1")
     2
@@ -87,8 +85,6 @@ class Lines:
 def standard_row(index: int) -> str:
     """Name a row of a standard plate: A to Z, AA to ZZ.
 
-    Examples
-    --------
     >>> standard_row(0), standard_row(31)
     ('A', 'AF')
     """
@@ -97,13 +93,7 @@ def standard_row(index: int) -> str:
 
 
 def standard_column(index: int) -> str:
-    """Name a column of a standard plate: 1, 2, ...
-
-    Examples
-    --------
-    >>> standard_column(11)
-    '12'
-    """
+    """Name a column of a standard plate: 1, 2, ..."""
     return str(index + 1)
 
 
@@ -113,8 +103,6 @@ def lines_of(plate: PlateMeta) -> tuple[Lines, Lines]:
     Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a
     well is what is on disk. The plate is changed in place.
 
-    Examples
-    --------
     >>> from lamella.models import PlateMeta, WellIndexMeta
     >>> well = WellIndexMeta(path="B/1", row_index=7, column_index=0)
     >>> plate = PlateMeta(rows=[], columns=[], wells=[well])

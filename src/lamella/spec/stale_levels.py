@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     from lamella.types import JSONObject
 
-Box: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+Bounds: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """Start and stop of a region, in voxels."""
 
 _KEY = "stale_levels"
 _OURS = "lamella"
-_MOST_BOXES = 32
+_MAX_REGIONS = 32
 _MOST_WRITERS = 64
-MOST_REST = 64
+MAX_UNFINISHED = 64
 """Maximum number of recorded unfinished regions of one level."""
 _MANY = "many"
 
@@ -63,15 +63,15 @@ class PyramidJob:
     writer: str
     work: str
     since: int | None
-    rest: tuple[tuple[Box, ...], ...]
+    rest: tuple[tuple[Bounds, ...], ...]
 
     def to_json(self) -> JSONObject:
         """Return the same as JSON values, with regions merged to at most 64 for each level."""
         rest = []
-        for boxes in self.rest:
-            few: tuple[Box, ...] = ()
-            for box in boxes:
-                few = with_box(few, box, MOST_REST)
+        for regions in self.rest:
+            few: tuple[Bounds, ...] = ()
+            for region in regions:
+                few = add_region(few, region, MAX_UNFINISHED)
             rest.append([[list(start), list(stop)] for start, stop in few])
         return {"writer": self.writer, "work": self.work, "since": self.since, "rest": rest}
 
@@ -95,10 +95,10 @@ class StaleLevels:
     """
 
     writers: tuple[str, ...] = ()
-    regions: tuple[Box, ...] = ()
+    regions: tuple[Bounds, ...] = ()
     job: PyramidJob | None = None
     unlisted: tuple[str, ...] = ()
-    unwritten: tuple[tuple[str, tuple[Box, ...]], ...] = ()
+    unwritten: tuple[tuple[str, tuple[Bounds, ...]], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.writers or self.regions or self.unlisted or self.unwritten)
@@ -116,26 +116,26 @@ class StaleLevels:
             return replace(self, writers=(_MANY,), job=None)
         return replace(self, writers=(*self.writers, writer))
 
-    def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
+    def ended(self, writer: str, written: Iterable[Bounds]) -> StaleLevels:
         """Replace the name of a writer by its regions.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
         StaleLevels(writers=('b',), regions=(((0,), (4,)),), job=None, unlisted=(), unwritten=())
         """
         regions = self.regions
-        for box in boxes:
-            regions = with_box(regions, box)
+        for region in written:
+            regions = add_region(regions, region)
         job = None if self.job is None or self.job.writer == writer else self.job
         writers = tuple(name for name in self.writers if name != writer)
         return replace(self, writers=writers, regions=regions, job=job)
 
-    def without(self, box: Box) -> StaleLevels:
+    def without(self, region: Bounds) -> StaleLevels:
         """Subtract a region.
 
         >>> StaleLevels(regions=(((0, 0), (4, 9)),)).without(((1, 0), (4, 9))).regions
         (((0, 0), (1, 9)),)
         """
-        return replace(self, regions=without_box(self.regions, box))
+        return replace(self, regions=subtract_region(self.regions, region))
 
     def without_channel(self, axis: int, index: int, level: str | None = None) -> StaleLevels:
         """Return the record of an image after an index of its channel axis was deleted, of level 0 or a lower level.
@@ -145,23 +145,25 @@ class StaleLevels:
         """
         if level is not None:
             return self.with_unwritten(level, _without_index(self.to_write(level), axis, index))
-        regions: tuple[Box, ...] = ()
-        for box in _without_index(self.regions, axis, index):
-            regions = with_box(regions, box)
+        regions: tuple[Bounds, ...] = ()
+        for region in _without_index(self.regions, axis, index):
+            regions = add_region(regions, region)
         return replace(self, regions=regions, job=None)
 
-    def to_write(self, level: str) -> tuple[Box, ...]:
+    def to_write(self, level: str) -> tuple[Bounds, ...]:
         """Return the unwritten regions of a level."""
         return dict(self.unwritten).get(level, ())
 
-    def with_unwritten(self, level: str, boxes: Sequence[Box]) -> StaleLevels:
+    def with_unwritten(self, level: str, regions: Sequence[Bounds]) -> StaleLevels:
         """Set the unwritten regions of a level; without any, the level is removed.
 
         >>> StaleLevels().with_unwritten("1", [((0,), (4,))]).with_unwritten("1", [])
         StaleLevels(writers=(), regions=(), job=None, unlisted=(), unwritten=())
         """
-        named = {**dict(self.unwritten), level: tuple(boxes)}
-        return replace(self, unwritten=tuple((path, kept) for path, kept in named.items() if kept))
+        named = {**dict(self.unwritten), level: tuple(regions)}
+        return replace(
+            self, unwritten=tuple((path, remaining) for path, remaining in named.items() if remaining)
+        )
 
 
 def read_stale(attributes: JSONObject) -> StaleLevels:
@@ -178,7 +180,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
         return StaleLevels()
     try:
         writers = tuple(str(name) for name in record["writers"])
-        regions = _boxes(record["regions"])
+        regions = _read_regions(record["regions"])
     except (TypeError, KeyError, ValueError, OverflowError):
         return StaleLevels((_MANY,))
     unlisted = record.get("unlisted")
@@ -187,14 +189,14 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     return StaleLevels(writers, regions, job, paths, unwritten)
 
 
-def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
+def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
     """Read the unwritten regions of levels; unreadable ones cover the level forever."""
     if not isinstance(record, dict):
         return ()
     named = []
-    for level, boxes in record.items():
+    for level, regions in record.items():
         with suppress(TypeError, ValueError, OverflowError):
-            named.append((level, _boxes(boxes)))
+            named.append((level, _read_regions(regions)))
     return tuple(named)
 
 
@@ -203,13 +205,16 @@ def _read_job(record: Any) -> PyramidJob | None:
     try:
         since = None if record["since"] is None else int(record["since"])
         return PyramidJob(
-            str(record["writer"]), str(record["work"]), since, tuple(_boxes(one) for one in record["rest"])
+            str(record["writer"]),
+            str(record["work"]),
+            since,
+            tuple(_read_regions(one) for one in record["rest"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
-def _boxes(stored: Any) -> tuple[Box, ...]:
+def _read_regions(stored: Any) -> tuple[Bounds, ...]:
     return tuple((tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in stored)
 
 
@@ -230,96 +235,104 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
             others[_KEY]["unlisted"] = list(stale.unlisted)
         if stale.unwritten:
             others[_KEY]["unwritten"] = {
-                level: [[list(start), list(stop)] for start, stop in boxes]
-                for level, boxes in stale.unwritten
+                level: [[list(start), list(stop)] for start, stop in regions]
+                for level, regions in stale.unwritten
             }
     rest = {key: value for key, value in attributes.items() if key != _OURS}
     return {**rest, _OURS: others} if others else rest
 
 
-def _without_index(boxes: Sequence[Box], axis: int, index: int) -> list[Box]:
+def _without_index(regions: Sequence[Bounds], axis: int, index: int) -> list[Bounds]:
     """Return regions of an array after an index of an axis was deleted; those of this index alone are gone."""
     moved = []
-    for start, stop in boxes:
-        ends = [place - (place > index) for place in (start[axis], stop[axis])]
+    for start, stop in regions:
+        ends = [number - (number > index) for number in (start[axis], stop[axis])]
         if ends[0] < ends[1]:
             first, last = (
-                (*box[:axis], end, *box[axis + 1 :]) for box, end in zip((start, stop), ends, strict=True)
+                (*region[:axis], end, *region[axis + 1 :])
+                for region, end in zip((start, stop), ends, strict=True)
             )
             moved.append((first, last))
     return moved
 
 
-def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
+def add_region(regions: Sequence[Bounds], region: Bounds, most: int = _MAX_REGIONS) -> tuple[Bounds, ...]:
     """Add a region to some, at most 32: merged with adjacent ones, and with the nearest if there are many.
 
-    >>> with_box([((0, 0), (1, 9))], ((1, 0), (2, 9)))
+    >>> add_region([((0, 0), (1, 9))], ((1, 0), (2, 9)))
     (((0, 0), (2, 9)),)
     """
-    kept: list[Box] = []
-    for other in boxes:
-        if len(other[0]) != len(box[0]) or _contains(other, box):
+    remaining: list[Bounds] = []
+    for other in regions:
+        if len(other[0]) != len(region[0]) or _contains(other, region):
             return tuple(
-                boxes
+                regions
             )  # nothing new; or another number of axes, which only a new pyramid can correct
-        if not _contains(box, other):
-            kept.append(other)
-    for number, other in enumerate(kept):
-        if _continues(other, box):
-            return with_box(kept[:number] + kept[number + 1 :], _around(other, box), most)
-    if len(kept) < most:
-        return (*kept, box)
+        if not _contains(region, other):
+            remaining.append(other)
+    for number, other in enumerate(remaining):
+        if _are_adjacent(other, region):
+            return add_region(remaining[:number] + remaining[number + 1 :], _enclosing(other, region), most)
+    if len(remaining) < most:
+        return (*remaining, region)
     nearest = min(
-        range(len(kept)), key=lambda number: _size(_around(kept[number], box)) - _size(kept[number])
+        range(len(remaining)),
+        key=lambda number: _size(_enclosing(remaining[number], region)) - _size(remaining[number]),
     )
-    return with_box(kept[:nearest] + kept[nearest + 1 :], _around(kept[nearest], box), most)
+    return add_region(
+        remaining[:nearest] + remaining[nearest + 1 :], _enclosing(remaining[nearest], region), most
+    )
 
 
-def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
+def subtract_region(
+    regions: Sequence[Bounds], region: Bounds, most: int = _MAX_REGIONS
+) -> tuple[Bounds, ...]:
     """Subtract a region from some; the result has at most ``most`` regions.
 
-    >>> without_box([((0,), (9,))], ((3,), (5,)))
+    >>> subtract_region([((0,), (9,))], ((3,), (5,)))
     (((0,), (3,)), ((5,), (9,)))
     """
-    pieces = [(one, _less(one, box)) for one in boxes]
-    kept = tuple(one for one, rest in pieces if rest == [one])
+    pieces = [(one, _subtract(one, region)) for one in regions]
+    remaining = tuple(one for one, rest in pieces if rest == [one])
     for one, rest in pieces:
         for piece in rest if rest != [one] else ():
-            kept = with_box(kept, piece, most)
-    return kept
+            remaining = add_region(remaining, piece, most)
+    return remaining
 
 
-def common_boxes(some: Sequence[Box], others: Sequence[Box], most: int = _MOST_BOXES) -> tuple[Box, ...]:
+def intersect_regions(
+    some: Sequence[Bounds], others: Sequence[Bounds], most: int = _MAX_REGIONS
+) -> tuple[Bounds, ...]:
     """Return the intersections of two lists, as at most ``most`` regions.
 
-    >>> common_boxes([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
+    >>> intersect_regions([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
     (((2,), (4,)), ((6,), (7,)))
     """
-    common: tuple[Box, ...] = ()
+    common: tuple[Bounds, ...] = ()
     for one in some:
         for other in others:
             if len(one[0]) == len(other[0]):
                 both = tuple(map(max, one[0], other[0])), tuple(map(min, one[1], other[1]))
                 if all(a < b for a, b in zip(*both, strict=True)):
-                    common = with_box(common, both, most)
+                    common = add_region(common, both, most)
     return common
 
 
-def _contains(outer: Box, inner: Box) -> bool:
+def _contains(outer: Bounds, inner: Bounds) -> bool:
     return all(a <= b for a, b in zip(outer[0], inner[0], strict=True)) and all(
         a >= b for a, b in zip(outer[1], inner[1], strict=True)
     )
 
 
-def _less(region: Box, box: Box) -> list[Box]:
-    """Subtract a box from a region; return the remaining boxes."""
+def _subtract(region: Bounds, other: Bounds) -> list[Bounds]:
+    """Subtract another region from a region; return the remaining regions."""
     start, stop = list(region[0]), list(region[1])
-    if len(start) != len(box[0]) or any(
-        b >= d or a <= c for a, b, c, d in zip(stop, start, box[0], box[1], strict=True)
+    if len(start) != len(other[0]) or any(
+        b >= d or a <= c for a, b, c, d in zip(stop, start, other[0], other[1], strict=True)
     ):
         return [region]
     rest = []
-    for axis, (low, high) in enumerate(zip(*box, strict=True)):
+    for axis, (low, high) in enumerate(zip(*other, strict=True)):
         if start[axis] < low:
             rest.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
             start[axis] = low
@@ -329,22 +342,22 @@ def _less(region: Box, box: Box) -> list[Box]:
     return rest
 
 
-def _continues(one: Box, other: Box) -> bool:
-    """Return whether two boxes form one: equal along all axes but one, without a gap."""
+def _are_adjacent(first: Bounds, second: Bounds) -> bool:
+    """Return whether two regions form one: equal along all axes but one, without a gap."""
     unequal = [
         axis
-        for axis, ends in enumerate(zip(*one, *other, strict=True))
+        for axis, ends in enumerate(zip(*first, *second, strict=True))
         if (ends[0], ends[1]) != (ends[2], ends[3])
     ]
     if len(unequal) != 1:
         return False
     (axis,) = unequal
-    return one[0][axis] <= other[1][axis] and other[0][axis] <= one[1][axis]
+    return first[0][axis] <= second[1][axis] and second[0][axis] <= first[1][axis]
 
 
-def _around(one: Box, other: Box) -> Box:
-    return tuple(map(min, one[0], other[0])), tuple(map(max, one[1], other[1]))
+def _enclosing(first: Bounds, second: Bounds) -> Bounds:
+    return tuple(map(min, first[0], second[0])), tuple(map(max, first[1], second[1]))
 
 
-def _size(box: Box) -> int:
-    return prod(stop - start for start, stop in zip(*box, strict=True))
+def _size(region: Bounds) -> int:
+    return prod(stop - start for start, stop in zip(*region, strict=True))

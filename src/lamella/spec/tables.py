@@ -62,8 +62,6 @@ class TableInfo:
     version
         Version of the specification of tables.
 
-    Examples
-    --------
     >>> TableInfo("feature_table", "csv", "label", "int", "nuclei").to_attributes()["region"]
     {'path': '../labels/nuclei'}
     """

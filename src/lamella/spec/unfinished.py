@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
 _OURS, _KEY = "lamella", "unfinished"
@@ -34,7 +34,7 @@ class Unfinished:
         Why the write stopped.
     """
 
-    region: Box
+    region: Bounds
     reason: str
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
     return _with(attributes, [*without_covered(read_unfinished(attributes), entry.region), entry][-_MOST:])
 
 
-def finished(attributes: JSONObject, region: Box) -> JSONObject:
+def finished(attributes: JSONObject, region: Bounds) -> JSONObject:
     """Return attributes without the unfinished regions inside a region that was written.
 
     >>> finished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
@@ -76,12 +76,12 @@ def finished(attributes: JSONObject, region: Box) -> JSONObject:
     return _with(attributes, without_covered(read_unfinished(attributes), region))
 
 
-def without_covered(entries: tuple[Unfinished, ...], region: Box) -> list[Unfinished]:
+def without_covered(entries: tuple[Unfinished, ...], region: Bounds) -> list[Unfinished]:
     """Return the unfinished regions that a region does not cover."""
     return [entry for entry in entries if not _covers(region, entry.region)]
 
 
-def _covers(outer: Box, inner: Box) -> bool:
+def _covers(outer: Bounds, inner: Bounds) -> bool:
     return (
         len(outer[0]) == len(inner[0])
         and all(a <= b for a, b in zip(outer[0], inner[0], strict=True))

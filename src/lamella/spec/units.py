@@ -75,8 +75,6 @@ _MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNO
 def is_size(number: float) -> bool:
     """Return whether a number can be the distance of samples: positive and finite.
 
-    Examples
-    --------
     >>> is_size(0.5), is_size(0.0), is_size(float("nan"))
     (True, False, False)
     """
@@ -89,8 +87,6 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
     The micro sign may be U+00B5, the Greek letter U+03BC, ``u``, or one of the first two as ImageJ escapes them
     (``\u00B5``).
 
-    Examples
-    --------
     >>> unit_name("µm"), unit_name("micron"), unit_name("ms"), unit_name("pixel")
     ('micrometer', 'micrometer', 'millisecond', None)
     >>> unit_name("\u00b5m") == unit_name("\u03bcm") == unit_name(r"\u00B5m") == "micrometer"
@@ -117,15 +113,8 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
 
 
 def legal_unit(unit: str, kind: str | None) -> str:
-    """Return the name of a unit for an axis; that of an axis which is neither space nor time stays as it is.
+    """Return the UDUNITS-2 name of a unit (AX-04); units of axes other than space and time are not checked.
 
-    Raises
-    ------
-    InvalidArgumentError
-        It is not a unit of the kind (AX-04).
-
-    Examples
-    --------
     >>> legal_unit("um", "space"), legal_unit("min", "time"), legal_unit("degree", None)
     ('micrometer', 'minute', 'degree')
     >>> legal_unit("micrometre", "time")
@@ -148,10 +137,8 @@ def legal_unit(unit: str, kind: str | None) -> str:
 
 
 def unit_ratio(unit: str | None, other: str) -> float:
-    """Return how many of another unit one unit is; 1 where the unit is missing or unknown.
+    """Return how many of another unit one unit is; 1 if one of them is missing or unknown.
 
-    Examples
-    --------
     >>> unit_ratio("nanometer", "micrometer"), unit_ratio("minute", "second"), unit_ratio(None, "micrometer")
     (0.001, 60.0, 1.0)
     """

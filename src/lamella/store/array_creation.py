@@ -64,8 +64,6 @@ def new_array(
     InvalidArgumentError
         The settings contradict each other.
 
-    Examples
-    --------
     >>> new_array((2, 100, 100), "u2", zarr_format=3, chunks=(1, 50, 50), shards=(1, 100, 100)).files
     (1, 100, 100)
     """

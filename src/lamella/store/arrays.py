@@ -61,8 +61,6 @@ class StoredArray:
     engine : {"files", "zarr"}, optional
         By default the fastest engine that supports the codecs.
 
-    Examples
-    --------
     >>> import tempfile
     >>> from lamella.store.documents import Documents, new_array
     >>> from lamella.store.storage import open_storage

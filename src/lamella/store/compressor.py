@@ -44,8 +44,6 @@ class Compressor:
     blocksize : int, optional
         Bytes that blosc compresses at a time; by default the fastest measured for `cname`.
 
-    Examples
-    --------
     >>> Compressor()
     Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle', blocksize=None)
     >>> Compressor.of("gzip")

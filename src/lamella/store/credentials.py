@@ -134,8 +134,6 @@ def resolve(
     MissingDependencyError
         A profile needs boto3, which is not installed.
 
-    Examples
-    --------
     >>> options = {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}
     >>> resolve("s3://bucket/a.zarr", options, {})
     Resolved(kind='s3', origin='the key and secret of storage_options')

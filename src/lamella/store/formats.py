@@ -22,8 +22,6 @@ class Format:
     consolidated
         The file with copies of the documents below a group.
 
-    Examples
-    --------
     >>> FORMATS[2].array, FORMATS[3].array, V2.all
     ('.zarray', 'zarr.json', ('.zgroup', '.zattrs', '.zarray'))
     """

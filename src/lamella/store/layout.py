@@ -88,8 +88,6 @@ def chunks_and_shards(
     InvalidArgumentError
         The shards are not whole multiples of the chunks.
 
-    Examples
-    --------
     >>> chunks_and_shards((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
     ((1, 8, 256, 256), (1, 8, 512, 2048))
     >>> chunks_and_shards((2, 3, 40), 2, 0, chunks=(64,), shards="none")

@@ -54,8 +54,6 @@ class LocalStorage(Storage):
         raise
         `InvalidNameError`, and a name that differs from an existing one by case only is missing.
 
-    Examples
-    --------
     >>> import tempfile
     >>> storage = LocalStorage(tempfile.mkdtemp())
     >>> storage.write("A/1/zarr.json", b"{}")

@@ -23,8 +23,6 @@ SECONDS: Final = 5.0
 class Recent(Generic[T]):
     """The documents that were read within some seconds, None for those that are missing; older ones are dropped.
 
-    Examples
-    --------
     >>> recent = Recent[bytes](10)
     >>> recent.keep("zarr.json", b"{}")
     >>> recent.get("zarr.json"), recent.get("A/zarr.json")
@@ -61,8 +59,6 @@ class LookedAt(threading.local, Generic[T]):
 
     Use it in a ``with`` statement for each lock: what is decided under a lock is read under it.
 
-    Examples
-    --------
     >>> looked = LookedAt[bytes]()
     >>> looked.keep("zarr.json", b"{}")
     >>> with looked:

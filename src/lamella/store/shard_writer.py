@@ -57,8 +57,6 @@ class ShardWriter:
     shape : tuple of int, optional
         A larger shape that the array will get after the pixels are written.
 
-    Examples
-    --------
     >>> import tempfile
     >>> from lamella.store.arrays import StoredArray
     >>> from lamella.store.documents import Documents, new_array

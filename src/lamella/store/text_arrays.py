@@ -61,8 +61,6 @@ def text_array(
     tuple of ArrayMeta and dict
         The array, with single bytes in place of the data type; the chunk by its key, none where there are no texts.
 
-    Examples
-    --------
     >>> meta, chunks = text_array(["a", "bc"], 3, {})
     >>> meta.document["data_type"], list(chunks)
     ('string', ['c/0'])

@@ -1,7 +1,7 @@
 """Plan the levels of an image for a job, and check at the end that they are unchanged.
 
 A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
-shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Box` is a region as
+shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Bounds` is a region as
 stored: (start, stop), such as ((0, 0), (512, 512)).
 """
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from lamella.nodes.position import Position
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject, Shape
 
-    PlannedArrays: TypeAlias = tuple[list[PinnedArray], list[tuple[PinnedArray, Box]]]
+    PlannedArrays: TypeAlias = tuple[list[PinnedArray], list[tuple[PinnedArray, Bounds]]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PlannedLevels:
 
     arrays: list[PinnedArray]
     steps: dict[str, Shape]
-    outgrown: list[tuple[PinnedArray, Box]]
+    outgrown: list[tuple[PinnedArray, Bounds]]
 
     @classmethod
     def of(cls, position: Position, planned: PlannedArrays | None = None) -> PlannedLevels:
@@ -75,7 +75,7 @@ def planned_arrays(position: Position) -> PlannedArrays:
 
 
 def ended(
-    name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Box]], *, is_alone: bool = True
+    name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
 ) -> Callable[[JSONObject], JSONObject]:
     """Return the change of a document that removes the mark of unfinished levels with a given name.
 
@@ -93,7 +93,7 @@ def ended(
     return without_mark
 
 
-def resized(arrays: Sequence[StoredArray]) -> list[Box]:
+def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:
     """Return the whole region of level 0, the first of the arrays, if an array no longer has its planned shape."""
     shapes = [array.documents.array(array.path).shape for array in arrays]
     if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
@@ -103,7 +103,7 @@ def resized(arrays: Sequence[StoredArray]) -> list[Box]:
 
 def _outgrown(
     position: Position, paths: Sequence[str], arrays: Sequence[PinnedArray]
-) -> dict[int, tuple[Shape, Box]]:
+) -> dict[int, tuple[Shape, Bounds]]:
     """Return the levels that level 0 has outgrown: number to required shape and missing region.
 
     The scale of a level shows its factor for each axis. Its shape alone could not distinguish a film that became twice

@@ -2,7 +2,7 @@
 
 The record lists the unfinished regions of level 0. After a kill, the same call computes these regions, and also regions
 whose files contradict the record: files of a level that are missing or cut off, and files of level 0 that are younger
-than the job. A "source" is the level that a pass reads; a `Box` is a region as stored, ((0, 0), (512, 512)).
+than the job. A "source" is the level that a pass reads; a `Bounds` is a region as stored, ((0, 0), (512, 512)).
 
 The record is described in :mod:`lamella.spec.stale_levels`.
 """
@@ -22,13 +22,13 @@ from lamella.ops.pyramids.file_checks import is_complete
 from lamella.ops.pyramids.plan import ended
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
-    MOST_REST,
+    MAX_UNFINISHED,
     PyramidJob,
     StaleLevels,
+    add_region,
     read_stale,
-    with_box,
+    subtract_region,
     with_stale,
-    without_box,
 )
 from lamella.store.chunk_grid import files_of
 from lamella.store.keys import join
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.storage import Stamp
@@ -129,7 +129,7 @@ def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     rest = []
     for boxes in stale.job.rest:
         for box in stale.regions:
-            boxes = with_box(boxes, box, _EXACT)  # noqa: PLW2901
+            boxes = add_region(boxes, box, _EXACT)  # noqa: PLW2901
         rest.append(boxes)
     return replace(stale.job, writer=name, rest=tuple(rest))
 
@@ -163,9 +163,9 @@ class PyramidProgress:
         for array, step in levels:
             factors = tuple(a * b for a, b in zip(factors, step, strict=True))
             self._factors[array.path] = factors
-        self._whole: Box = ((0,) * len(self._shape), self._shape)
-        self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
-        self._finished: dict[tuple[str, ...], list[Box]] = {}
+        self._whole: Bounds = ((0,) * len(self._shape), self._shape)
+        self._rest: dict[str, tuple[Bounds, ...]] = {array.path: (self._whole,) for array in self._levels}
+        self._finished: dict[tuple[str, ...], list[Bounds]] = {}
         self._unrecorded_bytes = 0
         # The document was written before level 0 was read: younger files were written meanwhile.
         times = None if stamp is None else times_of(stamp)
@@ -181,7 +181,7 @@ class PyramidProgress:
             read_pass.source.meta.shape,
             passes.unit_box(read_pass),
         )
-        boxes: tuple[Box, ...] = ()
+        boxes: tuple[Bounds, ...] = ()
         for target in read_pass.targets:
             for start, stop in self._rest[target.array.path]:
                 box = shrink(tuple(map(slice, start, stop)), factors)
@@ -189,7 +189,7 @@ class PyramidProgress:
                     (along.start // length * length, min(-(-along.stop // length) * length, size))
                     for along, length, size in zip(box, unit, shape, strict=True)
                 ]
-                boxes = with_box(boxes, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
+                boxes = add_region(boxes, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
         return [tuple(map(slice, start, stop)) for start, stop in sorted(boxes)]
 
     def record(self, read_pass: ReadPass, region: Region) -> None:
@@ -212,10 +212,10 @@ class PyramidProgress:
             while boxes:
                 # Levels that are computed together remain together.
                 remaining = {
-                    unfinished: without_box(unfinished, boxes[-1], _EXACT)
+                    unfinished: subtract_region(unfinished, boxes[-1], _EXACT)
                     for unfinished in {self._rest[path] for path in levels}
                 }
-                if any(len(after) > max(MOST_REST, len(before)) for before, after in remaining.items()):
+                if any(len(after) > max(MAX_UNFINISHED, len(before)) for before, after in remaining.items()):
                     break
                 self._rest.update({path: remaining[self._rest[path]] for path in levels})
                 boxes.pop()
@@ -250,7 +250,7 @@ class PyramidProgress:
             for number, box in enumerate(self._missing(array)):
                 is_few = number < _MOST_FAULTS
                 self._rest[array.path] = (
-                    with_box(self._rest[array.path], box, _EXACT) if is_few else (self._whole,)
+                    add_region(self._rest[array.path], box, _EXACT) if is_few else (self._whole,)
                 )
                 if not is_few:
                     break
@@ -259,12 +259,12 @@ class PyramidProgress:
             for number, box in enumerate(self._younger(job.since, sorted(done))):
                 for path, boxes in self._rest.items():
                     self._rest[path] = (
-                        with_box(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)
+                        add_region(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)
                     )
                 if number >= _MOST_FAULTS:
                     break
 
-    def _clipped(self, boxes: Sequence[Box]) -> Iterator[Box]:
+    def _clipped(self, boxes: Sequence[Bounds]) -> Iterator[Bounds]:
         """Limit regions to level 0, which may have been resized."""
         for start, stop in boxes:
             first = tuple(max(0, a) for a in start)
@@ -272,14 +272,14 @@ class PyramidProgress:
             if all(a < b for a, b in zip(first, last, strict=True)):
                 yield first, last
 
-    def _done(self, path: str) -> tuple[Box, ...]:
+    def _done(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
-        boxes: tuple[Box, ...] = (self._whole,)
+        boxes: tuple[Bounds, ...] = (self._whole,)
         for box in self._rest[path]:
-            boxes = without_box(boxes, box, _EXACT)
+            boxes = subtract_region(boxes, box, _EXACT)
         return boxes
 
-    def _missing(self, array: StoredArray) -> Iterator[Box]:
+    def _missing(self, array: StoredArray) -> Iterator[Bounds]:
         """Yield the regions of files of a level that should be finished, and are missing or damaged."""
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
@@ -288,7 +288,7 @@ class PyramidProgress:
                     region = enlarge(meta.file_region(file_index), factors, self._shape)
                     yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
-    def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
+    def _younger(self, since: int, boxes: Iterable[Bounds]) -> Iterator[Bounds]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
         for start, stop in boxes:
@@ -314,6 +314,6 @@ class PyramidProgress:
         """Return the change of the image's document that marks the levels as finished."""
         return ended(self.name, [self._source, *self._levels], self._written_since)
 
-    def _written_since(self) -> Iterator[Box]:
+    def _written_since(self) -> Iterator[Bounds]:
         """Yield the regions of level 0 that were written since the job began; all of it in stores without times."""
         return iter([self._whole]) if self._since is None else self._younger(self._since, [self._whole])

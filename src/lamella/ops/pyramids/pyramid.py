@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
     from lamella.spec.images import ImagesMeta
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import JSONObject, Shape
@@ -259,7 +259,7 @@ def recompute_levels(
 def compute_parts(
     levels: PlannedLevels,
     method: str,
-    box: Box,
+    box: Bounds,
     workers: Workers,
     *,
     count: Count | None = None,

@@ -15,7 +15,7 @@ from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
 from lamella.ops.pyramids.level_factors import made_by
 from lamella.ops.pyramids.plan import PlannedLevels, ended, planned_arrays
-from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
+from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
     from lamella.ops.pyramids.plan import PlannedArrays
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
 
@@ -67,16 +67,18 @@ def update_pyramid(
         )
 
 
-def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
+def _parts(
+    stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Bounds] | None
+) -> tuple[Bounds, ...] | None:
     """Return the regions of level 0 whose levels must be computed, for the requested ones; None for all."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
     if boxes is None and unknown:
         return None
-    parts: tuple[Box, ...] = ()
+    parts: tuple[Bounds, ...] = ()
     for box in (*(stale.regions if boxes is None else boxes), *(box for _, box in outgrown)):
-        parts = with_box(parts, box)
+        parts = add_region(parts, box)
     return parts
 
 
@@ -85,11 +87,13 @@ class _Update:
     """A running update: its mark, the stale regions of level 0, and whether no other process wrote when it began."""
 
     name: str
-    parts: tuple[Box, ...]
+    parts: tuple[Bounds, ...]
     is_alone: bool
 
 
-def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box] | None) -> _Update | None:
+def _begin_parts(
+    position: Position, planned: PlannedArrays, boxes: Sequence[Bounds] | None
+) -> _Update | None:
     """Record that parts of the levels are being computed; None if all must be, because others wrote meanwhile."""
     name, updates = uuid4().hex[:8], list[_Update]()
 
@@ -134,7 +138,7 @@ def _method(position: Position, requested: str | None) -> str:
     return recorded or requested or ""
 
 
-def _boxes(base: ImageArray, region: Any) -> list[Box]:
+def _boxes(base: ImageArray, region: Any) -> list[Bounds]:
     bounds = basic_or_fancy(region, base.shape).bounds
     return [] if bounds is None else [bounds]
 

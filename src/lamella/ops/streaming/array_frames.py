@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from lamella.ops.streaming.chunk_threads import ChunkThreads
     from lamella.ops.streaming.order import FrameOrder, Key
     from lamella.ops.streaming.record import StreamRecord
-    from lamella.spec.stale_levels import Box
+    from lamella.spec.stale_levels import Bounds
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
 
-Noted: TypeAlias = "Callable[[Callable[[], Box | None]], AbstractContextManager[None]]"
+Noted: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContextManager[None]]"
 """A context that records a write while it runs: until its end, lower levels count as stale."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
@@ -306,7 +306,7 @@ class ArrayFrames:
                 self._in_place += 1
         self.publish()
 
-    def _written(self, files: _Files) -> Box | None:
+    def _written(self, files: _Files) -> Bounds | None:
         """Return the region of files whose frames were appended."""
         spans = self._meta.files
         stop = list(self._target(files.key))

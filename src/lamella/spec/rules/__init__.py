@@ -1,15 +1,9 @@
 """The rules of OME-NGFF 0.4, 0.5 and 0.6, as pure functions on raw JSON.
 
 A rule checks a document as it is stored, before any model has read it, so that any damage can be described.
-`check_attributes` checks one document; `check_arrays` compares an image document with the facts of its arrays; `RULES`
-lists all rules, including those that need the whole hierarchy or that no file can show.
-
-Modules: one per group of rules (``axes``, ``coordinate_systems``, ``plain_transforms`` of 0.4 and 0.5,
-``transformations``, ``transformation_types`` and ``matrices`` of 0.6, ``multiscales``, ``omero``, ``labels``,
-``plate``, ``well``, ``bioformats2raw``, ``scene``, ``versions``, ``arrays``); ``catalogue`` is the table of rules,
+`check_attributes` checks one document; `check_arrays` compares an image document with its arrays; `RULES` lists all
+rules, also those that need the whole hierarchy. Each module has one group of rules; ``catalogue`` is their table,
 ``version_traits`` the differences between versions.
-
-No I/O, no numpy, no pydantic.
 """
 
 from lamella.spec.rules.arrays import ArrayFacts, ParentImage

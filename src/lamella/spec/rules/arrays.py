@@ -56,8 +56,8 @@ def check_image_arrays(
     ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
 ) -> Iterator[Finding]:
     """Compare each multiscale with its arrays."""
-    for place, multiscale in multiscales(ome):
-        where = (*at, "multiscales", place, "datasets")
+    for index, multiscale in multiscales(ome):
+        where = (*at, "multiscales", index, "datasets")
         axes = array_axes(multiscale, context.traits)
         levels: list[tuple[Location, ArrayFacts]] = []
         for number, dataset in datasets(multiscale):
@@ -81,11 +81,11 @@ def check_image_arrays(
 
 
 def _check_storage(facts: ArrayFacts, at: Location, context: RuleContext) -> Iterator[Finding]:
-    wanted = context.traits.zarr_format
-    if facts.zarr_format != wanted:
-        rule = {2: "ST-01", 3: "ST-02"}[wanted]
+    expected = context.traits.zarr_format
+    if facts.zarr_format != expected:
+        rule = {2: "ST-01", 3: "ST-02"}[expected]
         yield context.finding(
-            rule, at, f"the array is Zarr v{facts.zarr_format}", f"store it as Zarr v{wanted}"
+            rule, at, f"the array is Zarr v{facts.zarr_format}", f"store it as Zarr v{expected}"
         )
     separator = context.traits.chunk_separator
     if separator is not None and facts.separator != separator:
@@ -173,8 +173,8 @@ def check_label_arrays(
             "LB-03", at, "the label image has no multiscales", "describe it as an image, too"
         )
         return
-    for place, multiscale in entries:
-        where = (*at, "multiscales", place, "datasets")
+    for index, multiscale in entries:
+        where = (*at, "multiscales", index, "datasets")
         for number, dataset in datasets(multiscale):
             path = dataset.get("path")
             facts = arrays.get(path) if isinstance(path, str) else None
@@ -186,8 +186,8 @@ def check_label_arrays(
                     "store labels as integers",
                 )
     if parent is not None:
-        place, multiscale = entries[0]
-        yield from _check_parent(multiscale, (*at, "multiscales", place), arrays, parent, context)
+        index, multiscale = entries[0]
+        yield from _check_parent(multiscale, (*at, "multiscales", index), arrays, parent, context)
 
 
 def _check_parent(
@@ -204,17 +204,17 @@ def _check_parent(
         )
         return
     image = entries[0][1]
-    levels, wanted = datasets(multiscale), datasets(image)
-    if len(levels) != len(wanted):
+    levels, expected = datasets(multiscale), datasets(image)
+    if len(levels) != len(expected):
         yield context.finding(
             "LB-04",
             (*at, "datasets") if "datasets" in multiscale else at,
-            f"the label image has {len(levels)} levels, its image {len(wanted)}",
+            f"the label image has {len(levels)} levels, its image {len(expected)}",
             "write as many levels",
         )
     axes = [array_axes(entry, context.traits) for entry in (multiscale, image)]
     names = [axis_names(found) if found else None for found in axes]
-    for (number, level), (_, dataset) in zip(levels, wanted, strict=False):
+    for (number, level), (_, dataset) in zip(levels, expected, strict=False):
         label = _lengths(level, arrays, names[0])
         size = _lengths(dataset, parent.arrays, names[1])
         for name, length in label.items():

@@ -90,8 +90,6 @@ _PENDING = frozenset(["MS-01", "OM-03"])
 def assumption(finding: Finding, version: str) -> str:
     """Return what lamella assumes where a rule is broken.
 
-    Examples
-    --------
     >>> from lamella.spec.rules import Finding
     >>> assumption(Finding("AX-02", "MUST"), "0.5")
     'a name stands for the first of its axes'
@@ -107,8 +105,6 @@ def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
     """Return the kinds of a document, from its keys.
 
-    Examples
-    --------
     >>> kinds_of({"multiscales": [], "image-label": {}})
     ('image', 'label')
     """
@@ -129,8 +125,6 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
     Before their first well or level is created, lamella stores plates without wells and images without levels. Their
     empty lists are not reported.
 
-    Examples
-    --------
     >>> channels = {"omero": {"channels": [{"label": "DAPI", "color": "#0000FF"}]}}
     >>> [finding.rule for finding in document_findings(["image"], channels, "0.4")]
     ['OM-02']

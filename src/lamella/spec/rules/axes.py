@@ -27,8 +27,8 @@ def check_axes(
 
     ``bounded`` axes describe an array: then their order and their number per type are checked too.
     """
-    for place, axis in enumerate(axes):
-        yield from _check_axis(axis, (*at, place), context)
+    for index, axis in enumerate(axes):
+        yield from _check_axis(axis, (*at, index), context)
     yield from _check_names(axes, at, context)
     yield from _check_counts(axes, at, context)
     if bounded:
@@ -116,14 +116,14 @@ def _check_unit(axis: dict[str, JSON], at: Location, context: RuleContext) -> It
 
 def _check_names(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
     earlier: set[str] = set()
-    for place, axis in enumerate(axes):
+    for index, axis in enumerate(axes):
         if not isinstance(axis, dict) or not isinstance(axis.get("name"), str):
             continue
         name = axis["name"]
         if name in earlier:
             yield context.finding(
                 "AX-02",
-                (*at, place, "name"),
+                (*at, index, "name"),
                 f"the axis name {describe(name)} is used twice",
                 "give each axis a name of its own",
             )
@@ -150,8 +150,8 @@ def _check_counts(axes: list[JSON], at: Location, context: RuleContext) -> Itera
 
 def _check_slots(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
     slots = [slot_of(axis, context) for axis in axes]
-    times = [place for place, slot in enumerate(slots) if slot == "time"]
-    others = [place for place, slot in enumerate(slots) if slot == _SLOT]
+    times = [index for index, slot in enumerate(slots) if slot == "time"]
+    others = [index for index, slot in enumerate(slots) if slot == _SLOT]
     if len(times) > 1:
         yield context.finding(
             "AX-08",
@@ -166,7 +166,7 @@ def _check_slots(axes: list[JSON], at: Location, context: RuleContext) -> Iterat
             f"{len(others)} axes are channel, custom or untyped",
             "keep one of them: the version has one place for all three",
         )
-    vectors = [place for place, slot in enumerate(slots) if slot == "vector"]
+    vectors = [index for index, slot in enumerate(slots) if slot == "vector"]
     if vectors and others:
         yield context.finding(
             "CT-35", (*at, others[0]), "a channel or custom axis stands beside a vector axis", "remove one"
@@ -176,14 +176,14 @@ def _check_slots(axes: list[JSON], at: Location, context: RuleContext) -> Iterat
 def _check_order(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
     ranks = {"time": 0, _SLOT: 1, "vector": 1, "space": 2}
     highest = 0
-    for place, axis in enumerate(axes):
+    for index, axis in enumerate(axes):
         rank = ranks.get(slot_of(axis, context))
         if rank is None:
             continue
         if rank < highest:
             yield context.finding(
                 "AX-10",
-                (*at, place),
+                (*at, index),
                 f"the {axis_kind(axis)} axis comes after axes that it must precede",
                 "order the axes time, channel or custom, space, and the array with them",
             )
@@ -194,8 +194,6 @@ def _check_order(axes: list[JSON], at: Location, context: RuleContext) -> Iterat
 def axis_kind(axis: JSON) -> str:
     """Return the type of an axis; ``"untyped"`` without a type, ``""`` if it is not an axis.
 
-    Examples
-    --------
     >>> axis_kind({"name": "t", "type": "time"}), axis_kind({"name": "angle"}), axis_kind(3)
     ('time', 'untyped', '')
     """

@@ -34,12 +34,12 @@ def check_series(ome: JSONObject, at: Location, context: RuleContext) -> Iterato
         yield context.finding("BF-05", where, f"series is {describe(series)}", "list the paths of the images")
         return
     seen: set[str] = set()
-    for place, path in enumerate(series):
+    for index, path in enumerate(series):
         if not isinstance(path, str):
-            yield context.finding("BF-05", (*where, place), f"the path is {describe(path)}", "write a string")
+            yield context.finding("BF-05", (*where, index), f"the path is {describe(path)}", "write a string")
         elif path in seen:
             yield context.finding(
-                "BF-05", (*where, place), f"the path {describe(path)} is listed twice", "list each image once"
+                "BF-05", (*where, index), f"the path {describe(path)} is listed twice", "list each image once"
             )
         else:
             seen.add(path)

@@ -1,9 +1,6 @@
-"""The table of all rules of OME-NGFF: what each requires, and what is needed to check it.
+"""The table of all rules of OME-NGFF: the requirement of each, and the input needed to check it.
 
-Pure data; the checks are in the modules beside this one. Documentation and reports list this table. Rules of the draft
-0.9.dev1 are listed although nothing checks them.
-
-Imports nothing of lamella.
+Documentation and reports list this table. Nothing checks the rules of the draft 0.9.dev1.
 """
 
 from __future__ import annotations
@@ -37,8 +34,6 @@ class Rule:
     advice_in
         Versions in which the MUST of the text is reported as a SHOULD.
 
-    Examples
-    --------
     >>> RULES["ST-05"].level_in("0.5"), RULES["ST-05"].level_in("0.6")
     ('MUST', 'SHOULD')
     """

@@ -52,8 +52,6 @@ def check_attributes(
     ``zarr.json`` in 0.5 and 0.6. A label image has two kinds: check it as ``"image"`` and as ``"label"``.
     ``acquisitions`` are the ids that the plate of a well lists (see `acquisition_ids`); None if the plate is unknown.
 
-    Examples
-    --------
     >>> well = {"ome": {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "0"}]}}}
     >>> for finding in check_attributes("well", well, "0.5", node="A/1"):
     ...     print(finding)
@@ -116,8 +114,6 @@ def check_arrays(
     image too; other kinds have no findings. ``arrays`` has the facts of all existing arrays by dataset path, ``parent``
     is the image of a label image.
 
-    Examples
-    --------
     >>> image = {"multiscales": [{"axes": [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}],
     ...                           "datasets": [{"path": "0"}, {"path": "1"}]}]}
     >>> facts = {"0": ArrayFacts((3, 8, 8), "uint8", zarr_format=2)}

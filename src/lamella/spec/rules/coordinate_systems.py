@@ -29,8 +29,8 @@ def check_systems(
         )
         return
     seen: set[str] = set()
-    for place, system in enumerate(value):
-        where = (*at, place)
+    for index, system in enumerate(value):
+        where = (*at, index)
         if not isinstance(system, dict):
             yield context.finding(
                 rule, where, f"the system is {describe(system)}", "write an object with name and axes"
@@ -76,20 +76,20 @@ def check_connected(
     for one, other in edges:
         neighbours.setdefault(one, set()).add(other)
         neighbours.setdefault(other, set()).add(one)
-    wanted = list(names)
-    if not wanted:
+    expected = list(names)
+    if not expected:
         return
-    reached = {wanted[0]}
-    border = [wanted[0]]
+    reached = {expected[0]}
+    border = [expected[0]]
     while border:
         fresh = neighbours.get(border.pop(), set()) - reached
         reached |= fresh
         border.extend(fresh)
-    lost = [name for name in wanted if name not in reached]
+    lost = [name for name in expected if name not in reached]
     if lost:
         yield context.finding(
             "CS-04",
             at,
-            f"nothing connects {describe(wanted[0])} with {describe(lost[0])}",
+            f"nothing connects {describe(expected[0])} with {describe(lost[0])}",
             "add a transformation between them or remove a system",
         )

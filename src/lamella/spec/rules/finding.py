@@ -1,7 +1,4 @@
-"""The finding: one result of one rule, in words that help to repair the file.
-
-Imports nothing of lamella.
-"""
+"""The finding: one result of one rule, in words that help to repair the file."""
 
 from __future__ import annotations
 
@@ -74,8 +71,6 @@ class Finding:
 def location_text(location: Location) -> str:
     """Format a location in the usual notation for keys and indices.
 
-    Examples
-    --------
     >>> location_text(("ome", "plate", "wells", 3, "path"))
     'ome.plate.wells[3].path'
     >>> location_text(("bioformats2raw.layout",))

@@ -30,17 +30,17 @@ def check_labels_group(ome: JSONObject, at: Location, context: RuleContext) -> I
         )
         return
     seen: set[str] = set()
-    for place, path in enumerate(value):
+    for index, path in enumerate(value):
         if not is_text(path) or path.startswith("/") or ".." in path.split("/"):
             yield context.finding(
                 "LB-01",
-                (*where, place),
+                (*where, index),
                 f"the path is {describe(path)}",
                 "write the path of a label image below this group",
             )
         elif path in seen:
             yield context.finding(
-                "LB-01", (*where, place), f"{describe(path)} is listed twice", "list it once", level="SHOULD"
+                "LB-01", (*where, index), f"{describe(path)} is listed twice", "list it once", level="SHOULD"
             )
         else:
             seen.add(path)
@@ -81,8 +81,8 @@ def check_image_label(ome: JSONObject, at: Location, context: RuleContext) -> It
 
 def _check_colors(colors: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
     first: dict[JSON, JSON] = {}
-    for place, color in enumerate(colors):
-        where = (*at, place)
+    for index, color in enumerate(colors):
+        where = (*at, index)
         if not isinstance(color, dict):
             yield context.finding(
                 "LB-08", where, f"the color is {describe(color)}", "write an object", level="MUST"
@@ -120,10 +120,10 @@ def _check_rgba(rgba: JSON, at: Location, context: RuleContext) -> Iterator[Find
     if not isinstance(rgba, list) or len(rgba) != 4:
         yield context.finding("LB-10", at, f"rgba is {describe(rgba)}", "write four integers from 0 to 255")
         return
-    for place, part in enumerate(rgba):
+    for index, part in enumerate(rgba):
         if not is_integer(part) or not 0 <= part <= 255:
             yield context.finding(
-                "LB-10", (*at, place), f"rgba has {describe(part)}", "write an integer from 0 to 255"
+                "LB-10", (*at, index), f"rgba has {describe(part)}", "write an integer from 0 to 255"
             )
 
 
@@ -134,8 +134,8 @@ def _check_properties(value: JSON, at: Location, context: RuleContext) -> Iterat
         )
         return
     first: dict[JSON, JSON] = {}
-    for place, item in enumerate(value):
-        where = (*at, place)
+    for index, item in enumerate(value):
+        where = (*at, index)
         if not isinstance(item, dict):
             yield context.finding("LB-12", where, f"the item is {describe(item)}", "write an object")
             continue

@@ -35,11 +35,11 @@ def check_affine(
         return ends.outputs
     rows, columns = len(matrix), len(matrix[0])
     if ends.inputs not in (None, columns - 1) or ends.outputs not in (None, rows):
-        wanted = f"{_or_any(ends.outputs)} x {_or_any(ends.inputs and ends.inputs + 1)}"
+        expected = f"{_or_any(ends.outputs)} x {_or_any(ends.inputs and ends.inputs + 1)}"
         yield context.finding(
             "CT-32",
             where,
-            f"the affine is {rows} x {columns}, its systems ask for {wanted}",
+            f"the affine is {rows} x {columns}, its systems ask for {expected}",
             "write M rows of N+1",
         )
         return ends.outputs
@@ -103,8 +103,6 @@ def _check_source(
 def read_matrix(value: JSON) -> Matrix | None:
     """Return a matrix of numbers, or None for anything else.
 
-    Examples
-    --------
     >>> read_matrix([[1, 0], [0, 1]]), read_matrix([[1], [0, 1]]), read_matrix("eye")
     ([[1.0, 0.0], [0.0, 1.0]], None, None)
     """

@@ -34,15 +34,15 @@ def check_multiscales(ome: JSONObject, at: Location, context: RuleContext) -> It
             "MS-01", where, f"multiscales is {describe(value)}", "list at least one multiscale"
         )
         return
-    for place, multiscale in enumerate(value):
+    for index, multiscale in enumerate(value):
         if not isinstance(multiscale, dict):
             yield context.finding(
-                "MS-01", (*where, place), f"the entry is {describe(multiscale)}", "write an object"
+                "MS-01", (*where, index), f"the entry is {describe(multiscale)}", "write an object"
             )
             continue
-        if place and alike(multiscale, value[0]):
-            yield context.finding("MS-01", (*where, place), "the entry repeats the first one", "remove it")
-        yield from _check_multiscale(multiscale, (*where, place), context)
+        if index and alike(multiscale, value[0]):
+            yield context.finding("MS-01", (*where, index), "the entry repeats the first one", "remove it")
+        yield from _check_multiscale(multiscale, (*where, index), context)
 
 
 def _check_multiscale(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
@@ -131,8 +131,8 @@ def _check_datasets(multiscale: JSONObject, at: Location, context: RuleContext) 
         yield context.finding("MS-03", where, f"datasets is {describe(value)}", "list its levels")
         return
     axes = array_axes(multiscale, context.traits)
-    for place, dataset in enumerate(value):
-        spot = (*where, place)
+    for index, dataset in enumerate(value):
+        spot = (*where, index)
         if not isinstance(dataset, dict):
             yield context.finding(
                 "MS-03", spot, f"the dataset is {describe(dataset)}", "write an object with a path"
@@ -173,26 +173,26 @@ def _check_path(dataset: JSONObject, at: Location, context: RuleContext) -> Iter
 def _check_scales(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     """Check the scales of all levels together (MS-05, AX-11, CT-06)."""
     axes = array_axes(multiscale, context.traits)
-    scales = [(place, level_scale(dataset)) for place, dataset in datasets(multiscale)]
-    known = [(place, scale) for place, scale in scales if scale and axes and len(scale) == len(axes)]
+    scales = [(index, level_scale(dataset)) for index, dataset in datasets(multiscale)]
+    known = [(index, scale) for index, scale in scales if scale and axes and len(scale) == len(axes)]
     if not known or axes is None:
         return
-    for (_, finer), (place, coarser) in pairwise(known):
+    for (_, finer), (index, coarser) in pairwise(known):
         if math.prod(coarser) < math.prod(finer) * (1 - 1e-6):
             yield context.finding(
                 "MS-05",
-                (*at, "datasets", place),
+                (*at, "datasets", index),
                 "this level has smaller pixels than the one before",
                 "list the levels from the finest to the coarsest",
             )
             break
     first_place, first = known[0]
-    for place, axis in enumerate(axes):
-        if axis_kind(axis) == "channel" and "unit" not in axis and first_place == 0 and first[place] != 1:
+    for index, axis in enumerate(axes):
+        if axis_kind(axis) == "channel" and "unit" not in axis and first_place == 0 and first[index] != 1:
             yield context.finding(
                 "CT-06",
                 (*at, "datasets", 0),
-                f"the channel axis is scaled by {describe(first[place])} at the finest level",
+                f"the channel axis is scaled by {describe(first[index])} at the finest level",
                 "write 1.0: channels have no size",
             )
     yield from _check_stack_order(axes, first, at, context)

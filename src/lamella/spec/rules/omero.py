@@ -33,8 +33,8 @@ def check_omero(ome: JSONObject, at: Location, context: RuleContext) -> Iterator
             "OM-01", spot, f"channels is {describe(omero.get('channels'))}", "list one object per channel"
         )
         return
-    for place, channel in enumerate(omero["channels"]):
-        spot = (*where, "channels", place)
+    for index, channel in enumerate(omero["channels"]):
+        spot = (*where, "channels", index)
         if not isinstance(channel, dict):
             yield context.finding("OM-01", spot, f"the channel is {describe(channel)}", "write an object")
             continue

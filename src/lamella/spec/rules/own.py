@@ -64,11 +64,11 @@ OWN_RULES: dict[str, OwnRule] = {
 
 
 def own_finding(
-    rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
+    rule: str, node: str, value: str, remedy: str, *, at: Location = (), level: Level | None = None
 ) -> Finding:
     """Return a finding of a rule of this table.
 
     >>> own_finding("LM-06", "", "there is nothing", "check the path").level
     'MUST'
     """
-    return Finding(rule, level or OWN_RULES[rule].level, node, at, found, remedy)
+    return Finding(rule, level or OWN_RULES[rule].level, node, at, value, remedy)

@@ -27,9 +27,9 @@ def check_plain_list(
         )
         return
     kinds: list[str] = []
-    for place, transformation in enumerate(value):
+    for index, transformation in enumerate(value):
         kinds.append(_kind(transformation))
-        yield from _check_entry(transformation, (*at, place), axes, context, rule)
+        yield from _check_entry(transformation, (*at, index), axes, context, rule)
     if kinds.count("scale") != 1:
         yield context.finding(
             rule or "CT-03", at, f"the list has {kinds.count('scale')} scales", "keep exactly one"
@@ -102,7 +102,7 @@ def _check_values(
 def _check_translations(
     kinds: list[str], at: Location, context: RuleContext, rule: str | None
 ) -> Iterator[Finding]:
-    translations = [place for place, kind in enumerate(kinds) if kind == "translation"]
+    translations = [index for index, kind in enumerate(kinds) if kind == "translation"]
     if len(translations) > 1:
         yield context.finding(
             rule or "CT-04",

@@ -55,8 +55,8 @@ def _check_lines(
         return
     seen: set[str] = set()
     folded: set[str] = set()
-    for place, line in enumerate(value):
-        spot = (*where, place)
+    for index, line in enumerate(value):
+        spot = (*where, index)
         if not isinstance(line, dict) or not isinstance(line.get("name"), str):
             named = isinstance(line, dict) and "name" in line
             found = f"the name is {describe(line['name'])}" if named else f"the entry is {describe(line)}"
@@ -104,8 +104,8 @@ def _check_wells(plate: JSONObject, at: Location, context: RuleContext) -> Itera
         return
     names = {"rowIndex": _names(plate, "rows"), "columnIndex": _names(plate, "columns")}
     seen: set[str] = set()
-    for place, well in enumerate(value):
-        spot = (*where, place)
+    for index, well in enumerate(value):
+        spot = (*where, index)
         if not isinstance(well, dict):
             yield context.finding("PL-05", spot, f"the well is {describe(well)}", "write an object")
             continue
@@ -182,8 +182,8 @@ def _check_acquisitions(value: JSON, at: Location, context: RuleContext) -> Iter
         )
         return
     seen: set[int] = set()
-    for place, acquisition in enumerate(value):
-        where = (*at, place)
+    for index, acquisition in enumerate(value):
+        where = (*at, index)
         if not isinstance(acquisition, dict):
             yield context.finding(
                 "PL-08", where, f"the acquisition is {describe(acquisition)}", "write an object"
@@ -247,8 +247,6 @@ def _check_count(
 def acquisition_ids(plate: JSON) -> tuple[int, ...]:
     """Return the ids of the acquisitions that a ``plate`` object lists, for checks of its wells.
 
-    Examples
-    --------
     >>> acquisition_ids({"acquisitions": [{"id": 0}, {"id": 2}, {"name": "nameless"}]}), acquisition_ids(None)
     ((0, 2), ())
     """
@@ -259,11 +257,5 @@ def acquisition_ids(plate: JSON) -> tuple[int, ...]:
 
 
 def is_name(name: JSON) -> bool:
-    """Return whether a row or column may have this name (PL-03).
-
-    Examples
-    --------
-    >>> is_name("A1"), is_name("A-1"), is_name("")
-    (True, False, False)
-    """
+    """Return whether a row or column may have this name (PL-03)."""
     return is_text(name) and _NAME.fullmatch(name) is not None

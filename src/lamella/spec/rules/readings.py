@@ -40,14 +40,14 @@ def check_readings(ome: JSONObject, at: Location, context: RuleContext) -> Itera
             "keep one, and store the others as images of their own",
             at=(*at, "multiscales", 1),
         )
-    for place, multiscale in multiscales(ome):
-        yield from _check_paths(multiscale, (*at, "multiscales", place, "datasets"), context)
+    for index, multiscale in multiscales(ome):
+        yield from _check_paths(multiscale, (*at, "multiscales", index, "datasets"), context)
     yield from _check_labels(ome, at, context)
 
 
 def _check_paths(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     seen: set[str] = set()
-    for place, dataset in datasets(multiscale):
+    for index, dataset in datasets(multiscale):
         path = dataset.get("path")
         if not isinstance(path, str):
             continue
@@ -57,7 +57,7 @@ def _check_paths(multiscale: JSONObject, at: Location, context: RuleContext) -> 
                 context.node,
                 f"the level {describe(path)} is listed twice",
                 "list it once",
-                at=(*at, place, "path"),
+                at=(*at, index, "path"),
             )
         seen.add(path)
 
@@ -70,7 +70,7 @@ def _channels(ome: JSONObject) -> list[JSONObject] | None:
 
 def _check_labels(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     seen: set[str] = set()
-    for place, channel in enumerate(_channels(ome) or []):
+    for index, channel in enumerate(_channels(ome) or []):
         label = channel.get("label")
         if label is None:
             yield own_finding(
@@ -78,7 +78,7 @@ def _check_labels(ome: JSONObject, at: Location, context: RuleContext) -> Iterat
                 context.node,
                 "the channel has no name",
                 "write a label",
-                at=(*at, "omero", "channels", place),
+                at=(*at, "omero", "channels", index),
             )
         if isinstance(label, str) and label in seen:
             yield own_finding(
@@ -86,7 +86,7 @@ def _check_labels(ome: JSONObject, at: Location, context: RuleContext) -> Iterat
                 context.node,
                 f"two channels are named {describe(label)}",
                 "name each differently",
-                at=(*at, "omero", "channels", place, "label"),
+                at=(*at, "omero", "channels", index, "label"),
             )
         if isinstance(label, str):
             seen.add(label)
@@ -99,7 +99,7 @@ def check_array_readings(
     entries = list(multiscales(ome))
     if not entries:
         return
-    place, multiscale = entries[0]
+    index, multiscale = entries[0]
     axes = array_axes(multiscale, context.traits)
     if axes is None:
         return
@@ -109,7 +109,7 @@ def check_array_readings(
         if isinstance(path := dataset.get("path"), str) and path in arrays
     ]
     yield from _check_channels(ome, at, axes, levels[:1], context)
-    yield from _check_coverage(multiscale, (*at, "multiscales", place, "datasets"), axes, levels, context)
+    yield from _check_coverage(multiscale, (*at, "multiscales", index, "datasets"), axes, levels, context)
 
 
 def _check_channels(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuleContext:
-    """The version and the node that a check needs beside the value that it checks."""
+    """The version and node of a check, which builds findings from the catalogue."""
 
     traits: VersionTraits
     node: str = ""

@@ -146,7 +146,7 @@ def _check_project_axis(entry: JSONObject, at: Location, ends: Ends, context: Ru
         if key not in entry:
             continue
         places = integers(entry[key])
-        odd = not places or len(set(places)) != len(places) or any(not 0 <= place <= 4 for place in places)
+        odd = not places or len(set(places)) != len(places) or any(not 0 <= index <= 4 for index in places)
         if odd or places is None or len(places) > 3:
             yield context.finding(
                 "CT-31", (*at, key), f"{key} is {describe(entry[key])}", "list 1 to 3 different axis indices"
@@ -160,9 +160,9 @@ def _check_project_axis(entry: JSONObject, at: Location, ends: Ends, context: Ru
         sizes[key] = len(places)
     if ends.inputs is None:
         return ends.outputs
-    given = ends.inputs - sizes["droppedInputs"] + sizes["createdOutputs"]
-    yield from _check_end(at, Ends(given, ends.outputs), context, "CT-31", "projectAxis")
-    return given
+    values = ends.inputs - sizes["droppedInputs"] + sizes["createdOutputs"]
+    yield from _check_end(at, Ends(values, ends.outputs), context, "CT-31", "projectAxis")
+    return values
 
 
 def _check_sequence(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
@@ -175,9 +175,9 @@ def _check_sequence(entry: JSONObject, at: Location, ends: Ends, context: RuleCo
         yield context.finding("CT-34", where, "the sequence is empty", "use an identity instead")
         return ends.outputs
     axes = ends.inputs
-    for place, item in enumerate(items):
-        last = ends.outputs if place == len(items) - 1 else None
-        axes = yield from _check_nested(item, (*where, place), Ends(axes, last), context)
+    for index, item in enumerate(items):
+        last = ends.outputs if index == len(items) - 1 else None
+        axes = yield from _check_nested(item, (*where, index), Ends(axes, last), context)
     return axes
 
 
@@ -263,13 +263,13 @@ def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, context: Ru
             "list items with transformation, inputAxes, outputAxes",
         )
         return ends.outputs
-    made: dict[int, int] = {}
-    for place, item in enumerate(items):
-        for axis in (yield from _check_dimension_item(item, (*where, place), ends, context)):
-            made[axis] = made.get(axis, 0) + 1
-    twice = [axis for axis, times in made.items() if times > 1]
-    count = max(made, default=-1) + 1 if ends.outputs is None else ends.outputs
-    lost = next((axis for axis in range(count) if axis not in made), None)
+    result: dict[int, int] = {}
+    for index, item in enumerate(items):
+        for axis in (yield from _check_dimension_item(item, (*where, index), ends, context)):
+            result[axis] = result.get(axis, 0) + 1
+    twice = [axis for axis, times in result.items() if times > 1]
+    count = max(result, default=-1) + 1 if ends.outputs is None else ends.outputs
+    lost = next((axis for axis in range(count) if axis not in result), None)
     if twice or lost is not None:
         fault = (
             f"output axis {describe(twice[0])} is made more than once"

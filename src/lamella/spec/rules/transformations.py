@@ -89,8 +89,8 @@ def check_level_list(
             f"the list has {len(value)} transformations",
             "keep one; put a scale and its translation in a sequence",
         )
-    for place, transformation in enumerate(value):
-        yield from _check_level_entry(transformation, (*where, place), dataset, multiscale, context)
+    for index, transformation in enumerate(value):
+        yield from _check_level_entry(transformation, (*where, index), dataset, multiscale, context)
 
 
 def _check_level_entry(
@@ -192,8 +192,8 @@ def check_further_list(multiscale: JSONObject, at: Location, context: RuleContex
                 "CT-07", where, f"it is {describe(value)}", "list transformations, or leave it out"
             )
             return
-        for place, entry in enumerate(value):
-            edges.append((yield from _check_further(entry, (*where, place), multiscale, context)))
+        for index, entry in enumerate(value):
+            edges.append((yield from _check_further(entry, (*where, index), multiscale, context)))
     yield from _check_graph(multiscale, edges, at, context)
 
 
@@ -300,8 +300,8 @@ def check_scene_list(scene: JSONObject, at: Location, context: RuleContext) -> I
         return
     known = systems(scene)
     edges: list[Edge | None] = []
-    for place, entry in enumerate(value):
-        edges.append((yield from _check_scene_entry(entry, (*where, place), known, context)))
+    for index, entry in enumerate(value):
+        edges.append((yield from _check_scene_entry(entry, (*where, index), known, context)))
     yield from _check_graph(scene, edges, at, context)
 
 

@@ -25,13 +25,7 @@ _LARGEST = 10**18
 
 
 def is_integer(value: JSON) -> bool:
-    """Return whether the value is an integer in JSON Schema.
-
-    Examples
-    --------
-    >>> is_integer(1), is_integer(1.0), is_integer(True), is_integer("1")
-    (True, True, False, False)
-    """
+    """Return whether the value is an integer in JSON Schema."""
     if isinstance(value, bool):
         return False
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
@@ -40,8 +34,6 @@ def is_integer(value: JSON) -> bool:
 def is_number(value: JSON) -> bool:
     """Return whether the value is a finite number, and not a boolean.
 
-    Examples
-    --------
     >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number(10**400)
     (True, False, False, False)
     """
@@ -59,13 +51,7 @@ def is_text(value: JSON) -> TypeGuard[str]:
 
 
 def numbers(value: JSON) -> list[float] | None:
-    """Return a list of numbers, or None if the value is anything else.
-
-    Examples
-    --------
-    >>> numbers([1, 0.5]), numbers([1, "a"]), numbers(3)
-    ([1.0, 0.5], None, None)
-    """
+    """Return a list of numbers, or None if the value is anything else."""
     if not isinstance(value, list) or not all(is_number(item) for item in value):
         return None
     return [float(item) for item in value]
@@ -86,9 +72,9 @@ def strings(value: JSON) -> list[str]:
 def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
     """Iterate over the objects of a list with their indices; nothing for any other value."""
     if isinstance(value, list):
-        for place, item in enumerate(value):
+        for index, item in enumerate(value):
             if isinstance(item, dict):
-                yield place, item
+                yield index, item
 
 
 def alike(one: JSON, other: JSON) -> bool:
@@ -102,8 +88,6 @@ def alike(one: JSON, other: JSON) -> bool:
 def describe(value: JSON) -> str:
     """Format a value on one line, in at most about a hundred characters.
 
-    Examples
-    --------
     >>> describe("micron"), describe(None), describe([1, 2]), describe({"name": "x", "type": "space"})
     ('"micron"', 'null', '[1, 2]', 'an object with "name", "type"')
     """

@@ -134,13 +134,7 @@ VERSION_TRAITS: dict[str, VersionTraits] = {traits.name: traits for traits in (_
 
 
 def version_traits(version: str) -> VersionTraits:
-    """Return the traits of a version.
-
-    Examples
-    --------
-    >>> version_traits("0.5").wrapper
-    ('ome',)
-    """
+    """Return the traits of a version."""
     try:
         return VERSION_TRAITS[version]
     except (KeyError, TypeError):

@@ -34,10 +34,10 @@ def check_well(
         yield context.finding("WL-01", spot, found, "list the fields, each with a path")
         return
     seen: set[str] = set()
-    for place, image in enumerate(images):
-        yield from _check_image(image, (*spot, place), seen, context)
+    for index, image in enumerate(images):
+        yield from _check_image(image, (*spot, index), seen, context)
         if isinstance(image, dict):
-            yield from _check_acquisition(image, (*spot, place), acquisitions, context)
+            yield from _check_acquisition(image, (*spot, index), acquisitions, context)
 
 
 def _check_image(image: JSON, at: Location, seen: set[str], context: RuleContext) -> Iterator[Finding]:

@@ -36,22 +36,22 @@ def compose(*transformations: Transformation) -> Transformation:
     steps = [step for transformation in transformations for step in _steps(transformation)]
     for step in steps:
         step.input = step.output = None
-    made: Transformation
+    result: Transformation
     if not steps:
-        made = Identity()
+        result = Identity()
     elif len(steps) == 1:
-        made = steps[0]
-        made.name = None
+        result = steps[0]
+        result.name = None
     else:
         try:
-            made = Sequence(transformations=steps)
+            result = Sequence(transformations=steps)
         except ValueError as error:
             shown = ", ".join(step.type for step in steps)
             raise InvalidArgumentError(f"cannot apply {shown} one after the other: {error}") from error
     if transformations:
         first, last = transformations[0].copied(), transformations[-1].copied()
-        made.input, made.output = first.input, last.output
-    return made
+        result.input, result.output = first.input, last.output
+    return result
 
 
 def _steps(transformation: Transformation) -> list[Transformation]:

@@ -76,10 +76,10 @@ class Transformation(MetaModel):
         InvalidArgumentError
             The transformation does not accept this number.
         """
-        wanted = self._asked()
-        if wanted is not None and wanted != axes_in:
+        expected = self._asked()
+        if expected is not None and expected != axes_in:
             raise InvalidArgumentError(
-                f"{self.title} is for {wanted} axes, it was given {axes_in}: give one number for each axis"
+                f"{self.title} is for {expected} axes, it was given {axes_in}: give one number for each axis"
             )
         return self._given(axes_in)
 
@@ -116,10 +116,10 @@ class Transformation(MetaModel):
         >>> Scale(scale=[2, 3]).apply([[1, 1], [2, 2]])
         [[2.0, 3.0], [4.0, 6.0]]
         """
-        given = _as_points(points)
-        for size in {len(point) for point in given}:
+        values = _as_points(points)
+        for size in {len(point) for point in values}:
             self.axes_out(size)
-        return [self._moved(point) for point in given]
+        return [self._moved(point) for point in values]
 
     def inverse(self) -> Transformation:
         """Return the inverse transformation; input and output are swapped.
@@ -135,9 +135,9 @@ class Transformation(MetaModel):
         >>> Translation(translation=[1, -2]).inverse().translation
         [-1.0, 2.0]
         """
-        made = self._inverted()
-        made.input, made.output = _copied(self.output), _copied(self.input)
-        return made
+        result = self._inverted()
+        result.input, result.output = _copied(self.output), _copied(self.input)
+        return result
 
     def matrix(self, axes_in: int | None = None) -> Matrix:
         """Compute the affine matrix, M rows of N + 1 numbers with the translation last (CT-32).

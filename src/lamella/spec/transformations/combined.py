@@ -260,10 +260,10 @@ class ByDimension(Transformation):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        made = sorted(axis for item in self.transformations for axis in item.output_axes)
-        if made != list(range(len(made))):
+        result = sorted(axis for item in self.transformations for axis in item.output_axes)
+        if result != list(range(len(result))):
             raise ValueError(
-                f"a byDimension makes each output axis once, from 0 on; this one makes {made} (CT-36)"
+                f"a byDimension makes each output axis once, from 0 on; this one makes {result} (CT-36)"
             )
         return self
 

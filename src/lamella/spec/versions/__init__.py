@@ -27,8 +27,6 @@ VERSIONS: tuple[SpecVersion, ...] = (V01, V02, V03, V04, V06, V05)
 def by_name(name: str) -> SpecVersion:
     """Return a version by its name.
 
-    Examples
-    --------
     >>> by_name("0.4").zarr_format
     2
     >>> by_name("0.7")
@@ -50,8 +48,6 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     A document that names a draft or a patch of a version, or the version as a number, is read as that version; rule
     ST-07 reports it. An unknown version raises MetadataError.
 
-    Examples
-    --------
     >>> detect(2, {}).name, detect(3, {}).name
     ('0.4', '0.5')
     >>> detect(2, {"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]}).name
@@ -85,8 +81,6 @@ def convert_attributes(
     document is converted back, they get the default names. Other coordinate systems, their transformations and scenes
     raise MetadataError; ``lossy`` drops them.
 
-    Examples
-    --------
     >>> convert_attributes({"labels": ["nuclei"], "lab": "ours"}, by_name("0.4"), by_name("0.5"))
     {'lab': 'ours', 'ome': {'version': '0.5', 'labels': ['nuclei']}}
     >>> scene = {"ome": {"version": "0.6", "scene": {"coordinateTransformations": []}}}

@@ -28,7 +28,7 @@ M = TypeVar("M", bound="MetaModel")
 
 @dataclass(frozen=True)
 class Part:
-    """The location of a model: under one key, or as some keys among others."""
+    """The location of a model in the OME part of a document: under one key, or as some keys among others."""
 
     keys: tuple[str, ...]
     marks: tuple[str, ...]
@@ -48,8 +48,8 @@ class Part:
     def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:
         """Replace the part; every other key stays, in its order."""
         part = {self.keys[0]: part} if self.wrapped else part
-        kept = {key: value for key, value in ome.items() if key not in self.keys or key in part}
-        return kept | part
+        remaining = {key: value for key, value in ome.items() if key not in self.keys or key in part}
+        return remaining | part
 
 
 PARTS: dict[type[MetaModel], Part] = {
@@ -89,8 +89,6 @@ class SpecVersion(ABC):
     writable : bool
         Whether documents of this version are written, not only read.
 
-    Examples
-    --------
     >>> from lamella.spec.versions import by_name
     >>> from lamella.models import LabelsMeta
     >>> by_name("0.5").load(LabelsMeta, {"ome": {"version": "0.5", "labels": ["nuclei"]}}).labels
@@ -110,11 +108,11 @@ class SpecVersion(ABC):
 
     def load(self, kind: type[M], attributes: JSONObject) -> M | None:
         """Read one part of a document; the model shares nothing with it. None if the document lacks the part."""
-        base, place = self._part_of(kind)
-        part = place.take(self.ome(attributes), self._where)
+        base, part_location = self._part_of(kind)
+        part = part_location.take(self.ome(attributes), self._where)
         if part is None:
             return None
-        location = self._where + (place.keys[0] if place.wrapped else "")
+        location = self._where + (part_location.keys[0] if part_location.wrapped else "")
         return kind.from_json(self._decode(base, plain(part)), location.removesuffix("."))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
@@ -123,14 +121,14 @@ class SpecVersion(ABC):
         Everything outside of this part is kept, at every depth. ``trusted`` models were loaded or edited by lamella and
         never handed out, so they are not validated again.
         """
-        base, place = self._part_of(type(meta))
+        base, part_location = self._part_of(type(meta))
         ome = self.ome(attributes)
-        old = place.take(ome, self._where)
+        old = part_location.take(ome, self._where)
         part = (meta if trusted else meta.checked()).to_json()
         if base is ImagesMeta and not part["multiscales"]:
             del part["multiscales"]  # MS-01: an image has at least one entry
         part = self._encode(base, part, old)
-        return self.with_ome(attributes, place.put(ome, part))
+        return self.with_ome(attributes, part_location.put(ome, part))
 
     def converted(self, attributes: JSONObject, target: SpecVersion, *, lossy: bool = False) -> JSONObject:
         """Return the document in the spelling of another version; see `convert_attributes`."""
@@ -166,8 +164,6 @@ class SpecVersion(ABC):
     def default_axes(self) -> list[AxisMeta]:
         """Return the axes of a new image for which none were given: T, C, Z, Y, X.
 
-        Examples
-        --------
         >>> from lamella.spec.versions import by_name
         >>> [axis.name for axis in by_name("0.5").default_axes()]
         ['T', 'C', 'Z', 'Y', 'X']

@@ -74,8 +74,6 @@ def unsupported_systems(systems: JSONObject) -> list[str]:
     The names of the systems that share the image's axes are not counted as a loss: every version has one system, or two
     with a transformation of the whole field of view.
 
-    Examples
-    --------
     >>> unsupported_systems({"intrinsic": "physical", "coordinateSystems": [{"name": "physical"}, {"name": "atlas"}],
     ...     "coordinateTransformations": [{"type": "affine", "input": {"name": "physical"},
     ...                                    "output": {"name": "atlas"}}]})
@@ -103,19 +101,17 @@ def _shown(reference: JSON) -> str:
 def find_old(old: JSONObject | None, scales: JSONObject, place: int) -> JSONObject | None:
     """Find the entry of multiscales that another replaces: one with the same levels, best at the same index.
 
-    Examples
-    --------
     >>> entries = [{"datasets": [{"path": "a"}]}, {"datasets": [{"path": "b"}], "kept": 1}]
     >>> find_old({"multiscales": entries}, {"datasets": [{"path": "b"}, {"path": "c"}]}, 0)["kept"]
     1
     """
     stored = (old or {}).get("multiscales")
     entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
-    wanted = set(_paths(scales))
+    expected = set(_paths(scales))
     for entry in entries[place : place + 1] + entries:
-        if wanted & set(_paths(entry)):
+        if expected & set(_paths(entry)):
             return entry
-    return entries[place] if place < len(entries) and not wanted else None
+    return entries[place] if place < len(entries) and not expected else None
 
 
 def _paths(scales: JSONObject) -> list[str]:

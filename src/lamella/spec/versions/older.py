@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 class OlderVersion(Version04):
     """The mapping of documents of a version before 0.4, to models only.
 
-    Examples
-    --------
     >>> from lamella.models import ImagesMeta
     >>> document = {"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}
     >>> image = V03.load(ImagesMeta, document).multiscales[0]

@@ -31,8 +31,6 @@ def refuse_older(version: str) -> NoReturn:
 def stated_older(ome: JSONObject | None) -> str | None:
     """Return the version before 0.4 that an image states and has; None for all others.
 
-    Examples
-    --------
     >>> stated_older({"multiscales": [{"version": "0.2", "datasets": [{"path": "0"}]}]})
     '0.2'
     >>> stated_older({"multiscales": [{"datasets": [{"path": "0"}]}]}) is None
@@ -49,8 +47,6 @@ def older_name(attributes: JSONObject) -> str | None:
 
     Documents of 0.4 with a wrong or missing version are recognised by their axes or wells.
 
-    Examples
-    --------
     >>> older_name({"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
     '0.1'
     >>> older_name({"multiscales": [{"axes": ["y", "x"], "datasets": []}]})
@@ -100,8 +96,6 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
 def guesses_of(ome: JSONObject, version: str) -> str | None:
     """Describe what is guessed when an image of a version before 0.4 is read; None if nothing is.
 
-    Examples
-    --------
     >>> guesses_of({"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "0.3")
     'OME-NGFF 0.3 states no pixel sizes: lamella assumes that level n is 2**n times coarser than level 0 along y and x'
     """
@@ -168,7 +162,7 @@ def _fill_wells(plate: JSONObject) -> None:
             str(line["name"]) if isinstance(line, dict) and "name" in line else None
             for line in (listed if isinstance(listed, list) else [])
         ]
-    for place, well in enumerate(plate["wells"]):
+    for number, well in enumerate(plate["wells"]):
         if not isinstance(well, dict) or not isinstance(well.get("path"), str):
             continue
         names = well["path"].strip("/").split("/")
@@ -177,6 +171,6 @@ def _fill_wells(plate: JSONObject) -> None:
                 continue
             if name not in lines[key]:
                 raise MetadataError(
-                    f"plate.wells[{place}].path: {well['path']!r} is not in the {key} of the plate"
+                    f"plate.wells[{number}].path: {well['path']!r} is not in the {key} of the plate"
                 )
             well[index] = lines[key].index(name)

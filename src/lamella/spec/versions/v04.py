@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class Version04(SpecVersion):
     """The mapping of 0.4 documents.
 
-    Examples
-    --------
     >>> from lamella.models import ImageMeta, WellGroupMeta
     >>> V04.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {})
     {'well': {'version': '0.4', 'images': [{'path': '0'}]}}
@@ -68,8 +66,8 @@ class Version04(SpecVersion):
             older = stated_older(old)
             if older is not None:
                 refuse_older(older)
-            for place, scales in enumerate(part["multiscales"]):
-                encode_flat(scales, find_old(old, scales, place), self.name)
+            for index, scales in enumerate(part["multiscales"]):
+                encode_flat(scales, find_old(old, scales, index), self.name)
             part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part = self._stated(part)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 class Version05(SpecVersion):
     """The mapping of 0.5 documents.
 
-    Examples
-    --------
     >>> from lamella.models import ImageMeta, WellGroupMeta
     >>> V05.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {"lab": "ours"})
     {'lab': 'ours', 'ome': {'version': '0.5', 'well': {'images': [{'path': '0'}]}}}
@@ -86,8 +84,8 @@ class Version05(SpecVersion):
         return part
 
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
-        for place, scales in enumerate(part["multiscales"]):
-            encode_flat(scales, find_old(old, scales, place), self.name)
+        for index, scales in enumerate(part["multiscales"]):
+            encode_flat(scales, find_old(old, scales, index), self.name)
 
 
 def as_text(declared: JSON) -> JSON:

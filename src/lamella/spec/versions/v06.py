@@ -28,8 +28,6 @@ _FINAL = (None, "0.6", "0.6rc0")
 class Version06(Version05):
     """The mapping of 0.6 documents.
 
-    Examples
-    --------
     >>> from lamella.models import ImageMeta, WellGroupMeta
     >>> V06.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {"lab": "ours"})
     {'lab': 'ours', 'ome': {'version': '0.6', 'well': {'images': [{'path': '0'}]}}}
@@ -68,14 +66,14 @@ class Version06(Version05):
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         entries = part.get("multiscales") if kind is ImagesMeta else None
-        for place, scales in enumerate(entries if isinstance(entries, list) else []):
-            decode_image(scales, f"ome.multiscales[{place}]")
+        for index, scales in enumerate(entries if isinstance(entries, list) else []):
+            decode_image(scales, f"ome.multiscales[{index}]")
         return part
 
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
         part["multiscales"] = [
-            encode_image(scales, find_old(old, scales, place))
-            for place, scales in enumerate(part.get("multiscales", []))
+            encode_image(scales, find_old(old, scales, index))
+            for index, scales in enumerate(part.get("multiscales", []))
         ]
 
 

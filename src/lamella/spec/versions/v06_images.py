@@ -50,9 +50,9 @@ def decode_image(scales: JSON, where: str) -> None:
     for axis in scales["axes"] if isinstance(scales["axes"], list) else []:
         if isinstance(axis, dict):
             drop_nulls(axis)
-    for place, level in enumerate(levels):
+    for index, level in enumerate(levels):
         if isinstance(level.get(_KEY), list):
-            level[_KEY] = _unwrapped(level[_KEY], f"{where}.datasets[{place}].{_KEY}")
+            level[_KEY] = _unwrapped(level[_KEY], f"{where}.datasets[{index}].{_KEY}")
     _set_systems_apart(scales, systems, str(intrinsic), where)
 
 
@@ -61,10 +61,10 @@ def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
         raise MetadataError(f"{where}: is missing")
     if not isinstance(listed, list) or not listed:
         raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(listed)}")
-    for place, system in enumerate(listed):
+    for index, system in enumerate(listed):
         if not isinstance(system, dict) or not isinstance(system.get("name"), str):
             raise MetadataError(
-                f"{where}[{place}]: expected an object with a name, found {short_repr(system)}"
+                f"{where}[{index}]: expected an object with a name, found {short_repr(system)}"
             )
     return listed
 
@@ -94,15 +94,15 @@ def _side(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
 def _unwrapped(entries: list[JSON], where: str) -> list[JSON]:
     """Flatten the transformations of a level to a list of scales and translations."""
     flat: list[JSON] = []
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind == "sequence" and isinstance(entry.get("transformations"), list):
-            flat += _unwrapped(entry["transformations"], f"{where}[{place}].transformations")
+            flat += _unwrapped(entry["transformations"], f"{where}[{index}].transformations")
         elif isinstance(entry, dict) and kind in PLAIN:
             flat.append(_bare(entry))
         else:
             raise MetadataError(
-                f"{where}[{place}]: the transformation of a level is an identity, a scale or a sequence of a "
+                f"{where}[{index}]: the transformation of a level is an identity, a scale or a sequence of a "
                 f"scale and a translation (CT-21), found {short_repr(kind or entry)}"
             )
     return flat
@@ -179,15 +179,13 @@ def _meaning(axes: JSON) -> JSON:
 def free_name(name: str, taken: dict[str, JSONObject]) -> str:
     """Return a name that is not taken yet.
 
-    Examples
-    --------
     >>> free_name("world", {"world": {}})
     'world_2'
     """
-    made, number = name, 2
-    while made in taken:
-        made, number = f"{name}_{number}", number + 1
-    return made
+    result, number = name, 2
+    while result in taken:
+        result, number = f"{name}_{number}", number + 1
+    return result
 
 
 # -- writing ------------------------------------------------------------------------------------------------
@@ -222,9 +220,9 @@ def encode_image(scales: JSONObject, old: JSONObject | None) -> JSONObject:
     for dataset in scales["datasets"]:
         _wrap_level(dataset, intrinsic, len(axes), old)
     if whole:
-        place, entry = _old_entry(old.get(_KEY), intrinsic, target)
-        made = _wrapped(_inline(whole), {"name": intrinsic}, {"name": target}, entry)
-        further.insert(place, made)
+        index, entry = _old_entry(old.get(_KEY), intrinsic, target)
+        result = _wrapped(_inline(whole), {"name": intrinsic}, {"name": target}, entry)
+        further.insert(index, result)
     if further:
         scales[_KEY] = further
     return scales
@@ -275,8 +273,8 @@ def _wrapped(
     ends = {}
     for side, new in (("input", source), ("output", target)):
         stored = old.get(side)
-        kept = stored if isinstance(stored, dict) else {}
-        ends[side] = {key: value for key, value in kept.items() if key not in ("name", "path")} | new
+        remaining = stored if isinstance(stored, dict) else {}
+        ends[side] = {key: value for key, value in remaining.items() if key not in ("name", "path")} | new
     if len(transforms) == 1:
         return transforms[0] | ends
     # Keys that a list of scale and translation cannot store: the name of the sequence, and unknown keys.
@@ -288,9 +286,9 @@ def _wrapped(
 
 def _old_entry(stored: JSON, intrinsic: str, target: str) -> tuple[int, JSONObject]:
     """Return the index of the transformation of the whole field of view, and the transformation."""
-    for place, entry in enumerate(stored if isinstance(stored, list) else []):
+    for index, entry in enumerate(stored if isinstance(stored, list) else []):
         if isinstance(entry, dict) and _is_plain(entry):
             ends = _side(entry, "input"), _side(entry, "output")
             if ends == ((intrinsic, None), (target, None)):
-                return place, entry
+                return index, entry
     return 0, {}
