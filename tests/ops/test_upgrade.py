@@ -448,10 +448,6 @@ def test_one_inside_of_the_other_is_refused(image):
     refused(InvalidArgumentError, "in each other", image, "0.5", image.parent)
 
 
-def test_a_url_as_destination_is_refused(image):
-    refused(InvalidArgumentError, "local folder", image, "0.5", "s3://bucket/new.zarr")
-
-
 def test_a_read_only_source_is_not_replaced(image):
     refused(ReadOnlyError, "read-only", LocalStore(image, read_only=True), "0.5")
 

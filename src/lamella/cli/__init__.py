@@ -40,6 +40,7 @@ COMMANDS = {
     "checksum": "Write checksums of all files.",
     "convert": "Convert microscopy files to OME-Zarr.",
     "copy": "Copy a store, or a part of it, to another place.",
+    "download": "Copy a store, or a part of it, to this machine.",
     "edit": "Change names, colours, sizes, units and channels.",
     "info": "Show what a store contains.",
     "pack": "Write a store into one file, an .ozx or .zip archive.",

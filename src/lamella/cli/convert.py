@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--levels", type=LevelCount(), default="auto", help="Pyramid levels; auto stops at 256 pixels.")
 @overwrite_option
-@operation_options(links=False, storage=False)
+@operation_options(links=False)
 def convert(
     context: click.Context,
     /,

@@ -1,31 +1,57 @@
-"""Yield the destination of a new store: a folder beside its path, which is packed at the end for an archive."""
+"""Yield the destination of a new store: a folder, which is packed at the end for an archive, and copied for a URL."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from hashlib import sha256
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
+from lamella.ops.copying.copy_store import check_replaced, copy_store, has_unfinished_copy, options_of_both
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.rewriting.destination import Destination
+from lamella.ops.rewriting.endpoints import make_folder
 from lamella.store.archives import is_archive_name
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.paths import is_url, local_path, location
+from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.types import VersionName
+    from lamella.ops.rewriting.rewrite import RewriteReport
+    from lamella.types import StrPath, VersionName
 
 
 @contextmanager
 def new_store(
-    path: str, overwrite: bool, command: str, version: VersionName, progress: Progress | bool | None
+    destination: StrPath,
+    overwrite: bool,
+    command: str,
+    version: VersionName,
+    progress: Progress | bool | None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Destination]:
-    """Yield the destination of a new store at an absolute path; for an archive a folder beside it, packed at the end.
+    """Yield the destination of a new store: the folder; one that is packed at the end; one that is copied to a URL.
 
     Only the same ``command`` resumes an interrupted one. Raise StoreExistsError for an existing path that is not
     replaced, and InvalidArgumentError for a ``version`` that the archive does not support.
     """
+    if is_url(location(destination)):
+        place = with_options(destination, storage_options)
+        with staged(place, command, overwrite=overwrite, progress=progress) as folder:
+            target = Destination(folder, True, command)
+            target.finish_interrupted()
+            yield target
+        return
+    path = local_path(with_options(destination, storage_options), "the destination")
     if not is_archive_name(path):
         target = Destination(path, overwrite, command)
         target.finish_interrupted()
@@ -43,3 +69,53 @@ def new_store(
         target.finish_interrupted()
         yield target
         pack(folder, path, overwrite=overwrite, progress=progress)
+
+
+@contextmanager
+def staged(
+    destination: StrPath, command: str, *, overwrite: bool, progress: Progress | bool | None
+) -> Iterator[str]:
+    """Yield a temporary folder for a store that is copied to a URL when it is complete, and then deleted.
+
+    It lies in the folder for temporary files (``TMPDIR``), and stays after what the same call resumes. Raise
+    StoreExistsError for a store at the URL that is not replaced, ReadOnlyError where nothing can be written.
+    """
+    storage = open_storage(destination)
+    if is_archive_name(storage.name):
+        raise InvalidArgumentError(
+            f"{storage.name} has the name of an archive, which can only be a local file: choose a path."
+        )
+    storage.check_writable("")
+    overwrite = overwrite or has_unfinished_copy(storage)
+    check_replaced(storage, overwrite=overwrite)
+    name = storage.name.rstrip("/").rpartition("/")[2]
+    digest = sha256(f"{command} {storage.name}".encode()).hexdigest()[:24]
+    above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
+    make_folder(above)
+    try:
+        folder = os.path.join(os.path.realpath(above), name)
+        yield folder
+        copy_store(folder, destination, overwrite=overwrite, progress=progress)
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt | WorkerLostError | StorageError):
+            rmtree(above, ignore_errors=True)
+        raise
+    rmtree(above, ignore_errors=True)
+
+
+def rewritten_at_url(
+    rewrite: Callable[..., RewriteReport],
+    command: str,
+    source: StrPath | Store,
+    destination: StrPath,
+    *,
+    overwrite: bool,
+    storage_options: Mapping[str, Any] | None,
+    progress: Progress | bool | None,
+    **options: Any,
+) -> RewriteReport:
+    """Rewrite a store into a temporary folder, and copy that to a URL."""
+    old, place = options_of_both(source, destination, storage_options)
+    with staged(place, command, overwrite=overwrite, progress=progress) as folder:
+        report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
+    return replace(report, destination=location(destination))

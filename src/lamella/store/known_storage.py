@@ -59,6 +59,14 @@ class KnownStorage(Storage):
             names.update(self._chunk_names(above, prefix))
         return sorted(names, key=natural_order)
 
+    def keys_below(self, folder: str) -> Names:
+        """Return the known keys below a folder, and those of existing chunks."""
+        return Storage.keys_below(self, folder)
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Return the sizes of these keys."""
+        return Storage.sizes_below(self, folder)
+
     def exists(self, prefix: str) -> bool:
         """Whether a folder is known, or a key exists."""
         return prefix in self._folders or self.size(prefix) is not None
@@ -98,8 +106,7 @@ class KnownStorage(Storage):
         first = meta.chunk_key((0,) * meta.ndim)
         if meta.separator == "." or not meta.ndim:
             if not below:
-                keys = (meta.chunk_key(index) for index in product(*map(range, meta.grid)))
-                yield from (key for key in keys if self._inner.size(join(array, key)) is not None)
+                yield from self._existing(array, map(meta.chunk_key, product(*map(range, meta.grid))))
             return
         start = ["c"] if first.startswith("c") else []
         parts = below.split("/") if below else []
@@ -111,10 +118,14 @@ class KnownStorage(Storage):
         axis = len(parts) - len(start)
         if axis >= meta.ndim:
             return
-        for number in range(meta.grid[axis]):
-            key = join(folder, str(number))
-            if axis < meta.ndim - 1 or self._inner.size(key) is not None:
-                yield str(number)
+        numbers = map(str, range(meta.grid[axis]))
+        yield from numbers if axis < meta.ndim - 1 else self._existing(folder, numbers)
+
+    def _existing(self, folder: str, names: Iterable[str]) -> Iterable[str]:
+        """Return those of some names in a folder that are files, requested at once."""
+        keys = {join(folder, name): name for name in names}
+        there = self._inner.existing(list(keys))
+        return [name for key, name in keys.items() if key in there]
 
 
 class KnownZarrStorage(KnownStorage, ZarrStorage):
@@ -126,7 +137,7 @@ class KnownObjectStorage(KnownStorage, ObjectStorage):
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
         """Return the stamps of the known and existing keys below a folder."""
-        keys = Storage.keys_below(self, folder)
+        keys = self.keys_below(folder)
         return dict(zip(keys, self.stamps(keys), strict=True))
 
 

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
 from lamella.errors import counted
@@ -33,10 +33,10 @@ from lamella.ops.jobs.units import is_done
 from lamella.ops.new_store import new_store
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.store.file_system import stamp_of
-from lamella.store.paths import local_path, location
+from lamella.store.paths import location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from lamella.ops.conversion.contrast import Sample
@@ -112,6 +112,7 @@ def convert(
     overwrite: bool = False,
     progress: Progress | bool | None = None,
     open_source: Callable[[str], Sequence[PlaneSource]] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
 
@@ -126,7 +127,8 @@ def convert(
     sources : path, PlaneSource, or a sequence of them
         Files, folders, or opened sources.
     destination : str or path-like
-        The new store: a folder, or an archive by its ending, ``.ozx`` or ``.zip``.
+        The new store: a folder; an archive by its ending, ``.ozx`` or ``.zip``; or a URL, to which a temporary folder
+        is copied at the end.
     well_regex : str, optional
         Regular expression searched in file names, with groups row and column (or col), and maybe field, channel, z, t.
         Without row and column, the files form one image.
@@ -151,6 +153,8 @@ def convert(
         "pyramid".
     open_source : callable, optional
         Describes the images of a file; by default the reader for TIFF.
+    storage_options : mapping, optional
+        Credentials and settings of a destination at a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -186,8 +190,7 @@ def convert(
     check_progress(progress)
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
-    path = local_path(destination, "the destination")
-    with new_store(path, overwrite, "convert", version, progress) as target:
+    with new_store(destination, overwrite, "convert", version, progress, storage_options) as target:
         inputs = Inputs(source_list, open_source or _default_reader(), series)  # type: ignore[arg-type]
         plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
         level_count = _write_store(target, plan, settings, workers, progress)

@@ -120,7 +120,7 @@ def copy_store(
     """
     workers = Workers(jobs)
     check_progress(progress)
-    source, destination = _with_options(source, destination, storage_options)
+    source, destination = options_of_both(source, destination, storage_options)
     fields = (
         None if fields is None else [str(field) for field in items_of(fields, "fields is a list of paths")]
     )
@@ -201,7 +201,7 @@ def unpack(
     >>> report.documents
     9
     """
-    archive, destination = _with_options(archive, destination, storage_options)
+    archive, destination = options_of_both(archive, destination, storage_options)
     storage = open_storage(archive, read_only=True)
     if not isinstance(storage, ZipStorage):
         raise InvalidArgumentError(
@@ -211,7 +211,7 @@ def unpack(
     return copy_store(archive, destination, overwrite=overwrite, jobs=jobs, progress=progress)
 
 
-def _with_options(
+def options_of_both(
     source: StrPath | Store, destination: StrPath | Store, storage_options: Mapping[str, Any] | None
 ) -> tuple[Any, Any]:
     """Return source and destination with the options, if they are URLs; raise for options without a URL."""
@@ -243,15 +243,27 @@ def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tupl
             yield LocalStorage(folder), journal
 
 
+def check_replaced(target: Storage, *, overwrite: bool) -> None:
+    """Raise StoreExistsError if a destination that is not a folder has something that is not to be replaced."""
+    if not target.exists(""):
+        return
+    if not overwrite:
+        raise already_exists(target.name)
+    if not target.has_any(METADATA_FILES) and not has_unfinished_copy(target):
+        raise not_a_store(target.name)
+
+
+def has_unfinished_copy(target: Storage) -> bool:
+    """Whether a copy into a destination that is not a folder was begun and not finished."""
+    return target.read(_JOURNAL) is not None
+
+
 @contextmanager
 def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
     """Yield the destination itself, and a journal in it, which is deleted when the copy is complete."""
     is_resumed = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
     if not is_resumed and target.exists(""):
-        if not overwrite:
-            raise already_exists(target.name)
-        if not target.has_any(METADATA_FILES) and target.read(_JOURNAL) is None:
-            raise not_a_store(target.name)
+        check_replaced(target, overwrite=overwrite)
         for name in DOCUMENTS:
             target.delete(name)
         target.delete("")

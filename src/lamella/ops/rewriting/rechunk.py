@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import MetadataError
 from lamella.ops.execution import Workers
+from lamella.ops.new_store import rewritten_at_url
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.endpoints import Target
 from lamella.ops.rewriting.rechunk_layout import RequestedLayout
@@ -19,6 +20,7 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
 from lamella.store.compressor import Compressor
 from lamella.store.keys import join
+from lamella.store.paths import is_url, location
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ def rechunk(
     ----------
     source : path, URL or zarr store
         The store to read: an image, a plate, a part of one, or a single array.
-    destination : path, optional
-        The new folder. None replaces the source.
+    destination : path or URL, optional
+        The new folder, or a URL, to which a temporary folder is copied at the end. None replaces the source.
     chunks : sequence of int or "auto", optional
         Lengths of the last axes. By default those of each array, or divisors of the new shards.
     shards : sequence of int, "auto" or "none", optional
@@ -109,6 +111,11 @@ def rechunk(
     check_progress(progress)
     layout = RequestedLayout(chunks, shards, compressor)
     layout.check()
+    if destination is not None and is_url(location(destination)):
+        options: dict[str, Any] = {"jobs": jobs, "executor": executor, "follow_links": follow_links}
+        options |= {"progress": progress, "overwrite": overwrite, "storage_options": storage_options}
+        options |= {"chunks": chunks, "shards": shards, "compressor": compressor}
+        return rewritten_at_url(rechunk, "rechunk", source, destination, **options)
     source = with_options(source, storage_options)
     target = Target.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)
@@ -124,15 +131,7 @@ def rechunk(
     def prepare(documents: Documents, members: Inventory) -> RechunkPlan:
         return RechunkPlan(documents, members.groups, layout)
 
-    return rewrite(
-        source,
-        target,
-        settings,
-        prepare,
-        workers,
-        progress=progress,
-        follow_links=follow_links,
-    )
+    return rewrite(source, target, settings, prepare, workers, progress=progress, follow_links=follow_links)
 
 
 def _plain(cut: Cut) -> str | list[int] | None:

@@ -1,0 +1,141 @@
+"""Law: what makes a new store makes it at a URL too, whole or not at all, or refuses before it does anything."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lamella
+from lamella.cli import main
+from lamella.errors import InvalidArgumentError, ReadOnlyError, StorageError, StoreExistsError
+
+tifffile = pytest.importorskip("tifffile")
+
+PIXELS = np.random.default_rng(0).integers(0, 999, (4, 32, 32)).astype("uint16")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """A folder for temporary files of this test alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiff(tmp_path):
+    tifffile.imwrite(tmp_path / "cells.tif", PIXELS, photometric="minisblack", metadata={"axes": "ZYX"})
+    return tmp_path / "cells.tif"
+
+
+def plate(path, version):
+    with lamella.open_ome_zarr(path, "hcs", "w-", ["a"], version=version) as made:
+        for n, position in enumerate(made.create_positions([("A", "1", "0"), ("B", "2", "0")])):
+            position["0"] = PIXELS[None, None] + n
+    return path
+
+
+def same(url, version):
+    made = lamella.open_ome_zarr(url)
+    assert made.version == version
+    for n, name in enumerate(("A/1/0", "B/2/0")):
+        assert np.array_equal(made[name]["0"][0, 0], PIXELS + n)
+    assert lamella.validate(url)
+
+
+def test_convert_upgrade_and_rechunk_write_to_urls(service, tmp_path, temporary, tiff):
+    report = lamella.convert(tiff, "s3://bucket/cells.zarr", levels=1)
+    assert report.destination == "s3://bucket/cells.zarr"
+    image = lamella.open_ome_zarr("s3://bucket/cells.zarr")
+    assert np.array_equal(np.squeeze(image["0"][...]), PIXELS)
+    old = plate(tmp_path / "plate.zarr", "0.4")
+    assert lamella.upgrade(old, "0.5", "s3://bucket/new.zarr").destination == "s3://bucket/new.zarr"
+    same("s3://bucket/new.zarr", "0.5")
+    lamella.rechunk("s3://bucket/new.zarr", "memory://new-stores/cut.zarr", chunks=(16, 16), shards="none")
+    same("memory://new-stores/cut.zarr", "0.5")
+    lamella.upgrade("memory://new-stores/cut.zarr", "0.4", "s3://bucket/new.zarr", overwrite=True)
+    same("s3://bucket/new.zarr", "0.4")
+    assert "/bucket/new.zarr/zarr.json" not in service.objects
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_cannot_be_written_at_a_url_is_refused_before_anything_is_done(
+    service, tmp_path, temporary, tiff
+):
+    old = plate(tmp_path / "plate.zarr", "0.4")
+    service.objects["/bucket/there.zarr/zarr.json"] = b"{}"
+    service.objects["/bucket/mine/notes.txt"] = b"mine"
+    before = dict(service.objects)
+    for url, overwrite, error in (
+        (f"{service.endpoint}/bucket/new.zarr", False, ReadOnlyError),
+        ("s3://bucket/there.zarr", False, StoreExistsError),
+        ("s3://bucket/mine", True, StoreExistsError),
+        ("s3://bucket/new.ozx", False, InvalidArgumentError),
+    ):
+        for call in (
+            lambda: lamella.convert(tiff, url, overwrite=overwrite),  # noqa: B023
+            lambda: lamella.upgrade(old, "0.5", url, overwrite=overwrite),  # noqa: B023
+            lambda: lamella.rechunk(old, url, chunks=(8, 8), overwrite=overwrite),  # noqa: B023
+        ):
+            with pytest.raises(error):
+                call()
+    assert service.objects == before
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_conversion_whose_upload_fails_is_finished_by_the_same_call(service, temporary, tiff):
+    url = "s3://bucket/cells.zarr"
+    service.fail("reset", method="PUT", path="/c/")
+    with pytest.raises(StorageError):
+        lamella.convert(tiff, url)
+    assert "/bucket/cells.zarr/zarr.json" not in service.objects
+    service.heal()
+    lamella.convert(tiff, url)
+    assert np.array_equal(np.squeeze(lamella.open_ome_zarr(url)["0"][...]), PIXELS)
+    assert not [key for key in service.objects if ".lamella-" in key]
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_command_line_converts_into_a_private_bucket(service, monkeypatch, tiff):
+    options = {"endpoint_url": service.endpoint, "key": "me", "secret": "secret"}
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    storage = [f"--storage={name}={value}" for name, value in options.items()]
+    for words in (
+        ["convert", str(tiff), "s3://bucket/cells.zarr"],
+        ["upgrade", "s3://bucket/cells.zarr", "s3://bucket/new.zarr", "--to", "0.6"],
+        ["rechunk", "s3://bucket/new.zarr", "s3://bucket/cut.zarr", "--chunks", "8,8"],
+    ):
+        done = CliRunner().invoke(main, [*words, *storage])
+        assert done.exit_code == 0, done.output
+    assert lamella.open_ome_zarr("s3://bucket/cut.zarr", storage_options=options)["0"].chunks[-2:] == (8, 8)
+
+
+def test_a_stream_writes_to_a_url(service):
+    with (
+        lamella.open_ome_zarr("s3://bucket/film.zarr", "fov", "w-", ["a"], version="0.5") as image,
+        image.stream("0", (32, 32), "uint16", order="z", lengths={"z": 4}) as frames,
+    ):
+        for plane in PIXELS:
+            frames.append(plane)
+    assert np.array_equal(np.squeeze(lamella.open_ome_zarr("s3://bucket/film.zarr")["0"][...]), PIXELS)
+
+
+def test_a_download_is_a_copy_to_this_machine(service, tmp_path, monkeypatch):
+    plate("s3://bucket/lab/plate.zarr", "0.5")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["download", "s3://bucket/lab/plate.zarr"])
+    assert done.exit_code == 0, done.output
+    same(tmp_path / "plate.zarr", "0.5")
+    done = CliRunner().invoke(
+        main, ["download", "s3://bucket/lab/plate.zarr", "part.zarr", "--fields", "A/1/0"]
+    )
+    assert done.exit_code == 0, done.output
+    assert [path for path, _ in lamella.open_ome_zarr("part.zarr").positions()] == ["A/1/0"]
+    done = CliRunner().invoke(main, ["download", "s3://bucket/lab/plate.zarr", "s3://bucket/other.zarr"])
+    assert done.exit_code != 0
+    assert "is a URL" in done.output
