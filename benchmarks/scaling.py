@@ -1,17 +1,18 @@
-"""Show that cost grows linearly: creating and walking plates, and pyramids, at 1, 4 and 16 times the work.
+"""Show that cost grows linearly: plates, pyramids, and plates of up to 100,000 fields, at 1, 4 and 16 times the work.
 
     python benchmarks/scaling.py [--version 0.5] [--only CASE,...] [--rounds N] [--folder DIR]
 
 Each measurement is a new process, and every round measures all sizes. The table has medians of wall time and processor
 time, the cost per unit of work, and this cost relative to the smallest size: 1.00 is linear. Each process first does
-the smallest size, so that imports and kernels are not measured. If all cases are measured, the table is written into
-docs/benchmarks.md.
+the smallest size, so that imports and kernels are not measured. If all cases of a table are measured, it is written
+into docs/benchmarks.md. The documents of large plates are made when they are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -29,6 +30,8 @@ STEPS = (1, 4, 16)
 WELLS = 24  # with nine fields each: 216 positions, and 3456 at 16 times the work
 FIELDS = 9
 POSITION = {"shape": (1, 3, 8, 1024, 1024), "dtype": "uint16", "chunks": (1, 1, 8, 1024, 1024)}
+LARGE_WELLS = 25  # with 250 fields each: 6250, and 100,000 at 16 times the work
+LARGE_FIELDS = LARGE_WELLS * 250
 CHANNELS = ["DAPI", "GFP", "RFP"]
 FRAME = (1, 1, 16, 512, 512)  # 8 MiB of uint16; a unit of a pyramid's work is one time point of it
 
@@ -93,12 +96,55 @@ def prepare_create(folder: Path, step: int, version: str) -> None:
     shutil.rmtree(folder / f"plate-{step}.zarr", ignore_errors=True)
 
 
+def _large(step: int) -> Any:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.generated_plate import GeneratedPlate
+
+    return GeneratedPlate(LARGE_WELLS * step)
+
+
+def large_open(folder: Path, step: int, version: str) -> None:
+    """Open the last field of a large plate, by the plate."""
+    from lamella import open_ome_zarr
+
+    well = LARGE_WELLS * step - 1
+    path = f"{chr(ord('A') + well // 48)}/{well % 48 + 1}/249"
+    assert open_ome_zarr(_large(step))[path]["0"].shape
+
+
+def large_walk(folder: Path, step: int, version: str) -> None:
+    """Read the shapes of all fields of a large plate."""
+    from lamella import open_ome_zarr
+
+    count = sum(1 for _, position in open_ome_zarr(_large(step)).positions() if position["0"].shape)
+    assert count == LARGE_FIELDS * step
+
+
+def large_table(folder: Path, step: int, version: str) -> None:
+    """Make the table of a large plate."""
+    from lamella import open_ome_zarr
+
+    assert len(open_ome_zarr(_large(step)).table()) == LARGE_FIELDS * step
+
+
+def prepare_nothing(folder: Path, step: int, version: str) -> None:
+    """Leave all as it is."""
+
+
 CASES: dict[str, tuple[Callable[[Path, int, str], None], Callable[[Path, int, str], None], str]] = {
     "plate_create": (prepare_create, create, "position"),
     "plate_walk": (prepare_walk, walk, "position"),
     "pyramid": (prepare_pyramid, pyramid, "time point"),
+    "large_open": (prepare_nothing, large_open, "field"),
+    "large_walk": (prepare_nothing, large_walk, "field"),
+    "large_table": (prepare_nothing, large_table, "field"),
+}
+TABLES = {
+    "scaling": ["plate_create", "plate_walk", "pyramid"],
+    "large": ["large_open", "large_walk", "large_table"],
 }
 UNITS = {"plate_create": WELLS * FIELDS, "plate_walk": WELLS * FIELDS, "pyramid": 1}
+UNITS |= dict.fromkeys(TABLES["large"], LARGE_FIELDS)
 
 
 def measure_case(case: str, step: int, folder: Path, version: str) -> dict[str, float]:
@@ -109,9 +155,18 @@ def measure_case(case: str, step: int, folder: Path, version: str) -> dict[str, 
     prepare(warm, 1, version)
     work(warm, 1, version)
     prepare(folder, step, version)
-    cpu, start = time.process_time(), time.perf_counter()
+    cpu, start, before = time.process_time(), time.perf_counter(), _peak()
     work(folder, step, version)
-    return {"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    return {
+        "wall": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
+        "memory": _peak() - before,
+    }
+
+
+def _peak() -> float:
+    """Return the most memory that this process had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measured(
@@ -128,14 +183,14 @@ def measured(
                 )
                 runs.setdefault((case, step), []).append(json.loads(run.stdout))
     return {
-        key: {name: statistics.median(run[name] for run in case_runs) for name in ("wall", "cpu")}
+        key: {name: statistics.median(run[name] for run in case_runs) for name in ("wall", "cpu", "memory")}
         for key, case_runs in runs.items()
     }
 
 
 def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
     """Return the medians as a Markdown table."""
-    head = ["case", "work", "wall", "processor", "processor per unit", "against 1x"]
+    head = ["case", "work", "wall", "processor", "processor per unit", "against 1x", "more memory"]
     rows: list[list[str]] = []
     for (case, step), median in results.items():
         units, unit = UNITS[case] * step, CASES[case][2]
@@ -148,6 +203,7 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
                 f"{median['cpu']:.3f} s",
                 f"{cost * 1e6:.0f} us" if cost < 1e-2 else f"{cost * 1e3:.0f} ms",
                 f"{cost / least:.2f}",
+                f"{median['memory']:.0f} MiB",
             ]
         )
     return markdown(head, rows)
@@ -178,11 +234,13 @@ def main() -> int:
         sys.exit(f"scaling: no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     folder = args.folder / "scaling"
     results = measured(cases, args.rounds, folder, args.version)
-    text = f"Medians of {args.rounds} rounds, OME-NGFF {args.version}. {machine()}.\n\n{table(results)}"
-    print(text)
     shutil.rmtree(folder, ignore_errors=True)
-    if not args.only:
-        write_block("scaling", text)
+    for name, of_table in TABLES.items():
+        medians = {key: median for key, median in results.items() if key[0] in of_table}
+        text = f"Medians of {args.rounds} rounds, OME-NGFF {args.version}. {machine()}.\n\n{table(medians)}"
+        print(text)
+        if set(of_table) <= set(cases):
+            write_block(name, text)
     return 0
 
 

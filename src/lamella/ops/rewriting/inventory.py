@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
+_MOST_AHEAD = 64
+"""Maximum number of members of a group whose documents are requested before they are visited."""
+
+
 @dataclass
 class Inventory:
     """The members of a store, parents before children.
@@ -58,6 +62,7 @@ class _Walk:
     def visit(self, path: str) -> bool:
         """Visit a folder and everything below it; return whether it has a node."""
         storage, inventory = self.documents.storage, self.inventory
+        storage.expect([join(path, file) for file in METADATA_FILES])  # in one round on remote stores
         kind = self.documents.kind(path)
         if kind is not None:
             for file in METADATA_FILES:
@@ -70,11 +75,14 @@ class _Walk:
         if kind == "group":
             inventory.groups.append(path)
         has_nodes = False
-        for name in storage.list(path):
-            key = join(path, name)
-            if kind == "group" and name in METADATA_FILES:
-                continue
-            if storage.size(key) is None:
+        names = storage.list(path)
+        keys = [join(path, name) for name in names if not (kind == "group" and name in METADATA_FILES)]
+        sizes = storage.sizes(keys)
+        folders = [key for key, size in zip(keys, sizes, strict=True) if size is None]
+        if len(folders) <= _MOST_AHEAD:
+            storage.expect([join(key, file) for key in folders for file in METADATA_FILES])
+        for key, size in zip(keys, sizes, strict=True):
+            if size is None:
                 has_nodes |= self.visit(key)
             else:
                 inventory.files.append(key)
@@ -102,6 +110,12 @@ def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], boo
 def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
     """Yield the keys of files in an array's folder (not documents), with the chunk index, or None for other files."""
     storage = documents.storage
+    if storage.can_list and storage.lists_below:
+        for key in storage.keys_below(path):
+            chunk_index = chunk_index_of_key(key[len(path) :].strip("/"), meta)
+            if chunk_index is not None or key.rpartition("/")[2] not in METADATA_FILES:
+                yield key, chunk_index
+        return
     pending = [""]
     while pending:
         folder = pending.pop()
