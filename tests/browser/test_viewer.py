@@ -57,7 +57,7 @@ def opened(browser, plate):
         browser.open(viewer.url)
         yield browser
         assert browser.problems() == []
-        assert all(url.startswith((viewer.url, "blob:", "data:")) for url in browser.requests())
+        assert all(url.startswith((viewer.url, "blob:", "data:", "about:")) for url in browser.requests())
 
 
 def screen(browser):
