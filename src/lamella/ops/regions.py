@@ -144,3 +144,10 @@ def physical_slice(start: float, stop: float, size: float, length: int) -> slice
     last = math.ceil(stop / size - _ROUNDING)
     first = min(max(first, 0), length)
     return slice(first, max(first, min(last, length)))
+
+
+def inside(part: Region, surrounding: Region) -> Region:
+    """Return the indices of a region within a surrounding region: (5:6) within (4:8) is (1:2)."""
+    return tuple(
+        slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
+    )

@@ -22,7 +22,7 @@ import numpy as np
 from lamella.store.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.selection import Indices
@@ -70,37 +70,6 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
         *(
             range(axis_slice.start // f, -(-axis_slice.stop // f))
             for axis_slice, f in zip(region, meta.files, strict=True)
-        )
-    )
-
-
-def file_indexes_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
-    """Return the indexes of the files that a selection touches.
-
-    >>> from lamella.store.array_meta import ArrayMeta
-    >>> from lamella.store.selection import basic_or_fancy
-    >>> meta = ArrayMeta((9, 9), np.dtype("u1"), (4, 4))
-    >>> list(file_indexes_of(meta, basic_or_fancy((slice(3, 5), [0, 8]), meta.shape)))
-    [(0, 0), (0, 2), (1, 0), (1, 2)]
-    """
-    if selection.is_region:
-        return files_of(meta, selection.axes)  # type: ignore[arg-type]
-    if selection.paired:
-        return set(
-            zip(
-                *(
-                    (np.asarray(axis) // f).tolist()
-                    for axis, f in zip(selection.axes, meta.files, strict=True)
-                ),
-                strict=True,
-            )
-        )
-    return itertools.product(
-        *(
-            range(axis.start // f, -(-axis.stop // f))
-            if isinstance(axis, slice)
-            else np.unique(np.asarray(axis) // f).tolist()
-            for axis, f in zip(selection.axes, meta.files, strict=True)
         )
     )
 

@@ -12,10 +12,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from itertools import groupby, islice
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lamella.errors import LamellaError
 from lamella.ops.jobs.journal import line_of
+from lamella.ops.regions import region_shape
 from lamella.store import chunk_grid
 from lamella.store.file_fingerprint import fingerprints
 from lamella.store.keys import join
@@ -63,6 +65,28 @@ class Unit(Protocol):
         """Read, compute and write."""
 
 
+class TargetUnit:
+    """A `Unit` that writes a region of an array, aligned to its files."""
+
+    target: StoredArray
+    region: Region
+    together = 1
+
+    @property
+    def key(self) -> str:
+        """Path of the array, and start of the region."""
+        return f"{self.target.path} {[span.start for span in self.region]}"
+
+    @property
+    def size(self) -> int:
+        """Raw size of its pixels."""
+        return prod(region_shape(self.region)) * self.target.meta.dtype.itemsize
+
+    def writes(self) -> Files:
+        """Return the files of the array."""
+        return files_of(self.target, self.region)
+
+
 def digest(value: Any) -> str:
     """Return a digest of any JSON value; other values count by their text."""
     text = json.dumps(value, sort_keys=True, default=str)
@@ -75,6 +99,11 @@ def files_of_region(array: StoredArray, region: Region) -> list[str]:
     return [
         join(array.path, meta.chunk_key(chunk_index)) for chunk_index in chunk_grid.files_of(meta, region)
     ]
+
+
+def files_of(array: StoredArray, region: Region) -> Files:
+    """Return the files of an array that overlap a region."""
+    return Files(array.documents.storage, files_of_region(array, region))
 
 
 def state_of(files: Files, *settings: Any) -> str | None:

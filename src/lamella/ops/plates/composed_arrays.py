@@ -7,14 +7,13 @@ completely, so that a kill leaves complete files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.jobs.units import Files, files_of_region
+from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.pyramids.level_assembler import LevelAssembler
-from lamella.ops.regions import region_shape, regions
+from lamella.ops.regions import inside, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
 from lamella.store import chunk_grid
@@ -99,24 +98,13 @@ def _same_fill(meta: ArrayMeta, other: ArrayMeta) -> bool:
 
 
 @dataclass(frozen=True)
-class ComposedUnit:
+class ComposedUnit(TargetUnit):
     """A region of a new array to write, aligned to its files."""
 
     pieces: tuple[Piece, ...]
     target: StoredArray
     region: Region
     resumed: bool = False
-    together = 1
-
-    @property
-    def key(self) -> str:
-        """Path of the new array, and start of the region."""
-        return f"{self.target.path} {[span.start for span in self.region]}"
-
-    @property
-    def size(self) -> int:
-        """Raw size of its pixels."""
-        return prod(region_shape(self.region)) * self.target.meta.dtype.itemsize
 
     def reads(self) -> Files:
         """Return the files of the sources."""
@@ -127,10 +115,6 @@ class ComposedUnit:
                 keys = files_of_region(piece.source, piece.in_source(part))
                 files_by_piece.append(Files(piece.source.documents.storage, keys))
         return Files(files_by_piece[0].storage, files_by_piece[0].keys, tuple(files_by_piece[1:]))
-
-    def writes(self) -> Files:
-        """Return the files of the new array."""
-        return Files(self.target.documents.storage, files_of_region(self.target, self.region))
 
     def do(self) -> None:
         """Copy the files that can be copied, and write the others that have pixels."""
@@ -150,7 +134,7 @@ class ComposedUnit:
         block = scratch(region_shape(self.region), meta.dtype)
         self._read(self.region, block)
         for region in file_regions:
-            self.target.write(region, block[_inside(region, self.region)])
+            self.target.write(region, block[inside(region, self.region)])
 
     def _copy(self, region: Region, key: str) -> bool:
         """Copy the file of a region, or skip a file without pixels; return False if the region must be encoded."""
@@ -172,7 +156,7 @@ class ComposedUnit:
         for piece in self.pieces:
             part = piece.overlap(region)
             if part is not None:
-                piece.source.read(piece.in_source(part), out=block[_inside(part, region)])
+                piece.source.read(piece.in_source(part), out=block[inside(part, region)])
 
     def _stream(self, region: Region) -> None:
         """Write a large file chunk by chunk, so that only a few chunks are in memory."""
@@ -189,11 +173,6 @@ class ComposedUnit:
         except BaseException:
             sink.abort()
             raise
-
-
-def _inside(part: Region, region: Region) -> Region:
-    """Return a region in the coordinates of a surrounding region."""
-    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(part, region, strict=True))
 
 
 def composed_units(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.regions import nested, region_shape
+from lamella.ops.regions import inside, nested, region_shape
 from lamella.store.coding import coding_of
 from lamella.store.local import LocalStorage
 from lamella.store.shard_writer import ShardWriter
@@ -160,10 +160,3 @@ class _Buffer:
     def __init__(self, region: Region, dtype: np.dtype[np.generic]) -> None:
         self.block: Array = np.empty(region_shape(region), dtype)
         self.missing = self.block.size
-
-
-def inside(part: Region, surrounding: Region) -> Region:
-    """Return the indices of a region within a surrounding region: (5:6) within (4:8) is (1:2)."""
-    return tuple(
-        slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
-    )

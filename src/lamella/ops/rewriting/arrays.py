@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import TYPE_CHECKING
 
-from lamella.ops.jobs.units import Files, files_of_region
+from lamella.ops.jobs.units import Files, TargetUnit, files_of
 from lamella.ops.pyramids.level_assembler import LevelAssembler
-from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
+from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, regions
 from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
 from lamella.store import chunk_grid
@@ -78,32 +78,17 @@ class FileUnit:
 
 
 @dataclass(frozen=True)
-class RegionUnit:
+class RegionUnit(TargetUnit):
     """A region of an array to read and write, aligned to files of the new one; both arrays have one shape."""
 
     source: StoredArray
     target: StoredArray
     region: Region
     resumed: bool = False
-    together = 1
-
-    @property
-    def key(self) -> str:
-        """Path of the new array, and start of the region."""
-        return f"{self.target.path} {[along.start for along in self.region]}"
-
-    @property
-    def size(self) -> int:
-        """Raw size of its pixels."""
-        return prod(region_shape(self.region)) * self.target.meta.dtype.itemsize
 
     def reads(self) -> Files:
         """Return the files of the old array."""
-        return _files(self.source, self.region)
-
-    def writes(self) -> Files:
-        """Return the files of the new array."""
-        return _files(self.target, self.region)
+        return files_of(self.source, self.region)
 
     def do(self) -> None:
         """Read and write the parts of the region with pixels; the rest stays unwritten."""
@@ -118,9 +103,9 @@ class RegionUnit:
             return
         block = scratch(region_shape(self.region), meta.dtype)
         for part in _parts(self.region, meta.chunks, meta):
-            self.source.read(part, out=block[_inside(part, self.region)])
+            self.source.read(part, out=block[inside(part, self.region)])
         for written_region in written_regions:
-            self.target.write(written_region, block[_inside(written_region, self.region)])
+            self.target.write(written_region, block[inside(written_region, self.region)])
 
     def _stream(self, meta: ArrayMeta, new_meta: ArrayMeta, region: Region) -> None:
         """Write a large file chunk by chunk, if its format allows it, so that memory is bounded by a few chunks."""
@@ -142,7 +127,7 @@ class RegionUnit:
         for chunk_index in chunk_grid.files_of(new_meta, self.region):
             file_region = new_meta.file_region(chunk_index)
             if any(
-                self._source_storage.size(key) is not None for key in _files(self.source, file_region).keys
+                self._source_storage.size(key) is not None for key in files_of(self.source, file_region).keys
             ):
                 yield file_region
             elif self.resumed:
@@ -151,10 +136,6 @@ class RegionUnit:
     @property
     def _source_storage(self) -> Storage:
         return self.source.documents.storage
-
-
-def _files(array: StoredArray, region: Region) -> Files:
-    return Files(array.documents.storage, files_of_region(array, region))
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
@@ -166,10 +147,6 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
             slice(max(b + p.start, along.start), b + p.stop)
             for b, p, along in zip(starts, part, region, strict=True)
         )
-
-
-def _inside(part: Region, region: Region) -> Region:
-    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(part, region, strict=True))
 
 
 def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:
