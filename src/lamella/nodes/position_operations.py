@@ -1,4 +1,4 @@
-"""Operations on a position, each a call of one function of :mod:`lamella.ops` or :mod:`lamella.adapters`."""
+"""Operations on a position, done by :mod:`lamella.ops` and :mod:`lamella.adapters`."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ if TYPE_CHECKING:
 
 
 class PositionOperations(NGFFNode):
-    """What a position can do with its image."""
+    """Methods of a position that process its image."""
 
     @property
     def _image(self) -> Position:
         return cast("Position", self)
 
     def initialize_pyramid(self, levels: int, *, factors: Mapping[str, int] | None = None) -> None:
-        """Create the arrays and metadata of lower-resolution levels, each half the last; no pixels.
+        """Create the arrays and metadata of lower levels, each half the size of the level before, without pixels.
 
-        They are listed at once, and count as stale (:attr:`stale_levels`) until they are written.
+        The image lists them at once; they are stale (:attr:`stale_levels`) until they are written.
 
         Parameters
         ----------
         levels
-            Number of levels with the full-resolution one; 1 changes nothing.
+            Number of levels, with the full-resolution one; 1 changes nothing.
         factors
             As for :meth:`compute_pyramid`.
 
         Raises
         ------
         InvalidArgumentError
-            If there is no level 0, ``levels`` is no number from 1, or a pyramid with another number of levels exists
+            If there is no level 0, ``levels`` is not a number from 1, or a pyramid with another number of levels
+            exists
             (a ValueError).
 
         Warns
         -----
         UserWarning
-            If more levels are asked for than have different shapes.
+            If there are fewer different shapes than levels.
 
         Examples
         --------
@@ -77,34 +78,37 @@ class PositionOperations(NGFFNode):
         progress: Progress | bool | None = None,
         resume: bool = True,
     ) -> None:
-        """Compute the lower-resolution levels from level 0, each from the one before.
+        """Compute the lower levels from level 0, each from the level before.
 
-        Level 0 is read once. New levels are listed when their pixels are whole; killed half way, the image lists none
-        of them, and levels that were there count as stale (:attr:`stale_levels`). The same call again completes them:
-        of a large image it computes what was not made, or changed since.
+        Level 0 is read once. The image lists new levels when their pixels are complete; after a kill it lists none of
+        them,
+        and existing levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it computes
+        only what
+        is missing or has changed.
 
         Parameters
         ----------
         levels
             Number of levels with level 0; ``"auto"`` until the larger of Y and X is at most 256; None for the
-            levels that exist.
+            existing levels.
         method
             "mean", "median", "mode", "min", "max" or "stride".
         dims
             Names of the axes to halve; the space axes by default.
         factors
             Axis name to whole factor by which each level is smaller than the one before, such as
-            ``{"y": 4, "x": 4}``, instead of `dims`; axes that are not named keep their length.
+            ``{"y": 4, "x": 4}``, instead of `dims`; other axes keep their length.
         jobs
-            Number of workers; one per processor by default. The pixels are the same for any.
+            Number of workers; one per processor by default. The pixels do not depend on it.
         executor
-            Any ``concurrent.futures.Executor`` whose workers see the store: a process pool, or Dask's
+            Any ``concurrent.futures.Executor`` whose workers can read and write the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
         progress
-            True shows a bar on the terminal. A function is called with the voxels done, those of all levels that are
-            read, and "voxels".
+            True shows a bar on the terminal. A function is called with the voxels done, their total over all levels
+            that
+            are read, and "voxels".
         resume
-            Go on with what a killed call of the same has made. False computes everything.
+            Resume a killed call with the same arguments. False computes everything.
 
         Raises
         ------
@@ -112,24 +116,20 @@ class PositionOperations(NGFFNode):
             If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
             :meth:`delete_pyramid` first (a ValueError).
         NodeExistsError
-            If another call began to make other levels meanwhile (a ValueError).
+            If another call has started to create other levels meanwhile (a ValueError).
         WorkerLostError
-            If the executor lost a process and cannot run any more (a RuntimeError).
+            If the executor has lost a process and cannot continue (a RuntimeError).
 
         Warns
         -----
         UserWarning
-            If more levels are asked for than have different shapes.
+            If there are fewer different shapes than levels.
 
         Examples
         --------
         >>> position.compute_pyramid(levels=2, method="max")
         >>> int(position["0"][0, 0, :2, :2, :2].max()), int(position["1"][0, 0, 0, 0, 0])
         (73, 73)
-        >>> position.delete_pyramid()
-        >>> position.compute_pyramid(levels=3, dims=["y", "x"])
-        >>> position["2"].shape
-        (1, 2, 4, 2, 2)
         >>> position.delete_pyramid()
         >>> position.compute_pyramid(levels=2, factors={"z": 2, "y": 4, "x": 4})
         >>> position["1"].shape, position.get_effective_scale("1")
@@ -158,25 +158,24 @@ class PositionOperations(NGFFNode):
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
-        """Bring the lower levels up to date after writes to level 0: only what depends on them is computed.
+        """Update the lower levels after writes to level 0: only what depends on them is computed.
 
         Levels of an array that was resized or appended to are resized too.
 
         Parameters
         ----------
         region
-            Index of level 0, as for writing: ``(3, 0)`` or ``np.s_[..., :512, :512]``. By default what is known to be
-            stale (:attr:`stale_levels`); everything where that is not known, nothing where nothing is.
+            Index of level 0, as for writing: ``(3, 0)`` or ``np.s_[..., :512, :512]``. By default the recorded stale
+            regions (:attr:`stale_levels`), or everything if they are unknown.
         method
-            How the levels were made, where the metadata do not say it.
+            Method of the levels, if the metadata does not state it.
         jobs, executor, progress
             As for :meth:`compute_pyramid`.
 
         Raises
         ------
         InvalidArgumentError
-            If there are no lower levels, nothing says how they were made, or they were made with another method (a
-            ValueError).
+            If there are no lower levels, their method is unknown, or it is another one (a ValueError).
 
         Examples
         --------
@@ -243,10 +242,11 @@ class PositionOperations(NGFFNode):
 
     @property
     def stale_levels(self) -> bool:
-        """Whether lower levels do not show level 0: it was written since, or they were created empty and not filled.
+        """Whether lower levels differ from level 0: it was written since, or they were created empty and not filled.
 
-        Writes through ``position["0"]`` count, in this process or another, and a pyramid that was killed half way.
-        Writes past lamella's arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not.
+        Writes through ``position["0"]`` count, in any process, and a pyramid that was killed. Writes that bypass
+        lamella's
+        arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not count.
         """
         from lamella.ops.pyramids.update import stale_levels
 
@@ -284,46 +284,51 @@ class PositionOperations(NGFFNode):
         queue: int | None = None,
         flush_every: int | None = None,
     ) -> FrameStream:
-        """Write frames as they come: to be used in a ``with`` block.
+        """Write frames as they arrive; use the stream in a ``with`` block.
 
         Parameters
         ----------
         name
-            Name of the array, which is made with the first axis of the order empty, and grows.
+            Name of the array, which is created with an empty first axis, and grows.
         shape_per_frame
-            Shape of one frame in the order of the axes that are not in `order`, as (Y, X); axes before them are 1 long.
+            Shape of one frame in the order of the axes that are not in `order`, as (Y, X); axes before them have
+            length 1.
         dtype
             Data type of the array.
         order
-            Names of the axes over which frames come, the last one fastest: ``"tcz"`` for stacks in all channels at each
+            Names of the axes over which frames arrive, fastest last: ``"tcz"`` for stacks in all channels at each
             time. By default all axes that a frame does not have.
         lengths
-            How many frames come along the axes of the order. The first may be left out: then it grows.
+            Number of frames along the axes of the order. Without a length, the first axis grows.
         channel_names
-            Names of the channels that come, in the order in which they come; all of the position by default. A position
-            without an image gets those that it does not have.
+            Names of the channels in the order of arrival; all of the position by default. A position without an image
+            gets
+            missing names.
         chunks
             Shape of a chunk; one frame by default.
         shards_ratio
-            Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are stored
+            Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are
+            stored
             with the last of them.
         transform, compressor
             As for :meth:`create_zeros`.
         resume
-            Go on after the last stored frame of an array that is there; make a new one where there is none.
+            Continue after the last stored frame of an existing array, or create a new one.
         pyramid
-            Make that many levels (or ``"auto"``) behind the frames, by mean: on one thread, whenever a file of them is
+            Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of
+            frames is
             stored, and the rest at the end.
         queue
-            Chunks that may wait to be encoded before ``append`` waits for one; from half of them on it waits a
+            Number of chunks that may wait for encoding before ``append`` waits for one; from half of them on it waits
+            a
             little. 8, or twice the processors, by default.
         flush_every
-            Store all frames after each so many: what a kill may cost where shards hold many frames.
+            Store all frames after each so many: the maximum loss by a kill where shards have many frames.
 
         Returns
         -------
         FrameStream
-            Takes the frames: ``append``, ``skip``, ``flush``.
+            With the methods ``append``, ``skip`` and ``flush``.
 
         Raises
         ------
@@ -443,14 +448,15 @@ class PositionOperations(NGFFNode):
     def write_xarray(self, data_array: xr.DataArray, image: str = "0") -> None:
         """Write a labelled array, or some of its channels and timepoints.
 
-        The first write makes the image, with all channels of the position; later ones fill it, in any order. Times
-        find their index by coordinate, and the image grows along T; what is stored keeps its coordinates. See
-        :func:`lamella.adapters.xarray_write.write_xarray` for the rules.
+        The first write creates the image, with all channels of the position; later ones fill it, in any order. Times
+        are
+        matched by coordinate, and the image grows along T; stored coordinates do not change.
+        :func:`lamella.adapters.xarray_write.write_xarray` documents the rules.
 
         Parameters
         ----------
         data_array
-            Dims exactly the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. "c" holds names of channels
+            Dims exactly the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. "c" has names of channels
             of the position, the other coordinates evenly spaced numbers, with their unit in ``attrs["units"]``.
         image
             Name of the array.

@@ -369,7 +369,7 @@ class ZarrSurface:
         self._write(points, self.stored.write_points, mask_index(mask, self.shape), value)
 
     def get_block_selection(self, selection: Any, **options: Any) -> Any:
-        """Read whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
+        """Read whole blocks (shards, or chunks where there are none) by their block index.
 
         Examples
         --------
@@ -381,7 +381,7 @@ class ZarrSurface:
         return self.stored.read(self._blocks(selection))
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
-        """Write to whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
+        """Write to whole blocks (shards, or chunks where there are none) by their block index.
 
         Examples
         --------

@@ -126,7 +126,7 @@ def set_channel(
     active: bool | None = None,
     label: str | None = None,
 ) -> ImagesMeta:
-    """Set what is passed of how a channel is shown: colour, contrast limits, visibility and, last, its name."""
+    """Set the display of a channel: colour, contrast limits, visibility and, last, its name; None leaves a setting."""
     edited = meta.copied() if window is None else set_contrast_limits(meta, name, _as_window(window, name))
     channel = _find_channel(edited, name)
     if color is not None:

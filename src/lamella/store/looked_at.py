@@ -1,8 +1,7 @@
-"""Documents that were read a moment ago, and are not requested again by the same call.
+"""Cache documents that were read a moment ago, so that one call does not request them again.
 
-A call that changes a store knows what it has read since it acquired a lock: what it writes is written on the condition
-that the document is unchanged (`Storage.update`), so that nothing of others is lost. A handle that only reads knows
-what it has read within two seconds.
+A call that changes a store caches what it has read since it acquired a lock: it writes on the condition that the
+document is unchanged (`Storage.update`), so that no change of others is lost. A read-only handle caches for 2 seconds.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS: Final = 5.0
-"""How long what was read counts."""
+"""How long a cached document is used, in seconds."""
 
 
 class Recent(Generic[T]):
-    """The documents that were read within some seconds, None for those that are missing; older ones are dropped.
+    """Documents that were read within some seconds, None for missing ones; older ones are dropped.
 
     >>> recent = Recent[bytes](10)
     >>> recent.keep("zarr.json", b"{}")
@@ -31,33 +30,36 @@ class Recent(Generic[T]):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._found: dict[str, tuple[float, T | None]] = {}
+        self._documents: dict[str, tuple[float, T | None]] = {}
         self._lock = threading.Lock()
 
-    def keep(self, key: str, found: T | None) -> None:
-        """Keep a document."""
+    def keep(self, key: str, document: T | None) -> None:
+        """Cache a document."""
         now = time.monotonic()
         with self._lock:
-            self._found.pop(key, None)
-            self._found[key] = now, found
-            while self._found and now - self._found[oldest := next(iter(self._found))][0] >= self._seconds:
-                del self._found[oldest]
+            self._documents.pop(key, None)
+            self._documents[key] = now, document
+            while (
+                self._documents
+                and now - self._documents[oldest := next(iter(self._documents))][0] >= self._seconds
+            ):
+                del self._documents[oldest]
 
     def get(self, key: str) -> tuple[T | None] | None:
-        """Return a document; None where it has to be read."""
-        at, found = self._found.get(key, (-self._seconds, None))
-        return (found,) if time.monotonic() - at < self._seconds else None
+        """Return a cached document in a tuple; None if it must be read."""
+        read_at, document = self._documents.get(key, (-self._seconds, None))
+        return (document,) if time.monotonic() - read_at < self._seconds else None
 
     def clear(self) -> None:
         """Drop all."""
         with self._lock:
-            self._found.clear()
+            self._documents.clear()
 
 
 class LookedAt(threading.local, Generic[T]):
-    """The documents that this thread has read since it took a lock, None of those that are not there.
+    """Documents that this thread has read since it acquired a lock, None for missing ones.
 
-    Use it in a ``with`` statement for each lock: what is decided under a lock is read under it.
+    Use it in a ``with`` statement for each lock: decisions under a lock need documents that were read under it.
 
     >>> looked = LookedAt[bytes]()
     >>> looked.keep("zarr.json", b"{}")
@@ -78,17 +80,17 @@ class LookedAt(threading.local, Generic[T]):
     def __exit__(self, *_: object) -> None:
         self._looks.pop()
 
-    def keep(self, key: str, found: T | None) -> None:
-        """Keep what was read or written."""
+    def keep(self, key: str, document: T | None) -> None:
+        """Cache a document that was read or written."""
         for look in self._looks[-1:]:
-            look[key] = time.monotonic(), found
+            look[key] = time.monotonic(), document
 
     def get(self, key: str) -> tuple[T | None] | None:
-        """Return what was read of a key since the innermost lock was taken; None where it has to be read."""
+        """Return a document that was read since the innermost lock was acquired; None if it must be read."""
         return next(self._found(key, self._looks[-1:]), None)
 
     def latest(self, key: str) -> tuple[T | None] | None:
-        """Return what was read of a key since any lock was taken, to be changed under the condition that it is that."""
+        """Return a document that was read under any lock, as the base of a conditional write."""
         return next(self._found(key, self._looks), None)
 
     def _found(self, key: str, looks: list[dict[str, tuple[float, T | None]]]) -> Iterator[tuple[T | None]]:
@@ -99,6 +101,6 @@ class LookedAt(threading.local, Generic[T]):
                 yield (found,)
 
     def forget(self, key: str) -> None:
-        """Drop what was read of a key: others have changed it."""
+        """Drop a document that others have changed."""
         for look in self._looks:
             look.pop(key, None)

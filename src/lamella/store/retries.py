@@ -1,4 +1,4 @@
-"""How long who meets a change by another program, or a service that fails, waits before the next try."""
+"""Wait between attempts after a change by another program, or a failure of a service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0
-"""Seconds before the second and any later try at most; they double."""
+"""Limits of the wait before the second attempt and any later one, in seconds; the wait doubles."""
 PATIENCE: Final = 60.0
-"""Seconds after which there is no other try."""
+"""Seconds after which there is no further attempt."""
 
 
 def waits() -> Iterator[float]:
