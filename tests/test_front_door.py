@@ -44,6 +44,7 @@ PUBLIC = {
     "FrameStream",
     "ImageStatus",
     "MapReport",
+    "Mosaic",
     "RepairReport",
     "RewriteReport",
     "Roi",

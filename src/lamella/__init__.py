@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from lamella.ops.integrity.checksum import checksum
     from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
     from lamella.ops.integrity.verify import VerifyReport, verify
+    from lamella.ops.mosaics.mosaic import Mosaic
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.plates.subset import concatenate_channels, merge
     from lamella.ops.repair.repair import RepairReport, repair
@@ -94,6 +95,7 @@ __all__ = [
     "LabelImage",
     "Labels",
     "MapReport",
+    "Mosaic",
     "NGFFNode",
     "Plate",
     "Position",
@@ -152,6 +154,7 @@ _MODULES = {
     "LabelImage": "lamella.nodes.labels",
     "Labels": "lamella.nodes.labels",
     "MapReport": "lamella.ops.plates.mapping",
+    "Mosaic": "lamella.ops.mosaics.mosaic",
     "NGFFNode": "lamella.nodes.node",
     "Plate": "lamella.nodes.plate",
     "Position": "lamella.nodes.position",

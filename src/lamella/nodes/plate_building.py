@@ -5,7 +5,7 @@ Each method is a call of one function of :mod:`lamella.ops.plates`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.nodes.node import NGFFNode
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.ops.mosaics.mosaic import Mosaic
     from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
@@ -141,3 +142,69 @@ class PlateBuilding(NGFFNode):
             progress=progress,
             storage_options=storage_options,
         )
+
+    def mosaic(
+        self, well: str, *, blend: Literal["nearest", "linear"] = "nearest", acquisition: int | None = None
+    ) -> Mosaic:
+        """Return the fields of a well as one lazy image, each where its translation says.
+
+        Parameters
+        ----------
+        well
+            Path "B/3" or name "B03".
+        blend
+            Where fields overlap: "nearest", the field whose centre is nearest, or "linear", a mean of the fields whose
+            weights fall linearly to their edges.
+        acquisition
+            Id of one acquisition; all fields by default.
+
+        Returns
+        -------
+        Mosaic
+            With ``levels``, ``dask_array()``, ``to_xarray()``, ``table()`` and ``write(path)``. A region that is read
+            reads no more than the fields that it touches.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such well (a KeyError).
+        InvalidArgumentError
+            If the fields differ in axes, channels, data type or pixel size (a ValueError).
+
+        Examples
+        --------
+        >>> del plate["A/1/1"]
+        >>> plate.mosaic("A01").shape
+        (1, 2, 4, 8, 8)
+        """
+        from lamella.ops.mosaics.positions import mosaic_of_well
+
+        return mosaic_of_well(cast("Plate", self), well, blend, acquisition)
+
+    def set_positions(self, table: Any, *, unit: Literal["world", "pixel"] = "world") -> None:
+        """Set where fields lie, from a table such as a program that stitches makes.
+
+        Parameters
+        ----------
+        table
+            A pandas DataFrame, or a list of dictionaries: ``path`` of the field, and under the names of the axes of
+            space ("z", "y", "x") where its first pixel lies. Axes that are left out stay; other columns are ignored.
+        unit
+            "world", the unit of the axes, or "pixel", pixels of level 0.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such field (a KeyError). Nothing is written then.
+        InvalidArgumentError
+            If a row has no path or no finite number (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.set_positions([{"path": "A/1/0", "y": 4.0, "x": 6.5}])
+        >>> position.get_effective_translation("0")
+        [0.0, 0.0, 0.0, 4.0, 6.5]
+        """
+        from lamella.ops.mosaics.positions import set_positions
+
+        set_positions(cast("Plate", self), table, unit)

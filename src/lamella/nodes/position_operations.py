@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.nodes.node import NGFFNode
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
+    from lamella.ops.mosaics.mosaic import Mosaic
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
     from lamella.ops.tables.rois import Roi
@@ -239,6 +240,18 @@ class PositionOperations(NGFFNode):
             progress=progress,
             storage_options=storage_options,
         )
+
+    def mosaic(self, *, blend: Literal["nearest", "linear"] = "nearest") -> Mosaic:
+        """Return the image, or the tiles of a tiled one, as a mosaic of one field; see :meth:`Plate.mosaic`.
+
+        Examples
+        --------
+        >>> bool((position.mosaic()[...] == position.data[...]).all())
+        True
+        """
+        from lamella.ops.mosaics.mosaic import Mosaic
+
+        return Mosaic({self.path: self._image}, blend)
 
     @property
     def stale_levels(self) -> bool:

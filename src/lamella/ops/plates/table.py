@@ -13,7 +13,7 @@ from lamella.nodes.describe import describe_field
 from lamella.nodes.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas
 
@@ -55,8 +55,8 @@ def _facts(field: Field) -> Record:
     return facts
 
 
-def as_dataframe(records: list[Record]) -> pandas.DataFrame:
-    """Return records as a pandas DataFrame, with the columns of a plate's table even without records."""
+def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pandas.DataFrame:
+    """Return records as a pandas DataFrame, with the same columns even without records."""
     try:
         import pandas
     except ImportError as error:
@@ -64,7 +64,7 @@ def as_dataframe(records: list[Record]) -> pandas.DataFrame:
             "A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."
         ) from error
     extra = ["error"] if any("error" in record for record in records) else []
-    return pandas.DataFrame(records, columns=[*COLUMNS, *extra])
+    return pandas.DataFrame(records, columns=[*columns, *extra])
 
 
 def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:

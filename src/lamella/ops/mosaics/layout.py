@@ -1,0 +1,170 @@
+"""Where the fields of a mosaic lie, and which field each pixel comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.regions import region_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.ops.regions import Region
+    from lamella.types import Shape
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+_MOST_DIFFERENCE = 1e-4
+"""Relative difference up to which pixel sizes count as equal."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The fields of one level, in pixels of the mosaic.
+
+    Attributes
+    ----------
+    starts, lengths
+        Of each field, per axis.
+    space
+        Indices of the axes along which the distance to a field is measured.
+    scale, translation
+        Of the mosaic, per axis.
+    """
+
+    starts: Numbers
+    lengths: Numbers
+    space: tuple[int, ...]
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """Length of each axis of the mosaic."""
+        return tuple(int(n) for n in (self.starts + self.lengths).max(axis=0))
+
+    def part(self, number: int, region: Region) -> Region | None:
+        """Return the part of a region that a field covers; None without one."""
+        part = tuple(
+            slice(max(one.start, int(start)), min(one.stop, int(start + length)))
+            for one, start, length in zip(region, self.starts[number], self.lengths[number], strict=True)
+        )
+        return part if all(one.start < one.stop for one in part) else None
+
+    def touched(self, region: Region) -> Iterator[tuple[int, Region]]:
+        """Yield the number of each field that covers a part of a region, with this part."""
+        low, high = ([getattr(one, end) for one in region] for end in ("start", "stop"))
+        overlaps = ((self.starts < high) & (self.starts + self.lengths > low)).all(axis=1)
+        for number in np.flatnonzero(overlaps):
+            part = self.part(int(number), region)
+            if part is not None:
+                yield int(number), part
+
+    def in_field(self, number: int, part: Region) -> Region:
+        """Return a region in the coordinates of a field."""
+        return tuple(
+            slice(one.start - int(start), one.stop - int(start))
+            for one, start in zip(part, self.starts[number], strict=True)
+        )
+
+    def owners(self, region: Region) -> list[tuple[int, Region, Numbers]]:
+        """Return the fields whose centre is nearest to some pixels of a region.
+
+        Each with the smallest region that contains these pixels, and which of its pixels they are: an array with
+        length 1 along the axes that are not of space.
+        """
+        found = list(self.touched(region))
+        if len(found) == 1:
+            number, part = found[0]
+            return [(number, part, np.ones((1,) * len(region), bool))]
+        lengths = [n if axis in self.space else 1 for axis, n in enumerate(region_shape(region))]
+        nearest = np.full(lengths, np.inf)
+        owner = np.full(lengths, -1)
+        for number, part in found:
+            inside = self._in_space(part, region)
+            distance = self._distance(number, part)
+            closer = distance < nearest[inside]
+            nearest[inside] = np.where(closer, distance, nearest[inside])
+            owner[inside] = np.where(closer, number, owner[inside])
+        return [one for number, part in found for one in self._owned(number, part, owner, region)]
+
+    def _owned(
+        self, number: int, part: Region, owner: Numbers, region: Region
+    ) -> Iterator[tuple[int, Region, Numbers]]:
+        mask = owner[self._in_space(part, region)] == number
+        if not mask.any():
+            return
+        smaller = list(part)
+        cut: list[slice] = []
+        for axis, one in enumerate(part):
+            others = tuple(other for other in range(mask.ndim) if other != axis)
+            used = np.flatnonzero(mask.any(axis=others))
+            cut.append(slice(int(used[0]), int(used[-1]) + 1))
+            if axis in self.space:
+                smaller[axis] = slice(one.start + cut[axis].start, one.start + cut[axis].stop)
+        yield number, tuple(smaller), mask[tuple(cut)]
+
+    def weights(self, number: int, part: Region) -> Numbers:
+        """Return the weights of a field's pixels: their distance to its edges, which is 1 at the edge."""
+        weight = np.ones((1,) * len(part))
+        for axis in self.space:
+            length = int(self.lengths[number][axis])
+            at = np.arange(part[axis].start, part[axis].stop) - int(self.starts[number][axis])
+            weight = weight * self._along(np.minimum(at + 1, length - at), axis, len(part))
+        return weight
+
+    def _distance(self, number: int, part: Region) -> Numbers:
+        """Return the squared distance of pixels to the centre of a field, in units of space."""
+        total = np.zeros((1,) * len(part))
+        for axis in self.space:
+            centre = self.starts[number][axis] + (self.lengths[number][axis] - 1) / 2
+            at = (np.arange(part[axis].start, part[axis].stop) - centre) * self.scale[axis]
+            total = total + self._along(at**2, axis, len(part))
+        return total
+
+    def _in_space(self, part: Region, region: Region) -> Region:
+        return tuple(
+            slice(p.start - r.start, p.stop - r.start) if axis in self.space else slice(0, 1)
+            for axis, (p, r) in enumerate(zip(part, region, strict=True))
+        )
+
+    @staticmethod
+    def _along(values: Numbers, axis: int, ndim: int) -> Numbers:
+        shape = [1] * ndim
+        shape[axis] = -1
+        return values.reshape(shape)
+
+
+def layout_of(
+    shapes: Sequence[Shape],
+    scales: Sequence[Sequence[float]],
+    translations: Sequence[Sequence[float]],
+    space: tuple[int, ...],
+    names: Sequence[str],
+) -> Layout:
+    """Return the layout of fields by their translations, rounded to whole pixels.
+
+    Examples
+    --------
+    >>> layout = layout_of([(4, 4), (4, 4)], [(0.5, 0.5)] * 2, [(0, 0), (0, 1.5)], (0, 1), ["a", "b"])
+    >>> layout.shape, layout.starts.tolist()
+    ((4, 7), [[0, 0], [0, 3]])
+    """
+    first = np.asarray(scales[0], float)
+    for name, scale in zip(names, scales, strict=True):
+        if not np.allclose(scale, first, rtol=_MOST_DIFFERENCE, atol=0):
+            raise InvalidArgumentError(
+                f"The fields of a mosaic have one pixel size: {names[0]} has {list(map(float, first))}, {name} has "
+                f"{list(map(float, scale))}."
+            )
+    shifts = np.asarray(translations, float)
+    origin = shifts.min(axis=0)
+    sizes = np.where(first == 0, 1.0, first)
+    starts = np.rint((shifts - origin) / sizes).astype(np.int64)
+    return Layout(
+        starts, np.asarray(shapes, np.int64), space, tuple(map(float, first)), tuple(map(float, origin))
+    )

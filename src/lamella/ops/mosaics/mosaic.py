@@ -1,0 +1,418 @@
+"""A mosaic: the fields of a well as one lazy image, with an array for each level.
+
+Pixels are read when they are asked for, from the fields that the region touches only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MissingDependencyError
+from lamella.models import TransformationMeta
+from lamella.nodes.position import Position
+from lamella.ops.mosaics.layout import layout_of
+from lamella.ops.regions import region_shape
+from lamella.ops.rewriting.destination import Destination
+from lamella.spec.axes import space_axes
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dask.array
+    import pandas
+    import xarray as xr
+    from zarr.abc.store import Store
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.ops.mosaics.layout import Layout
+    from lamella.ops.regions import Region
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import Shape, StrPath
+
+Blend = Literal["nearest", "linear"]
+
+_BLENDS = ("nearest", "linear")
+
+
+class MosaicArray:
+    """One level of a mosaic: an array that is read by index, as numpy arrays are."""
+
+    def __init__(
+        self, fields: Sequence[ImageArray], layout: Layout, blend: Blend, axes: Sequence[AxisMeta]
+    ) -> None:
+        self._stored = [field.stored for field in fields]
+        self.layout, self.blend, self.axes = layout, blend, list(axes)
+        self.dtype = fields[0].dtype
+        self.fill_value = fields[0].fill_value
+        self.chunks = fields[0].chunks
+
+    @property
+    def shape(self) -> Shape:
+        """Length of each axis."""
+        return self.layout.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def scale(self) -> list[float]:
+        """Size of a pixel, per axis."""
+        return list(self.layout.scale)
+
+    @property
+    def translation(self) -> list[float]:
+        """Position of the first pixel, per axis."""
+        return list(self.layout.translation)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape} {self.dtype} of {len(self._stored)} fields>"
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return pixels in memory: integers, slices and an ellipsis, as in numpy. Steps are at least 1."""
+        region, after = _basic(index, self.shape)
+        out = self._read(region)
+        return out[after]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return all pixels."""
+        del copy
+        pixels = self[...]
+        return np.asarray(pixels if dtype is None else pixels.astype(dtype))
+
+    def _read(self, region: Region) -> np.ndarray[Any, Any]:
+        if self.blend == "linear":
+            return self._blended(region)
+        out = np.full(region_shape(region), self.fill_value, self.dtype)
+        for number, part, mask in self.layout.owners(region):
+            pixels = self._stored[number].read(self.layout.in_field(number, part))
+            target = out[_inside(part, region)]
+            np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
+        return out
+
+    def _blended(self, region: Region) -> np.ndarray[Any, Any]:
+        """Return the mean of the fields, each weighted by the distance to its edges."""
+        touched = list(self.layout.touched(region))
+        out = np.full(region_shape(region), self.fill_value, self.dtype)
+        if len(touched) == 1:
+            number, part = touched[0]
+            out[_inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
+            return out
+        kind = np.result_type(self.dtype, np.float64)
+        total = np.zeros(out.shape, kind)
+        weights = np.zeros([n if axis in self.layout.space else 1 for axis, n in enumerate(out.shape)])
+        for number, part in touched:
+            weight = self.layout.weights(number, part)
+            inside = _inside(part, region)
+            total[inside] += weight * self._stored[number].read(self.layout.in_field(number, part))
+            weights[
+                tuple(one if axis in self.layout.space else slice(0, 1) for axis, one in enumerate(inside))
+            ] += weight
+        covered = np.broadcast_to(weights > 0, out.shape)
+        mean = total / np.where(weights > 0, weights, 1)
+        if self.dtype.kind in "biu":
+            mean = np.rint(mean)
+        np.copyto(out, mean.astype(self.dtype), where=covered)
+        return out
+
+    def dask_array(self) -> dask.array.Array:
+        """Return a dask array; no pixel is read yet. Blocks are about as large as the chunks of a field.
+
+        Examples
+        --------
+        >>> int(position.mosaic().levels[0].dask_array().max().compute())
+        511
+        """
+        import dask.array
+        from dask.tokenize import tokenize
+
+        stamps = [
+            (str(one), one.documents.array_stamp(one.path), id(getattr(one.documents.storage, "store", None)))
+            for one in self._stored
+        ]
+        token = tokenize(stamps, self.layout.starts, self.blend)
+        chunks = tuple(max(1, min(c, n)) for c, n in zip(self.chunks, self.shape, strict=True))
+        return dask.array.from_array(
+            self,
+            chunks=chunks,
+            name=f"lamella-mosaic-{token}",
+            asarray=True,
+            fancy=False,
+            meta=np.empty((0,) * self.ndim, self.dtype),
+        )
+
+
+class Mosaic(MosaicArray):
+    """The fields of a well as one image: an array of level 0, and :attr:`levels` of arrays.
+
+    Fields lie where their translations say, rounded to whole pixels. Pixels that several fields cover come from the
+    field whose centre is nearest (``blend="nearest"``) or are a mean of the fields with weights that fall linearly to
+    their edges (``"linear"``). Pixels without a field have the fill value.
+
+    Attributes
+    ----------
+    levels
+        The arrays, from the finest to the coarsest that all fields have.
+    fields
+        The positions by path.
+    channel_names
+        Names of the channels.
+    axes
+        Axes in the order of the dimensions.
+    shape, dtype, scale, translation
+        Of level 0, as of an image.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/plate.zarr"
+    >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], version="0.5")
+    >>> for number in range(2):
+    ...     field = plate.create_position("A", "1", str(number))
+    ...     field["0"] = np.full((1, 1, 1, 8, 8), number + 1, "uint8")
+    >>> plate.set_positions([{"path": "A/1/0", "x": 0}, {"path": "A/1/1", "x": 6}])
+    >>> mosaic = plate.mosaic("A1")
+    >>> mosaic.shape, mosaic[0, 0, 0, 0].tolist()
+    ((1, 1, 1, 8, 14), [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2])
+    """
+
+    def __init__(self, fields: Mapping[str, Position], blend: Blend = "nearest") -> None:
+        if blend not in _BLENDS:
+            raise InvalidArgumentError(f"blend is 'nearest' or 'linear', not {blend!r}.")
+        self.fields = dict(fields)
+        positions = list(self.fields.values())
+        _check_fields(positions)
+        count = min(len(position.dataset_paths) for position in positions)
+        arrays = [[position[position.dataset_paths[n]] for position in positions] for n in range(count)]
+        axes = positions[0].axes
+        self.channel_names = positions[0].channel_names
+        self.levels: list[MosaicArray] = []
+        for number, level in enumerate(arrays):
+            paths = [position.dataset_paths[number] for position in positions]
+            layout = layout_of(
+                [array.shape for array in level],
+                [one.get_effective_scale(path) for one, path in zip(positions, paths, strict=True)],
+                [one.get_effective_translation(path) for one, path in zip(positions, paths, strict=True)],
+                space_axes(axes),
+                [str(position.node_path) for position in positions],
+            )
+            self.levels.append(MosaicArray(level, layout, blend, axes))
+        super().__init__(arrays[0], self.levels[0].layout, blend, axes)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of the axes, in lower case."""
+        return [axis.name.lower() for axis in self.axes]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mosaic, (self.fields, self.blend)
+
+    def to_xarray(self, level: int = 0) -> xr.DataArray:
+        """Return a level as a lazy labelled array, with coordinates in the units of the axes.
+
+        Examples
+        --------
+        >>> position.mosaic().to_xarray().coords["x"].values.tolist()[:3]
+        [0.0, 0.25, 0.5]
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise MissingDependencyError("to_xarray needs xarray: pip install 'lamella[xarray]'.") from error
+        array = self.levels[level]
+        coords: dict[str, Any] = {}
+        for name, axis, n, size, start in zip(
+            self.axis_names, self.axes, array.shape, array.scale, array.translation, strict=True
+        ):
+            if axis.type == "channel":
+                if len(self.channel_names) == n:
+                    coords[name] = (name, self.channel_names)
+                continue
+            attrs = {} if getattr(axis, "unit", None) is None else {"units": axis.unit}
+            coords[name] = (name, start + size * np.arange(n), attrs)
+        return xarray.DataArray(array.dask_array(), dims=self.axis_names, coords=coords)
+
+    def table(self, as_frame: bool = True) -> pandas.DataFrame | list[dict[str, Any]]:
+        """Return where the fields lie: a table for programs that stitch, which `Plate.set_positions` reads again.
+
+        Parameters
+        ----------
+        as_frame
+            Return a pandas DataFrame; a list of dictionaries otherwise.
+
+        Returns
+        -------
+        pandas.DataFrame or list of dict
+            A row for each field: ``path``; the translation along each axis of space under its name, in its unit; and
+            ``z_pixel``, ``y_pixel``, ``x_pixel``, the index of its first pixel in the mosaic.
+
+        Examples
+        --------
+        >>> position.mosaic().table(as_frame=False)
+        [{'path': 'A/1/0', 'z': 0.0, 'y': 0.0, 'x': 0.0, 'z_pixel': 0, 'y_pixel': 0, 'x_pixel': 0}]
+        """
+        names = self.axis_names
+        records = []
+        for number, (path, position) in enumerate(self.fields.items()):
+            shift = position.get_effective_translation(position.dataset_paths[0])
+            record: dict[str, Any] = {"path": path}
+            record |= {names[axis]: shift[axis] for axis in self.layout.space}
+            record |= {
+                f"{names[axis]}_pixel": int(self.layout.starts[number][axis]) for axis in self.layout.space
+            }
+            records.append(record)
+        if not as_frame:
+            return records
+        from lamella.ops.plates.table import as_dataframe
+
+        return as_dataframe(records, list(records[0]))
+
+    def write(
+        self,
+        target: StrPath | Store | Position,
+        *,
+        levels: int | str | None = None,
+        chunks: Sequence[int] | Literal["auto"] = "auto",
+        shards_ratio: Sequence[int] | None = None,
+        overwrite: bool = False,
+    ) -> Position:
+        """Write the mosaic as an image, region by region; lower levels are computed from its level 0.
+
+        Parameters
+        ----------
+        target
+            Path of a new store, which appears when it is complete, or a position without an image.
+        levels
+            Number of levels; by default as many as the fields have. "auto" as for `Position.compute_pyramid`.
+        chunks, shards_ratio
+            As for `Position.create_image`.
+        overwrite
+            Replace a store at the path.
+
+        Returns
+        -------
+        Position
+            The image, open for reading and writing.
+
+        Raises
+        ------
+        StoreExistsError
+            There is something at the path (a FileExistsError).
+
+        Examples
+        --------
+        >>> image = position.mosaic().write(tmp / "mosaic.zarr", levels=2)
+        >>> image["1"].shape
+        (1, 2, 2, 4, 4)
+        """
+        from lamella.nodes.open import open_ome_zarr
+
+        if isinstance(target, Position):
+            self._fill(target, levels, chunks, shards_ratio)
+            return target
+        storage = open_storage(target)
+        first = next(iter(self.fields.values()))
+
+        def make(place: StrPath | Store) -> None:
+            with open_ome_zarr(
+                place,
+                layout="fov",
+                mode="w" if overwrite or place != target else "w-",
+                channel_names=self.channel_names,
+                axes=self.axes,
+                version=first.store_handle.version.written_as,
+                disable_path_checking=place != target,
+            ) as position:
+                self._fill(position, levels, chunks, shards_ratio)
+
+        if not isinstance(storage, LocalStorage):
+            make(target)
+            return open_ome_zarr(target, layout="fov", mode="r+")
+        destination = Destination(os.path.abspath(storage.root), overwrite, "mosaic")
+        destination.finish_interrupted()
+        destination.check()
+        with destination.temporary(None) as folder:
+            make(folder)
+        return open_ome_zarr(storage.root, layout="fov", mode="r+")
+
+    def _fill(
+        self,
+        position: Position,
+        levels: int | str | None,
+        chunks: Sequence[int] | Literal["auto"],
+        shards_ratio: Sequence[int] | None,
+    ) -> None:
+        transform = [
+            TransformationMeta(type="scale", scale=self.scale),
+            TransformationMeta(type="translation", translation=self.translation),
+        ]
+        position.create_image("0", self, chunks=chunks, shards_ratio=shards_ratio, transform=transform)
+        if levels is None:
+            levels = len(self.levels)
+        if levels != 1:
+            position.compute_pyramid(levels)
+
+
+def _check_fields(positions: Sequence[Position]) -> None:
+    """Raise for fields that are not parts of one image."""
+    if not positions:
+        raise InvalidArgumentError("A mosaic needs at least one field with an image.")
+    first = positions[0]
+    for position in positions:
+        if not position.dataset_paths:
+            raise InvalidArgumentError(f"{position.node_path} has no image yet, so it cannot be in a mosaic.")
+        if (position.axis_names, position.channel_names, position.data.dtype) != (
+            first.axis_names,
+            first.channel_names,
+            first.data.dtype,
+        ):
+            raise InvalidArgumentError(
+                f"The fields of a mosaic have the same axes, channels and data type: {first.node_path} has "
+                f"{first.axis_names}, {first.channel_names}, {first.data.dtype}; {position.node_path} has "
+                f"{position.axis_names}, {position.channel_names}, {position.data.dtype}."
+            )
+
+
+def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
+    """Return the region that an index touches, and the index to apply to it."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    places = [n for n, one in enumerate(given) if one is Ellipsis]
+    if len(places) > 1 or len(given) - len(places) > len(shape):
+        raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.")
+    if places:
+        given[places[0] : places[0] + 1] = [slice(None)] * (len(shape) - len(given) + 1)
+    given += [slice(None)] * (len(shape) - len(given))
+    region: list[slice] = []
+    after: list[slice | int] = []
+    for one, n in zip(given, shape, strict=True):
+        if isinstance(one, slice):
+            start, stop, step = one.indices(n)
+            if step < 1:
+                raise InvalidArgumentError(f"A mosaic is read with steps of 1 or more, not {step}.")
+            region.append(slice(start, max(start, stop)))
+            after.append(slice(None, None, step))
+            continue
+        number = int(np.asarray(one).item()) if np.ndim(one) == 0 else None
+        if number is None or not -n <= number < n:
+            raise IndexError(f"The index {one!r} does not fit an axis of length {n}.")
+        region.append(slice(number % n, number % n + 1))
+        after.append(0)
+    return tuple(region), tuple(after)
+
+
+def _inside(part: Region, region: Region) -> Region:
+    return tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))

@@ -1,0 +1,96 @@
+"""Make mosaics of the nodes of a plate, and write translations from a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lamella.arguments import items_of
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.models import TransformationMeta
+from lamella.nodes.position import Position
+from lamella.ops.mosaics.mosaic import Mosaic
+from lamella.ops.plates.acquisitions import acquisition_of
+from lamella.spec.axes import space_axes
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.nodes.plate import Plate
+    from lamella.ops.mosaics.mosaic import Blend
+
+
+def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | None) -> Mosaic:
+    """Return the mosaic of a well; see :meth:`Plate.mosaic`."""
+    path = plate.find_well(str(well).strip("/"))
+    if path is None:
+        raise NodeNotFoundError(
+            f"There is no well {well!r} in {plate.node_path}. Its wells are: {', '.join(plate._well_paths()[:12])}."
+        )
+    fields = {join(path, name): position for name, position in plate[path].positions()}  # type: ignore[union-attr]
+    if acquisition is not None:
+        fields = {key: one for key, one in fields.items() if acquisition_of(one).id == acquisition}
+    return Mosaic(fields, blend)
+
+
+def set_positions(plate: Plate, table: Any, unit: str) -> None:
+    """Write the translations of fields from a table; see :meth:`Plate.set_positions`."""
+    plate.require_writable("set the positions of fields")
+    if unit not in ("world", "pixel"):
+        raise InvalidArgumentError(f"unit is 'world' or 'pixel', not {unit!r}.")
+    records = (
+        table.to_dict("records")
+        if hasattr(table, "to_dict")
+        else items_of(table, "table is a list of records")
+    )
+    changes: list[tuple[Position, list[float]]] = []
+    for record in records:
+        if not isinstance(record, Mapping) or "path" not in record:
+            raise InvalidArgumentError(f"Each row has a path, and a number by axis, not {record!r}.")
+        position = plate[str(record["path"])]
+        if not isinstance(position, Position):
+            raise InvalidArgumentError(f"{record['path']!r} is not a position of {plate.node_path}.")
+        changes.append((position, _shift(position, record, unit)))
+    for position, shift in changes:
+        _move(position, shift)
+
+
+def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[float]:
+    """Return how far a field moves along each axis."""
+    if not position.dataset_paths:
+        raise InvalidArgumentError(f"{position.node_path} has no image yet, so it has no translation.")
+    names, level = position.axis_names, position.dataset_paths[0]
+    scale, old = position.get_effective_scale(level), position.get_effective_translation(level)
+    shift = [0.0] * len(names)
+    for axis in space_axes(position.axes):
+        value = record.get(names[axis])
+        if value is None:
+            continue
+        try:
+            number = float(value) * (scale[axis] if unit == "pixel" else 1.0)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise InvalidArgumentError(
+                f"{names[axis]} of {record['path']} is a finite number, not {value!r}."
+            )
+        shift[axis] = number - old[axis]
+    return shift
+
+
+def _move(position: Position, shift: list[float]) -> None:
+    """Add to the translation of all levels of an image and of its label images."""
+    labels = position.labels
+    images: Iterable[Position] = [position, *(labels[name] for name in labels)]
+    moved = dict(zip(position.axis_names, shift, strict=True))
+    for image in images:
+        level = image.dataset_paths[0]
+        outer = image.get_effective_scale("*")
+        inner = image.metadata.multiscales[0].datasets[0].coordinate_transformations
+        step = [
+            moved.get(name, 0.0) / (size or 1.0) for name, size in zip(image.axis_names, outer, strict=True)
+        ]
+        if any(step):
+            image.set_transform(level, [*inner, TransformationMeta(type="translation", translation=step)])

@@ -1,0 +1,193 @@
+"""A mosaic is what numpy makes of its fields, read without more of them than a region touches."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella import open_ome_zarr
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.models import AcquisitionMeta, TransformationMeta, axes
+from lamella.ops.mosaics.mosaic import Mosaic
+from lamella.store.arrays import StoredArray
+
+FIELD = (2, 1, 1, 16, 20)
+STEP = (12, 15)  # pixels between fields: they overlap
+
+
+def new_plate(path, grid, version="0.5", levels=1, dtype="uint16", jitter=0):
+    plate = open_ome_zarr(
+        path,
+        layout="hcs",
+        mode="w-",
+        channel_names=["DAPI"],
+        axes=axes("tczyx"),
+        version=version,
+        acquisitions=[AcquisitionMeta(id=0)],
+    )
+    names = [(r, c) for r in range(grid[0]) for c in range(grid[1])]
+    rng = np.random.default_rng(2)
+    positions = plate.create_positions([("A", "1", str(n)) for n in range(len(names))])
+    for (row, column), position in zip(names, positions, strict=True):
+        shift = rng.integers(-jitter, jitter + 1, 2) if jitter else (0, 0)
+        y, x = 100 + (row * STEP[0] + shift[0]) * 0.5, -7 + (column * STEP[1] + shift[1]) * 0.25
+        position.create_image(
+            "0",
+            rng.integers(1, 999, FIELD).astype(dtype),
+            chunks=(1, 1, 1, 16, 20),
+            transform=[
+                TransformationMeta(type="scale", scale=[1, 1, 1, 0.5, 0.25]),
+                TransformationMeta(type="translation", translation=[0, 0, 0, y, x]),
+            ],
+        )
+        if levels > 1:
+            position.compute_pyramid(levels)
+    return plate
+
+
+def by_numpy(plate, level="0", blend="nearest"):
+    """All fields placed one after the other, pixel by pixel of the whole mosaic."""
+    fields = [
+        (p[level][...], p.get_effective_translation(level), p.get_effective_scale(level))
+        for _, p in plate.positions()
+    ]
+    scale = np.array(fields[0][2])
+    origin = np.min([shift for _, shift, _ in fields], axis=0)
+    starts = [np.rint((np.array(shift) - origin) / scale).astype(int) for _, shift, _ in fields]
+    shape = np.max([s + f[0].shape for s, f in zip(starts, fields, strict=True)], axis=0)
+    out, best = np.zeros(shape, fields[0][0].dtype), np.full(shape[-2:], np.inf)
+    total, weights = np.zeros(shape), np.zeros(shape[-2:])
+    for (data, _, _), start in zip(fields, starts, strict=True):
+        h, w = data.shape[-2:]
+        y, x = np.mgrid[:h, :w]
+        distance = ((y - (h - 1) / 2) * scale[-2]) ** 2 + ((x - (w - 1) / 2) * scale[-1]) ** 2
+        weight = np.minimum(y + 1, h - y) * np.minimum(x + 1, w - x)
+        at = (slice(start[-2], start[-2] + h), slice(start[-1], start[-1] + w))
+        closer = distance < best[at]
+        best[at] = np.where(closer, distance, best[at])
+        out[(..., *at)] = np.where(closer, data, out[(..., *at)])
+        total[(..., *at)] += weight * data
+        weights[at] += weight
+    if blend == "nearest":
+        return out
+    return np.rint(total / np.where(weights > 0, weights, 1)).astype(out.dtype)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Paths of the arrays that are read."""
+    found = []
+    read = StoredArray.read
+
+    def counted(self, *args, **kwargs):
+        found.append(self.path)
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(StoredArray, "read", counted)
+    return found
+
+
+@pytest.mark.parametrize("blend", ["nearest", "linear"])
+def test_a_mosaic_of_a_hundred_fields_is_that_of_numpy(tmp_path, blend):
+    plate = new_plate(tmp_path / "plate.zarr", (10, 10), jitter=3)
+    mosaic = plate.mosaic("A01", blend=blend)
+    expected = by_numpy(plate, blend=blend)
+    assert (mosaic.shape, mosaic.dtype, mosaic.ndim) == (expected.shape, expected.dtype, 5)
+    np.testing.assert_array_equal(mosaic[...], expected)
+    np.testing.assert_array_equal(mosaic[1, 0, 0, 5:90:7, -40], expected[1, 0, 0, 5:90:7, -40])
+    lazy = mosaic.dask_array()
+    np.testing.assert_array_equal(lazy[..., 30:60, 20:50].compute(), expected[..., 30:60, 20:50])
+
+
+def test_a_view_reads_no_more_than_the_fields_it_touches(tmp_path, reads):
+    plate = new_plate(tmp_path / "plate.zarr", (4, 4))
+    mosaic = plate.mosaic("A/1")
+    reads.clear()
+    mosaic[0, 0, 0, 0:10, 0:10]
+    assert reads == ["A/1/0/0"]
+    reads.clear()
+    mosaic[0, 0, 0, 0:16, 0:10]  # two rows of fields
+    assert sorted(reads) == ["A/1/0/0", "A/1/4/0"]
+    reads.clear()
+    mosaic[0, 0, 0, 12:13, 2:3]  # two fields cover this pixel, and the nearest is read
+    assert len(reads) == 1
+    reads.clear()
+    assert mosaic[0, 0, 0, 5:5].size == 0
+    assert reads == []
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_path, version, monkeypatch):
+    plate = new_plate(tmp_path / "plate.zarr", (2, 3), version, levels=2)
+    mosaic = plate.mosaic("A/1")
+    np.testing.assert_array_equal(mosaic.levels[1][...], by_numpy(plate, "1"))
+    sizes, read = [], Mosaic._read
+    monkeypatch.setattr(
+        Mosaic, "_read", lambda self, region: sizes.append(read(self, region).size) or read(self, region)
+    )
+    written = mosaic.write(tmp_path / "mosaic.zarr", chunks=(1, 1, 1, 16, 16))
+    assert max(sizes) == 16 * 16  # memory does not grow with the mosaic
+    monkeypatch.undo()
+    np.testing.assert_array_equal(written["0"][...], mosaic[...])
+    assert written.get_effective_scale("0") == mosaic.scale == [1, 1, 1, 0.5, 0.25]
+    assert written.get_effective_translation("0") == mosaic.translation == [0, 0, 0, 100, -7]
+    assert written.dataset_paths == ["0", "1"]
+    assert written.version == version
+    assert lamella.validate(tmp_path / "mosaic.zarr")
+    with pytest.raises(FileExistsError):
+        mosaic.write(tmp_path / "mosaic.zarr")
+    into = mosaic.write(plate.create_position("B", "1", "0"), levels=1)
+    np.testing.assert_array_equal(into["0"][...], mosaic[...])
+    assert mosaic.write(tmp_path / "mosaic.zarr", overwrite=True, levels=1).dataset_paths == ["0"]
+
+
+def test_positions_go_to_a_table_for_stitchers_and_back(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", (2, 2), levels=2)
+    plate["A/1/3"].labels.create("cells", np.ones((2, 1, 16, 20), "uint8"))
+    table = plate.mosaic("A/1").table()
+    assert list(table.columns) == ["path", "z", "y", "x", "z_pixel", "y_pixel", "x_pixel"]
+    assert table["y_pixel"].tolist() == [0, 0, 12, 12]
+    table["x"] += 2.5
+    table.loc[3, "y"] = 90.0
+    plate.set_positions(table)
+    moved = plate["A/1/3"]
+    assert moved.get_effective_translation("0") == [0, 0, 0, 90, -7 + 15 * 0.25 + 2.5]
+    assert moved.get_effective_translation("1")[-2] == 90.25
+    assert (
+        moved.labels["cells"].get_effective_translation("0")[-2:] == moved.get_effective_translation("0")[-2:]
+    )
+    np.testing.assert_array_equal(plate.mosaic("A/1")[...], by_numpy(plate))
+    plate.set_positions([{"path": "A/1/0", "y": 8}], unit="pixel")
+    assert plate["A/1/0"].get_effective_translation("0")[-2] == 4.0
+    for wrong in (
+        [{"y": 3}],
+        [{"path": "A/1/0", "y": "there"}],
+        [{"path": "A/1/0", "y": 1}, {"path": "A/1/0", "x": np.nan}],
+    ):
+        with pytest.raises(InvalidArgumentError):
+            plate.set_positions(wrong)
+    with pytest.raises(NodeNotFoundError):
+        plate.set_positions([{"path": "A/1/0", "y": 1}, {"path": "A/1/9"}])
+    assert plate["A/1/0"].get_effective_translation("0")[-2] == 4.0
+
+
+def test_a_mosaic_is_labelled_pickled_and_refuses_fields_that_do_not_fit(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", (1, 2))
+    mosaic = pickle.loads(pickle.dumps(plate.mosaic("A/1")))
+    labelled = mosaic.to_xarray()
+    assert labelled.dims == ("t", "c", "z", "y", "x")
+    assert labelled.sel(x=-7 + 15 * 0.25).values.tolist() == mosaic[..., 15].tolist()
+    assert labelled.coords["x"].attrs["units"] == "micrometer"
+    one = plate["A/1/1"].mosaic()
+    np.testing.assert_array_equal(one[...], plate["A/1/1"]["0"][...])
+    plate["A/1/1"].set_scale("0", "x", 0.3)
+    with pytest.raises(InvalidArgumentError, match="pixel size"):
+        plate.mosaic("A/1")
+    with pytest.raises(NodeNotFoundError, match="H12"):
+        plate.mosaic("H12")
+    plate.create_position("A", "1", "9")
+    with pytest.raises(InvalidArgumentError, match="no image"):
+        plate.mosaic("A/1")
