@@ -239,6 +239,7 @@ def exits(path, missing):
             "rechunk": [new, "--chunks", "4,4"],
             "upgrade": [new, "--to", "0.4"],
             "edit": ["--name", "a"],
+            "measure": ["cells"],
             "rename-well": ["A/1", "A/2"],
         }
         yield 2, [name, missing, *more.get(name, [])]

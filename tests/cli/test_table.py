@@ -24,8 +24,8 @@ def plate(tmp_path):
     return tmp_path / "p.zarr"
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["table", *map(str, arguments)])
+def run(*arguments, command="table"):
+    return CliRunner().invoke(main, [command, *map(str, arguments)])
 
 
 def test_tables_are_listed_and_printed(plate, tmp_path):
@@ -57,3 +57,17 @@ def test_what_cannot_be_printed_is_one_line(plate, tmp_path):
         assert result.exit_code != 0
         assert message in result.output
         assert len(result.output.splitlines()) == 1
+
+
+def test_the_labels_of_a_plate_are_measured_into_tables(plate):
+    words = [plate, "cells", "--properties", "area, intensity_max", "--channel", "DAPI", "--save-as", "m"]
+    done = run(*words, command="measure")
+    assert (done.exit_code, done.output) == (0, "1 label of 1 image in the table m.\n")
+    assert json.loads(run(*words, "--json", command="measure").output) == {"rows": {"A/1/0": 1}}
+    assert run(plate, "m").output.splitlines() == [
+        "well,field,label,area,intensity_max-DAPI",
+        "A/1,0,1,64.0,1.0",
+    ]
+    assert run(plate / "A/1/0", "cells", "--voxels", "-q", command="measure").output == ""
+    refused = run(plate, "nuclei", command="measure")
+    assert (refused.exit_code, "has labels 'nuclei'" in refused.output) == (1, True)

@@ -43,6 +43,7 @@ COMMANDS = {
     "download": "Copy a store, or a part of it, to this machine.",
     "edit": "Change names, colours, sizes, units and channels.",
     "info": "Show what a store contains.",
+    "measure": "Measure the labels of an image or plate by scikit-image.",
     "pack": "Write a store into one file, an .ozx or .zip archive.",
     "preview": "Draw an image or a plate into a PNG file.",
     "pyramid": "Compute the lower-resolution levels of images.",

@@ -257,9 +257,9 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
     places = [request.axes.index(name) for name in request.space]
     start, stop = boxes.start[:, places], boxes.stop[:, places]
     shape = [request.labels.shape[place] for place in places]
-    voxel = request.labels.dtype.itemsize + 8
+    voxel = request.labels.dtype.itemsize + 24  # (with the indexes by which labels are renumbered)
     if request.image is not None:
-        voxel += request.image.dtype.itemsize * max(1, len(request.channels))
+        voxel += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
     grain = [min(n, request.labels.chunks[place]) for n, place in zip(shape, places, strict=True)]
     tile = piece_shape(shape, grain, voxel, _PART_BYTES)
     is_large = (stop - start).prod(axis=1) > prod(tile)
@@ -282,7 +282,7 @@ def _measured(
     ids = np.sort(ids)
     block = request.read_labels(index, box)
     place = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
-    compact = np.where(ids[place] == block, place + 1, 0).astype(np.int64)
+    compact = np.where(ids[place] == block, place + 1, 0).astype(np.int32)
     try:
         found = regionprops(
             compact,
