@@ -187,7 +187,7 @@ def test_it_writes_to_memory_and_into_archives(tmp_path):
     lamella.write_image(url, PIXELS, "czyx", channels=["a", "b"])
     with pytest.raises(StoreExistsError):
         lamella.write_image(url, PIXELS)
-    with pytest.raises(InvalidArgumentError, match="read from there"):
+    with pytest.raises(InvalidArgumentError, match="Load the data first"):
         lamella.write_image(url, lamella.open(url).data.dask_array(), overwrite=True)
     image = lamella.write_image(url, PIXELS[0], overwrite=True)
     assert (image.axis_names, image.metadata.multiscales[0].name) == (list("zyx"), "a")

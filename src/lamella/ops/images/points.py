@@ -17,12 +17,13 @@ from lamella.errors import (
 from lamella.spec.axes import axis_index
 from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.edits import checked_size
+from lamella.spec.transformations import SystemReference
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from lamella.nodes.position import Position
-    from lamella.spec.transformations import SystemReference, Transformation
+    from lamella.spec.transformations import Transformation
 
 _NOISE = 1e-6
 """Relative difference of sizes that are the same: products of floats are not exact."""
@@ -71,7 +72,7 @@ def index_to_world(
     """Return the coordinates of indices; see :meth:`Position.index_to_world`."""
     path = checked_level(position, level)
     if system is not None:
-        return _moved(position, points, _graph(position).between(path, system))
+        return _moved(position, points, _graph(position).between(path, _checked_system(system)))
     scale, start = _scale_and_start(position, path)
     return _checked(position, points, len(scale)) * scale + start
 
@@ -85,7 +86,7 @@ def world_to_index(
     """Return the indices of coordinates; see :meth:`Position.world_to_index`."""
     path = checked_level(position, level)
     if system is not None:
-        return _moved(position, points, _graph(position).between(system, path))
+        return _moved(position, points, _graph(position).between(_checked_system(system), path))
     scale, start = _scale_and_start(position, path)
     if not scale.all():
         raise MetadataError(
@@ -104,6 +105,12 @@ def _scale_and_start(position: Position, path: str) -> tuple[NDArray[np.float64]
 
 def _graph(position: Position) -> CoordinateGraph:
     return CoordinateGraph.of_image(position.document.shared_model.multiscales[0])
+
+
+def _checked_system(system: object) -> str | SystemReference:
+    if isinstance(system, str | SystemReference):
+        return system
+    raise WrongTypeError(f"A coordinate system is named by text or a SystemReference, not by {system!r}.")
 
 
 def _checked(position: Position, points: ArrayLike, count: int) -> NDArray[np.float64]:
