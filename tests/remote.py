@@ -1,9 +1,9 @@
 """Stores at URLs on loopback: an S3-compatible server, and a server of our own that fails on demand and counts.
 
-`Service` keeps bytes under paths such as ``/bucket/plate.zarr/zarr.json`` and answers both as a web server and as S3
-with paths in the URL: GET and HEAD with ranges and If-None-Match, PUT with If-Match and If-None-Match, copies, DELETE,
-bulk deletion, and lists. What goes wrong is asked for with `Service.fail`. The fixtures of it are in
-``tests/conftest.py``: ``service`` and ``s3``.
+`Service` keeps bytes under paths such as ``/bucket/plate.zarr/zarr.json`` and answers as a web server, as S3 and as
+Google's XML interface, with paths in the URL: GET and HEAD with ranges and If-None-Match, PUT with If-Match and
+If-None-Match, copies, DELETE, bulk deletion, and lists. What goes wrong is asked for with `Service.fail`. The fixtures
+of it are in ``tests/conftest.py``: ``service`` and ``s3``.
 
 Used by tests and by ``torture``; knows nothing of lamella but how a storage is opened (`object_storage`).
 """
@@ -257,6 +257,13 @@ def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
+def _generation(data: bytes | None) -> str:
+    """Return the number by which Google tells contents apart; 0 where there is none."""
+    return (
+        "0" if data is None else str(int(hashlib.md5(data, usedforsecurity=False).hexdigest()[:12], 16) + 1)
+    )
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -389,7 +396,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.service.spoil[self.key] -= 1
                 data = bytes(255 - byte for byte in data)
         headers = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
-        headers |= self.service.metadata.get(self.key, {})
+        headers |= self.service.metadata.get(self.key, {}) | {"x-goog-generation": _generation(data)}
         if self.headers.get("If-None-Match") == headers["ETag"]:
             self._answer(304, b"", headers)
             return
@@ -435,10 +442,11 @@ class _Handler(BaseHTTPRequestHandler):
             now = self.service.objects.get(self.key)
             is_new = self.headers.get("If-None-Match") == "*"
             is_other = self.headers.get("If-Match") not in (None, now and _etag(now))
+            is_other |= self.headers.get("x-goog-if-generation-match") not in (None, _generation(now))
             if self.service.conditions and (is_other or (is_new and now is not None)):
                 self._refuse(412)
                 return
-            source = self.headers.get("x-amz-copy-source")
+            source = self.headers.get("x-amz-copy-source") or self.headers.get("x-goog-copy-source")
             if source is not None:
                 data = self.service.objects.get("/" + unquote(source).lstrip("/"))
                 if data is None:
@@ -449,11 +457,19 @@ class _Handler(BaseHTTPRequestHandler):
                 body = f"<CopyObjectResult><ETag>{_etag(data)}</ETag></CopyObjectResult>"
                 self._answer(200, body.encode(), {"Content-Type": "application/xml"})
                 return
+            marks = [name.lower().split("-meta-")[1] for name in self.headers if "-meta-" in name.lower()]
+            if not all(name.isidentifier() for name in marks):  # Azure takes no others
+                self._refuse(400, "InvalidMetadata")
+                return
             if not (self.service.loses and self.service.loses in self.key):
                 self.service.objects[self.key] = self.body
-                own = {name: value for name, value in self.headers.items() if name.startswith("x-amz-meta-")}
+                own = {
+                    name: value
+                    for name, value in self.headers.items()
+                    if name.lower().startswith(("x-amz-meta-", "x-goog-meta-"))
+                }
                 self.service.metadata[self.key] = own
-        self._answer(200, b"", {"ETag": _etag(self.body)})
+        self._answer(200, b"", {"ETag": _etag(self.body), "x-goog-generation": _generation(self.body)})
 
     def do_POST(self) -> None:
         if not self._begin():

@@ -357,6 +357,10 @@ def _no_credentials(url: str, looked_for: str) -> AccessError:
 # ---- Google, Azure ------------------------------------------------------------------------------------
 
 
+_NO_TOKEN = StaticCredentials((("token", ""),))
+"""Without it obstore asks the metadata service for a token before an anonymous write."""
+
+
 def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
     config: dict[str, Any] = {}
     endpoint = options.get("endpoint_url") or environment.get("STORAGE_EMULATOR_HOST")
@@ -371,7 +375,7 @@ def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[st
         headers["x-goog-user-project"] = options["project"]
     token = options.get("token")
     if options.get("anon") or token == "anon":
-        access = _Access({"skip_signature": True}, _ANONYMOUS)
+        access = _Access({"skip_signature": True}, _ANONYMOUS, _NO_TOKEN)
     elif token is not None:
         access = _google_token(token)
     else:

@@ -54,7 +54,7 @@ T = TypeVar("T")
 AT_ONCE = most_at_once()
 """Limit of simultaneous requests."""
 
-_ID = "lamella-id"
+_ID = "lamellaid"
 """Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
 _CONFLICT = 409
 _PAGES = ("text/html", "application/xhtml+xml")

@@ -233,7 +233,7 @@ def _repository_storage(icechunk: Any, inner: str, storage_options: Mapping[str,
             for name in ("service_account_key", "application_credentials")
             if name in config
         }
-        access = {"bearer_token": keys["token"]} if keys else service_account or access
+        access = {"bearer_token": keys["token"]} if keys.get("token") else service_account or access
         return icechunk.gcs_storage(bucket=bucket, prefix=prefix, **access)
     if resolved.kind == "az":
         names = {"access_key": "access_key", "sas_token": "sas_token", "token": "bearer_token"}
