@@ -34,8 +34,7 @@ class ImageArray(ZarrSurface):
     """The pixels of one level of an image, up to 5-D, in the order of the image's axes.
 
     Indexing follows numpy: integers drop an axis, slices may have steps, negative numbers count from the end, lists
-    and
-    masks select. A read returns a numpy array, a write stores at once. Lazy data (of dask, zarr or h5py, another
+    and masks select. A read returns a numpy array, a write stores at once. Lazy data (of dask, zarr or h5py, another
     `ImageArray`) is written block by block.
 
     Values of another dtype are cast as in numpy: floats are rounded to narrower floats, and truncated to integers (1.9
@@ -294,8 +293,7 @@ class ImageArray(ZarrSurface):
         """Read many regions in one call, such as crops for training.
 
         Each file is opened once, and a chunk that several regions share is decoded once. Memory is needed for the
-        results
-        and one chunk per thread.
+        results and one chunk per thread.
 
         Parameters
         ----------

@@ -99,17 +99,15 @@ class LabelImage(Position):
         """Set the colours of the labels.
 
         Without stored colours, viewers choose their own. With stored colours, viewers hide the labels that the table
-        leaves
-        out, so labels that are written later are added to it.
+        leaves out, so labels that are written later are added to it.
 
         Parameters
         ----------
         colors
             ``"all"``, the default, adds a colour for every label in the image that has none, from a fixed palette in
             which nearby ids differ clearly; background, 0, is transparent. All pixels are read; beyond 65,536 labels
-            no
-            colours are stored, with a warning. A mapping of label to red, green, blue and optional opacity, 0 to 255
-            (LB-10), replaces all stored colours. None removes them.
+            no colours are stored, with a warning. A mapping of label to red, green, blue and optional opacity, 0 to
+            255 (LB-10), replaces all stored colours. None removes them.
 
         Raises
         ------
@@ -413,8 +411,7 @@ class Labels(NGFFNode):
         """Create a label image for the position's image.
 
         The label image has the image's axes (without channels), scale, translation, chunks, shards and number of
-        levels
-        (LB-04); the lower levels are computed with "mode".
+        levels (LB-04); the lower levels are computed with "mode".
 
         Parameters
         ----------

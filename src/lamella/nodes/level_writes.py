@@ -87,8 +87,7 @@ class LevelWrites:
         """Record a write to an array while it runs.
 
         ``region`` returns the written region in voxels. It is called only for level 0 of an image with lower levels,
-        and
-        for lower levels that were created empty.
+        and for lower levels that were created empty.
         """
         self._record(path, region)
         try:

@@ -39,10 +39,9 @@ class MetadataDocument(Generic[M]):
     """The model of one group's document, kept current with the store.
 
     ``load`` converts group attributes to a new model, and ``dump`` a model and the group's attributes to new
-    attributes
-    with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` whether the model depends on the
-    attributes alone (otherwise it is loaded each time). ``check`` reports broken rules of a document that was read;
-    ``refuse`` raises for broken rules that a user's change of the model causes.
+    attributes with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` whether the model
+    depends on the attributes alone (otherwise it is loaded each time). ``check`` reports broken rules of a document
+    that was read; ``refuse`` raises for broken rules that a user's change of the model causes.
     """
 
     __slots__ = (
@@ -249,11 +248,10 @@ class MetadataDocument(Generic[M]):
         """Apply a pure function to the newest model, and save the result with unsaved changes in one atomic write.
 
         ``before_write`` is called when the new document is ready; it creates arrays that the document lists. ``same``
-        names
-        the change: changes with equal names have equal results for equal models, and are computed once for all nodes
-        with
-        one document. ``beside`` changes attributes outside of the model in the same write, for unnamed changes. Raises
-        MetadataError if there are unsaved changes and the document was changed elsewhere, or if they break a rule.
+        names the change: changes with equal names have equal results for equal models, and are computed once for all
+        nodes with one document. ``beside`` changes attributes outside of the model in the same write, for unnamed
+        changes. Raises MetadataError if there are unsaved changes and the document was changed elsewhere, or if they
+        break a rule.
         """
         prepare = before_write or _nothing
         if same is not None and self._write_prepared(change, same, prepare):

@@ -47,8 +47,7 @@ class NGFFNode(Mapping[str, Any]):
 
     A node is a handle: a store and a path. It reads its own document on first use. It is a mapping of member names to
     nodes and arrays, in natural order. Writing raises ReadOnlyError (a PermissionError and a ValueError) in a store
-    that
-    is open for reading, and ClosedError (a ValueError) after :meth:`close`.
+    that is open for reading, and ClosedError (a ValueError) after :meth:`close`.
 
     In the examples of all methods, ``plate`` is a new plate of OME-NGFF 0.5 with the channels DAPI and GFP and the
     positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape (T, C, Z, Y, X) =
@@ -428,10 +427,8 @@ class NGFFNode(Mapping[str, Any]):
         """Commit all changes since the last commit as a new version of the store, and return its snapshot id.
 
         Only icechunk repositories have versions (``docs/versions.md``). Other sessions see the changes after the
-        commit, all
-        at once. A node that was opened by a URL can be changed and committed again; a session that you created
-        yourself ends
-        with its commit.
+        commit, all at once. A node that was opened by a URL can be changed and committed again; a session that you
+        created yourself ends with its commit.
 
         Parameters
         ----------
@@ -439,8 +436,7 @@ class NGFFNode(Mapping[str, Any]):
             Description of the changes.
         rebase
             If another session has committed to the branch meanwhile, add these changes on top of it, unless both
-            changed
-            the same chunks or documents.
+            changed the same chunks or documents.
 
         Raises
         ------

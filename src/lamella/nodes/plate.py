@@ -326,8 +326,7 @@ class Plate(
         ----------
         on_error
             For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which
-            yields
-            the error instead of the position and continues.
+            yields the error instead of the position and continues.
 
         Raises
         ------
@@ -375,16 +374,14 @@ class Plate(
             Return a pandas DataFrame instead of a list of dicts.
         on_error
             For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
-            a
-            record with the text of the error as ``error``.
+            a record with the text of the error as ``error``.
 
         Returns
         -------
         list of dict, or pandas.DataFrame
             With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level, ``scale``
             (voxel size per axis, in the unit of the axis), ``channels`` and the number of ``levels``. A position
-            without
-            an image has no shape, dtype and scale, and 0 levels.
+            without an image has no shape, dtype and scale, and 0 levels.
 
         Raises
         ------
@@ -455,18 +452,13 @@ class Plate(
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
         Encoded chunks are copied without decoding if source and plate have the same Zarr format; otherwise they are
-        encoded
-        again, with the same chunks. The plate has the version of the first position, and the rows, columns and
-        acquisitions
-        of the source plates, with the custom attributes of rows and wells; from a single source plate also its name
-        and
-        custom attributes. An OME-XML of bioformats2raw is not copied, with a warning; values that images use from it
-        are
-        written into their metadata.
+        encoded again, with the same chunks. The plate has the version of the first position, and the rows, columns and
+        acquisitions of the source plates, with the custom attributes of rows and wells; from a single source plate
+        also its name and custom attributes. An OME-XML of bioformats2raw is not copied, with a warning; values that
+        images use from it are written into their metadata.
 
         The plate appears when it is complete. The same call resumes one that was interrupted or killed: copied files
-        are
-        skipped if neither they nor their originals have changed.
+        are skipped if neither they nor their originals have changed.
 
         Parameters
         ----------

@@ -205,8 +205,7 @@ class PlateOperations(NGFFNode):
         ----------
         positions
             In the order of acquisition: paths such as ``"A/1/0"``, tuples as for :meth:`create_positions`, or
-            positions.
-            Missing ones are created, all at once.
+            positions. Missing ones are created, all at once.
         name, shape_per_frame, dtype
             As for :meth:`Position.stream`.
         order
@@ -264,10 +263,8 @@ class PlateOperations(NGFFNode):
         """Compute one display window per channel from the pixels of all fields, and write it to every field.
 
         With common windows, fields can be compared by eye. A window is the 0.1th to 99.9th percentile of a sample of
-        all
-        fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along y or
-        x.
-        Channels are matched by name. Fields without an image are skipped.
+        all fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along
+        y or x. Channels are matched by name. Fields without an image are skipped.
 
         Parameters
         ----------
@@ -312,8 +309,7 @@ class PlateOperations(NGFFNode):
         ----------
         on_error
             For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
-            an
-            empty dataset with the text of the error as ``attrs["error"]``.
+            an empty dataset with the text of the error as ``attrs["error"]``.
 
         Returns
         -------

@@ -75,8 +75,7 @@ class WellEdits(NGFFNode):
             the order of creation) and acquisition id (0 by default).
         arrays
             Arrays of zeros for each position: mapping of name to the options of :meth:`Position.create_zeros`. Takes
-            less
-            than half the time of creating them one by one.
+            less than half the time of creating them one by one.
         exist_ok
             Return existing positions unchanged, apart from missing `arrays`, which are created: for jobs that run
             again.
@@ -90,8 +89,7 @@ class WellEdits(NGFFNode):
         ------
         NodeExistsError, InvalidNameError, InvalidArgumentError
             If a position exists or repeats, a name is not alphanumeric, an array does not fit the axes and channels,
-            or
-            an existing array has another shape or dtype (ValueErrors). Nothing is written then.
+            or an existing array has another shape or dtype (ValueErrors). Nothing is written then.
 
         Examples
         --------
@@ -261,8 +259,7 @@ class WellEdits(NGFFNode):
         """Rebuild the metadata of the plate and its wells from the stored images, in natural order.
 
         Many jobs may each write the images of their own wells; one call at the end makes them a plate. Names,
-        acquisitions,
-        empty rows and columns, and unknown keys are kept.
+        acquisitions, empty rows and columns, and unknown keys are kept.
 
         Raises
         ------

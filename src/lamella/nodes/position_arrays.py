@@ -91,8 +91,7 @@ class PositionArrays(NGFFNode):
             Name of the array; the first one of a position is the full-resolution level.
         data
             Voxels in the order of the position's axes: any array-like; lazy data (dask, xarray, zarr, memory map) is
-            read
-            block by block.
+            read block by block.
         chunks
             Shape of a chunk. By default the last three axes whole (at most 512 MiB); ``"auto"`` for chunks near
             1 MiB, in shards near 256 MiB if the version has shards.
@@ -100,10 +99,8 @@ class PositionArrays(NGFFNode):
             Chunks per shard along each axis; no shards by default.
         transform
             Scale and translation of the level; scale 1 by default. An array that cannot be a valid level (larger than
-            the
-            level before, or of another dtype in 0.6) is stored beside the levels, with a warning, or raises an error
-            if it
-            has a transform. Label images get as many levels as their image (LB-04).
+            the level before, or of another dtype in 0.6) is stored beside the levels, with a warning, or raises an
+            error if it has a transform. Label images get as many levels as their image (LB-04).
         check_shape
             Raise if the data does not fit the axes and channels.
         compressor
@@ -328,8 +325,7 @@ class PositionArrays(NGFFNode):
         """Check a new array against an image.
 
         Return its description, whether the image lists that name, whether it is a lower level, and whether it has
-        fewer
-        channels than there are names.
+        fewer channels than there are names.
         """
         array = self._describe(meta, request.settings)
         fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self.node_path)

@@ -65,8 +65,7 @@ class PositionEdits(NGFFNode):
         """Delete a channel with its pixels, by writing all levels again without it.
 
         After a kill, the image has all its channels, or one less and maybe fewer levels; the same call finishes.
-        Arrays
-        that are not levels, and label images, do not change.
+        Arrays that are not levels, and label images, do not change.
 
         Parameters
         ----------

@@ -242,8 +242,7 @@ class PositionMetadata(NGFFNode):
             Name of the channel.
         window
             Numbers ``min`` and ``max`` (range of a slider), ``start`` and ``end`` (shown as black and as full
-            intensity),
-            in intensity units (OM-03).
+            intensity), in intensity units (OM-03).
 
         Raises
         ------
@@ -276,10 +275,8 @@ class PositionMetadata(NGFFNode):
         """Compute the contrast limits of every channel from its pixels, and write them.
 
         A window is the 0.1th to 99.9th percentile of a sample: every pixel, or one of each block, of up to 64 planes
-        of the
-        coarsest level with at least 128 pixels along y or x (the finest level while the lower ones are stale). Images
-        that
-        were converted from RGB keep their limits, since one window per channel would change their hues.
+        of the coarsest level with at least 128 pixels along y or x (the finest level while the lower ones are stale).
+        Images that were converted from RGB keep their limits, since one window per channel would change their hues.
         :meth:`Plate.compute_contrast` computes common windows for all fields of a plate.
 
         Parameters
@@ -479,8 +476,7 @@ class PositionMetadata(NGFFNode):
         ----------
         image
             Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for
-            label
-            images. Or the name of an array, such as "0", or "*" for the position.
+            label images. Or the name of an array, such as "0", or "*" for the position.
         axis_name
             With the name of an array: name of the axis, in any case.
         new_scale

@@ -47,8 +47,7 @@ class PositionOperations(NGFFNode):
         ------
         InvalidArgumentError
             If there is no level 0, ``levels`` is not a number from 1, or a pyramid with another number of levels
-            exists
-            (a ValueError).
+            exists (a ValueError).
 
         Warns
         -----
@@ -82,10 +81,8 @@ class PositionOperations(NGFFNode):
         """Compute the lower levels from level 0, each from the level before.
 
         Level 0 is read once. The image lists new levels when their pixels are complete; after a kill it lists none of
-        them,
-        and existing levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it computes
-        only what
-        is missing or has changed.
+        them, and existing levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it
+        computes only what is missing or has changed.
 
         Parameters
         ----------
@@ -106,8 +103,7 @@ class PositionOperations(NGFFNode):
             ``client.get_executor()``. Threads of this process by default.
         progress
             True shows a bar on the terminal. A function is called with the voxels done, their total over all levels
-            that
-            are read, and "voxels".
+            that are read, and "voxels".
         resume
             Resume a killed call with the same arguments. False computes everything.
 
@@ -258,8 +254,7 @@ class PositionOperations(NGFFNode):
         """Whether lower levels differ from level 0: it was written since, or they were created empty and not filled.
 
         Writes through ``position["0"]`` count, in any process, and a pyramid that was killed. Writes that bypass
-        lamella's
-        arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not count.
+        lamella's arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not count.
         """
         from lamella.ops.pyramids.update import stale_levels
 
@@ -315,26 +310,22 @@ class PositionOperations(NGFFNode):
             Number of frames along the axes of the order. Without a length, the first axis grows.
         channel_names
             Names of the channels in the order of arrival; all of the position by default. A position without an image
-            gets
-            missing names.
+            gets missing names.
         chunks
             Shape of a chunk; one frame by default.
         shards_ratio
             Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are
-            stored
-            with the last of them.
+            stored with the last of them.
         transform, compressor
             As for :meth:`create_zeros`.
         resume
             Continue after the last stored frame of an existing array, or create a new one.
         pyramid
             Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of
-            frames is
-            stored, and the rest at the end.
+            frames is stored, and the rest at the end.
         queue
             Number of chunks that may wait for encoding before ``append`` waits for one; from half of them on it waits
-            a
-            little. 8, or twice the processors, by default.
+            a little. 8, or twice the processors, by default.
         flush_every
             Store all frames after each so many: the maximum loss by a kill where shards have many frames.
 
@@ -462,8 +453,7 @@ class PositionOperations(NGFFNode):
         """Write a labelled array, or some of its channels and timepoints.
 
         The first write creates the image, with all channels of the position; later ones fill it, in any order. Times
-        are
-        matched by coordinate, and the image grows along T; stored coordinates do not change.
+        are matched by coordinate, and the image grows along T; stored coordinates do not change.
         :func:`lamella.adapters.xarray_write.write_xarray` documents the rules.
 
         Parameters

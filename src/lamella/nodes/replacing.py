@@ -1,9 +1,8 @@
 """Replace an array of an image by a new one that was written beside it; after a kill either array is complete.
 
 First the image's document records the names of both arrays and the changes to the document. Then the new array is
-moved
-over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. After a kill,
-readers check which array is stored, and the next writer finishes.
+moved over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. After a
+kill, readers check which array is stored, and the next writer finishes.
 """
 
 from __future__ import annotations

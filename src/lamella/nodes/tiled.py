@@ -64,8 +64,7 @@ class TiledImageArray(ImageArray):
             Indices of the tile in the grid.
         pre_dims
             One selection for each axis before the last two: an integer selects an index and drops the axis, None
-            selects
-            all. All of all axes by default.
+            selects all. All of all axes by default.
 
         Raises
         ------

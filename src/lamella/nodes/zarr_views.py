@@ -1,9 +1,8 @@
 """A node's group, arrays and attributes as zarr-python objects that do not undo changes of other writers.
 
 zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and
-change
-the stored document; other writes of zarr-python go through a merging store (:mod:`lamella.store.merging_store`).
-Imports zarr-python.
+change the stored document; other writes of zarr-python go through a merging store
+(:mod:`lamella.store.merging_store`). Imports zarr-python.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ def edit_array(
     """Change the shape of an array, and with ``attributes`` its attributes too, and return the new description.
 
     ``change`` is a pure function from the stored description to the new one. It runs under the lock, and twice where
-    shape
-    and attributes have separate documents. A missing array raises `NodeNotFoundError`.
+    shape and attributes have separate documents. A missing array raises `NodeNotFoundError`.
     """
     if documents.kind(path) != "array":
         documents.array(path)  # raises, before a lock file would make its folder

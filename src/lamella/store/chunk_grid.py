@@ -1,9 +1,8 @@
 """Compute which files of an array a write touches, and which it covers whole. Pure arithmetic.
 
 A file is a shard, or a chunk where there are no shards; its index counts files per axis. A file whose pixels inside
-the
-array are all written is replaced without being read. A file that is covered in part must be read, changed and written
-while no other writer does the same.
+the array are all written is replaced without being read. A file that is covered in part must be read, changed and
+written while no other writer does the same.
 
 For example, in a 1-D array of 9 pixels in files of 4, a write to 3:9 covers file 0 in part (3:4), file 1 whole (4:8),
 and file 2 as far as the array reaches (8:9).

@@ -2,9 +2,8 @@
 
 A read takes two rounds of requests: first the indexes of the shards (skipped where they are cached), then byte ranges
 of chunks. Where a read needs all chunks of a shard, it requests the whole shard in one round. Cached indexes and
-chunks
-carry the object's stamp, such as an ETag, and ranges are requested on the condition of that stamp, so that a new shard
-is never read with an old index. Without stamps nothing is cached.
+chunks carry the object's stamp, such as an ETag, and ranges are requested on the condition of that stamp, so that a
+new shard is never read with an old index. Without stamps nothing is cached.
 """
 
 from __future__ import annotations
@@ -297,8 +296,7 @@ class ChunkObject:
     """One object, requested by its source; safe for threads once its bytes have arrived.
 
     With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read: after the last
-    one
-    its bytes are dropped.
+    one its bytes are dropped.
     """
 
     def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:

@@ -127,8 +127,7 @@ class Coding:
         """Decode a chunk into `into`, or return a new read-only array where the codec cannot decode into given memory.
 
         `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Bytes that
-        are
-        not such a chunk raise `ChunkError`.
+        are not such a chunk raise `ChunkError`.
         """
         if self.has_checksum:
             data = _without_checksum(data)

@@ -1,8 +1,7 @@
 """Remove consolidated metadata: copies of documents above a node, which every change below makes stale.
 
 Zarr v2 keeps them in ``.zmetadata``, Zarr v3 inside a group's ``zarr.json``. lamella never reads them, and removes
-them
-with the first change, because a stale copy hides nodes from readers (zarr-python #2921).
+them with the first change, because a stale copy hides nodes from readers (zarr-python #2921).
 """
 
 from __future__ import annotations

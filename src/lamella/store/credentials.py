@@ -120,8 +120,7 @@ def resolve(
     """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
 
     ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is
-    that of
-    the process by default.
+    that of the process by default.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Interpret HTTP 403: services return it for missing keys too, where the credentials may not list.
 
 They also return it for every key once credentials have expired. Before a 403 counts as "missing", a document that
-could
-be read before is therefore read again; concurrent requests share that check.
+could be read before is therefore read again; concurrent requests share that check.
 """
 
 from __future__ import annotations

@@ -41,10 +41,8 @@ class Documents:
     """The documents of one store.
 
     Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
-    a
-    document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
-    `MetadataError`
-    where its document is damaged.
+    a document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
+    `MetadataError` where its document is damaged.
 
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
@@ -250,8 +248,7 @@ class Documents:
         """Create many groups, or replace their attributes, in the given order.
 
         Each document is replaced atomically; all of them together are not. ``new`` skips reading the old document
-        where the
-        caller knows that there is none.
+        where the caller knows that there is none.
         """
         self.storage.check_writable("")
         for path in groups:
@@ -363,9 +360,8 @@ class Documents:
         """Change one document of a node by a function, so that concurrent edits lose nothing.
 
         `change` maps the stored bytes (None: no document) to the new document (None: leave it unchanged), and may run
-        again
-        where others write meanwhile. Returns the stamp of the new document; None where nothing was written or it is
-        unknown.
+        again where others write meanwhile. Returns the stamp of the new document; None where nothing was written or it
+        is unknown.
         """
 
         def replace(data: bytes | None) -> bytes | None:

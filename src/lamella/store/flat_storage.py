@@ -1,8 +1,7 @@
 """Move, delete and compare nodes in storages that have keys but no folders.
 
 A move copies all keys, compares the copies by names and sizes, and only then deletes the old keys. After a kill,
-either
-node is complete, and the same call finishes.
+either node is complete, and the same call finishes.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A killed process leaves pixels beyond the shape, which readers never see. They are cleared before a shape grows over
 them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and
-two
-in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
+two in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
 """
 
 from __future__ import annotations

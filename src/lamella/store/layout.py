@@ -48,8 +48,7 @@ def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shap
     """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where one chunk is as large.
 
     Both span the last three axes only, so that times and channels can be written in parallel. Axes are split into
-    equal
-    parts, so that the last chunk of an axis is hardly smaller than the others.
+    equal parts, so that the last chunk of an axis is hardly smaller than the others.
 
     >>> auto_layout((4, 2, 32, 1024, 1024), 2, True)
     ((1, 1, 8, 256, 256), (1, 1, 32, 1024, 1024))

@@ -1,10 +1,8 @@
 """Store in a folder of the local (or mounted) file system.
 
 Every write is a temporary file in the same folder and one rename, so that readers, also after a kill, see the old
-bytes
-or the new ones. Temporary files are named ``.lamella-<host>-<pid>-<n>.tmp``; `LocalStorage.sweep` removes those of
-dead
-processes.
+bytes or the new ones. Temporary files are named ``.lamella-<host>-<pid>-<n>.tmp``; `LocalStorage.sweep` removes those
+of dead processes.
 """
 
 from __future__ import annotations
@@ -51,8 +49,7 @@ class LocalStorage(Storage):
         Flush each file and its folder to the disk before a write returns.
     follow_links : bool
         Follow symbolic links that lead out of the folder, and use names as the system does. By default such links
-        raise
-        `InvalidNameError`, and a name that differs from an existing one by case only is missing.
+        raise `InvalidNameError`, and a name that differs from an existing one by case only is missing.
 
     >>> import tempfile
     >>> storage = LocalStorage(tempfile.mkdtemp())
@@ -486,8 +483,7 @@ class LocalStorage(Storage):
         """Remove temporary files of dead processes in a folder, with `deep` also below it; return their number.
 
         The first write into a folder sweeps it. Files of other machines are removed after a day. Lock files stay:
-        their
-        next holder removes them.
+        their next holder removes them.
         """
         self.check_writable(prefix)
         self.check_folder(check_key(prefix))

@@ -1,8 +1,7 @@
 """Exclusive locks on files, between the threads of this process and between processes.
 
 A lock file lies beside the file that it guards. The operating system locks it, and unlocks it when its process dies;
-it
-is unlinked after use.
+it is unlinked after use.
 """
 
 from __future__ import annotations
@@ -144,12 +143,10 @@ class ReplacementLock:
     """Lock a file for one replacement by a rename, without a lock file.
 
     Locks the file itself. After the rename, waiting processes see that the path names another file, and wait for that
-    one:
-    so the lock ends with the rename, and a section of several steps needs `file_lock`.
+    one: so the lock ends with the rename, and a section of several steps needs `file_lock`.
 
     Entering returns the descriptor of the locked file, open for reading, or None where the file is missing or not
-    writable,
-    and ``otherwise`` was locked instead.
+    writable, and ``otherwise`` was locked instead.
     """
 
     __slots__ = ("_fd", "_other_lock", "_otherwise", "_path", "_turn")

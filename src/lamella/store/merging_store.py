@@ -2,8 +2,7 @@
 
 zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
 write is merged with the document stored by then, under its lock (`document_merge`). The base of the merge is one of
-the
-versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
+the versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
 
 Imports zarr-python: import this module inside functions only.
 """

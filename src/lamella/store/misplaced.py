@@ -1,8 +1,7 @@
 """Detect chunks that are stored under other keys than the document declares, or are not files.
 
 A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
-although
-all its chunks are stored.
+although all its chunks are stored.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 obstore repeats a request that has no answer, or the answer 429 or 5xx: 6 times, after 0.1 to 5 s, within 60 s in all.
 `ObjectRequests.put_if` repeats conditional writes itself: where the answer to the first attempt was lost, the second
-is
-refused because the first succeeded.
+is refused because the first succeeded.
 
 obstore and icechunk hang in a process that was forked after its parent used them; `check_process` raises instead.
 """

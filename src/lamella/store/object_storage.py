@@ -2,8 +2,7 @@
 
 Requests take long, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
 condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
-the
-threads of this process.
+the threads of this process.
 
 Imports obstore and zarr-python inside functions.
 """

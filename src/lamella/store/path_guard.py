@@ -38,8 +38,7 @@ class PathGuard:
         """Check a folder once; return False where it does not exist.
 
         Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the
-        folder
-        exists under another spelling only.
+        folder exists under another spelling only.
         """
         if self.unchecked or path in self.known:
             return True

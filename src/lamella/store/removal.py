@@ -1,8 +1,7 @@
 """Delete a local folder completely, or not at all where something in it is protected.
 
 The folder is first checked for protected entries, then renamed to a temporary name, so that after a kill it is
-complete
-or gone, then deleted. If that fails nevertheless, the rest is renamed back.
+complete or gone, then deleted. If that fails nevertheless, the rest is renamed back.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A `Selection` has one slice with a positive step, or one index array, per axis. An engine reads it as a *block*, which
 `Selection.finish` flips, transposes and reshapes to the result that numpy would return. `basic_or_fancy` reads an
-index
-as numpy does, `orthogonal` lets each array select along its own axis, `points` pairs arrays up.
+index as numpy does, `orthogonal` lets each array select along its own axis, `points` pairs arrays up.
 
 For example ``[0, ::-1]`` of shape (2, 3) selects 0:1 and 0:3, as a block of (1, 3) with axis 1 flipped; its result has
 shape (3,).

@@ -111,8 +111,7 @@ class ShardWriter:
         """Encode one chunk and append it to the temporary file; a chunk that is put again replaces the first.
 
         `chunk` is the index of the chunk in the shard. `block` has the chunk's shape, or that of its part inside the
-        array;
-        it is cast to the array's dtype.
+        array; it is cast to the array's dtype.
         """
         number = self._number(chunk)
         inside = self._inside(chunk)

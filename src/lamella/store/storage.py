@@ -90,8 +90,7 @@ class Storage(ABC):
     """Bytes under keys such as ``"A/1/0/zarr.json"``; ``""`` is the root.
 
     Keys are checked before any I/O (`InvalidNameError`). A `read_only` storage raises `ReadOnlyError` before any
-    change.
-    Failures of the system or service raise `StorageError`.
+    change. Failures of the system or service raise `StorageError`.
     """
 
     #: Whether changes are refused.
@@ -232,8 +231,7 @@ class Storage(ABC):
         """Change the bytes of a key by a function, so that concurrent changes are not lost.
 
         `change` maps the old bytes (None: missing) to the new ones (None: leave them unchanged), and may run again
-        where
-        others write meanwhile. Returns the stamp as `write_stamped` does; None where nothing was written.
+        where others write meanwhile. Returns the stamp as `write_stamped` does; None where nothing was written.
         """
         with self.replacement_lock(key):
             data = change(self.read(key))
@@ -329,9 +327,8 @@ class Storage(ABC):
         """Move what is at `by` over the folder at `path`, which is deleted.
 
         In a local store on Linux the two exchange their names: a kill leaves a complete node at `path`, and perhaps
-        the
-        other at `by`. Elsewhere the old one is deleted first, its documents before the rest, so that a kill leaves no
-        incomplete node. Raises `StorageError`, and changes nothing, where something of the old one is protected.
+        the other at `by`. Elsewhere the old one is deleted first, its documents before the rest, so that a kill leaves
+        no incomplete node. Raises `StorageError`, and changes nothing, where something of the old one is protected.
         """
         self.check_deletable(path)
         if not self.exists(by):
@@ -414,8 +411,7 @@ class Storage(ABC):
         """Store all changes since the last commit as a version, and return its id.
 
         Raises `InvalidArgumentError` where the store has no versions or nothing changed, and `ConflictError` where
-        another
-        session committed to the same branch meanwhile.
+        another session committed to the same branch meanwhile.
         """
         del message, rebase
         raise InvalidArgumentError(

@@ -1,8 +1,7 @@
 """Cast values to an array's dtype, and raise where the dtype cannot represent them.
 
 numpy wraps integers (70000 becomes 4464 in uint16), converts NaN to an arbitrary integer, and finite floats to
-infinity
-where the dtype is narrower; these are errors here. Fractions are truncated and floats rounded, as in numpy.
+infinity where the dtype is narrower; these are errors here. Fractions are truncated and floats rounded, as in numpy.
 """
 
 from __future__ import annotations

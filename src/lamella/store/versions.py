@@ -5,8 +5,8 @@ A URL names the repository and, behind the last ``@`` of its path, a branch, a t
     icechunk+s3://bucket/plate@main     icechunk+file:///data/plate@v1     icechunk+gs://bucket/plate
 
 Without ``@``, the branch is ``main``. Branches are read at their newest snapshot, and can be written; tags and
-snapshots
-are read only. Changes are visible to others after `VersionedStorage.commit`. Imports icechunk inside functions.
+snapshots are read only. Changes are visible to others after `VersionedStorage.commit`. Imports icechunk inside
+functions.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class VersionedStorage(ZarrStorage):
     """A session of icechunk as a storage.
 
     Where lamella opened the `repository` from a URL, it starts a new session after each commit. A session that the
-    user
-    opened ends with its commit.
+    user opened ends with its commit.
     """
 
     def __init__(
