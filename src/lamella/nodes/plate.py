@@ -198,11 +198,18 @@ class Plate(
         An exact name is preferred. A name that fits several wells, such as "A01" for columns "1" and "001", returns
         None.
 
+        Raises
+        ------
+        InvalidArgumentError
+            If the name is not a text.
+
         Examples
         --------
         >>> plate.find_well("A01"), plate.find_well("B/2"), plate.find_well("H12")
         ('A/1', 'B/2', None)
         """
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"The name of a well is a text, such as 'A1', not {name!r}.")
         try:
             return None if name in self._member_names() else plate_edits.find_well(name, self._well_paths())
         except LamellaError:  # reading the plate reports the damage
