@@ -146,7 +146,7 @@ def _values(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
 
 
 def _stated_step(data: xr.DataArray, axis: int) -> float | None:
-    """Return the step that `to_xarray` left with a coordinate, for those of length 1 and against float noise."""
+    """Return the step that `to_xarray` stored with a coordinate: exact, and known for a single coordinate too."""
     dim = data.dims[axis]
     step = data.coords[dim].encoding.get(STEP_ENCODING) if dim in data.coords else None
     return float(step) if isinstance(step, int | float) and step > 0 else None

@@ -59,16 +59,15 @@ def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
         yield region
         return
     cells = [
-        range(along.start // step, -(-along.stop // step))
-        for along, step in zip(region, units[0], strict=True)
+        range(span.start // step, -(-span.stop // step)) for span, step in zip(region, units[0], strict=True)
     ]
     if all(len(cell) == 1 for cell in cells):  # the usual case: a region within one file
         yield from nested(region, units[1:])
         return
     for cell in product(*cells):
         part = tuple(
-            slice(max(along.start, index * step), min(along.stop, (index + 1) * step))
-            for along, index, step in zip(region, cell, units[0], strict=True)
+            slice(max(span.start, index * step), min(span.stop, (index + 1) * step))
+            for span, index, step in zip(region, cell, units[0], strict=True)
         )
         yield from nested(part, units[1:])
 

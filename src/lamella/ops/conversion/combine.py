@@ -92,12 +92,12 @@ class CombinedSource:
         return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
 
     @property
-    def noted(self) -> Iterator[tuple[str, str]]:
+    def notes_by_file(self) -> Iterator[tuple[str, str]]:
         """Notes of all members, each with its file."""
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
-                yield from source.noted
+                yield from source.notes_by_file
             else:
                 file = description.files[0] if description.files else description.name
                 yield from ((file, note) for note in description.notes)

@@ -190,7 +190,7 @@ def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
     """Return each note once, with its first file and the number of other files."""
     files: dict[str, dict[str, None]] = {}
     for image in images:
-        for file, note in image.source.noted:
+        for file, note in image.source.notes_by_file:
             files.setdefault(note, {})[file] = None
     return [
         f"{next(iter(files_of_note))}{_more(list(files_of_note))}: {note}"

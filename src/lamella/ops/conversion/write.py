@@ -66,7 +66,7 @@ class _Unit:
 
     @property
     def key(self) -> str:
-        return f"{self.number} {[along.start for along in self.first.region]}"
+        return f"{self.number} {[span.start for span in self.first.region]}"
 
     def writes(self) -> Files:
         keys: list[str] = []

@@ -93,9 +93,9 @@ class Montage:
         Box(left=31, top=30, right=41, bottom=40)
         """
         well = self.well(row, column)
-        down, along = divmod(slot, self.field_columns)
-        left = well.left + along * (self.field_width + self.seam)
-        top = well.top + down * (self.field_height + self.seam)
+        row_in_well, column_in_well = divmod(slot, self.field_columns)
+        left = well.left + column_in_well * (self.field_width + self.seam)
+        top = well.top + row_in_well * (self.field_height + self.seam)
         return Box(left, top, left + self.field_width, top + self.field_height)
 
 

@@ -180,8 +180,8 @@ def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> 
     y, x = axes.y + offset, axes.x + offset
     if min(y, x) < 0 or image_axes[y].unit != image_axes[x].unit:
         return 1.0
-    down, along = scale[y], scale[x]
-    if not (math.isfinite(down) and math.isfinite(along)) or min(down, along) <= 0:
+    height, width = scale[y], scale[x]
+    if not (math.isfinite(height) and math.isfinite(width)) or min(height, width) <= 0:
         return 1.0
-    ratio = down / along
+    ratio = height / width
     return ratio if 0.05 <= ratio <= 20 else 1.0

@@ -228,10 +228,10 @@ class _WithoutIndex:
         return self.array.meta.dtype
 
     def __getitem__(self, region: Region) -> np.ndarray[Any, Any]:
-        along = region[self.axis]
+        span = region[self.axis]
         spans = (
-            slice(along.start, min(along.stop, self.index)),
-            slice(max(along.start, self.index) + 1, along.stop + 1),
+            slice(span.start, min(span.stop, self.index)),
+            slice(max(span.start, self.index) + 1, span.stop + 1),
         )
         parts = [
             self.array.read((*region[: self.axis], span, *region[self.axis + 1 :]))

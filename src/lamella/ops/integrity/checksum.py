@@ -84,7 +84,7 @@ class _File(NamedTuple):
     storage: Storage
     path: str
     key: str
-    noted: bool
+    is_journaled: bool
 
 
 class _Sum(NamedTuple):
@@ -377,8 +377,8 @@ def _is_folder(storage: Storage, key: str) -> bool:
 
 
 def _sum(file: _File) -> _Sum:
-    storage, path, key, noted = file
-    before = fingerprint(storage, join(path, key)) if noted else None
+    storage, path, key, is_journaled = file
+    before = fingerprint(storage, join(path, key)) if is_journaled else None
     digest, size = hashlib.sha256(), 0
     for part in _parts(storage, join(path, key)):
         digest.update(part)

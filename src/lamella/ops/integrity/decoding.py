@@ -71,7 +71,7 @@ def decode(file: FileToDecode) -> Decoded:
     meta, key = array.meta, file.key
     before = fingerprint(array.documents.storage, key) if document else None
     file_region = meta.file_region(file_index)
-    shape = tuple(along.stop - along.start for along in file_region)
+    shape = tuple(span.stop - span.start for span in file_region)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0
     try:

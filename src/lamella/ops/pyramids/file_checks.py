@@ -23,7 +23,7 @@ def is_complete(array: StoredArray, file_index: Shape) -> bool:
         return False
     region = meta.file_region(file_index)
     inside = tuple(
-        slice(0, -(-(along.stop - along.start) // chunk))
-        for along, chunk in zip(region, meta.chunks, strict=True)
+        slice(0, -(-(span.stop - span.start) // chunk))
+        for span, chunk in zip(region, meta.chunks, strict=True)
     )
     return bool(file.present[inside].all())

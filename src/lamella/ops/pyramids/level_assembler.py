@@ -50,7 +50,7 @@ class LevelAssembler:
         """Add a region of the level, and write completed chunks or files. Several threads may add at the same time."""
         for part in nested(region, [self._meta.files]):
             file_index = tuple(
-                along.start // length for along, length in zip(part, self._meta.files, strict=True)
+                span.start // length for span, length in zip(part, self._meta.files, strict=True)
             )
             with self._lock:
                 if file_index not in self._files:
@@ -62,12 +62,12 @@ class LevelAssembler:
 
     def _begin(self, file_index: Shape) -> _FilePart:
         region = tuple(
-            slice(max(along.start, file_along.start), min(along.stop, file_along.stop))
-            for along, file_along in zip(self._region, self._meta.file_region(file_index), strict=True)
+            slice(max(span.start, file_along.start), min(span.stop, file_along.stop))
+            for span, file_along in zip(self._region, self._meta.file_region(file_index), strict=True)
         )
         whole_chunks = all(
-            along.start % chunk == 0 and (along.stop % chunk == 0 or along.stop == length)
-            for along, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
+            span.start % chunk == 0 and (span.stop % chunk == 0 or span.stop == length)
+            for span, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
         )
         if self._unit == self._meta.files or not whole_chunks:
             return _FilePart(region, self._meta.files, self._array.write)
@@ -93,10 +93,10 @@ class _FilePart:
     def add(self, region: Region, block: Array) -> bool:
         """Add a region; return whether it completed the file, which is then written."""
         for part in nested(region, [self._unit]):
-            unit_index = tuple(along.start // length for along, length in zip(part, self._unit, strict=True))
+            unit_index = tuple(span.start // length for span, length in zip(part, self._unit, strict=True))
             unit_region = tuple(
-                slice(max(index * length, along.start), min((index + 1) * length, along.stop))
-                for index, length, along in zip(unit_index, self._unit, self._file_region, strict=True)
+                slice(max(index * length, span.start), min((index + 1) * length, span.stop))
+                for index, length, span in zip(unit_index, self._unit, self._file_region, strict=True)
             )
             self._put(unit_index, unit_region, part, block[inside(part, region)])
         with self._lock:
@@ -139,7 +139,7 @@ class _StreamedFile(_FilePart):
         self._writer = writer
 
     def _put_chunk(self, region: Region, block: Array) -> None:
-        chunk_index = (along.start // chunk for along, chunk in zip(region, self._unit, strict=True))
+        chunk_index = (span.start // chunk for span, chunk in zip(region, self._unit, strict=True))
         self._writer.put(
             [index % per_shard for index, per_shard in zip(chunk_index, self._writer.chunks, strict=True)],
             block,

@@ -71,7 +71,7 @@ def make_levels(
     changed = region
     regions_of_passes = []
     for read_pass in passes(
-        source, levels, method, spread=workers.executor is not None, noted=progress is not None
+        source, levels, method, spread=workers.executor is not None, is_recorded=progress is not None
     ):
         source_region = read_pass.aligned(changed or whole_region(read_pass.source.meta.shape))
         regions_of_passes.append((read_pass, source_region))

@@ -88,8 +88,8 @@ class ReadPass:
     def aligned(self, region: Region) -> Region:
         """Return the smallest region around a region of the source that covers whole voxels of all targets."""
         return tuple(
-            slice(along.start // factor * factor, min(-(-along.stop // factor) * factor, length))
-            for along, factor, length in zip(region, self.factors, self.source.meta.shape, strict=True)
+            slice(span.start // factor * factor, min(-(-span.stop // factor) * factor, length))
+            for span, factor, length in zip(region, self.factors, self.source.meta.shape, strict=True)
         )
 
 
@@ -99,17 +99,17 @@ def passes(
     method: Method,
     *,
     spread: bool = False,
-    noted: bool = False,
+    is_recorded: bool = False,
 ) -> list[ReadPass]:
     """Plan the passes that compute some levels, each with at least one target.
 
     The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
     one before, finest first. Passes that are ``spread`` over an executor consist of units of bounded size, see
-    `unit_box`; so do passes whose progress is recorded (``noted``), with larger units.
+    `unit_box`; so do passes whose progress is recorded (``is_recorded``), with larger units.
     """
     planned: list[ReadPass] = []
     targets: list[Target] = []
-    largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if noted else None
+    largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if is_recorded else None
     for array, step in levels:
         before = targets[-1].factors if targets else (1,) * len(step)
         target = Target(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))

@@ -186,8 +186,8 @@ class PyramidProgress:
             for start, stop in self._rest[target.array.path]:
                 box = shrink(tuple(map(slice, start, stop)), factors)
                 files = [
-                    (along.start // length * length, min(-(-along.stop // length) * length, size))
-                    for along, length, size in zip(box, unit, shape, strict=True)
+                    (span.start // length * length, min(-(-span.stop // length) * length, size))
+                    for span, length, size in zip(box, unit, shape, strict=True)
                 ]
                 boxes = add_region(boxes, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
         return [tuple(map(slice, start, stop)) for start, stop in sorted(boxes)]
@@ -196,7 +196,7 @@ class PyramidProgress:
         """Record that the targets of a pass are finished for a region of its source; write the record every 512 MiB."""
         box = enlarge(region, self._factors_of(read_pass), self._shape)
         levels = tuple(target.array.path for target in read_pass.targets)
-        done = tuple(along.start for along in box), tuple(along.stop for along in box)
+        done = tuple(span.start for span in box), tuple(span.stop for span in box)
         self._finished.setdefault(levels, []).append(done)
         self._unrecorded_bytes += prod(region_shape(region)) * read_pass.source.meta.dtype.itemsize
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
@@ -286,7 +286,7 @@ class PyramidProgress:
             for file_index in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
                 if not is_complete(array, file_index):
                     region = enlarge(meta.file_region(file_index), factors, self._shape)
-                    yield tuple(along.start for along in region), tuple(along.stop for along in region)
+                    yield tuple(span.start for span in region), tuple(span.stop for span in region)
 
     def _younger(self, since: int, boxes: Iterable[Bounds]) -> Iterator[Bounds]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
@@ -295,7 +295,7 @@ class PyramidProgress:
             for file_index in files_of(meta, tuple(map(slice, start, stop))):
                 if self._is_younger(meta.chunk_key(file_index), since):
                     region = meta.file_region(file_index)
-                    yield tuple(along.start for along in region), tuple(along.stop for along in region)
+                    yield tuple(span.start for span in region), tuple(span.stop for span in region)
 
     def _is_younger(self, key: str, since: int) -> bool:
         """Return whether a file of level 0 (for a missing file, its folder) was written at or after a time."""

@@ -267,7 +267,7 @@ def compute_parts(
     """Compute the parts of the levels that depend on a region of level 0; see `recompute_levels`."""
     source = levels.arrays[0]
     region = tuple(slice(a, min(b, n)) for a, b, n in zip(*box, source.meta.shape, strict=True))
-    if all(along.start < along.stop for along in region):
+    if all(span.start < span.stop for span in region):
         make_levels(
             source,
             levels.targets,

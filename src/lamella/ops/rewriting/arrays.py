@@ -139,13 +139,13 @@ class RegionUnit(TargetUnit):
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Split a region at (multiples of) chunks: a chunk may extend far beyond the region, and is decoded as a whole."""
-    starts = [along.start // g * g for along, g in zip(region, grain, strict=True)]
-    lengths = [along.stop - b for along, b in zip(region, starts, strict=True)]
+    """Split a region at multiples of ``grain``, so that each chunk is decoded once, within one part."""
+    starts = [span.start // g * g for span, g in zip(region, grain, strict=True)]
+    lengths = [span.stop - b for span, b in zip(region, starts, strict=True)]
     for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
-            slice(max(b + p.start, along.start), b + p.stop)
-            for b, p, along in zip(starts, part, region, strict=True)
+            slice(max(b + p.start, span.start), b + p.stop)
+            for b, p, span in zip(starts, part, region, strict=True)
         )
 
 

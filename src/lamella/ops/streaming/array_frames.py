@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
 
-Noted: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContextManager[None]]"
+RecordWrite: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContextManager[None]]"
 """A context that records a write while it runs: until its end, lower levels count as stale."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
@@ -67,19 +67,24 @@ class ArrayFrames:
     """Writer of the frames of one array, in order.
 
     The array is empty along a growing axis, or another stream has written it (``record``). ``threads`` encode and
-    write, and may serve several arrays. ``noted`` records a write while it runs, so that lower levels become stale.
+    write, and may serve several arrays. ``record_write`` marks lower levels stale during a write.
     ``count`` is the number of appended and skipped frames, ``stored`` that of stored ones.
     """
 
     def __init__(
-        self, array: StoredArray, order: FrameOrder, record: StreamRecord, threads: ChunkThreads, noted: Noted
+        self,
+        array: StoredArray,
+        order: FrameOrder,
+        record: StreamRecord,
+        threads: ChunkThreads,
+        record_write: RecordWrite,
     ) -> None:
         self.array = array
         self.order = order
         self.record = record
         self.count = self.stored = self._in_place = self._start = record.frames
         self._threads = threads
-        self._noted = noted
+        self._record_write = record_write
         self._meta = array.meta
         self._ahead: set[int] = set()
         self._slabs: dict[Key, _Slab] = {}
@@ -100,17 +105,17 @@ class ArrayFrames:
         coding = coding_of(self._meta)
         if coding is not None:
             first = self._slab_region((0,) * len(self.order.axes))
-            shape = tuple(along.stop - along.start for along in first)
+            shape = tuple(span.stop - span.start for span in first)
             self._threads.prepare(shape, self._meta.dtype, self._meta.chunks, coding.encode)
 
     # ---- frames -------------------------------------------------------------------------------------
 
     def append(self, frame: Array, time: float | None) -> None:
         """Append the next frame, which has the array's lengths along all axes that are not in the order."""
-        where = self.order.where(self.count)
-        slab = self._slab(where)
+        frame_index = self.order.index_of(self.count)
+        slab = self._slab(frame_index)
         index_of_axis = dict(
-            zip(self.order.axes, (k - o for k, o in zip(where, slab.origin, strict=True)), strict=True)
+            zip(self.order.axes, (k - o for k, o in zip(frame_index, slab.origin, strict=True)), strict=True)
         )
         slab.block[tuple(index_of_axis.get(axis, slice(None)) for axis in range(self._meta.ndim))] = frame
         slab.dirty = True
@@ -118,18 +123,18 @@ class ArrayFrames:
             times = self.record.times
             times.extend([None] * (self.count - len(times)))
             times.append(time)
-        self._advance(slab, where)
+        self._advance(slab, frame_index)
 
     def skip(self) -> None:
         """Count a missing frame."""
-        where = self.order.where(self.count)
+        frame_index = self.order.index_of(self.count)
         with self._lock:
             self.record.skip(self.count, 1)
-        self._advance(self._slab(where), where)
+        self._advance(self._slab(frame_index), frame_index)
 
-    def _advance(self, slab: _Slab, where: tuple[int, ...]) -> None:
+    def _advance(self, slab: _Slab, frame_index: tuple[int, ...]) -> None:
         number, self.count = self.count, self.count + 1
-        files = self._files_of(where)
+        files = self._files_of(frame_index)
         slab.left -= 1
         with self._lock:
             files.left -= 1
@@ -178,8 +183,8 @@ class ArrayFrames:
 
     # ---- chunks -------------------------------------------------------------------------------------
 
-    def _slab(self, where: tuple[int, ...]) -> _Slab:
-        key = self.order.chunk_of(self._meta, where)
+    def _slab(self, frame_index: tuple[int, ...]) -> _Slab:
+        key = self.order.chunk_of(self._meta, frame_index)
         slab = self._slabs.get(key)
         if slab is None:
             slab = self._slabs[key] = self._open_slab(key)
@@ -187,17 +192,17 @@ class ArrayFrames:
 
     def _open_slab(self, key: Key) -> _Slab:
         chunks, region = self._meta.chunks, self._slab_region(key)
-        shape = tuple(along.stop - along.start for along in region)
+        shape = tuple(span.stop - span.start for span in region)
         block = self._threads.allocate(shape, self._meta.dtype)
         left = self._left(chunks, key)
         if any(shape[axis] > 1 for axis in self.order.axes):
             block[...] = self._meta.fill_value
             if left < self.order.count_in(chunks, key):  # an earlier stream wrote some of its frames
                 stored_region = tuple(
-                    slice(along.start, max(along.start, min(along.stop, n)))
-                    for along, n in zip(region, self.array.meta.shape, strict=True)
+                    slice(span.start, max(span.start, min(span.stop, n)))
+                    for span, n in zip(region, self.array.meta.shape, strict=True)
                 )
-                block[tuple(slice(0, along.stop - along.start) for along in stored_region)] = self.array.read(
+                block[tuple(slice(0, span.stop - span.start) for span in stored_region)] = self.array.read(
                     stored_region
                 )
         return _Slab(key, self._origin(chunks, key), block, left)
@@ -224,9 +229,11 @@ class ArrayFrames:
     def _put(self, slab: _Slab, files: _Files, keep: bool) -> None:
         """Encode the chunks of a slab into their files."""
         chunks, spans = self._meta.chunks, self._meta.files
-        along = dict(zip(self.order.axes, slab.key, strict=True))
+        index_of_axis = dict(zip(self.order.axes, slab.key, strict=True))
         ranges = [
-            (along[axis],) if axis in along else range(-(-slab.block.shape[axis] // chunks[axis]))
+            (index_of_axis[axis],)
+            if axis in index_of_axis
+            else range(-(-slab.block.shape[axis] // chunks[axis]))
             for axis in range(self._meta.ndim)
         ]
         for chunk in product(*ranges):
@@ -235,7 +242,7 @@ class ArrayFrames:
                 k - p * (f // c) for k, p, c, f in zip(chunk, file_index, chunks, spans, strict=True)
             )
             part = tuple(
-                slice(None) if axis in along else slice(k * c, (k + 1) * c)
+                slice(None) if axis in index_of_axis else slice(k * c, (k + 1) * c)
                 for axis, (k, c) in enumerate(zip(chunk, chunks, strict=True))
             )
             self._writer(files, file_index).put(inner, slab.block[part])
@@ -245,8 +252,8 @@ class ArrayFrames:
 
     # ---- files --------------------------------------------------------------------------------------
 
-    def _files_of(self, where: tuple[int, ...]) -> _Files:
-        key = self.order.file_of(self._meta, where)
+    def _files_of(self, frame_index: tuple[int, ...]) -> _Files:
+        key = self.order.file_of(self._meta, frame_index)
         files = self._files.get(key)
         if files is None:
             files = _Files(key, self._left(self._meta.files, key))
@@ -291,7 +298,7 @@ class ArrayFrames:
 
     def _commit(self, files: _Files) -> None:
         """Move files into place, and update the number of stored frames."""
-        with self._noted(lambda: self._written(files)):
+        with self._record_write(lambda: self._written(files)):
             for writer in files.writers.values():
                 writer.commit()
         with self._lock:
@@ -318,8 +325,8 @@ class ArrayFrames:
         # Earlier frames are in the files unchanged.
         first = self.order.axes[0]
         if self.order.names[0] != "c":  # channels may arrive in another order
-            start[first] = self.order.where(min(files.appended))[0]
-            stop[first] = self.order.where(max(files.appended))[0] + 1
+            start[first] = self.order.index_of(min(files.appended))[0]
+            stop[first] = self.order.index_of(max(files.appended))[0] + 1
         return tuple(start), tuple(stop)
 
     # ---- documents ----------------------------------------------------------------------------------
@@ -367,7 +374,7 @@ class ArrayFrames:
         """Clear missing frames in the last step along the first axis, whose chunks a killed stream may have left."""
         larger = self.array.with_future_shape(shape, frozenset())
         for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
-            index_of_axis = dict(zip(self.order.axes, self.order.where(number), strict=True))
+            index_of_axis = dict(zip(self.order.axes, self.order.index_of(number), strict=True))
             region = (
                 slice(index_of_axis[axis], index_of_axis[axis] + 1, 1)
                 if axis in index_of_axis

@@ -29,7 +29,7 @@ class FrameOrder:
     ``channels`` are indices of the channels in the array, in the order of arrival; None without such an axis.
 
     >>> order = FrameOrder(("t", "c"), (0, 1), (None, 2), (1, 0))
-    >>> order.where(0), order.where(5), order.number((2, 1))
+    >>> order.index_of(0), order.index_of(5), order.number((2, 1))
     ((0, 1), (2, 0), 5)
     """
 
@@ -66,7 +66,7 @@ class FrameOrder:
             reversed_steps.append(step)
         return (*([number] if self.lengths else []), *reversed(reversed_steps))
 
-    def where(self, number: int) -> tuple[int, ...]:
+    def index_of(self, number: int) -> tuple[int, ...]:
         """Return the index of a frame in the array, along `axes`."""
         return tuple(
             self.channels[step] if name == "c" and self.channels is not None else step
@@ -80,13 +80,13 @@ class FrameOrder:
             number = number * (length or 0) + step
         return number
 
-    def chunk_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
+    def chunk_of(self, meta: ArrayMeta, frame_index: tuple[int, ...]) -> Key:
         """Return the grid index of a frame's chunks."""
-        return tuple(k // meta.chunks[axis] for k, axis in zip(where, self.axes, strict=True))
+        return tuple(k // meta.chunks[axis] for k, axis in zip(frame_index, self.axes, strict=True))
 
-    def file_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
+    def file_of(self, meta: ArrayMeta, frame_index: tuple[int, ...]) -> Key:
         """Return the grid index of a frame's files."""
-        return tuple(k // meta.files[axis] for k, axis in zip(where, self.axes, strict=True))
+        return tuple(k // meta.files[axis] for k, axis in zip(frame_index, self.axes, strict=True))
 
     def frames_in(self, spans: Shape, key: Key) -> Iterator[int]:
         """Yield the numbers of the frames in one chunk or file; ``spans`` are the lengths of all chunks or files.

@@ -34,7 +34,7 @@ def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
 
 
 def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
-    index_of_axis = dict(zip(order.axes, order.where(number), strict=True))
+    index_of_axis = dict(zip(order.axes, order.index_of(number), strict=True))
     return product(
         *(
             (index_of_axis[axis],) if axis in index_of_axis else range(-(-n // c))

@@ -129,12 +129,12 @@ class FrameStream:
         """
         with self._turn:
             self._check_open()
-            target, where = self._next()
+            target, frame_index = self._next()
             pixels = self._fitted(frame)
             with self._counted(target):
                 target.append(pixels, time)
             self._after()
-            return where
+            return frame_index
 
     def skip(self, count: int = 1) -> None:
         """Record that the next `count` frames are missing. Their pixels have the fill value.
@@ -231,8 +231,8 @@ class FrameStream:
                 f"{tuple(n for n in self._order.lengths if n is not None)}."
             )
         self._threads.check()
-        where = self.next_index
-        return self._arrays[where.get("p", 0)], where
+        frame_index = self.next_index
+        return self._arrays[frame_index.get("p", 0)], frame_index
 
     @contextmanager
     def _counted(self, target: ArrayFrames) -> Iterator[None]:
@@ -281,8 +281,8 @@ class FrameStream:
     @property
     def next_index(self) -> dict[str, int]:
         """Index of the next frame along each axis, and the number of its position under "p"."""
-        where = self._order.where(self._count)
-        return dict(zip(self._order.names, where, strict=True))
+        frame_index = self._order.index_of(self._count)
+        return dict(zip(self._order.names, frame_index, strict=True))
 
     @property
     def skipped(self) -> list[int]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _DEPTH = 4
 """Maximum depth of nested groups without metadata."""
 
-_HOLDERS = {"plate", "bioformats2raw.layout", "well"}
+_CONTAINER_KEYS = {"plate", "bioformats2raw.layout", "well"}
 """Keys by which a group lists its members."""
 
 _ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
@@ -90,7 +90,7 @@ class Inspection:
         self.keep_images = keep_images
         self._seen: set[str] = set()
         self._links: set[str] = set()
-        self._admitted: set[str] = set()
+        self._counted: set[str] = set()
 
     # -- findings ------------------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Inspection:
             self.visit_image(node, label="image-label" in ome)
         elif "labels" in ome:
             self.visit_labels(node, None)
-        elif not ome.keys() & _HOLDERS and depth < _DEPTH:
+        elif not ome.keys() & _CONTAINER_KEYS and depth < _DEPTH:
             for name in node.members:
                 child = self.read_group(join(node.path, name))
                 if child.kind == "group" or child.unreadable or not child.exists:
@@ -261,9 +261,9 @@ class Inspection:
     def check_group(self, node: StoredNode) -> str:
         """Count a group, and check the rules for groups of any kind; return its version."""
         version = self._node_version(node)
-        if node.unreadable or node.path in self._admitted:
+        if node.unreadable or node.path in self._counted:
             return version
-        self._admitted.add(node.path)
+        self._counted.add(node.path)
         self.group_count += 1
         if version not in VERSION_TRAITS:
             self.report_own(
@@ -311,7 +311,7 @@ class Inspection:
         self, node: StoredNode, *, label: bool = False, parent: CheckedGroup | None = None
     ) -> None:
         """Check an image or label image with its arrays and labels; once, even if it is listed several times."""
-        if node.path in self._admitted:
+        if node.path in self._counted:
             return
         version = self.check_group(node)
         checked = CheckedGroup("label" if label else "image", node, version)
