@@ -88,9 +88,11 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
 def _from_csv(data: bytes) -> Any:
     if not data.strip():
         return pandas().DataFrame()
-    return pandas().read_csv(
-        io.BytesIO(data), float_precision="round_trip", keep_default_na=False, na_values=["", "nan", "NaN"]
-    )
+    pd = pandas()
+    # From 3.1 on the same numbers are returned by default, and the argument is deprecated.
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    exact = {"float_precision": "round_trip"} if version < (3, 1) else {}
+    return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=["", "nan", "NaN"], **exact)
 
 
 def _json(values: pd.Series) -> list[Any]:
