@@ -6,6 +6,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta
 from lamella.ops.jobs.units import is_done
@@ -73,11 +75,13 @@ class Task:
 
 
 def wants_where(function: Callable[..., Any]) -> bool:
-    """Return whether a function has a parameter named ``where``.
+    """Return whether a function has a parameter named ``where``; that of functions of numpy is a mask.
 
-    >>> wants_where(lambda block, where: block), wants_where(len)
-    (True, False)
+    >>> wants_where(lambda block, where: block), wants_where(len), wants_where(np.negative)
+    (True, False, False)
     """
+    if isinstance(function, np.ufunc):
+        return False
     try:
         return "where" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # functions of C may have no signature
