@@ -133,3 +133,17 @@ def test_a_preview_reads_its_fields_at_once(asked, version, tmp_path):
     requests, waits = asked(lambda: write_preview(lamella.open_ome_zarr(URL), tmp_path / "plate.png"))
     assert requests <= 4 + documents * (WELLS + 2 * fields) + 2 * fields
     assert waits <= 14
+
+
+def test_an_image_is_written_in_few_rounds(asked, version):
+    documents = 2 if version == "0.4" else 1
+
+    def write():
+        image = lamella.open_ome_zarr(
+            "s3://bucket/image.zarr", layout="fov", mode="w", channel_names=["a"], version=version
+        )
+        image.create_image("0", np.ones((1, 1, 4, 64, 64), "u2"), chunks=(1, 1, 1, 32, 32))
+
+    requests, waits = asked(write, {"GET", "PUT", "LIST"})
+    assert requests <= 16 + 7 * documents + 2
+    assert waits <= 8 + 3 * (documents - 1)

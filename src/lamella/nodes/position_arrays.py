@@ -210,6 +210,10 @@ class PositionArrays(NGFFNode):
         return array
 
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
+        with self.documents.storage.looking(self.path):
+            return self._create_array(name, request, source)
+
+    def _create_array(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
         document = self.document
         # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
@@ -250,7 +254,7 @@ class PositionArrays(NGFFNode):
 
         if fewer:
             text = fewer_channels(key, array.shape, model, self.node_path)
-            warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
+            warnings.warn(text, UserWarning, stacklevel=5 if source is None else 4)
         if listed and (stored_kind or self.documents.kind(node_path.path)) is not None:
             first = partial(with_unwritten, key=key, array=array, written=source is not None)
             return self._replace(key, array, source, add, first if is_lower else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -59,48 +60,55 @@ class Recent(Generic[T]):
 class LookedAt(threading.local, Generic[T]):
     """Documents that this thread has read since it acquired a lock, None for missing ones.
 
-    Use it in a ``with`` statement for each lock: decisions under a lock need documents that were read under it.
+    Decisions under a lock need documents that were read under it. Documents that were read under another lock around it
+    count outside of the folder of the inner lock.
 
     >>> looked = LookedAt[bytes]()
-    >>> looked.keep("zarr.json", b"{}")
-    >>> with looked:
+    >>> with looked.under(""):
     ...     looked.keep("zarr.json", b"{}")
-    ...     with looked:
-    ...         looked.get("zarr.json"), looked.latest("zarr.json")
-    (None, (b'{}',))
+    ...     looked.keep("A/1/zarr.json", b"{}")
+    ...     with looked.under("A/1"):
+    ...         looked.get("zarr.json"), looked.get("A/1/zarr.json"), looked.latest("A/1/zarr.json")
+    ((b'{}',), None, (b'{}',))
     >>> looked.latest("zarr.json")
     """
 
     def __init__(self) -> None:
-        self._looks: list[dict[str, tuple[float, T | None]]] = []
+        self._looks: list[tuple[str, dict[str, tuple[float, T | None]]]] = []
 
-    def __enter__(self) -> None:
-        self._looks.append({})
-
-    def __exit__(self, *_: object) -> None:
-        self._looks.pop()
+    @contextmanager
+    def under(self, folder: str) -> Iterator[None]:
+        """Begin anew for what is read below a folder, as long as its lock is held."""
+        self._looks.append((f"{folder}/" if folder else "", {}))
+        try:
+            yield
+        finally:
+            self._looks.pop()
 
     def keep(self, key: str, document: T | None) -> None:
         """Cache a document that was read or written."""
-        for look in self._looks[-1:]:
+        for _, look in self._looks[-1:]:
             look[key] = time.monotonic(), document
 
     def get(self, key: str) -> tuple[T | None] | None:
-        """Return a document that was read since the innermost lock was acquired; None if it must be read."""
-        return next(self._found(key, self._looks[-1:]), None)
+        """Return a document that was read under the lock of its folder; None if it must be read."""
+        for inside, look in reversed(self._looks):
+            found = _fresh(look, key)
+            if found is not None or key.startswith(inside):
+                return found
+        return None
 
     def latest(self, key: str) -> tuple[T | None] | None:
         """Return a document that was read under any lock, as the base of a conditional write."""
-        return next(self._found(key, self._looks), None)
-
-    def _found(self, key: str, looks: list[dict[str, tuple[float, T | None]]]) -> Iterator[tuple[T | None]]:
-        now = time.monotonic()
-        for look in reversed(looks):
-            at, found = look.get(key, (-SECONDS, None))
-            if now - at < SECONDS:
-                yield (found,)
+        fresh = (_fresh(look, key) for _, look in reversed(self._looks))
+        return next((found for found in fresh if found is not None), None)
 
     def forget(self, key: str) -> None:
         """Drop a document that others have changed."""
-        for look in self._looks:
+        for _, look in self._looks:
             look.pop(key, None)
+
+
+def _fresh(look: dict[str, tuple[float, T | None]], key: str) -> tuple[T | None] | None:
+    at, found = look.get(key, (-SECONDS, None))
+    return (found,) if time.monotonic() - at < SECONDS else None

@@ -443,10 +443,14 @@ class ObjectStorage(FlatStorage):
         result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
         return result
 
+    def looking(self, folder: str) -> AbstractContextManager[None]:
+        """Read no document twice during a call that changes a folder."""
+        return self._looked.under(folder)
+
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Keep the threads of this process apart; documents that are read under the lock are read once."""
-        with super().lock(key), self._looked:
+        with super().lock(key), self._looked.under(key.rpartition("/")[0]):
             yield
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -348,6 +349,11 @@ class Storage(ABC):
         """
         self.check_writable(path)
         del of
+
+    def looking(self, folder: str) -> AbstractContextManager[None]:
+        """Read no document twice during a call that changes a folder, where requests wait."""
+        del folder
+        return nullcontext()
 
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
