@@ -461,8 +461,10 @@ PAGE = """# Requests to object stores
 
 An object store answers each request after a while, so what an operation costs there is how many requests it sends, and
 how often it waits for an answer before it can send more: the rounds. They are counted here with a server on loopback
-that answers every request after {latency} ms, on {machine}. Each operation ran in a process that had run the same on
-another store before. `make bench-remote` measures again and writes this page.
+that answers every request after {latency} ms, on {machine}.
+
+Each operation ran in a process that had run the same on another store before. `make bench-remote` measures again and
+writes this page.
 
 {table}
 
