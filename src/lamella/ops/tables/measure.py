@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, run
@@ -155,7 +156,11 @@ def _request(
 
     pixel = np.ones((1, 1), "uint8")
     known = sorted({*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"})
-    names = (properties,) if isinstance(properties, str) else tuple(properties)
+    names = (
+        (properties,)
+        if isinstance(properties, str)
+        else tuple(items_of(properties, "properties is a list of names of properties"))
+    )
     for name in names:
         if name not in (*known, "label"):
             raise InvalidArgumentError(
@@ -220,7 +225,9 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
     names = position.channel_names
     if channels is None:
         return tuple(enumerate(names))
-    chosen = [channels] if isinstance(channels, str | int) else list(channels)
+    chosen = (
+        [channels] if isinstance(channels, str | int) else items_of(channels, "channels is a list of names")
+    )
     indexes = [one if isinstance(one, int) else position.get_channel_index(one) for one in chosen]
     outside = [index for index in indexes if not 0 <= index < len(names)]
     if outside:
