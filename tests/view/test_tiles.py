@@ -91,6 +91,8 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path):
         assert set(np.unique(drawn)) == {0, 70001}
         assert drawn.shape == (100, 100)
         assert (drawn == 70001).sum() == 2500
+        image.labels["cells"].set_colors({70001: (255, 128, 0, 255)})
+        assert view_scene(image).to_dict()["colors"] == {"cells": {"70001": [255, 128, 0]}}
         tiles.close()
 
 

@@ -37,6 +37,9 @@ _SAMPLE = 256
 _SAMPLED_FIELDS = 64
 """Fields, spread over a plate, whose channels and windows are read."""
 
+_LABEL_COLORS = 4096
+"""Stored colours of a label image that are sent; further ids have the colours that follow from their number."""
+
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Room between wells, and between fields in a grid, as a fraction of the larger side of a field."""
 
@@ -98,6 +101,7 @@ class ViewScene:
     pixel: float | None
     unit: str | None
     labels: list[str] = field(default_factory=list)
+    label_colors: dict[str, dict[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
@@ -118,6 +122,10 @@ class ViewScene:
             "rows": self.rows,
             "columns": self.columns,
             "labels": self.labels,
+            "colors": {
+                name: {str(number): list(color[:3]) for number, color in colors.items()}
+                for name, colors in self.label_colors.items()
+            },
             "channels": [
                 {
                     "name": channel.name,
@@ -172,6 +180,7 @@ def view_scene(node: NGFFNode) -> ViewScene:
     fields, wells, width, height = _arranged(fields, wells, first)
     channels, active = _channels(fields, first.node, str(node.node_path))
     pixel, unit = _pixel(first)
+    labels = {} if isinstance(first.node, LabelImage) else _label_colors(first.node)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
     return ViewScene(
         name=_name(node),
@@ -191,7 +200,8 @@ def view_scene(node: NGFFNode) -> ViewScene:
         height=height,
         pixel=pixel,
         unit=unit,
-        labels=list(first.node.labels) if not isinstance(first.node, LabelImage) else [],
+        labels=list(labels),
+        label_colors=labels,
     )
 
 
@@ -355,6 +365,18 @@ def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[lis
     if isinstance(first, LabelImage):
         chosen = [replace(channel, window=channel.window or auto_window(np.zeros(0))) for channel in chosen]
     return chosen, [known[channel.name] for channel in chosen]
+
+
+def _label_colors(position: Position) -> dict[str, dict[int, tuple[int, ...]]]:
+    """Return the stored colours of each label image, by label id; none where they cannot be read."""
+    colors = {}
+    for name in position.labels:
+        try:
+            stored = position.labels[name].colors
+        except LamellaError:
+            stored = {}
+        colors[name] = dict(list(stored.items())[:_LABEL_COLORS])
+    return colors
 
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:

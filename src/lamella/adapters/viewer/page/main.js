@@ -66,7 +66,7 @@ function start(scene) {
     if (state.label) {
       const tiles = ids.visible(camera, canvas.width, canvas.height, query(`label=${encodeURIComponent(state.label)}`));
       for (const tile of tiles) {
-        const colors = scene.colors?.[state.label] ?? {};
+        const colors = scene.colors[state.label] ?? {};
         renderer.drawLabels(tile, labelPicture(tile, state.opacity, colors), place(tile), state.opacity);
       }
       complete &&= Boolean(ids.complete);

@@ -7,7 +7,7 @@
  *   labels: string[], channels: Channel[], levels: number,
  *   wells: [string, number, number, number, number][],
  *   fields: [string, number, number, number, number, number, string, number, number][], store: string, axes: string,
- *   colors?: Record<string, Record<string, number[]>>}} Scene
+ *   colors: Record<string, Record<string, number[]>>}} Scene
  */
 
 export class State {
