@@ -92,12 +92,12 @@ class Stage:
         class Telling(locks._ThreadLocks):
             """Lets the first go on when the second has to wait for a lock."""
 
-            def hold(self, name: str):
+            def lock(self, name: str):
                 with self._guard:
                     taken = name in self._locks
                 if taken and threading.get_ident() != stage.first:
                     stage.resume.set()
-                return super().hold(name)
+                return super().lock(name)
 
         def read_stamped(storage, key: str):
             stage.act(f"read {key}")
