@@ -25,25 +25,18 @@ CRIPPLED = [
     "gs:/a",
 ]
 WORKS = {
-    "convert": lambda url: lamella.convert("a.tif", url),
-    "convert a folder": lambda url: lamella.convert(["."], url, overwrite=True),
     "the table of convert": lambda url: lamella.convert(["a.tif"], "out.zarr", map_file=url),
     "checksum": lambda url: lamella.checksum("image.zarr", url),
     "the manifest": lambda url: lamella.verify("image.zarr", manifest=url),
     "the record": lambda url: lamella.verify("image.zarr", record=url),
-    "upgrade": lambda url: lamella.upgrade("image.zarr", "0.4", url),
-    "rechunk": lambda url: lamella.rechunk("image.zarr", url, chunks=(8, 8)),
     "the backup of repair": lambda url: lamella.repair("broken.zarr", backup=url),
     "preview": lambda url: write_preview(lamella.open_ome_zarr("image.zarr"), url),
 }
 COMMANDS = {
-    "convert": ["convert", "--quiet", "a.tif", "URL"],
     "the table of convert": ["convert", "a.tif", "out.zarr", "--map", "URL"],
     "checksum": ["checksum", "image.zarr", "-o", "URL"],
     "the manifest": ["verify", "image.zarr", "--manifest", "URL"],
     "the record": ["verify", "image.zarr", "--record", "URL"],
-    "upgrade": ["upgrade", "image.zarr", "URL", "--to", "0.4"],
-    "rechunk": ["rechunk", "image.zarr", "URL", "--chunks", "8,8"],
     "the backup of repair": ["repair", "broken.zarr", "--backup", "URL"],
     "preview": ["preview", "image.zarr", "-o", "URL"],
 }
