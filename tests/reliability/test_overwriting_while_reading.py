@@ -103,7 +103,7 @@ def test_an_array_grows_by_itself(store):
 def test_what_was_deleted_cannot_be_its_own_source(store, write):
     labelled = lamella.open_ome_zarr(store).to_xarray()
     position = lamella.open_ome_zarr(store, layout="fov", mode="w", channel_names=["A", "B"], version="0.5")
-    with pytest.raises(InvalidArgumentError, match="to be read from there|data that read from it"):
+    with pytest.raises(InvalidArgumentError, match=r"to be read from there|data that read from it"):
         position.create_image("0", labelled.data) if write == "create_image" else position.write_xarray(
             labelled
         )
