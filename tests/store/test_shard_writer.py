@@ -388,7 +388,8 @@ def test_blosc_is_given_a_context_of_its_own(make, monkeypatch):
             return super().encode(values)
 
     monkeypatch.setattr(numcodecs.blosc, "Blosc", Recorded)
-    array, pixels = make(chunks=(3, 5), shards=(9, 10))  # of no other test: codecs of equal arrays are parsed once
+    # Chunks of no other test: codecs of equal arrays are parsed once.
+    array, pixels = make(chunks=(3, 5), shards=(9, 10))
     assert threading.current_thread() is threading.main_thread()
     write_all(array, pixels)
     assert asked
