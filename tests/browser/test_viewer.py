@@ -57,7 +57,9 @@ def opened(browser, plate):
         browser.open(viewer.url)
         yield browser
         assert browser.problems() == []
-        assert all(url.startswith((viewer.url, "blob:", "data:", "about:")) for url in browser.requests())
+        # Requests of the page before may still be reported here: what counts is that none leaves this machine.
+        inside = ("http://127.0.0.1:", "blob:", "data:", "about:")
+        assert [url for url in browser.requests() if not url.startswith(inside)] == []
 
 
 def screen(browser):
