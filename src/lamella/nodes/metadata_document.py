@@ -1,4 +1,4 @@
-"""Hold a metadata document as a model: read once, edited by pure functions, saved as a whole.
+"""A metadata document as a model: read once, edited by pure functions, saved as a whole.
 
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
 reading, and a node gets its own model when a user or an edit may change it.

@@ -185,7 +185,7 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
 
 
 def rename_image(well: WellGroupMeta, old: str, new: str) -> WellGroupMeta:
-    """Give an image of a well another path, in its place in the list."""
+    """Change the path of an image of a well; the order of the list stays."""
     check_name(new)
     edited = well.copied()
     paths = [image.path for image in edited.images]

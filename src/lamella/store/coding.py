@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Bytes: TypeAlias = "bytes | memoryview"
 Compress: TypeAlias = "Callable[[Array], bytes]"
 Decompress: TypeAlias = "Callable[[Bytes, int, Array], Bytes | None]"
-"""Takes the encoded bytes, the expected decoded length and memory; fills the memory, or returns new bytes."""
+"""A function of the encoded bytes, the decoded length and memory: fills the memory, or returns new bytes."""
 
 _CHECKSUM = 4
 _CRC32C_OF_CHECKED = 0x48674BC7

@@ -1,4 +1,4 @@
-"""Give zarr-python a store in which its writes of documents do not undo the changes of other writers.
+"""A store for zarr-python whose writes of documents keep the changes of other writers.
 
 zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
 write is merged with the document stored by then, under its lock (`document_merge`). The base of the merge is one of

@@ -135,34 +135,48 @@ def plate_channels(
     window is the median of the stored windows, because each may fit only its own field, and the first may be an empty
     control. Without stored windows it is the median of windows computed for up to 24 fields, spread over the plate.
     """
-    channels_by_name: dict[str, tuple[ShownChannel, bool]] = {}
-    owners: dict[str, list[Position]] = {}
-    stored_windows: dict[str, list[Window]] = {}
+    known = known_channels(tiles)
+    if not known:
+        return []
+    shown = {name: (entry.channel, entry.is_shown) for name, entry in known.items()}
+    chosen = choose_channels(shown, options.channels, plate_name)
+    return [with_window(known[channel.name], options, size, workers) for channel in chosen]
+
+
+@dataclass(frozen=True)
+class KnownChannel:
+    """A channel of some fields, as the first of them describes it; ``windows`` are the stored ones of all."""
+
+    channel: ShownChannel
+    is_shown: bool
+    fields: list[Position]
+    windows: list[Window]
+
+
+def known_channels(tiles: Sequence[Tile]) -> dict[str, KnownChannel]:
+    """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged."""
+    known: dict[str, KnownChannel] = {}
     for tile in tiles:
         if not isinstance(tile.node, Position):
             continue
         try:
             channels = all_channels(tile.node)
         except LamellaError:
-            continue  # drawn as damaged later, with its error
-        for name, entry in channels.items():
-            channels_by_name.setdefault(name, entry)
-            owners.setdefault(name, []).append(tile.node)
-            if entry[0].window is not None:
-                stored_windows.setdefault(name, []).append(entry[0].window)
-    if not channels_by_name:
-        return []
-    chosen = choose_channels(channels_by_name, options.channels, plate_name)
-    return [
-        replace(
-            channel,
-            window=_median(
-                stored_windows.get(channel.name)
-                or _computed_windows(channel.name, owners[channel.name], options, size, workers)
-            ),
-        )
-        for channel in chosen
-    ]
+            continue
+        for name, (channel, is_shown) in channels.items():
+            entry = known.setdefault(name, KnownChannel(channel, is_shown, [], []))
+            entry.fields.append(tile.node)
+            if channel.window is not None:
+                entry.windows.append(channel.window)
+    return known
+
+
+def with_window(
+    known: KnownChannel, options: PreviewOptions, size: int, workers: Workers = THREADS
+) -> ShownChannel:
+    """Return a channel with the median of its stored windows, or of computed ones where none is stored."""
+    computed = known.windows or _computed_windows(known.channel.name, known.fields, options, size, workers)
+    return replace(known.channel, window=_median(computed))
 
 
 def _computed_windows(

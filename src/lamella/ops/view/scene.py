@@ -18,11 +18,11 @@ from lamella.errors import LamellaError, MetadataError, one_line
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
-from lamella.ops.display.preview import PreviewOptions, all_channels
-from lamella.ops.display.preview_plate import Tile, grid_of_wells, plate_channels
-from lamella.ops.display.render import auto_window
+from lamella.ops.display.preview import PreviewOptions
+from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,8 @@ class ViewScene:
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
-        limits = _limits(self.dtype)
+        whole = dtype_window(self.dtype)
+        limits = [whole["min"], whole["max"]]
         return {
             "name": self.name,
             "store": self.store,
@@ -155,15 +156,6 @@ def _pixels(area: Field) -> tuple[int, int]:
     return (0, 0) if area.axes is None else (area.axes.width(area.shape), area.axes.height(area.shape))
 
 
-def _limits(dtype: np.dtype[Any]) -> list[float]:
-    if dtype.kind == "b":
-        return [0, 1]
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return [float(info.min), float(info.max)]
-    return [0, 1]
-
-
 def view_scene(node: NGFFNode) -> ViewScene:
     """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image."""
     if isinstance(node, Labels):
@@ -176,10 +168,10 @@ def view_scene(node: NGFFNode) -> ViewScene:
         reason = next((_state(area) for area in fields), "It contains no image.")
         raise MetadataError(f"{node.node_path} has nothing to show. {reason}")
     assert isinstance(first.node, Position)
-    fields = [_sized(area, first) for area in fields]
-    fields, wells, width, height = _arranged(fields, wells, first)
-    channels, active = _channels(fields, first.node, str(node.node_path))
     pixel, unit = _pixel(first)
+    fields = [_sized(area, first, (pixel, unit)) for area in fields]
+    fields, wells, width, height = _arranged(fields, wells, pixel)
+    channels, active = _channels(fields)
     labels = {} if isinstance(first.node, LabelImage) else _label_colors(first.node)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
     return ViewScene(
@@ -248,13 +240,13 @@ def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
         return Field(path, well, error)
 
 
-def _sized(area: Field, first: Field) -> Field:
+def _sized(area: Field, first: Field, base: tuple[float | None, str | None]) -> Field:
     """Return a field with width and height; an unreadable field has the size of the first."""
     shown = area if area.shape else first
     assert shown.axes is not None
     assert isinstance(shown.node, Position)
     aspect = pixel_aspect(shown.node, shown.node.dataset_paths[0], shown.axes, len(shown.shape))
-    mine, base = _pixel(shown), _pixel(first)
+    mine = _pixel(shown)
     ratio = mine[0] / base[0] if mine[0] and base[0] and mine[1] == base[1] else 1.0
     ratio = ratio if 1 / 64 <= ratio <= 64 else 1.0
     width, height = shown.axes.width(shown.shape), shown.axes.height(shown.shape)
@@ -275,13 +267,13 @@ def _pixel(area: Field) -> tuple[float | None, str | None]:
 
 
 def _arranged(
-    fields: Sequence[Field], wells: Sequence[WellArea], first: Field
+    fields: Sequence[Field], wells: Sequence[WellArea], pixel: float | None
 ) -> tuple[list[Field], list[WellArea], float, float]:
     """Place fields in wells, and wells in rows and columns of equal cells."""
     members: dict[int, list[Field]] = {number: [] for number in range(len(wells))}
     for area in fields:
         members[area.well].append(area)
-    placed = {number: _within_well(areas, first) for number, areas in members.items()}
+    placed = {number: _within_well(areas, pixel) for number, areas in members.items()}
     sizes = [_extent(areas) for areas in placed.values()]
     cell_width = max((width for width, _ in sizes), default=1.0)
     cell_height = max((height for _, height in sizes), default=1.0)
@@ -306,9 +298,9 @@ def _extent(areas: Sequence[Field]) -> tuple[float, float]:
     )
 
 
-def _within_well(areas: Sequence[Field], first: Field) -> list[Field]:
+def _within_well(areas: Sequence[Field], pixel: float | None) -> list[Field]:
     """Place the fields of a well by their stage positions, or in a grid, from (0, 0)."""
-    staged = _staged(areas, first)
+    staged = _staged(areas, pixel)
     if staged is not None:
         return staged
     count = len(areas)
@@ -323,9 +315,8 @@ def _within_well(areas: Sequence[Field], first: Field) -> list[Field]:
     ]
 
 
-def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
+def _staged(areas: Sequence[Field], pixel: float | None) -> list[Field] | None:
     """Place fields by their translations; None if these are missing, equal, or far apart."""
-    pixel, _ = _pixel(first)
     if len(areas) < 2 or pixel is None:
         return None
     corners = []
@@ -350,21 +341,13 @@ def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
     return placed if width * height <= _SPARSE * covered else None
 
 
-def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[list[ShownChannel], list[bool]]:
+def _channels(fields: Sequence[Field]) -> tuple[list[ShownChannel], list[bool]]:
     """Return all channels of the fields, each with a window, and the channels shown by default."""
-    known: dict[str, bool] = {}
     readable = [area for area in fields if area.shape]
     sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
-    tiles = [Tile(0, 0, 0, area.path, area.node) for area in sample]
-    for tile in tiles:
-        assert isinstance(tile.node, Position)
-        for name, (_, shown) in all_channels(tile.node).items():
-            known.setdefault(name, shown)
-    options = PreviewOptions(channels=tuple(known))
-    chosen = plate_channels(tiles, options, _SAMPLE, where)
-    if isinstance(first, LabelImage):
-        chosen = [replace(channel, window=channel.window or auto_window(np.zeros(0))) for channel in chosen]
-    return chosen, [known[channel.name] for channel in chosen]
+    known = known_channels([Tile(0, 0, 0, area.path, area.node) for area in sample])
+    channels = [with_window(channel, PreviewOptions(), _SAMPLE) for channel in known.values()]
+    return channels, [channel.is_shown for channel in known.values()]
 
 
 def _label_colors(position: Position) -> dict[str, dict[int, tuple[int, ...]]]:

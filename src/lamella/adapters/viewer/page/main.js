@@ -8,7 +8,7 @@ import { buildPanel, byId, element } from "./panel.js";
 import { pythonFor } from "./python.js";
 import { SoftRenderer } from "./soft.js";
 import { State } from "./state.js";
-import { Tiles } from "./tiles.js";
+import { SIDE, Tiles } from "./tiles.js";
 
 /** Start the viewer on a scene. @param {import("./state.js").Scene} scene */
 function start(scene) {
@@ -45,8 +45,8 @@ function start(scene) {
     const { camera } = state;
     const place = (/** @type {import("./tiles.js").Tile} */ tile) => {
       const step = 2 ** tile.level;
-      const left = tile.column * 512 * step;
-      const top = tile.row * 512 * step;
+      const left = tile.column * SIDE * step;
+      const top = tile.row * SIDE * step;
       const x = (/** @type {number} */ value) => Math.round((value - camera.x) * camera.zoom + canvas.width / 2);
       const y = (/** @type {number} */ value) => Math.round((value - camera.y) * camera.zoom + canvas.height / 2);
       return [x(left), y(top), x(left + tile.width * step), y(top + tile.height * step)];
@@ -117,11 +117,11 @@ function start(scene) {
    * @param {{x: number, y: number}} point */
   function valuesAt(tiles, what, { x, y }) {
     for (let level = tiles.levelFor(state.camera.zoom); level < scene.levels; level++) {
-      const step = 512 * 2 ** level;
+      const step = SIDE * 2 ** level;
       const tile = tiles.kept.get(`${level}/${Math.floor(x / step)}/${Math.floor(y / step)}?${query(what)}`);
       if (!tile) continue;
-      const column = Math.floor(x / 2 ** level) % 512;
-      const row = Math.floor(y / 2 ** level) % 512;
+      const column = Math.floor(x / 2 ** level) % SIDE;
+      const row = Math.floor(y / 2 ** level) % SIDE;
       const at = row * tile.width + column;
       if (column >= tile.width || row >= tile.height || !tile.mask[at]) return null;
       return Array.from({ length: tile.count }, (_, plane) => tile.planes[plane * tile.width * tile.height + at]);
