@@ -19,10 +19,10 @@ TORTURE ?= 60
 
 READY = $(VENV)/.ready
 LINT_READY = $(VENV)/.ready-lint
-INTEROP_READY = $(INTEROP_VENV)/.ready
-TORCH_READY = $(TORCH_VENV)/.ready
-DOCS_READY = $(DOCS_VENV)/.ready
-MINIMAL_READY = $(MINIMAL_VENV)/.ready
+INTEROP_READY = $(INTEROP_VENV)/.ready-interop
+TORCH_READY = $(TORCH_VENV)/.ready-torch
+DOCS_READY = $(DOCS_VENV)/.ready-docs
+MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
@@ -89,7 +89,7 @@ clean: ## remove environments, caches and everything that was made
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One stamp per environment: made again when what it installs may have changed.
+# One stamp per environment and what is installed into it, so that two targets can share one (make docs DOCS_VENV=.venv).
 $(READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(PYTHON)" "$(VENV)" test
 	@touch $@

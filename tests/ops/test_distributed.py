@@ -51,6 +51,7 @@ class KillOne:
     """Kills a worker process of the cluster when the first result has come."""
 
     def __init__(self, client):
+        client.wait_for_workers(2, timeout=120)  # the one that the test before killed starts again
         self.pids = list(client.run(os.getpid).values())
         self.killed = False
 
