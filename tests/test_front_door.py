@@ -78,6 +78,7 @@ PUBLIC = {
     "merge",
     "models",
     "pack",
+    "readers",
     "rechunk",
     "repair",
     "status",

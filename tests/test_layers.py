@@ -24,7 +24,7 @@ LAYERS = (
     ("store",),
     ("nodes",),
     ("ops",),
-    ("adapters", "torch"),
+    ("adapters", "readers", "torch"),
     ("cli", "__main__", "__init__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

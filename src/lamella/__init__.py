@@ -10,13 +10,13 @@ the node at a path:
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
 `validate` checks a store against the specification, and `repair` fixes what needs no guess. `upgrade` converts a store
-to another version, `rechunk` to other chunks, and `convert` makes a store of TIFF files. `status` reports which pixels
-are written, `verify` decodes all of them, and `checksum` writes a manifest. `copy_store` copies a store or a part of it
-to any place, `pack` into one file, `unpack` out of it. `view` shows an image or a plate in the browser.
+to another version, `rechunk` to other chunks, and `convert` makes a store of microscopy files. `status` reports which
+pixels are written, `verify` decodes all of them, and `checksum` writes a manifest. `copy_store` copies a store or a
+part of it to any place, `pack` into one file, `unpack` out of it. `view` shows an image or a plate in the browser.
 
-Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors`` and
-``lamella.torch`` (crops for PyTorch), and the command line. All other modules are internal, whatever their names: do
-not import from them, since any version may move or change what they hold.
+Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors``,
+``lamella.readers`` (file formats) and ``lamella.torch`` (crops for PyTorch), and the command line. All other modules
+are internal, whatever their names: do not import from them, since any version may move or change what they hold.
 
 Names are loaded on first use, so that ``import lamella`` costs little.
 
@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 from lamella._version import __version__
 
 if TYPE_CHECKING:
-    from lamella import errors, models
+    from lamella import errors, models, readers
     from lamella.adapters.viewer.server import Viewer, view
     from lamella.nodes.collection import Collection
     from lamella.nodes.image_array import ImageArray
@@ -127,6 +127,7 @@ __all__ = [
     "open",
     "open_ome_zarr",
     "pack",
+    "readers",
     "rechunk",
     "repair",
     "status",
@@ -196,7 +197,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "models", "torch"):
+    if name in ("errors", "models", "readers", "torch"):
         return import_module(f"lamella.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'lamella' has no attribute {name!r}")

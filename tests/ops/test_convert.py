@@ -375,7 +375,7 @@ def test_a_folder_of_unlike_files_is_refused(tmp_path: Path, store: Path) -> Non
 
 def test_a_folder_without_tiffs_is_refused(tmp_path: Path, store: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="holds no TIFF file"):
+    with pytest.raises(SourceError, match="holds no image"):
         convert(tmp_path / "empty", store)
 
 

@@ -35,6 +35,7 @@ from lamella.adapters.tiff_pages import (
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
 from lamella.errors import SourceError, counted
+from lamella.ops.conversion.reader import Container, Reader
 from lamella.ops.conversion.source import ImageDescription
 from lamella.store.paths import local_path
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.types import Array, Shape, StrPath
+
+_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+"""First bytes of TIFF and BigTIFF, of both byte orders."""
 
 
 def open_tiff(path: StrPath) -> list[TiffSource]:
@@ -69,6 +73,24 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
         if len(pages) > 1:
             PAGES.put(name, _with_decoders(pages))
     return [TiffSource(*parts) for parts in parts_of_images]
+
+
+class TiffReader(Reader):
+    """TIFF of any dialect; its sources share open files and parsed pages by themselves."""
+
+    name = "tiff"
+    title = "TIFF, OME-TIFF, ImageJ TIFF"
+    endings = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+    extra = "tiff"
+    libraries = ("tifffile", "imagecodecs")
+
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins as TIFF or BigTIFF."""
+        return head[:4] in _MAGIC
+
+    def open(self, path: str) -> Container:
+        """Describe the images of a file: see `open_tiff`."""
+        return Container(open_tiff(path))
 
 
 class TiffSource:

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.convert import ConvertReport
 
 
+def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the table of formats instead of converting."""
+    if not wanted or context.resilient_parsing:
+        return
+    from lamella.adapters.formats import list_formats
+
+    formats = list_formats()
+    width = max(len(each.name) for each in formats)
+    lines = []
+    for each in formats:
+        lack = f" (needs {', '.join(each.missing)}: lamella[{each.extra}])" if each.missing else ""
+        lines.append(f"{each.name:{width}}  {each.title} {', '.join(each.endings)}{lack}".rstrip())
+    echo_lines(lines)
+    context.exit()
+
+
 @click.command(
     epilog="Example: lamella convert plate/ plate.zarr --well-regex '(?P<row>[A-P])(?P<col>[0-9]+)_f(?P<field>[0-9]+)'"
 )
@@ -27,6 +43,11 @@ if TYPE_CHECKING:
 @click.option("--well-regex", metavar="REGEX", help="Find wells and fields in file names.")
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
 @click.option("--series", type=click.IntRange(min=0), metavar="N", help="Number of the image in each file.")
+@click.option("--format", metavar="NAME", help="Read all files as this format.")
+@click.option(
+    "--list-formats", is_flag=True, is_eager=True, expose_value=False, callback=_list_formats,
+    help="List the formats that can be read, and exit.",
+)  # fmt: skip
 @click.option(
     "--version",
     type=click.Choice(["0.4", "0.5", "0.6"]),

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,11 +37,12 @@ from lamella.store.file_system import stamp_of
 from lamella.store.paths import location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import InputPlan
+    from lamella.ops.conversion.reader import Formats, Reader
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.progress import Progress
@@ -111,7 +113,7 @@ def convert(
     executor: Executor | None = None,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
-    open_source: Callable[[str], Sequence[PlaneSource]] | None = None,
+    format: str | Reader | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
@@ -151,8 +153,9 @@ def convert(
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the planes done, all planes, and "planes" or
         "pyramid".
-    open_source : callable, optional
-        Describes the images of a file; by default the reader for TIFF.
+    format : str or Reader, optional
+        Reads all files as one format: its name in `lamella.readers.list_formats`, or a reader. By default the first
+        reader that claims a file reads it.
     storage_options : mapping, optional
         Credentials and settings of a destination at a URL, as for `lamella.open_ome_zarr`.
 
@@ -191,9 +194,10 @@ def convert(
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
     with new_store(destination, overwrite, "convert", version, progress, storage_options) as target:
-        inputs = Inputs(source_list, open_source or _default_reader(), series)  # type: ignore[arg-type]
-        plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
-        level_count = _write_store(target, plan, settings, workers, progress)
+        inputs = Inputs(source_list, _formats(format), series)  # type: ignore[arg-type]
+        with closing(inputs):
+            plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
+            level_count = _write_store(target, plan, settings, workers, progress)
     descriptions = [image.source.description for image in plan.images]
     return ConvertReport(
         destination=location(destination),
@@ -227,11 +231,11 @@ def _write_store(
             return _write_all(folder, plan, settings, count, target.name, workers, journal, job or "")
 
 
-def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
+def _formats(format: str | Reader | None) -> Formats:
     # The only import of the layer above: convert() with a path must find a reader.
-    from lamella.adapters.tiff import open_tiff
+    from lamella.adapters.formats import choose_formats
 
-    return open_tiff
+    return choose_formats(format)
 
 
 def _write_all(

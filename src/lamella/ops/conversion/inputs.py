@@ -24,13 +24,11 @@ from lamella.store.keys import natural_order
 from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from lamella.ops.conversion.reader import Container, Formats
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
-
-SUFFIXES = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
-"""Endings, in any case, of the files that are read from a folder."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
@@ -57,12 +55,13 @@ class Inputs:
     def __init__(
         self,
         sources: Sequence[StrPath | PlaneSource],
-        open_source: Callable[[str], Sequence[PlaneSource]],
+        formats: Formats,
         series: int | None = None,
     ) -> None:
-        self._open_file = open_source
+        self._formats = formats
         self._series = series
         self._opened: dict[str, list[PlaneSource]] = {}
+        self.containers: list[Container] = []
         self.names: list[str] = []
         self.folders: list[str] = []
         self.files: list[str] = []
@@ -74,9 +73,9 @@ class Inputs:
 
     def _add_path(self, path: str) -> None:
         self.names.append(path)
-        if os.path.isdir(path):
+        if os.path.isdir(path) and self._formats.find(path) is None:
             self.folders.append(path)
-            self.files.extend(_list_folder(path))
+            self.files.extend(self._formats.list_folder(path))
         elif os.path.exists(path):
             self.files.append(path)
         else:
@@ -93,7 +92,7 @@ class Inputs:
     def images_of(self, file: str) -> list[PlaneSource]:
         """Describe the images of a file, or only the chosen one."""
         if file not in self._opened:
-            images = list(self._open_file(file))
+            images = list(self._open(file))
             if self._series is not None:
                 if not 0 <= self._series < len(images):
                     raise SourceError(
@@ -102,6 +101,18 @@ class Inputs:
                 images = [images[self._series]]
             self._opened[file] = images
         return self._opened[file]
+
+    def _open(self, file: str) -> Container:
+        container = self._formats.open(file)
+        if len(self.files) == 1:  # thousands would exhaust the file descriptors
+            container.keep_open()
+        self.containers.append(container)
+        return container
+
+    def close(self) -> None:
+        """Close the files of all sources."""
+        for container in self.containers:
+            container.close()
 
     def image_of(self, file: str) -> PlaneSource:
         """Describe the only image of a file."""
@@ -128,19 +139,6 @@ def _checked(source: object) -> str:
     """Return the path of a source with the home folder resolved; raise for a URL."""
     local_path(source, "a file to convert")
     return location(source)
-
-
-def _list_folder(folder: str) -> list[str]:
-    names = [
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
-    ]
-    if not names:
-        raise SourceError(
-            f"the folder {os.path.abspath(folder)} holds no TIFF file (none ends with {', '.join(SUFFIXES)})"
-        )
-    return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
 
 
 def _titles(images: Sequence[PlaneSource]) -> str:

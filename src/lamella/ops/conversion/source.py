@@ -35,12 +35,28 @@ class SourceChannel:
         Displayed range (start, end) in pixel values; None if unknown.
     active : bool
         Whether a viewer shows it at first; false for the opacity of a colour image.
+    excitation, emission : float or None
+        Wavelengths in nanometres; None if unknown.
+    exposure : float or None
+        Exposure time in seconds; None if unknown.
     """
 
     label: str
     color: str | None = None
     window: tuple[float, float] | None = None
     active: bool = True
+    excitation: float | None = None
+    emission: float | None = None
+    exposure: float | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of a microscope: its name, magnification (40.0) and numerical aperture (1.3); None if unknown."""
+
+    name: str = ""
+    magnification: float | None = None
+    aperture: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +83,24 @@ class ImageDescription:
     channels : tuple of SourceChannel
         One for each index of axis "c"; at most one without such an axis.
     notes : tuple of str
-        Information for the user: missing planes, metadata that could not be read.
+        Information for the user: what was guessed, missing planes, metadata that could not be read.
     title : str
         Name of the image in the file, empty without one.
     well : tuple of str or None
         Row, column and field, if the file names the position on a plate.
+    plate : str
+        Name of the plate, empty without one.
+    acquisition : int or None
+        Number of the acquisition of the plate, if it has several.
+    stage : mapping of str to float
+        Position of the first voxel on the stage, by axis ("x", "y", "z"), in the unit of that axis (`units`;
+        micrometers without one).
+    times : tuple of float
+        Time of each index of axis "t" in seconds, in any origin; empty if unknown.
+    acquired : str
+        Date and time of the acquisition in ISO 8601, "2024-05-31T12:00:00" or with an offset; empty if unknown.
+    objective : Objective or None
+        The objective, if known.
     band_rows : int
         Rows that are decoded together (a strip, a row of tiles); other numbers of rows take longer to read.
     channels_together : int
@@ -91,6 +120,12 @@ class ImageDescription:
     notes: tuple[str, ...] = ()
     title: str = ""
     well: tuple[str, str, str] | None = None
+    plate: str = ""
+    acquisition: int | None = None
+    stage: Mapping[str, float] = field(default_factory=dict)
+    times: tuple[float, ...] = ()
+    acquired: str = ""
+    objective: Objective | None = None
     band_rows: int = 1
     channels_together: int = 1
     is_rgb: bool = False

@@ -1,0 +1,221 @@
+"""The base of readers over a library: its handles are opened on demand, shared by the images, and safe for threads.
+
+A reader opens a handle, describes the images, and reads a plane from a handle that no other thread uses meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import abstractmethod
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lamella.errors import LamellaError, SourceError
+from lamella.ops.conversion.reader import Container, Reader, check_description
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.ops.conversion.reader import OriginalMetadata
+    from lamella.ops.conversion.source import ImageDescription
+    from lamella.types import Array
+
+
+class HandleReader(Reader):
+    """A reader over a library: three methods that get a handle, such as an open file of that library.
+
+    Attributes
+    ----------
+    handles : int
+        Maximum number of handles that are open at a time. No two threads use one handle at the same time; with 1, all
+        threads take turns.
+    """
+
+    handles: ClassVar[int] = 8
+
+    @abstractmethod
+    def open_handle(self, path: str) -> Any:
+        """Open the file with the library."""
+
+    @abstractmethod
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the images of an open file, in their order. A truncated file must raise here, if possible."""
+
+    @abstractmethod
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of the plane of an image at an index along the axes before "yx"; None for a missing plane."""
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the metadata as the file states them."""
+        return ()
+
+    def close_handle(self, handle: Any) -> None:
+        """Close a handle."""
+        handle.close()
+
+    def open(self, path: str) -> Container:
+        """Describe the images of a file: see `Reader.open`."""
+        self.require()
+        file = SharedFile(self, path)
+        try:
+            with file.handle() as handle:
+                descriptions = list(self.describe(handle, path))
+                original = self.original(handle)
+        finally:
+            file.close()
+        if not descriptions:
+            raise SourceError(f"{path} is a file of {self.title} without any image")
+        for description in descriptions:
+            check_description(path, description)
+        return _FileContainer(file, descriptions, original)
+
+
+class SharedFile:
+    """The handles of one file, for all its images and threads; pickling drops them.
+
+    They are closed when the last image that has read is closed, unless ``keeps_open``; a later read opens them again.
+    """
+
+    def __init__(self, reader: HandleReader, path: str) -> None:
+        self.reader = reader
+        self.path = path
+        self._reset()
+
+    def _reset(self) -> None:
+        self._turns = threading.BoundedSemaphore(self.reader.handles)
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._readers: set[object] = set()
+        self._closings = 0
+        self.keeps_open = False
+
+    def __getstate__(self) -> tuple[HandleReader, str]:
+        return self.reader, self.path
+
+    def __setstate__(self, state: tuple[HandleReader, str]) -> None:
+        self.reader, self.path = state
+        self._reset()
+
+    @contextmanager
+    def handle(self, user: object = None) -> Iterator[Any]:
+        """Yield a handle that no other thread uses; raise SourceError, in one line, for whatever the library raises."""
+        with self._turns, reported(self.reader, self.path):
+            with self._lock:
+                self._readers.add(user)
+                handle = self._idle.pop() if self._idle else None
+                closings = self._closings
+            if handle is None:
+                handle = self.reader.open_handle(self.path)
+            try:
+                yield handle
+            except BaseException:
+                with suppress(Exception):  # the first error is the one to report
+                    self.reader.close_handle(handle)
+                raise
+            with self._lock:
+                is_kept = closings == self._closings
+                if is_kept:
+                    self._idle.append(handle)
+            if not is_kept:
+                self.reader.close_handle(handle)
+
+    def release(self, user: object) -> None:
+        """Close the handles if no other image has read since it was closed."""
+        with self._lock:
+            self._readers.discard(user)
+            if self._readers or self.keeps_open:
+                return
+        self.close()
+
+    def close(self) -> None:
+        """Close all handles, those in use when they are returned."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self.keeps_open = False
+            self._readers.clear()
+            self._closings += 1
+        for handle in idle:
+            self.reader.close_handle(handle)
+
+
+class HandleSource:
+    """One image of a file that a `HandleReader` reads."""
+
+    def __init__(self, file: SharedFile, number: int, description: ImageDescription) -> None:
+        self._file = file
+        self._number = number
+        self._description = description
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self._description.shape))
+        return f"<{type(self).__name__} {self._description.name} {self._description.axes} {shape}>"
+
+    @property
+    def description(self) -> ImageDescription:
+        """Description of the image."""
+        return self._description
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        height, width = self._description.plane_shape
+        rows = slice(0, height) if rows is None else rows
+        with self._file.handle(self._number) as handle:
+            plane = self._file.reader.read_plane(handle, self._number, index, rows)
+            if plane is None:
+                return None
+            # The library may return a view of memory that belongs to the handle.
+            pixels = np.array(plane, dtype=self._description.dtype)
+        if pixels.shape != (rows.stop - rows.start, width):
+            raise SourceError(
+                f"{self._file.path} is damaged: rows {rows.start} to {rows.stop} of plane {index} have the shape "
+                f"{pixels.shape}, not {(rows.stop - rows.start, width)}"
+            )
+        return pixels
+
+    def close(self) -> None:
+        """Close the file, unless other images of it are being read; a later read opens it again."""
+        self._file.release(self._number)
+
+
+class _FileContainer(Container):
+    """The images of one `SharedFile`."""
+
+    def __init__(
+        self,
+        file: SharedFile,
+        descriptions: Sequence[ImageDescription],
+        original: Sequence[OriginalMetadata],
+    ) -> None:
+        super().__init__([HandleSource(file, n, each) for n, each in enumerate(descriptions)], original)
+        self._file = file
+
+    def keep_open(self) -> None:
+        """Keep the handles open until `close`: one image after the other then reads from them."""
+        self._file.keeps_open = True
+
+    def close(self) -> None:
+        """Close all handles."""
+        self._file.close()
+
+
+@contextmanager
+def reported(reader: Reader, path: str) -> Iterator[None]:
+    """Raise SourceError with one line for any error of a library, which a damaged file makes fail in any way."""
+    try:
+        yield
+    except (LamellaError, MemoryError):
+        raise
+    except OSError as error:
+        if not os.path.exists(path) or error.strerror:
+            raise SourceError(f"{path} cannot be read: {error.strerror or 'it does not exist'}") from error
+        raise _damaged(reader, path, error) from error
+    except Exception as error:
+        raise _damaged(reader, path, error) from error
+
+
+def _damaged(reader: Reader, path: str, error: Exception) -> SourceError:
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return SourceError(f"{path} cannot be read as {reader.title}: it is damaged or incomplete ({reason})")

@@ -1,0 +1,206 @@
+"""The interface of ``convert`` to file formats: a reader claims paths, and opens each as a container of images.
+
+Readers are in ``lamella.adapters`` or in other packages, and are found by :mod:`lamella.adapters.formats`.
+:class:`lamella.ops.conversion.handles.HandleReader` is the base of readers over a library.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar, overload
+
+from lamella.errors import MissingDependencyError, SourceError
+from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
+from lamella.store.keys import natural_order
+
+if TYPE_CHECKING:
+    from lamella.ops.conversion.source import ImageDescription, PlaneSource
+
+
+@dataclass(frozen=True)
+class OriginalMetadata:
+    """The metadata of a file as it states them: a text of OME-XML, or of another XML, JSON or plain text.
+
+    ``name`` is the name of the file to store it in, such as ``METADATA.ome.xml`` or ``metadata.json``.
+    """
+
+    name: str
+    text: str
+
+
+class Container(Sequence["PlaneSource"]):
+    """The images of one path, in the order of the format, and its original metadata.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.ops.conversion.source import ArraySource
+    >>> container = Container([ArraySource(np.zeros((4, 5), np.uint8), "yx")])
+    >>> len(container), container[0].description.shape
+    (1, (4, 5))
+    """
+
+    def __init__(self, sources: Sequence[PlaneSource], original: Sequence[OriginalMetadata] = ()) -> None:
+        self.sources = tuple(sources)
+        self.original = tuple(original)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> PlaneSource: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PlaneSource]: ...
+    def __getitem__(self, index: int | slice) -> PlaneSource | Sequence[PlaneSource]:
+        return self.sources[index]
+
+    def keep_open(self) -> None:
+        """Keep files that the images share open until `close`, also while no image is being read."""
+
+    def close(self) -> None:
+        """Close the files of all images; a later read opens them again."""
+        for source in self.sources:
+            source.close()
+
+
+class Reader(ABC):
+    """A file format that ``convert`` reads.
+
+    Attributes
+    ----------
+    name : str
+        Short name in lower case, for ``--format`` ("nd2").
+    title : str
+        Name of the format for people ("Nikon ND2").
+    endings : tuple of str
+        Endings of file names in lower case, with their dots; all files of a folder that end so belong to the format.
+    extra : str
+        The extra of lamella that installs the libraries; empty if the format needs none.
+    libraries : tuple of str
+        Modules that must be importable.
+    python : tuple of int
+        The oldest Python on which the libraries install.
+    is_fallback : bool
+        Whether it is asked only if no other reader claims a path.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    endings: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    python: ClassVar[tuple[int, int]] = (3, 11)
+    is_fallback: ClassVar[bool] = False
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file or folder is of this format, by its name or by an index file in it.
+
+        A folder that is claimed is one data set. The libraries need not be installed: the path is then refused with
+        the name of the extra.
+        """
+        return path.lower().endswith(self.endings) and os.path.isfile(path)
+
+    def recognises(self, head: bytes) -> bool:
+        """Return whether the first 512 bytes of a file are of this format: for files that no reader claims by name."""
+        return False
+
+    @abstractmethod
+    def open(self, path: str) -> Container:
+        """Describe the images of a path; the files are closed again.
+
+        Raise SourceError for a file that is damaged, truncated, or has unsupported axes or pixels.
+        """
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The libraries that are not installed."""
+        return tuple(name for name in self.libraries if find_spec(name) is None)
+
+    def require(self) -> None:
+        """Raise MissingDependencyError, which names the extra, if a library is not installed."""
+        if not self.missing:
+            return
+        names = " and ".join(self.missing)
+        if sys.version_info < self.python:
+            wanted = ".".join(map(str, self.python))
+            raise MissingDependencyError(
+                f"reading {self.title} needs {names}, which needs Python {wanted} or newer; this is "
+                f"{sys.version_info.major}.{sys.version_info.minor}"
+            )
+        install = (
+            f'pip install "lamella[{self.extra}]"' if self.extra else f"pip install {' '.join(self.missing)}"
+        )
+        raise MissingDependencyError(
+            f"reading {self.title} needs {names}, which {'is' if len(self.missing) == 1 else 'are'} not installed: "
+            f"{install}"
+        )
+
+
+class Formats:
+    """The readers that a conversion may use; the first that claims a path reads it.
+
+    ``is_chosen`` says that the user chose the only reader, which then reads files of any name.
+    """
+
+    def __init__(self, readers: Sequence[Reader], *, is_chosen: bool = False) -> None:
+        self._readers = sorted(readers, key=lambda reader: reader.is_fallback)
+        self._is_chosen = is_chosen
+
+    def find(self, path: str) -> Reader | None:
+        """Return the reader of a file or of a folder that is one data set."""
+        if self._is_chosen and not os.path.isdir(path):
+            return self._readers[0]
+        plain = [reader for reader in self._readers if not reader.is_fallback]
+        found = next((reader for reader in plain if reader.claims(path)), None)
+        if found is None and os.path.isfile(path):
+            with suppress(OSError), open(path, "rb") as file:
+                head = file.read(512)
+                found = next((reader for reader in plain if reader.recognises(head)), None)
+        fallbacks = self._readers[len(plain) :]
+        return found or next((reader for reader in fallbacks if reader.claims(path)), None)
+
+    def open(self, path: str) -> Container:
+        """Describe the images of a path; raise SourceError if no reader claims it."""
+        reader = self.find(path)
+        if reader is None:
+            raise SourceError(
+                f"{path} is of no known format: files end with {', '.join(self._endings())} "
+                "(lamella convert --list-formats)"
+            )
+        return reader.open(path)
+
+    def list_folder(self, folder: str) -> list[str]:
+        """Return the files of a folder in natural order: those of the first reader that has any there."""
+        names = [
+            entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_file()
+        ]
+        for reader in self._readers:
+            own = [name for name in names if name.lower().endswith(reader.endings)]
+            if own:
+                return [os.path.join(folder, name) for name in sorted(own, key=natural_order)]
+        raise SourceError(
+            f"the folder {os.path.abspath(folder)} holds no image (no file ends with {', '.join(self._endings())})"
+        )
+
+    def _endings(self) -> list[str]:
+        return list(dict.fromkeys(ending for reader in self._readers for ending in reader.endings))
+
+
+def check_description(path: str, description: ImageDescription) -> None:
+    """Raise SourceError for an image without y and x, without pixels, or of pixels that are no numbers."""
+    axes, shape, dtype = description.axes, description.shape, description.dtype
+    described = f"{path} has an image with the axes {axes!r} of shape {tuple(shape)}"
+    if not {"y", "x"} <= set(axes):
+        raise SourceError(f"{described}: an image needs y and x")
+    if not is_legal_order(axes) or len(shape) != len(axes):
+        raise SourceError(f'{described}: axes must be letters of "{LEGAL_ORDER}", in this order')
+    if 0 in shape:
+        raise SourceError(f"{described}: there are no pixels to convert")
+    if dtype.kind not in "buif":
+        raise SourceError(f"{path} has pixels of type {dtype}, which are neither intensities nor labels")

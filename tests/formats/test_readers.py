@@ -1,0 +1,196 @@
+"""What every reader gets from the seam: handles for threads, one line for an error, closing; and how one is found."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+import lamella
+from lamella.adapters import formats
+from lamella.cli import main
+from lamella.errors import InvalidArgumentError, MissingDependencyError, SourceError
+from lamella.readers import HandleReader, ImageDescription, list_formats
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIXELS = np.arange(3 * 8 * 16 * 20, dtype=np.uint16).reshape(3, 8, 16, 20)
+
+
+class Handle:
+    """An open file that notices two threads in it."""
+
+    opened: list[Handle] = []  # noqa: RUF012
+
+    def __init__(self, path: str) -> None:
+        self.pixels = np.load(path)
+        self.is_closed = False
+        self.turn = threading.Lock()
+        self.opened.append(self)
+
+    def close(self) -> None:
+        assert not self.is_closed, "closed twice"
+        self.is_closed = True
+
+
+class NumpyReader(HandleReader):
+    """A stack of three images in a file of numpy."""
+
+    name, title, endings, handles = "numpy", "NumPy array", (".npy",), 2
+
+    def open_handle(self, path: str) -> Handle:
+        return Handle(path)
+
+    def describe(self, handle: Handle, path: str) -> list[ImageDescription]:
+        return [
+            ImageDescription(f"image {n}", (path,), "zyx", pixels.shape, pixels.dtype)
+            for n, pixels in enumerate(handle.pixels)
+        ]
+
+    def read_plane(self, handle: Handle, image: int, index: tuple[int, ...], rows: slice) -> Any:
+        assert handle.turn.acquire(blocking=False), "two threads in one handle"
+        try:
+            assert not handle.is_closed
+            return handle.pixels[image][index][rows]
+        finally:
+            handle.turn.release()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    Handle.opened.clear()
+    np.save(tmp_path / "stack.npy", PIXELS)
+    return tmp_path / "stack.npy"
+
+
+def test_the_images_of_a_file_share_at_most_the_stated_number_of_handles(stack: Path) -> None:
+    container = NumpyReader().open(str(stack))
+    assert [handle.is_closed for handle in Handle.opened] == [True]
+    tasks = [(image, z) for image in range(3) for z in range(8)] * 10
+    with ThreadPoolExecutor(8) as pool:
+        planes = list(pool.map(lambda task: container[task[0]].read_plane((task[1],)), tasks))
+    for (image, z), plane in zip(tasks, planes, strict=True):
+        np.testing.assert_array_equal(plane, PIXELS[image, z])
+    assert sum(not handle.is_closed for handle in Handle.opened) in (1, 2)
+    for image in container:
+        image.close()
+    assert all(handle.is_closed for handle in Handle.opened)
+    np.testing.assert_array_equal(container[1].read_plane((2,), slice(3, 5)), PIXELS[1, 2, 3:5])
+    container.close()
+    assert all(handle.is_closed for handle in Handle.opened)
+
+
+def test_a_handle_that_is_closed_while_it_is_read_closes_when_it_is_returned(stack: Path) -> None:
+    container = NumpyReader().open(str(stack))
+    with container[0]._file.handle(0) as handle:  # type: ignore[attr-defined]
+        container[0].close()
+        assert not handle.is_closed
+    assert handle.is_closed
+
+
+def test_a_pickled_source_opens_handles_of_its_own(stack: Path) -> None:
+    source = NumpyReader().open(str(stack))[2]
+    source.read_plane((0,))
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy.read_plane((7,)), PIXELS[2, 7])
+    copy.close()
+    source.close()
+    assert len(Handle.opened) == 3
+    assert all(handle.is_closed for handle in Handle.opened)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ValueError("many\nlines"), OSError("short read")])
+def test_any_error_of_a_library_is_one_line_that_names_the_file(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    source = NumpyReader().open(str(stack))[0]
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(NumpyReader, "read_plane", fail)
+    with pytest.raises(SourceError, match=r"^[^\n]*stack.npy cannot be read as NumPy array[^\n]*$"):
+        source.read_plane((0,))
+    assert all(handle.is_closed for handle in Handle.opened)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"axes": "zcx"}, "an image needs y and x"),
+        ({"axes": "czyx"}, "axes must be letters"),
+        ({"shape": (0, 16, 20)}, "no pixels"),
+        ({"dtype": np.dtype("complex64")}, "neither intensities nor labels"),
+    ],
+)
+def test_an_image_that_cannot_be_stored_is_refused_by_its_description(
+    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    values = {"axes": "zyx", "shape": (8, 16, 20), "dtype": np.dtype("uint16"), **changes}
+    description = ImageDescription("odd", (str(stack),), **values)
+    monkeypatch.setattr(NumpyReader, "describe", lambda *_: [description])
+    with pytest.raises(SourceError, match=words):
+        lamella.convert(stack, tmp_path / "a.zarr", format=NumpyReader())
+    assert not (tmp_path / "a.zarr").exists()
+
+
+class _Point:
+    name = "numpy"
+
+    def load(self) -> type[NumpyReader]:
+        return NumpyReader
+
+
+def test_a_reader_of_another_package_is_found_and_named(
+    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        formats, "entry_points", lambda group: [_Point()] if group == "lamella.readers" else []
+    )
+    formats.readers.cache_clear()
+    try:
+        assert "numpy" in [each.name for each in list_formats()]
+        shown = CliRunner().invoke(main, ["convert", "--list-formats"])
+        assert shown.exit_code == 0
+        assert "NumPy array .npy" in shown.output
+        with pytest.raises(SourceError, match="3 images"):
+            lamella.convert(stack, tmp_path / "a.zarr")
+        lamella.convert(stack, tmp_path / "a.zarr", series=1)
+        with lamella.open(tmp_path / "a.zarr") as position:
+            np.testing.assert_array_equal(position.data[0, :], PIXELS[1])
+        assert all(handle.is_closed for handle in Handle.opened)
+    finally:
+        formats.readers.cache_clear()
+
+
+def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "image.dat", PIXELS[0, 0])
+    assert lamella.convert(tmp_path / "image.dat", tmp_path / "a.zarr").planes == 1
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(SourceError, match=r"notes\.txt is of no known format"):
+        lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr")
+    with pytest.raises(SourceError, match="is not a TIFF file"):
+        lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="tiff")
+    with pytest.raises(InvalidArgumentError, match="no format 'dng'"):
+        lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="dng")
+
+
+def test_a_missing_library_names_the_extra_or_the_python_it_needs(stack: Path) -> None:
+    class Absent(NumpyReader):
+        libraries, extra = ("no_such_library",), "absent"
+
+    with pytest.raises(MissingDependencyError, match=r"no_such_library.*lamella\[absent\]"):
+        Absent().open(str(stack))
+
+    class Later(Absent):
+        python = (9, 1)
+
+    with pytest.raises(MissingDependencyError, match=r"needs Python 9\.1 or newer"):
+        Later().open(str(stack))
