@@ -237,8 +237,7 @@ def _plate_to_reindex(folder: Path, version: str) -> None:
 
 def _label(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder, "A/1/0") as position:
-        if "cells" not in position.labels:
-            position.labels.create("cells", pixels(9, (2, 2, 8, 12)) % 5)
+        position.labels.create("cells", pixels(9, SHAPE[:1] + SHAPE[2:]) % 5)
 
 
 def _levels(folder: Path, version: str) -> None:
@@ -320,5 +319,6 @@ WORKS: dict[str, Work] = {
     "reindex": Work(_plate_to_reindex, _reindex),
     "add positions": Work(plate, _add, NodeExistsError),
     "levels of labels of blocks": Work(_levels, _map_labels),
+    "create labels": Work(_levels, _label, NodeExistsError),
     "subset": Work(_levels, _subset, StoreExistsError),
 }

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import read_part, stored_ome
+from lamella.nodes.parts import ome_of, read_part
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import check_document
+from lamella.spec.intents import read_creating
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
 if TYPE_CHECKING:
@@ -355,11 +356,13 @@ class Labels(NGFFNode):
         ]
 
     def _is_label_image(self, name: str) -> bool:
+        child = self.node_path.child(name)
         try:
-            ome = stored_ome(self.node_path.child(name))
+            attributes = self.documents.group(child.path)
+            # An image with a record belongs to a call that runs or was killed.
+            return read_creating(attributes) is None and "multiscales" in ome_of(child, attributes)
         except MetadataError:
             return False
-        return "multiscales" in ome
 
     def _member_names(self) -> list[str]:
         return self._listed()

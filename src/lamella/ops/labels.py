@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.ops.tables.regions import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
+from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
@@ -64,7 +66,7 @@ def create_label(
     colors: Mapping[int, Sequence[int]] | None,
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
 ) -> LabelImage:
-    """Create a label image; see :meth:`Labels.create`. The name is listed last: a kill leaves an unlisted folder."""
+    """Create a label image; see :meth:`Labels.create`. Until it is complete, a record in its document hides it."""
     _check_label_name(name)
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
@@ -84,25 +86,64 @@ def create_label(
         node_path.child(path).path: _level_like(level, source, axes, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
-    with documents.lock(position.path):  # if several create one name at the same time, one succeeds
-        if name in labels._listed() or documents.storage.exists(node_path.path):
-            raise NodeExistsError(f"{position.node_path} has labels {name!r} already. Delete them first.")
+    token = "" if documents.storage.locks_processes else uuid4().hex
+    with documents.storage.lock(node_path.path):  # what another one began is known to be of a killed call
+        _begin(labels, name, with_creating(attributes, token))
         try:
-            documents.put_arrays(arrays)
-            documents.put_group(node_path.path, attributes)
+            documents.put_arrays(arrays, new=True)
+            image = LabelImage(node_path)
+            write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
+            fill_levels(image)
         except BaseException:
             documents.storage.delete(node_path.path)
             raise
-    try:
-        image = LabelImage(node_path)
-        write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
-        fill_levels(image)
-    except BaseException:
-        documents.storage.delete(node_path.path)
-        raise
-    with documents.lock(position.path):
-        _edit_list(labels, lambda names: [*names, name])
+        _end(labels, name, token)
     return image
+
+
+def _begin(labels: Labels, name: str, attributes: JSONObject) -> None:
+    """Create the group of a label image, in place of one that a killed call began where this is known."""
+    documents, path = labels.documents, labels.node_path.child(name).path
+    with documents.lock(labels.node_path.parent.path):
+        if name in labels._listed():
+            if name not in labels._named():  # killed before the last step of its creation
+                _edit_list(labels, lambda names: names)
+            raise NodeExistsError(
+                f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
+            )
+        if documents.storage.exists(path):
+            is_left = documents.kind(path) == "group" and read_creating(documents.group(path)) is not None
+            if not (is_left and documents.storage.locks_processes):
+                raise _begun_elsewhere(labels, name)
+            documents.delete(path)
+        empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
+        above = {labels.path: empty} if documents.kind(labels.path) is None else {}
+        if path in documents.put_new({path: {"": attributes}}, above=above):
+            raise _begun_elsewhere(labels, name)
+
+
+def _begun_elsewhere(labels: Labels, name: str) -> NodeExistsError:
+    return NodeExistsError(
+        f"There is something at {labels.node_path.child(name)} already, which {labels.node_path} does not list: what "
+        f"a killed call left, or what another program creates now. If none runs, del labels[{name!r}] deletes it."
+    )
+
+
+def _end(labels: Labels, name: str, token: str) -> None:
+    """Show a complete label image, and list its name."""
+    documents = labels.documents
+
+    def shown(attributes: JSONObject) -> JSONObject:
+        if read_creating(attributes) != token:
+            raise NodeExistsError(
+                f"The labels {name!r} of {labels.node_path.parent} were deleted and created again by another program "
+                "while they were written."
+            )
+        return with_creating(attributes, None)
+
+    documents.edit_group(labels.node_path.child(name).path, shown)
+    with documents.lock(labels.node_path.parent.path):
+        _edit_list(labels, lambda names: [*names, name])
 
 
 def _check_label_name(name: str) -> None:

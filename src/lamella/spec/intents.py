@@ -15,6 +15,10 @@ follow::
 
     "lamella": {"replacing": {"name": "0", "by": ".lamella-...new", "token": "...", "after": {"multiscales": [...]}}}
 
+A label image while its pixels are written, with a token of the call::
+
+    "lamella": {"creating": "5f0c9a31"}
+
 Pure functions on attributes.
 """
 
@@ -32,6 +36,7 @@ _APPENDING = "appending_channel"
 
 
 _REPLACING = "replacing"
+_CREATING = "creating"
 _TOKEN = "replaces"
 _PARTS = ("ome", "lamella")
 
@@ -161,6 +166,21 @@ def with_token(attributes: JSONObject, token: str | None) -> JSONObject:
     {'mine': 1}
     """
     return _with(attributes, _TOKEN, token)
+
+
+def read_creating(attributes: JSONObject) -> str | None:
+    """Return the token of the call that creates a label image; None for one that is complete."""
+    token = _read(attributes, _CREATING)
+    return token if isinstance(token, str) else None
+
+
+def with_creating(attributes: JSONObject, token: str | None) -> JSONObject:
+    """Record in attributes of a label image that it is being created, or remove the record (None).
+
+    >>> with_creating({"mine": 1}, "a"), with_creating(with_creating({"mine": 1}, "a"), None)
+    ({'mine': 1, 'lamella': {'creating': 'a'}}, {'mine': 1})
+    """
+    return _with(attributes, _CREATING, token)
 
 
 def difference(before: JSONObject, after: JSONObject) -> JSONObject:

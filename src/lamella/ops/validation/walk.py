@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
 from lamella.ops.validation.tables import visit_tables
+from lamella.spec.intents import read_creating
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.raw_json import datasets, multiscales, ome_object
@@ -422,6 +423,8 @@ class Inspection:
             if image_path in listed:
                 continue
             child = self.read_group(join(node.path, name))
+            if read_creating(child.attributes) is not None:
+                continue
             if "multiscales" in child.ome or "image-label" in child.ome:
                 images.append((image_path, child))
             elif child.kind != "array" and depth < _DEPTH:
