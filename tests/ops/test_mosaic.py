@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from zarr.storage import MemoryStore
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
-from lamella.ops.mosaics.mosaic import Mosaic
+from lamella.ops.mosaics.mosaic import MosaicArray
 from lamella.store.arrays import StoredArray
 
 FIELD = (2, 1, 1, 16, 20)
@@ -124,11 +126,16 @@ def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_pat
     plate = new_plate(tmp_path / "plate.zarr", (2, 3), version, levels=2)
     mosaic = plate.mosaic("A/1")
     np.testing.assert_array_equal(mosaic.levels[1][...], by_numpy(plate, "1"))
-    sizes, read = [], Mosaic._read
+    sizes, read = [], MosaicArray.read
     monkeypatch.setattr(
-        Mosaic, "_read", lambda self, region: sizes.append(read(self, region).size) or read(self, region)
+        MosaicArray, "read", lambda self, region: sizes.append(read(self, region).size) or read(self, region)
     )
-    written = mosaic.write(tmp_path / "mosaic.zarr", chunks=(1, 1, 1, 16, 16))
+    calls = []
+    written = mosaic.write(
+        tmp_path / "mosaic.zarr", chunks=(1, 1, 1, 16, 16), jobs=2, progress=lambda *call: calls.append(call)
+    )
+    assert calls[-1][0] == calls[-1][1]
+    assert {what for *_, what in calls} >= {"pixels"}
     assert max(sizes) == 16 * 16  # memory does not grow with the mosaic
     monkeypatch.undo()
     np.testing.assert_array_equal(written["0"][...], mosaic[...])
@@ -139,8 +146,13 @@ def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_pat
     assert lamella.validate(tmp_path / "mosaic.zarr")
     with pytest.raises(FileExistsError):
         mosaic.write(tmp_path / "mosaic.zarr")
-    into = mosaic.write(plate.create_position("B", "1", "0"), levels=1)
+    with ThreadPoolExecutor(2) as executor:
+        into = mosaic.write(plate.create_position("B", "1", "0"), levels=1, executor=executor)
     np.testing.assert_array_equal(into["0"][...], mosaic[...])
+    with pytest.raises(NodeExistsError):
+        mosaic.write(into)
+    in_memory = mosaic.write(MemoryStore())
+    np.testing.assert_array_equal(in_memory["0"][...], mosaic[...])
     assert mosaic.write(tmp_path / "mosaic.zarr", overwrite=True, levels=1).dataset_paths == ["0"]
 
 

@@ -18,7 +18,12 @@ from .works import WORKS, bright, double
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 #: Each with one version: what lists levels is the same code in all.
-VERSIONS = {"levels of a map": "0.5", "levels of an image": "0.4", "levels of a stream": "0.6"}
+VERSIONS = {
+    "levels of a map": "0.5",
+    "levels of an image": "0.4",
+    "levels of a stream": "0.6",
+    "levels of a mosaic": "0.5",
+}
 
 
 def mean(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

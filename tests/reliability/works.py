@@ -9,6 +9,7 @@ Used by tests and by ``torture``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -223,6 +224,40 @@ def _subset(folder: Path, version: str, acknowledge: Acknowledge) -> None:
         node.subset(folder / "new.zarr", wells=["A1"], channels=["GFP"], crop={"x": (3, 12)}, jobs=1).close()
 
 
+def _merge(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    plates = [folder / "plate.zarr"] * 2
+    lamella.merge(plates, folder / "new.zarr", renumber=True, jobs=1).close()
+
+
+def _concatenate(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Join the channels of two positions, whose levels are copied."""
+    with _open(folder, mode="r") as node:
+        positions, names = [node["A/1/0"], node["B/2/0"]], ["a", "b", "c", "d"]
+        lamella.concatenate_channels(positions, folder / "new.zarr", channel_names=names, jobs=1).close()
+
+
+def _mosaic(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, mode="r") as node:
+        node.mosaic("A1", blend="linear").write(folder / "new.zarr", chunks=(1, 1, 1, 8, 6), jobs=1).close()
+
+
+def _tiles(folder: Path, version: str) -> None:
+    """Make a plate whose fields overlap."""
+    _levels(folder, version)
+    with _open(folder) as node:
+        node.set_positions([{"path": "A/1/1", "x": 8}])
+
+
+def _mosaic_in_a_plate(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node, suppress(NodeExistsError):  # it was finished before
+        node.mosaic("A1").write(node["C/1/0"], chunks=(1, 1, 1, 8, 6), jobs=1)
+
+
+def _write_image(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    array = pixels(7, (2, 20, 24))
+    lamella.write_image(folder / "new.zarr", array, "cyx", levels=2, version=version, jobs=1).close()
+
+
 def _reindex(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
         node.reindex()
@@ -321,4 +356,9 @@ WORKS: dict[str, Work] = {
     "levels of labels of blocks": Work(_levels, _map_labels),
     "create labels": Work(_levels, _label, NodeExistsError),
     "subset": Work(_levels, _subset, StoreExistsError),
+    "merge": Work(plate, _merge, StoreExistsError),
+    "concatenate channels": Work(_levels, _concatenate, StoreExistsError),
+    "mosaic": Work(_tiles, _mosaic, StoreExistsError),
+    "levels of a mosaic": Work(_levels_to_write, _mosaic_in_a_plate),
+    "write an image": Work(plate, _write_image, StoreExistsError),
 }

@@ -67,13 +67,14 @@ class LevelCount(ParamType):
         return int(value)
 
 
-def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+def split_option(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """Parse a list separated by commas."""
     del context, parameter
     return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
-    parts = _split(context, parameter, value)
+    parts = split_option(context, parameter, value)
     if parts is not None and not all(part.isascii() and part.isdecimal() for part in parts):
         raise click.BadParameter(f"{value!r} is not a list of numbers like 0,1", context, parameter)
     return None if parts is None else [int(part) for part in parts]
@@ -161,7 +162,7 @@ storage_option = click.option(
     help="Option of a URL, such as anon=true or profile=lab.",
 )
 fields_option = click.option(
-    "--fields", metavar="A/1/0,...", callback=_split, help="Only these fields; of a well 0,1."
+    "--fields", metavar="A/1/0,...", callback=split_option, help="Only these fields; of a well 0,1."
 )
 levels_option = click.option(
     "--levels", metavar="N,...", callback=_numbers, help="Only these levels, from 0."

@@ -5,33 +5,33 @@ Pixels are read when they are asked for, from the fields that the region touches
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, MissingDependencyError
-from lamella.models import TransformationMeta
-from lamella.nodes.position import Position
+from lamella.ops.execution import Workers
+from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
 from lamella.ops.regions import region_shape
-from lamella.ops.rewriting.destination import Destination
 from lamella.spec.axes import space_axes
-from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
 
     import dask.array
     import pandas
     import xarray as xr
     from zarr.abc.store import Store
 
-    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
     from lamella.ops.mosaics.layout import Layout
+    from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.spec.axes import AxisMeta
+    from lamella.store.arrays import StoredArray
     from lamella.types import Shape, StrPath
 
 Blend = Literal["nearest", "linear"]
@@ -43,13 +43,12 @@ class MosaicArray:
     """One level of a mosaic: an array that is read by index, as numpy arrays are."""
 
     def __init__(
-        self, fields: Sequence[ImageArray], layout: Layout, blend: Blend, axes: Sequence[AxisMeta]
+        self, fields: Sequence[StoredArray], layout: Layout, blend: Blend, axes: Sequence[AxisMeta]
     ) -> None:
-        self._stored = [field.stored for field in fields]
+        self._stored = list(fields)
         self.layout, self.blend, self.axes = layout, blend, list(axes)
-        self.dtype = fields[0].dtype
-        self.fill_value = fields[0].fill_value
-        self.chunks = fields[0].chunks
+        meta = self._stored[0].meta
+        self.dtype, self.fill_value, self.chunks = meta.dtype, meta.fill_value, meta.chunks
 
     @property
     def shape(self) -> Shape:
@@ -85,8 +84,7 @@ class MosaicArray:
     def __getitem__(self, index: Any) -> Any:
         """Return pixels in memory: integers, slices and an ellipsis, as in numpy. Steps are at least 1."""
         region, after = _basic(index, self.shape)
-        out = self._read(region)
-        return out[after]
+        return self.read(region)[after]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels."""
@@ -94,7 +92,28 @@ class MosaicArray:
         pixels = self[...]
         return np.asarray(pixels if dtype is None else pixels.astype(dtype))
 
-    def _read(self, region: Region) -> np.ndarray[Any, Any]:
+    def touches(self, region: Region) -> bool:
+        """Return whether a region touches a field."""
+        return next(self.layout.touched(region), None) is not None
+
+    def cut(self, region: Region) -> MosaicArray:
+        """Return a mosaic of the fields that a region touches; of the first field without one."""
+        touched = [number for number, _ in self.layout.touched(region)] or [0]
+        layout = replace(
+            self.layout, starts=self.layout.starts[touched], lengths=self.layout.lengths[touched]
+        )
+        return MosaicArray([self._stored[number] for number in touched], layout, self.blend, self.axes)
+
+    def files(self, region: Region) -> Files:
+        """Return the files of the fields that a region is read from."""
+        files = [
+            files_of(self._stored[number], self.layout.in_field(number, part))
+            for number, part in self.layout.touched(region)
+        ]
+        return Files(self._stored[0].documents.storage, (), tuple(files))
+
+    def read(self, region: Region) -> np.ndarray[Any, Any]:
+        """Return the pixels of a region."""
         if self.blend == "linear":
             return self._blended(region)
         out = np.full(region_shape(region), self.fill_value, self.dtype)
@@ -210,8 +229,8 @@ class Mosaic(MosaicArray):
                 space_axes(axes),
                 [str(position.node_path) for position in positions],
             )
-            self.levels.append(MosaicArray(level, layout, blend, axes))
-        super().__init__(arrays[0], self.levels[0].layout, blend, axes)
+            self.levels.append(MosaicArray([array.stored for array in level], layout, blend, axes))
+        super().__init__([array.stored for array in arrays[0]], self.levels[0].layout, blend, axes)
 
     @property
     def axis_names(self) -> list[str]:
@@ -285,33 +304,46 @@ class Mosaic(MosaicArray):
         self,
         target: StrPath | Store | Position,
         *,
-        levels: int | str | None = None,
+        levels: int | Literal["auto"] | None = None,
         chunks: Sequence[int] | Literal["auto"] = "auto",
         shards_ratio: Sequence[int] | None = None,
         overwrite: bool = False,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Position:
-        """Write the mosaic as an image, region by region; lower levels are computed from its level 0.
+        """Write the mosaic as an image, file by file; lower levels are computed from its level 0.
+
+        A store at a path or URL appears when it is complete. The same call resumes an interrupted or killed one; in a
+        zarr store it starts again.
 
         Parameters
         ----------
         target
-            Path of a new store, which appears when it is complete, or a position without an image.
+            Path or URL of a new store, a zarr store, or a position without an image.
         levels
             Number of levels; by default as many as the fields have. "auto" as for `Position.compute_pyramid`.
         chunks, shards_ratio
             As for `Position.create_image`.
         overwrite
             Replace a store at the path.
+        jobs, executor, progress
+            As for `Position.compute_pyramid`.
+        storage_options
+            Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
         Returns
         -------
         Position
-            The image, open for reading and writing.
+            The image, open for reading and writing (for reading in an archive).
 
         Raises
         ------
         StoreExistsError
             There is something at the path (a FileExistsError).
+        NodeExistsError
+            The position has an image (a ValueError).
 
         Examples
         --------
@@ -319,52 +351,11 @@ class Mosaic(MosaicArray):
         >>> image["1"].shape
         (1, 2, 2, 4, 4)
         """
-        from lamella.nodes.open import open_ome_zarr
+        from lamella.ops.mosaics.writing import MosaicWrite
 
-        if isinstance(target, Position):
-            self._fill(target, levels, chunks, shards_ratio)
-            return target
-        storage = open_storage(target)
-        first = next(iter(self.fields.values()))
-
-        def make(place: StrPath | Store) -> None:
-            with open_ome_zarr(
-                place,
-                layout="fov",
-                mode="w" if overwrite or place != target else "w-",
-                channel_names=self.channel_names,
-                axes=self.axes,
-                version=first.store_handle.version.written_as,
-                disable_path_checking=place != target,
-            ) as position:
-                self._fill(position, levels, chunks, shards_ratio)
-
-        if not isinstance(storage, LocalStorage):
-            make(target)
-            return open_ome_zarr(target, layout="fov", mode="r+")
-        destination = Destination(os.path.abspath(storage.root), overwrite, "mosaic")
-        destination.finish_interrupted()
-        destination.check()
-        with destination.temporary(None) as folder:
-            make(folder)
-        return open_ome_zarr(storage.root, layout="fov", mode="r+")
-
-    def _fill(
-        self,
-        position: Position,
-        levels: int | str | None,
-        chunks: Sequence[int] | Literal["auto"],
-        shards_ratio: Sequence[int] | None,
-    ) -> None:
-        transform = [
-            TransformationMeta(type="scale", scale=self.scale),
-            TransformationMeta(type="translation", translation=self.translation),
-        ]
-        position.create_image("0", self, chunks=chunks, shards_ratio=shards_ratio, transform=transform)
-        if levels is None:
-            levels = len(self.levels)
-        if levels != 1:
-            position.compute_pyramid(levels)
+        count = len(self.levels) if levels is None else levels
+        write = MosaicWrite(self, count, chunks, shards_ratio, Workers(jobs, executor), progress)
+        return write.to(target, overwrite, storage_options)
 
 
 def _check_fields(positions: Sequence[Position]) -> None:

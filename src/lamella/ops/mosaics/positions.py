@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.models import TransformationMeta
+from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.well import Well
 from lamella.ops.mosaics.mosaic import Mosaic
 from lamella.ops.plates.acquisitions import acquisition_of
 from lamella.spec.axes import space_axes
@@ -18,7 +20,7 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lamella.nodes.plate import Plate
+    from lamella.nodes.node import NGFFNode
     from lamella.ops.mosaics.mosaic import Blend
 
 
@@ -29,7 +31,32 @@ def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | Non
         raise NodeNotFoundError(
             f"There is no well {well!r} in {plate.node_path}. Its wells are: {', '.join(plate._well_paths()[:12])}."
         )
-    fields = {join(path, name): position for name, position in plate[path].positions()}  # type: ignore[union-attr]
+    return _of_fields(cast("Well", plate[path]), path, blend, acquisition)
+
+
+def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int | None) -> Mosaic:
+    """Return the mosaic of a well of a plate, of a well, or of the tiles of an image."""
+    if isinstance(node, Plate):
+        if well is None:
+            raise InvalidArgumentError(
+                f"{node.node_path} is a plate: name the well whose fields form the mosaic."
+            )
+        return mosaic_of_well(node, well, blend, acquisition)
+    if well is not None:
+        raise InvalidArgumentError(f"{node.node_path} is not a plate, so it has no well {well!r}.")
+    if isinstance(node, Well):
+        return _of_fields(node, node.path, blend, acquisition)
+    if not isinstance(node, Position):
+        raise InvalidArgumentError(
+            f"{node!r} is not a plate, a well or an image, so it has no fields to join."
+        )
+    if acquisition is not None:
+        raise InvalidArgumentError(f"{node.node_path} is an image, so it has no acquisitions to choose from.")
+    return Mosaic({node.path: node}, blend)
+
+
+def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | None) -> Mosaic:
+    fields = {join(path, name): position for name, position in well.positions()}
     if acquisition is not None:
         fields = {key: one for key, one in fields.items() if acquisition_of(one).id == acquisition}
     return Mosaic(fields, blend)

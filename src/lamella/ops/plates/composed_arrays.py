@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
-from lamella.ops.pyramids.level_assembler import LevelAssembler
+from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import inside, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
@@ -129,7 +129,7 @@ class ComposedUnit(TargetUnit):
             return
         if self.size > UNIT_BYTES:
             for region in file_regions:
-                self._stream(region)
+                write_by_chunks(self.target, region, self._read)
             return
         block = scratch(region_shape(self.region), meta.dtype)
         self._read(self.region, block)
@@ -157,22 +157,6 @@ class ComposedUnit(TargetUnit):
             part = piece.overlap(region)
             if part is not None:
                 piece.source.read(piece.in_source(part), out=block[inside(part, region)])
-
-    def _stream(self, region: Region) -> None:
-        """Write a large file chunk by chunk, so that only a few chunks are in memory."""
-        meta = self.target.meta
-        sink = LevelAssembler(self.target, region)
-        try:
-            for part in regions(region_shape(region), meta.chunks):
-                inner = tuple(
-                    slice(b.start + p.start, b.start + p.stop) for b, p in zip(region, part, strict=True)
-                )
-                block = scratch(region_shape(inner), meta.dtype)
-                self._read(inner, block)
-                sink.add(inner, block)
-        except BaseException:
-            sink.abort()
-            raise
 
 
 def composed_units(

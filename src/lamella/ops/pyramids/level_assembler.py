@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.ops.regions import inside, nested, region_shape
+from lamella.ops.scratch import scratch
 from lamella.store.coding import coding_of
 from lamella.store.local import LocalStorage
 from lamella.store.shard_writer import ShardWriter
@@ -77,6 +78,20 @@ class LevelAssembler:
         """Drop incomplete chunks and files; the stored files stay."""
         for file in self._files.values():
             file.abort()
+
+
+def write_by_chunks(array: StoredArray, region: Region, read: Callable[[Region, Array], object]) -> None:
+    """Write a large file chunk by chunk, so that few chunks are in memory; ``read`` fills a block of a region."""
+    meta = array.meta
+    assembler = LevelAssembler(array, region)
+    try:
+        for part in nested(region, [meta.chunks]):
+            block = scratch(region_shape(part), meta.dtype)
+            read(part, block)
+            assembler.add(part, block)
+    except BaseException:
+        assembler.abort()
+        raise
 
 
 class _FilePart:

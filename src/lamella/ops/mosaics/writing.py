@@ -1,0 +1,222 @@
+"""Write a mosaic as an image, in units of files, so that the same call resumes an interrupted one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from lamella._version import __version__
+from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError
+from lamella.log import logged
+from lamella.models import TransformationMeta
+from lamella.nodes.position import Position
+from lamella.ops.execution import run
+from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
+from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
+from lamella.ops.new_store import new_store
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.pyramids.level_assembler import write_by_chunks
+from lamella.ops.regions import regions
+from lamella.ops.rewriting.arrays import UNIT_BYTES
+from lamella.store.archives import is_archive_name
+from lamella.store.keys import PRIVATE_PREFIX, join
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage, with_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from zarr.abc.store import Store
+
+    from lamella.ops.execution import Workers
+    from lamella.ops.jobs.units import Files
+    from lamella.ops.mosaics.mosaic import Mosaic, MosaicArray
+    from lamella.ops.progress import Progress
+    from lamella.ops.regions import Region
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Array, StrPath
+
+_IMAGE = "0"
+
+
+@dataclass(frozen=True)
+class MosaicUnit(TargetUnit):
+    """A file of the new image; ``mosaic`` has the fields that its region touches."""
+
+    mosaic: MosaicArray
+    target: StoredArray
+    region: Region
+
+    def reads(self) -> Files:
+        """Return the files of the fields."""
+        return self.mosaic.files(self.region)
+
+    def do(self) -> None:
+        """Read the fields and write the file."""
+        if self.size > UNIT_BYTES:
+            write_by_chunks(self.target, self.region, self._read)
+        else:
+            self.target.write(self.region, self.mosaic.read(self.region))
+
+    def _read(self, region: Region, block: Array) -> None:
+        np.copyto(block, self.mosaic.read(region))
+
+
+@dataclass(frozen=True)
+class MosaicWrite:
+    """A mosaic with the settings of its new image; see :meth:`Mosaic.write`."""
+
+    mosaic: Mosaic
+    levels: int | Literal["auto"]
+    chunks: Sequence[int] | Literal["auto"]
+    shards_ratio: Sequence[int] | None
+    workers: Workers
+    progress: Progress | bool | None
+
+    @property
+    def job(self) -> str:
+        """Digest of the settings and the layout."""
+        layout = self.mosaic.layout
+        return digest(
+            [
+                __version__,
+                {path: str(field.node_path) for path, field in self.mosaic.fields.items()},
+                layout.starts.tolist(),
+                [layout.scale, layout.translation, self.mosaic.shape, str(self.mosaic.dtype)],
+                [self.mosaic.blend, self.mosaic.channel_names, self.levels, self.chunks, self.shards_ratio],
+            ]
+        )
+
+    def to(
+        self,
+        target: StrPath | Store | Position,
+        overwrite: bool,
+        storage_options: Mapping[str, Any] | None,
+    ) -> Position:
+        """Write to a path, a URL, a zarr store or a position."""
+        from lamella.nodes.open import open_ome_zarr
+
+        check_progress(self.progress)
+        fields = [field.documents.storage for field in self.mosaic.fields.values()]
+        if isinstance(target, Position):
+            if overwrite or storage_options is not None:
+                raise InvalidArgumentError("overwrite and storage_options are for paths, not for a position.")
+            self.workers.check_reach(target.documents.storage, *fields)
+            self._into(target)
+            return target
+        target = with_options(target, storage_options)
+        storage = open_storage(target)
+        self.workers.check_reach(storage, *fields)
+        with logged("Write the mosaic %s", storage.name):
+            place = storage.root if isinstance(storage, LocalStorage) else target
+            if not isinstance(place, str | os.PathLike):
+                return self._in_place(target, overwrite)
+            version = next(iter(self.mosaic.fields.values())).store_handle.version.written_as
+            with (
+                new_store(place, overwrite, "mosaic", version, self.progress) as destination,
+                destination.temporary(self.job) as folder,
+            ):
+                self._to_folder(folder)
+        mode: Literal["r", "r+"] = "r" if is_archive_name(storage.name) else "r+"
+        return open_ome_zarr(place, layout="fov", mode=mode)
+
+    def _to_folder(self, folder: str) -> None:
+        """Write a folder that a killed call may have written in part."""
+        from lamella.nodes.open import open_ome_zarr
+
+        path = os.path.join(os.path.dirname(folder), "journal")
+        if os.path.lexists(path):  # written after the image was created
+            position = open_ome_zarr(folder, layout="fov", mode="r+")
+        else:
+            if os.path.lexists(folder):
+                shutil.rmtree(folder)
+            position = self._create(folder, "w-")
+            self._create_image(position)
+        with Journal(LocalFile(path), {"job": self.job}) as journal:
+            self._fill(position, journal)
+
+    def _in_place(self, target: StrPath | Store, overwrite: bool) -> Position:
+        position = self._create(target, "w" if overwrite else "w-")
+        try:
+            self._create_image(position)
+            self._fill(position, None)
+        except BaseException:
+            open_storage(target).delete("")
+            raise
+        return position
+
+    def _into(self, position: Position) -> None:
+        """Write into a position. The journal exists before the image, so that a killed call is recognised."""
+        position.require_writable("write a mosaic")
+        storage = position.documents.storage
+        key = join(position.path, f"{PRIVATE_PREFIX}mosaic-{self.job}")
+        if storage.size(key) is None and position.dataset_paths:
+            raise NodeExistsError(
+                f"{position.node_path} has an image already. Write the mosaic to another position, or delete the image."
+            )
+        with Journal(stored_journal(storage, key), {"job": self.job}) as journal:
+            journal.place.append(b"")
+            local = cast("Journal[LocalFile]", journal) if isinstance(journal.place, LocalFile) else None
+            try:
+                if not position.dataset_paths:
+                    self._create_image(position)
+                self._fill(position, local)
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt | WorkerLostError):
+                    if position.dataset_paths:
+                        del position[_IMAGE]
+                    journal.remove()
+                raise
+        journal.remove()
+
+    def _create(self, place: StrPath | Store, mode: Literal["w", "w-"]) -> Position:
+        from lamella.nodes.open import open_ome_zarr
+
+        first = next(iter(self.mosaic.fields.values()))
+        return open_ome_zarr(
+            place,
+            layout="fov",
+            mode=mode,
+            channel_names=self.mosaic.channel_names,
+            axes=self.mosaic.axes,
+            version=first.store_handle.version.written_as,
+        )
+
+    def _create_image(self, position: Position) -> None:
+        transform = [
+            TransformationMeta(type="scale", scale=self.mosaic.scale),
+            TransformationMeta(type="translation", translation=self.mosaic.translation),
+        ]
+        position.create_zeros(
+            _IMAGE,
+            self.mosaic.shape,
+            self.mosaic.dtype,
+            chunks=self.chunks,
+            shards_ratio=self.shards_ratio,
+            transform=transform,
+        )
+
+    def _fill(self, position: Position, journal: Journal[LocalFile] | None) -> None:
+        target = position[_IMAGE].stored
+        with reporting(self.progress, "pixels") as report:
+            count = Count(report, "pixels", target.meta.nbytes)
+            run(do_task, tasks(self._units(target), self.job, journal), self.workers, done=count.add)
+            count.finish()
+        if self.levels != 1:
+            position.compute_pyramid(
+                self.levels,
+                jobs=self.workers.jobs,
+                executor=self.workers.executor,
+                progress=self.progress,
+            )
+
+    def _units(self, target: StoredArray) -> Iterator[MosaicUnit]:
+        """Yield the files of the new image, but for those that only have its fill value."""
+        fills = bool(self.mosaic.fill_value == target.meta.fill_value)
+        for region in regions(target.meta.shape, target.meta.files):
+            if not fills or self.mosaic.touches(region):
+                yield MosaicUnit(self.mosaic.cut(region), target, region)
