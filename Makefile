@@ -12,6 +12,7 @@ INTEROP_VENV ?= .venv-interop
 TORCH_VENV ?= .venv-torch
 DOCS_VENV ?= .venv-docs
 MINIMAL_VENV ?= .venv-minimal
+FORMATS_VENV ?= .venv-formats
 TORCH ?= torch>=2.4
 JOBS ?= auto
 EVERY ?= 1
@@ -27,7 +28,7 @@ MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-torch interop-docs docs lint format bench bench-remote torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-torch test-formats formats-docs interop-docs docs lint format bench bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -54,6 +55,17 @@ test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that wha
 
 test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every kind
 	$(TORCH_VENV)/bin/python -m pytest -q tests/torch src/lamella/torch.py
+
+test-formats: ## read files of every format, with every library that reads them, on the newest Python
+	@if [ -z "$(INTEROP_PYTHON)" ]; then \
+	    echo "test-formats: skipped: the libraries need Python 3.12 or newer, and none runs on PATH or under ~/.pyenv/versions"; \
+	else \
+	    $(MAKE) --no-print-directory $(FORMATS_READY) && \
+	    LAMELLA_FORMATS=1 scripts/in_memory $(FORMATS_VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal tests/formats; \
+	fi
+
+formats-docs: ## run test-formats and write its table into docs/formats.md
+	FORMATS_PAGE=docs/formats.md $(MAKE) --no-print-directory test-formats
 
 interop-docs: ## run test-interop and write its table into docs/interoperability.md
 	INTEROP_PAGE=docs/interoperability.md $(MAKE) --no-print-directory test-interop
@@ -104,6 +116,10 @@ $(MINIMAL_READY): pyproject.toml scripts/make_venv
 
 $(INTEROP_READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(INTEROP_PYTHON)" "$(INTEROP_VENV)" interop
+	@touch $@
+
+$(FORMATS_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(INTEROP_PYTHON)" "$(FORMATS_VENV)" formats
 	@touch $@
 
 $(TORCH_READY): pyproject.toml scripts/make_venv

@@ -1,0 +1,42 @@
+"""The environment of the tests of formats: what is not installed is skipped, but not in ``make test-formats``."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.util import find_spec
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.formats.samples import Sample, samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+ALL_INSTALLED = bool(os.environ.get("LAMELLA_FORMATS"))
+"""``make test-formats`` has every library: a sample that cannot be read there is a failure."""
+
+
+@pytest.fixture(params=samples(), ids=lambda sample: f"{sample.reader}-{sample.file.name}")
+def sample(request: pytest.FixtureRequest) -> Sample:
+    """One file of one format, whose library is installed."""
+    found: Sample = request.param
+    missing = [*found.the_reader.missing, *(name for name in found.needs if find_spec(name) is None)]
+    if missing and ALL_INSTALLED:
+        pytest.fail(f"{found.path} needs {', '.join(missing)}: add it to the extra `formats`")
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: make test-formats")
+    return found
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Executor]:
+    """Processes that begin with nothing; threads where the suite must be quick."""
+    if ALL_INSTALLED:
+        with ProcessPoolExecutor(2, get_context("spawn")) as processes:
+            yield processes
+    else:
+        with ThreadPoolExecutor(2) as threads:
+            yield threads
