@@ -15,7 +15,7 @@ from PIL import Image
 
 import lamella
 from lamella.adapters import png
-from lamella.adapters.page import BACKGROUND, DAMAGE, EMPTY, elided, text_width
+from lamella.adapters.page import BACKGROUND, DAMAGE, EMPTY, TEXT, Page, elided, text_width
 from lamella.cli import main
 from lamella.models import axes
 from lamella.ops.display.preview_plate import plan_plate
@@ -121,11 +121,140 @@ def test_the_larger_side_is_as_asked(image, tmp_path, size, larger):
     assert lit.any(axis=1).sum() == pytest.approx(larger / 3, abs=1)
 
 
-def test_channels_are_chosen_by_name(image, tmp_path):
+def test_a_single_channel_is_chosen_by_name_and_drawn_grey(image, tmp_path):
     assert run(image, "-o", tmp_path / "out.png", "--channels", "g").exit_code == 0
     picture = pixels(tmp_path / "out.png")
-    assert ((picture == (0, 200, 0)).all(axis=-1)).any()
+    assert ((picture == (200, 200, 200)).all(axis=-1)).any()
     assert not ((picture == (200, 5, 0)).all(axis=-1)).any()
+
+
+def test_blue_beside_other_channels_is_lighter_than_0000ff(tmp_path):
+    data = np.zeros((2, 8, 8), "uint8")
+    data[0] = 255
+    path = write_image(tmp_path / "a.zarr", data, channels=("B", "R"), colors=("0000FF", "FF0000"))
+    picture = np.asarray(lamella.open_ome_zarr(path).preview(size=64))
+    assert (picture == (0x33, 0x66, 0xFF)).all(axis=-1).sum() >= 64 * 64
+    assert not (picture == (0, 0, 255)).all(axis=-1).any()
+
+
+def test_preview_returns_the_picture_that_the_command_writes(image, plate, tmp_path):
+    options = {"channels": ["G"], "region": {"x": (8, 24), "y": (None, 8)}}
+    picture = lamella.open_ome_zarr(image).preview(**options, size=64)
+    run(image, "-o", tmp_path / "a.png", "--channels", "G", "--region", "x=8:24,y=:8", "--size", 64)
+    assert (np.asarray(picture) == pixels(tmp_path / "a.png")).all()
+    run(plate, "-o", tmp_path / "b.png")
+    assert (np.asarray(lamella.open_ome_zarr(plate).preview()) == pixels(tmp_path / "b.png")).all()
+    assert (np.asarray(lamella.open_ome_zarr(plate)["A"].preview())).shape[2] == 3
+
+
+def test_a_region_of_a_level_is_drawn_pixel_by_pixel(tmp_path):
+    data = np.arange(64 * 64).reshape(1, 64, 64) % 251
+    path = write_image(tmp_path / "a.zarr", data.astype("uint8"))
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        position.compute_pyramid(2, method="stride")
+        level = position["1"].numpy()[0]
+        for name, region, expected in (
+            ("1", {"y": (8, 48), "x": (16, 64)}, level[4:24, 8:32]),
+            ("0", {"x": (-5, None)}, data[0, :, 59:]),
+        ):
+            picture = np.asarray(position.preview(level=name, region=region))
+            grey = np.repeat(expected[..., None], 3, axis=-1)
+            windows = np.lib.stride_tricks.sliding_window_view(picture, grey.shape)
+            assert (windows.reshape(-1, *grey.shape) == grey).all(axis=(1, 2, 3)).sum() == 1
+        with pytest.raises(lamella.errors.NodeNotFoundError, match="no level '7'"):
+            position.preview(level=7)
+        for region in ({"x": (10, 5)}, {"x": (0, 65)}, {"x": "all"}, [1]):
+            with pytest.raises((lamella.errors.InvalidArgumentError, TypeError), match="region"):
+                position.preview(region=region)
+
+
+def test_labels_of_a_region_lie_where_its_pixels_are(tmp_path):
+    path = write_image(tmp_path / "a.zarr", np.zeros((1, 64, 64), "uint8"))
+    ids = np.zeros((64, 64), "uint8")
+    ids[40:48, 8:16] = 3
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        position.labels.create("cells", ids, colors={3: (255, 100, 50)})
+        picture = np.asarray(position.preview(label="cells", size=32, region={"y": (32, 64), "x": (0, 32)}))
+    box = np.argwhere((picture == (255, 100, 50)).all(axis=-1))
+    assert np.ptp(box, axis=0).tolist() == [7, 7]
+    assert picture.shape[0] > 32
+
+
+def test_the_maximum_over_z_is_drawn(tmp_path):
+    data = np.random.default_rng(0).integers(0, 200, (1, 5, 8, 8)).astype("uint8")
+    path = write_image(tmp_path / "a.zarr", data, names="czyx")
+    assert run(path, "-o", tmp_path / "out.png", "--z", "max", "--size", 16).exit_code == 0
+    grey = data.max(axis=(0, 1)).repeat(2, axis=0).repeat(2, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels(tmp_path / "out.png")[..., 0], (16, 16))
+    assert (windows == grey).all(axis=(2, 3)).any()
+
+
+def test_stale_levels_are_not_drawn(tmp_path):
+    path = write_image(tmp_path / "a.zarr", np.zeros((1, 64, 64), "uint8"))
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        position.compute_pyramid(3)
+        position["0"][...] = 201
+        assert (np.asarray(position.preview(size=16)) == 201).all(axis=-1).sum() >= 256
+
+
+def test_the_labels_are_named_in_the_legend(image, tmp_path, monkeypatch):
+    drawn = []
+    text = Page.text
+    monkeypatch.setattr(
+        Page,
+        "text",
+        lambda self, x, y, words, *a, **k: (drawn.append(words), text(self, x, y, words, *a, **k)),
+    )
+    with lamella.open_ome_zarr(image, mode="r+") as position:
+        position.labels.create("cells", np.ones((16, 24), "uint8"))
+        position.set_scale({"x": 0.5, "y": 0.5})
+        position.set_unit("micrometer")
+        position.preview(label="cells")
+    assert "cells (labels)" in drawn
+    assert drawn[-1] == "2 µm"
+
+
+def test_the_micro_sign_is_a_letter_u_with_a_stem_below_the_line():
+    def ink(words):
+        page = Page(40, 60)
+        page.text(5, 20, words, 20)
+        return (np.asarray(page.image) != BACKGROUND).any(axis=-1)
+
+    u, micro = ink("um"), ink("µm")
+    assert (micro & u).sum() == u.sum()
+    below = np.argwhere(micro & ~u)
+    assert below[:, 0].min() > np.argwhere(u)[:, 0].max()
+    assert below[:, 1].min() == np.argwhere(u)[:, 1].min()
+
+
+def test_fields_are_at_the_same_spot_in_every_well(plate, tmp_path):
+    with lamella.open_ome_zarr(plate, mode="r+") as node:
+        lone = node.create_position("B", "1", "1", 1, 0)
+        lone["0"] = np.full((1, 16, 12), 90, "uint8")
+        style(lone, ["FFFFFF"], (0, 255))
+    run(plate, "-o", tmp_path / "out.png")
+    picture = pixels(tmp_path / "out.png")
+    _, montage = montage_of(plate)
+    assert (block(picture, montage.field(1, 0, 1))[2:-2, 2:-2] == 90).all()
+    assert (block(picture, montage.field(1, 0, 0)) == EMPTY).all()
+
+
+def test_a_plate_has_a_scale_bar_where_all_fields_have_one_scale(plate, tmp_path):
+    def bar():
+        picture = np.asarray(lamella.open_ome_zarr(plate).preview())
+        lit = (picture[montage.height :] == TEXT).all(axis=-1)
+        return max(
+            (len(run) for line in lit for run in "".join("01"[int(v)] for v in line).split("0")), default=0
+        )
+
+    _, montage = montage_of(plate)
+    with lamella.open_ome_zarr(plate, mode="r+") as node:
+        node.set_scale({"y": 0.5, "x": 0.5})
+    per_pixel = 0.5 * 12 / montage.field(0, 0, 0).width
+    assert bar() == pytest.approx(next(n for n in (5, 2, 1, 0.5) if n <= 75 * per_pixel) / per_pixel, abs=1)
+    with lamella.open_ome_zarr(plate, mode="r+") as node:
+        node["B/3/0"].set_scale("0", "x", 3.0)
+    assert bar() < 20
 
 
 def test_pixels_are_drawn_in_physical_proportion(tmp_path):
@@ -447,7 +576,7 @@ def test_labels_that_are_no_integers_are_refused(image, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--size", "0"], ["--size", "99999"], ["--z", "-1"], ["--t", "x"]],
+    [["--size", "0"], ["--size", "99999"], ["--z", "-1"], ["--t", "x"], ["--region", "x=1"]],
     ids=" ".join,
 )
 def test_impossible_options_are_usage_errors(image, tmp_path, arguments):

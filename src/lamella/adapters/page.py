@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,14 @@ import numpy as np
 from lamella.errors import MissingDependencyError
 from lamella.ops.display.montage import Box, fit
 from lamella.ops.display.render import nearest, overlay, rgb
+from lamella.spec.label_palette import label_color
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from lamella.ops.display.preview import FieldPicture, ShownChannel
+    from lamella.ops.display.preview import FieldPicture
 
 Color = tuple[int, int, int]
 
@@ -32,8 +34,17 @@ FAINT: Color = (140, 147, 158)
 DAMAGE: Color = (196, 78, 82)
 
 _SWATCH, _SPACE = 11, 16
-# Pillow's own font has no Greek letter mu.
-_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "meter": "m", "centimeter": "cm"}
+_MICRO = "µ"
+_UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m", "centimeter": "cm"}
+_LARGER = {"nanometer": "micrometer", "micrometer": "millimeter", "millimeter": "meter"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a legend: a name with a swatch in a colour of six hex digits; None is for labels of many colours."""
+
+    name: str
+    color: str | None
 
 
 def pillow() -> Any:
@@ -89,29 +100,56 @@ class Page:
         self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"
     ) -> None:
         """Draw one line of text; ``anchor`` says which of its points is at (x, y), as in Pillow."""
-        self._draw.text((x, y), words, font=font(size), fill=color, anchor=anchor)
+        drawn = words.replace("μ", _MICRO).replace(_MICRO, "u")
+        self._draw.text((x, y), drawn, font=font(size), fill=color, anchor=anchor)
+        if _MICRO not in words.replace("μ", _MICRO):
+            return
+        # Pillow's own font has no micro sign: a u whose left stem goes down.
+        left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * font(size).getlength(drawn)
+        baseline = self._draw.textbbox((0, y), "x", font=font(size), anchor=f"l{anchor[1]}")[3]
+        stem = _stem(size)
+        for index, letter in enumerate(words.replace("μ", _MICRO)):
+            if letter == _MICRO:
+                start = left + font(size).getlength(drawn[:index]) + font(size).getbbox("u")[0]
+                self._draw.bitmap((round(start), baseline), stem, fill=color)
 
     def paste(self, pixels: NDArray[np.uint8], box: Box) -> None:
         """Copy pixels (Y, X, 3) into a box of their size."""
         self.image.paste(pillow()[0].fromarray(np.ascontiguousarray(pixels)), (box.left, box.top))
 
-    def legend(self, left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int) -> None:
-        """Draw swatches with the names of channels, in as many lines as they need."""
-        for box, channel in legend_boxes(left, top, right, channels, size):
+    def legend(self, left: int, top: int, right: int, entries: Sequence[Entry], size: int) -> None:
+        """Draw swatches with names, in as many lines as they need."""
+        for box, entry in legend_boxes(left, top, right, entries, size):
             middle = (box.top + box.bottom) // 2
             swatch = Box(box.left, middle - _SWATCH // 2, box.left + _SWATCH, middle - _SWATCH // 2 + _SWATCH)
-            self.fill(swatch, rgb(channel.color))
+            if entry.color is None:
+                for number in range(_SWATCH):
+                    self.fill(replace(swatch, left=swatch.left + number), label_color(1 + number // 4))
+            else:
+                self.fill(swatch, rgb(entry.color))
             self.frame(swatch)
-            label = elided(channel.name, right - swatch.right - 6, size)
+            label = elided(entry.name, right - swatch.right - 6, size)
             self.text(swatch.right + 6, middle, label, size, color=FAINT)
 
-    def scale_bar(self, box: Box, unit_per_pixel: float, unit: str, size: int) -> None:
+    def scale_bar(self, box: Box, unit_per_pixel: float, unit: str, size: int, longest: float) -> None:
         """Draw a bar of a round length along the bottom right of a box, its length written above it."""
-        length = round_length(unit_per_pixel * box.width / 4)
-        pixels = round(length / unit_per_pixel)
+        length = round_length(unit_per_pixel * longest)
+        pixels = max(1, round(length / unit_per_pixel))
+        while length >= 1000 and unit in _LARGER:
+            length, unit = length / 1000, _LARGER[unit]
         words = f"{length:g} {_UNITS.get(unit, unit)}"
         self.fill(Box(box.right - pixels, box.bottom - 3, box.right, box.bottom), TEXT)
         self.text(box.right - pixels / 2, box.bottom - 7, words, size, color=FAINT, anchor="mb")
+
+
+@functools.lru_cache(maxsize=16)
+def _stem(size: int) -> Any:
+    """Return the part of a micro sign below the line, as a mask: the left stem of the letter u, continued."""
+    mask = font(size).getmask("u")
+    top = [mask.getpixel((column, 0)) for column in range(mask.size[0])]
+    dark = next((column for column, value in enumerate(top) if column and not value), len(top))
+    height = max(2, round(size * 0.22))
+    return pillow()[0].frombytes("L", (dark, height), bytes(top[:dark]) * height)
 
 
 def text_width(words: str, size: int) -> int:
@@ -131,18 +169,18 @@ def elided(words: str, width: int, size: int) -> str:
 
 
 def legend_boxes(
-    left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int
-) -> list[tuple[Box, ShownChannel]]:
-    """Lay out swatches with names along lines; skip channels without a name."""
+    left: int, top: int, right: int, entries: Sequence[Entry], size: int
+) -> list[tuple[Box, Entry]]:
+    """Lay out swatches with names along lines; skip entries without a name."""
     boxes = []
     x, line = left, size + 8
-    for channel in channels:
-        if not channel.name:
+    for entry in entries:
+        if not entry.name:
             continue
-        width = min(_SWATCH + 6 + text_width(channel.name, size), right - left)
+        width = min(_SWATCH + 6 + text_width(entry.name, size), right - left)
         if x > left and x + width > right:
             x, top = left, top + line
-        boxes.append((Box(x, top, x + width, top + line), channel))
+        boxes.append((Box(x, top, x + width, top + line), entry))
         x += width + _SPACE
     return boxes
 

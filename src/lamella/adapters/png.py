@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.page import (
     BACKGROUND,
     EMPTY,
     FAINT,
+    Entry,
     Page,
     elided,
     legend_boxes,
@@ -32,7 +33,9 @@ from lamella.ops.display.preview import (
     PreviewOptions,
     all_channels,
     choose_channels,
+    drawn_colors,
     field_picture,
+    plane_of,
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import Workers, run
@@ -54,6 +57,9 @@ IMAGE_SIDE = 512
 FIELD_SIDE, PLATE_SIDE_LEAST, PLATE_SIDE_MOST = 150, 512, 2048
 _MARGIN, _TITLE, _SMALL = 20, 15, 13
 _NARROWEST = 280
+_SHORTEST_BAR = 60
+LARGEST_SIDE = 16384
+"""Maximum length of the larger side of a picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -116,40 +122,55 @@ def write_preview(
     []
     """
     pillow()
-    path, workers = check_target(target), Workers(jobs)
-    check_progress(progress)
-    preview_options = options or PreviewOptions()
-    problems: list[FieldProblem] = []
-    if isinstance(node, Position):
-        page = image_page(node, preview_options, size or IMAGE_SIDE)
-    elif isinstance(node, CONTAINERS):
-        with reporting(progress, "fields") as report_progress:
-            page, problems = plate_page(
-                node, preview_options, size, workers, Count(report_progress, "fields")
-            )
-    else:
-        raise InvalidArgumentError(
-            f"{node!r} is not an image, plate, row, well or collection, so it cannot be drawn."
-        )
-    save(page, path)
+    path = check_target(target)
+    page, problems = draw_preview(node, options, size=size, jobs=jobs, progress=progress)
+    save(page.image, path)
     return problems
+
+
+def draw_preview(
+    node: NGFFNode,
+    options: PreviewOptions | None = None,
+    *,
+    size: int | None = None,
+    jobs: int | None = None,
+    progress: Progress | bool | None = None,
+) -> tuple[Page, list[FieldProblem]]:
+    """Draw a node as :func:`write_preview` does, without writing a file."""
+    pillow()
+    workers = Workers(jobs)
+    check_progress(progress)
+    if size is not None and not 16 <= size <= LARGEST_SIDE:
+        raise InvalidArgumentError(f"The size of a picture is from 16 to {LARGEST_SIDE} pixels, not {size}.")
+    preview_options = options or PreviewOptions()
+    if isinstance(node, Position):
+        return image_page(node, preview_options, size), []
+    if isinstance(node, CONTAINERS):
+        with reporting(progress, "fields") as report_progress:
+            return plate_page(node, preview_options, size, workers, Count(report_progress, "fields"))
+    raise InvalidArgumentError(
+        f"{node!r} is not an image, plate, row, well or collection, so it cannot be drawn."
+    )
 
 
 # -- pages -------------------------------------------------------------------------------------------------------
 
 
-def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
+def image_page(position: Position, options: PreviewOptions, size: int | None = None) -> Page:
     """Draw an image with its name, channels and a scale bar below."""
     channels = choose_channels(all_channels(position), options.channels, str(position.node_path))
-    picture = field_picture(position, channels, options, size)
-    pixels = resized(picture, size)
+    channels = drawn_colors(channels)
+    if size is None:
+        size = IMAGE_SIDE if options.level is None else max(plane_of(position, options, 1).shape)
+    picture = field_picture(position, channels, options, min(size, LARGEST_SIDE))
+    pixels = resized(picture, min(size, LARGEST_SIDE))
     height, width = pixels.shape[:2]
     content_width = max(width, _NARROWEST)
-    legend_channels = [] if picture.opacity == 1.0 else channels
+    entries = _legend([] if picture.opacity == 1.0 else channels, options.label)
     right = _MARGIN + content_width
     top = _MARGIN + height + 14
     bar = 0 if picture.physical_width is None else width // 4 + 24
-    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, legend_channels, _SMALL)
+    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
     bottom = lines[-1][0].bottom if lines else top + _TITLE + 6
     page = Page(bottom + _MARGIN - 4, content_width + 2 * _MARGIN)
     box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
@@ -157,17 +178,23 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     page.frame(box)
     name = position.metadata.multiscales[0].name or str(position.node_path).rpartition("/")[2]
     page.text(_MARGIN, top + _TITLE // 2, elided(name, content_width - bar, _TITLE), _TITLE)
-    page.legend(_MARGIN, top + _TITLE + 10, right - bar, legend_channels, _SMALL)
+    page.legend(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
     if picture.physical_width is not None and picture.unit is not None:
         place = Box(box.left, top, box.right, top + _SMALL + 12)
-        page.scale_bar(place, picture.physical_width / width, picture.unit, _SMALL)
+        page.scale_bar(place, picture.physical_width / width, picture.unit, _SMALL, width / 4)
     return page
+
+
+def _legend(channels: Sequence[ShownChannel], label: str | None) -> list[Entry]:
+    """Return the entries of channels, and of the label image that is overlaid."""
+    entries = [Entry(channel.name, channel.color) for channel in channels]
+    return entries if label is None else [*entries, Entry(f"{label} (labels)", None)]
 
 
 def plate_page(
     node: ImageContainer, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
 ) -> tuple[Page, list[FieldProblem]]:
-    """Draw the wells of a plate in their grid, with the names of rows and columns."""
+    """Draw the wells of a plate in their grid, with the names of rows and columns, and a scale bar below."""
     plan = plan_plate(node)
     aspect = _field_aspect(plan)
     grid = field_grid(plan.most_fields, aspect)
@@ -176,21 +203,28 @@ def plate_page(
     montage = layout(plan, aspect, side)
     room = max(montage.field_height, montage.field_width)
     workers = workers.waiting_for(node.documents.storage, _plane_bytes(plan, room))
-    channels = plate_channels(plan.tiles, options, room, str(node.node_path), workers)
+    channels = drawn_colors(plate_channels(plan.tiles, options, room, str(node.node_path), workers))
+    entries = _legend(channels, options.label)
     footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
-    lines = legend_boxes(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
-    page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)
+    bar = max(montage.field_width // 2, _SHORTEST_BAR)
+    right = footer.right - bar - 24
+    lines = legend_boxes(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
+    bottom = lines[-1][0].bottom if lines else footer.top + _TITLE + 10
+    page = Page(bottom + _MARGIN, footer.right + _MARGIN)
     _draw_empty(page, plan, montage)
     progress.expect(len(plan.tiles))
-    problems = _draw_tiles(
+    problems, scale = _draw_tiles(
         page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), workers, progress
     )
-    name, count = elided(plan.name, (footer.right - footer.left) * 2 // 3, _TITLE), _count(plan)
+    name, count = elided(plan.name, (right - footer.left) * 2 // 3, _TITLE), _count(plan)
     page.text(footer.left, footer.top + _TITLE // 2, name, _TITLE)
-    page.text(
-        footer.left + text_width(name, _TITLE) + 12, footer.top + _TITLE // 2 + 1, count, _SMALL, color=FAINT
-    )
-    page.legend(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
+    after = footer.left + text_width(name, _TITLE) + 12
+    words = elided(count, right - after, _SMALL)
+    page.text(after, footer.top + _TITLE // 2 + 1, words, _SMALL, color=FAINT)
+    page.legend(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
+    if scale is not None:
+        place = Box(footer.left, footer.top, footer.right, footer.top + _SMALL + 12)
+        page.scale_bar(place, *scale, _SMALL, bar)
     return page, problems
 
 
@@ -291,38 +325,54 @@ def _draw_tiles(
     picture_of: Callable[[Tile], tuple[FieldPicture, FieldProblem | None]],
     workers: Workers,
     progress: Count,
-) -> list[FieldProblem]:
-    """Read and draw every field, a few at a time; return the problems in the order of the plate."""
-    problems: dict[str, FieldProblem] = {}
-    drawn = 0
+) -> tuple[list[FieldProblem], tuple[float, str] | None]:
+    """Read and draw every field, a few at a time; return the problems in the order of the plate.
 
-    def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, FieldProblem | None]:
+    Also return the length of a pixel of the page and its unit, if it is the same in all fields.
+    """
+    problems: dict[str, FieldProblem] = {}
+    scales: list[tuple[float, str] | None] = []
+
+    def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None]:
         box = _box(montage, tile)
         try:
             picture, problem = picture_of(tile)
-            return tile, resized(picture, box), problem
+            pixels = resized(picture, box)
+            width, unit = picture.physical_width, picture.unit
+            scale = None if width is None or unit is None else (width / pixels.shape[1], unit)
+            return tile, pixels, problem, scale
         except LamellaError as error:
-            return tile, None, FieldProblem(tile.path, one_line(error))
+            return tile, None, FieldProblem(tile.path, one_line(error)), None
 
-    def put(done: tuple[Tile, NDArray[Any] | None, FieldProblem | None]) -> None:
-        nonlocal drawn
+    def put(
+        done: tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None],
+    ) -> None:
         progress.add()
-        tile, pixels, problem = done
+        tile, pixels, problem, scale = done
         box = _box(montage, tile)
         if problem is not None:
             problems[tile.path] = problem
         if pixels is None:
             page.cross(box)
             return
-        drawn += 1
+        scales.append(scale)
         page.fill(box, BACKGROUND)
         page.paste(pixels, box.inside(*pixels.shape[:2]))
 
     run(render, plan.tiles, workers, done=put)
-    if plan.tiles and not drawn:
+    if plan.tiles and not scales:
         first = problems[plan.tiles[0].path]
         raise MetadataError(f"No field of {plan.name} can be drawn. {first.path}: {first.error}")
-    return [problems[tile.path] for tile in plan.tiles if tile.path in problems]
+    return [problems[tile.path] for tile in plan.tiles if tile.path in problems], _common_scale(scales)
+
+
+def _common_scale(scales: Sequence[tuple[float, str] | None]) -> tuple[float, str] | None:
+    """Return the scale of all fields, within 1 %; None if they differ or lack one."""
+    if not scales or scales[0] is None:
+        return None
+    size, unit = scales[0]
+    same = all(scale and scale[1] == unit and abs(scale[0] / size - 1) <= 0.01 for scale in scales)
+    return scales[0] if same else None
 
 
 def _box(montage: Montage, tile: Tile) -> Box:
@@ -339,7 +389,7 @@ def _tile_picture(
         raise tile.node
     if options.label is None or options.label in tile.node.labels:
         return field_picture(tile.node, channels, options, room), None
-    without_labels = PreviewOptions(None, options.z, options.t, options.channels)
+    without_labels = replace(options, label=None)
     problem = FieldProblem(tile.path, f"it has no labels {options.label!r}, so it is drawn without")
     return field_picture(tile.node, channels, without_labels, room), problem
 
@@ -369,12 +419,12 @@ def check_target(target: StrPath) -> str:
     return path
 
 
-def save(page: Page, path: str) -> None:
-    """Write a page to a temporary file beside its path, then rename it: a reader never sees half a picture."""
+def save(image: Any, path: str) -> None:
+    """Write a picture of Pillow to a temporary file beside its path, then rename it: no reader sees half a file."""
     temporary = f"{path}.{secrets.token_hex(6)}.tmp"
     try:
         with open(temporary, "xb") as file:
-            page.image.save(file, format="PNG", optimize=True)
+            image.save(file, format="PNG", optimize=True)
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 import click
 
 from lamella.cli.messages import echo_json, echo_lines, echo_message
 from lamella.cli.options import (
+    ParamType,
     follow_links_option,
     jobs_option,
     json_option,
@@ -13,6 +17,38 @@ from lamella.cli.options import (
     storage_option,
     verbose_option,
 )
+
+
+class _ZPlane(ParamType):
+    """A number from 0, or "max"."""
+
+    name = "plane"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value).strip().lower()
+        if text == "max":
+            return text
+        if not (text.isascii() and text.isdecimal()):
+            self.fail(f"{value!r} is neither the number of a plane, counted from 0, nor 'max'.", param, ctx)
+        return int(text)
+
+
+class _Region(ParamType):
+    """Start and stop of axes: ``x=0:100,y=50:``."""
+
+    name = "region"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, tuple[int | None, int | None]]:
+        region: dict[str, tuple[int | None, int | None]] = {}
+        for entry in str(value).split(","):
+            match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*):(\d*)\s*", entry, re.ASCII)
+            if match is None or match[1] in region:
+                self.fail(f"{value!r} is not a region. Write one like x=0:100,y=50:200.", param, ctx)
+            start, stop = (int(number) if number else None for number in match.groups()[1:])
+            region[match[1]] = start, stop
+        return region
 
 
 @click.command()
@@ -27,11 +63,11 @@ from lamella.cli.options import (
 )
 @click.option("--size", type=click.IntRange(16, 16384), metavar="PIXELS", help="Length of the larger side.")
 @click.option("--label", metavar="NAME", help="Label image to draw over the picture.")
-@click.option(
-    "--z", type=click.IntRange(min=0), metavar="N", help="Z plane of level 0; the middle by default."
-)
+@click.option("--z", type=_ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
 @click.option("--channels", metavar="NAME,...", help="Channels to draw; the active ones by default.")
+@click.option("--level", metavar="NAME", help="Level to read; by default one fine enough.")
+@click.option("--region", type=_Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @jobs_option
 @json_option
 @quiet_option
@@ -43,9 +79,11 @@ def preview(
     output: str,
     size: int | None,
     label: str | None,
-    z: int | None,
+    z: int | Literal["max"] | None,
     t: int | None,
     channels: str | None,
+    level: str | None,
+    region: dict[str, tuple[int | None, int | None]] | None,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -54,11 +92,13 @@ def preview(
 ) -> None:
     """Draw an image or a plate into a PNG file.
 
-    Channels are blended in the colours and contrast limits of the metadata; where these are missing, contrast is chosen
-    from the pixels. A row, well or collection is drawn like a plate: wells at their places, empty wells empty. Fields
-    that cannot be read are crossed out and named on the error stream. An existing FILE.png is replaced.
+    Channels are blended in the colours and contrast limits of the metadata; a single channel is grey. Where contrast
+    limits are missing, they are computed from the pixels. A row, well or collection is drawn like a plate: wells at
+    their places, empty wells empty. Fields that cannot be read are crossed out and named on the error stream. An
+    existing FILE.png is replaced.
 
-    An image is 512 pixels wide or high by default, a plate 150 per field, from 512 to 2048.
+    An image is 512 pixels wide or high by default, with --level one pixel for each of the level, and a plate 150 per
+    field, from 512 to 2048.
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError
@@ -70,7 +110,12 @@ def preview(
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
     with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
         faults = write_preview(
-            node, output, PreviewOptions(label, z, t, names), size=size, jobs=jobs, progress=not quiet
+            node,
+            output,
+            PreviewOptions(label, z, t, names, level, region),
+            size=size,
+            jobs=jobs,
+            progress=not quiet,
         )
     for fault in faults:
         echo_message("warning", f"{fault.path}: {fault.error}")

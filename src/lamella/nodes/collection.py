@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.ome_xml import OMEXMLMethods, series_of
 from lamella.nodes.parts import read_part
+from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import check_document
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OME = "OME"
 
 
-class Collection(OMEXMLMethods):
+class Collection(Pictures, OMEXMLMethods):
     """The images of one acquisition file: a mapping of path to `Position`, in the order of the file.
 
     ``channel_names``, ``axes`` and ``overwriting_creation`` are passed to the images.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 
-class PlateOperations(NGFFNode):
+class PlateOperations(Pictures):
     """Methods of a plate that process all its positions."""
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 
-class PositionOperations(NGFFNode):
+class PositionOperations(Pictures):
     """Methods of a position that process its image."""
 
     @property

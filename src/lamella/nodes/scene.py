@@ -11,6 +11,7 @@ from lamella.errors import LamellaError
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.parts import read_part, stored_ome
+from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.spec.coordinate_systems import SceneMeta
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Scene(ModelNode[SceneMeta]):
+class Scene(Pictures, ModelNode[SceneMeta]):
     """Images and other groups in common coordinate systems; a mapping of the groups below it.
 
     ``channel_names``, ``axes`` and ``overwriting_creation`` are passed to the images.

@@ -9,8 +9,8 @@ from lamella.errors import counted
 from lamella.nodes.ahead import members_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
-from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import ome_of, read_part, stored_ome
+from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import RenamesMembers, is_settled
 from lamella.nodes.reporting import report
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Well(ModelNode[WellGroupMeta], RenamesMembers):
+class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
     """A well: the group that lists the positions imaged in it.
 
     ``channel_names`` and ``axes`` are for positions that are created while the well has none; ``overwriting_creation``
@@ -224,7 +224,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
             return f", damaged: {fault}"
 
 
-class Row(NGFFNode):
+class Row(Pictures):
     """A row of a plate: the group of its wells.
 
     A row has no metadata of its own; the plate lists its wells.

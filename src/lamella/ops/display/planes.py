@@ -13,6 +13,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError
 from lamella.ops.display.render import block_mean
+from lamella.ops.pyramids.update import stale_levels
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
 
 if TYPE_CHECKING:
@@ -89,9 +90,12 @@ class PlaneAxes:
         return max(shape[self.y], shape[self.x])
 
 
-def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
-    """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest."""
-    for path in reversed(position.dataset_paths[1:]):
+def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
+    """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest.
+
+    Stale levels show other pixels than the finest level, so they are skipped.
+    """
+    for path in [] if stale_levels(position) else reversed(position.dataset_paths[1:]):
         try:
             array = position.open_level(path)
             if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:
@@ -127,33 +131,58 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
 
 
 def read_plane(
-    array: ImageArray, axes: PlaneAxes, indices: dict[int, int], size: int, *, ids: bool = False
+    array: ImageArray,
+    axes: PlaneAxes,
+    indices: dict[int, int],
+    size: int,
+    *,
+    ids: bool = False,
+    maximum: bool = False,
+    box: tuple[slice, slice] | None = None,
 ) -> NDArray[Any]:
     """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
 
     The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. Label ids
     (``ids``) are reduced to one pixel of each block instead of the mean. A reduced plane is float64, others have the
-    array's dtype.
+    array's dtype. ``maximum`` returns the maximum over Z, and ``box`` is the region along Y and X, in pixels of the
+    array.
     """
-    height, width = axes.height(array.shape), axes.width(array.shape)
+    rows, columns = box or (slice(0, axes.height(array.shape)), slice(0, axes.width(array.shape)))
+    height, width = rows.stop - rows.start, columns.stop - columns.start
     if not height or not width:
         raise InvalidArgumentError(f"{array!r} has no pixels to show.")
     factor = max(1, max(height, width) // size)
-    rows = height if factor == 1 else _band(array.chunks[axes.y], width, factor)
+    step = height if factor == 1 else _band(array.chunks[axes.y], width, factor)
     bands = []
-    for start in range(0, height, rows):
-        index = tuple(
-            slice(start, min(start + rows, height))
-            if axis == axes.y
-            else slice(None)
-            if axis == axes.x
-            else indices[axis]
-            for axis in range(array.ndim)
-        )
-        band = np.asarray(array[index])
+    for start in range(rows.start, rows.stop, step):
+        cut: dict[int, int | slice] = {
+            **indices,
+            axes.y: slice(start, min(start + step, rows.stop)),
+            axes.x: columns,
+        }
+        band = _projection(array, axes, cut) if maximum and axes.z is not None else _read(array, cut)
         band = band if axes.y < axes.x else band.T
         bands.append(_middles(band, factor) if ids else block_mean(band, factor))
     return bands[0] if len(bands) == 1 else np.concatenate(bands)
+
+
+def _read(array: ImageArray, cut: dict[int, int | slice]) -> NDArray[Any]:
+    return np.asarray(array[tuple(cut[axis] for axis in range(array.ndim))])
+
+
+def _projection(array: ImageArray, axes: PlaneAxes, cut: dict[int, int | slice]) -> NDArray[Any]:
+    """Return the maximum over Z of a band, read in portions of whole chunks along Z."""
+    assert axes.z is not None
+    portions = range(0, array.shape[axes.z], array.chunks[axes.z])
+    after = sum(axis < axes.z for axis in (axes.y, axes.x))
+    highest: NDArray[Any] | None = None
+    for start in portions:
+        block = _read(array, {**cut, axes.z: slice(start, min(start + portions.step, array.shape[axes.z]))})
+        block = np.abs(block) if block.dtype.kind == "c" else block
+        plane = block.max(axis=after)
+        highest = plane if highest is None else np.maximum(highest, plane)
+    assert highest is not None
+    return highest
 
 
 def _middles(plane: NDArray[Any], factor: int) -> NDArray[Any]:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from lamella.nodes.labels import LabelImage
 from lamella.nodes.position_metadata import dtype_window
 from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
-from lamella.ops.display.render import Window, auto_window, composite
+from lamella.ops.display.render import Window, auto_window, composite, lightened
+from lamella.ops.images.points import checked_level
+from lamella.ops.pixel_regions import pixel_region
 from lamella.spec.channels import (
     ALPHA,
     WHITE,
@@ -42,21 +45,41 @@ MOST_CHANNELS = 7
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """Channels by name (default: the active ones), z and t in level 0 (default: middle, first), and a label image."""
+    """What a picture shows.
+
+    Attributes
+    ----------
+    label
+        Name of a label image to overlay.
+    z, t
+        Indices in level 0, by default the middle of Z and the first time; "max" is the maximum over Z.
+    channels
+        Names; the active channels by default.
+    level
+        Path of the level to read; by default the coarsest one with enough pixels.
+    region
+        Start and stop of Y and X in pixels of level 0: ``{"y": (0, 100)}``.
+    """
 
     label: str | None = None
-    z: int | None = None
+    z: int | Literal["max"] | None = None
     t: int | None = None
     channels: tuple[str, ...] | None = None
+    level: str | None = None
+    region: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class ShownChannel:
-    """A channel in a picture; the window is None until it is computed from pixels."""
+    """A channel in a picture; the window is None until it is computed from pixels.
+
+    ``is_sample`` is whether it is one of the colours of an image that was converted from RGB.
+    """
 
     name: str
     color: str
     window: Window | None
+    is_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +141,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or key)
         window = displayed_range(meta) if colored and meta else _chosen_window(meta, dtype)
         opacity = count > 1 and key.lower() == ALPHA
-        shown[key] = ShownChannel(key, color, window), _active(meta, index) and not opacity
+        shown[key] = ShownChannel(key, color, window, colored), _active(meta, index) and not opacity
     if not any(default for _, default in shown.values()):
         shown = {name: (channel, True) for name, (channel, _) in shown.items()}
     return _with_distinct_colors(shown)
@@ -177,89 +200,173 @@ def choose_channels(
     return list(dict.fromkeys(chosen))
 
 
+def drawn_colors(channels: Sequence[ShownChannel]) -> list[ShownChannel]:
+    """Return channels in the colours of a picture: a single channel grey, and blue light enough to see.
+
+    The samples of a colour image keep their colours.
+
+    >>> drawn_colors([ShownChannel("DAPI", "0000FF", None)])[0].color
+    'FFFFFF'
+    >>> [channel.color for channel in drawn_colors([ShownChannel(n, n, None) for n in ("0000FF", "00FF00")])]
+    ['3366FF', '00FF00']
+    """
+    if len(channels) == 1:
+        return [replace(channels[0], color=WHITE)]
+    return [
+        channel if channel.is_sample else replace(channel, color=lightened(channel.color))
+        for channel in channels
+    ]
+
+
 # -- one field ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Plane:
+    """A plane of one level of an image: the level, its axes, the indices of the other axes, and the region."""
+
+    level: str
+    array: ImageArray
+    axes: PlaneAxes
+    indices: dict[int, int]
+    box: tuple[slice, slice]
+    maximum: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of pixels along Y and X."""
+        rows, columns = self.box
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    def read(self, size: int, *, channel: int = 0, ids: bool = False) -> NDArray[Any]:
+        """Read the pixels (Y, X) of a channel; see :func:`read_plane`."""
+        indices = self.indices if self.axes.channel is None else {**self.indices, self.axes.channel: channel}
+        return read_plane(self.array, self.axes, indices, size, ids=ids, maximum=self.maximum, box=self.box)
+
+
+Part: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""Start and stop of a region along Y and X, as fractions of the image."""
+
+WHOLE: Part = ((0.0, 1.0), (0.0, 1.0))
+
+
+def part_of(position: Position, options: PreviewOptions) -> Part:
+    """Return the region of the options as a part of an image."""
+    if options.region is None:
+        return WHOLE
+    axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
+    names = position.axis_names[len(position.axes) - len(shape) :]
+    region = pixel_region(position, options.region, "region")
+    for name in region:
+        if name not in (names[axes.y], names[axes.x]):
+            raise InvalidArgumentError(
+                f"The region of a picture is along {names[axes.y]} and {names[axes.x]}, not {name}. "
+                f"Choose a plane by z and t."
+            )
+    ends = [region.get(names[axis], (0, shape[axis])) for axis in (axes.y, axes.x)]
+    (top, bottom), (left, right) = ends
+    height, width = shape[axes.y], shape[axes.x]
+    return (top / height, bottom / height), (left / width, right / width)
+
+
+def plane_of(position: Position, options: PreviewOptions, size: int, part: Part | None = None) -> Plane:
+    """Choose the level and the plane to read for a picture with ``size`` pixels along its larger side."""
+    rows, columns = part = part or part_of(position, options)
+    if options.level is not None:
+        level = checked_level(position, options.level)
+        array = position.open_level(level)
+    else:
+        level, array = level_for(position, _size_of_whole(position, part, size))
+    axes = PlaneAxes.of(position.axes, array.ndim)
+    finest: Shape = position.data.shape
+    if len(finest) != array.ndim:
+        raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
+    z = None if options.z == "max" else options.z
+    indices = plane_index(axes, finest, array.shape, z, options.t)
+    box = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
+    return Plane(level, array, axes, indices, box, options.z == "max")
+
+
+def _size_of_whole(position: Position, part: Part, size: int) -> float:
+    """Return the size that the whole image has if the larger side of a part of it is ``size``."""
+    if part == WHOLE:
+        return size
+    axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
+    (top, bottom), (left, right) = part
+    height, width = axes.height(shape), axes.width(shape)
+    return size * max(height, width) / max((bottom - top) * height, (right - left) * width)
+
+
+def _pixels(ends: tuple[float, float], length: int) -> slice:
+    """Return the pixels of a level that a part touches, at least one; a rounding error of the part adds none."""
+    start, stop = math.floor(ends[0] * length + 1e-6), math.ceil(ends[1] * length - 1e-6)
+    start = min(start, max(0, length - 1))
+    return slice(start, max(stop, min(start + 1, length)))
+
+
 def channel_planes(
-    position: Position, names: Sequence[str], options: PreviewOptions, size: int
+    position: Position, names: Sequence[str], options: PreviewOptions, size: int, plane: Plane | None = None
 ) -> dict[str, NDArray[Any]]:
     """Read the plane (Y, X) of each named channel, with at least ``size`` pixels along the larger side if possible."""
     present = list(all_channels(position))
     shown_names = [name for name in names if name in present]
     if not shown_names:
         raise InvalidArgumentError(f"{position.node_path} has none of the channels {', '.join(names)}.")
-    _, array = level_for(position, size)
-    axes, indices = _plane_indices(position, array, options)
-    planes = {}
-    for name in shown_names:
-        if axes.channel is not None:
-            indices[axes.channel] = present.index(name)
-        planes[name] = read_plane(array, axes, indices, size)
-    return planes
-
-
-def _plane_indices(
-    position: Position, array: ImageArray, options: PreviewOptions
-) -> tuple[PlaneAxes, dict[int, int]]:
-    axes = PlaneAxes.of(position.axes, array.ndim)
-    finest: Shape = position.data.shape
-    if len(finest) != array.ndim:
-        raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
-    return axes, plane_index(axes, finest, array.shape, options.z, options.t)
+    plane = plane or plane_of(position, options, size)
+    return {name: plane.read(size, channel=present.index(name)) for name in shown_names}
 
 
 def field_picture(
     position: Position, channels: Sequence[ShownChannel], options: PreviewOptions, size: int
 ) -> FieldPicture:
     """Return the picture of one field from the coarsest sufficient level; label images are drawn in colours."""
-    level, array = level_for(position, size)
-    axes = PlaneAxes.of(position.axes, array.ndim)
     if isinstance(position, LabelImage):
-        ids = _label_plane(position, options, size)
+        plane = _label_plane(position, options, size, part_of(position, options))
+        ids = plane.read(size, ids=True)
         picture = FieldPicture(np.zeros((*ids.shape, 3), np.uint8), labels=ids, opacity=1.0)
         picture = replace(picture, label_colors=_label_colors(position))
     else:
-        planes = channel_planes(position, [channel.name for channel in channels], options, size)
+        plane = plane_of(position, options, size)
+        planes = channel_planes(position, [channel.name for channel in channels], options, size, plane)
         used = [channel for channel in channels if channel.name in planes]
         windows = [channel.window or auto_window(planes[channel.name]) for channel in used]
         picture = FieldPicture(composite(list(planes.values()), [channel.color for channel in used], windows))
-    aspect = pixel_aspect(position, level, axes, array.ndim) * _reduction(
-        picture.rgb.shape, axes, array.shape
-    )
-    picture = replace(picture, aspect=aspect, **_physical(position, level, axes, array))
+    aspect = pixel_aspect(position, plane.level, plane.axes, plane.array.ndim)
+    aspect *= _reduction(picture.rgb.shape, plane.shape)
+    picture = replace(picture, aspect=aspect, **_physical(position, plane))
     if options.label is None:
         return picture
     label = position.labels[options.label]
-    return replace(picture, labels=_label_plane(label, options, size), label_colors=_label_colors(label))
+    overlaid = _label_plane(label, replace(options, level=None), size, part_of(position, options))
+    return replace(picture, labels=overlaid.read(size, ids=True), label_colors=_label_colors(label))
 
 
-def _reduction(picture: Shape, axes: PlaneAxes, shape: Shape) -> float:
+def _reduction(picture: Shape, plane: Shape) -> float:
     """Correct the aspect for incomplete blocks at the edge."""
-    return (axes.height(shape) / picture[0]) / (axes.width(shape) / picture[1])
+    return (plane[0] / picture[0]) / (plane[1] / picture[1])
 
 
-def _physical(position: Position, level: str, axes: PlaneAxes, array: ImageArray) -> dict[str, Any]:
+def _physical(position: Position, plane: Plane) -> dict[str, Any]:
     image_axes = position.axes
-    x = axes.x + len(image_axes) - array.ndim
+    x = plane.axes.x + len(image_axes) - plane.array.ndim
     unit = image_axes[x].unit if x >= 0 else None
     try:
-        width = position.get_effective_scale(level)[x] * axes.width(array.shape)
+        width = position.get_effective_scale(plane.level)[x] * plane.shape[1]
     except LamellaError:
         return {}
     return {"physical_width": width, "unit": unit} if unit and np.isfinite(width) and width > 0 else {}
 
 
-def _label_plane(label: LabelImage, options: PreviewOptions, size: int) -> NDArray[Any]:
-    _, array = level_for(label, size)
-    if array.dtype.kind not in "biu":
+def _label_plane(label: LabelImage, options: PreviewOptions, size: int, part: Part) -> Plane:
+    """Choose the plane of a label image; labels without time or Z are overlaid on every plane of the image."""
+    dtype = label.data.dtype
+    if dtype.kind not in "biu":
         raise MetadataError(
-            f"{label.node_path} is listed as labels, but has voxels of {array.dtype}, not integers (LB-05)."
+            f"{label.node_path} is listed as labels, but has voxels of {dtype}, not integers (LB-05)."
         )
-    axes = PlaneAxes.of(label.axes, array.ndim)
-    # Labels without time or Z are overlaid on every plane of the image.
-    z, t = (None if axis is None else index for axis, index in ((axes.z, options.z), (axes.time, options.t)))
-    axes, indices = _plane_indices(label, array, replace(options, z=z, t=t))
-    return read_plane(array, axes, indices, size, ids=True)
+    axes = PlaneAxes.of(label.axes, label.data.ndim)
+    z, t = (None if axes.z is None else options.z), (None if axes.time is None else options.t)
+    return plane_of(label, replace(options, z=z, t=t), size, part)
 
 
 def _label_colors(label: LabelImage) -> dict[int, tuple[int, int, int]]:

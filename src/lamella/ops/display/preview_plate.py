@@ -8,6 +8,7 @@ Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one fie
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import numpy as np
 from lamella.errors import LamellaError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.walk import ImageContainer, walk
+from lamella.nodes.walk import Field, ImageContainer, walk
 from lamella.nodes.well import Row, Well
 from lamella.ops.display.montage import MOST_FIELDS
 from lamella.ops.display.preview import (
@@ -29,6 +30,7 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.render import Window, auto_window
 from lamella.ops.execution import THREADS, Workers, run
+from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +60,7 @@ class PlatePlan:
     """The content of a plate's picture.
 
     ``wells`` are the indices of the wells that the plate lists; the others were not imaged. ``tiles`` are the fields
-    that are drawn, at most 9 per well, and ``most_fields`` the maximum number of them in a well. ``fields`` counts all
-    fields.
+    that are drawn, at most 9 per well, and ``most_fields`` the number of slots of a well. ``fields`` counts all fields.
     """
 
     name: str
@@ -74,15 +75,16 @@ class PlatePlan:
 def plan_plate(node: ImageContainer) -> PlatePlan:
     """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last."""
     rows, columns, grid_index = grid_of_wells(node)
-    tiles: list[Tile] = []
-    counts: dict[str, int] = {}
+    members: dict[str, list[Field]] = {}
     for field in walk(node):
-        slot = counts.get(field.well, 0)
-        counts[field.well] = slot + 1
-        if slot < MOST_FIELDS:
-            tiles.append(
-                Tile(*grid_index[field.well], slot, field.path, field.node, field.path == field.well)
-            )
+        members.setdefault(field.well, []).append(field)
+    slots = _shared_slots(list(members.values()))
+    tiles: list[Tile] = []
+    for well, fields in members.items():
+        for index, field in enumerate(fields):
+            slot = slots.get(_field_name(field), index)
+            if slot < MOST_FIELDS:
+                tiles.append(Tile(*grid_index[well], slot, field.path, field.node, field.path == well))
     name = (node.metadata.name if isinstance(node, Plate) else None) or _store_name(node)
     return PlatePlan(
         name=name,
@@ -90,9 +92,25 @@ def plan_plate(node: ImageContainer) -> PlatePlan:
         columns=columns,
         wells=frozenset(grid_index.values()),
         tiles=tuple(tiles),
-        most_fields=min(max(counts.values(), default=1), MOST_FIELDS),
-        fields=sum(counts.values()),
+        most_fields=1 + max((tile.slot for tile in tiles), default=0),
+        fields=sum(len(fields) for fields in members.values()),
     )
+
+
+def _field_name(field: Field) -> str:
+    return field.path.rpartition("/")[2]
+
+
+def _shared_slots(wells: Sequence[Sequence[Field]]) -> dict[str, int]:
+    """Return the slot of each name of a field, so that it is at the same spot in every well.
+
+    Empty if wells share few names, or if none of the first 9 is in some well: then fields are numbered in each well.
+    """
+    counts = Counter(_field_name(field) for fields in wells for field in fields if field.path != field.well)
+    slots = {name: index for index, name in enumerate(sorted(counts, key=natural_order))}
+    shared = len(wells) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts)
+    all_drawn = all(any(slots.get(_field_name(f), 0) < MOST_FIELDS for f in fields) for fields in wells)
+    return slots if shared and all_drawn else {}
 
 
 def grid_of_wells(

@@ -37,6 +37,18 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
+def lightened(color: str) -> str:
+    """Return a colour that is blue alone with some red and green, because 0000FF is hard to see on black.
+
+    >>> lightened("0000FF"), lightened("00FFFF"), lightened("400080")
+    ('3366FF', '00FFFF', '400080')
+    """
+    red, green, blue = rgb(color)
+    if blue <= 2 * (red + green):
+        return color
+    return f"{max(red, blue // 5):02X}{max(green, 2 * blue // 5):02X}{blue:02X}"
+
+
 def auto_window(samples: NDArray[Any]) -> Window:
     """Choose a contrast window like `convert`: the 0.1th to the 99.9th percentile of the finite values.
 

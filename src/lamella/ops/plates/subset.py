@@ -6,21 +6,20 @@ that are copied in part.
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, nearest
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.ops.pixel_regions import pixel_region
 from lamella.ops.plates.acquisitions import acquisition_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.copy import NewStore, create_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -116,7 +115,9 @@ def _compositions(
     if names is not None and (not names or len(set(names)) < len(names)):
         raise InvalidArgumentError(f"channels is a list of different names, not {names!r}.")
     return {
-        path: Composition((Part(position, _indices(position, names)),), _region(position, crop or {}))
+        path: Composition(
+            (Part(position, _indices(position, names)),), pixel_region(position, crop or {}, "crop")
+        )
         for path, position in positions.items()
     }
 
@@ -133,47 +134,6 @@ def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...]
                 f"There is no channel {name!r} in {position.node_path}. Its channels are {channel_names}.{hint}"
             )
     return None if list(names) == channel_names else tuple(channel_names.index(name) for name in names)
-
-
-def _region(position: Position, crop: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return start and stop of each axis in ``crop``; negative numbers count from the end, as in Python."""
-    if not isinstance(crop, Mapping):
-        raise InvalidArgumentError(f"crop maps axes to (start, stop) in pixels of level 0, not {crop!r}.")
-    axes = position.axis_names
-    region = {}
-    for axis, bounds in crop.items():
-        name = str(axis).lower()
-        if name == "c":
-            raise InvalidArgumentError("Channels are chosen by channels=, and the other axes by crop=.")
-        if name not in axes:
-            raise InvalidArgumentError(
-                f"There is no axis {axis!r} in {position.node_path}, whose axes are {axes}."
-            )
-        length = position.data.shape[axes.index(name)]
-        region[name] = _bounds(bounds, length, name, position)
-    return region
-
-
-def _bounds(bounds: Any, length: int, axis: str, position: Position) -> tuple[int, int]:
-    ends = (bounds.start, bounds.stop) if isinstance(bounds, slice) else bounds
-    step = bounds.step if isinstance(bounds, slice) else None
-    try:
-        begin, end = (
-            None if bound is None else operator.index(bound)
-            for bound in items_of(ends, "crop maps axes to start and stop")
-        )
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"crop[{axis!r}] is (start, stop) in pixels of level 0, not {bounds!r}."
-        ) from error
-    start = 0 if begin is None else begin + length if begin < 0 else begin
-    stop = length if end is None else end + length if end < 0 else end
-    if step not in (None, 1) or not 0 <= start < stop <= length:
-        raise InvalidArgumentError(
-            f"crop[{axis!r}] = {bounds!r} is not a region of {position.node_path}, which has {length} pixels along "
-            f"{axis}."
-        )
-    return start, stop
 
 
 # -- several stores ---------------------------------------------------------------------------------------------

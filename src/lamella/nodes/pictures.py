@@ -1,0 +1,96 @@
+"""Methods of nodes that draw pictures, done by :mod:`lamella.adapters`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+from lamella.arguments import items_of
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.reporting import callers_level
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from PIL.Image import Image
+
+
+class Pictures(NGFFNode):
+    """Methods of images, and of nodes that contain images, which draw them."""
+
+    def preview(
+        self,
+        *,
+        channels: Sequence[str] | None = None,
+        label: str | None = None,
+        z: int | Literal["max"] | None = None,
+        t: int | None = None,
+        level: str | int | None = None,
+        region: Mapping[str, Any] | None = None,
+        size: int | None = None,
+        jobs: int | None = None,
+    ) -> Image:
+        """Draw the image, or all fields of a plate, row, well or collection, as a picture of Pillow.
+
+        Channels are blended in the colours and contrast limits of the metadata; a single channel is grey. Contrast that
+        is not stored is computed from the pixels, once for all fields. Wells are at their places in the plate, and
+        fields of one name at the same spot in every well.
+
+        Parameters
+        ----------
+        channels
+            Names of the channels to draw; the active ones by default.
+        label
+            Name of a label image to overlay.
+        z
+            Index of the Z plane in level 0, by default the middle one, or "max" for the maximum over Z.
+        t
+            Index of the time point; 0 by default.
+        level
+            Path of the level to read, by default the coarsest one with enough pixels. The picture of an image then has
+            one pixel for each pixel of the level, unless ``size`` is set.
+        region
+            Start and stop along Y and X in pixels of level 0, of each field: ``{"y": (0, 100), "x": (50, None)}``.
+        size
+            Pixels of the larger side of the image, or of all wells together. By default 512 for an image, and 150 per
+            field of a plate, within 512 to 2048.
+        jobs
+            Number of fields that are drawn at a time; one per processor by default.
+
+        Returns
+        -------
+        PIL.Image.Image
+            The picture that ``lamella preview`` writes, with names, legend and scale bar.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such channel, plane or region (a ValueError).
+        NodeNotFoundError
+            If there is no such level or label image (a KeyError).
+        MissingDependencyError
+            If Pillow is not installed (an ImportError): ``pip install "lamella[preview]"``.
+        LamellaError
+            If no field can be read.
+
+        Warns
+        -----
+        UserWarning
+            For each field of a plate that cannot be read, which is crossed out, or that lacks the label image.
+
+        Examples
+        --------
+        >>> position.preview(size=64).mode
+        'RGB'
+        >>> position.preview(channels=["GFP"], z="max", region={"x": (2, 6)}).save(tmp / "gfp.png")
+        """
+        from lamella.adapters.png import draw_preview
+        from lamella.ops.display.preview import PreviewOptions
+
+        names = None if channels is None else tuple(items_of(channels, "channels is a list of names"))
+        options = PreviewOptions(label, z, t, names, None if level is None else str(level), region)
+        page, problems = draw_preview(self, options, size=size, jobs=jobs)
+        for problem in problems:
+            warnings.warn(f"{problem.path}: {problem.error}", UserWarning, stacklevel=callers_level())
+        picture: Image = page.image
+        return picture
