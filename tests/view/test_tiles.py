@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.ops.view.scene import view_scene
-from lamella.ops.view.tiles import SIDE, Tiles, View
+from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
 
 
 def write_plate(path, version="0.5", side=96, levels=2):
@@ -24,6 +26,24 @@ def write_plate(path, version="0.5", side=96, levels=2):
     return path
 
 
+@pytest.fixture(scope="module")
+def threads():
+    """Threads that read."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def opened(threads):
+    """Return a function that returns the scene of a node, and its tiles."""
+
+    def open_scene(node):
+        scene = view_scene(node)
+        return scene, Tiles(scene, threads)
+
+    return open_scene
+
+
 def canvas(tiles, scene, level, view, **what):
     """Join all tiles of a level: planes (C, Y, X) and mask (Y, X)."""
     step = SIDE << level
@@ -37,10 +57,9 @@ def canvas(tiles, scene, level, view, **what):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
-def test_the_canvas_at_full_size_has_the_pixels_of_every_field_and_nothing_else(tmp_path, version):
+def test_the_canvas_at_full_size_has_the_pixels_of_every_field_and_nothing_else(tmp_path, opened, version):
     with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", version, side=300)) as plate:
-        scene = view_scene(plate)
-        tiles = Tiles(scene)
+        scene, tiles = opened(plate)
         for view, pick in [(View(1, 2), np.s_[1, ::-1, 2]), (View(0, None), np.s_[0, ::-1])]:
             planes, mask = canvas(tiles, scene, 0, view, channels=[1, 0])
             rest = mask.copy()
@@ -52,17 +71,14 @@ def test_the_canvas_at_full_size_has_the_pixels_of_every_field_and_nothing_else(
                 assert mask[at].all()
                 rest[at] = 0
             assert not rest.any()
-        tiles.close()
 
 
-def test_a_reduced_canvas_shows_the_level_that_is_just_fine_enough(tmp_path):
+def test_a_reduced_canvas_shows_the_level_that_is_just_fine_enough(tmp_path, opened):
     with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=2)) as plate:
-        scene = view_scene(plate)
-        tiles = Tiles(scene)
+        _scene, tiles = opened(plate)
         assert tiles.levels == 1
         drawn = tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0]
         assert np.array_equal(drawn[:48, :48], plate["A/1/0"]["1"][0, 0, 0])
-        tiles.close()
 
 
 def test_fields_lie_at_their_stage_positions(tmp_path):
@@ -77,7 +93,7 @@ def test_fields_lie_at_their_stage_positions(tmp_path):
     assert (fields["A/1/0"].x, fields["A/1/0"].y) == (96, 0)
 
 
-def test_label_ids_stay_ids_at_every_reduction(tmp_path):
+def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened):
     mask = np.zeros((1, 1, 400, 400), "uint32")
     mask[..., 100:300, 100:300] = 70001
     with lamella.open_ome_zarr(
@@ -85,35 +101,33 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path):
     ) as image:
         image["0"] = np.zeros((1, 1, 1, 400, 400), "uint8")
         image.labels["cells"] = mask
-        scene = view_scene(image)
-        tiles = Tiles(scene)
+        _scene, tiles = opened(image)
         drawn = tiles._drawn(2, 0, 0, View(0, 0), [], "cells").planes[0]
         assert set(np.unique(drawn)) == {0, 70001}
         assert drawn.shape == (100, 100)
         assert (drawn == 70001).sum() == 2500
         image.labels["cells"].set_colors({70001: (255, 128, 0, 255)})
-        assert view_scene(image).to_dict()["colors"] == {"cells": {"70001": [255, 128, 0]}}
-        tiles.close()
+        ids, colors = tiles._drawn(2, 0, 0, View(0, 0), [], "cells").planes
+        assert set(np.unique(colors[ids == 70001])) == {1 << 24 | 255 << 16 | 128 << 8}
+        assert not colors[ids == 0].any()
 
 
-def test_a_damaged_field_is_named_and_the_others_are_drawn(tmp_path):
+def test_a_damaged_field_is_named_and_the_others_are_drawn(tmp_path, opened):
     path = write_plate(tmp_path / "p.zarr", levels=1)
     chunk = next(file for file in (path / "A/1/1").rglob("c/**/*") if file.is_file())
     for file in chunk.parents[4].rglob("*"):
         if file.is_file() and file.name != "zarr.json":
             file.write_bytes(b"damaged")
     with lamella.open_ome_zarr(path) as plate:
-        scene = view_scene(plate)
-        tiles = Tiles(scene)
+        scene, tiles = opened(plate)
         tile = tiles.tile(0, 0, 0, View(0, 0), [0])
         assert [scene.fields[number].path for number, _ in tile.damaged] == ["A/1/1"]
         assert tile.mask.sum() == 3 * 96 * 96
-        tiles.close()
 
 
-def test_tiles_that_do_not_exist_are_refused(tmp_path):
+def test_tiles_that_do_not_exist_are_refused(tmp_path, opened):
     with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=1)) as plate:
-        tiles = Tiles(view_scene(plate))
+        _, tiles = opened(plate)
         for level, column, row, view, channels in [
             (1, 0, 0, View(0, 0), [0]),
             (0, 9, 0, View(0, 0), [0]),
@@ -126,7 +140,6 @@ def test_tiles_that_do_not_exist_are_refused(tmp_path):
                 tiles.tile(level, column, row, view, channels)
         with pytest.raises(InvalidArgumentError, match="cells"):
             tiles.tile(0, 0, 0, View(0, 0), label="cells")
-        tiles.close()
 
 
 def test_a_plate_without_pixels_says_that_there_is_nothing_to_show(tmp_path):
@@ -136,3 +149,77 @@ def test_a_plate_without_pixels_says_that_there_is_nothing_to_show(tmp_path):
         plate.create_position("A", "1", "0")
         with pytest.raises(MetadataError, match="nothing to show"):
             view_scene(plate)
+
+
+def test_a_label_image_is_shown_in_label_colours(tmp_path, opened):
+    mask = np.zeros((1, 1, 64, 64), "uint32")
+    mask[..., 8:20, 8:20] = 5
+    with lamella.open_ome_zarr(
+        tmp_path / "i.zarr", layout="fov", mode="w", channel_names=["a"], version="0.5"
+    ) as image:
+        image["0"] = np.zeros((1, 1, 1, 64, 64), "uint8")
+        image.labels["cells"] = mask
+        scene, tiles = opened(image.labels["cells"])
+        assert (scene.channels, scene.labels) == ([], ["cells"])
+        assert np.array_equal(tiles.tile(0, 0, 0, View(0, 0), label="cells").planes[0], mask[0, 0])
+
+
+@pytest.mark.parametrize("shards", [None, (1, 1, 1, 2, 2)])
+def test_pixels_that_are_not_written_are_told_from_stored_zeros(tmp_path, opened, shards):
+    with lamella.open_ome_zarr(
+        tmp_path / "i.zarr", layout="fov", mode="w", channel_names=["a", "b"], version="0.5"
+    ) as image:
+        array = image.create_zeros(
+            "0", (1, 2, 2, 64, 64), "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards
+        )
+        array[0, 0, 0, :32, :32] = 9
+        array[0, 0, 0, :32, 32:] = 0
+        _, tiles = opened(image)
+        mask = tiles.tile(0, 0, 0, View(0, 0), [0, 1]).mask
+        assert (mask[:32] == 1).all()
+        assert (mask[32:] == UNWRITTEN).all()
+        assert (tiles.tile(0, 0, 0, View(0, 1), [0]).mask == UNWRITTEN).all()
+        assert (tiles.tile(0, 0, 0, View(0, None), [0]).mask == mask).all()
+        array[0, 0, 1] = 3
+        assert (tiles.tile(0, 0, 0, View(0, 1), [0]).mask == 1).all()
+
+
+def test_of_overlapping_fields_the_later_one_is_on_top_each_time(tmp_path, opened):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for number, position in enumerate(plate.create_positions([("A", "1", str(f)) for f in range(9)])):
+            position["0"] = np.full((1, 1, 1, 64, 64), number + 1, "uint8")
+            keep = lamella.TransformationMeta(type="scale", scale=[1, 1, 1, 0.5, 0.5])
+            move = lamella.TransformationMeta(type="translation", translation=[0, 0, 0, 4.0 * number, 0])
+            position.set_transform("0", [keep, move])
+        _scene, tiles = opened(plate)
+        top = np.arange(128)[:, None] // 8 + 1
+        for _ in range(5):
+            drawn = tiles._drawn(0, 0, 0, View(0, 0), [0], None).planes[0]
+            assert np.array_equal(drawn, np.broadcast_to(np.minimum(top, 9), (128, 64)))
+
+
+def test_each_acquisition_is_a_picture_of_its_own(tmp_path, opened):
+    acquisitions = [lamella.AcquisitionMeta(id=3, name="before"), lamella.AcquisitionMeta(id=7)]
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr",
+        layout="hcs",
+        mode="w",
+        channel_names=["a"],
+        version="0.5",
+        acquisitions=acquisitions,
+    ) as plate:
+        for field, number in (("0", 3), ("1", 7), ("2", 3)):
+            position = plate.create_position("A", "1", field, acq_index=number)
+            position["0"] = np.full((1, 1, 1, 8, 8), number, "uint8")
+        scene, tiles = opened(plate)
+        assert scene.to_dict()["acquisitions"] == ["before", "acquisition 7"]
+        assert [field[-1] for field in scene.to_dict()["fields"]] == [0, 1, 0]
+        before, after = (tiles.tile(0, 0, 0, View(0, 0, number), [0]) for number in (0, 1))
+        assert (before.planes[0][before.mask == 1] == 3).all()
+        assert before.mask.sum() == 128
+        assert (after.planes[0][after.mask == 1] == 7).all()
+        assert after.mask.sum() == 64
+        with pytest.raises(OutOfBoundsError):
+            tiles.tile(0, 0, 0, View(0, 0, 2), [0])

@@ -23,6 +23,7 @@ from lamella.cli.options import follow_links_option, quiet_option, storage_optio
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Name of a proxy that may serve the page."
 )
+@click.option("--edit", is_flag=True, help="Let the page save contrast into the store.")
 @quiet_option
 @verbose_option()
 @follow_links_option
@@ -32,6 +33,7 @@ def view(
     port: int,
     no_browser: bool,
     hosts: tuple[str, ...],
+    edit: bool,
     quiet: bool,
     follow_links: bool,
     storage_options: dict[str, object],
@@ -39,16 +41,18 @@ def view(
     """Show an image or a plate in the browser.
 
     PATH is an image, label image, plate, row, well, collection or scene: a folder, an archive or a URL. All fields of a
-    plate are shown as one picture that can be zoomed. Nothing is written. The page is served on this machine alone, at
-    an address that nobody can guess; Ctrl-C ends it.
+    plate are shown as one picture that can be zoomed. Nothing is written without --edit. The page is served on this
+    machine alone, at an address that nobody can guess; Ctrl-C ends it.
     """
     from lamella.adapters.viewer.server import Viewer
     from lamella.errors import StorageError
     from lamella.nodes.open import open_ome_zarr
 
-    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
+    with open_ome_zarr(
+        path, mode="r+" if edit else "r", disable_path_checking=follow_links, storage_options=storage_options
+    ) as node:
         try:
-            viewer = Viewer(node, port=port, allow_hosts=hosts)
+            viewer = Viewer(node, port=port, allow_hosts=hosts, edit=edit)
         except OSError as error:
             raise StorageError(f"Port {port} cannot be used: {error.strerror}. Leave out --port.") from error
         with viewer:

@@ -1,17 +1,14 @@
-"""Serve the viewer on 127.0.0.1: the page, the scene as JSON, and tiles of raw pixels.
+"""Serve the viewer on 127.0.0.1: the page, and what it asks for (`answers`).
 
 URLs are `http://127.0.0.1:PORT/TOKEN/...`; other users and web pages cannot guess the random token. The `Host` header
 must be a loopback name or an allowed name, so that pages whose domain resolves to 127.0.0.1 are refused. Parts of a URL
-are never used as a file path, and only GET is answered.
-
-A tile is the length of a JSON header (four bytes, little-endian), the header, the planes and the mask.
+are never used as a file path. Only GET is answered, unless the viewer may edit: then also one POST from its own page.
 """
 
 from __future__ import annotations
 
 import gzip
 import hmac
-import json
 import secrets
 import threading
 import webbrowser
@@ -19,25 +16,21 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, LamellaError, one_line
-from lamella.ops.view.scene import view_scene
-from lamella.ops.view.tiles import Tiles, View
+from lamella.adapters.viewer.answers import MOST_POSTED, Answers, UnknownRequestError
+from lamella.errors import LamellaError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.view.scene import ViewScene
     from lamella.types import StrPath
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-_IN_FLIGHT = 16
-"""Tiles that are drawn at a time; others wait."""
-
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
@@ -69,13 +62,12 @@ class Viewer:
         *,
         port: int = 0,
         allow_hosts: Sequence[str] = (),
+        edit: bool = False,
         owned: NGFFNode | None = None,
     ) -> None:
         self._owned = owned
-        self.scene = view_scene(node)
-        self.tiles = Tiles(self.scene)
+        self.answers = Answers(node, editable=edit)
         self.token = secrets.token_urlsafe(16)
-        self.in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
         self.page = _page_files()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.view = self
@@ -83,6 +75,11 @@ class Viewer:
         self.hosts = {*_LOOPBACK, *(host.lower() for host in allow_hosts)}
         self._thread = threading.Thread(target=self._server.serve_forever, name="lamella-view", daemon=True)
         self._thread.start()
+
+    @property
+    def scene(self) -> ViewScene:
+        """The layout of the fields, and the channels."""
+        return self.answers.scene
 
     @property
     def url(self) -> str:
@@ -101,7 +98,7 @@ class Viewer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        self.tiles.close()
+        self.answers.close()
         if self._owned is not None:
             self._owned.close()
 
@@ -153,11 +150,25 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Answer with a file of the page, the scene or a tile."""
+        """Answer with a file of the page, the scene or pixels."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Carry out a change, if the viewer may edit and the page itself asks for it."""
+        if not self.server.view.answers.editable:
+            self.close_connection = True  # the body stays unread
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED, "This viewer only reads")
+            return
+        self._answer(self._post)
+
+    def _answer(self, make: Callable[[str], tuple[str, bytes]]) -> None:
         try:
-            kind, body = self._answer()
+            kind, body = make(self._request())
         except _RefusedError as refusal:
+            self.close_connection = self.command == "POST"
             self._send(refusal.status, "text/plain", str(refusal).encode())
+        except UnknownRequestError as error:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", one_line(error).encode())
         except LamellaError as error:
             self._send(HTTPStatus.BAD_REQUEST, "text/plain", one_line(error).encode())
         except (BrokenPipeError, ConnectionResetError):
@@ -165,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, kind, body)
 
-    def _answer(self) -> tuple[str, bytes]:
+    def _request(self) -> str:
+        """Check the host and the token, and return the rest of the URL."""
         view = self.server.view
         host = (self.headers.get("Host") or "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -175,42 +187,32 @@ class _Handler(BaseHTTPRequestHandler):
                 f"The viewer is not served as {name or 'a host without a name'}. Open it at 127.0.0.1, or start it "
                 f"with --allow-host.",
             )
-        url = urlsplit(self.path)
-        token, slash, rest = url.path.lstrip("/").partition("/")
+        token, slash, rest = self.path.lstrip("/").partition("/")
         if not slash or not hmac.compare_digest(token.encode("utf-8", "replace"), view.token.encode()):
             raise _RefusedError(
                 HTTPStatus.NOT_FOUND, "There is no such viewer. Open the URL that lamella printed."
             )
-        if rest == "scene.json":
-            levels = view.tiles.levels
-            return "application/json", json.dumps({**view.scene.to_dict(), "levels": levels}).encode()
-        if rest.startswith("tile/"):
-            return "application/octet-stream", self._tile(rest.split("/")[1:], url.query)
-        if (rest or "index.html") in view.page:
-            file = rest or "index.html"
-            return f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8", view.page[file]
-        raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no such page.")
+        return rest
 
-    def _tile(self, path: Sequence[str], query: str) -> bytes:
+    def _get(self, request: str) -> tuple[str, bytes]:
         view = self.server.view
-        try:
-            options = parse_qs(query, max_num_fields=8)
-        except ValueError:
-            options = {}
-        channels = [_number(text) for text in options.get("c", [""])[0].split(",") if text]
-        if len(path) != 3 or len(channels) > len(view.scene.channels):
-            raise _RefusedError(HTTPStatus.BAD_REQUEST, "A tile is tile/LEVEL/COLUMN/ROW?c=0,1&t=0&z=0.")
-        level, column, row = (_number(part) for part in path)
-        z = options.get("z", ["0"])[0]
-        shown = View(_number(options.get("t", ["0"])[0]), None if z == "max" else _number(z))
-        with view.in_flight:
-            tile = view.tiles.tile(level, column, row, shown, channels, options.get("label", [None])[0])
-        header = json.dumps(
-            {"dtype": str(tile.planes.dtype), "shape": tile.planes.shape, "damaged": tile.damaged}
-        ).encode()
-        header += b" " * (-len(header) % 4)
-        planes = tile.planes.astype(tile.planes.dtype.newbyteorder("<"), copy=False)
-        return b"".join((len(header).to_bytes(4, "little"), header, planes.tobytes(), tile.mask.tobytes()))
+        file = request.partition("?")[0] or "index.html"
+        if file in view.page:
+            return f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8", view.page[file]
+        return view.answers.get(request)
+
+    def _post(self, request: str) -> tuple[str, bytes]:
+        host, origin = self.headers.get("Host") or "", self.headers.get("Origin") or ""
+        if origin.partition("://")[2].lower() != host.lower():
+            raise _RefusedError(HTTPStatus.FORBIDDEN, "Only the viewer's own page can change the store.")
+        if (self.headers.get("Content-Type") or "").partition(";")[0].strip() != "application/json":
+            raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not application/json.")
+        length = self.headers.get("Content-Length") or ""
+        if not (length.isascii() and length.isdecimal() and len(length) < 9 and int(length) <= MOST_POSTED):
+            raise _RefusedError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has a length of at most {MOST_POSTED} bytes."
+            )
+        return self.server.view.answers.post(request, self.rfile.read(int(length)))
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         encoding, body = (
@@ -252,13 +254,6 @@ def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
     return "", body
 
 
-def _number(text: str) -> int:
-    """Parse a number of at most nine digits."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0.")
-    return int(text)
-
-
 def _page_files() -> dict[str, bytes]:
     folder = resources.files("lamella.adapters.viewer") / "page"
     return {
@@ -272,6 +267,7 @@ def view(
     port: int = 0,
     browser: bool = True,
     allow_hosts: Sequence[str] = (),
+    edit: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Viewer:
     """Show an image or a plate in the browser.
@@ -286,6 +282,8 @@ def view(
         Open the page in the default browser.
     allow_hosts
         Names under which a proxy may serve the page, besides those of this machine.
+    edit
+        Let the page save the contrast of channels into the store. A node must be open for writing.
     storage_options
         Options of a URL, as in :func:`lamella.open_ome_zarr`.
 
@@ -298,6 +296,8 @@ def view(
     ------
     MetadataError
         If there is nothing to show.
+    ReadOnlyError
+        If the page may edit, and the store is open for reading.
     OSError
         If the port is in use.
 
@@ -312,11 +312,11 @@ def view(
     from lamella.nodes.open import open_ome_zarr
 
     if isinstance(target, NGFFNode):
-        viewer = Viewer(target, port=port, allow_hosts=allow_hosts)
+        viewer = Viewer(target, port=port, allow_hosts=allow_hosts, edit=edit)
     else:
-        node = open_ome_zarr(target, storage_options=storage_options)
+        node = open_ome_zarr(target, mode="r+" if edit else "r", storage_options=storage_options)
         try:
-            viewer = Viewer(node, port=port, allow_hosts=allow_hosts, owned=node)
+            viewer = Viewer(node, port=port, allow_hosts=allow_hosts, edit=edit, owned=node)
         except BaseException:
             node.close()
             raise

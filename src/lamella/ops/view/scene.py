@@ -9,6 +9,7 @@ read, and pixels of a few fields without stored contrast.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
+from lamella.store.codec_threads import cpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +39,6 @@ _SAMPLE = 256
 _SAMPLED_FIELDS = 64
 """Fields, spread over a plate, whose channels and windows are read."""
 
-_LABEL_COLORS = 4096
-"""Stored colours of a label image that are sent; further ids have the colours that follow from their number."""
-
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Room between wells, and between fields in a grid, as a fraction of the larger side of a field."""
 
@@ -52,7 +51,7 @@ class Field:
     """An image on the canvas; ``node`` is an error if the image cannot be read.
 
     ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
-    0.
+    0, ``acquisition`` its id in the well.
     """
 
     path: str
@@ -64,6 +63,7 @@ class Field:
     height: float = 0.0
     shape: tuple[int, ...] = ()
     axes: PlaneAxes | None = None
+    acquisition: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,11 @@ class WellArea:
 
 @dataclass(frozen=True)
 class ViewScene:
-    """The metadata that a viewer needs before it reads pixels. ``pixel`` is the size of a canvas unit in ``unit``."""
+    """The metadata that a viewer needs before it reads pixels.
+
+    ``pixel`` is the size of a canvas unit in ``unit``. ``acquisitions`` are the ids and names of the acquisitions, if
+    there are several; each is placed by itself, and one is shown at a time.
+    """
 
     name: str
     store: str
@@ -100,8 +104,8 @@ class ViewScene:
     height: float
     pixel: float | None
     unit: str | None
+    acquisitions: list[tuple[int | None, str]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    label_colors: dict[str, dict[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
@@ -123,10 +127,6 @@ class ViewScene:
             "rows": self.rows,
             "columns": self.columns,
             "labels": self.labels,
-            "colors": {
-                name: {str(number): list(color[:3]) for number, color in colors.items()}
-                for name, colors in self.label_colors.items()
-            },
             "channels": [
                 {
                     "name": channel.name,
@@ -138,10 +138,20 @@ class ViewScene:
             ],
             "wells": [[well.path, well.x, well.y, well.width, well.height] for well in self.wells],
             "fields": [
-                [area.path, area.well, area.x, area.y, area.width, area.height, _state(area), *_pixels(area)]
+                [
+                    *(area.path, area.well, area.x, area.y, area.width, area.height, _state(area)),
+                    *_pixels(area),
+                    self.acquisition_number(area),
+                ]
                 for area in self.fields
             ],
+            "acquisitions": [name for _, name in self.acquisitions],
         }
+
+    def acquisition_number(self, area: Field) -> int:
+        """Return the index of a field's acquisition in ``acquisitions``; 0 if there is one at most."""
+        ids = [number for number, _ in self.acquisitions]
+        return ids.index(area.acquisition) if ids else 0
 
 
 def _state(area: Field) -> str:
@@ -171,8 +181,7 @@ def view_scene(node: NGFFNode) -> ViewScene:
     pixel, unit = _pixel(first)
     fields = [_sized(area, first, (pixel, unit)) for area in fields]
     fields, wells, width, height = _arranged(fields, wells, pixel)
-    channels, active = _channels(fields)
-    labels = {} if isinstance(first.node, LabelImage) else _label_colors(first.node)
+    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(fields)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
     return ViewScene(
         name=_name(node),
@@ -192,8 +201,8 @@ def view_scene(node: NGFFNode) -> ViewScene:
         height=height,
         pixel=pixel,
         unit=unit,
-        labels=list(labels),
-        label_colors=labels,
+        acquisitions=_acquisitions(node, fields),
+        labels=_label_names(fields),
     )
 
 
@@ -221,7 +230,10 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
     rows, columns, indices = grid_of_wells(node)
     wells = [WellArea(path, row, column) for path, (row, column) in indices.items()]
     numbers = {well.path: number for number, well in enumerate(wells)}
-    fields = [_opened(member.path, numbers[member.well], member.node) for member in walk(node)]
+    fields = [
+        replace(_opened(member.path, numbers[member.well], member.node), acquisition=member.acquisition)
+        for member in walk(node)
+    ]
     return fields, wells, list(rows), list(columns)
 
 
@@ -266,6 +278,19 @@ def _pixel(area: Field) -> tuple[float | None, str | None]:
     return (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None)
 
 
+def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | None, str]]:
+    """Return id and name of each acquisition that has fields, in the order of ids; none if there is one only."""
+    ids = sorted({area.acquisition for area in fields}, key=lambda number: (number is None, number or 0))
+    if len(ids) < 2:
+        return []
+    listed = (node.metadata.acquisitions or []) if isinstance(node, Plate) else []
+    names = {acquisition.id: acquisition.name for acquisition in listed}
+    return [
+        (number, "without acquisition" if number is None else names.get(number) or f"acquisition {number}")
+        for number in ids
+    ]
+
+
 def _arranged(
     fields: Sequence[Field], wells: Sequence[WellArea], pixel: float | None
 ) -> tuple[list[Field], list[WellArea], float, float]:
@@ -299,7 +324,19 @@ def _extent(areas: Sequence[Field]) -> tuple[float, float]:
 
 
 def _within_well(areas: Sequence[Field], pixel: float | None) -> list[Field]:
-    """Place the fields of a well by their stage positions, or in a grid, from (0, 0)."""
+    """Place the fields of a well from (0, 0), those of each acquisition by themselves, in the order of the well."""
+    ids = dict.fromkeys(area.acquisition for area in areas)
+    if len(ids) > 1:
+        groups = {
+            number: iter(_placed([area for area in areas if area.acquisition == number], pixel))
+            for number in ids
+        }
+        return [next(groups[area.acquisition]) for area in areas]
+    return _placed(areas, pixel)
+
+
+def _placed(areas: Sequence[Field], pixel: float | None) -> list[Field]:
+    """Place fields by their stage positions, or in a grid."""
     staged = _staged(areas, pixel)
     if staged is not None:
         return staged
@@ -350,16 +387,35 @@ def _channels(fields: Sequence[Field]) -> tuple[list[ShownChannel], list[bool]]:
     return channels, [channel.is_shown for channel in known.values()]
 
 
-def _label_colors(position: Position) -> dict[str, dict[int, tuple[int, ...]]]:
-    """Return the stored colours of each label image, by label id; none where they cannot be read."""
-    colors = {}
-    for name in position.labels:
+def _label_names(fields: Sequence[Field]) -> list[str]:
+    """Return the names of label images of some fields, spread over a plate, in the order of their first field."""
+    readable = [area for area in fields if area.shape]
+    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
+
+    def names(area: Field) -> list[str]:
+        assert isinstance(area.node, Position)
         try:
-            stored = position.labels[name].colors
+            return list(area.node.labels)
         except LamellaError:
-            stored = {}
-        colors[name] = dict(list(stored.items())[:_LABEL_COLORS])
-    return colors
+            return []
+
+    first = sample[0].node
+    if isinstance(first, LabelImage):
+        return [label_name(first)]
+    assert isinstance(first, Position)
+    with reader_threads(first) as threads:
+        return list(dict.fromkeys(name for found in threads.map(names, sample) for name in found))
+
+
+def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
+    """Return threads that read for a viewer: as many as processors, or 32 where each read waits for a server."""
+    count = 32 if node.documents.storage.reads_ahead else max(2, min(8, cpus()))
+    return ThreadPoolExecutor(count, thread_name_prefix="lamella-view")
+
+
+def label_name(image: LabelImage) -> str:
+    """Return the last part of the path of a label image."""
+    return str(image.node_path).rstrip("/").split("/")[-1]
 
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:

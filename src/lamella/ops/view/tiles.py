@@ -1,14 +1,14 @@
 """Read tiles of the canvas: raw pixels of all fields in a square, reduced by 1, 2, 4, ...
 
 A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field is read from its coarsest level
-that is at least as fine. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
+that is at least as fine. Fields are read by threads and drawn in their order, so that of fields that overlap the later
+one is always on top. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, one_line
+from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
 from lamella.ops.display.planes import PlaneAxes, plane_index
 from lamella.ops.display.preview import channel_keys
 from lamella.ops.display.render import block_mean
-from lamella.store.codec_threads import cpus
+from lamella.ops.view.unwritten import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -36,16 +38,27 @@ SIDE = 512
 CACHE_BYTES = 192 << 20
 """Tiles that are kept in memory."""
 
+_COARSE = 256
+"""Pixels along a side of a field from which a contrast is computed."""
+
 _EXACT = 1.01
 """A level that is this much coarser than a tile still counts as fine enough: 5 pixels of 11 are not quite 2.2."""
 
 
+UNWRITTEN = 2
+"""Value of the mask where no pixel of a field is written yet."""
+
+
 @dataclass(frozen=True)
 class View:
-    """The displayed Z and T of a tile, as indices in level 0; ``z`` is None for the maximum over Z."""
+    """The displayed Z and T of a tile, as indices in level 0; ``z`` is None for the maximum over Z.
+
+    ``acquisition`` is the index of the acquisition in the scene.
+    """
 
     t: int
     z: int | None
+    acquisition: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +68,10 @@ class Tile:
     Attributes
     ----------
     planes
-        (channel, Y, X) in the dtype of the scene, or label ids, uint32 (1, Y, X).
+        (channel, Y, X) in the dtype of the scene. Of label images uint32 (1, Y, X), the ids; (2, Y, X) if colours are
+        stored: the second plane is 2**24 plus red, green and blue of the id, or 0 without a colour.
     mask
-        uint8 (Y, X): 1 for pixels of a field.
+        uint8 (Y, X): 1 for pixels of a field, 2 for pixels of a field that are not written.
     damaged
         Index of each field that could not be read, and the reason.
     """
@@ -101,10 +115,19 @@ class _Image:
         return self.opened[path]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The pixels of one field in a tile; None for a channel that the field lacks."""
+
+    target: tuple[slice, slice]
+    planes: list[NDArray[Any] | None]
+    mask: NDArray[np.uint8]
+
+
 class Tiles:
     """Reader of the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
 
-    def __init__(self, scene: ViewScene, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, scene: ViewScene, threads: Executor, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._scene = scene
         self._limit = cache_bytes
         self._tiles: OrderedDict[tuple[Any, ...], Tile] = OrderedDict()
@@ -112,7 +135,8 @@ class Tiles:
         self._lock = threading.Lock()
         self._image = lru_cache(maxsize=8192)(self._open_image)
         self._names = lru_cache(maxsize=8192)(self._channel_indices)
-        self._readers = ThreadPoolExecutor(max(2, min(8, cpus())), thread_name_prefix="lamella-view")
+        self._threads = threads
+        self._acquisitions = np.array([scene.acquisition_number(area) for area in scene.fields])
         self._corners = np.array(
             [[area.x, area.y, area.width, area.height] for area in scene.fields]
         ).reshape(-1, 4)
@@ -122,10 +146,6 @@ class Tiles:
         """Number of levels; the coarsest shows the canvas in one tile."""
         longest = max(self._scene.width, self._scene.height, 1.0)
         return max(1, 1 + int(np.ceil(np.log2(max(longest / SIDE, 1.0)))))
-
-    def close(self) -> None:
-        """Stop the reading threads."""
-        self._readers.shutdown(wait=True, cancel_futures=True)
 
     def tile(
         self,
@@ -147,7 +167,7 @@ class Tiles:
                 self._tiles.move_to_end(key)
                 return self._tiles[key]
         tile = self._drawn(level, column, row, view, channels, label)
-        if not tile.damaged:
+        if not tile.damaged and not (tile.mask == UNWRITTEN).any():
             with self._lock:
                 if key not in self._tiles:
                     self._tiles[key] = tile
@@ -157,6 +177,28 @@ class Tiles:
                     self._bytes -= oldest.planes.nbytes + oldest.mask.nbytes
         return tile
 
+    def check_view(self, view: View) -> None:
+        """Raise OutOfBoundsError for a time, Z or acquisition that does not exist."""
+        acquisitions = max(1, len(self._scene.acquisitions))
+        for name, index, length in (
+            ("t", view.t, self._scene.times),
+            ("z", view.z, self._scene.depth),
+            ("a", view.acquisition, acquisitions),
+        ):
+            if index is not None and not 0 <= index < length:
+                raise OutOfBoundsError(
+                    f"There is no {name}={index}: {self._scene.name} has {length} along {name}."
+                )
+
+    def coarse_planes(self, number: int, view: View) -> list[NDArray[Any] | None]:
+        """Return the planes of all channels of a field, of about 256 pixels a side; None for those that it lacks."""
+        area = self._scene.fields[number]
+        step = 1 << max(0, int(np.ceil(np.log2(max(area.width, area.height, 1) / _COARSE))))
+        shape = -(-int(np.ceil(area.height)) // step), -(-int(np.ceil(area.width)) // step)
+        names = [channel.name for channel in self._scene.channels]
+        part = self._read_field(number, area, (area.x, area.y, step), shape, view, names, None)
+        return [None] * len(names) if part is None else part.planes
+
     def _check(
         self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
     ) -> None:
@@ -165,9 +207,7 @@ class Tiles:
             0 <= level < self.levels and 0 <= column * step < scene.width and 0 <= row * step < scene.height
         ):
             raise OutOfBoundsError(f"There is no tile {column},{row} of level {level}.")
-        for name, index, length in (("t", view.t, scene.times), ("z", view.z, scene.depth)):
-            if index is not None and not 0 <= index < length:
-                raise OutOfBoundsError(f"There is no {name}={index}: {scene.name} has {length} along {name}.")
+        self.check_view(view)
         if label is not None and label not in scene.labels:
             raise InvalidArgumentError(
                 f"There is no label image {label!r} in {scene.name}: it has {scene.labels}."
@@ -185,69 +225,91 @@ class Tiles:
         width = min(SIDE, int(np.ceil((self._scene.width - left) / step)))
         height = min(SIDE, int(np.ceil((self._scene.height - top) / step)))
         names = [self._scene.channels[index].name for index in channels]
-        dtype = self._scene.dtype if label is None else np.dtype("uint32")
-        planes = np.zeros((max(1, len(names)), height, width), dtype)
-        mask = np.zeros((height, width), np.uint8)
         x, y, across, down = self._corners.T
         met = np.flatnonzero(
-            (x < left + width * step) & (x + across > left) & (y < top + height * step) & (y + down > top)
+            (x < left + width * step)
+            & (x + across > left)
+            & (y < top + height * step)
+            & (y + down > top)
+            & (self._acquisitions == view.acquisition)
         )
         damaged: list[tuple[int, str]] = []
 
-        def draw(number: int) -> None:
+        def read(number: int) -> _Part | None:
             area = self._scene.fields[number]
             if not area.shape:
-                return
+                return None
             try:
-                self._draw_field(number, area, (left, top, step), planes, mask, view, names, label)
+                return self._read_field(number, area, (left, top, step), (height, width), view, names, label)
             except LamellaError as error:
                 damaged.append((number, one_line(error)))
+                return None
 
-        for _ in self._readers.map(draw, (int(number) for number in met)):
-            pass
+        parts = [part for part in self._threads.map(read, (int(number) for number in met)) if part]
+        count = len(names) if label is None else max((len(part.planes) for part in parts), default=1)
+        planes = np.zeros((count, height, width), self._scene.dtype if label is None else np.dtype("uint32"))
+        mask = np.zeros((height, width), np.uint8)
+        for part in parts:
+            for out, plane in enumerate(part.planes):
+                planes[(out, *part.target)] = 0 if plane is None else plane
+            planes[(slice(len(part.planes), None), *part.target)] = 0
+            mask[part.target] = part.mask
         return Tile(planes, mask, sorted(damaged))
 
-    def _draw_field(
+    def _read_field(
         self,
         number: int,
         area: Field,
         origin: tuple[float, float, int],
-        planes: NDArray[Any],
-        mask: NDArray[np.uint8],
+        shape: tuple[int, int],
         view: View,
         names: Sequence[str],
         label: str | None,
-    ) -> None:
-        """Copy the pixels of one field into the tile."""
+    ) -> _Part | None:
+        """Read the pixels of one field that lie in a tile; None if there are none."""
         left, top, step = origin
         image = self._image(number, label)
         if image is None:
-            return  # this field has no such labels
+            return None  # this field has no such labels
         array, axes = image.level_for(area, step)
         finest = image.finest.shape
-        rows, from_y = _sampled(top, step, planes.shape[1], area.y, area.height, axes.height(array.shape))
-        columns, from_x = _sampled(left, step, planes.shape[2], area.x, area.width, axes.width(array.shape))
+        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(array.shape))
+        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(array.shape))
         if not rows.size or not columns.size:
-            return
+            return None
         target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
+        if axes.time is not None and 1 < finest[axes.time] <= view.t:  # not recorded yet
+            missing = np.ones((rows.size, columns.size), bool)
+            return _Part(target, [None] * max(1, len(names)), _mask(missing))
         cut = _indices(axes, finest, array.shape, view)
         if label is not None:
-            planes[(0, *target)] = _plane(array, axes, cut, rows, columns, ids=True)
-        else:
-            indices = self._names(number)
-            for out, name in enumerate(names):
-                if name not in indices:
-                    continue  # this field was recorded without the channel
-                if axes.channel is not None:
-                    cut[axes.channel] = indices[name]
-                planes[(out, *target)] = _plane(array, axes, cut, rows, columns)
-        mask[target] = 1
+            ids = _plane(array, axes, cut, rows, columns, ids=True)
+            missing = unwritten(array, axes, cut, rows, columns, ids)
+            assert isinstance(image.node, LabelImage)
+            colors = _stored_colors(image.node, ids)
+            return _Part(target, [ids] if colors is None else [ids, colors], _mask(missing))
+        indices = self._names(number)
+        planes: list[NDArray[Any] | None] = []
+        missing = np.ones((rows.size, columns.size), bool)
+        for name in names:
+            if name not in indices:
+                planes.append(None)  # this field was recorded without the channel
+                continue
+            if axes.channel is not None:
+                cut[axes.channel] = indices[name]
+            plane = _plane(array, axes, cut, rows, columns)
+            planes.append(plane)
+            if missing.any():
+                missing &= unwritten(array, axes, cut, rows, columns, plane)
+        if all(plane is None for plane in planes):
+            missing[:] = False
+        return _Part(target, planes, _mask(missing))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
         """Open a field, or a label image of it; None if the field has no label image with this name."""
         node = self._scene.fields[number].node
         assert isinstance(node, Position)
-        if label is not None:
+        if label is not None and not isinstance(node, LabelImage):
             if label not in node.labels:
                 return None
             node = node.labels[label]
@@ -260,12 +322,29 @@ class Tiles:
         return {name: index for index, name in enumerate(channel_keys(node))}
 
 
-def _sampled(
+def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(missing, np.uint8(UNWRITTEN), np.uint8(1))
+
+
+def _stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | None:
+    """Return 2**24 plus the stored colour of each id, 0 for an id without one; None if the image stores no colours."""
+    colors = image.colors
+    if not colors:
+        return None
+    known, places = np.unique(ids, return_inverse=True)
+    packed = [
+        0 if color is None else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
+        for color in (colors.get(int(number)) for number in known)
+    ]
+    return np.array(packed, np.uint32)[places].reshape(ids.shape)
+
+
+def sampled_indices(
     start: float, step: int, length: int, offset: float, size: float, pixels: int
 ) -> tuple[NDArray[np.intp], int]:
     """Return the indices of a level's pixels under those of a tile, and the first covered pixel of the tile.
 
-    >>> _sampled(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
+    >>> sampled_indices(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
     (array([1, 3, 5]), 1)
     """
     centers = start + (np.arange(length) + 0.5) * step
@@ -277,7 +356,7 @@ def _sampled(
 def _indices(
     axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
-    """Return the index along every dimension except Y and X; a field shorter than others shows its last index."""
+    """Return the index along every dimension except Y and X; a field with fewer planes shows its last one."""
     z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
     t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
     cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))

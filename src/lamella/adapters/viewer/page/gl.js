@@ -1,8 +1,9 @@
 /** Draw tiles with WebGL 2: windows and colours are applied by the graphics processor, so that contrast costs no request. */
 
+import { EMPTY, HATCH } from "./soft.js";
 import { rgb } from "./state.js";
 
-const MOST = 8;
+const MOST = 16;
 
 const VERTEX = `#version 300 es
 uniform vec4 place;
@@ -24,12 +25,19 @@ uniform sampler2D mask;
 uniform int count;
 uniform vec2 windows[${MOST}];
 uniform vec3 colors[${MOST}];
+#define HATCH ${(HATCH / 255).toFixed(4)}
+#define EMPTY ${(EMPTY / 255).toFixed(4)}
 in vec2 at;
 out vec4 color;
 void main() {
   ivec2 size = textureSize(planes, 0).xy;
   ivec2 pixel = min(ivec2(at * vec2(size)), size - 1);
-  if (texelFetch(mask, pixel, 0).r == 0.0) discard;
+  float covered = texelFetch(mask, pixel, 0).r * 255.0;
+  if (covered < 0.5) discard;
+  if (covered > 1.5) {
+    color = vec4(vec3((pixel.x + pixel.y) % 8 < 2 ? HATCH : EMPTY), 1);
+    return;
+  }
   vec3 total = vec3(0);
   for (int i = 0; i < count; i++) {
     float value = float(texelFetch(planes, ivec3(pixel, i), 0).r);
@@ -112,8 +120,9 @@ export class GLRenderer {
   /**
    * Draw a tile of channels into a rectangle of the screen (left, top, right, bottom in pixels).
    * @param {import("./tiles.js").Tile} tile @param {number[]} place @param {import("./state.js").Channel[]} channels
+   * @param {import("./soft.js").Part[]} parts
    */
-  drawPixels(tile, place, channels) {
+  drawPixels(tile, place, channels, parts) {
     const { gl } = this;
     const float = tile.planes instanceof Float32Array;
     const { program, uniforms } = float ? this.programs.float : this.programs.integer;
@@ -128,14 +137,22 @@ export class GLRenderer {
     gl.uniform1i(uniforms.mask, 1);
     const shown = channels.slice(0, Math.min(MOST, tile.count));
     gl.uniform1i(uniforms.count, shown.length);
-    gl.uniform2fv(uniforms.windows, new Float32Array(shown.flatMap((channel) => channel.window)));
     gl.uniform3fv(uniforms.colors, new Float32Array(shown.flatMap((channel) => rgb(channel.color).map((part) => part / 255))));
-    this.rectangle(uniforms.place, place);
+    gl.enable(gl.SCISSOR_TEST);
+    for (const { box, windows } of parts) {
+      const x = (/** @type {number} */ at) => Math.round(place[0] + ((place[2] - place[0]) * at) / tile.width);
+      const y = (/** @type {number} */ at) => Math.round(place[1] + ((place[3] - place[1]) * at) / tile.height);
+      gl.scissor(x(box[0]), this.canvas.height - y(box[3]), Math.max(0, x(box[2]) - x(box[0])), Math.max(0, y(box[3]) - y(box[1])));
+      gl.uniform2fv(uniforms.windows, new Float32Array(windows.slice(0, shown.length).flat()));
+      this.rectangle(uniforms.place, place);
+    }
+    gl.disable(gl.SCISSOR_TEST);
   }
 
-  /** @param {import("./tiles.js").Tile} tile @param {ImageData} picture @param {number[]} place @param {number} version */
-  drawLabels(tile, picture, place, version) {
+  /** @param {import("./tiles.js").Tile} tile @param {ImageData} picture @param {number[]} place */
+  drawLabels(tile, picture, place) {
     const { gl } = this;
+    const version = tile.drawn.version;
     const { program, uniforms } = this.programs.label;
     gl.useProgram(program);
     gl.enable(gl.BLEND);

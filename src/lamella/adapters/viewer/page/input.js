@@ -13,20 +13,27 @@ export const KEYS = [
   ["Space", "play time"],
   ["1 to 9", "channel on or off"],
   ["A", "contrast from the screen"],
+  ["W", "contrast of each well, or one for all"],
   ["L", "labels on or off"],
+  ["S", "slices along Z; click to move them"],
+  ["V", "maximum projection in 3-D"],
+  ["F", "follow pixels as they are written"],
+  ["R", "read everything again"],
+  ["C, P", "copy as Python, save as PNG"],
   ["D", "dark or light"],
   ["/", "find a well"],
   ["?", "this list"],
 ];
 
 /**
- * @param {HTMLElement} stage @param {import("./state.js").State} state
+ * @param {HTMLElement} stage @param {HTMLElement | Document} keyboard what listens to keys @param {import("./state.js").State} state
  * @param {{size: () => [number, number, number], act: Record<string, (argument?: any) => void>}} app
  */
-export function listen(stage, state, { size, act }) {
+export function listen(stage, keyboard, state, { size, act }) {
   /** @type {Map<number, {x: number, y: number}>} */
   const pointers = new Map();
   const { camera } = state;
+  let pressed = { x: 0, y: 0 };
 
   /** Zoom around a point of the screen. @param {number} factor @param {number} x @param {number} y */
   const zoom = (factor, x, y) => {
@@ -51,6 +58,7 @@ export function listen(stage, state, { size, act }) {
 
   stage.addEventListener("pointerdown", (event) => {
     pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    pressed = { x: event.clientX, y: event.clientY };
     stage.setPointerCapture(event.pointerId);
     stage.classList.add("dragging");
   });
@@ -76,6 +84,9 @@ export function listen(stage, state, { size, act }) {
       if (!pointers.size) stage.classList.remove("dragging");
     });
   }
+  stage.addEventListener("click", (event) => {
+    if (Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) < 4) act.point(world(at(event)));
+  });
   stage.addEventListener("pointerleave", () => act.hover(null));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -84,10 +95,10 @@ export function listen(stage, state, { size, act }) {
   }, { passive: false }); // prettier-ignore
   stage.addEventListener("dblclick", (event) => act.toField(world(at(event))));
 
-  document.addEventListener("keydown", (event) => {
+  keyboard.addEventListener("keydown", (/** @type {any} */ event) => {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (event.ctrlKey || event.metaKey || ["INPUT", "SELECT"].includes(target.tagName) || document.querySelector("dialog[open]")) return;
-    if (target.tagName === "BUTTON" && (event.key === "Enter" || event.key === " ")) return;
+    if (event.ctrlKey || event.metaKey || takesText(target) || keyboard.querySelector("dialog[open]")) return;
+    if (target !== stage && ["BUTTON", "INPUT"].includes(target.tagName) && (event.key === "Enter" || event.key === " ")) return;
     const [width, height, ratio] = size();
     const centre = /** @type {[number, number]} */ ([width / 2 / ratio, height / 2 / ratio]);
     const arrows = /** @type {Record<string, [number, number]>} */ ({
@@ -107,13 +118,20 @@ export function listen(stage, state, { size, act }) {
       const actions = /** @type {Record<string, () => void>} */ ({
         0: act.fit, Enter: () => act.toField(camera), ",": () => act.nextField(-1), ".": () => act.nextField(1),
         "[": () => act.stepZ(-1), "]": () => act.stepZ(1), PageUp: () => act.stepT(-1), PageDown: () => act.stepT(1),
-        m: act.projection, M: act.projection, " ": act.play, a: act.contrast, A: act.contrast, l: act.labels, L: act.labels,
-        d: act.theme, D: act.theme, "/": act.find, "?": act.help,
+        m: act.projection, " ": act.play, a: () => act.contrast(), l: act.labels,
+        d: act.theme, "/": act.find, "?": act.help, s: act.slices, v: act.volume, f: act.follow, r: act.reload, w: act.ownContrast,
+        c: act.python, p: act.png, Escape: act.plane,
       }); // prettier-ignore
-      const action = actions[event.key];
+      const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
       if (!action) return;
       action();
     }
     event.preventDefault();
   });
+}
+
+/** Whether an element has its own use for letters and arrows; those of a checkbox or a button do not clash with ours.
+ * @param {HTMLElement} target */
+function takesText(target) {
+  return target.tagName === "SELECT" || (target.tagName === "INPUT" && !["checkbox", "color"].includes(/** @type {HTMLInputElement} */ (target).type));
 }

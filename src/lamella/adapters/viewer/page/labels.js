@@ -1,7 +1,9 @@
 /** Colours of label ids: a tint inside each object, the full colour along its outline. */
 
+import { safeLabelColor } from "./palettes.js";
+
 const GOLDEN = 11400714819323198485n;
-const TIERS = [[0.9, 0.8], [0.85, 1.0], [0.5, 0.95]];
+const TIERS = [[0.9, 0.8], [0.85, 1.0], [0.5, 0.95]]; // prettier-ignore
 /** @type {Map<number, number[]>} */
 const known = new Map();
 
@@ -21,13 +23,18 @@ export function labelColor(id) {
 }
 
 /**
- * Return the picture of a tile of labels, once for each opacity.
- * @param {import("./tiles.js").Tile} tile @param {number} opacity @param {Record<string, number[]>} stored
+ * Return the picture of a tile of labels: made once for each look.
+ * @param {import("./tiles.js").Tile} tile @param {number} opacity @param {string} palette "stored" or "safe"
  */
-export function labelPicture(tile, opacity, stored) {
-  if (tile.drawn.version === opacity) return tile.drawn.picture;
+export function labelPicture(tile, opacity, palette) {
+  const look = `${opacity} ${palette}`;
+  if (tile.drawn.version === look) return tile.drawn.picture;
   const { width, height, planes } = tile;
+  const pixels = width * height;
   const picture = new ImageData(width, height);
+  const { data } = picture;
+  const hasColors = palette === "stored" && tile.count > 1;
+  const [inside, outline] = [Math.round(255 * opacity), Math.round(255 * Math.min(1, opacity * 2.5))];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const i = y * width + x;
@@ -36,11 +43,15 @@ export function labelPicture(tile, opacity, stored) {
       const edge =
         (x > 0 && planes[i - 1] !== id) || (x + 1 < width && planes[i + 1] !== id) ||
         (y > 0 && planes[i - width] !== id) || (y + 1 < height && planes[i + width] !== id); // prettier-ignore
-      const [red, green, blue] = stored[id] ?? labelColor(id);
-      picture.data.set([red, green, blue, edge ? 255 * Math.min(1, opacity * 2.5) : 255 * opacity], 4 * i);
+      const stored = hasColors ? planes[pixels + i] : 0;
+      const color = stored ? [(stored >> 16) & 255, (stored >> 8) & 255, stored & 255] : palette === "safe" ? safeLabelColor(id) : labelColor(id);
+      data[4 * i] = color[0];
+      data[4 * i + 1] = color[1];
+      data[4 * i + 2] = color[2];
+      data[4 * i + 3] = edge ? outline : inside;
     }
   }
   tile.drawn.picture = picture;
-  tile.drawn.version = opacity;
+  tile.drawn.version = look;
   return picture;
 }

@@ -1,20 +1,23 @@
-/** What lies over the pixels: outlines and names of wells and fields, damage, the scale bar. */
+/** What lies over the pixels: outlines and names of wells and fields, damage, heat maps, the scale bar. */
+
+import { heatColor, heatRange } from "./palettes.js";
 
 /** @param {HTMLElement} element */
-const colors = (element) => {
+export const themeColors = (element) => {
   const style = getComputedStyle(element);
   const value = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
-  return { line: value("--line"), text: value("--text"), faint: value("--faint"), bad: value("--bad"), panel: value("--panel") };
+  return { line: value("--line"), text: value("--text"), faint: value("--faint"), bad: value("--bad"), panel: value("--panel"), accent: value("--accent") };
 };
 
 /**
  * @param {HTMLCanvasElement} canvas @param {import("./state.js").State} state @param {number} ratio device pixels per CSS pixel
  * @param {Map<number, string>} damaged fields that could not be read, with the reason
+ * @param {[number, number]} insets what slices cover at the right and at the bottom
  */
-export function drawLines(canvas, state, ratio, damaged) {
+export function drawLines(canvas, state, ratio, damaged, insets) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const { scene, camera } = state;
-  const look = colors(canvas);
+  const look = themeColors(canvas);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const width = canvas.width / ratio;
   const height = canvas.height / ratio;
@@ -23,24 +26,40 @@ export function drawLines(canvas, state, ratio, damaged) {
   const x = (/** @type {number} */ value) => (value - camera.x) * zoom + width / 2;
   const y = (/** @type {number} */ value) => (value - camera.y) * zoom + height / 2;
   const plate = scene.wells.length > 1 || scene.rows.some((row) => row);
-  context.font = "12px system-ui, sans-serif";
+  const font = width > 2000 ? 16 : 12;
+  context.font = `${font}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
   if (plate) {
-    context.strokeStyle = look.line;
     context.lineWidth = 1;
-    for (const [path, left, top, across, down] of scene.wells) {
+    const [low, high] = heatRange(state.heat?.values ?? []);
+    for (const [index, [path, left, top, across, down]] of scene.wells.entries()) {
       const box = [x(left), y(top), across * zoom, down * zoom];
       if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) continue;
+      const value = state.heat?.values[index];
+      if (value !== undefined && value !== null) {
+        context.globalAlpha = 0.72;
+        context.fillStyle = heatColor(high > low ? (value - low) / (high - low) : 0.5);
+        context.fillRect(box[0], box[1], box[2], box[3]);
+        context.globalAlpha = 1;
+        if (box[2] > 44) tag(context, String(Number(value.toPrecision(4))), box[0] + box[2] / 2, box[1] + box[3] / 2, look, true);
+      }
+      context.strokeStyle = look.line;
       context.strokeRect(Math.round(box[0]) - 1.5, Math.round(box[1]) - 1.5, Math.round(box[2]) + 3, Math.round(box[3]) + 3);
       if (box[2] > 90) tag(context, path, Math.max(box[0], 0) + 6, Math.max(box[1], 0) + 12, look);
     }
   }
-  scene.fields.forEach(([path, , left, top, across, down, reason], index) => {
+  scene.fields.forEach(([path, well, left, top, across, down, reason, , , acquisition], index) => {
+    if (acquisition !== state.acquisition) return;
     const why = reason || damaged.get(index);
-    if (!why) return;
     const box = [x(left), y(top), across * zoom, down * zoom];
     if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) return;
+    if (!why) {
+      // The tag of the well lies in its first corner: the field there has its tag below.
+      const first = plate && left === scene.wells[well][1] && top === scene.wells[well][2];
+      if (path && box[2] > 220) tag(context, path, Math.max(box[0], 0) + 6, Math.max(box[1], 0) + (first ? 32 : 12), look);
+      return;
+    }
     context.strokeStyle = reason.startsWith("No pixels") ? look.faint : look.bad;
     context.strokeRect(box[0], box[1], box[2], box[3]);
     context.beginPath();
@@ -54,13 +73,21 @@ export function drawLines(canvas, state, ratio, damaged) {
       context.fillText(short(`${path}: ${why}`, box[2] / 6), box[0] + box[2] / 2, box[1] + box[3] / 2);
     }
   });
+  if (state.mode === "slices") {
+    context.fillStyle = look.accent;
+    context.globalAlpha = 0.8;
+    context.fillRect(Math.round(x(state.cross.x)), 0, 1, height);
+    context.fillRect(0, Math.round(y(state.cross.y)), width, 1);
+    context.globalAlpha = 1;
+  }
   if (plate) edges(context, state, x, y, width, height, look);
-  scaleBar(context, state, zoom, width, height, look);
+  const [right, bottom] = state.mode === "slices" ? insets : [0, 0];
+  scaleBar(context, state, zoom, width - right, height - bottom, look);
 }
 
 /** Names of rows at the left and of columns at the top of the screen.
  * @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {(v: number) => number} x
- * @param {(v: number) => number} y @param {number} width @param {number} height @param {ReturnType<typeof colors>} look */
+ * @param {(v: number) => number} y @param {number} width @param {number} height @param {ReturnType<typeof themeColors>} look */
 function edges(context, state, x, y, width, height, look) {
   /** @type {Map<string, number>} */
   const rows = new Map();
@@ -90,7 +117,7 @@ function edges(context, state, x, y, width, height, look) {
 }
 
 /** @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y
- * @param {ReturnType<typeof colors>} look @param {boolean} [centered] */
+ * @param {ReturnType<typeof themeColors>} look @param {boolean} [centered] */
 function tag(context, text, x, y, look, centered = false) {
   const wide = context.measureText(text).width + 8;
   const left = centered ? x - wide / 2 : x - 4;
@@ -117,7 +144,7 @@ const SHORT = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m"
 export const shortUnit = (unit) => SHORT[/** @type {keyof typeof SHORT} */ (unit)] ?? unit ?? "px";
 
 /** @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {number} zoom
- * @param {number} width @param {number} height @param {ReturnType<typeof colors>} look */
+ * @param {number} width @param {number} height @param {ReturnType<typeof themeColors>} look */
 function scaleBar(context, state, zoom, width, height, look) {
   const pixel = state.scene.pixel ?? 1;
   const length = roundLength((Math.min(220, width / 3) / zoom) * pixel);
@@ -131,25 +158,4 @@ function scaleBar(context, state, zoom, width, height, look) {
   context.fillStyle = look.text;
   context.fillRect(right - pixels, bottom, pixels, 3);
   context.fillText(`${Number(length.toPrecision(6))} ${shortUnit(state.scene.unit)}`, right - pixels / 2, bottom - 10);
-}
-
-/** Draw the overview: wells, damaged ones in another colour, and the rectangle of the screen.
- * @param {HTMLCanvasElement} canvas @param {import("./state.js").State} state @param {number} width @param {number} height
- * @param {Map<number, string>} damaged */
-export function drawMap(canvas, state, width, height, damaged) {
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const { scene, camera } = state;
-  const look = colors(canvas);
-  const scale = Math.min(canvas.width / scene.width, canvas.height / scene.height);
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  const bad = new Set(scene.fields.flatMap((field, index) => (field[6] || damaged.has(index) ? [field[1]] : [])));
-  scene.wells.forEach(([, x, y, across, down], index) => {
-    context.fillStyle = bad.has(index) ? look.bad : look.faint;
-    context.fillRect(x * scale, y * scale, Math.max(1, across * scale - 1), Math.max(1, down * scale - 1));
-  });
-  context.strokeStyle = look.text;
-  context.lineWidth = 1.5;
-  const [across, down] = [width / camera.zoom, height / camera.zoom];
-  context.strokeRect((camera.x - across / 2) * scale, (camera.y - down / 2) * scale, across * scale, down * scale);
-  return scale;
 }

@@ -1,87 +1,109 @@
-/** The controls at the side: channels with colour and contrast, sliders of Z and T, labels, buttons. */
+/** The controls at the side; each part returns a function that brings it up to date with the state. */
 
-/** @param {string} tag @param {Record<string, any>} [properties] @param {(Node | string)[]} children */
-export function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
+import { element, setOptions } from "./layout.js";
+import { mapScale } from "./overview.js";
+import { channelColors, paletteOf } from "./palettes.js";
 
-/** @param {string} id */
-export const byId = (id) => /** @type {any} */ (document.getElementById(id));
+/** @typedef {(id: string) => any} Find */
+/** @typedef {Record<string, (argument?: any) => any>} Actions */
 
-/** Build the controls; the function that is returned brings them up to date with the state.
- * @param {import("./state.js").State} state @param {Record<string, (argument?: any) => void>} act */
-export function buildPanel(state, act) {
+/** Build the controls; the function that is returned brings them up to date.
+ * @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+export function buildPanel(state, act, byId) {
   const { scene } = state;
-  byId("title").textContent = scene.name;
-  const size = `${Math.round(scene.width)} × ${Math.round(scene.height)} px`;
-  const wells = new Set(scene.fields.map((field) => field[1])).size;
-  byId("subtitle").textContent =
-    scene.fields.length > 1 ? `${wells} ${wells === 1 ? "well" : "wells"}, ${scene.fields.length} fields` : size;
-  document.title = `${scene.name}, lamella`;
-  const refresh = [channels(state, act), ...dimensions(state), labels(state)];
-  for (const name of ["fit", "python", "png", "theme", "help"]) byId(name).addEventListener("click", () => act[name]());
-  finder(state, act);
+  const parts = [heading, channelRows, sharing, dimensions, labelControls, plateControls, heatControls, buttons];
+  const refresh = parts.map((part) => part(state, act, byId));
+  byId("intensities").hidden = !scene.channels.length;
   return () => {
     for (const update of refresh) update();
   };
 }
 
-/** @param {import("./state.js").State} state @param {Record<string, (argument?: any) => void>} act */
-function channels(state, act) {
+/** @param {number} count @param {string} one @param {string} [many] */
+const counted = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/** @param {import("./state.js").State} state @param {Actions} _act @param {Find} byId */
+function heading(state, _act, byId) {
+  const { scene } = state;
+  return () => {
+    byId("title").textContent = scene.name;
+    const wells = new Set(scene.fields.map((field) => field[1])).size;
+    const many = scene.fields.length > 1;
+    const size = `${Math.round(scene.width)} × ${Math.round(scene.height)}`;
+    const parts = many && scene.wells.length > 1 ? [counted(wells, "well"), counted(scene.fields.length, "field")] : many ? [counted(scene.fields.length, "image")] : [size];
+    byId("subtitle").textContent = [...parts, scene.dtype].join(" · ");
+  };
+}
+
+/** @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function channelRows(state, act, byId) {
   const rows = state.channels.map((channel, index) => {
-    const id = `channel${index}`;
     const name = channel.name || "Intensity";
-    const on = element("input", { type: "checkbox", id });
+    const on = element("input", { type: "checkbox", id: `channel${index}` });
     const color = element("input", { type: "color", ariaLabel: `Colour of ${name}` });
     const [low, high] = ["Black", "White"].map((end) => element("input", { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
     const [lowSlider, highSlider] = ["Black", "White"].map((end) => element("input", { type: "range", step: "any", ariaLabel: `${end} of ${name}, slider` }));
     const auto = element("button", { textContent: "Auto", title: "Contrast from the screen (A)" });
+    const dual = element("div", { className: "dual" }, lowSlider, highSlider);
     on.addEventListener("change", () => {
-      channel.active = /** @type {HTMLInputElement} */ (on).checked;
+      channel.active = on.checked;
       state.changed();
     });
     color.addEventListener("input", () => {
-      channel.color = /** @type {HTMLInputElement} */ (color).value.slice(1);
+      channel.color = color.value.slice(1);
       state.changed();
     });
     [[low, lowSlider], [high, highSlider]].forEach((inputs, end) => {
-      for (const input of inputs) {
-        input.addEventListener(input === inputs[0] ? "change" : "input", () => {
-          const value = Number(/** @type {HTMLInputElement} */ (input).value);
-          if (!Number.isFinite(value)) return;
+      inputs.forEach((input, slider) => {
+        input.addEventListener(slider ? "input" : "change", () => {
+          const value = Number(input.value);
+          if (!Number.isFinite(value) || input.value === "") return;
           channel.window[end] = value;
           if (channel.window[0] > channel.window[1]) channel.window[1 - end] = value;
           state.changed();
         });
-      }
+      });
     }); // prettier-ignore
     auto.addEventListener("click", () => act.contrast(index));
     byId("channels").append(
       element("div", { className: "channel" },
-        element("div", { className: "line" }, on, element("label", { htmlFor: id, textContent: name, title: name }), color, auto),
-        element("div", { className: "line" }, lowSlider, low),
-        element("div", { className: "line" }, highSlider, high)),
+        element("div", { className: "line" }, on, color, element("label", { htmlFor: on.id, textContent: name, title: name }), auto),
+        element("div", { className: "line" }, low, dual, high)),
     ); // prettier-ignore
-    return { on, color, low, high, lowSlider, highSlider, spread: sliderSpread(state, channel) };
+    return { on, color, low, high, lowSlider, highSlider, dual, spread: sliderSpread(state, channel) };
   });
+  const palette = byId("palette");
+  palette.addEventListener("change", () => {
+    channelColors(palette.value, state.scene.channels).forEach((color, index) => (state.channels[index].color = color));
+    state.changed();
+  });
+  palette.options[0].hidden = true;
   return () => {
-    rows.forEach((row, index) => {
-      const channel = state.channels[index];
-      const set = (/** @type {HTMLElement} */ input, /** @type {any} */ value) => {
-        if (input !== document.activeElement || input.getAttribute("type") !== "number") /** @type {any} */ (input).value = value;
-      };
-      /** @type {any} */ (row.on).checked = channel.active;
-      set(row.color, `#${channel.color.toLowerCase()}`);
-      row.spread = [Math.min(row.spread[0], channel.window[0]), Math.max(row.spread[1], channel.window[1])];
-      for (const slider of [row.lowSlider, row.highSlider]) [/** @type {any} */ (slider).min, /** @type {any} */ (slider).max] = row.spread;
-      const show = (/** @type {number} */ value) => Number(value.toPrecision(6));
-      for (const [input, end] of /** @type {[HTMLElement, number][]} */ ([[row.low, 0], [row.high, 1]])) set(input, show(channel.window[end])); // prettier-ignore
-      set(row.lowSlider, channel.window[0]);
-      set(row.highSlider, channel.window[1]);
-    });
+    palette.value = paletteOf(state.channels, state.scene.channels);
+    rows.forEach((row, index) => showChannel(row, state.channels[index], state.wellWindows !== null));
   };
+}
+
+/** @param {any} row @param {import("./state.js").Channel} channel @param {boolean} own whether each well has a contrast of its own */
+function showChannel(row, channel, own) {
+  const set = (/** @type {HTMLInputElement} */ input, /** @type {string | number} */ value) => {
+    if (!input.matches(":focus") || input.type !== "number") input.value = String(value);
+  };
+  row.on.checked = channel.active;
+  set(row.color, `#${channel.color.toLowerCase()}`);
+  row.spread = [Math.min(row.spread[0], channel.window[0]), Math.max(row.spread[1], channel.window[1])];
+  const [least, most] = row.spread;
+  for (const slider of [row.lowSlider, row.highSlider]) [slider.min, slider.max] = row.spread;
+  const show = (/** @type {number} */ value) => Number(value.toPrecision(6));
+  set(row.low, show(channel.window[0]));
+  set(row.high, show(channel.window[1]));
+  set(row.lowSlider, channel.window[0]);
+  set(row.highSlider, channel.window[1]);
+  const part = (/** @type {number} */ value) => `${(100 * (value - least)) / (most - least || 1)}%`;
+  row.dual.style.setProperty("--low", part(channel.window[0]));
+  row.dual.style.setProperty("--high", part(channel.window[1]));
+  row.dual.style.setProperty("--color", `#${channel.color}`);
+  for (const input of [row.low, row.high, row.lowSlider, row.highSlider]) input.disabled = own;
 }
 
 /** Return the range of a slider: twice the window, within what the pixels can be.
@@ -92,59 +114,66 @@ function sliderSpread(state, channel) {
   return [Math.max(least, Math.min(0, low)), Math.min(most, high + (high - low) || high + 1)];
 }
 
-/** @param {import("./state.js").State} state */
-function dimensions(state) {
-  const { scene } = state;
-  const updates = [];
-  const section = byId("dimensions");
-  section.hidden = scene.times < 2 && scene.depth < 2;
-  if (scene.depth > 1) {
-    const slider = /** @type {any} */ (element("input", { type: "range", id: "z", min: 0, max: scene.depth - 1, step: 1 }));
-    const all = /** @type {any} */ (element("input", { type: "checkbox", id: "max" }));
-    const shown = element("output");
-    slider.addEventListener("input", () => {
-      state.z = Number(slider.value);
-      state.changed();
-    });
-    all.addEventListener("change", () => {
-      state.z = all.checked ? "max" : Number(slider.value);
-      state.changed();
-    });
-    section.append(
-      element("div", { className: "line" }, element("label", { htmlFor: "z", textContent: "Z" }), shown),
-      slider,
-      element("div", { className: "line" }, all, element("label", { htmlFor: "max", textContent: "Maximum over Z" })),
-    );
-    updates.push(() => {
-      all.checked = state.z === "max";
-      if (state.z !== "max") slider.value = state.z;
-      slider.disabled = all.checked;
-      shown.textContent = state.z === "max" ? "maximum" : `${state.z} of 0–${scene.depth - 1}`;
-    });
-  }
-  if (scene.times > 1) {
-    const slider = /** @type {any} */ (element("input", { type: "range", id: "t", min: 0, max: scene.times - 1, step: 1 }));
-    const shown = element("output");
-    slider.addEventListener("input", () => {
-      state.t = Number(slider.value);
-      state.changed();
-    });
-    section.append(element("div", { className: "line" }, element("label", { htmlFor: "t", textContent: "Time" }), shown), slider);
-    updates.push(() => {
-      slider.value = state.t;
-      shown.textContent = `${state.t} of 0–${scene.times - 1}`;
-    });
-  }
-  return updates;
+/** @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function sharing(state, act, byId) {
+  const own = byId("wells-own");
+  const save = byId("save");
+  own.addEventListener("change", () => act.ownContrast());
+  save.addEventListener("click", () => act.save());
+  return () => {
+    const wells = state.scene.wells.length > 1;
+    own.hidden = own.nextElementSibling.hidden = !wells;
+    save.hidden = !state.scene.editable;
+    save.disabled = state.wellWindows !== null;
+    byId("sharing").hidden = !wells && save.hidden;
+    own.checked = state.wellWindows !== null;
+  };
 }
 
-/** @param {import("./state.js").State} state */
-function labels(state) {
-  const names = state.scene.labels;
-  byId("labels").hidden = !names.length;
+/** @param {import("./state.js").State} state @param {Actions} _act @param {Find} byId */
+function dimensions(state, _act, byId) {
+  const { scene } = state;
+  const section = byId("dimensions");
+  const row = (/** @type {string} */ id, /** @type {string} */ name, /** @type {(value: number) => void} */ change) => {
+    const slider = element("input", { type: "range", id, min: 0, step: 1 });
+    const shown = element("output");
+    const line = element("div", {}, element("div", { className: "line" }, element("label", { htmlFor: id, textContent: name }), shown), slider);
+    slider.addEventListener("input", () => {
+      change(Number(slider.value));
+      state.changed();
+    });
+    section.append(line);
+    return { slider, shown, line };
+  };
+  const z = row("z", "Z", (value) => (state.z = value));
+  const all = element("input", { type: "checkbox", id: "max" });
+  all.addEventListener("change", () => {
+    state.z = all.checked ? "max" : Number(z.slider.value);
+    state.changed();
+  });
+  const most = element("div", { className: "line" }, all, element("label", { htmlFor: "max", textContent: "Maximum over Z" }));
+  section.append(most);
+  const t = row("t", "Time", (value) => (state.t = value));
+  return () => {
+    section.hidden = scene.times < 2 && scene.depth < 2;
+    z.line.hidden = most.hidden = scene.depth < 2;
+    t.line.hidden = scene.times < 2;
+    z.slider.max = scene.depth - 1;
+    t.slider.max = scene.times - 1;
+    all.checked = state.z === "max";
+    if (state.z !== "max") z.slider.value = state.z;
+    z.slider.disabled = all.checked;
+    z.shown.textContent = state.z === "max" ? "maximum" : `${state.z} of 0–${scene.depth - 1}`;
+    t.slider.value = state.t;
+    t.shown.textContent = `${state.t} of 0–${scene.times - 1}`;
+  };
+}
+
+/** @param {import("./state.js").State} state @param {Actions} _act @param {Find} byId */
+function labelControls(state, _act, byId) {
   const choice = byId("label");
   const opacity = byId("opacity");
-  choice.append(...[["", "none"], ...names.map((name) => [name, name])].map(([value, text]) => element("option", { value, textContent: text })));
+  const palette = byId("label-palette");
   choice.addEventListener("change", () => {
     state.label = choice.value;
     state.changed();
@@ -153,28 +182,79 @@ function labels(state) {
     state.opacity = Number(opacity.value);
     state.changed();
   });
+  palette.addEventListener("change", () => {
+    state.labelPalette = palette.value;
+    state.changed();
+  });
+  let listed = "";
   return () => {
+    const names = state.scene.labels;
+    byId("labels").hidden = !names.length;
+    if (listed !== names.join("/")) setOptions(choice, [["", "none"], ...names.map((name) => /** @type {[string, string]} */ ([name, name]))]);
+    listed = names.join("/");
     choice.value = state.label;
     opacity.value = state.opacity;
+    palette.value = state.labelPalette;
   };
 }
 
-/** The search for a well by its name, and the overview. @param {import("./state.js").State} state
- * @param {Record<string, (argument?: any) => void>} act */
-function finder(state, act) {
-  const { wells } = state.scene;
-  byId("finder").hidden = wells.length < 2;
+/** The search for a well by its name, the overview, and acquisitions.
+ * @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function plateControls(state, act, byId) {
+  const { scene } = state;
   const map = byId("map");
-  const scale = Math.min(map.width / state.scene.width, map.height / state.scene.height);
-  map.height = Math.max(24, Math.ceil(state.scene.height * scale));
-  byId("wells").append(...wells.map(([path]) => element("option", { value: path })));
   const input = byId("well");
-  input.addEventListener("change", () => {
-    const typed = input.value.trim().toLowerCase();
-    const plain = (/** @type {string} */ path) => path.toLowerCase().replace("/", "").replace(/([a-z]+)0*/, "$1");
-    const index = wells.findIndex(([path]) => path.toLowerCase() === typed || plain(path) === plain(typed));
-    if (index >= 0) act.toWell(index);
-    else act.hint(`There is no well ${input.value} in this plate.`);
+  const acquisition = byId("acquisition");
+  map.width = 232;
+  map.height = 170;
+  map.height = Math.max(24, Math.min(170, Math.ceil(scene.height * (232 / scene.width))));
+  input.addEventListener("change", () => act.findWell(input.value));
+  map.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+    const scale = mapScale(map, scene) * (map.clientWidth / map.width);
+    act.lookAt({ x: event.offsetX / scale, y: event.offsetY / scale });
   });
-  byId("map").addEventListener("click", (/** @type {MouseEvent} */ event) => act.map([event.offsetX, event.offsetY]));
+  acquisition.addEventListener("change", () => {
+    state.acquisition = Number(acquisition.value);
+    state.changed();
+  });
+  let listed = -1;
+  return () => {
+    const wells = scene.wells.length > 1;
+    map.hidden = input.parentElement.hidden = !wells;
+    byId("acquisitions").hidden = scene.acquisitions.length < 2;
+    byId("finder").hidden = !wells && scene.acquisitions.length < 2;
+    if (listed !== scene.wells.length) {
+      byId("wells").replaceChildren(...scene.wells.map(([path]) => element("option", { value: path })));
+      setOptions(acquisition, scene.acquisitions.map((name, index) => [String(index), name]));
+      listed = scene.wells.length;
+    }
+    acquisition.value = String(state.acquisition);
+  };
+}
+
+/** @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function heatControls(state, act, byId) {
+  const table = byId("table");
+  const column = byId("column");
+  table.addEventListener("change", () => act.heatTable(table.value));
+  column.addEventListener("change", () => act.heat(table.value, column.value));
+  return () => {
+    const legend = byId("legend");
+    legend.hidden = !state.heat;
+    if (!state.heat) return;
+    table.value = state.heat.table;
+    column.value = state.heat.column;
+  };
+}
+
+/** @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function buttons(state, act, byId) {
+  for (const name of ["fit", "slices", "volume", "follow", "python", "png", "theme", "help"]) {
+    byId(name).addEventListener("click", () => act[name]());
+  }
+  return () => {
+    byId("slices").hidden = byId("volume").hidden = state.scene.depth < 2 || !state.scene.channels.length;
+    for (const name of ["slices", "volume"]) byId(name).setAttribute("aria-pressed", String(state.mode === name));
+    byId("follow").setAttribute("aria-pressed", String(state.following));
+  };
 }

@@ -1,6 +1,15 @@
 /** Draw tiles with a Canvas in two dimensions, for browsers without WebGL 2 (remote desktops). */
 
 import { rgb } from "./state.js";
+import { UNWRITTEN } from "./tiles.js";
+
+/** Greys of the hatching where pixels are not written. */
+export const [HATCH, EMPTY] = [70, 30];
+
+/**
+ * @typedef {{box: number[], windows: import("./state.js").Range[]}} Part
+ *   windows of the channels in a box of a tile: left, top, right, bottom in its pixels
+ */
 
 export class SoftRenderer {
   /** @param {HTMLCanvasElement} canvas */
@@ -19,19 +28,21 @@ export class SoftRenderer {
     context.fillRect(0, 0, canvas.width, canvas.height);
   }
 
-  /** @param {import("./tiles.js").Tile} tile @param {number[]} place @param {import("./state.js").Channel[]} channels */
-  drawPixels(tile, place, channels) {
-    const look = channels.map((channel) => `${channel.color}:${channel.window}`).join();
+  /** @param {import("./tiles.js").Tile} tile @param {number[]} place @param {import("./state.js").Channel[]} channels
+   * @param {Part[]} parts */
+  drawPixels(tile, place, channels, parts) {
+    const look = JSON.stringify([channels.map((channel) => channel.color), parts]);
     if (tile.drawn.look !== look) {
       tile.drawn.canvas ??= new OffscreenCanvas(tile.width, tile.height);
-      tile.drawn.canvas.getContext("2d").putImageData(blended(tile, channels), 0, 0);
+      tile.drawn.canvas.getContext("2d").putImageData(blended(tile, channels, parts), 0, 0);
       tile.drawn.look = look;
     }
     this.rectangle(tile.drawn.canvas, place);
   }
 
-  /** @param {import("./tiles.js").Tile} tile @param {ImageData} picture @param {number[]} place @param {number} version */
-  drawLabels(tile, picture, place, version) {
+  /** @param {import("./tiles.js").Tile} tile @param {ImageData} picture @param {number[]} place */
+  drawLabels(tile, picture, place) {
+    const { version } = tile.drawn;
     if (tile.drawn.uploaded !== version) {
       tile.drawn.labels ??= new OffscreenCanvas(tile.width, tile.height);
       tile.drawn.labels.getContext("2d").putImageData(picture, 0, 0);
@@ -53,32 +64,45 @@ export class SoftRenderer {
   end() {}
 }
 
-/** Return the colours of a tile: the sum of its channels; transparent where there is no field.
- * @param {import("./tiles.js").Tile} tile @param {import("./state.js").Channel[]} channels */
-export function blended(tile, channels) {
+/**
+ * Return the colours of a tile: the sum of its channels, hatching where nothing is written, transparent without a field.
+ * @param {{width: number, height: number, count: number, planes: ArrayLike<number>, mask?: Uint8Array}} tile
+ * @param {import("./state.js").Channel[]} channels @param {Part[]} parts
+ */
+export function blended(tile, channels, parts) {
   const { width, height, planes, mask } = tile;
   const pixels = width * height;
   const total = new Float32Array(pixels * 3);
   channels.slice(0, tile.count).forEach((channel, index) => {
     const [red, green, blue] = rgb(channel.color);
-    const [low, high] = channel.window;
-    const span = high - low;
     const offset = index * pixels;
-    for (let i = 0; i < pixels; i++) {
-      const value = planes[offset + i];
-      let level = span > 0 ? (value - low) / span : Number(value > low);
-      level = level > 0 ? Math.min(level, 1) : 0; // also where the value is not a number
-      total[3 * i] += level * red;
-      total[3 * i + 1] += level * green;
-      total[3 * i + 2] += level * blue;
+    for (const { box, windows } of parts) {
+      const [low, high] = windows[index];
+      const span = high - low;
+      for (let y = box[1]; y < box[3]; y++) {
+        for (let i = y * width + box[0]; i < y * width + box[2]; i++) {
+          const value = planes[offset + i];
+          let level = span > 0 ? (value - low) / span : Number(value > low);
+          level = level > 0 ? Math.min(level, 1) : 0; // also where the value is not a number
+          total[3 * i] += level * red;
+          total[3 * i + 1] += level * green;
+          total[3 * i + 2] += level * blue;
+        }
+      }
     }
   });
   const picture = new ImageData(width, height);
+  const { data } = picture;
   for (let i = 0; i < pixels; i++) {
-    picture.data[4 * i] = total[3 * i]; // the array rounds
-    picture.data[4 * i + 1] = total[3 * i + 1];
-    picture.data[4 * i + 2] = total[3 * i + 2];
-    picture.data[4 * i + 3] = mask[i] ? 255 : 0;
+    if (mask?.[i] === UNWRITTEN) {
+      const grey = ((i % width) + Math.floor(i / width)) % 8 < 2 ? HATCH : EMPTY;
+      data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = grey;
+    } else {
+      data[4 * i] = total[3 * i]; // the array rounds
+      data[4 * i + 1] = total[3 * i + 1];
+      data[4 * i + 2] = total[3 * i + 2];
+    }
+    data[4 * i + 3] = !mask || mask[i] ? 255 : 0;
   }
   return picture;
 }

@@ -4,17 +4,22 @@ export const SIDE = 512;
 const KEPT_BYTES = 400 * 2 ** 20;
 const IN_FLIGHT = 8;
 
+/** Values of a mask. */
+export const UNWRITTEN = 2;
+
 /**
  * @typedef {{key: string, level: number, column: number, row: number, width: number, height: number, count: number,
  *   planes: Uint8Array | Uint16Array | Uint32Array | Float32Array, mask: Uint8Array, damaged: [number, string][],
- *   drawn: Record<string, any>}} Tile
+ *   unwritten: boolean, old: boolean, drawn: Record<string, any>}} Tile `old` tiles are shown until they are replaced
  */
 
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
 
 export class Tiles {
-  /** @param {import("./state.js").Scene} scene @param {() => void} arrived @param {(text: string) => void} failed */
-  constructor(scene, arrived, failed) {
+  /** @param {import("./state.js").Source} source @param {import("./state.js").Scene} scene @param {() => void} arrived
+   * @param {(text: string) => void} failed */
+  constructor(source, scene, arrived, failed) {
+    this.source = source;
     this.scene = scene;
     this.arrived = arrived;
     this.failed = failed;
@@ -52,11 +57,10 @@ export class Tiles {
     const missing = [];
     for (const [column, row] of wanted) {
       const tile = this.get(level, column, row, query);
-      if (tile) {
-        shown.push(tile);
-      } else {
+      if (tile) shown.push(tile);
+      if (!tile || tile.old) {
         missing.push({ key: `${level}/${column}/${row}?${query}`, path: `tile/${level}/${column}/${row}?${query}` });
-        for (let up = 1; level + up < this.scene.levels; up++) {
+        for (let up = 1; !tile && level + up < this.scene.levels; up++) {
           const parent = this.get(level + up, column >> up, row >> up, query);
           if (parent) {
             if (!used.has(parent.key)) shown.push(parent);
@@ -120,9 +124,7 @@ export class Tiles {
     this.flights.set(key, flight);
     this.requests += 1;
     try {
-      const answer = await fetch(path, { signal: flight.signal });
-      if (!answer.ok) throw new Error(await answer.text());
-      this.keep(decoded(key, await answer.arrayBuffer()));
+      this.keep(decoded(key, await this.source.get(path, flight.signal)));
     } catch (error) {
       if (flight.signal.aborted) return;
       this.refused.add(key);
@@ -134,25 +136,58 @@ export class Tiles {
 
   /** @param {Tile} tile */
   keep(tile) {
+    const before = this.kept.get(tile.key);
+    if (before) this.remove(before);
     this.kept.set(tile.key, tile);
     this.bytes += tile.planes.byteLength + tile.mask.byteLength;
     for (const [key, oldest] of this.kept) {
       if (this.bytes <= KEPT_BYTES || key === tile.key) break;
-      this.kept.delete(key);
-      this.bytes -= oldest.planes.byteLength + oldest.mask.byteLength;
-      this.dropped(oldest);
+      this.remove(oldest);
     }
+  }
+
+  /** @param {Tile} tile */
+  remove(tile) {
+    this.kept.delete(tile.key);
+    this.bytes -= tile.planes.byteLength + tile.mask.byteLength;
+    this.dropped(tile);
+  }
+
+  /** Request tiles again when they are next shown: those with pixels that were not written or not readable, or all. @param {boolean} all */
+  renew(all) {
+    for (const tile of this.kept.values()) tile.old ||= all || tile.unwritten || tile.damaged.length > 0;
+    this.refused.clear();
+  }
+
+  /** Forget all tiles: they belong to another layout. */
+  clear() {
+    for (const flight of this.flights.values()) flight.abort();
+    this.flights.clear();
+    this.refused.clear();
+    for (const tile of [...this.kept.values()]) this.remove(tile);
   }
 }
 
-/** Parse the answer of the server: length, header, planes, mask. @param {string} key @param {ArrayBuffer} buffer @returns {Tile} */
-export function decoded(key, buffer) {
+/**
+ * Parse pixels: length, header, planes, mask.
+ * @param {ArrayBuffer} buffer
+ * @returns {{header: any, planes: Tile["planes"], rest: number}} `rest` is where the mask starts
+ */
+export function unpacked(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const [count, height, width] = header.shape;
   const kind = ARRAYS[/** @type {keyof typeof ARRAYS} */ (header.dtype)];
-  const planes = new kind(buffer, 4 + length, count * height * width);
-  const mask = new Uint8Array(buffer, 4 + length + planes.byteLength, height * width);
+  const count = header.shape.reduce((/** @type {number} */ product, /** @type {number} */ size) => product * size, 1);
+  const planes = new kind(buffer, 4 + length, count);
+  return { header, planes, rest: 4 + length + planes.byteLength };
+}
+
+/** @param {string} key @param {ArrayBuffer} buffer @returns {Tile} */
+export function decoded(key, buffer) {
+  const { header, planes, rest } = unpacked(buffer);
+  const [count, height, width] = header.shape;
+  const mask = new Uint8Array(buffer, rest, height * width);
   const [level, column, row] = key.split("?")[0].split("/").map(Number);
-  return { key, level, column, row, width, height, count, planes, mask, damaged: header.damaged, drawn: {} };
+  const unwritten = mask.includes(UNWRITTEN);
+  return { key, level, column, row, width, height, count, planes, mask, damaged: header.damaged, unwritten, old: false, drawn: {} };
 }

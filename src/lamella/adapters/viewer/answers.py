@@ -1,0 +1,266 @@
+"""Answer the requests of the page, whatever carries them: HTTP, or the messages of a notebook.
+
+A request is a path without a leading slash:
+
+=====================================  ====================================================================
+``scene.json``                         the scene; ``?refresh=1`` reads the documents again, ``?refresh=all``
+                                       also drops all tiles
+``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
+``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
+``volume/FIELD``                       a small volume: as a tile
+``windows.json``                       a contrast for each well: ``t=``, ``z=``, ``a=``
+``label.json``                         what is stored about a label: ``field=``, ``label=``, ``id=``
+``tables.json``, ``columns.json``      tables of a plate, columns of one: ``table=``
+``heat.json``                          a number for each well: ``table=``, ``column=``
+=====================================  ====================================================================
+
+Pixels are the length of a JSON header (four bytes, little-endian), the header, the planes and the mask of a tile. Every
+parameter is checked, and each answer is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.nodes.labels import LabelImage
+from lamella.nodes.position import Position
+from lamella.ops.view.heat import heat_columns, heat_of_wells, heat_tables
+from lamella.ops.view.scene import reader_threads, view_scene
+from lamella.ops.view.tiles import Tiles, View
+from lamella.ops.view.volumes import read_slice, read_volume
+from lamella.ops.view.well_windows import well_windows
+from lamella.ops.view.write_contrast import write_contrast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.view.scene import ViewScene
+    from lamella.types import JSON, JSONObject
+
+_IN_FLIGHT = 16
+"""Answers with pixels that are made at a time; others wait."""
+
+MOST_POSTED = 1 << 16
+"""Limit of the bytes of a request that changes the store."""
+
+
+class UnknownRequestError(LamellaError):
+    """No request has this path."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A scene and the reader of its tiles; replaced together when the documents have changed."""
+
+    scene: ViewScene
+    tiles: Tiles
+    text: JSONObject
+
+
+class Answers:
+    """Answers for one node. Thread-safe."""
+
+    def __init__(self, node: NGFFNode, *, editable: bool = False) -> None:
+        if editable:
+            node.require_writable("save the contrast of a viewer")
+        self.node = node
+        self.editable = editable
+        self._threads = reader_threads(node)
+        self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
+        self._refreshing = threading.Lock()
+        self._shown = self._read()
+
+    @property
+    def scene(self) -> ViewScene:
+        """The scene that is shown."""
+        return self._shown.scene
+
+    def close(self) -> None:
+        """Stop the reading threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def get(self, request: str) -> tuple[str, bytes]:
+        """Return the content type and the body of an answer.
+
+        Raises UnknownRequestError for a request that does not exist, and LamellaError for wrong parameters and data
+        that cannot be read.
+        """
+        url = urlsplit(request)
+        kind, *rest = url.path.split("/")
+        options = _options(url.query)
+        if kind in _PIXELS and len(rest) == _PIXELS[kind]:
+            with self._in_flight:
+                return "application/octet-stream", getattr(self, f"_{kind}")(rest, options)
+        name, _, ending = kind.rpartition(".")
+        if ending == "json" and name in _JSON and not rest:
+            return "application/json", json.dumps(getattr(self, f"_{name}")(options)).encode()
+        raise UnknownRequestError("There is no such page.")
+
+    def post(self, request: str, body: bytes) -> tuple[str, bytes]:
+        """Carry out a request that changes the store: ``contrast``, with the windows of channels by their names.
+
+        Raises InvalidArgumentError for anything else, or if the viewer only reads.
+        """
+        if not self.editable:
+            raise InvalidArgumentError("This viewer only reads. Start it with --edit to save contrast.")
+        if request != "contrast":
+            raise UnknownRequestError("There is no such page.")
+        saved = write_contrast(self.scene, _windows(body))
+        return "application/json", json.dumps({"fields": saved}).encode()
+
+    # -- scene --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> _Shown:
+        scene = view_scene(self.node)
+        tiles = Tiles(scene, self._threads)
+        return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
+
+    def _scene(self, options: Mapping[str, str]) -> JSON:
+        if "refresh" in options:
+            with self._refreshing:
+                shown = self._read()
+                if options["refresh"] == "all" or shown.text != self._shown.text:
+                    self._shown = shown
+        return self._shown.text
+
+    # -- pixels -------------------------------------------------------------------------------------------------
+
+    def _tile(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
+        level, column, row = (_number(part) for part in rest)
+        shown = self._shown
+        tile = shown.tiles.tile(
+            level, column, row, _view(options), self._channels(options), options.get("label")
+        )
+        return _packed(tile.planes, {"damaged": [list(pair) for pair in tile.damaged]}, tile.mask)
+
+    def _slice(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
+        block = read_slice(
+            self.scene,
+            _number(rest[0]),
+            rest[1],
+            _fraction(options.get("at", "0")),
+            _view(options).t,
+            self._channels(options),
+            options.get("label"),
+        )
+        return _packed(block.planes, {"sizes": list(block.sizes)})
+
+    def _volume(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
+        block = read_volume(
+            self.scene, _number(rest[0]), _view(options).t, self._channels(options), options.get("label")
+        )
+        return _packed(block.planes, {"sizes": list(block.sizes)})
+
+    def _channels(self, options: Mapping[str, str]) -> list[int]:
+        texts = [text for text in options.get("c", "").split(",") if text]
+        if len(texts) > len(self.scene.channels):
+            raise InvalidArgumentError(f"There are only {len(self.scene.channels)} channels.")
+        return [_number(text) for text in texts]
+
+    # -- other --------------------------------------------------------------------------------------------------
+
+    def _windows(self, options: Mapping[str, str]) -> JSON:
+        shown = self._shown
+        with self._in_flight:
+            windows = well_windows(shown.scene, shown.tiles, _view(options), self._threads)
+        return [None if well is None else [list(window) for window in well] for well in windows]
+
+    def _label(self, options: Mapping[str, str]) -> JSON:
+        field, number = _number(options.get("field", "")), _number(options.get("id", ""))
+        node = self.scene.fields[field].node if field < len(self.scene.fields) else None
+        if not isinstance(node, Position):
+            raise InvalidArgumentError(f"There is no field {field} with labels.")
+        image = node if isinstance(node, LabelImage) else node.labels[options.get("label", "")]
+        assert isinstance(image, LabelImage)
+        properties = {str(key): _short(value) for key, value in image.properties.get(number, {}).items()}
+        return {"properties": properties}
+
+    def _tables(self, options: Mapping[str, str]) -> JSON:
+        return list(heat_tables(self.node, self.scene))
+
+    def _columns(self, options: Mapping[str, str]) -> JSON:
+        return list(heat_columns(self.node, options.get("table", "")))
+
+    def _heat(self, options: Mapping[str, str]) -> JSON:
+        return list(heat_of_wells(self.node, self.scene, options.get("table", ""), options.get("column", "")))
+
+
+_PIXELS = {"tile": 3, "slice": 2, "volume": 1}
+"""Requests of pixels, and the number of parts of their paths."""
+
+_JSON = ("scene", "windows", "label", "tables", "columns", "heat")
+
+
+def _options(query: str) -> dict[str, str]:
+    """Parse the parameters of a request; the first of equal names counts."""
+    try:
+        return {name: values[0] for name, values in parse_qs(query, max_num_fields=8).items()}
+    except ValueError:
+        raise InvalidArgumentError("A request has at most 8 parameters.") from None
+
+
+def _view(options: Mapping[str, str]) -> View:
+    z = options.get("z", "0")
+    return View(
+        _number(options.get("t", "0")), None if z == "max" else _number(z), _number(options.get("a", "0"))
+    )
+
+
+def _number(text: str) -> int:
+    """Parse a number of at most nine digits."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0.")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0 to 1.")
+    return value
+
+
+def _short(value: object) -> JSON:
+    """Return a property as JSON that fits a line."""
+    if value is None or isinstance(value, bool | int | float):
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+    return str(value)[:200]
+
+
+def _packed(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = None) -> bytes:
+    """Return pixels as header, planes and mask."""
+    header = json.dumps({"dtype": str(planes.dtype), "shape": list(planes.shape), **more}).encode()
+    header += b" " * (-len(header) % 4)
+    pixels = planes.astype(planes.dtype.newbyteorder("<"), copy=False)
+    parts = [len(header).to_bytes(4, "little"), header, pixels.tobytes()]
+    return b"".join(parts if mask is None else [*parts, mask.tobytes()])
+
+
+def _windows(body: bytes) -> dict[str, tuple[float, float]]:
+    """Parse the body of a request to save contrast: [{"name": ..., "window": [start, end]}, ...]."""
+    wrong = InvalidArgumentError('The body is a list of channels: [{"name": "DAPI", "window": [0, 1000]}].')
+    try:
+        rows = json.loads(body)
+        windows = {row["name"]: (row["window"][0], row["window"][1]) for row in rows}
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        raise wrong from None
+    for name, window in windows.items():
+        plain = all(isinstance(end, int | float) and not isinstance(end, bool) for end in window)
+        if not isinstance(name, str) or not plain or not all(map(math.isfinite, window)):
+            raise wrong
+        if window[0] > window[1]:
+            raise InvalidArgumentError(f"The window of {name[:100]!r} starts above its end.")
+    return windows

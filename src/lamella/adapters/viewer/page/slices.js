@@ -1,0 +1,130 @@
+/** Orthogonal slices: planes along Z below and beside the picture, which cross at a point of it. */
+
+import { blended } from "./soft.js";
+import { unpacked } from "./tiles.js";
+
+/** Part of the screen that a slice covers. */
+const SHARE = 0.26;
+
+export class Slices {
+  /** @param {import("./state.js").Source} source @param {import("./state.js").State} state
+   * @param {{xz: HTMLCanvasElement, yz: HTMLCanvasElement}} canvases @param {() => void} arrived
+   * @param {(text: string) => void} failed */
+  constructor(source, state, canvases, arrived, failed) {
+    this.source = source;
+    this.state = state;
+    this.canvases = canvases;
+    this.arrived = arrived;
+    this.failed = failed;
+    /** @type {Record<string, {path: string, block: any}>} */
+    this.loaded = {};
+    /** @type {Record<string, string>} */
+    this.asked = {};
+    this.complete = true;
+  }
+
+  /** Return the sizes of the slices along Z on the screen, in pixels: of the one below, of the one beside.
+   * @param {number} width @param {number} height @returns {[number, number]} */
+  static sizes(width, height) {
+    return [Math.round(height * SHARE), Math.round(width * SHARE)];
+  }
+
+  /** Draw both slices. @param {number} width @param {number} height of the screen @param {number[]} active */
+  draw(width, height, active) {
+    const { state } = this;
+    const field = state.fieldAt(state.cross);
+    const shown = state.mode === "slices" && field >= 0 && active.length > 0;
+    for (const canvas of Object.values(this.canvases)) canvas.hidden = !shown;
+    this.complete = true;
+    if (!shown) return;
+    const [below, beside] = Slices.sizes(width, height);
+    const { camera, cross, scene } = state;
+    const [, , left, top, across, down] = scene.fields[field];
+    const channels = active.map((index) => state.channels[index]);
+    for (const name of /** @type {const} */ (["xz", "yz"])) {
+      const canvas = this.canvases[name];
+      const flat = name === "xz";
+      [canvas.width, canvas.height] = flat ? [width, below] : [beside, height - below];
+      const at = flat ? (cross.y - top) / down : (cross.x - left) / across;
+      const path = `slice/${field}/${name}?c=${active.join(",")}&t=${state.t}&at=${Math.min(Math.max(at, 0), 1).toFixed(5)}`;
+      this.request(name, path);
+      const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+      context.fillStyle = "#000";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      const loaded = this.loaded[name];
+      this.complete &&= loaded?.path === path;
+      if (!loaded) continue;
+      const { planes, count, depth, length } = loaded.block;
+      const windows = channels.map((channel) => channel.window);
+      const picture = new OffscreenCanvas(length, depth);
+      const plane = { width: length, height: depth, count, planes };
+      /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(
+        blended(plane, channels, [{ box: [0, 0, length, depth], windows }]), 0, 0); // prettier-ignore
+      context.imageSmoothingEnabled = false;
+      const start = flat ? (left - camera.x) * camera.zoom + width / 2 : (top - camera.y) * camera.zoom + height / 2;
+      const long = (flat ? across : down) * camera.zoom;
+      const plan = depthOnScreen(loaded.block, flat ? below : beside, long / length);
+      context.save();
+      if (!flat) context.transform(0, 1, 1, 0, 0, 0); // Z runs to the right, Y down
+      context.drawImage(picture, start, plan.start, long, plan.length);
+      context.restore();
+      this.mark(context, flat, start, plan);
+    }
+  }
+
+  /** Mark the shown plane and the crossing. @param {CanvasRenderingContext2D} context @param {boolean} flat
+   * @param {number} start @param {{start: number, length: number}} plan */
+  mark(context, flat, start, plan) {
+    const { state } = this;
+    const { camera, cross, scene } = state;
+    const width = context.canvas.width;
+    const height = context.canvas.height;
+    context.fillStyle = "rgb(63 182 168 / 80%)";
+    if (state.z !== "max") {
+      const z = Math.round(plan.start + ((state.z + 0.5) / scene.depth) * plan.length);
+      context.fillRect(flat ? 0 : z, flat ? z : 0, flat ? width : 1, flat ? 1 : height);
+    }
+    const [below, beside] = [this.canvases.xz.height, this.canvases.yz.width];
+    const [screenWidth, screenHeight] = flat ? [width, 0] : [0, height + below];
+    const at = flat ? (cross.x - camera.x) * camera.zoom + screenWidth / 2 : (cross.y - camera.y) * camera.zoom + screenHeight / 2;
+    context.fillRect(flat ? Math.round(at) : 0, flat ? 0 : Math.round(at), flat ? 1 : beside, flat ? below : 1);
+  }
+
+  /** Return the plane of Z under a point of a slice, in pixels along Z. @param {"xz" | "yz"} name @param {number} at */
+  planeAt(name, at) {
+    const block = this.loaded[name]?.block;
+    if (!block) return null;
+    const flat = name === "xz";
+    const { camera, scene, cross } = this.state;
+    const [, , , , across, down] = scene.fields[this.state.fieldAt(cross)];
+    const canvas = this.canvases[name];
+    const step = ((flat ? across : down) * camera.zoom) / block.length;
+    const plan = depthOnScreen(block, flat ? canvas.height : canvas.width, step);
+    const z = Math.floor(((at - plan.start) / plan.length) * scene.depth);
+    return z >= 0 && z < scene.depth ? z : null;
+  }
+
+  /** @param {"xz" | "yz"} name @param {string} path */
+  async request(name, path) {
+    if (this.asked[name] === path) return;
+    this.asked[name] = path;
+    try {
+      const { header, planes } = unpacked(await this.source.get(path));
+      if (this.asked[name] !== path) return;
+      const [count, depth, length] = header.shape;
+      this.loaded[name] = { path, block: { planes, count, depth, length, sizes: header.sizes, along: name === "xz" ? 2 : 1 } };
+    } catch (error) {
+      this.failed(String(/** @type {Error} */ (error).message || error));
+    }
+    this.arrived();
+  }
+}
+
+/** Return where Z lies on the screen: as thick as in reality, but within the slice.
+ * @param {any} block @param {number} room in pixels
+ * @param {number} step screen pixels per pixel along the other axis */
+function depthOnScreen(block, room, step) {
+  const thick = (step * block.sizes[0]) / block.sizes[block.along];
+  const length = Math.min(Math.max(thick * block.depth, Math.min(room, block.depth)), room - 8);
+  return { start: (room - length) / 2, length };
+}

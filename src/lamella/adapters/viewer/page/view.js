@@ -1,0 +1,372 @@
+/** One viewer in an element: reads the scene, draws frames, and brings them up to date. */
+
+import { actions } from "./actions.js";
+import { GLRenderer } from "./gl.js";
+import { KEYS, listen } from "./input.js";
+import { labelPicture } from "./labels.js";
+import { build, element, finder } from "./layout.js";
+import { drawLines, shortUnit } from "./lines.js";
+import { drawMap } from "./overview.js";
+import { heatColor, heatRange } from "./palettes.js";
+import { buildPanel } from "./panel.js";
+import { Slices } from "./slices.js";
+import { SoftRenderer } from "./soft.js";
+import { readJson, State } from "./state.js";
+import { SIDE, Tiles } from "./tiles.js";
+import { Volume } from "./volume.js";
+
+/** Shortest time between two looks for new pixels, in ms. */
+const FOLLOW = 1500;
+
+/**
+ * Show a viewer in an element, and return it; errors are shown in the element.
+ * @param {HTMLElement} root @param {import("./state.js").Source} source
+ * @param {{address?: boolean}} [options] `address`: the page is the viewer's alone, so its address says what is shown
+ */
+export async function mount(root, source, { address = false } = {}) {
+  build(root);
+  root.dataset.theme = readTheme();
+  try {
+    const view = new View(root, source, await readJson(source, "scene.json"), address);
+    if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
+    return view;
+  } catch (error) {
+    finder(root)("hint").textContent = String(/** @type {Error} */ (error).message || error);
+    return null;
+  }
+}
+
+/** Fluorescence is seen on black, so the theme is dark unless somebody chose otherwise. */
+function readTheme() {
+  try {
+    return localStorage.getItem("lamella-theme") ?? "dark";
+  } catch {
+    return "dark"; // a page without storage
+  }
+}
+
+export class View {
+  /** @param {HTMLElement} root @param {import("./state.js").Source} source @param {import("./state.js").Scene} scene
+   * @param {boolean} address */
+  constructor(root, source, scene, address) {
+    this.root = root;
+    this.source = source;
+    this.scene = scene;
+    this.address = address;
+    this.byId = finder(root);
+    this.state = new State(scene);
+    this.stage = /** @type {HTMLElement} */ (this.byId("stage"));
+    this.canvas = /** @type {HTMLCanvasElement} */ (this.byId("pixels"));
+    this.over = /** @type {HTMLCanvasElement} */ (this.byId("lines"));
+    this.renderer = GLRenderer.create(this.canvas) ?? new SoftRenderer(this.canvas);
+    /** @type {Map<number, string>} fields that could not be read */
+    this.damaged = new Map();
+    /** @type {{x: number, y: number} | null} */
+    this.pointer = null;
+    /** @type {Map<string, string>} what is stored about labels, by request */
+    this.properties = new Map();
+    this.asked = 0;
+    this.saving = 0;
+    const arrived = () => this.frame();
+    const failed = (/** @type {string} */ text) => this.problem(text);
+    this.pixels = new Tiles(source, scene, arrived, failed);
+    this.ids = new Tiles(source, scene, arrived, failed);
+    this.pixels.dropped = this.ids.dropped = (tile) => this.renderer.drop(tile);
+    this.slices = new Slices(source, this.state, { xz: this.byId("xz"), yz: this.byId("yz") }, arrived, failed);
+    this.volume = new Volume(source, this.state, this.byId("solid"), arrived, failed);
+    this.act = actions(this);
+    this.start();
+  }
+
+  start() {
+    const { state, scene, byId } = this;
+    byId("keys").querySelector("table").append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
+    const refresh = buildPanel(state, this.act, byId);
+    this.listReasons();
+    if (this.address) document.title = `${scene.name}, lamella`;
+    state.listen(() => {
+      refresh();
+      this.frame();
+      this.hover();
+      if (!this.address) return;
+      clearTimeout(this.saving);
+      this.saving = window.setTimeout(() => history.replaceState(null, "", `#${state.toHash()}`), 150);
+    });
+    listen(this.stage, this.address ? document : this.root, state, { size: () => this.size(), act: this.act });
+    this.listenToSlices();
+    let shown = this.address && this.fromAddress();
+    this.watch = new ResizeObserver(() => {
+      for (const target of [this.canvas, this.over]) {
+        target.width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
+        target.height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
+      }
+      if (!shown) this.act.fit();
+      shown = true;
+      state.changed();
+    });
+    this.watch.observe(this.stage);
+    if (this.address) window.addEventListener("hashchange", () => this.fromAddress());
+    if (scene.wells.length > 1) this.act.listTables();
+    this.root.dataset.renderer = this.renderer.name;
+  }
+
+  /** Show what the address says; return whether it says a place. */
+  fromAddress() {
+    const { placed, own, table, column } = this.state.fromHash(location.hash);
+    if (own !== (this.state.wellWindows !== null)) this.act.ownContrast();
+    if (table && column) this.act.heat(table, column);
+    this.state.changed();
+    return placed;
+  }
+
+  get ratio() {
+    return window.devicePixelRatio || 1;
+  }
+
+  /** Return the size of the picture, and its pixels per CSS pixel. @returns {[number, number, number]} */
+  size() {
+    return [this.canvas.width, this.canvas.height, this.ratio];
+  }
+
+  /** Draw once before the next repaint. */
+  frame() {
+    if (!this.asked) this.asked = requestAnimationFrame(() => this.draw());
+  }
+
+  /** Return the indices of the channels that are drawn. */
+  active() {
+    return this.state.channels.flatMap((channel, index) => (channel.active ? [index] : [])).slice(0, this.renderer.most);
+  }
+
+  /** Return the tiles of the shown channels. @param {number[]} active */
+  visiblePixels(active) {
+    return this.pixels.visible(this.state.camera, this.canvas.width, this.canvas.height, `c=${active.join(",")}&${this.state.place}`);
+  }
+
+  draw() {
+    this.asked = 0;
+    const { state, canvas, renderer, pixels, ids } = this;
+    const { camera } = state;
+    const ground = this.ground();
+    renderer.begin(ground);
+    const active = this.active();
+    const channels = active.map((index) => state.channels[index]);
+    let complete = true;
+    if (active.length) {
+      for (const tile of this.visiblePixels(active)) {
+        renderer.drawPixels(tile, this.placeOf(tile), channels, this.partsOf(tile, active));
+        for (const [index, reason] of tile.damaged) this.note(index, reason);
+      }
+      complete = Boolean(pixels.complete);
+    }
+    if (state.label) {
+      for (const tile of ids.visible(camera, canvas.width, canvas.height, `label=${encodeURIComponent(state.label)}&${state.place}`)) {
+        renderer.drawLabels(tile, labelPicture(tile, state.opacity, state.labelPalette), this.placeOf(tile));
+        for (const [index, reason] of tile.damaged) this.note(index, reason);
+      }
+      complete &&= Boolean(ids.complete);
+    }
+    renderer.end();
+    const [below, beside] = Slices.sizes(canvas.width, canvas.height);
+    drawLines(this.over, state, this.ratio, this.damaged, [beside / this.ratio, below / this.ratio]);
+    this.slices.draw(canvas.width, canvas.height, active);
+    this.volume.draw(canvas.width, canvas.height, active, ground);
+    if (this.scene.wells.length > 1) drawMap(this.byId("map"), state, canvas.width, canvas.height, this.damaged);
+    this.root.dataset.complete = String(complete && this.slices.complete && this.volume.complete);
+  }
+
+  /** Return the rectangle of a tile on the screen. @param {import("./tiles.js").Tile} tile */
+  placeOf(tile) {
+    const { camera } = this.state;
+    const step = 2 ** tile.level;
+    const left = tile.column * SIDE * step;
+    const top = tile.row * SIDE * step;
+    const x = (/** @type {number} */ value) => Math.round((value - camera.x) * camera.zoom + this.canvas.width / 2);
+    const y = (/** @type {number} */ value) => Math.round((value - camera.y) * camera.zoom + this.canvas.height / 2);
+    return [x(left), y(top), x(left + tile.width * step), y(top + tile.height * step)];
+  }
+
+  /** Return the windows of a tile: one for all of it, or one for each well that it meets.
+   * @param {import("./tiles.js").Tile} tile @param {number[]} active @returns {import("./soft.js").Part[]} */
+  partsOf(tile, active) {
+    const { wellWindows, channels } = this.state;
+    const shared = active.map((index) => channels[index].window);
+    if (!wellWindows) return [{ box: [0, 0, tile.width, tile.height], windows: shared }];
+    const step = 2 ** tile.level;
+    const [left, top] = [tile.column * SIDE * step, tile.row * SIDE * step];
+    /** @type {import("./soft.js").Part[]} */
+    const parts = [];
+    this.scene.wells.forEach(([, x, y, across, down], well) => {
+      const at = (/** @type {number} */ value, /** @type {number} */ size) => Math.min(Math.max(Math.round(value / step), 0), size);
+      const box = [at(x - left, tile.width), at(y - top, tile.height), at(x + across - left, tile.width), at(y + down - top, tile.height)];
+      const windows = wellWindows[well];
+      if (box[0] < box[2] && box[1] < box[3]) parts.push({ box, windows: windows ? active.map((index) => windows[index]) : shared });
+    });
+    return parts;
+  }
+
+  /** Return the colour around the pixels. @returns {number[]} */
+  ground() {
+    const [red, green, blue] = (getComputedStyle(this.root).backgroundColor.match(/\d+/g) ?? ["0", "0", "0"]).map(Number);
+    return [red, green, blue];
+  }
+
+  // -- what is said about the picture ---------------------------------------------------------------------------
+
+  listReasons() {
+    for (const [path, , , , , , reason] of this.scene.fields) if (reason) this.problem(`${path}: ${reason}`);
+  }
+
+  /** Mark a field as damaged. @param {number} index @param {string} reason */
+  note(index, reason) {
+    if (this.damaged.has(index)) return;
+    this.damaged.set(index, reason);
+    this.problem(`${this.scene.fields[index][0]}: ${reason}`);
+  }
+
+  /** @param {string} text */
+  problem(text) {
+    const section = this.byId("problems");
+    section.hidden = false;
+    const list = section.querySelector("ul");
+    if ([...list.children].some((line) => line.textContent === text) || list.children.length > 200) return;
+    list.append(element("li", { textContent: list.children.length < 200 ? text : "More problems are not listed." }));
+  }
+
+  /** Return the value of a tile at a point of the canvas, of each plane. @param {Tiles} tiles @param {string} what
+   * @param {{x: number, y: number}} point */
+  valuesAt(tiles, what, { x, y }) {
+    for (let level = tiles.levelFor(this.state.camera.zoom); level < this.scene.levels; level++) {
+      const step = SIDE * 2 ** level;
+      const tile = tiles.kept.get(`${level}/${Math.floor(x / step)}/${Math.floor(y / step)}?${what}&${this.state.place}`);
+      if (!tile) continue;
+      const column = Math.floor(x / 2 ** level) % SIDE;
+      const row = Math.floor(y / 2 ** level) % SIDE;
+      const at = row * tile.width + column;
+      if (column >= tile.width || row >= tile.height || !tile.mask[at]) return null;
+      if (tile.mask[at] > 1) return "not written";
+      return Array.from({ length: tile.count }, (_, plane) => tile.planes[plane * tile.width * tile.height + at]);
+    }
+    return null;
+  }
+
+  hover() {
+    const text = this.byId("cursor");
+    const { state, scene, pointer } = this;
+    const field = pointer && state.mode !== "volume" ? state.fieldAt(pointer) : -1;
+    if (field < 0 || !pointer) {
+      text.textContent = "";
+      return;
+    }
+    const [path, , left, top] = scene.fields[field];
+    const inside = [pointer.x - left, pointer.y - top];
+    const where = scene.pixel
+      ? `x ${(inside[0] * scene.pixel).toFixed(1)}, y ${(inside[1] * scene.pixel).toFixed(1)} ${shortUnit(scene.unit)}`
+      : `x ${Math.floor(inside[0])}, y ${Math.floor(inside[1])}`;
+    const parts = [path, where];
+    const active = this.active();
+    const values = active.length ? this.valuesAt(this.pixels, `c=${active.join(",")}`, pointer) : null;
+    if (values === "not written") parts.push(values);
+    else values?.forEach((value, index) => parts.push(`${state.channels[active[index]].name || "value"} ${Number(value.toPrecision(6))}`));
+    const ids = state.label ? this.valuesAt(this.ids, `label=${encodeURIComponent(state.label)}`, pointer) : null;
+    if (ids && ids !== "not written" && ids[0]) parts.push(`${state.label} ${ids[0]}`, this.propertiesOf(field, ids[0]));
+    const heat = state.heat?.values[scene.fields[field][1]];
+    if (heat !== undefined && heat !== null) parts.push(`${state.heat?.column} ${Number(heat.toPrecision(6))}`);
+    text.textContent = parts.filter(Boolean).join("  ·  ");
+  }
+
+  /** Return what is stored about a label, or "" until it is known. @param {number} field @param {number} id */
+  propertiesOf(field, id) {
+    const request = `label.json?field=${field}&label=${encodeURIComponent(this.state.label)}&id=${id}`;
+    const known = this.properties.get(request);
+    if (known !== undefined) return known;
+    this.properties.set(request, "");
+    readJson(this.source, request).then(
+      ({ properties }) => {
+        this.properties.set(request, Object.entries(properties).map(([name, value]) => `${name} ${value}`).join(", ")); // prettier-ignore
+        this.hover();
+      },
+      (error) => this.problem(error.message),
+    );
+    return "";
+  }
+
+  /** Show the range of a heat map. */
+  legend() {
+    const { heat } = this.state;
+    if (!heat) return;
+    const legend = this.byId("legend");
+    const canvas = legend.querySelector("canvas");
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    for (let x = 0; x < canvas.width; x++) {
+      context.fillStyle = heatColor(x / (canvas.width - 1));
+      context.fillRect(x, 0, 1, canvas.height);
+    }
+    const [low, high] = legend.querySelectorAll("output");
+    [low.textContent, high.textContent] = heatRange(heat.values).map((value) => String(Number(value.toPrecision(4))));
+    legend.querySelector("span").textContent = `${heat.column}, mean of each well`;
+  }
+
+  // -- slices and time ------------------------------------------------------------------------------------------
+
+  /** A click into a slice shows the plane of Z that was clicked. */
+  listenToSlices() {
+    for (const name of /** @type {const} */ (["xz", "yz"])) {
+      const canvas = this.byId(name);
+      for (const kind of ["pointerdown", "pointermove", "dblclick"]) canvas.addEventListener(kind, (/** @type {Event} */ event) => event.stopPropagation());
+      canvas.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+        event.stopPropagation();
+        const z = this.slices.planeAt(name, (name === "xz" ? event.offsetY : event.offsetX) * this.ratio);
+        if (z === null) return;
+        this.state.z = z;
+        this.state.changed();
+      });
+    }
+  }
+
+  /** Read the documents again, and show what is new. @param {boolean} all also request all pixels again */
+  async renew(all) {
+    const fresh = await readJson(this.source, `scene.json?refresh=${all ? "all" : "1"}`);
+    const { scene, state } = this;
+    const layout = (/** @type {any} */ { wells, fields, levels, channels, acquisitions }) => JSON.stringify([wells, fields, levels, channels, acquisitions]);
+    const moved = layout(scene) !== layout(fresh);
+    const atEnd = state.t === scene.times - 1;
+    if (fresh.channels.length !== scene.channels.length) {
+      location.reload(); // other controls are needed
+      return;
+    }
+    Object.assign(scene, fresh);
+    if (atEnd && state.following) state.t = scene.times - 1;
+    state.t = Math.min(state.t, scene.times - 1);
+    if (moved) {
+      this.pixels.clear();
+      this.ids.clear();
+    }
+    this.damaged.clear();
+    this.byId("problems").querySelector("ul").replaceChildren();
+    this.byId("problems").hidden = true;
+    this.listReasons();
+    this.pixels.renew(all);
+    this.ids.renew(all);
+    this.properties.clear();
+    state.changed();
+  }
+
+  /** Look for new pixels again and again while the view follows. */
+  async follow() {
+    while (this.state.following && this.root.isConnected) {
+      const started = performance.now();
+      await this.renew(false).catch((error) => this.problem(error.message));
+      const spent = performance.now() - started;
+      await new Promise((done) => setTimeout(done, Math.max(FOLLOW, 4 * spent))); // a large plate is read less often
+    }
+  }
+
+  /** Stop watching the element. */
+  destroy() {
+    this.state.following = false;
+    this.watch?.disconnect();
+    this.pixels.clear();
+    this.ids.clear();
+  }
+}

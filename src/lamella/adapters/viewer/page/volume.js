@@ -1,0 +1,175 @@
+/** Maximum projection of a field in 3-D, turned with the mouse. Computed by the processor, in any browser. */
+
+import { rgb } from "./state.js";
+import { unpacked } from "./tiles.js";
+
+/** Rays along the smaller side of the screen: while it turns, and at rest. */
+const COARSE = 110;
+const FINE = 300;
+
+export class Volume {
+  /** @param {import("./state.js").Source} source @param {import("./state.js").State} state @param {HTMLCanvasElement} canvas
+   * @param {() => void} arrived @param {(text: string) => void} failed */
+  constructor(source, state, canvas, arrived, failed) {
+    this.source = source;
+    this.state = state;
+    this.canvas = canvas;
+    this.arrived = arrived;
+    this.failed = failed;
+    this.turn = { yaw: 0.6, pitch: -0.5 };
+    this.scale = 1;
+    this.path = "";
+    /** @type {any} */
+    this.block = null;
+    this.resting = 0;
+    this.complete = true;
+    this.listen();
+  }
+
+  /** Draw the field in the middle of the screen. @param {number} width @param {number} height @param {number[]} active
+   * @param {number[]} ground */
+  draw(width, height, active, ground) {
+    const { state, canvas } = this;
+    const shown = state.mode === "volume" && active.length > 0;
+    canvas.hidden = !shown;
+    this.complete = true;
+    if (!shown) {
+      this.block = null;
+      this.path = "";
+      return;
+    }
+    const path = `volume/${state.nearestField()}?c=${active.join(",")}&t=${state.t}`;
+    if (this.path !== path) this.request(path);
+    this.complete = this.block !== null && !this.resting;
+    [canvas.width, canvas.height] = [width, height];
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.fillStyle = `rgb(${ground.join(",")})`;
+    context.fillRect(0, 0, width, height);
+    if (!this.block) return;
+    const channels = active.map((index) => state.channels[index]);
+    const picture = project(this.block, channels, this.turn, this.scale, width / height, this.resting ? COARSE : FINE);
+    const small = new OffscreenCanvas(picture.width, picture.height);
+    /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d")).putImageData(picture, 0, 0);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(small, 0, 0, width, height);
+  }
+
+  /** @param {string} path */
+  async request(path) {
+    this.path = path;
+    try {
+      const { header, planes } = unpacked(await this.source.get(path));
+      if (this.path !== path) return;
+      const [count, depth, height, width] = header.shape;
+      this.block = { planes, count, depth, height, width, sizes: header.sizes };
+    } catch (error) {
+      this.failed(String(/** @type {Error} */ (error).message || error));
+      this.block = { planes: new Uint8Array(0), count: 0, depth: 1, height: 1, width: 1, sizes: [1, 1, 1] };
+    }
+    this.arrived();
+  }
+
+  /** Draw coarsely now, and finely when nothing has moved for a moment. */
+  moved() {
+    clearTimeout(this.resting);
+    this.resting = window.setTimeout(() => {
+      this.resting = 0;
+      this.arrived();
+    }, 150);
+    this.arrived();
+  }
+
+  listen() {
+    const { canvas, turn } = this;
+    /** @type {{x: number, y: number} | null} */
+    let before = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      event.stopPropagation();
+      canvas.setPointerCapture(event.pointerId);
+      before = { x: event.clientX, y: event.clientY };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      event.stopPropagation();
+      if (!before) return;
+      turn.yaw += (event.clientX - before.x) / 150;
+      turn.pitch = Math.min(Math.max(turn.pitch + (event.clientY - before.y) / 150, -1.55), 1.55);
+      before = { x: event.clientX, y: event.clientY };
+      this.moved();
+    });
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (before = null));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      this.scale = Math.min(Math.max(this.scale * 2 ** (-event.deltaY / 400), 0.2), 8);
+      this.moved();
+    }, { passive: false }); // prettier-ignore
+    canvas.addEventListener("dblclick", (event) => event.stopPropagation());
+  }
+}
+
+/**
+ * Return the maximum along each ray, through the windows and colours of the channels.
+ * @param {{planes: ArrayLike<number>, count: number, depth: number, height: number, width: number, sizes: number[]}} block
+ * @param {import("./state.js").Channel[]} channels @param {{yaw: number, pitch: number}} turn @param {number} scale
+ * @param {number} aspect width divided by height @param {number} rays along the smaller side
+ */
+export function project(block, channels, turn, scale, aspect, rays) {
+  const [across, down] = aspect > 1 ? [Math.round(rays * aspect), rays] : [rays, Math.round(rays / aspect)];
+  const picture = new ImageData(across, down);
+  const { planes, width, height, depth, sizes } = block;
+  const unit = Math.min(...sizes);
+  const stretch = sizes.map((size) => size / unit); // of Z, Y, X
+  const extent = [depth * stretch[0], height * stretch[1], width * stretch[2]];
+  const radius = Math.hypot(...extent) / 2;
+  const [sinYaw, cosYaw, sinPitch, cosPitch] = [Math.sin(turn.yaw), Math.cos(turn.yaw), Math.sin(turn.pitch), Math.cos(turn.pitch)];
+  // The axes of the screen in the volume, as x, y, z: right, down, and into the screen.
+  const right = [cosYaw, 0, -sinYaw];
+  const below = [sinYaw * sinPitch, cosPitch, cosYaw * sinPitch];
+  const ahead = [sinYaw * cosPitch, -sinPitch, cosYaw * cosPitch];
+  const step = (2 * radius) / Math.min(rays, 2 * radius);
+  const pixel = (2 * radius) / scale / Math.min(across, down);
+  const voxels = width * height * depth;
+  const colors = channels.map((channel) => rgb(channel.color));
+  const middle = [extent[2] / 2, extent[1] / 2, extent[0] / 2];
+  const sides = [extent[2], extent[1], extent[0]];
+  for (let v = 0; v < down; v++) {
+    for (let u = 0; u < across; u++) {
+      const [a, b] = [(u + 0.5 - across / 2) * pixel, (v + 0.5 - down / 2) * pixel];
+      let [near, far] = [-radius, radius];
+      const from = [0, 0, 0];
+      for (let axis = 0; axis < 3; axis++) {
+        from[axis] = middle[axis] + a * right[axis] + b * below[axis];
+        if (Math.abs(ahead[axis]) < 1e-9) {
+          if (from[axis] < 0 || from[axis] >= sides[axis]) far = near - 1;
+          continue;
+        }
+        const [enter, leave] = [-from[axis] / ahead[axis], (sides[axis] - from[axis]) / ahead[axis]];
+        near = Math.max(near, Math.min(enter, leave));
+        far = Math.min(far, Math.max(enter, leave));
+      }
+      const at = 4 * (v * across + u);
+      if (far <= near) continue;
+      let [red, green, blue] = [0, 0, 0];
+      for (let channel = 0; channel < Math.min(channels.length, block.count); channel++) {
+        let most = Number.NEGATIVE_INFINITY;
+        for (let t = near + step / 2; t < far; t += step) {
+          const x = Math.min(Math.max(Math.floor((from[0] + t * ahead[0]) / stretch[2]), 0), width - 1);
+          const y = Math.min(Math.max(Math.floor((from[1] + t * ahead[1]) / stretch[1]), 0), height - 1);
+          const z = Math.min(Math.max(Math.floor((from[2] + t * ahead[2]) / stretch[0]), 0), depth - 1);
+          const value = planes[channel * voxels + (z * height + y) * width + x];
+          if (value > most) most = value;
+        }
+        const [low, high] = channels[channel].window;
+        const level = high > low ? Math.min(Math.max((most - low) / (high - low), 0), 1) : Number(most > low);
+        red += level * colors[channel][0];
+        green += level * colors[channel][1];
+        blue += level * colors[channel][2];
+      }
+      picture.data[at] = red;
+      picture.data[at + 1] = green;
+      picture.data[at + 2] = blue;
+      picture.data[at + 3] = 255;
+    }
+  }
+  return picture;
+}

@@ -1,0 +1,71 @@
+"""Reduce a column of a table to one number for each well of a plate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.spec.names import find_well
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.view.scene import ViewScene
+
+_WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
+"""Names, in lower case, of a column that names the well."""
+
+_SAMPLED_FIELDS = 8
+"""Fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
+
+
+def heat_tables(node: NGFFNode, scene: ViewScene) -> list[str]:
+    """Return the names of the tables of a plate, its own and those of some of its fields; none for other nodes."""
+    if not isinstance(node, Plate):
+        return []
+    readable = [area.node for area in scene.fields if area.shape and isinstance(area.node, Position)]
+    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
+    return list(
+        dict.fromkeys([*node.tables.stored_names(), *(name for field in sample for name in field.tables)])
+    )
+
+
+def heat_columns(node: NGFFNode, table: str) -> list[str]:
+    """Return the columns of a table that have numbers; none if no column names the well."""
+    frame, well = _frame(node, table)
+    return [name for name in map(str, frame.columns) if name != well and frame[name].dtype.kind in "iufb"]
+
+
+def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> list[float | None]:
+    """Return the mean of a column for each well of the scene; None for a well without a finite value.
+
+    Raises InvalidArgumentError for a table without such a column of numbers, or without wells.
+    """
+    frame, well = _frame(node, table)
+    if column not in heat_columns(node, table):
+        raise InvalidArgumentError(
+            f"The table {table!r} of {node.node_path} has no column {column!r} of numbers."
+        )
+    paths = [area.path for area in scene.wells]
+    values = frame[column].astype("float64")
+    means = values[values.abs() < math.inf].groupby(frame[well].astype(str)).mean()
+    by_well = {find_well(str(name), paths): float(value) for name, value in means.items()}
+    return [by_well.get(path) for path in paths]
+
+
+def _frame(node: NGFFNode, table: str) -> tuple[pd.DataFrame, str]:
+    """Read a table of a plate, and return it with the name of the column of wells."""
+    if not isinstance(node, Plate):
+        raise InvalidArgumentError(f"{node.node_path} is not a plate: it has no table of wells.")
+    frame = node.tables[table]
+    frame = frame if frame.index.name is None else frame.reset_index()
+    well = next((str(name) for name in frame.columns if str(name).lower() in _WELL_COLUMNS), None)
+    if well is None:
+        raise InvalidArgumentError(
+            f"The table {table!r} of {node.node_path} has no column that names the well: {', '.join(_WELL_COLUMNS)}."
+        )
+    return frame, well

@@ -1,0 +1,77 @@
+"""Find pixels of a plane whose chunks are not stored, which read as the fill value like stored pixels of that value.
+
+Only chunks that show nothing but the fill value are looked up, so pictures without such areas cost no look-up.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.store.chunk_lookup import ChunkLookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.ops.display.planes import PlaneAxes
+
+
+def unwritten(
+    array: ImageArray,
+    axes: PlaneAxes,
+    cut: dict[int, int | slice],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    plane: NDArray[Any],
+) -> NDArray[np.bool_]:
+    """Return which pixels of a plane (rows, columns) are not written.
+
+    ``cut`` is the index along each other dimension: a number, or all of it.
+    """
+    missing = np.zeros((rows.size, columns.size), bool)
+    fill = array.fill_value
+    empty = plane == (np.abs(fill) if plane.dtype.kind != "c" and array.dtype.kind == "c" else fill)
+    if array.dtype.kind in "fc" and np.isnan(fill):
+        empty = np.isnan(plane)
+    if not empty.any():
+        return missing
+    chunks, shape = array.chunks, array.shape
+    stored = ChunkLookup(array.stored)
+    others = [
+        range(-(-shape[axis] // chunks[axis]))
+        if isinstance(index, slice)
+        else range(index // chunks[axis], index // chunks[axis] + 1)
+        for axis, index in sorted(cut.items())
+    ]
+    names = sorted(cut)
+    for row, row_part in _runs(rows // chunks[axes.y]):
+        for column, column_part in _runs(columns // chunks[axes.x]):
+            if not empty[row_part, column_part].all():
+                continue
+            missing[row_part, column_part] = not any(
+                stored.is_stored(_chunk(dict(zip(names, rest, strict=True)), axes, row, column, array.ndim))
+                for rest in product(*others)
+            )
+    return missing
+
+
+def _chunk(others: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim: int) -> tuple[int, ...]:
+    places = {**others, axes.y: row, axes.x: column}
+    return tuple(places[axis] for axis in range(ndim))
+
+
+def _runs(chunk_of: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
+    """Yield each chunk index and the range of places that lie in it.
+
+    >>> import numpy as np
+    >>> list(_runs(np.array([0, 0, 1, 1, 1])))
+    [(0, slice(0, 2, None)), (1, slice(2, 5, None))]
+    """
+    starts = np.flatnonzero(np.diff(chunk_of, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], chunk_of.size], strict=True):
+        yield int(chunk_of[start]), slice(int(start), int(stop))

@@ -1,0 +1,192 @@
+"""Read a field as a small volume for 3-D, and planes across Z for orthogonal slices.
+
+A volume has at most 192 voxels along each side; slices have at most 1024 pixels. Both come from the coarsest level that
+is fine enough, so that a field of any size needs bounded memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError
+from lamella.nodes.labels import LabelImage
+from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.display.preview import channel_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.ops.view.scene import ViewScene
+
+VOLUME_SIDE, SLICE_SIDE = 192, 1024
+"""Limits of the voxels along each side of a volume, and of the pixels along each side of a slice."""
+
+_READ_VOXELS = 1 << 27
+"""Limit of the voxels that are read for one channel of a volume: 512 x 512 x 512."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pixels of a field: (channel, Z, Y, X), (channel, Z, X) or (channel, Z, Y).
+
+    ``sizes`` are the relative lengths of a voxel along Z, Y and X.
+    """
+
+    planes: NDArray[Any]
+    sizes: tuple[float, float, float]
+
+
+def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], label: str | None) -> Block:
+    """Read all planes of a field at one time, reduced to a small volume.
+
+    Raises OutOfBoundsError for a field, time or channel that does not exist.
+    """
+    node = _node(scene, field, label)
+    array, axes, sizes = _level(node, lambda shape, axes: _all_fit(shape, axes, VOLUME_SIDE))
+    shape = array.shape
+    sides = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
+    voxels = int(np.prod([shape[axis] for axis in sides], dtype=object))
+    if voxels > _READ_VOXELS:
+        raise InvalidArgumentError(
+            f"The coarsest level of {scene.fields[field].path or scene.name} has {voxels:,} voxels, too many for 3-D. "
+            f"Compute a pyramid with more levels."
+        )
+    steps = {axis: -(-shape[axis] // VOLUME_SIDE) for axis in sides}
+    planes = _read(scene, node, array, axes, t, channels, label, {axis: slice(None) for axis in sides})
+    # The maximum of each block, because a mean would dim thin bright objects, which a projection is looked at for.
+    reduced = [
+        _reduced(plane, [1 if axis is None else steps[axis] for axis in _zyx(axes)], label is not None)
+        for plane in planes
+    ]
+    scaled = tuple(
+        size * (1 if axis is None else steps[axis]) for size, axis in zip(sizes, _zyx(axes), strict=True)
+    )
+    return Block(np.stack(reduced), scaled)  # type: ignore[arg-type]
+
+
+def read_slice(
+    scene: ViewScene,
+    field: int,
+    across: str,
+    at: float,
+    t: int,
+    channels: Sequence[int],
+    label: str | None,
+) -> Block:
+    """Read the plane "xz" or "yz" of a field at a place along the third axis, from 0 to 1.
+
+    Raises OutOfBoundsError for a field, time, channel or place that does not exist.
+    """
+    if across not in ("xz", "yz") or not 0 <= at <= 1:
+        raise OutOfBoundsError("A slice is xz or yz, at a place from 0 to 1.")
+    node = _node(scene, field, label)
+    array, axes, sizes = _level(
+        node, lambda shape, axes: shape[axes.x if across == "xz" else axes.y] <= SLICE_SIDE
+    )
+    fixed, shown = (axes.y, axes.x) if across == "xz" else (axes.x, axes.y)
+    index = min(int(at * array.shape[fixed]), array.shape[fixed] - 1)
+    step = -(-array.shape[shown] // SLICE_SIDE)
+    region: dict[int, int | slice] = {fixed: slice(index, index + 1), shown: slice(None, None, step)}
+    if axes.z is not None:
+        region[axes.z] = slice(None, None, -(-array.shape[axes.z] // SLICE_SIDE))
+    planes = _read(scene, node, array, axes, t, channels, label, region)
+    flat = np.stack(planes).squeeze(2 if across == "xz" else 3)
+    return Block(flat, sizes)
+
+
+def _node(scene: ViewScene, field: int, label: str | None) -> Position:
+    if not 0 <= field < len(scene.fields):
+        raise OutOfBoundsError(f"There is no field {field}: {scene.name} has {len(scene.fields)}.")
+    node = scene.fields[field].node
+    if isinstance(node, LamellaError):
+        raise node
+    if label is None or isinstance(node, LabelImage):
+        return node
+    if label not in node.labels:
+        raise InvalidArgumentError(f"{scene.fields[field].path or scene.name} has no label image {label!r}.")
+    return node.labels[label]
+
+
+def _zyx(axes: PlaneAxes) -> tuple[int | None, int, int]:
+    return axes.z, axes.y, axes.x
+
+
+def _all_fit(shape: tuple[int, ...], axes: PlaneAxes, side: int) -> bool:
+    return max(axes.side(shape), 1 if axes.z is None else shape[axes.z]) <= side
+
+
+def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
+    """Return the finest level that fits, else the coarsest, with the lengths of a voxel along Z, Y and X."""
+    chosen: tuple[ImageArray, str] = node.data, node.dataset_paths[0]
+    for path in node.dataset_paths:
+        try:
+            chosen = node.open_level(path), path
+        except LamellaError:
+            continue  # another level shows the same
+        if fits(chosen[0].shape, PlaneAxes.of(node.axes, chosen[0].ndim)):
+            break
+    array, path = chosen
+    axes = PlaneAxes.of(node.axes, array.ndim)
+    try:
+        scale = node.get_effective_scale(path)
+        offset = len(scale) - array.ndim
+        sizes = tuple(1.0 if axis is None else float(scale[axis + offset]) for axis in _zyx(axes))
+    except LamellaError:
+        sizes = (1.0, 1.0, 1.0)
+    if not all(np.isfinite(sizes)) or min(sizes) <= 0:
+        sizes = (1.0, 1.0, 1.0)
+    return array, axes, sizes  # type: ignore[return-value]
+
+
+def _read(
+    scene: ViewScene,
+    node: Position,
+    array: ImageArray,
+    axes: PlaneAxes,
+    t: int,
+    channels: Sequence[int],
+    label: str | None,
+    region: dict[int, Any],
+) -> list[NDArray[Any]]:
+    """Read a region of each channel as (Z, Y, X), in the dtype of the scene, or ids as uint32."""
+    if not 0 <= t < scene.times:
+        raise OutOfBoundsError(f"There is no t={t}: {scene.name} has {scene.times} along t.")
+    if label is None and (not channels or len(set(channels)) != len(channels)):
+        raise OutOfBoundsError("Give each channel once, and at least one.")
+    if any(not 0 <= channel < len(scene.channels) for channel in channels):
+        raise OutOfBoundsError(f"Channels are numbers from 0 to {len(scene.channels) - 1}.")
+    keys = {name: index for index, name in enumerate(channel_keys(node))} if label is None else {}
+    planes = []
+    for name in [scene.channels[channel].name for channel in channels] if label is None else [None]:
+        index: list[Any] = [region.get(axis, 0) for axis in range(array.ndim)]
+        if axes.time is not None:
+            index[axes.time] = min(t, array.shape[axes.time] - 1)
+        if axes.channel is not None and name is not None:
+            index[axes.channel] = keys.get(name, 0)
+        pixels = np.asarray(array[tuple(index)])
+        kept = [axis for axis in range(array.ndim) if axis in region]
+        pixels = np.transpose(pixels, [kept.index(axis) for axis in _zyx(axes) if axis in region])
+        if axes.z is None:
+            pixels = pixels[None]
+        if name is not None and name not in keys:
+            pixels = np.zeros_like(pixels)  # this field was recorded without the channel
+        pixels = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
+        planes.append(pixels.astype(np.uint32 if label is not None else scene.dtype, copy=False))
+    return planes
+
+
+def _reduced(volume: NDArray[Any], steps: Sequence[int], is_label: bool) -> NDArray[Any]:
+    """Return the maximum of each block of voxels, or one id of each block."""
+    for axis, step in enumerate(steps):
+        if step > 1 and is_label:
+            volume = volume[(slice(None),) * axis + (slice(None, None, step),)]
+        elif step > 1:
+            volume = np.maximum.reduceat(volume, np.arange(0, volume.shape[axis], step), axis=axis)
+    return volume
