@@ -14,6 +14,7 @@ GROUP = "lamella.readers"
 """Entry point group: the name of a reader, and its class."""
 
 _BUILT_IN = {
+    "nd2": "lamella.adapters.nd2:ND2Reader",
     "tiff": "lamella.adapters.tiff:TiffReader",
 }
 """Readers of lamella, in the order in which they are asked whether they claim a path."""

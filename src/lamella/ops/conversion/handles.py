@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class HandleReader(Reader):
     """A reader over a library: three methods that get a handle, such as an open file of that library.
 
+    A format that decodes several channels at once also has `read_planes`, and descriptions with ``channels_together``.
+
     Attributes
     ----------
     handles : int
@@ -47,6 +49,12 @@ class HandleReader(Reader):
     @abstractmethod
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
         """Read rows of the plane of an image at an index along the axes before "yx"; None for a missing plane."""
+
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read the same rows of planes that differ along "c" only: for formats that decode them together."""
+        return [self.read_plane(handle, image, index, rows) for index in indices]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
         """Return the metadata as the file states them."""
@@ -160,20 +168,32 @@ class HandleSource:
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        height, width = self._description.plane_shape
-        rows = slice(0, height) if rows is None else rows
+        rows = slice(0, self._description.plane_shape[0]) if rows is None else rows
+        return self.read_planes([index], rows)[0]
+
+    def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
+        """Read planes that differ in their channel from one handle: see `SampleSource.read_planes`."""
+        reader = self._file.reader
         with self._file.handle(self._number) as handle:
-            plane = self._file.reader.read_plane(handle, self._number, index, rows)
-            if plane is None:
-                return None
+            if len(indices) > 1:
+                planes = reader.read_planes(handle, self._number, indices, rows)
+            else:
+                planes = [reader.read_plane(handle, self._number, indices[0], rows)]
             # The library may return a view of memory that belongs to the handle.
-            pixels = np.array(plane, dtype=self._description.dtype)
-        if pixels.shape != (rows.stop - rows.start, width):
+            copies = [None if plane is None else np.array(plane) for plane in planes]
+        for index, pixels in zip(indices, copies, strict=True):
+            if pixels is not None:
+                self._check(index, rows, pixels)
+        return copies
+
+    def _check(self, index: tuple[int, ...], rows: slice, pixels: Array) -> None:
+        expected = (rows.stop - rows.start, self._description.plane_shape[1]), self._description.dtype
+        found = pixels.shape, pixels.dtype.newbyteorder("=")
+        if found != expected:
             raise SourceError(
                 f"{self._file.path} is damaged: rows {rows.start} to {rows.stop} of plane {index} have the shape "
-                f"{pixels.shape}, not {(rows.stop - rows.start, width)}"
+                f"{found[0]} and type {found[1]}, not {expected[0]} and {expected[1]}"
             )
-        return pixels
 
     def close(self) -> None:
         """Close the file, unless other images of it are being read; a later read opens it again."""

@@ -123,11 +123,12 @@ class Reader(ABC):
         return tuple(name for name in self.libraries if find_spec(name) is None)
 
     def require(self) -> None:
-        """Raise MissingDependencyError, which names the extra, if a library is not installed."""
-        if not self.missing:
+        """Raise MissingDependencyError, which names the extra, if a library is not installed, or Python is too old."""
+        is_too_old = sys.version_info < self.python
+        if not self.missing and not is_too_old:
             return
-        names = " and ".join(self.missing)
-        if sys.version_info < self.python:
+        names = " and ".join(self.libraries if is_too_old else self.missing)
+        if is_too_old:
             wanted = ".".join(map(str, self.python))
             raise MissingDependencyError(
                 f"reading {self.title} needs {names}, which needs Python {wanted} or newer; this is "
