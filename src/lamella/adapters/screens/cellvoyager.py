@@ -1,0 +1,157 @@
+"""Parse the index of a CellVoyager (Yokogawa CV7000, CV8000, CQ1): ``.mlf``, ``.mrf`` and ``.mes``, to a `Screen`.
+
+``MeasurementData.mlf`` lists the images, ``MeasurementDetail.mrf`` has pixel sizes, and the ``.mes`` file that it names
+has colours and wavelengths of the channels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from lamella.adapters.screens.screen import (
+    Screen,
+    ScreenChannel,
+    ScreenPlane,
+    file_beside,
+    number,
+    row_name,
+    seconds_between,
+)
+from lamella.adapters.screens.xml import attributes, elements
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.source import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+INDEX_ENDING = ".mlf"
+"""Ending of the list of images."""
+
+_DETAIL = "MeasurementDetail.mrf"
+_BAND_PASS = re.compile(r"BP(\d+)(?:/\d+)?")
+_ARGB = re.compile(r"#[0-9A-Fa-f]{2}([0-9A-Fa-f]{6})")
+_NUMBERS = ("Row", "Column", "FieldIndex", "Ch")
+
+
+def parse_cellvoyager(index: str) -> Screen:
+    """Read the index of a CellVoyager; raise SourceError if it is damaged or lists no image."""
+    notes: list[str] = []
+    detail, detail_channels, detail_file = _detail(index, notes)
+    settings, settings_file = _settings(index, detail, notes)
+    records: list[tuple[dict[str, str], str]] = []
+    failed = 0
+    for element in elements(index, ("MeasurementRecord",)):
+        values, name = attributes(element), (element.text or "").strip()
+        if values.get("Type") == "IMG":
+            records.append((values, name))
+        elif values.get("Type") == "ERR":
+            failed += 1
+    if not records:
+        raise SourceError(
+            f"{index} lists no image: it is not the index of a CellVoyager, or nothing was imaged"
+        )
+    if failed:
+        notes.append(f"the instrument reports {counted(failed, 'error')} in place of images")
+    start = detail.get("BeginTime") or min(values.get("Time", "") for values, _ in records)
+    planes = tuple(_plane(index, values, name, start) for values, name in records)
+    used = sorted({plane.channel for plane in planes})
+    first = detail_channels.get(str(used[0]), {})
+    return Screen(
+        name=detail.get("Title") or os.path.basename(os.path.dirname(os.path.abspath(index))),
+        origin=index,
+        index_files=(index, *(file for file in (detail_file, settings_file) if file)),
+        planes=planes,
+        channels={channel: _channel(channel, settings.get(str(channel), {})) for channel in used},
+        pixel_size=_pair(first, "VerticalPixelDimension", "HorizontalPixelDimension"),
+        plane_shape=_shape(first),
+        date=start or None,
+        objective=_objective(settings.get(str(used[0]), {})),
+        notes=tuple(notes),
+    )
+
+
+def _detail(index: str, notes: list[str]) -> tuple[dict[str, str], dict[str, dict[str, str]], str | None]:
+    """Read the attributes of the measurement and of its channels."""
+    path = os.path.join(os.path.dirname(index), _DETAIL)
+    if not os.path.isfile(path):
+        notes.append(f"{_DETAIL} is missing, so pixel sizes are unknown")
+        return {}, {}, None
+    root: dict[str, str] = {}
+    channels: dict[str, dict[str, str]] = {}
+    for element in elements(path, ("MeasurementChannel", "MeasurementDetail")):
+        values = attributes(element)
+        if "Ch" in values:
+            channels[values["Ch"]] = values
+        else:
+            root = values
+    return root, channels, path
+
+
+def _settings(
+    index: str, detail: Mapping[str, str], notes: list[str]
+) -> tuple[dict[str, dict[str, str]], str | None]:
+    """Read the attributes of the channels from the settings that the details name."""
+    name = detail.get("MeasurementSettingFileName")
+    path = file_beside(index, name) if name else None
+    if path is None or not os.path.isfile(path):
+        notes.append(f"the settings {name or '(.mes)'} are missing, so colours and wavelengths are unknown")
+        return {}, None
+    channels = (attributes(element) for element in elements(path, ("Channel",)))
+    return {values["Ch"]: values for values in channels if "Ch" in values}, path
+
+
+def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> ScreenPlane:
+    def whole(key: str, default: str = "") -> int:
+        text = values.get(key, default)
+        try:
+            return int(text)
+        except ValueError:
+            raise SourceError(
+                f"{index} lists {name} with {key} {text!r}, which is not a whole number"
+            ) from None
+
+    row, column, field, channel = (whole(key) for key in _NUMBERS)
+    y = number(values.get("Y"))
+    return ScreenPlane(
+        file=file_beside(index, name),
+        row=row_name(row),
+        column=f"{column:02}",
+        field=str(field),
+        channel=channel,
+        z=whole("ZIndex", "1"),
+        t=whole("TimePoint", "1"),
+        x=number(values.get("X")),
+        y=None if y is None else 0.0 - y,  # the stage's y points up the image
+        height=number(values.get("Z")),
+        seconds=seconds_between(start, values.get("Time")),
+    )
+
+
+def _channel(channel: int, settings: Mapping[str, str]) -> ScreenChannel:
+    acquisition = settings.get("Acquisition", "")
+    colour, band = _ARGB.fullmatch(settings.get("Color", "")), _BAND_PASS.match(acquisition)
+    exposure = number(settings.get("ExposureTime"))
+    return ScreenChannel(
+        name=settings.get("Fluorophore") or acquisition or f"channel {channel}",
+        color=colour[1].upper() if colour else None,
+        excitation=number(settings.get("Target")),
+        emission=float(band[1]) if band else None,
+        exposure=None if exposure is None else exposure / 1000,
+    )
+
+
+def _objective(settings: Mapping[str, str]) -> Objective | None:
+    name, magnification = settings.get("Objective", ""), number(settings.get("Magnification"))
+    return Objective(name, magnification) if name or magnification else None
+
+
+def _pair(values: Mapping[str, str], first: str, second: str) -> tuple[float, float] | None:
+    y, x = number(values.get(first)), number(values.get(second))
+    return (y, x) if y and x else None
+
+
+def _shape(values: Mapping[str, str]) -> tuple[int, int] | None:
+    pair = _pair(values, "VerticalPixels", "HorizontalPixels")
+    return None if pair is None else (int(pair[0]), int(pair[1]))

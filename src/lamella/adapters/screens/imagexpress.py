@@ -1,0 +1,291 @@
+"""Parse the folder of an ImageXpress (MetaXpress) to a `Screen`: ``.HTD``, ``TimePoint_N/ZStep_M``, MetaSeries TIFF.
+
+File names state well, site and wavelength, folders time point and z step. The ``.HTD`` file names the wavelengths and
+the wells and sites to expect; the MetaSeries XML in each TIFF has pixel size, stage position, time and wavelength. Only
+one plane per field and time point, one per channel, and one stack are opened for them.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lamella.adapters.screens.screen import (
+    Screen,
+    ScreenChannel,
+    ScreenPlane,
+    listed,
+    micrometres,
+    number,
+    row_name,
+    seconds_between,
+)
+from lamella.errors import MetadataError, SourceError, counted
+from lamella.ops.conversion.source import Objective
+from lamella.spec.ome_xml import parse_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+INDEX_ENDING = ".htd"
+"""Ending, in any case, of the description of the plate."""
+
+_TIME_FOLDER = re.compile(r"TimePoint_(\d+)", re.IGNORECASE)
+_Z_FOLDER = re.compile(r"ZStep_(\d+)", re.IGNORECASE)
+_FILE = re.compile(
+    r"(?P<plate>.*)_(?P<row>(?-i:[A-Z]{1,2}))(?P<column>\d{1,2})(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d+?))?"
+    r"(?:[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12})?\.tiff?",
+    re.IGNORECASE,
+)
+_STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)")
+
+Properties = dict[str, str]
+ReadDescription = Callable[[str], str]
+"""Returns the text of the first image description of a TIFF file."""
+
+
+@dataclass(frozen=True)
+class _Htd:
+    """The keys of an ``.HTD`` file with their values as texts."""
+
+    path: str
+    values: Mapping[str, Sequence[str]]
+
+    def first(self, key: str) -> str:
+        return next(iter(self.values.get(key, ())), "")
+
+    def wells(self) -> list[tuple[str, str]]:
+        """List the rows and columns of the selected wells."""
+        return [
+            (row_name(row), f"{column:02}")
+            for row in range(1, int(number(self.first("YWells")) or 0) + 1)
+            for column, chosen in enumerate(self.values.get(f"WellsSelection{row}", ()), 1)
+            if chosen.upper() == "TRUE"
+        ]
+
+    def sites(self) -> list[str]:
+        """List the numbers of the selected sites."""
+        columns = int(number(self.first("XSites")) or 1)
+        if self.first("Sites").upper() != "TRUE":
+            return ["1"]
+        return [
+            str((row - 1) * columns + column)
+            for row in range(1, int(number(self.first("YSites")) or 1) + 1)
+            for column, chosen in enumerate(self.values.get(f"SiteSelection{row}", ()), 1)
+            if chosen.upper() == "TRUE"
+        ]
+
+    def waves(self) -> dict[int, str]:
+        """Return the names of the collected wavelengths by number."""
+        count = int(number(self.first("NWavelengths")) or 1)
+        return {
+            wave: self.first(f"WaveName{wave}")
+            for wave in range(1, count + 1)
+            if self.first(f"WaveCollect{wave}") != "0"
+        }
+
+
+def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
+    """Read the plate in a folder; raise SourceError if it holds no image of an ImageXpress."""
+    htd = _find_htd(folder)
+    notes: list[str] = []
+    planes = _choose_stacks(list(_list_planes(folder)), notes)
+    if not planes:
+        raise SourceError(
+            f"{folder} holds no image of an ImageXpress: none is named like plate_B03_s1_w1.tif"
+        )
+    planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
+
+    def properties(plane: ScreenPlane) -> Properties:
+        return parse_metaseries(read_description(plane.file), plane.file)
+
+    by_channel: dict[int, Properties] = {}
+    for plane in planes:
+        if plane.channel not in by_channel:
+            by_channel[plane.channel] = properties(plane)
+    first = next(iter(by_channel.values()))
+    names = htd.waves() if htd else {}
+    return Screen(
+        name=os.path.splitext(os.path.basename(htd.path))[0] if htd else _plate_of(planes[0].file),
+        origin=htd.path if htd else folder,
+        index_files=(htd.path,) if htd else (),
+        planes=tuple(_with_positions(planes, properties)),
+        channels={wave: _channel(wave, names.get(wave, ""), by_channel[wave]) for wave in sorted(by_channel)},
+        pixel_size=_pixel_size(first),
+        plane_shape=_plane_shape(first),
+        date=_moment(first),
+        objective=_objective(first),
+        notes=tuple(notes),
+        unlisted=tuple(_missing(htd, planes)) if htd else (),
+    )
+
+
+def holds_steps(folder: str) -> bool:
+    """Return whether a folder has images of an ImageXpress in time points or z steps."""
+    folders = [
+        path for pattern in (_TIME_FOLDER, _Z_FOLDER) for path, _ in _subfolders(folder, pattern, 0)[1:]
+    ]
+    return bool(folders) and next(iter(_list_planes(folder)), None) is not None
+
+
+def _find_htd(folder: str) -> _Htd | None:
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(INDEX_ENDING))
+    if not names:
+        return None
+    if len(names) > 1:
+        raise SourceError(f"{folder} holds {len(names)} plates ({listed(names)}): convert them one by one")
+    path = os.path.join(folder, names[0])
+    try:
+        with open(path, encoding="latin-1", newline="") as file:
+            lines = list(csv.reader(file, skipinitialspace=True))
+    except (OSError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    values = {line[0]: [value.strip() for value in line[1:]] for line in lines if line}
+    if "EndFile" not in values or "XWells" not in values:
+        raise SourceError(f"{path} is truncated, or not the description of an ImageXpress plate")
+    return _Htd(path, values)
+
+
+def _list_planes(folder: str) -> Iterable[ScreenPlane]:
+    """List the images in a folder, its time points and its z steps; z is 0 outside of z steps."""
+    for time_folder, t in _subfolders(folder, _TIME_FOLDER, 1):
+        for z_folder, z in _subfolders(time_folder, _Z_FOLDER, 0):
+            for name in os.listdir(z_folder):
+                match = _FILE.fullmatch(name)
+                if match and not name.startswith("."):
+                    yield ScreenPlane(
+                        file=os.path.join(z_folder, name),
+                        row=match["row"],
+                        column=match["column"],
+                        field=str(int(match["site"] or 1)),
+                        channel=int(match["wave"] or 1),
+                        z=z,
+                        t=t,
+                    )
+
+
+def _subfolders(folder: str, pattern: re.Pattern[str], outside: int) -> list[tuple[str, int]]:
+    """List a folder itself with the number ``outside``, and its subfolders that match with theirs."""
+    inner = [
+        (path, int(match[1]))
+        for name in os.listdir(folder)
+        if (match := pattern.fullmatch(name)) and os.path.isdir(path := os.path.join(folder, name))
+    ]
+    return [(folder, outside), *sorted(inner, key=lambda item: item[1])]
+
+
+def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPlane]:
+    """Leave out projections of channels that have z steps; a projection without them stands at the first z step."""
+    steps = [plane.z for plane in planes if plane.z]
+    if not steps:
+        return [replace(plane, z=1) for plane in planes]
+    stacked = {plane.channel for plane in planes if plane.z}
+    kept = [plane for plane in planes if plane.z or plane.channel not in stacked]
+    if len(kept) < len(planes):
+        left_out = counted(len(planes) - len(kept), "projection")
+        notes.append(f"{left_out} along z left out, of channels with z-stacks")
+    alone = sorted({plane.channel for plane in kept} - stacked)
+    if alone:
+        names = ", ".join(f"w{channel}" for channel in alone)
+        notes.append(f"{names} have projections only, which stand at the first z step")
+    return [plane if plane.z else replace(plane, z=min(steps)) for plane in kept]
+
+
+def _with_positions(
+    planes: Sequence[ScreenPlane], properties: Callable[[ScreenPlane], Properties]
+) -> Iterable[ScreenPlane]:
+    """Add stage positions and times: of the first plane of each field and time point, and of all z of one stack."""
+    read: dict[ScreenPlane, Properties] = {}
+    seen: set[tuple[str, int]] = set()
+    stack = (planes[0].path, planes[0].t, max(planes, key=lambda plane: plane.z).channel)
+    for plane in planes:
+        key = plane.path, plane.t
+        if key not in seen or (*key, plane.channel) == stack:
+            read[plane] = properties(plane)
+        seen.add(key)
+    moments = {plane: _moment(values) for plane, values in read.items()}
+    start = min((moment for moment in moments.values() if moment), default=None)
+    for plane in planes:
+        values = read.get(plane)
+        if values is None:
+            yield plane
+            continue
+        x, y, height = (
+            number(values.get(name)) for name in ("stage-position-x", "stage-position-y", "z-position")
+        )
+        height = number(values.get("stage-position-z")) or height
+        seconds = seconds_between(start, moments[plane])
+        yield replace(plane, x=x, y=y, height=height, seconds=seconds)
+
+
+def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
+    """List the wells, sites and wavelengths that the plate's description selects and that have no file."""
+    found = {(plane.row, int(plane.column), plane.field, plane.channel) for plane in planes}
+    for row, column in htd.wells():
+        for site in htd.sites():
+            for wave in htd.waves():
+                if (row, int(column), site, wave) not in found:
+                    yield f"{row}{column} field {site}, channel {wave}"
+
+
+def parse_metaseries(text: str, file: str) -> Properties:
+    """Return the properties of MetaSeries XML with their values as texts; raise SourceError for other texts.
+
+    >>> parse_metaseries('<MetaData><prop id="wavelength" type="float" value="452"/></MetaData>', "a.tif")
+    {'wavelength': '452'}
+    """
+    try:
+        root = parse_xml(text.strip("\0 \r\n\t"))
+    except MetadataError as error:
+        raise SourceError(
+            f"{file} has no MetaSeries description, as images of an ImageXpress have"
+        ) from error
+    return {
+        element.attrib["id"]: element.attrib.get("value", "")
+        for element in root.iter()
+        if element.tag in ("prop", "custom-prop") and "id" in element.attrib
+    }
+
+
+def _channel(wave: int, name: str, values: Mapping[str, str]) -> ScreenChannel:
+    exposure = re.fullmatch(r"([\d.]+) ms", values.get("Exposure Time", ""))
+    return ScreenChannel(
+        name=name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
+        emission=number(values.get("wavelength")) or None,
+        exposure=None if exposure is None else float(exposure[1]) / 1000,
+    )
+
+
+def _objective(values: Mapping[str, str]) -> Objective | None:
+    name = values.get("_MagSetting_", "")
+    magnification = re.match(r"(\d+(?:\.\d+)?)[xX]\b", name)
+    aperture = number(values.get("_MagNA_")) or None
+    return Objective(name, float(magnification[1]) if magnification else None, aperture) if name else None
+
+
+def _pixel_size(values: Mapping[str, str]) -> tuple[float, float] | None:
+    if values.get("spatial-calibration-state", "on") != "on":
+        return None
+    unit = values.get("spatial-calibration-units")
+    y, x = (micrometres(number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
+    return (y, x) if y and x else None
+
+
+def _plane_shape(values: Mapping[str, str]) -> tuple[int, int] | None:
+    y, x = (number(values.get(f"pixel-size-{axis}")) for axis in "yx")
+    return (int(y), int(x)) if y and x else None
+
+
+def _moment(values: Mapping[str, str]) -> str | None:
+    """Return the time of a plane in ISO 8601, in the local time of the instrument."""
+    match = _STAMP.fullmatch(values.get("acquisition-time-local", ""))
+    return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}" if match else None
+
+
+def _plate_of(file: str) -> str:
+    match = _FILE.fullmatch(os.path.basename(file))
+    return match["plate"] if match else os.path.basename(file)

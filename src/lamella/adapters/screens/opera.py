@@ -1,0 +1,142 @@
+"""Parse ``Index.idx.xml`` and ``Index.xml`` of Opera Phenix and Operetta (Harmony): to a `Screen`.
+
+The index states sizes, not the TIFF files: their resolution is that of the camera. Newer versions of Harmony describe
+channels once, in the entries of a map, instead of in every image.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lamella.adapters.screens.screen import (
+    Screen,
+    ScreenChannel,
+    ScreenPlane,
+    file_beside,
+    listed,
+    micrometres,
+    number,
+    row_name,
+    seconds_between,
+)
+from lamella.adapters.screens.xml import attributes, elements, local_name, texts
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.source import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from xml.etree.ElementTree import Element
+
+INDEX_NAMES = ("Index.idx.xml", "Index.xml")
+"""File names of the index."""
+
+_NUMBERS = ("Row", "Col", "FieldID", "ChannelID")
+
+
+def parse_opera(index: str) -> Screen:
+    """Read the index of an Opera Phenix or Operetta; raise SourceError if it is damaged or lists no image."""
+    plates: list[dict[str, str]] = []
+    entries: dict[str, dict[str, str]] = {}
+    images: list[dict[str, str]] = []
+    units: dict[str, str] = {}
+    for element in elements(index, ("Plate", "Entry", "Image")):
+        name = local_name(element.tag)
+        values = texts(element)
+        if name == "Plate":
+            plates.append(values)
+        elif name == "Entry":
+            entries.setdefault(attributes(element).get("ChannelID", ""), {}).update(values)
+            units |= _units(element)
+        elif "URL" in values:
+            images.append(values)
+            if len(images) == 1:
+                units |= _units(element)
+    if not images:
+        raise SourceError(f"{index} lists no image: it is not the index of an Opera Phenix or Operetta")
+    plate = plates[0] if plates else {}
+    merged = [{**entries.get(image.get("ChannelID", ""), {}), **image} for image in images]
+    failed = [image["URL"] for image in merged if image.get("State", "Ok") != "Ok"]
+    first = merged[0]
+    start = plate.get("MeasurementStartTime")
+    return Screen(
+        name=plate.get("Name") or plate.get("PlateID") or os.path.basename(os.path.dirname(index)),
+        origin=index,
+        index_files=(index,),
+        planes=tuple(_plane(index, image, start, units) for image in merged),
+        channels={_whole(index, image, "ChannelID"): _channel(image) for image in reversed(merged)},
+        pixel_size=_pixel_size(first, units),
+        plane_shape=_plane_shape(first),
+        date=start,
+        objective=_objective(first),
+        notes=(
+            (f"the instrument marks {counted(len(failed), 'image')} as not in order: {listed(failed)}",)
+            if failed
+            else ()
+        ),
+    )
+
+
+def _units(element: Element) -> dict[str, str]:
+    """Return the units of the children, as texts like "m"."""
+    return {local_name(child.tag): child.attrib["Unit"] for child in element if "Unit" in child.attrib}
+
+
+def _whole(index: str, image: Mapping[str, str], name: str, default: str = "") -> int:
+    text = image.get(name, default)
+    try:
+        return int(text)
+    except ValueError:
+        raise SourceError(
+            f"{index} lists {image['URL']} with {name} {text!r}, which is not a whole number"
+        ) from None
+
+
+def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mapping[str, str]) -> ScreenPlane:
+    row, column, field, channel = (_whole(index, image, name) for name in _NUMBERS)
+    x, y, height = (
+        micrometres(number(image.get(name)), units.get(name, "m"))
+        for name in ("PositionX", "PositionY", "PositionZ")
+    )
+    return ScreenPlane(
+        file=file_beside(index, image["URL"]),
+        row=row_name(row),
+        column=f"{column:02}",
+        field=str(field),
+        channel=channel,
+        z=_whole(index, image, "PlaneID", "1"),
+        t=_whole(index, image, "TimepointID", "0"),
+        x=x,
+        y=None if y is None else 0.0 - y,  # the stage's y points up the image
+        height=height,
+        seconds=seconds_between(start, image.get("AbsTime"))
+        if image.get("AbsTime")
+        else number(image.get("MeasurementTimeOffset")),
+    )
+
+
+def _channel(image: Mapping[str, str]) -> ScreenChannel:
+    return ScreenChannel(
+        name=image.get("ChannelName") or f"channel {image.get('ChannelID')}",
+        excitation=number(image.get("MainExcitationWavelength")) or None,
+        emission=number(image.get("MainEmissionWavelength")) or None,
+        exposure=number(image.get("ExposureTime")),
+    )
+
+
+def _pixel_size(image: Mapping[str, str], units: Mapping[str, str]) -> tuple[float, float] | None:
+    y, x = (
+        micrometres(number(image.get(name)), units.get(name, "m"))
+        for name in ("ImageResolutionY", "ImageResolutionX")
+    )
+    return (y, x) if y and x else None
+
+
+def _plane_shape(image: Mapping[str, str]) -> tuple[int, int] | None:
+    y, x = number(image.get("ImageSizeY")), number(image.get("ImageSizeX"))
+    return (int(y), int(x)) if y and x else None
+
+
+def _objective(image: Mapping[str, str]) -> Objective | None:
+    magnification, aperture = number(image.get("ObjectiveMagnification")), number(image.get("ObjectiveNA"))
+    return Objective("", magnification, aperture) if magnification else None

@@ -1,0 +1,262 @@
+"""The readers of screens: an index and its TIFF files become one image per field, with its well.
+
+Opera Phenix and Operetta, ImageXpress, CellVoyager. The folder of the index is searched in the given folder and up to
+two levels below, because instruments wrap it in folders of dates and numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from lamella.adapters.screens.cellvoyager import INDEX_ENDING as VOYAGER_ENDING
+from lamella.adapters.screens.cellvoyager import parse_cellvoyager
+from lamella.adapters.screens.imagexpress import INDEX_ENDING as HTD_ENDING
+from lamella.adapters.screens.imagexpress import holds_steps, parse_imagexpress
+from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
+from lamella.adapters.screens.screen import arrange, listed
+from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
+from lamella.adapters.tiff_file import open_file
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.adapters.screens.screen import Screen, ScreenField, ScreenGrid
+
+_DEPTH = 2
+"""Levels of folders below the given one in which an index is searched."""
+
+_KEPT_BYTES = 16 << 20
+"""Maximum size of an index that is kept in the store as original metadata."""
+
+_IMAGE_ENDINGS = (".tif", ".tiff")
+
+
+class ScreenReader(Reader):
+    """A reader of an index: ``index_endings`` are endings of its file name in lower case."""
+
+    extra = "tiff"
+    libraries = ("tifffile", "imagecodecs")
+    index_endings: tuple[str, ...] = ()
+
+    @abstractmethod
+    def parse(self, index: str) -> Screen:
+        """Read an index, or the folder of one."""
+
+    def is_index(self, path: str) -> bool:
+        """Return whether a file is an index, by its name."""
+        return os.path.basename(path).lower().endswith(self.index_endings)
+
+    def indexes_of(self, folder: str) -> list[str]:
+        """List the indexes in a folder itself."""
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.is_index(name))
+
+    def find_indexes(self, path: str) -> list[str]:
+        """List the indexes of a path: itself, in the folder, or in the nearest folders below that have any."""
+        if not os.path.isdir(path):
+            return [path] if self.is_index(path) and os.path.isfile(path) else []
+        folders = [path]
+        for _ in range(_DEPTH + 1):
+            found = [index for folder in folders for index in self.indexes_of(folder)]
+            if found:
+                return found
+            folders = [inner for folder in folders for inner in _inner_folders(folder)]
+        return []
+
+    def claims(self, path: str) -> bool:
+        """Return whether a path is an index or has one: see `Reader.claims`."""
+        return bool(self.find_indexes(path))
+
+    def open(self, path: str) -> Container:
+        """Describe the fields of a screen: see `Reader.open`. No image but the first is opened."""
+        self.require()
+        indexes = self.find_indexes(path)
+        if not indexes:
+            raise SourceError(f"{path} has no index of {self.title}")
+        if len(indexes) > 1:
+            raise SourceError(
+                f"{path} holds {len(indexes)} plates ({listed(indexes)}): convert them one by one"
+            )
+        screen = self.parse(indexes[0])
+        return Container(list(_fields(screen, arrange(screen))), list(_original(screen)))
+
+
+class OperaReader(ScreenReader):
+    """``Index.idx.xml`` of Opera Phenix and Operetta."""
+
+    name, title = "operetta", "Opera Phenix, Operetta (Index.idx.xml)"
+    index_endings = tuple(name.lower() for name in INDEX_NAMES)
+
+    def is_index(self, path: str) -> bool:
+        """Return whether a file has the name of the index."""
+        return os.path.basename(path).lower() in self.index_endings
+
+    def parse(self, index: str) -> Screen:
+        """Read ``Index.idx.xml``."""
+        return parse_opera(index)
+
+
+class CellVoyagerReader(ScreenReader):
+    """``MeasurementData.mlf`` of CellVoyager, with ``.mrf`` and ``.mes``."""
+
+    name, title, index_endings = "cellvoyager", "CellVoyager (.mlf)", (VOYAGER_ENDING,)
+
+    def parse(self, index: str) -> Screen:
+        """Read the ``.mlf`` file."""
+        return parse_cellvoyager(index)
+
+
+class ImageXpressReader(ScreenReader):
+    """Folders of ImageXpress, with a ``.HTD`` file or with time points and z steps."""
+
+    name, title = "imagexpress", "ImageXpress (.HTD, TimePoint_1/ZStep_1)"
+    index_endings = (HTD_ENDING,)
+
+    def indexes_of(self, folder: str) -> list[str]:
+        """List the folder itself if it is that of a plate."""
+        return [folder] if super().indexes_of(folder) or holds_steps(folder) else []
+
+    def find_indexes(self, path: str) -> list[str]:
+        """List the folders of plates: see `ScreenReader.find_indexes`."""
+        found = super().find_indexes(path)
+        return found if os.path.isdir(path) else [os.path.dirname(index) for index in found]
+
+    def parse(self, index: str) -> Screen:
+        """Read the folder of a plate."""
+        return parse_imagexpress(index, _description_of)
+
+
+def _description_of(file: str) -> str:
+    with open_file(file) as tiff:
+        return str(tiff.pages.first.description)
+
+
+def _inner_folders(folder: str) -> list[str]:
+    """List the folders in a folder that has no image itself."""
+    with os.scandir(folder) as entries:
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+    if any(entry.name.lower().endswith(_IMAGE_ENDINGS) for entry in shown):
+        return []
+    return sorted(entry.path for entry in shown if entry.is_dir())
+
+
+def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
+    """Yield a source per field, after one image was opened for the shape and type of all."""
+    existing = existing_files(plane.file for plane in screen.planes)
+    sample = next((plane.file for plane in screen.planes if plane.file in existing), None)
+    if sample is None:
+        raise SourceError(
+            f"{screen.origin} lists {counted(len(screen.planes), 'image')}, and none exists "
+            f"(first: {screen.planes[0].file})"
+        )
+    opened = open_plane(sample)
+    opened.close()
+    notes = _notes(screen, grid, opened.description)
+    unlisted = screen.unlisted
+    for field in grid.fields:
+        missing = tuple(
+            f"{plane.index}: {plane.file}" for plane in field.planes.values() if plane.file not in existing
+        )
+        description = _describe(
+            screen, grid, field, opened.description, existing, notes, (*missing, *unlisted)
+        )
+        yield FieldSource(
+            description,
+            {index: plane.file for index, plane in field.planes.items() if plane.file in existing},
+        )
+        notes, unlisted = (), ()
+
+
+def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[str, ...]:
+    """Return what the user should know about the whole screen."""
+    notes = list(screen.notes)
+    if screen.pixel_size is None:
+        notes.append("the pixel size is unknown")
+    if screen.plane_shape is not None and screen.plane_shape != sample.plane_shape:
+        stated = " x ".join(map(str, screen.plane_shape))
+        actual = " x ".join(map(str, sample.plane_shape))
+        notes.append(f"the index states {stated} pixels, its images have {actual}: check the pixel size")
+    if len(grid.heights) > 1 and grid.z_step is None:
+        notes.append("the step along z is unknown")
+    if grid.gaps:
+        planes = (
+            "1 plane that other fields have is" if len(grid.gaps) == 1 else f"{len(grid.gaps)} planes are"
+        )
+        notes.append(f"{planes} not in the index of a field, so zeros: {listed(grid.gaps)}")
+    return tuple(notes)
+
+
+def _describe(
+    screen: Screen,
+    grid: ScreenGrid,
+    field: ScreenField,
+    sample: ImageDescription,
+    existing: set[str],
+    notes: tuple[str, ...],
+    missing: tuple[str, ...],
+) -> ImageDescription:
+    row, column, number = field.path.split("/")
+    count_t, count_c, count_z = grid.lengths
+    axes = ("t" if count_t > 1 else "") + "c" + ("z" if count_z > 1 else "") + "yx"
+    lengths = {
+        "t": count_t,
+        "c": count_c,
+        "z": count_z,
+        "y": sample.plane_shape[0],
+        "x": sample.plane_shape[1],
+    }
+    scale = {"z": grid.z_step, "t": grid.time_step}
+    if screen.pixel_size is not None:
+        scale["y"], scale["x"] = screen.pixel_size
+    times = tuple(seconds for seconds in field.times if seconds is not None)
+    return ImageDescription(
+        name=f"{row}{column} field {number}",
+        files=tuple(plane.file for plane in field.planes.values() if plane.file in existing),
+        axes=axes,
+        shape=tuple(lengths[axis] for axis in axes),
+        dtype=sample.dtype,
+        scale={axis: step for axis, step in scale.items() if step is not None},
+        units={axis: "second" if axis == "t" else "micrometer" for axis, step in scale.items() if step},
+        channels=tuple(
+            SourceChannel(
+                channel.name,
+                channel.color,
+                excitation=channel.excitation,
+                emission=channel.emission,
+                exposure=channel.exposure,
+            )
+            for channel in (screen.channels[number] for number in grid.channels)
+        ),
+        notes=notes,
+        well=(row, column, number),
+        plate=screen.name,
+        stage=_stage(screen, field, sample),
+        times=times if count_t > 1 and len(times) == count_t else (),
+        acquired=screen.date or "",
+        objective=screen.objective,
+        band_rows=sample.band_rows,
+        missing=missing,
+    )
+
+
+def _stage(screen: Screen, field: ScreenField, sample: ImageDescription) -> dict[str, float]:
+    """Return the position of the first voxel; the index states the centre of the image."""
+    first = field.first
+    if screen.pixel_size is None or first.x is None or first.y is None:
+        return {}
+    height, width = sample.plane_shape
+    size_y, size_x = screen.pixel_size
+    stage = {"y": round(first.y - height * size_y / 2, 6), "x": round(first.x - width * size_x / 2, 6)}
+    return stage if first.height is None else {"z": first.height, **stage}
+
+
+def _original(screen: Screen) -> Iterator[OriginalMetadata]:
+    """Yield the files of the index, if they are of moderate size."""
+    for path in screen.index_files:
+        if os.path.getsize(path) <= _KEPT_BYTES:
+            with open(path, encoding="utf-8-sig", errors="replace") as file:
+                yield OriginalMetadata(os.path.basename(path), file.read())

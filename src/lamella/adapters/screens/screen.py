@@ -1,0 +1,263 @@
+"""A screen: the planes that an instrument's index lists, each with its well, field, channel, z, t and stage position.
+
+The parsers of the indexes create it; ``fields`` arranges its planes by field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lamella.errors import SourceError, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lamella.ops.conversion.source import Objective
+
+_SHOWN = 5
+"""Maximum number of files that a message lists."""
+
+_MICROMETRES = {"m": 1e6, "mm": 1e3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "nm": 1e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenPlane:
+    """One image file of an index.
+
+    ``channel``, ``z`` and ``t`` are the numbers of the index. ``x``, ``y`` and ``height`` are the stage position in
+    micrometres, with y pointing down the image; ``seconds`` counts from the start of the measurement.
+    """
+
+    file: str
+    row: str
+    column: str
+    field: str
+    channel: int
+    z: int
+    t: int
+    x: float | None = None
+    y: float | None = None
+    height: float | None = None
+    seconds: float | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of the position in the plate."""
+        return f"{self.row}/{self.column}/{self.field}"
+
+    @property
+    def index(self) -> str:
+        """The well, field and plane for messages: "B03 field 1, channel 2, z 1, t 1"."""
+        return f"{self.row}{self.column} field {self.field}, channel {self.channel}, z {self.z}, t {self.t}"
+
+
+@dataclass(frozen=True)
+class ScreenChannel:
+    """A channel: wavelengths in nanometres, exposure in seconds, colour as six hex digits; None if unknown."""
+
+    name: str
+    color: str | None = None
+    excitation: float | None = None
+    emission: float | None = None
+    exposure: float | None = None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """All planes of a plate.
+
+    ``origin`` is the index or folder for messages, and ``index_files`` are the files of the index. ``pixel_size`` is
+    (y, x) in micrometres and ``plane_shape`` (y, x) in pixels, None if the index lacks them. ``date`` is the start of
+    the measurement in ISO 8601. ``unlisted`` are planes that the index expects without a name for their files.
+    """
+
+    name: str
+    origin: str
+    index_files: tuple[str, ...]
+    planes: tuple[ScreenPlane, ...]
+    channels: Mapping[int, ScreenChannel]
+    pixel_size: tuple[float, float] | None = None
+    plane_shape: tuple[int, int] | None = None
+    date: str | None = None
+    objective: Objective | None = None
+    notes: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScreenField:
+    """One field of a well: its planes by index (t, c, z) in the grid of the whole screen."""
+
+    path: str
+    planes: Mapping[tuple[int, int, int], ScreenPlane]
+    times: tuple[float | None, ...] = ()
+
+    @property
+    def first(self) -> ScreenPlane:
+        """The plane with the smallest index."""
+        return self.planes[min(self.planes)]
+
+
+@dataclass(frozen=True)
+class ScreenGrid:
+    """The fields of a screen and what they share: the numbers of t, channels and z, and the steps along z and t."""
+
+    fields: tuple[ScreenField, ...]
+    times: tuple[int, ...]
+    channels: tuple[int, ...]
+    heights: tuple[int, ...]
+    z_step: float | None = None
+    time_step: float | None = None
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """Length of t, c and z."""
+        return len(self.times), len(self.channels), len(self.heights)
+
+
+def arrange(screen: Screen) -> ScreenGrid:
+    """Arrange the planes of a screen by field; raise SourceError for planes that are listed twice.
+
+    Gaps are planes that some fields have in a channel and others lack.
+    """
+    if not screen.planes:
+        raise SourceError(f"{screen.origin} lists no image")
+    times, channels, heights = (
+        tuple(sorted({getattr(plane, name) for plane in screen.planes})) for name in ("t", "channel", "z")
+    )
+    place = [{number: at for at, number in enumerate(numbers)} for numbers in (times, channels, heights)]
+    by_path: dict[str, dict[tuple[int, int, int], ScreenPlane]] = {}
+    twice: list[tuple[ScreenPlane, ScreenPlane]] = []
+    for plane in screen.planes:
+        planes = by_path.setdefault(plane.path, {})
+        index = place[0][plane.t], place[1][plane.channel], place[2][plane.z]
+        other = planes.setdefault(index, plane)
+        if other is not plane:
+            twice.append((other, plane))
+    if twice:
+        raise SourceError(
+            f"{screen.origin} lists {counted(len(twice), 'plane')} twice: "
+            + listed(f"{a.index} in {_base(a.file)} and {_base(b.file)}" for a, b in twice)
+        )
+    fields = tuple(
+        ScreenField(path, planes, _frame_times(planes, len(times))) for path, planes in by_path.items()
+    )
+    return ScreenGrid(
+        fields,
+        times,
+        channels,
+        heights,
+        z_step=_step(_heights(fields)),
+        time_step=_step([list(field.times) for field in fields]),
+        gaps=tuple(_gaps(fields, times, channels, heights)),
+    )
+
+
+def _gaps(
+    fields: Sequence[ScreenField], times: Sequence[int], channels: Sequence[int], heights: Sequence[int]
+) -> Iterable[str]:
+    """List the planes that a field lacks although other fields have them in the same channel."""
+    expected = sorted({index for field in fields for index in field.planes})
+    for field in fields:
+        for t, c, z in expected:
+            if (t, c, z) not in field.planes:
+                row, column, name = field.path.split("/")
+                yield f"{row}{column} field {name}, channel {channels[c]}, z {heights[z]}, t {times[t]}"
+
+
+def _frame_times(planes: Mapping[tuple[int, int, int], ScreenPlane], count: int) -> tuple[float | None, ...]:
+    """Return the earliest time of each frame."""
+    seconds: list[list[float]] = [[] for _ in range(count)]
+    for (t, _, _), plane in planes.items():
+        if plane.seconds is not None:
+            seconds[t].append(plane.seconds)
+    return tuple(min(frame, default=None) for frame in seconds)
+
+
+def _heights(fields: Sequence[ScreenField]) -> list[list[float | None]]:
+    """Return the heights along each z-stack."""
+    stacks: dict[tuple[str, int, int], dict[int, float | None]] = {}
+    for field in fields:
+        for (t, c, z), plane in field.planes.items():
+            stacks.setdefault((field.path, t, c), {})[z] = plane.height
+    return [[stack.get(z) for z in range(max(stack) + 1)] for stack in stacks.values()]
+
+
+def _step(lines: Iterable[Sequence[float | None]]) -> float | None:
+    """Return the usual distance of neighbours along some lines of values; None without neighbours, or if it is 0."""
+    steps = Counter(
+        round(after - before, 6)
+        for line in lines
+        for before, after in pairwise(line)
+        if before is not None and after is not None
+    )
+    if not steps:
+        return None
+    step, times = steps.most_common(1)[0]
+    if len(steps) > 1 and 2 * times <= steps.total():
+        step = round(median(steps.elements()), 6)
+    return abs(step) or None
+
+
+def micrometres(value: float | None, unit: str | None) -> float | None:
+    """Convert a length in a unit of an index to micrometres; None for an unknown unit.
+
+    >>> micrometres(5.97976e-07, "m"), micrometres(1.3672, "um"), micrometres(1, "furlong")
+    (0.597976, 1.3672, None)
+    """
+    factor = _MICROMETRES.get((unit or "").strip().lower())
+    return None if value is None or factor is None else round(value * factor, 9)
+
+
+def number(text: str | None) -> float | None:
+    """Read a finite number; None for anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def row_name(number: int) -> str:
+    """Return the letters of a row counted from 1.
+
+    >>> row_name(1), row_name(16), row_name(27), row_name(48)
+    ('A', 'P', 'AA', 'AV')
+    """
+    first, last = divmod(number - 1, 26)
+    return (chr(64 + first) if first else "") + chr(65 + last)
+
+
+def seconds_between(start: str | None, moment: str | None) -> float | None:
+    """Return the seconds from one time in ISO 8601 to another; None if one is missing or unreadable."""
+    try:
+        difference = datetime.fromisoformat(moment or "") - datetime.fromisoformat(start or "")
+    except (ValueError, TypeError):
+        return None
+    return difference.total_seconds()
+
+
+def file_beside(index: str, name: str) -> str:
+    """Return the path of a file that an index names, beside the index or below; raise SourceError for other places."""
+    parts = name.replace("\\", "/").split("/")
+    if not name.strip() or ".." in parts or not parts[0] or ":" in parts[0]:
+        raise SourceError(f"{index} names the image {name!r}, which is not beside it")
+    return os.path.join(os.path.dirname(index), *parts)
+
+
+def listed(items: Iterable[str]) -> str:
+    """Join the first items for a message, with the number of others."""
+    every = list(items)
+    rest = len(every) - _SHOWN
+    return "; ".join(every[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _base(path: str) -> str:
+    return os.path.basename(path)

@@ -1,0 +1,113 @@
+"""A field of a screen as a source of planes: each plane is a TIFF file, which is opened when it is read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from lamella.adapters.tiff import TiffSource, open_tiff
+from lamella.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lamella.ops.conversion.source import ImageDescription
+    from lamella.types import Array
+
+_OPEN_FILES = 16
+"""Maximum number of open files of one field."""
+
+
+class FieldSource:
+    """One field: ``files`` are its planes by index (t, c, z); an index without a file is a missing plane.
+
+    Threads may read at the same time. Pickling drops the open files.
+    """
+
+    def __init__(self, description: ImageDescription, files: Mapping[tuple[int, int, int], str]) -> None:
+        self._description = description
+        self._files = files
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, TiffSource] = OrderedDict()
+
+    def __getstate__(self) -> tuple[ImageDescription, Mapping[tuple[int, int, int], str]]:
+        return self._description, self._files
+
+    def __setstate__(self, state: tuple[ImageDescription, Mapping[tuple[int, int, int], str]]) -> None:
+        self._description, self._files = state
+        self._reset()
+
+    @property
+    def description(self) -> ImageDescription:
+        """Description of the image."""
+        return self._description
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        at = dict(zip(self._description.axes, index, strict=False))
+        file = self._files.get((at.get("t", 0), at.get("c", 0), at.get("z", 0)))
+        if file is None:
+            return None
+        source = self._source(file)
+        return source.read_plane((0,) * (len(source.description.axes) - 2), rows)
+
+    def close(self) -> None:
+        """Close all files; a later read opens them again."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _source(self, file: str) -> TiffSource:
+        """Return the open image of a file; close the least recently used one if there are many."""
+        with self._lock:
+            source = self._open.get(file)
+            if source is not None:
+                self._open.move_to_end(file)
+                return source
+        source = open_plane(file)
+        expected, found = self._description, source.description
+        if (found.plane_shape, found.dtype) != (expected.plane_shape, expected.dtype):
+            raise SourceError(
+                f"{file} has {_kind(found)}, but the other images of the screen have {_kind(expected)}: an image must "
+                "have one shape and one type"
+            )
+        with self._lock:
+            # Another thread may have opened it too: both may read, and one is forgotten here.
+            self._open[file] = source
+            if len(self._open) > _OPEN_FILES:
+                # A thread that still reads it opens it again: closing is always safe.
+                self._open.popitem(last=False)[1].close()
+        return source
+
+
+def open_plane(file: str) -> TiffSource:
+    """Open a file of one plane; raise SourceError for a file of several."""
+    images = open_tiff(file, is_read_next=True)
+    if len(images) > 1 or images[0].description.plane_count > 1:
+        count = sum(image.description.plane_count for image in images)
+        raise SourceError(f"{file} has {count} planes, but the index of a screen lists files of one plane")
+    return images[0]
+
+
+def _kind(description: ImageDescription) -> str:
+    height, width = description.plane_shape
+    return f"{height} x {width} pixels of type {description.dtype}"
+
+
+def existing_files(files: Iterable[str]) -> set[str]:
+    """Return the files that exist, by one listing per folder."""
+    folders: dict[str, set[str]] = {}
+    for file in files:
+        folders.setdefault(os.path.dirname(file), set()).add(os.path.basename(file))
+    found = set()
+    for folder, names in folders.items():
+        if not os.path.isdir(folder):
+            continue
+        with os.scandir(folder) as entries:
+            found |= {os.path.join(folder, entry.name) for entry in entries if entry.name in names}
+    return found

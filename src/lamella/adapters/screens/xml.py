@@ -1,0 +1,88 @@
+"""Read XML indexes of any size: one element at a time, without document type declarations."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from lamella.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from xml.etree.ElementTree import Element
+
+_DEEPEST = 50
+"""Levels of elements; the indexes have five."""
+
+_PROLOG_BYTES = 1 << 16
+
+
+class _RootReachedError(Exception):
+    """The root element begins, so no document type declaration can follow."""
+
+
+def elements(path: str, names: Collection[str]) -> Iterator[Element]:
+    """Yield the elements with some names (without namespace) in the order of their ends, and forget them afterwards.
+
+    The root is yielded last if it is among them, without its children. Raise SourceError for a file that cannot be
+    read, is not complete XML, or declares a document type.
+    """
+    try:
+        with open(path, "rb") as file:
+            _check_prolog(path, file)
+            file.seek(0)
+            stack: list[Element] = []
+            for event, element in ElementTree.iterparse(file, events=("start", "end")):
+                if event == "start":
+                    stack.append(element)
+                    if len(stack) > _DEEPEST:
+                        raise SourceError(f"{path} has elements nested more than {_DEEPEST} deep")
+                    continue
+                stack.pop()
+                if local_name(element.tag) in names:
+                    yield element
+                    element.clear()
+                    if stack:
+                        del stack[-1][:]
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
+        raise SourceError(f"{path} is not complete XML, it may be truncated: {error}") from error
+
+
+def _check_prolog(path: str, file: IO[bytes]) -> None:
+    """Raise for a document type declaration, which can only stand before the root element."""
+
+    def refuse(*declaration: object) -> None:
+        raise SourceError(
+            f"{path} has a document type declaration, which the index of an instrument never has"
+        )
+
+    def stop(name: str, attributes: object) -> None:
+        raise _RootReachedError
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = stop
+    try:
+        while block := file.read(_PROLOG_BYTES):
+            parser.Parse(block, False)
+        parser.Parse(b"", True)
+    except _RootReachedError:
+        return
+
+
+def local_name(tag: str) -> str:
+    """Return the name of an element or attribute without its namespace."""
+    return tag.rpartition("}")[2]
+
+
+def attributes(element: Element) -> dict[str, str]:
+    """Return the attributes of an element without their namespaces."""
+    return {local_name(name): value for name, value in element.attrib.items()}
+
+
+def texts(element: Element) -> dict[str, str]:
+    """Return the texts of the children by name."""
+    return {local_name(child.tag): (child.text or "").strip() for child in element}

@@ -1,0 +1,130 @@
+"""Screens become plates by their indexes: pixels, sizes, names, positions and times; missing and damaged images."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import tifffile
+from numpy.testing import assert_array_equal
+from tests.formats.small_screens import (
+    SCREENS,
+    SHAPE,
+    WRITERS,
+    pixels,
+    planes,
+    write_cellvoyager,
+    write_imagexpress,
+    write_opera,
+)
+
+import lamella
+from lamella.adapters.screens.readers import OperaReader
+from lamella.errors import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRUTH = {
+    "operetta": (["DAPI", "GFP"], [10, 1, 2, 0.597976081, 0.597976081]),
+    "imagexpress": (["DAPI", "GFP"], [4, 1, 2.5, 1.3672, 1.3672]),
+    "cellvoyager": (["BP445/45", "BP525/50"], [1, 1, 3, 0.325, 0.325]),
+}
+"""Channel names, and scale along t, c, z, y and x."""
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_screen_becomes_a_plate_without_a_pattern(name: str, tmp_path: Path) -> None:
+    folder = WRITERS[name](tmp_path / "date" / "screen")
+    # The resolution in the images of an Opera is that of the camera, and no note is due.
+    report = lamella.convert(tmp_path / "date", tmp_path / "plate.zarr")
+    assert (report.layout, report.images, report.planes, report.notes) == ("hcs", 4, 48, ())
+    with lamella.open_ome_zarr(tmp_path / "plate.zarr") as plate:
+        positions = dict(plate.positions())
+        assert list(positions) == ["A/01/1", "A/01/2", "B/12/1", "B/12/2"]
+        for well, field, channel, z, t in planes():
+            position = positions[f"{well}/{field}"]
+            assert_array_equal(position.data[t - 1, channel - 1, z - 1], pixels(well, field, channel, z, t))
+        for position in positions.values():
+            names, scale = TRUTH[name]
+            assert position.channel_names == names
+            assert position.scale == pytest.approx(scale)
+            assert [axis.unit for axis in position.axes] == ["second", None, *["micrometer"] * 3]
+    assert not lamella.validate(tmp_path / "plate.zarr").findings
+    index = next(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix.lower() in (".xml", ".htd", ".mlf")
+    )
+    again = lamella.convert(index, tmp_path / "again.zarr", version="0.4")
+    assert again.planes == 48
+
+
+def test_the_stage_position_is_that_of_the_first_voxel(tmp_path: Path) -> None:
+    fields = OperaReader().open(str(write_opera(tmp_path / "screen")))
+    second = fields[1].description
+    size = 0.597976081
+    assert second.stage == pytest.approx(
+        {"z": -5, "y": 200 - SHAPE[0] * size / 2, "x": 100 - SHAPE[1] * size / 2}
+    )
+    assert (second.well, second.plate, second.times) == (
+        ("A", "01", "2"),
+        "BR00121482",
+        pytest.approx((26, 36)),
+    )
+    assert second.acquired == "2021-03-29T16:51:44.6444882-04:00"
+    assert [item.name for item in fields.original] == ["Index.idx.xml"]
+
+
+def test_real_screens_keep_every_pixel(tmp_path: Path) -> None:
+    lamella.convert(SCREENS / "imagexpress" / "in_place", tmp_path / "plate.zarr")
+    with lamella.open_ome_zarr(tmp_path / "plate.zarr") as plate:
+        for file in (SCREENS / "imagexpress" / "in_place").rglob("*.tif"):
+            t, site, wave = (
+                int(file.parent.name[-1]),
+                file.name.split("_s")[1][0],
+                int(file.name.split("_w")[1][0]),
+            )
+            assert_array_equal(plate[f"C/07/{site}"].data[t - 1, wave - 1], tifffile.imread(file))
+
+
+def test_missing_images_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
+    folder = write_cellvoyager(tmp_path / "screen")
+    for name in ("p_A01_T0001F001L01A01Z01C01.tif", "p_B12_T0002F002L01A02Z03C02.tif"):
+        (folder / name).unlink()
+    with pytest.raises(SourceError) as caught:
+        lamella.convert(folder, tmp_path / "plate.zarr")
+    assert str(caught.value) == (
+        "2 planes of the index are missing: A01 field 1, channel 1, z 1, t 1: "
+        f"{folder}/p_A01_T0001F001L01A01Z01C01.tif; B12 field 2, channel 2, z 3, t 2: "
+        f"{folder}/p_B12_T0002F002L01A02Z03C02.tif"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["screen"]
+
+
+def test_a_truncated_image_is_refused_in_one_line_and_nothing_is_left(tmp_path: Path) -> None:
+    folder = write_imagexpress(tmp_path / "screen")
+    victim = folder / "TimePoint_2" / "ZStep_2" / "p_B12_s1_w2.tif"
+    for content in (victim.read_bytes()[:-300], victim.read_bytes()[:100], b""):
+        victim.write_bytes(content)
+        with pytest.raises(SourceError, match=r"p_B12_s1_w2\.tif") as caught:
+            lamella.convert(folder, tmp_path / "plate.zarr")
+        assert "\n" not in str(caught.value)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["screen"]
+
+
+def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
+    folder = write_cellvoyager(tmp_path / "screen")
+    tifffile.imwrite(folder / "p_B12_T0002F002L01A02Z03C02.tif", pixels("B/12", 1, 1, 1, 1)[:8])
+    with pytest.raises(
+        SourceError, match=r"8 x 20 pixels of type uint16, but .* 16 x 20 pixels of type uint16"
+    ):
+        lamella.convert(folder, tmp_path / "plate.zarr")
+
+
+def test_a_folder_of_several_plates_is_refused(tmp_path: Path) -> None:
+    write_opera(tmp_path / "screens" / "one" / "Images")
+    shutil.copytree(tmp_path / "screens" / "one", tmp_path / "screens" / "two")
+    with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
+        lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
