@@ -15,6 +15,9 @@ GROUP = "lamella.readers"
 
 _BUILT_IN = {
     "nd2": "lamella.adapters.nd2:ND2Reader",
+    "operetta": "lamella.adapters.screens.readers:OperaReader",
+    "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
+    "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",
     "tiff": "lamella.adapters.tiff:TiffReader",
 }
 """Readers of lamella, in the order in which they are asked whether they claim a path."""

@@ -48,9 +48,10 @@ _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
 
-def open_tiff(path: StrPath) -> list[TiffSource]:
+def open_tiff(path: StrPath, *, is_read_next: bool = False) -> list[TiffSource]:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
+    With ``is_read_next``, the lists of pages stay in memory until the sources are closed, and are not parsed again.
     Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
     MissingDependencyError without ``tifffile``.
 
@@ -72,7 +73,12 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
         ]
         if len(pages) > 1:
             PAGES.put(name, _with_decoders(pages))
-    return [TiffSource(*parts) for parts in parts_of_images]
+        elif is_read_next:
+            _with_decoders(pages)
+    sources = [TiffSource(*parts) for parts in parts_of_images]
+    if is_read_next and len(pages) == 1:
+        sources[0].keep_pages(pages[0])
+    return sources
 
 
 class TiffReader(Reader):
@@ -150,6 +156,10 @@ class TiffSource:
         self._files.close()
         with self._lock:
             self._pages = None  # thousands of sources would fill the memory with their lists of pages
+
+    def keep_pages(self, pages: list[PageBytes | None]) -> None:
+        """Use pages that were just parsed, until the source is closed."""
+        self._pages = pages
 
     def _load_pages(self) -> list[PageBytes | None]:
         path, number = self._layout.path, self._layout.series

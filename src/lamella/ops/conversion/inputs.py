@@ -59,7 +59,7 @@ class Inputs:
         series: int | None = None,
     ) -> None:
         self._formats = formats
-        self._series = series
+        self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
         self.containers: list[Container] = []
         self.names: list[str] = []
@@ -93,12 +93,12 @@ class Inputs:
         """Describe the images of a file, or only the chosen one."""
         if file not in self._opened:
             images = list(self._open(file))
-            if self._series is not None:
-                if not 0 <= self._series < len(images):
+            if self.series is not None:
+                if not 0 <= self.series < len(images):
                     raise SourceError(
-                        f"{file} holds {len(images)} images: there is no image {self._series} (they count from 0)"
+                        f"{file} holds {len(images)} images: there is no image {self.series} (they count from 0)"
                     )
-                images = [images[self._series]]
+                images = [images[self.series]]
             self._opened[file] = images
         return self._opened[file]
 
@@ -168,9 +168,19 @@ def plan_images(
         images = _combine_placed(inputs, placed, keep_order=False)
     else:
         images = _plan_unplaced(inputs, notes)
+    _check_missing(images)
     notes[:0] = _notes_of_files(images)
     notes += _missing(images)
     return InputPlan(tuple(images), tuple(notes))
+
+
+def _check_missing(images: Sequence[ImagePlan]) -> None:
+    """Raise SourceError if an index lists planes whose files are missing."""
+    missing = [text for image in images for text in image.source.description.missing]
+    if missing:
+        shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+        verb = "is" if len(missing) == 1 else "are"
+        raise SourceError(f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}")
 
 
 def _left_out(files: Sequence[str], reason: str) -> list[str]:
@@ -236,9 +246,10 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
             f"{folder_path}: its {count} files were stacked along {axis}, in natural order of their names{reason}"
         )
         return [ImagePlan("", _with_axes(stack, "c", folder))]
-    if len(images) == 1:
+    has_wells = all(image.description.well for image in images)
+    if len(images) == 1 and not (has_wells and images[0].description.plate and inputs.series is None):
         return [ImagePlan("", _with_axes(images[0], "c", images[0].description.name))]
-    if all(image.description.well for image in images):
+    if has_wells:
         return _plan_wells(images)
     raise SourceError(
         f"{first} holds {len(images)} images, {_titles(images)}: choose one with --series, or save one image per file "

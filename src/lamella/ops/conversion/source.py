@@ -101,6 +101,8 @@ class ImageDescription:
         Date and time of the acquisition in ISO 8601, "2024-05-31T12:00:00" or with an offset; empty if unknown.
     objective : Objective or None
         The objective, if known.
+    missing : tuple of str
+        Planes that an index lists and whose files are missing, as texts for messages: "B03 field 1, z 2: b.tif".
     band_rows : int
         Rows that are decoded together (a strip, a row of tiles); other numbers of rows take longer to read.
     channels_together : int
@@ -126,6 +128,7 @@ class ImageDescription:
     times: tuple[float, ...] = ()
     acquired: str = ""
     objective: Objective | None = None
+    missing: tuple[str, ...] = ()
     band_rows: int = 1
     channels_together: int = 1
     is_rgb: bool = False
