@@ -28,7 +28,7 @@ class Sample:
     compared with a relative tolerance of 1e-6) describe the image with the number ``image``. ``pixels`` returns the
     pixels of every image, in the axes of its description, by the library itself or by the formula of a generated file.
     ``folder`` is what must be copied to have all files of the data set, and ``cut`` the file to truncate. ``needs`` are
-    modules that ``pixels`` imports besides those of the reader.
+    modules that ``pixels`` imports besides those of the reader. ``is_chosen`` says that the user must name the format.
     """
 
     reader: str
@@ -46,6 +46,7 @@ class Sample:
     folder: str = ""
     cut: str = ""
     needs: tuple[str, ...] = ()
+    is_chosen: bool = False
 
     @property
     def file(self) -> Path:

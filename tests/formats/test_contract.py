@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def open_sample(sample: Sample) -> Container:
-    """Open a sample by its path alone, as a user does."""
-    formats = choose_formats()
+    """Open a sample by its path alone, as a user does, unless its format must be named."""
+    formats = choose_formats(sample.reader if sample.is_chosen else None)
     reader = formats.find(str(sample.file))
     assert reader is not None
     assert reader.name == sample.reader
@@ -144,7 +144,8 @@ def choice(sample: Sample) -> dict[str, Any]:
     """Options that convert one image, or the plate, of a sample."""
     with closing(open_sample(sample)) as container:
         is_plate = all(source.description.well for source in container)
-    return {} if is_plate or sample.images == 1 else {"series": sample.image}
+    options: dict[str, Any] = {} if is_plate or sample.images == 1 else {"series": sample.image}
+    return {**options, "format": sample.reader} if sample.is_chosen else options
 
 
 def test_a_store_resumes_after_an_interrupt_and_is_the_same_on_an_executor(
@@ -172,9 +173,10 @@ def test_a_store_resumes_after_an_interrupt_and_is_the_same_on_an_executor(
 
 
 def files(store: Path) -> dict[str, bytes]:
-    """Every file of a store but for the time and the name of the store."""
+    """Every file of a store but for the name of the store, which is also that of a plate without one."""
+    names = (store.name.encode(), f'"name":"{store.stem}"'.encode())
     return {
-        str(path.relative_to(store)): path.read_bytes().replace(store.name.encode(), b"")
+        str(path.relative_to(store)): path.read_bytes().replace(names[0], b"").replace(names[1], b"")
         for path in store.rglob("*")
         if path.is_file()
     }

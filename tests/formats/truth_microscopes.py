@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tests.formats.samples import Sample
 
 from lamella.readers import Objective
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
 
 MICROMETERS = {"z": "micrometer", "y": "micrometer", "x": "micrometer", "t": "second"}
 
@@ -22,6 +21,39 @@ def by_nd2(path: Path) -> list[np.ndarray]:
     with nd2.ND2File(path) as file:
         return [file.asarray().swapaxes(1, 2)]  # TZCYX
 
+
+def by_czifile(path: Path) -> list[np.ndarray]:
+    import czifile
+
+    with czifile.CziFile(path, squeeze=False) as file:
+        images = [file.scenes[scene] for scene in file.scenes]
+        assert {image.dims[-3:] for image in images} == {("Y", "X", "S")}
+        arrays = [image.asarray(maxworkers=1)[..., 0] for image in images]
+        orders = [[image.dims.index(axis) for axis in "TCZ"] for image in images if "Z" in image.dims]
+        if not orders:  # the file has channels only
+            return [array[None, :, None] for array in arrays]
+        return [array.transpose(*order, 3, 4) for array, order in zip(arrays, orders, strict=True)]
+
+
+def tiles_by_czifile(path: Path) -> list[np.ndarray]:
+    import czifile
+
+    with czifile.CziFile(path) as file:
+        tiles: dict[tuple[int, int], list[np.ndarray]] = {}
+        for entry in file.subblock_directory:
+            pixels = entry.read_segment_data(file).data()
+            tiles.setdefault((entry.scene_index, entry.mosaic_index), []).append(pixels.reshape(1, 16, 20))
+        return [np.array(channels)[None] for _, channels in sorted(tiles.items())]
+
+
+STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
+WELLS_CZI = {
+    "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
+}  # fmt: skip
+WELLS_CZI_EXPECTED = {
+    "scale": {"y": 0.65, "x": 0.65}, "acquired": "2024-05-31T12:00:00Z",
+    "objective": Objective("Plan-Apochromat 20x/0.8", 20.0, 0.8),
+}  # fmt: skip
 
 SAMPLES = [
     Sample(
@@ -36,5 +68,21 @@ SAMPLES = [
             "acquired": "2014-06-18T13:55:23.837+00:00",
             "objective": Objective("Plan Apo λ 60x", 60.0, 0.95),
         },
+    ),
+    Sample(
+        "czi", "generated_pylibCZIrw_T2Z3C2.czi", "tczyx", (2, 2, 3, 64, 80), "uint16",
+        by_czifile, channels=("DAPI", "GFP"), original=("czi.xml",), expected={"scale": STEPS, "units": MICROMETERS},
+    ),
+    Sample(
+        "czi", "generated_pylibCZIrw_2scenes.czi", "tczyx", (1, 1, 1, 64, 80), "uint16", by_czifile, images=2, image=1,
+    ),
+    Sample(
+        "czi", "wells.czi", "tczyx", (1, 2, 1, 16, 36), "uint16", by_czifile, images=2, image=1, **WELLS_CZI,
+        expected={**WELLS_CZI_EXPECTED, "well": ("C", "11", "0"), "stage": {"x": 9988.625, "y": 2995.125}},
+    ),
+    Sample(
+        "czi-tiles", "wells.czi", "tczyx", (1, 2, 1, 16, 20), "uint16", tiles_by_czifile, images=4, image=3,
+        **WELLS_CZI, is_chosen=True,
+        expected={**WELLS_CZI_EXPECTED, "well": ("C", "11", "1"), "stage": {"x": 9999.025, "y": 2995.125}},
     ),
 ]  # fmt: skip

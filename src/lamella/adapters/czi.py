@@ -1,0 +1,259 @@
+"""Read Zeiss CZI files with the library ``czifile``: an image for each scene, its mosaic put together.
+
+A file is a list of subblocks, tiles of one plane each. The planes of an image are the subblocks that share their time,
+channel and z. ``czi_metadata`` reads the XML.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lamella.adapters.czi_metadata import CziMetadata
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription
+from lamella.spec.ome_xml import parse_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lamella.types import Array
+
+_PLANES = "TCZ"
+"""Dimensions that number the planes of an image; further ones (phase, illumination, view) make images of their own."""
+
+
+class CziReader(HandleReader):
+    """Zeiss CZI, a scene as one image."""
+
+    name = "czi"
+    title = "Zeiss CZI"
+    endings = (".czi",)
+    extra = "czi"
+    libraries = ("czifile",)
+    python = (3, 12)
+    by_tile: ClassVar[bool] = False
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        import czifile
+
+        return _File(czifile.CziFile(path, squeeze=False), self.by_tile)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the image of each scene."""
+        handle.check_complete()
+        text = handle.file.metadata()
+        metadata = CziMetadata(parse_xml(text) if text else None)
+        fields: Counter[tuple[str, str]] = Counter()
+        return [_describe(handle, metadata, image, path, fields) for image in handle.images]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the XML of the file."""
+        text = handle.file.metadata()
+        return [OriginalMetadata("czi.xml", text)] if text else []
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        return self.read_planes(handle, image, [index], rows)[0]
+
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read rows of samples of one plane, which are decoded together."""
+        part = handle.images[image]
+        time, channel, z = indices[0]
+        pixels = part.read(handle.file, (time, channel // part.samples, z), rows)
+        return [None if pixels is None else pixels[..., c % part.samples] for _, c, _ in indices]
+
+
+class CziTilesReader(CziReader):
+    """Zeiss CZI, each tile of a mosaic as an image; used when named only."""
+
+    name = "czi-tiles"
+    title = "Zeiss CZI, each tile of a mosaic as an image"
+    by_tile = True
+
+    def claims(self, path: str) -> bool:
+        """Claim nothing: a mosaic is one image by default."""
+        return False
+
+
+@dataclass
+class _Image:
+    """The subblocks of one image, by time, channel and z; ``box`` is x, y, width, height in pixels of the file."""
+
+    scene: int | None
+    label: str
+    view: Any
+    box: tuple[int, int, int, int]
+    sizes: Mapping[str, int]
+    samples: int
+    planes: dict[tuple[int, ...], list[Any]] = field(default_factory=dict)
+
+    def read(self, file: Any, plane: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of a plane with all samples; None without subblocks."""
+        import czifile
+
+        left, top, width, _ = self.box
+        first, height = top + rows.start, rows.stop - rows.start
+        entries = tuple(
+            entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height)
+        )
+        if not entries:
+            return None
+        part = czifile.CziImage(
+            file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.view.pixeltype
+        )
+        pixels: Array = part.asarray(maxworkers=1)
+        return pixels.reshape(height, width, self.samples)
+
+
+class _File:
+    """An open file and its images."""
+
+    def __init__(self, file: Any, by_tile: bool) -> None:
+        self.file = file
+        self._by_tile = by_tile
+        self._images: list[_Image] | None = None
+
+    @property
+    def images(self) -> list[_Image]:
+        """The images, listed once."""
+        if self._images is None:
+            self._images = [image for scene in self.file.scenes for image in self._of_scene(scene)]
+        return self._images
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def check_complete(self) -> None:
+        """Raise SourceError for a file that ends before its last subblock does."""
+        entries = self.file.subblock_directory
+        if not self.file.header.directory_position or not entries:
+            raise SourceError(
+                f"{self.file.filepath} is damaged or incomplete: it has no list of its subblocks"
+            )
+        last = max(entries, key=lambda entry: entry.file_position)
+        block = last.read_segment_data(self.file)
+        position = self.file.header.directory_position
+        allocated = int.from_bytes(self.file._read_at(position + 16, 8), "little")
+        end = max(block.data_offset + block.data_size, position + 32 + allocated)
+        if end > self.file.filesize:
+            raise SourceError(
+                f"{self.file.filepath} is incomplete: it has {self.file.filesize:,} bytes of at least {end:,}"
+            )
+
+    @property
+    def timestamps(self) -> Any:
+        """The times of frames; None without."""
+        return self.file.timestamps if self.file.header.attachment_directory_position else None
+
+    def _of_scene(self, scene: int) -> Iterator[_Image]:
+        view = self.file.scenes[scene]
+        entries = view.directory_entries
+        number = None if view.scene_indices is None else scene
+        tiles = sorted({entry.mosaic_index for entry in entries}) if self._by_tile else [-1]
+        for tile in tiles:
+            own = [entry for entry in entries if not self._by_tile or entry.mosaic_index == tile]
+            yield from _split(self.file, number, f"tile {tile}" if len(tiles) > 1 else "", own)
+
+
+def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iterator[_Image]:
+    """Yield an image for each index along the dimensions other than time, channel, z, y and x."""
+    import czifile
+
+    others = [name for name in entries[0].dims if name not in (*_PLANES, "Y", "X", "S")]
+    starts = [dict(zip(entry.dims, entry.start, strict=True)) for entry in entries]
+    if any(
+        size != 1
+        for entry in entries
+        for name, size in zip(entry.dims, entry.shape, strict=True)
+        if name not in "YXS"
+    ):
+        raise SourceError(
+            f"{file.filepath} has subblocks of several planes, which cannot be read one at a time"
+        )
+    values = [sorted({start.get(name, 0) for start in starts}) for name in others]
+    for combination in product(*values):
+        at = dict(zip(others, combination, strict=True))
+        own = [
+            (start, entry)
+            for start, entry in zip(starts, entries, strict=True)
+            if all(start.get(name, 0) == value for name, value in at.items())
+        ]
+        if not own:
+            continue
+        names = [
+            f"{name} {value}" for (name, value), each in zip(at.items(), values, strict=True) if len(each) > 1
+        ]
+        view = czifile.CziImage(file, tuple(entry for _, entry in own), squeeze=False)
+        first = {name: min(start.get(name, 0) for start, _ in own) for name in _PLANES}
+        image = _Image(
+            scene,
+            ", ".join([label, *names] if label else names),
+            view,
+            view.bbox,
+            view.sizes,
+            view.sizes["S"],
+        )
+        for start, entry in own:
+            image.planes.setdefault(tuple(start.get(name, 0) - first[name] for name in _PLANES), []).append(
+                entry
+            )
+        yield image
+
+
+def _overlaps(entry: Any, first: int, stop: int) -> bool:
+    at = entry.dims.index("Y")
+    return bool(entry.start[at] < stop and entry.start[at] + entry.shape[at] > first)
+
+
+def _describe(
+    file: _File, metadata: CziMetadata, image: _Image, path: str, fields: Counter[tuple[str, str]]
+) -> ImageDescription:
+    """Describe an image; ``fields`` counts those of each well."""
+    frames = image.sizes.get("T", 1)
+    channels = image.sizes.get("C", 1)
+    _, _, width, height = image.box
+    sizes = (frames, channels * image.samples, image.sizes.get("Z", 1), height, width)
+    start = dict(zip(image.view.dims, image.view.start, strict=True))
+    times = metadata.times(file.timestamps, start.get("T", 0), frames)
+    scale = metadata.scale(times)
+    missing = math.prod(sizes[:3]) // image.samples - len(image.planes)
+    notes = (f"{counted(missing, 'plane')} missing, written as zeros",) if missing else ()
+    first = next(iter(image.planes.values()))[0]
+    scene = metadata.scene(image.scene)
+    well = None
+    if scene.well is not None:
+        well = (*scene.well, str(fields[scene.well]))
+        fields[scene.well] += 1
+    return ImageDescription(
+        name=os.path.basename(path),
+        files=(path,),
+        axes="tczyx",
+        shape=sizes,
+        dtype=np.dtype(image.view.dtype).newbyteorder("="),
+        scale=scale,
+        units={**dict.fromkeys("xyz", "micrometer"), "t": "second"},
+        channels=metadata.channels(start.get("C", 0), channels, image.samples),
+        notes=notes,
+        title=", ".join(text for text in (scene.name, image.label) if text),
+        well=well,
+        stage=scene.stage(image.box, scale, file.file.scenes[image.scene or 0].bbox, len(file.images) > 1),
+        times=times,
+        acquired=metadata.acquired,
+        objective=metadata.objective,
+        band_rows=first.shape[first.dims.index("Y")],
+        channels_together=image.samples,
+        is_rgb=image.samples >= 3 and channels == 1,
+    )

@@ -1,0 +1,184 @@
+"""The XML of a Zeiss CZI file: sizes, channels, scenes with their wells, times, objective."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_IMAGE = "Metadata/Information/Image"
+_OLE_DAYS = 25569
+"""Days from 1899-12-30, where OLE dates begin, to 1970-01-01."""
+_WELL = re.compile(r"([A-Z]{1,2})0*([1-9]\d*)")
+_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
+
+Box = tuple[int, int, int, int]
+"""x, y, width and height in pixels."""
+
+
+@dataclass(frozen=True)
+class CziScene:
+    """Name of a scene, its well (row, column), and its centre on the stage in micrometers."""
+
+    name: str = ""
+    well: tuple[str, str] | None = None
+    centre: tuple[float, float] | None = None
+
+    def stage(self, box: Box, scale: dict[str, float], whole: Box, is_one_of_many: bool) -> dict[str, float]:
+        """Return the position of the first pixel of a box of the scene, whose whole box is ``whole``.
+
+        Without a stated centre, the positions of several images relate to the first pixel of the file.
+        """
+        if not {"x", "y"} <= set(scale):
+            return {}
+        stage: dict[str, float] = {}
+        for axis, at in (("x", 0), ("y", 1)):
+            if self.centre is not None:
+                pixels = box[at] - whole[at] - (whole[at + 2] - 1) / 2
+                stage[axis] = self.centre[at] + pixels * scale[axis]
+            elif is_one_of_many:
+                stage[axis] = box[at] * scale[axis]
+        return stage
+
+
+class CziMetadata:
+    """What the XML of a file states; nothing for a file without."""
+
+    def __init__(self, root: Element | None) -> None:
+        self._root = root
+        self._scenes = self._read_scenes()
+
+    def scale(self, times: tuple[float, ...]) -> dict[str, float]:
+        """Return the pixel sizes in micrometers, and the time step in seconds."""
+        scale: dict[str, float] = {}
+        for element in self._all("Metadata/Scaling/Items/Distance"):
+            axis = element.get("Id", "").lower()
+            size = _number(element.findtext("Value"), 6)
+            if axis in ("x", "y", "z") and size is not None and is_size(size):
+                scale[axis] = size
+        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else self._interval()
+        if step is not None and is_size(step):
+            scale["t"] = step
+        return scale
+
+    def channels(self, first: int, count: int, samples: int) -> tuple[SourceChannel, ...]:
+        """Return the channels from an index on; one for each sample of a colour image."""
+        if samples >= 3:
+            names = [text for text in self._channels(first, count) for _ in range(samples)]
+            return tuple(
+                SourceChannel(
+                    label if count == 1 else f"{channel.label} {label}", color, active=label != "Alpha"
+                )
+                for number, channel in enumerate(names)
+                for label, color in [_RGB[number % samples]]
+            )
+        return tuple(self._channels(first, count))
+
+    def scene(self, number: int | None) -> CziScene:
+        """Return what is stated of a scene."""
+        return self._scenes.get(0 if number is None else number, CziScene())
+
+    def times(self, stamps: Any, first: int, count: int) -> tuple[float, ...]:
+        """Return the times of frames in seconds from the time stamps of the file, empty without one for each."""
+        if stamps is None or len(stamps) < first + count:
+            return ()
+        seconds = [float(stamp) for stamp in stamps[first : first + count]]
+        day = self._day()
+        if day is not None and all(abs(stamp - day) < 2 for stamp in seconds):  # OLE dates
+            seconds = [(stamp - seconds[0]) * 86400 for stamp in seconds]
+        return tuple(seconds)
+
+    @property
+    def acquired(self) -> str:
+        """Date and time of the acquisition in ISO 8601."""
+        for path in ("AcquisitionDateAndTime", "Dimensions/T/StartTime"):
+            text = self._text(f"{_IMAGE}/{path}")
+            if text and not text.startswith("0001-"):
+                return text
+        return ""
+
+    @property
+    def objective(self) -> Objective | None:
+        """The first objective."""
+        for element in self._all("Metadata/Information/Instrument/Objectives/Objective"):
+            name = element.get("Name") or element.findtext("Manufacturer/Model") or ""
+            return Objective(
+                name, _number(element.findtext("NominalMagnification")), _number(element.findtext("LensNA"))
+            )
+        return None
+
+    def _channels(self, first: int, count: int) -> list[SourceChannel]:
+        stated = self._all(f"{_IMAGE}/Dimensions/Channels/Channel")
+        display = {each.get("Id"): each for each in self._all("Metadata/DisplaySetting/Channels/Channel")}
+        channels = []
+        for number in range(first, first + count):
+            element = stated[number] if number < len(stated) else None
+            identity = f"Channel:{number}" if element is None else element.get("Id")
+            channels.append(_channel([each for each in (element, display.get(identity)) if each is not None]))
+        return channels
+
+    def _read_scenes(self) -> dict[int, CziScene]:
+        scenes: dict[int, CziScene] = {}
+        for number, element in enumerate(self._all(f"{_IMAGE}/Dimensions/S/Scenes/Scene")):
+            match = _WELL.fullmatch(element.findtext("ArrayName") or "")
+            well = None if match is None else (match[1], match[2])
+            index = element.get("Index", "")
+            numbers = [_number(text) for text in (element.findtext("CenterPosition") or "").split(",")]
+            centre = (numbers[0], numbers[1]) if len(numbers) == 2 else None
+            scenes[int(index) if index.isdecimal() else number] = CziScene(
+                element.get("Name", ""),
+                well,
+                centre if centre and None not in centre else None,  # type: ignore[arg-type]
+            )
+        return scenes
+
+    def _interval(self) -> float | None:
+        element = next(iter(self._all(f"{_IMAGE}/Dimensions/T/Positions/Interval")), None)
+        return None if element is None else _number(element.findtext("Increment"))
+
+    def _day(self) -> float | None:
+        try:
+            moment = datetime.fromisoformat(self.acquired[:19])
+        except ValueError:
+            return None
+        return moment.toordinal() - datetime(1970, 1, 1).toordinal() + _OLE_DAYS
+
+    def _all(self, path: str) -> list[Element]:
+        return [] if self._root is None else self._root.findall(path)
+
+    def _text(self, path: str) -> str:
+        return "" if self._root is None else (self._root.findtext(path) or "").strip()
+
+
+def _channel(elements: list[Element]) -> SourceChannel:
+    """Return a channel from its descriptions, the first of which count more."""
+
+    def text(*paths: str) -> str:
+        return next((found for path in paths for each in elements if (found := each.findtext(path))), "")
+
+    label = next((name for each in elements if (name := each.get("Name"))), "") or text("DyeName", "Fluor")
+    color = text("Color").lstrip("#")
+    exposure = _number(text("ExposureTime"), -9)  # nanoseconds
+    return SourceChannel(
+        label=label,
+        color=color[-6:].upper() if re.fullmatch(r"([0-9A-Fa-f]{2})?[0-9A-Fa-f]{6}", color) else None,
+        excitation=_number(text("ExcitationWavelength")),
+        emission=_number(text("EmissionWavelength")),
+        exposure=exposure,
+    )
+
+
+def _number(text: str | None, shift: int = 0) -> float | None:
+    """Return a number times a power of ten, exactly: 2e-07 meters are 0.2 micrometers."""
+    try:
+        return float(Decimal(text or "").scaleb(shift))
+    except ArithmeticError:
+        return None
