@@ -1,16 +1,26 @@
-"""Small screens with an index, written as instruments write them: 2 wells of 2 fields, 2 channels, 3 z, 2 t."""
+"""Small screens with an index, written as instruments write them: 2 wells of 2 fields, 2 channels, 3 z, 2 t.
+
+``python -m tests.formats.small_screens`` writes the samples ``generated_*``: one well of 2 fields, 2 channels, 2 z.
+"""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SCREENS = Path(__file__).parent.parent / "data" / "formats" / "screens"
 SHAPE = (16, 20)
 WELLS = {"A/01": (1, 1), "B/12": (2, 12)}
+
+
+Plane = tuple[str, int, int, int, int]
 
 
 def pixels(well: str, field: int, channel: int, z: int, t: int) -> np.ndarray:
@@ -19,19 +29,19 @@ def pixels(well: str, field: int, channel: int, z: int, t: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 4000, size=SHAPE).astype("uint16")
 
 
-def planes() -> itertools.product[tuple[str, int, int, int, int]]:
+def planes() -> list[Plane]:
     """Well, field, channel, z and t of every plane."""
-    return itertools.product(WELLS, (1, 2), (1, 2), (1, 2, 3), (1, 2))
+    return list(itertools.product(WELLS, (1, 2), (1, 2), (1, 2, 3), (1, 2)))
 
 
-def write_opera(folder: Path) -> Path:
+def write_opera(folder: Path, listed: Sequence[Plane] | None = None) -> Path:
     """Write an Opera Phenix plate from a real index, with the camera's resolution in the TIFF files."""
     folder.mkdir(parents=True)
     real = (SCREENS / "opera_phenix" / "Version1" / "images" / "Index.idx.xml").read_text("utf-8-sig")
     head, _, rest = real.partition("<Images>")
     template = rest[: rest.index("</Image>") + len("</Image>")]
     images = []
-    for well, field, channel, z, t in planes():
+    for well, field, channel, z, t in listed or planes():
         row, column = WELLS[well]
         name = f"r{row:02}c{column:02}f{field:02}p{z:02}-ch{channel}sk{t}fk1fl1.tiff"
         text = template.replace("r01c01f01p01-ch1sk1fk1fl1.tiff", name)
@@ -60,7 +70,7 @@ def write_opera(folder: Path) -> Path:
     return folder
 
 
-def write_imagexpress(folder: Path) -> Path:
+def write_imagexpress(folder: Path, listed: Sequence[Plane] | None = None) -> Path:
     """Write an ImageXpress plate: a folder per time point and z step, and MetaSeries XML in each image."""
     source = SCREENS / "imagexpress" / "plate"
     with tifffile.TiffFile(source / "TimePoint_1" / "9987_B02.TIF") as tiff:
@@ -69,7 +79,7 @@ def write_imagexpress(folder: Path) -> Path:
         old = f'"pixel-size-{axis}" type="int" value="256"'
         assert old in template
         template = template.replace(old, old.replace("256", str(length)))
-    for well, field, channel, z, t in planes():
+    for well, field, channel, z, t in listed or planes():
         target = (
             folder / f"TimePoint_{t}" / f"ZStep_{z}" / f"p_{well.replace('/', '')}_s{field}_w{channel}.tif"
         )
@@ -90,7 +100,7 @@ def write_imagexpress(folder: Path) -> Path:
     return folder
 
 
-def write_cellvoyager(folder: Path) -> Path:
+def write_cellvoyager(folder: Path, listed: Sequence[Plane] | None = None) -> Path:
     """Write a CellVoyager plate from the records of a real one."""
     folder.mkdir(parents=True)
     source = SCREENS / "cv8000"
@@ -100,7 +110,7 @@ def write_cellvoyager(folder: Path) -> Path:
             text = text.replace(f'bts:{side}Pixels="2000"', f'bts:{side}Pixels="{length}"')
         (folder / name).write_text(text, "utf-8-sig")
     records = []
-    for well, field, channel, z, t in planes():
+    for well, field, channel, z, t in listed or planes():
         row, column = WELLS[well]
         name = f"p_{well.replace('/', '')}_T{t:04}F{field:03}L01A0{channel}Z{z:02}C{channel:02}.tif"
         records.append(
@@ -118,3 +128,13 @@ def write_cellvoyager(folder: Path) -> Path:
 
 
 WRITERS = {"operetta": write_opera, "imagexpress": write_imagexpress, "cellvoyager": write_cellvoyager}
+
+
+def few_planes() -> list[Plane]:
+    """The planes of the generated samples."""
+    return list(itertools.product(["B/12"], (1, 2), (1, 2), (1, 2), (1,)))
+
+
+if __name__ == "__main__":
+    for name in ("operetta", "cellvoyager"):
+        WRITERS[name](SCREENS / f"generated_{name}", few_planes())

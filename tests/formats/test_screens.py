@@ -33,6 +33,13 @@ TRUTH = {
 }
 """Channel names, and scale along t, c, z, y and x."""
 
+PLATES = {
+    "operetta": "BR00121482",
+    "imagexpress": "p",
+    "cellvoyager": "CV8000-Minimal-DataSet-2C-3W-4S-FP2-stack",
+}
+"""Names of the plates."""
+
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_screen_becomes_a_plate_without_a_pattern(name: str, tmp_path: Path) -> None:
@@ -42,6 +49,7 @@ def test_a_screen_becomes_a_plate_without_a_pattern(name: str, tmp_path: Path) -
     assert (report.layout, report.images, report.planes, report.notes) == ("hcs", 4, 48, ())
     with lamella.open_ome_zarr(tmp_path / "plate.zarr") as plate:
         positions = dict(plate.positions())
+        assert plate.metadata.name == PLATES[name]
         assert list(positions) == ["A/01/1", "A/01/2", "B/12/1", "B/12/2"]
         for well, field, channel, z, t in planes():
             position = positions[f"{well}/{field}"]

@@ -228,7 +228,8 @@ def _write_store(
         file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
         with Journal(file, {"job": job or secrets.token_hex(8)}) as journal:
             count = Count(report, "planes", planes)
-            return _write_all(folder, plan, settings, count, target.name, workers, journal, job or "")
+            name = plan.images[0].source.description.plate or target.name
+            return _write_all(folder, plan, settings, count, name, workers, journal, job or "")
 
 
 def _formats(format: str | Reader | None) -> Formats:
