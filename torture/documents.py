@@ -1,4 +1,4 @@
-"""Scenario: damaged documents. Each is used in several ways, and each use ends with data or with one clear error."""
+"""Scenario: damaged documents and files of tables. Each use of them ends with data or with one clear error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from torture.children import spread
+from torture.chunks import damage
 from torture.mutations import mutate
 from torture.specimens import Files, is_document, names, specimen, write_files
 from torture.uses import READING, WRITING, Unclear, looking, opening, unclear_outcome
@@ -44,8 +45,9 @@ def draw(seed: int, number: int) -> tuple[str, str, bytes, random.Random]:
     chance = random.Random(f"{seed}-{number}")
     name = chance.choice(names())
     files = specimen(name)
-    key = chance.choice([key for key in files if is_document(key)])
-    return name, key, mutate(files[key], chance), chance
+    key = chance.choice([key for key in files if is_document(key) or "/tables/" in f"/{key}"])
+    data = mutate(files[key], chance) if is_document(key) else damage(files[key], files[key][::-1], chance)[1]
+    return name, key, data, chance
 
 
 begin = Bench

@@ -83,6 +83,11 @@ def _image(path: Path, version: str) -> None:
         label = position.labels.create("cells", (_pixels(2, 3, 16, 16) // 20).astype("uint16"))
         label.set_colors({1: (255, 0, 0, 255), 2: (0, 255, 0, 255)})
         label.set_properties({1: {"area": 4.5}})
+        position.tables.write(
+            "cells", {"label": [1, 2], "area": [4.5, 2.0]}, label="cells", backend="anndata"
+        )
+        position.tables.write("drugs", {"drug": ["a", "b"], "dose": [0.5, 1.0]}, backend="json")
+        position.tables.write_rois("fields", {"left": {"x": (0, 2), "y": (1, 3)}}, backend="csv")
 
 
 def _plate(path: Path, version: str) -> None:
@@ -91,6 +96,8 @@ def _plate(path: Path, version: str) -> None:
     ) as plate:
         for position in plate.create_positions([("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")]):
             position.create_image("0", _pixels(1, 1, 8, 8))
+            position.tables.write("cells", {"area": [1.0]}, backend="csv")
+        plate.tables.write("layout", {"well": ["A/1", "B/2"], "drug": ["none", "X"]}, backend="json")
 
 
 def _tiled(path: Path, version: str) -> None:

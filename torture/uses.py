@@ -198,7 +198,14 @@ def _look_at_position(position: Any, closely: bool) -> None:
         _each(
             lambda: (labelled := position.to_xarray())[(0,) * labelled.ndim].compute(),
             lambda: look_at(position.labels, closely=False),
+            lambda: _look_at_tables(position.tables),
+            lambda: position.roi("left").read(),
         )
+
+
+def _look_at_tables(tables: Any) -> None:
+    for name in list(tables):
+        _each(lambda name=name: tables.info(name), lambda name=name: repr(tables[name]))
 
 
 def _look_at_labels(labels: Any, closely: bool) -> None:
@@ -220,6 +227,7 @@ def _look_at_plate(plate: Any, closely: bool) -> None:
     )
     if closely:
         _each(plate.table, lambda: plate.table(as_frame=True, on_error="report"), lambda: plate["A/1"])
+        _each(lambda: _look_at_tables(plate.tables))
 
 
 def _look_at_wells(row: Any, closely: bool) -> None:
@@ -337,6 +345,7 @@ def command_line(path: Path) -> None:
     for arguments in (
         ["info", str(path)],
         ["validate", str(path)],
+        ["table", str(path)],
         ["preview", str(path), "-o", f"{path}.png"],
     ):
         done = CliRunner().invoke(main, arguments)
@@ -418,6 +427,8 @@ def editing(path: Path) -> None:
         lambda: node.compute_pyramid(levels=2),
         lambda: node.labels.create("more", node.data[...]),
         node.delete_pyramid,
+        lambda: node.tables.write("cells", {"area": [1.0]}, backend="json"),
+        lambda: node.tables.__delitem__("drugs"),
         node.dump_meta,
     )
 

@@ -35,7 +35,7 @@ def sizes(count=3):
 
 def regions():
     """Two fields of view."""
-    columns = {f"{part}{axis}_micrometer": [0.0, 2.0] for part in ("", "len_") for axis in "xyz"}
+    columns = {f"{part}{axis}_micrometer": [0.5, 2.0] for part in ("", "len_") for axis in "xyz"}
     return pd.DataFrame(columns, index=["FOV_1", "FOV_2"])
 
 
@@ -127,6 +127,16 @@ def test_the_type_follows_from_the_columns_and_from_what_was_read():
         (sizes().reset_index(drop=True), {"label": "nuclei"}, "has no column or index 'label'"),
         (sizes(), {"label": "nucleus"}, r"no such label image; it has nuclei. Did you mean 'nuclei'\?"),
         (sizes(), {"type": "roi_table"}, "has no columns x_micrometer"),
+        (
+            regions().astype({"x_micrometer": str}),
+            {"type": "roi_table"},
+            "x_micrometer of .*, and regions are",
+        ),
+        (
+            regions().assign(len_y_micrometer=0.0),
+            {"type": "roi_table"},
+            "len_y_micrometer that is not above 0",
+        ),
         (sizes(), {"type": "feature"}, "is not one of generic_table"),
         (sizes(), {"backend": "xlsx"}, "is not one of anndata, csv, json, parquet"),
         (pd.DataFrame({"a": [object()]}), {}, "column 'a' .* holds"),
@@ -253,6 +263,10 @@ def test_damaged_tables_are_named_with_what_is_wrong(tmp_path):
     for backend in BACKENDS:
         position.tables.write(backend, sizes(), backend=backend)
     folder = tmp_path / "a.zarr" / "tables"
+    chunk = folder / "anndata" / "obs" / "label" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[::-1])
+    with pytest.raises(errors.DamagedDataError, match="tables/anndata/obs/label"):
+        position.tables["anndata"]
     (folder / "csv" / "table.csv").unlink()
     (folder / "parquet" / "table.parquet").write_bytes(b"PAR1")
     (folder / "anndata" / "obs" / "zarr.json").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from click.testing import CliRunner
@@ -95,6 +96,23 @@ def test_over_http_what_metadata_name_is_copied_and_the_rest_is_said(made, tmp_p
         "A/1/1",
         "B/2/0",
     ]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_over_http_tables_are_copied(tmp_path, service, version):
+    path = tmp_path / "screen.zarr"
+    frame = pd.DataFrame({"area": [1.5, 2.5], "kind": pd.Categorical(["a", "b"]), "text": ["x", "y"]})
+    frame["count"] = pd.array([1, None], dtype="Int64")
+    with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["a"], version=version) as plate:
+        position = plate.create_position("A", "1", "0")
+        position["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+        for backend in ("anndata", "csv", "json", "parquet"):
+            position.tables.write(backend, frame, backend=backend)
+        plate.tables.write("layout", {"well": ["A/1"]}, backend="csv")
+    service.put_folder(path, f"/bucket/tables{version}.zarr")
+    report = lamella.copy_store(f"{service.endpoint}/bucket/tables{version}.zarr", tmp_path / "copy.zarr")
+    assert not report  # files that nothing names may be missing
+    assert stored(tmp_path / "copy.zarr") == stored(path)
 
 
 def test_of_a_part_the_documents_name_what_was_copied(made, tmp_path):

@@ -27,7 +27,7 @@ def folder(request, tmp_path):
 
 
 def rules(folder):
-    return [finding for finding in lamella.validate(folder).findings if "LM-21" <= finding.rule <= "LM-23"]
+    return [finding for finding in lamella.validate(folder).findings if "LM-21" <= finding.rule <= "LM-24"]
 
 
 def edit(folder, change):
@@ -82,6 +82,29 @@ def test_tables_of_labels_that_are_not_there_are_found(folder):
     assert {(finding.rule, finding.found) for finding in rules(folder)} == {
         ("LM-23", 'there is no label image "nuclei"'),
         ("LM-23", "it has no region"),
+    }
+
+
+def test_tables_of_regions_without_the_numbers_of_regions_are_found(folder):
+    position = lamella.open_ome_zarr(folder, mode="r+")["A/1/0"]
+    for backend in ("anndata", "csv", "json", "parquet"):
+        position.tables.write_rois(f"rois_{backend}", {"left": {"x": (0, 4)}}, backend=backend)
+        position.tables.write(f"other_{backend}", {"x_micrometer": [1.5]}, backend=backend)
+    assert rules(folder) == []
+    tables = folder / "A" / "1" / "0" / "tables"
+    for backend in ("anndata", "csv", "json", "parquet"):
+        edit(tables / f"other_{backend}", lambda attributes: attributes.update(type="roi_table"))
+    text = (tables / "rois_csv" / "table.csv").read_text()
+    (tables / "rois_csv" / "table.csv").write_text(text.replace(",4.0", ",-4.0"))
+    (tables / "rois_parquet" / "table.parquet").write_bytes(b"damaged")
+    found = {finding.node.rpartition("/")[2]: finding for finding in rules(folder)}
+    assert {finding.rule for finding in found.values()} == {"LM-24"}
+    assert "has no columns y_micrometer" in found["other_anndata"].found
+    assert found["rois_csv"].found == "it has a len_x_micrometer that is not above 0"
+    assert "cannot be read" in found["rois_parquet"].found
+    assert found.keys() == {f"other_{name}" for name in ("anndata", "csv", "json", "parquet")} | {
+        "rois_csv",
+        "rois_parquet",
     }
 
 

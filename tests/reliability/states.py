@@ -96,12 +96,24 @@ def arrays(store: Path) -> dict[str, np.ndarray]:
     while pending:
         path = pending.pop()
         for name, kind in found.children(path).items():
+            if name == "tables":  # compared as tables
+                continue
             below = f"{path}/{name}".strip("/")
             if kind == "group":
                 pending.append(below)
             else:
                 pixels[below] = StoredArray(found, below).read()
     return pixels
+
+
+def tables(store: Path) -> dict[str, str]:
+    """All tables of a store, as text, by path."""
+    node = lamella.open_ome_zarr(store)
+    found = {}
+    for image in [position for _, position in node.positions()] if hasattr(node, "positions") else [node]:
+        for name in image.tables if isinstance(image, lamella.Position) else []:
+            found[f"{image.path}/{name}"] = image.tables[name].to_csv()
+    return found
 
 
 def musts(store: Path) -> set[tuple[str, str]]:
@@ -116,16 +128,19 @@ class State:
     documents: dict[str, str]
     arrays: dict[str, np.ndarray] = field(repr=False)
     musts: set[tuple[str, str]]
+    tables: dict[str, str]
 
     @classmethod
     def of(cls, folder: Path) -> State:
         """Look at all stores of a folder."""
         found: dict[str, np.ndarray] = {}
         wrong: set[tuple[str, str]] = set()
+        listed: dict[str, str] = {}
         for store in stores(folder):
             found.update({f"{store.name}/{path}": block for path, block in arrays(store).items()})
             wrong |= musts(store)
-        return cls(documents(folder), found, wrong)
+            listed.update({f"{store.name}/{path}": table for path, table in tables(store).items()})
+        return cls(documents(folder), found, wrong, listed)
 
 
 def pieces(block: np.ndarray, chunks: tuple[int, ...]) -> list[tuple[slice, ...]]:

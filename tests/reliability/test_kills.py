@@ -31,6 +31,7 @@ BOTH = {
     "metadata",
     "convert over a store",
     "upgrade",
+    "tables and regions",
 }
 KILLED = [
     (name, version)
@@ -75,6 +76,9 @@ def check_killed(folder: Path, line: dict, old: State, new: State, allowed: set[
     found = State.of(folder)
     for name, block in found.arrays.items():
         check_pieces(name, block, old, new)
+    for name, table in found.tables.items():
+        assert table in (old.tables.get(name), new.tables.get(name)), f"{name} is neither old nor new"
+    assert old.tables.keys() & new.tables.keys() <= found.tables.keys()
     for what in line["acknowledged"]:
         if " " in what:
             path, t, c = what.split()

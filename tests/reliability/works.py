@@ -258,6 +258,23 @@ def _write_image(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     lamella.write_image(folder / "new.zarr", array, "cyx", levels=2, version=version, jobs=1).close()
 
 
+def _tables_before(folder: Path, version: str) -> None:
+    plate(folder, version)
+    with _open(folder, "A/1/0") as position:
+        position.tables.write("cells", {"area": [1.0, 2.0]}, backend="anndata")
+        position.tables.write("drugs", {"drug": ["a", "b"]}, backend="csv")
+        position.tables.write_rois("fields", {"left": {"x": (0, 4)}}, backend="json")
+
+
+def _tables(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Replace tables of three backends, one with another backend, create one, and delete one."""
+    with _open(folder, "A/1/0") as position:
+        position.tables.write("cells", {"area": [3.0]})
+        position.tables.write("drugs", {"drug": ["c"]}, backend="json")
+        position.tables.write_rois("fields", {"right": {"x": (4, 8)}, "top": {"y": (0, 3)}})
+        position.tables.write("new", {"dose": [0.5, 1.5]}, backend="anndata")
+
+
 def _reindex(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
         node.reindex()
@@ -356,6 +373,7 @@ WORKS: dict[str, Work] = {
     "levels of labels of blocks": Work(_levels, _map_labels),
     "create labels": Work(_levels, _label, NodeExistsError),
     "subset": Work(_levels, _subset, StoreExistsError),
+    "tables and regions": Work(_tables_before, _tables),
     "merge": Work(plate, _merge, StoreExistsError),
     "concatenate channels": Work(_levels, _concatenate, StoreExistsError),
     "mosaic": Work(_tiles, _mosaic, StoreExistsError),

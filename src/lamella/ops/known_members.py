@@ -1,7 +1,7 @@
 """List the members of a store by its metadata, for stores that cannot be listed, as over http.
 
 The metadata of a plate name its wells, those of wells their images, and those of images levels and labels; consolidated
-metadata name all nodes. Nodes that no metadata name, such as a table of another program, are missing from the list.
+metadata name all nodes. Those of tables name their files. What no metadata name is missing from the list.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import LamellaError, MetadataError, StorageError
+from lamella.errors import LamellaError, MetadataError, NotDecodedError, StorageError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
+from lamella.spec.tables import member_names
 from lamella.store.documents import Documents
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3
 from lamella.store.keys import ancestors, is_key, join
 from lamella.store.known_storage import KnownStorage, known_storage
+from lamella.store.text_arrays import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage
+    from lamella.types import JSONObject
 
 
 def listed(storage: Storage, path: str = "") -> Storage:
@@ -43,8 +46,8 @@ def unseen(storage: Storage) -> str | None:
     if not isinstance(storage, KnownStorage):
         return None
     return (
-        f"{storage.name} cannot be listed over this connection: only what its metadata name was seen; tables and "
-        "files of other programs were not"
+        f"{storage.name} cannot be listed over this connection: only what its metadata name was seen; files of "
+        "other programs were not"
     )
 
 
@@ -83,10 +86,15 @@ class _Walk:
         self.documents += [join(path, file) for file in node.data]
         if node.kind == "array":
             form: Any = node.zarr_format
+            documents = Documents(self.storage, form)
             try:
-                self.arrays[path] = Documents(self.storage, form).array(path)
+                self.arrays[path] = documents.array(path)
             except StorageError:
                 raise
+            except NotDecodedError:
+                texts = translated(*documents.array_document(path), path)
+                if texts is not None:
+                    self.arrays[path] = texts[0]
             except LamellaError:
                 return  # a reader of the array reports the problem
             return
@@ -97,6 +105,17 @@ class _Walk:
             self.visit(below)
         if node.ome.get("bioformats2raw.layout") is not None:
             self._visit_series(path)
+        if _is_in_tables(path) and isinstance(node.attributes, dict):
+            self._visit_table(path, node.attributes)
+
+    def _visit_table(self, path: str, attributes: JSONObject) -> None:
+        """Visit the nodes and files of a table, or of the group of tables."""
+        for name in member_names(attributes):
+            below = join(path, name)
+            if is_key(below) and name.startswith("table.") and self.storage.size(below) is not None:
+                self.documents.append(below)
+            else:
+                self.visit(below)
 
     def _visit_series(self, path: str) -> None:
         """Visit the images of a collection: those of its series, else all numbers from 0 on."""
@@ -112,6 +131,11 @@ class _Walk:
             number += 1
 
 
+def _is_in_tables(path: str) -> bool:
+    """Return whether a path is that of a group of tables, or below one."""
+    return "tables" in path.split("/")
+
+
 def _named(node: StoredNode) -> Iterator[str]:
     """Yield the names, or paths, of the nodes that a group names."""
     ome = node.ome
@@ -123,6 +147,8 @@ def _named(node: StoredNode) -> Iterator[str]:
         )
     if "multiscales" in ome:
         yield "labels"
+    if "multiscales" in ome or "plate" in ome:
+        yield "tables"
     if isinstance(ome.get("labels"), list):
         yield from (str(name).strip("/") for name in ome["labels"])
     for kind, members in (("plate", "wells"), ("well", "images")):

@@ -37,6 +37,9 @@ VERSION = "1"
 ROI_COLUMNS = tuple(f"{part}{axis}_micrometer" for part in ("", "len_") for axis in "xyz")
 """Columns that a table of regions has: the corner nearest the origin, and the lengths."""
 
+ROI_TIMES = ("t_second", "len_t_second")
+"""Columns that it may have."""
+
 _INDEX_KEYS = {FEATURE: "label", MASKING: "label", ROI: "FieldIndex"}
 _INDEX_TYPES = {FEATURE: "int", MASKING: "int", ROI: "str"}
 _KEYS = frozenset({"type", "table_version", "region", "backend", "index_key", "index_type"})
@@ -147,6 +150,41 @@ def table_names(attributes: JSONObject) -> list[str]:
     names = attributes.get("tables")
     listed = names if isinstance(names, list) else []
     return list(dict.fromkeys(name for name in listed if isinstance(name, str) and name.strip("/")))
+
+
+_ANNDATA = ("X", "obs", "var", "layers", "obsm", "obsp", "uns", "varm", "varp")
+_ENCODED = {
+    "anndata": _ANNDATA,
+    "categorical": ("codes", "categories"),
+    "csr_matrix": ("data", "indices", "indptr"),
+    "csc_matrix": ("data", "indices", "indptr"),
+}
+
+
+def member_names(attributes: JSONObject) -> list[str]:
+    """Return the names of the nodes and files that a group of tables, a table, or a group in a table may have.
+
+    >>> member_names({"tables": ["nuclei"]}), member_names({"type": "roi_table", "backend": "csv"})
+    (['nuclei'], ['table.csv'])
+    >>> member_names({"encoding-type": "dataframe", "_index": "label", "column-order": ["area"]})
+    ['label', 'area']
+    """
+    if "tables" in attributes:
+        record = read_replacing_table(attributes)
+        return [*table_names(attributes), *([] if record is None else [record[1]])]
+    encoding = _text(attributes, "encoding-type") or ""
+    if encoding == "dataframe":
+        columns = attributes.get("column-order")
+        names = [attributes.get("_index"), *(columns if isinstance(columns, list) else [])]
+        return [name for name in names if isinstance(name, str) and name]
+    if encoding.startswith("nullable-"):
+        return ["values", "mask"]
+    if encoding in _ENCODED:
+        return list(_ENCODED[encoding])
+    if _text(attributes, "backend") is None:
+        return []
+    backend = table_info(attributes).backend
+    return {"anndata": list(_ANNDATA), "json": ["table"]}.get(backend, [f"table.{backend}"])
 
 
 def read_replacing_table(attributes: JSONObject) -> tuple[str, str] | None:

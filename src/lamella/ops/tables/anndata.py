@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import MetadataError
+from lamella.errors import DamagedDataError, LamellaError, MetadataError
 from lamella.ops.regions import region_shape, regions
 from lamella.ops.tables.frames import pandas
 from lamella.store.array_creation import new_array
@@ -181,7 +181,14 @@ class _Reader:
         array = zarr.open_array(
             ReadOnlyStore(self.documents.storage), path=path, mode="r", zarr_format=self.documents.format
         )
-        values = np.asarray(array[...])
+        try:
+            values = np.asarray(array[...])
+        except LamellaError:
+            raise
+        except Exception as error:  # codecs raise errors of any kind
+            raise DamagedDataError(
+                f"{self.documents.at(path)} cannot be decoded: {error}. Restore the table from a copy."
+            ) from error
         if values.dtype.kind in "TUS":
             return values.astype(object)
         return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import MetadataError, MissingDependencyError
+from lamella.errors import LamellaError, MetadataError, MissingDependencyError
 from lamella.ops.tables import anndata
 from lamella.ops.tables.frames import check_values, pandas
 from lamella.spec.tables import BACKENDS
@@ -77,9 +77,9 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
             return _from_csv(data)
         arrow, parquet = _arrow()
         return parquet.read_table(arrow.BufferReader(data)).to_pandas()
-    except (MetadataError, MissingDependencyError):
+    except LamellaError:
         raise
-    except (ValueError, TypeError, KeyError, OSError) as fault:
+    except (ValueError, TypeError, LookupError, OSError) as fault:
         raise MetadataError(
             f"The table {documents.at(path)} cannot be read as {backend}: {fault} ({type(fault).__name__})"
         ) from fault

@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
-from lamella.spec.tables import BACKENDS, LABEL_TYPES, ROI, ROI_COLUMNS, ROI_TYPES, TABLE_TYPES, default_index
+from lamella.spec.tables import (
+    BACKENDS,
+    LABEL_TYPES,
+    ROI,
+    ROI_COLUMNS,
+    ROI_TIMES,
+    ROI_TYPES,
+    TABLE_TYPES,
+    default_index,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,13 +87,12 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
     """
     checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
-    if info.type in ROI_TYPES:
-        missing = [column for column in ROI_COLUMNS if column not in frame.columns]
-        if missing:
-            raise InvalidArgumentError(
-                f"The table {name!r} of type {info.type} has no columns {', '.join(missing)}. Pass "
-                'type="generic_table" for a table that does not list regions.'
-            )
+    problem = region_problem(frame) if info.type in ROI_TYPES else None
+    if problem is not None:
+        raise InvalidArgumentError(
+            f"The table {name!r} of type {info.type} {problem}. Pass "
+            'type="generic_table" for a table that does not list regions.'
+        )
     key, index_type = default_index(info.type)
     key = info.index_key if key is None and info.index_key in (*frame.columns, frame.index.name) else key
     frame, key = _indexed(frame, key, info.type, name)
@@ -99,6 +107,28 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
         raise InvalidArgumentError(f"The table {name!r} has two regions of one name: each name is used once.")
     frame.index.name = key
     return frame.reset_index(), replace(info, index_key=key, index_type=index_type)
+
+
+def region_problem(frame: pd.DataFrame) -> str | None:
+    """Return why the rows of a table are not regions; None if they are. Missing numbers mean the whole axis.
+
+    >>> import pandas as pd
+    >>> region_problem(pd.DataFrame({name: [0.0 if name[0] != "l" else -1.0] for name in ROI_COLUMNS}))
+    'has a len_x_micrometer that is not above 0'
+    """
+    missing = [column for column in ROI_COLUMNS if column not in frame.columns]
+    if missing:
+        return f"has no columns {', '.join(missing)}"
+    types = pandas().api.types
+    for column in (*ROI_COLUMNS, *(name for name in ROI_TIMES if name in frame.columns)):
+        dtype = frame[column].dtype
+        if not types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype) or types.is_complex_dtype(dtype):
+            return f"has a column {column} of {dtype}, and regions are numbers"
+        if column.startswith("len_") and bool((frame[column] <= 0).any()):
+            return f"has a {column} that is not above 0"
+        if bool((frame[column].abs() == float("inf")).any()):
+            return f"has a {column} that is not finite"
+    return None
 
 
 def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tuple[pd.DataFrame, str | None]:

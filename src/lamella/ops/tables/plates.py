@@ -68,4 +68,7 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
         frame.insert(1, "field", field)
         frame.attrs.clear()
         frames.append(frame)
-    return pandas().concat(frames, ignore_index=True)
+    # pandas warns of empty frames, whose columns would no longer be left out of the data types.
+    columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
+    rows = [frame for frame in frames if len(frame)] or frames[:1]
+    return pandas().concat(rows, ignore_index=True).reindex(columns=columns)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
 from lamella.ops.regions import physical_slice
-from lamella.ops.tables.frames import pandas
+from lamella.ops.tables.frames import pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
 from lamella.spec.units import unit_ratio
 
@@ -141,10 +141,10 @@ def find_roi(position: Position, name: str | int, table: str | None = None) -> R
 
 def _rois_of(position: Position, table: str) -> Iterator[Roi]:
     frame = position.tables[table]
-    missing = [column for column in ROI_COLUMNS if column not in frame.columns]
-    if missing:
+    problem = region_problem(frame)
+    if problem is not None:
         raise InvalidArgumentError(
-            f"The table {table!r} of {position.node_path} lists no regions: it has no columns {', '.join(missing)}."
+            f"The table {table!r} of {position.node_path} lists no regions: it {problem}."
         )
     units = _ratios(position)
     labels = frame.index if frame.index.name == "label" else frame.get("label")

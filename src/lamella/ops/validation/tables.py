@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lamella.errors import LamellaError, MissingDependencyError
 from lamella.spec.rules.values import describe
-from lamella.spec.tables import BACKENDS, LABEL_TYPES, read_replacing_table, table_info, table_names
+from lamella.spec.tables import (
+    BACKENDS,
+    LABEL_TYPES,
+    ROI_TYPES,
+    read_replacing_table,
+    table_info,
+    table_names,
+)
+from lamella.store.documents import Documents
+from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from lamella.ops.raw_nodes import StoredNode
     from lamella.ops.validation.walk import Inspection
+    from lamella.spec.tables import TableInfo
     from lamella.types import JSONObject
 
 
@@ -26,7 +37,7 @@ _KNOWN = frozenset({"type", "fractal_table_version", "table_version"})
 
 
 def visit_tables(inspection: Inspection, node: StoredNode) -> None:
-    """Check the group of tables in an image or plate (LM-21 to LM-23); a folder of that name may be another one."""
+    """Check the group of tables in an image or plate (LM-21 to LM-24); a folder of that name may be another one."""
     if node.names is None or "tables" not in node.names:
         return
     group = inspection.reader.group(join(node.path, "tables"))
@@ -106,6 +117,8 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
             "restore it from a copy, or delete the table",
             at=("backend",),
         )
+    elif info.type in ROI_TYPES:
+        _check_regions(inspection, table, info)
     if info.type not in LABEL_TYPES:
         return
     if info.label is None:
@@ -121,3 +134,20 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
         "name the label image whose labels its rows describe",
         at=("region",) if "region" in table.attributes else (),
     )
+
+
+def _check_regions(inspection: Inspection, table: StoredNode, info: TableInfo) -> None:
+    """Check the rows of a table of regions (LM-24); a Parquet file only if pyarrow is installed."""
+    from lamella.ops.tables.encoding import decoded
+    from lamella.ops.tables.frames import region_problem
+
+    documents = Documents(inspection.reader.storage, V3.number if table.zarr_format == 3 else V2.number)
+    try:
+        problem = region_problem(decoded(documents, table.path, info.backend, info.index_key))
+    except MissingDependencyError:
+        return
+    except LamellaError as error:
+        problem = f"cannot be read: {error}"
+    if problem is not None:
+        fix = "write the columns of regions, or another type of table"
+        inspection.report_own("LM-24", table.path, f"it {problem}", fix, at=("type",))

@@ -58,6 +58,7 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-21", "SHOULD", "a group of tables lists the tables that are there, each once"),
         OwnRule("LM-22", "MUST", "a table names its backend, and has the files of it"),
         OwnRule("LM-23", "SHOULD", "a table of labels names a label image that is there"),
+        OwnRule("LM-24", "MUST", "a table of regions has their columns, with numbers, and lengths above 0"),
     )
 }
 """All rules of lamella by id."""
