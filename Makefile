@@ -36,8 +36,9 @@ help: ## say what each target does
 demo: $(READY) ## turn real images into OME-Zarr, check the stores and draw them into demo/out
 	$(VENV)/bin/python demo/make_demo.py
 
+# The tests start hundreds of interpreters, each of which would compile the sources where bytecode may not be written.
 test: $(READY) ## run the tests and every example of the documentation
-	scripts/in_memory $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal --every $(EVERY)
+	env -u PYTHONDONTWRITEBYTECODE scripts/in_memory $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal --every $(EVERY)
 
 test-interop: ## open our stores with other libraries and theirs with lamella
 	@if [ -z "$(INTEROP_PYTHON)" ]; then \

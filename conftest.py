@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 import lamella
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Generator
+
+TESTS = Path(__file__).parent / "tests"
 
 # The first imports another library, and tests/test_api_page.py runs it with ours; the second is `make test-minimal`.
 collect_ignore = ["tests/data/api_script.py", "tests/minimal"]
@@ -22,6 +26,27 @@ if find_spec("torch") is None:  # `make test-torch` has it
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--every``."""
     parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth case of each test")
+
+
+def pytest_collection() -> None:
+    """Collect no garbage while tests are collected: nearly all that is made then stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the tests themselves from garbage collection: thousands of them would be looked through at each."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in the sources only: no test has any, and each would be imported a second time."""
+    collectors = yield
+    if TESTS in file_path.parents:
+        return [collector for collector in collectors if type(collector) is pytest.Module]
+    return collectors
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

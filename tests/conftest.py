@@ -20,12 +20,6 @@ settings.register_profile(
 settings.load_profile("lamella")
 
 
-def pytest_collection_finish():
-    """Exempt the tests themselves from garbage collection: twenty thousand of them are looked through at each."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(params=["0.4", "0.5"])
 def version(request):
     """Every OME-NGFF version that is written."""
