@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import lamella
+from lamella.errors import LamellaError
 from torture.children import python
 
 FAULTS = ("lost", "torn", "not finished")
@@ -42,7 +43,7 @@ def frame(t: int, c: int) -> np.ndarray:
     return np.random.default_rng((t, c)).integers(1, 60000, SHAPE[2:], dtype="uint16")
 
 
-def _kill_once(path: Path, first: int, skipped: int, after: float) -> list[tuple[int, int]]:
+def _kill_once(path: str, first: int, skipped: int, after: float) -> list[tuple[int, int]]:
     """Kill a running acquisition after some time; return the frames that it acknowledged."""
     writer = python("-W", "ignore", "-c", WRITER, path, first, stdout=subprocess.PIPE)
     assert writer.stdout is not None
@@ -56,13 +57,13 @@ def _kill_once(path: Path, first: int, skipped: int, after: float) -> list[tuple
     return [(int(t), int(c)) for t, c in (line.split() for line in lines)]
 
 
-def _check(path: Path, acknowledged: set[tuple[int, int]], counts: Counter[str], seed: int) -> None:
+def _check(path: str, acknowledged: set[tuple[int, int]], counts: Counter[str], seed: int) -> None:
     with lamella.open_ome_zarr(path) as position:
         image = position["0"]
         for t, c in np.ndindex(SHAPE[:2]):
             try:
                 stored = image[t, c]
-            except lamella.LamellaError as error:
+            except LamellaError as error:
                 counts["torn"] += 1
                 counts[f"frame {t} {c}: {error} (seed {seed})"] += 1
                 continue
@@ -74,6 +75,29 @@ def _check(path: Path, acknowledged: set[tuple[int, int]], counts: Counter[str],
                 counts["torn"] += 1
 
 
+def acquisition(path: str, chance: random.Random, counts: Counter[str], seed: int) -> None:
+    """Write frames in processes that are killed one after the other, check them, and write all again."""
+    version = chance.choice(["0.4", "0.5", "0.5"])
+    sharded = version == "0.5" and chance.random() < 0.6
+    shards = chance.choice([(1, 1, 4, 2, 2), (3, 2, 2, 2, 3)]) if sharded else None
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w-", channel_names=["a", "b"], version=version
+    ) as new:
+        new.create_zeros("0", SHAPE, "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards)
+    acknowledged: set[tuple[int, int]] = set()
+    for _ in range(4):
+        first = max((t for t, _ in acknowledged), default=0)
+        acknowledged |= set(_kill_once(path, first, chance.randrange(20), chance.random() * 0.05))
+        counts["kills"] += 1
+        _check(path, acknowledged, counts, seed)
+    counts["frames acknowledged"] += len(acknowledged)
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        for t, c in np.ndindex(SHAPE[:2]):
+            position["0"][t, c] = frame(t, c)
+        if not all(np.array_equal(position["0"][t, c], frame(t, c)) for t, c in np.ndindex(SHAPE[:2])):
+            counts["not finished"] += 1
+
+
 def scenario(seed: int, seconds: float) -> dict[str, int]:
     """Kill acquisitions until the time is over; return ``kills``, the counts of frames, and those of ``FAULTS``."""
     chance = random.Random(seed)
@@ -81,25 +105,5 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-            path, version = Path(folder) / "a.zarr", chance.choice(["0.4", "0.5", "0.5"])
-            sharded = version == "0.5" and chance.random() < 0.6
-            shards = chance.choice([(1, 1, 4, 2, 2), (3, 2, 2, 2, 3)]) if sharded else None
-            with lamella.open_ome_zarr(
-                path, layout="fov", mode="w-", channel_names=["a", "b"], version=version
-            ) as new:
-                new.create_zeros("0", SHAPE, "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards)
-            acknowledged: set[tuple[int, int]] = set()
-            for _ in range(4):
-                first = max((t for t, _ in acknowledged), default=0)
-                acknowledged |= set(_kill_once(path, first, chance.randrange(20), chance.random() * 0.05))
-                counts["kills"] += 1
-                _check(path, acknowledged, counts, seed)
-            counts["frames acknowledged"] += len(acknowledged)
-            with lamella.open_ome_zarr(path, mode="r+") as position:
-                for t, c in np.ndindex(SHAPE[:2]):
-                    position["0"][t, c] = frame(t, c)
-                if not all(
-                    np.array_equal(position["0"][t, c], frame(t, c)) for t, c in np.ndindex(SHAPE[:2])
-                ):
-                    counts["not finished"] += 1
+            acquisition(str(Path(folder) / "a.zarr"), chance, counts, seed)
     return dict(counts)

@@ -179,6 +179,22 @@ def test_a_creation_of_positions_on_s3_that_was_killed_at_any_request_is_finishe
         assert service.objects == whole, writes
 
 
+def test_a_creation_of_an_array_on_s3_that_was_killed_between_its_documents_is_finished_by_the_same_call(
+    service,
+):
+    url = "s3://bucket/image.zarr"
+    lamella.open_ome_zarr(url, layout="fov", mode="w-", channel_names=["a"], version="0.4")
+    for key in (".zarray", ".zattrs"):
+        service.fail("reset", method="PUT", path=f"/0/{key}")
+        with pytest.raises(StorageError):
+            lamella.open_ome_zarr(url, mode="r+").create_image("0", PIXELS)
+        service.heal()
+        image = lamella.open_ome_zarr(url, mode="r+")
+        image.create_image("0", PIXELS)
+        assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], PIXELS)
+        del image["0"]
+
+
 LABELS = np.full((1, 1, 8, 8), 7, "u1")
 
 

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
+from tests.reliability.at_stores import Dying
 from tests.reliability.faults import Faults
-from tests.remote import Fault
 
 import lamella
 from lamella.errors import LamellaError
@@ -38,32 +38,6 @@ def make_plate(path, version):
         position.create_image("0", pixels(int(column)), chunks=(1, 1, 1, 16, 16))
     plate["A/1/0"].labels.create("cells", pixels(3)[:, 0])
     return plate
-
-
-class Dying:
-    """Makes the service die at its n-th request that changes something; with `half`, a bulk deletion is half done."""
-
-    def __init__(self, service, n, half):
-        self.service, self.n, self.half, self.seen = service, n, half, 0
-        service.fault_of = self.fault_of
-
-    def fault_of(self, method, path):
-        with self.service.lock:
-            self.seen += method in ("PUT", "POST", "DELETE")
-            if self.seen <= self.n:
-                return None
-            if self.seen == self.n + 1 and method == "POST" and self.half:
-                below = sorted(key for key in self.service.objects if "/plate.zarr/A/1/" in key)
-                own = [
-                    key for key in below if key.count("/") == 5
-                ]  # these are deleted first, the others by the next
-                for key in (own or below)[self.half - 1 :: 2]:
-                    del self.service.objects[key]
-                self.half = 0
-            return Fault("reset")
-
-    def revive(self):
-        del self.service.fault_of
 
 
 def readable(target):

@@ -227,7 +227,7 @@ class PositionArrays(NGFFNode):
         except InvalidArgumentError:
             model = document.shared_model  # another program may have appended a channel meanwhile
             array, listed, is_lower, fewer = self._fitted(model, key, request)
-        stored_kind = None if source is None else self.documents.kind(node_path.path)
+        stored_kind = None if source is None else self._stored_kind(node_path.path, array)
         if source is not None:
             self._check_free(key, stored_kind, listed)
             if stored_kind is None:
@@ -297,7 +297,7 @@ class PositionArrays(NGFFNode):
         if kind_before is None and "/" not in key and self.documents.put_new_array(path, array):
             return
         # Check again: another process may have created the array before the lock.
-        kind = self.documents.kind(path)
+        kind = self._stored_kind(path, array)
         self._check_free(key, kind, listed)
         if self._is_left(key) if kind is None else self._is_replaced(path, array):
             self.documents.delete(path)
@@ -305,6 +305,11 @@ class PositionArrays(NGFFNode):
         others = self.documents.put_new({path: {"": array}})
         if others and not self._is_same(path, array):
             raise self._created_elsewhere(path)
+
+    def _stored_kind(self, path: str, array: ArrayMeta) -> str | None:
+        """Return what is stored at the path of a new array; None also for what its killed creation left."""
+        kind = self.documents.kind(path)
+        return None if kind == "group" and self.documents.has_begun_array(path, array) else kind
 
     def _is_replaced(self, path: str, array: ArrayMeta) -> bool:
         """Whether to delete an unlisted array without pixels; raise if another program may be creating it."""
@@ -373,7 +378,7 @@ class PositionArrays(NGFFNode):
         key, node_path = self._array_path(name)
         array, listed, _, fewer = self._fitted(model, key, request)
         if key not in read_stale(self.document.last_attributes).unlisted:  # these are forgotten then
-            self._check_free(key, self.documents.kind(node_path.path), listed)
+            self._check_free(key, self._stored_kind(node_path.path, array), listed)
         meta = edits.remove_dataset(model, key) if listed else model
         edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
         return fewer

@@ -110,6 +110,11 @@ class Documents:
             return self.kind(path) == "group"
         return self._has(path, V2.group) and self._has(path, V2.attributes)
 
+    def has_begun_array(self, path: str, meta: ArrayMeta) -> bool:
+        """Whether a killed creation left only the attributes of an array: in Zarr v2 they look like a group."""
+        attributes = None if self._has(path, V2.group) else self.document(path, V2.attributes)
+        return self.format == 2 and attributes == meta.attributes
+
     def group(self, path: str) -> JSONObject:
         """Read the attributes of a group."""
         if self.format == 3:

@@ -1,0 +1,177 @@
+"""Works on S3 that is gone from one of their requests on, as it is for a process that is killed there.
+
+Used by tests and by ``torture``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.remote import Fault
+
+from lamella.errors import LamellaError
+from lamella.store.object_requests import _honours
+
+from .states import State, digest, settled
+from .test_kills import check_killed
+from .works import WORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.remote import Service
+
+BUCKET = "/bucket"
+
+CHANGING = ("PUT", "POST", "DELETE")
+
+#: Works that are made at URLs as in a folder. Others make new stores in a folder beside; where a channel is deleted,
+#: an array is replaced, which is looked at in test_replaced_half_way.py.
+NAMES = (
+    *("frames", "frames of shards", "bulk creation", "an array in each position", "rename a position"),
+    *("delete a row", "delete a well", "delete a position", "append a channel", "append frames"),
+    *("pyramid", "pyramid in units", "metadata", "reindex", "add positions"),
+)
+
+#: Rules that positions may break which are not listed yet: their documents are written at once, in any order.
+HALF_WAY = dict.fromkeys(("bulk creation", "add positions", "rename a position"), ("MS-04", "ST-01"))
+
+
+class Url(str):
+    """A URL of a folder, to which names are added as to a path."""
+
+    __slots__ = ()
+
+    def __truediv__(self, name: str) -> Url:
+        return Url(f"{self}/{name}".rstrip("/"))
+
+
+ROOT = Url(f"s3:/{BUCKET}")
+
+
+class Dying:
+    """Makes the service die at its n-th request that changes something; with `half`, a bulk deletion is half done."""
+
+    def __init__(self, service: Service, n: int, half: int = 0) -> None:
+        self.service, self.n, self.half, self.seen = service, n, half, 0
+        service.fault_of = self.fault_of  # type: ignore[method-assign]
+
+    def fault_of(self, method: str, path: str) -> Fault | None:
+        with self.service.lock:
+            self.seen += method in CHANGING
+            if self.seen <= self.n:
+                return None
+            if self.seen == self.n + 1 and method == "POST" and self.half:
+                below = sorted(key for key in self.service.objects if "/plate.zarr/A/1/" in key)
+                own = [key for key in below if key.count("/") == 5]
+                # These are deleted first, the others by the next.
+                for key in (own or below)[self.half - 1 :: 2]:
+                    del self.service.objects[key]
+                self.half = 0
+            return Fault("reset")
+
+    def revive(self) -> None:
+        del self.service.fault_of
+
+
+class _Stored(dict[str, bytes]):
+    """Objects of a service; the digests of all that were ever stored are in `written`."""
+
+    written: set[str]
+
+    def __setitem__(self, key: str, data: bytes) -> None:
+        super().__setitem__(key, data)
+        self.written.add(digest(key, data))
+
+
+class StoreKiller:
+    """One work at a service that dies.
+
+    Parameters
+    ----------
+    service
+        The service that ``s3://`` URLs reach.
+    name, version
+        The work, and the version of its stores.
+    folder
+        A new folder for what is compared.
+    """
+
+    def __init__(self, service: Service, name: str, version: str, folder: Path) -> None:
+        self.service, self.name, self.version, self.folder = service, name, version, folder
+        self.work = WORKS[name]
+        _honours["s3", service.endpoint, BUCKET[1:]] = True
+        (folder / "old").mkdir(parents=True)
+        self.work.prepare(folder / "old", version)
+        service.put_folder(folder / "old", BUCKET)
+        self._before = {key: data for key, data in service.objects.items() if key.startswith(BUCKET)}
+        self._stored = _Stored()
+        self._stored.written = set()
+        service.objects = self._stored
+        self._restore()
+        service.requests.clear()
+        self.work.run(ROOT, version, lambda _: None)  # type: ignore[arg-type]
+        #: How many requests change something.
+        self.changes = sum(method in CHANGING for method, _ in service.requests)
+        self._whole = self._settled()
+        self._old, self._new = State.of(folder / "old"), self._state("new")
+
+    def _restore(self) -> None:
+        self._stored.clear()
+        for key, data in self._before.items():
+            self._stored[key] = data
+
+    def _settled(self) -> dict[str, bytes]:
+        return {key: settled(key, data) for key, data in self._stored.items()}
+
+    def _state(self, name: str) -> State:
+        return State.of(self._downloaded(name))
+
+    def _downloaded(self, name: str) -> Path:
+        folder = self.folder / name
+        for key, data in self._stored.items():
+            file = folder / key.removeprefix(f"{BUCKET}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        return folder
+
+    def kill(self, at: int) -> None:
+        """Make the service die before the request `at` that changes something, check what is there, and finish."""
+        self._restore()
+        dying = Dying(self.service, at)
+        acknowledged: list[str] = []
+        try:
+            self.work.run(ROOT, self.version, acknowledged.append)  # type: ignore[arg-type]
+        except LamellaError:
+            pass
+        finally:
+            dying.revive()
+        folder = self._downloaded("killed")
+        try:
+            line = {
+                "acknowledged": acknowledged,
+                "work": self.name,
+                "half_way": HALF_WAY.get(self.name, ()),
+            }
+            check_killed(folder, line, self._old, self._new, self._stored.written)
+        finally:
+            shutil.rmtree(folder)
+        self._finish()
+
+    def _finish(self) -> None:
+        try:
+            self.work.run(ROOT, self.version, lambda _: None)  # type: ignore[arg-type]
+        except LamellaError as error:
+            if not self.work.done or not isinstance(error, self.work.done):
+                raise
+        found = self._settled()
+        assert sorted(found.keys() ^ self._whole.keys()) == []
+        assert [key for key in found if found[key] != self._whole[key]] == []
+
+
+def points(changes: int, most: int) -> Iterator[int]:
+    """Yield so many of the requests at which a service can die: the first, the last, and some between them."""
+    count = min(most, changes)
+    yield from sorted({round(n * (changes - 1) / max(1, count - 1)) for n in range(count)})
