@@ -1,7 +1,7 @@
 """Scenario: works on S3 killed at their requests.
 
-A process that is killed sends no more requests: from one request on, the service answers none. Afterwards the store must
-open, every file must be old or new, and the same call must finish the work. The works and the checks are those of
+A process that is killed sends no more requests: from one request on, the service answers none. Afterwards the store
+must open, every file must be old or new, and the same call must finish the work. The works and the checks are those of
 ``tests/reliability``.
 """
 

@@ -1,10 +1,10 @@
 """Scenario: a plate on S3 whose service is slow, fails, cuts connections and loses answers at random.
 
-One process makes calls at random: it creates positions, writes regions, edits attributes, computes pyramids, renames and
-deletes, reads, and asks for status, checksums and validity. A call may be refused with a `StorageError`; then the same
-call must succeed as soon as the service is well. What was read must be what was written, nothing may be missing, and no
-verdict may name damage. In every second round an acquisition in a process of its own is killed (SIGKILL) at random
-instants instead.
+One process makes calls at random: it creates positions, writes regions, edits attributes, computes pyramids, renames
+and deletes, reads, and asks for status, checksums and validity. A call may be refused with a `StorageError`; then the
+same call must succeed as soon as the service is well. What was read must be what was written, nothing may be missing,
+and no verdict may name damage. In every second round an acquisition in a process of its own is killed (SIGKILL) at
+random instants instead.
 """
 
 from __future__ import annotations
