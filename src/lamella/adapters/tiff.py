@@ -35,7 +35,7 @@ from lamella.adapters.tiff_pages import (
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import Container, Reader
+from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription
 from lamella.store.paths import local_path
 
@@ -48,7 +48,7 @@ _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
 
-def open_tiff(path: StrPath, *, is_read_next: bool = False) -> list[TiffSource]:
+def open_tiff(path: StrPath, *, is_read_next: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
     With ``is_read_next``, the lists of pages stay in memory until the sources are closed, and are not parsed again.
@@ -75,10 +75,18 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False) -> list[TiffSource]:
             PAGES.put(name, _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
+        original = _original(file)
     sources = [TiffSource(*parts) for parts in parts_of_images]
     if is_read_next and len(pages) == 1:
         sources[0].keep_pages(pages[0])
-    return sources
+    return Container(sources, original)
+
+
+def _original(file: Any) -> list[OriginalMetadata]:
+    """Return the OME-XML of a file."""
+    if file.is_ome and file.ome_metadata:
+        return [OriginalMetadata("METADATA.ome.xml", file.ome_metadata)]
+    return []
 
 
 class TiffReader(Reader):
@@ -96,7 +104,7 @@ class TiffReader(Reader):
 
     def open(self, path: str) -> Container:
         """Describe the images of a file: see `open_tiff`."""
-        return Container(open_tiff(path))
+        return open_tiff(path)
 
 
 class TiffSource:
@@ -253,8 +261,13 @@ def _describe(
         units=metadata.units,
         channels=merge_channels(metadata.channels, series.keyframe, _length(plan, "c")),
         notes=notes,
-        title=series.name if series.kind == "ome" else "",
+        title=metadata.title or (series.name if series.kind == "ome" else ""),
         well=metadata.well,
+        plate=metadata.plate,
+        stage=metadata.stage,
+        times=metadata.times,
+        acquired=metadata.acquired,
+        objective=metadata.objective,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
         is_rgb=is_rgb(series.keyframe),

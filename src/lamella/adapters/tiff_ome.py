@@ -6,16 +6,19 @@ which planes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from lamella.adapters.tiff_metadata import TiffMetadata
 from lamella.errors import MetadataError, SourceError
-from lamella.ops.conversion.source import SourceChannel
+from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.ome_xml import UnsafeXMLError, children, parse_xml, read_sizes
-from lamella.spec.units import is_size, unit_name
+from lamella.spec.units import is_size, unit_name, unit_ratio
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
 _NO_COLOR = -(1 << 31)
@@ -55,29 +58,106 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     if root is None:
         return []
     wells = _wells(root)
+    objectives = _objectives(root)
+    plates = [plate.get("Name") or "" for plate in children(root, "Plate")]
     return [
-        _read_pixels(pixels, wells.get(image.get("ID", "")))
+        replace(
+            _read_pixels(pixels),
+            well=wells.get(image.get("ID", "")),
+            plate=plates[0] if len(plates) == 1 else "",
+            title=image.get("Name") or "",
+            acquired=next((date.text or "" for date in children(image, "AcquisitionDate")), "").strip(),
+            objective=next(
+                (objectives.get(each.get("ID", "")) for each in children(image, "ObjectiveSettings")), None
+            ),
+        )
         for image in children(root, "Image")
         for pixels in children(image, "Pixels")
     ]
 
 
-def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMetadata:
+def _read_pixels(pixels: Element) -> TiffMetadata:
     notes: tuple[str, ...] = ()
     try:
         sizes = read_sizes(pixels)
     except MetadataError as error:
         sizes, notes = {}, (f"its physical sizes were not read: {error}",)
-    interval = _interval(pixels) if "t" not in sizes else None
-    if interval is not None:
-        sizes["t"] = interval
-    channels = tuple(
-        SourceChannel(element.get("Name") or "", _color(element.get("Color")))
-        for element in children(pixels, "Channel")
-    )
+    times = _frame_times(pixels)
+    frames = range(int(_number(pixels, "SizeT") or 0))
+    if "t" not in sizes and len(times) > 1:
+        first, last = min(times), max(times)
+        interval = (times[last] - times[first]) / (last - first)
+        unit = next((plane.get("DeltaTUnit", "s") for plane in children(pixels, "Plane")), "s")
+        if is_size(interval):
+            sizes["t"] = interval / unit_ratio(unit_name(unit), "second"), unit_name(unit)
     scale = {axis: size for axis, (size, _) in sizes.items()}
     units = {axis: unit for axis, (_, unit) in sizes.items()}
-    return TiffMetadata(scale, units, channels, well, notes)
+    return TiffMetadata(
+        scale,
+        units,
+        _channels(pixels),
+        notes=notes,
+        stage=_stage(pixels, units),
+        times=tuple(times[frame] for frame in frames) if times.keys() >= set(frames) else (),
+    )
+
+
+def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
+    exposures: dict[int, float] = {}
+    for plane in children(pixels, "Plane"):
+        exposure = _number(plane, "ExposureTime")
+        if exposure is not None and (plane.get("TheC") or "").isdecimal():
+            ratio = unit_ratio(unit_name(plane.get("ExposureTimeUnit", "s")), "second")
+            exposures.setdefault(int(plane.get("TheC", "")), exposure * ratio)
+    return tuple(
+        SourceChannel(
+            element.get("Name") or "",
+            _color(element.get("Color")),
+            excitation=_length(element, "ExcitationWavelength", "nm", "nanometer"),
+            emission=_length(element, "EmissionWavelength", "nm", "nanometer"),
+            exposure=exposures.get(number),
+        )
+        for number, element in enumerate(children(pixels, "Channel"))
+    )
+
+
+def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]:
+    """Return the position of the first plane in the units of the axes; without axes of an unknown unit."""
+    planes = list(children(pixels, "Plane"))
+    if not planes:
+        return {}
+    first = min(planes, key=lambda plane: [plane.get(axis, "") for axis in ("TheT", "TheZ", "TheC")])
+    values = {
+        axis: _length(first, f"Position{axis.upper()}", "reference frame", units.get(axis) or "micrometer")
+        for axis in "zyx"
+    }
+    return {axis: value for axis, value in values.items() if value is not None}
+
+
+def _length(element: Element, attribute: str, default: str, unit: str) -> float | None:
+    """Return a length in a unit; None if it is missing or its own unit is no length ("reference frame")."""
+    value = _number(element, attribute)
+    stated = unit_name(element.get(f"{attribute}Unit", default), "space")
+    return None if value is None or stated is None else value * unit_ratio(stated, unit)
+
+
+def _number(element: Element, attribute: str) -> float | None:
+    try:
+        value = float(element.get(attribute, ""))
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+def _objectives(root: Element) -> dict[str, Objective]:
+    """Return the objectives of all instruments by ID."""
+    return {
+        each.get("ID", ""): Objective(
+            each.get("Model") or "", _number(each, "NominalMagnification"), _number(each, "LensNA")
+        )
+        for instrument in children(root, "Instrument")
+        for each in children(instrument, "Objective")
+    }
 
 
 def _color(text: str | None) -> str | None:
@@ -94,22 +174,15 @@ def _color(text: str | None) -> str | None:
     return None if value == _NO_COLOR else f"{(value & 0xFFFFFFFF) >> 8:06X}"
 
 
-def _interval(pixels: Element) -> tuple[float, str | None] | None:
-    """Return the mean time between frames from the times of the planes, for files without TimeIncrement."""
+def _frame_times(pixels: Element) -> dict[int, float]:
+    """Return the time of the first plane of each frame, in seconds."""
     times: dict[int, float] = {}
-    unit: str | None = "second"
     for plane in children(pixels, "Plane"):
-        try:
-            frame, time = int(plane.get("TheT", "")), float(plane.get("DeltaT", ""))
-        except ValueError:
-            continue
-        times[frame] = min(time, times.get(frame, time))
-        unit = unit_name(plane.get("DeltaTUnit", "s"))
-    if len(times) < 2:
-        return None
-    first, last = min(times), max(times)
-    interval = (times[last] - times[first]) / (last - first)
-    return (interval, unit) if is_size(interval) else None
+        time, frame = _number(plane, "DeltaT"), plane.get("TheT") or ""
+        if time is not None and frame.isdecimal():
+            time *= unit_ratio(unit_name(plane.get("DeltaTUnit", "s")), "second")
+            times[int(frame)] = min(time, times.get(int(frame), time))
+    return times
 
 
 def _wells(root: Element) -> dict[str, tuple[str, str, str]]:

@@ -129,10 +129,11 @@ def merge_channels(described: Sequence[SourceChannel], page: Any, count: int) ->
         return tuple(described)
     return tuple(
         replace(
-            sample,
+            channel,
             label=channel.label or sample.label,
             color=channel.color or sample.color,
             window=channel.window or sample.window,
+            active=sample.active,
         )
         for channel, sample in zip(described, samples * (count // len(samples)), strict=True)
     )

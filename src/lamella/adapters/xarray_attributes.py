@@ -1,10 +1,9 @@
-"""Store the attrs of labelled arrays, and the times of their frames, in an image's attributes beside OME-NGFF.
+"""Store the attrs of labelled arrays, and which times follow from writes, in an image's attributes beside OME-NGFF.
 
 .. code-block:: text
 
     attributes["lamella"]["xarray_attrs"]  the attrs of the DataArray
     attributes["lamella"]["xarray_times"]  image name -> {"start", "step"}, if both follow from the written times
-    attributes["lamella"]["times"]         image name -> {"start", "step", "frames", "times"}: real times by frame
     attributes["iohub"]["xarray_attrs"]    attrs that iohub stored; read, never written
 
 Pure functions from attributes to attributes; other keys survive.
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 _OURS, _THEIRS = "lamella", "iohub"
-_ATTRS, _TIMES, _REAL = "xarray_attrs", "xarray_times", "times"
+_ATTRS, _TIMES = "xarray_attrs", "xarray_times"
 
 
 def user_attributes(attributes: JSONObject) -> JSONObject:
@@ -68,41 +67,6 @@ def with_written_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JS
     """Return attributes that record start and step of timepoints as following from writes."""
     record = {"start": grid.start, "step": grid.step if grid.known else None}
     return _with_part(attributes, _TIMES, {**_part(attributes, _OURS, _TIMES), image: record})
-
-
-def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
-    """Return the real times of the frames of an image, by index; None if all are on their steps.
-
-    Stored times count only while start and step of the time axis are unchanged.
-
-    >>> stored = {"lamella": {"times": {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}}}
-    >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
-    ({0: 0.0, 1: 61.5}, None)
-    """
-    record: Any = _part(attributes, _OURS, _REAL).get(image)
-    try:
-        if not np.allclose([record["start"], record["step"]], [start, step], 1e-9, 0):
-            return None
-        pairs = zip(record["frames"], record["times"], strict=True)
-        times = {int(frame): float(time) for frame, time in pairs}
-    except (TypeError, KeyError, ValueError):
-        return None  # of another writer
-    return times if all(math.isfinite(time) for time in times.values()) else None
-
-
-def with_real_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
-    """Return attributes with the real times of the frames of an image; without them if all are on their steps."""
-    others = {key: value for key, value in _part(attributes, _OURS, _REAL).items() if key != image}
-    if grid.times is not None:
-        frames = sorted(grid.times)
-        record = {"start": grid.start, "step": grid.step, "frames": frames}
-        others[image] = {**record, "times": [grid.times[frame] for frame in frames]}
-    elif image not in _part(attributes, _OURS, _REAL):
-        return attributes
-    if others:
-        return _with_part(attributes, _REAL, others)
-    own = {key: value for key, value in attributes[_OURS].items() if key != _REAL}
-    return {**attributes, _OURS: own}
 
 
 def _part(attributes: JSONObject, owner: str, name: str) -> JSONObject:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella.adapters.dask import dask_array
-from lamella.adapters.xarray_attributes import real_times, user_attributes
+from lamella.adapters.xarray_attributes import user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.nodes.replacing import without_replacing
 from lamella.ops.images.points import checked_level
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
+from lamella.spec.frame_times import real_times
 from lamella.store.memory_limits import check_block
 
 if TYPE_CHECKING:

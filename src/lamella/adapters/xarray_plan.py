@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters import xarray_fit
-from lamella.adapters.xarray_attributes import as_json, real_times, written_times
+from lamella.adapters.xarray_attributes import as_json, written_times
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.adapters.xarray_joined import check_joined
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
+from lamella.spec.frame_times import real_times
 from lamella.spec.units import unit_name
 from lamella.store.value_range import ValueRangeError, check_exact
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape
-from lamella.adapters.xarray_attributes import with_real_times, with_written_times
+from lamella.adapters.xarray_attributes import with_written_times
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.replacing import make_beside, put_in_place
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
+from lamella.spec.frame_times import with_real_times
 from lamella.store.arrays import StoredArray
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
     """Return attributes with the written start and step, and the real times of frames."""
     if plan.times is None:
         return attributes
-    if plan.times.grid.movable:
-        attributes = with_written_times(attributes, plan.image, plan.times.grid)
-    return with_real_times(attributes, plan.image, plan.times.grid)
+    grid = plan.times.grid
+    if grid.movable:
+        attributes = with_written_times(attributes, plan.image, grid)
+    return with_real_times(attributes, plan.image, grid.start, grid.step, grid.times)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
-from lamella.cli.options import Lengths, LevelCount, operation_options, overwrite_option
+from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.argument("destination", metavar="DST", type=click.Path())
 @click.option("--well-regex", metavar="REGEX", help="Find wells and fields in file names.")
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
-@click.option("--series", type=click.IntRange(min=0), metavar="N", help="Number of the image in each file.")
+@click.option(
+    "--series",
+    type=NumberOr(0, "all", "fields"),
+    help="Number of the image in each file; all makes a collection, fields the fields of a well.",
+)
 @click.option("--format", metavar="NAME", help="Read all files as this format.")
 @click.option(
     "--list-formats", is_flag=True, is_eager=True, expose_value=False, callback=_list_formats,
@@ -58,7 +62,9 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--shards", type=Lengths("auto", "none"), default="auto", help="Shard lengths of the last axes."
 )
-@click.option("--levels", type=LevelCount(), default="auto", help="Pyramid levels; auto stops at 256 pixels.")
+@click.option(
+    "--levels", type=NumberOr(1, "auto"), default="auto", help="Pyramid levels; auto stops at 256 pixels."
+)
 @overwrite_option
 @operation_options(links=False)
 def convert(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.building import opened, options_of_new_store, run_build
-from lamella.cli.options import Lengths, LevelCount, operation_options, overwrite_option
+from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option
 
 if TYPE_CHECKING:
     from lamella.ops.mosaics.mosaic import Blend
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default="nearest",
     help="Pixels where fields overlap (nearest).",
 )
-@click.option("--levels", type=LevelCount(), help="Pyramid levels; by default as the fields have.")
+@click.option("--levels", type=NumberOr(1, "auto"), help="Pyramid levels; by default as the fields have.")
 @click.option("--chunks", type=Lengths("auto"), default="auto", help="Chunk lengths of the last axes.")
 @overwrite_option
 @operation_options()

@@ -48,22 +48,29 @@ class Lengths(ParamType):
         return lengths
 
 
-class LevelCount(ParamType):
-    """A number of levels, or auto."""
+class NumberOr(ParamType):
+    """A number from a minimum on, or a word."""
 
-    name = "levels"
+    name = "number"
+
+    def __init__(self, minimum: int, *words: str) -> None:
+        self._minimum, self._words = minimum, words
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Show which values are valid."""
         del param, ctx
-        return "N|auto"
+        return "|".join(["N", *self._words])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a number of levels; auto stays auto."""
-        if value == "auto" or isinstance(value, int):
+        """Parse a number; a word stays a word."""
+        if value in self._words or isinstance(value, int):
             return value
-        if not value.isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither auto nor a number from 1 on", param, ctx)
+        if not value.isdecimal() or int(value) < self._minimum:
+            self.fail(
+                f"{value!r} is neither {' nor '.join(self._words)} nor a number from {self._minimum} on",
+                param,
+                ctx,
+            )
         return int(value)
 
 

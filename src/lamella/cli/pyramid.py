@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
-from lamella.cli.options import LevelCount, operation_options
+from lamella.cli.options import NumberOr, operation_options
 from lamella.errors import counted
 
 
 @click.command(epilog="Example: lamella pyramid plate.zarr --levels 4")
 @click.argument("path", type=click.Path())
-@click.option("--levels", type=LevelCount(), help="Number of levels; auto stops at 256 pixels.")
+@click.option("--levels", type=NumberOr(1, "auto"), help="Number of levels; auto stops at 256 pixels.")
 @click.option(
     "--method",
     type=click.Choice(["mean", "median", "mode", "min", "max", "stride"]),

@@ -408,6 +408,21 @@ class Position(
         return facts_of(self.node_path)
 
     @property
+    def stage_position(self) -> dict[str, float] | None:
+        """Position of the first voxel on the stage, by axis, in the units of the axes; None if `convert` found none.
+
+        It stays as the microscope stated it, also where the translation was corrected later.
+
+        Examples
+        --------
+        >>> position.stage_position is None
+        True
+        """
+        own = self.documents.group(self.path).get("lamella")
+        stage = own.get("stage") if isinstance(own, dict) else None
+        return {axis: float(value) for axis, value in stage.items()} if isinstance(stage, dict) else None
+
+    @property
     def labels(self) -> Labels:
         """The label images of the position: a mapping of name to `LabelImage`."""
         from lamella.nodes.labels import Labels

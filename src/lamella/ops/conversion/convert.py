@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella._version import __version__
 from lamella.errors import counted
 from lamella.log import logged
+from lamella.ops.conversion.facts import write_originals
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.store import (
     ImageSettings,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.ops.conversion.contrast import Sample
-    from lamella.ops.conversion.inputs import InputPlan
+    from lamella.ops.conversion.inputs import InputPlan, Layout, Series
     from lamella.ops.conversion.reader import Formats, Reader
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
@@ -59,8 +60,8 @@ class ConvertReport:
     ----------
     destination : str
         Path of the store.
-    layout : "fov" or "hcs"
-        One image, or a plate.
+    layout : "fov", "hcs" or "collection"
+        One image, a plate, or images by number.
     images, planes : int
         Number of images, and of YX planes in them.
     nbytes : int
@@ -80,7 +81,7 @@ class ConvertReport:
     """
 
     destination: str
-    layout: Literal["fov", "hcs"]
+    layout: Layout
     images: int
     planes: int
     nbytes: int
@@ -104,7 +105,7 @@ def convert(
     *,
     well_regex: str | None = None,
     map_file: StrPath | None = None,
-    series: int | None = None,
+    series: Series | None = None,
     version: VersionName = "0.5",
     chunks: Cut = None,
     shards: Cut = None,
@@ -136,8 +137,9 @@ def convert(
         Without row and column, the files form one image.
     map_file : str or path-like, optional
         CSV table with the header ``file,row,column,field[,channel,z,t]``.
-    series : int, optional
-        Number of the image to convert, from 0, for files with several images.
+    series : int, "all" or "fields", optional
+        For files with several images: the number of the one to convert, from 0; "all" makes a collection of them (as
+        bioformats2raw does), "fields" the fields of the well A/1, unless the file names wells.
     version : "0.4", "0.5" or "0.6"
         OME-NGFF version.
     chunks, shards : "auto", "none" or sequence of int, optional
@@ -201,7 +203,7 @@ def convert(
     descriptions = [image.source.description for image in plan.images]
     return ConvertReport(
         destination=location(destination),
-        layout="hcs" if plan.images[0].path else "fov",
+        layout=plan.layout,
         images=len(plan.images),
         planes=sum(description.plane_count for description in descriptions),
         nbytes=sum(description.nbytes for description in descriptions),
@@ -251,7 +253,7 @@ def _write_all(
 ) -> int:
     images = plan.images
 
-    with create_positions(folder, images, settings, name=name) as positions:
+    with create_positions(folder, plan, settings, name=name) as (root, positions):
 
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
@@ -262,14 +264,16 @@ def _write_all(
                     yield number, begin_image(image, position, settings)
 
         def finish_image(number: int, sample: Sample) -> None:
-            end_image(images[number], positions[number], sample)
+            end_image(images[number], positions[number], sample, is_described_later=plan.layout == "hcs")
             journal.add(f"image {number}", job, [state_of_image(positions[number])])
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
         write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)
-        if images[0].path:
+        if plan.layout == "hcs":
             describe_plate(images, positions, workers)
+        in_order = sorted(images, key=lambda image: image.number)
+        write_originals(root, plan.originals, [image.path for image in in_order if image.path])
         return max(len(position.dataset_paths) for position in positions)
 
 

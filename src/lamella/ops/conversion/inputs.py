@@ -6,8 +6,8 @@ List folders, choose the image of a file, group files to fields, and refuse ambi
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
@@ -26,27 +26,40 @@ from lamella.store.paths import local_path, location
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lamella.ops.conversion.reader import Container, Formats
+    from lamella.ops.conversion.reader import Container, Formats, OriginalMetadata
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
 
+Layout = Literal["fov", "hcs", "collection"]
+"""One image, a plate, or the images of a file by number."""
+
+Series = int | Literal["all", "fields"]
+"""Which of the images of a file are converted: one, all as a collection, or all as fields of one well."""
+
+
 @dataclass(frozen=True)
 class ImagePlan:
-    """An image to write: its path in the plate ("A/1/0", empty for a single image), and a source with an axis "c"."""
+    """An image to write: its path in the store (empty for a single image), and a source with an axis "c".
+
+    ``number`` is its number among the images of its file.
+    """
 
     path: str
     source: CombinedSource
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class InputPlan:
-    """All images to write, with notes for the user."""
+    """All images to write, with notes for the user, and the metadata of their file if all are of one."""
 
+    layout: Layout
     images: tuple[ImagePlan, ...]
     notes: tuple[str, ...]
+    originals: tuple[OriginalMetadata, ...] = ()
 
 
 class Inputs:
@@ -56,8 +69,10 @@ class Inputs:
         self,
         sources: Sequence[StrPath | PlaneSource],
         formats: Formats,
-        series: int | None = None,
+        series: Series | None = None,
     ) -> None:
+        if not (series is None or isinstance(series, int) or series in ("all", "fields")):
+            raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'")
         self._formats = formats
         self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
@@ -93,7 +108,7 @@ class Inputs:
         """Describe the images of a file, or only the chosen one."""
         if file not in self._opened:
             images = list(self._open(file))
-            if self.series is not None:
+            if isinstance(self.series, int):
                 if not 0 <= self.series < len(images):
                     raise SourceError(
                         f"{file} holds {len(images)} images: there is no image {self.series} (they count from 0)"
@@ -171,7 +186,9 @@ def plan_images(
     _check_missing(images)
     notes[:0] = _notes_of_files(images)
     notes += _missing(images)
-    return InputPlan(tuple(images), tuple(notes))
+    layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
+    originals = inputs.containers[0].original if len(inputs.containers) == 1 else ()
+    return InputPlan(layout, tuple(images), tuple(notes), originals)
 
 
 def _check_missing(images: Sequence[ImagePlan]) -> None:
@@ -246,14 +263,27 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
             f"{folder_path}: its {count} files were stacked along {axis}, in natural order of their names{reason}"
         )
         return [ImagePlan("", _with_axes(stack, "c", folder))]
+    if inputs.series == "all":
+        return [
+            ImagePlan(str(number), _with_axes(image, "c", image.description.name), number)
+            for number, image in enumerate(images)
+        ]
     has_wells = all(image.description.well for image in images)
-    if len(images) == 1 and not (has_wells and images[0].description.plate and inputs.series is None):
+    is_plate = has_wells and bool(images[0].description.plate) and inputs.series is None
+    if len(images) == 1 and inputs.series != "fields" and not is_plate:
         return [ImagePlan("", _with_axes(images[0], "c", images[0].description.name))]
     if has_wells:
         return _plan_wells(images)
+    if inputs.series == "fields":
+        axes = _union(image.description.axes for image in images)
+        return [
+            ImagePlan(f"A/1/{number}", _with_axes(image, axes, image.description.name), number)
+            for number, image in enumerate(images)
+        ]
     raise SourceError(
-        f"{first} holds {len(images)} images, {_titles(images)}: choose one with --series, or save one image per file "
-        f"and {_PLACE_HINT}"
+        f"{first} holds {len(images)} images, {_titles(images)}: choose one with --series, or convert all of them with "
+        f"--series all (a collection) or --series fields (the fields of a well), or save one image per file and "
+        f"{_PLACE_HINT}"
     )
 
 
@@ -269,15 +299,18 @@ def _check_alone(file: str, images: Sequence[PlaneSource], folder: str) -> None:
 
 def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
     """Plan the images of one file whose metadata name the wells."""
-    positions: dict[str, PlaneSource] = {}
-    for image in images:
+    positions: dict[str, tuple[int, PlaneSource]] = {}
+    for number, image in enumerate(images):
         path = "/".join(image.description.well or ())
         if path in positions:
             raise SourceError(f"{image.description.name} puts two images at {path} of its plate")
-        positions[path] = image
+        positions[path] = number, image
     axes = _union(image.description.axes for image in images)
     ordered = sorted(positions.items(), key=lambda item: [line_order(name) for name in item[0].split("/")])
-    return [ImagePlan(path, _with_axes(image, axes, image.description.name)) for path, image in ordered]
+    return [
+        ImagePlan(path, _with_axes(image, axes, image.description.name), number)
+        for path, (number, image) in ordered
+    ]
 
 
 def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
@@ -358,5 +391,5 @@ def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[So
         file_channels = member.source.description.channels
         index = member.index["c"]
         if len(file_channels) == 1 and described[index].color is None:
-            described[index] = SourceChannel(names[index], file_channels[0].color, file_channels[0].window)
+            described[index] = replace(file_channels[0], label=names[index])
     return described

@@ -16,6 +16,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.contrast import choose_windows
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
+from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, write_facts
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import line_order
 from lamella.ops.conversion.write import ImageWrite
@@ -24,21 +25,26 @@ from lamella.ops.pyramids.pyramid import begin_levels
 from lamella.ops.regions import whole_region
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.channels import distinct_colors
-from lamella.spec.transforms import TransformationMeta
+from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
+from lamella.store.documents import Documents
+from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lamella.nodes.collection import Collection
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.plate_creation import PositionSpec
     from lamella.ops.conversion.contrast import Sample
-    from lamella.ops.conversion.inputs import ImagePlan
+    from lamella.ops.conversion.inputs import ImagePlan, InputPlan
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.execution import Workers
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
     from lamella.store.layout import Cut
-    from lamella.types import JSONObject, VersionName
+    from lamella.types import VersionName
 
 
 @dataclass(frozen=True)
@@ -77,42 +83,84 @@ class ImageSettings:
 
 @contextmanager
 def create_positions(
-    path: str, images: Sequence[ImagePlan], settings: ImageSettings, *, name: str
-) -> Iterator[list[Position]]:
-    """Create or resume a store with a position per image, yield the positions, and close the store."""
-    first = images[0].source.description
-    names = channel_labels(first)
+    path: str, plan: InputPlan, settings: ImageSettings, *, name: str
+) -> Iterator[tuple[NGFFNode, list[Position]]]:
+    """Create or resume a store with a position per image; yield its root and the positions, and close the store."""
+    images = plan.images
     for image in images:
         check_dtype(image.source.description.dtype, image.source.description.name)
-        labels = channel_labels(image.source.description)
-        if labels != names:
-            raise SourceError(
-                f"{image.source.description.name} has the channels {', '.join(labels)}, but {first.name} has "
-                f"{', '.join(names)}: all positions of a plate have the same channels"
-            )
-    layout: Literal["hcs", "fov"] = "hcs" if images[0].path else "fov"
+    if plan.layout == "collection":
+        with _create_collection(path, images, settings) as root:
+            yield root, [root[image.path] for image in images]
+        return
+    first = images[0].source.description
+    _check_channels(images)
     resumed = _resumed_positions(path, images)
     if resumed is not None:
         node: Plate | Position = resumed[0]
     else:
         node = open_ome_zarr(
             path,
-            layout=layout,
+            layout=plan.layout,
             mode="w-",
-            channel_names=names,
+            channel_names=channel_labels(first),
             axes=image_axes(first),
             version=settings.version,
         )
     with node:
         if not isinstance(node, Plate):
-            yield [node]
+            yield node, [node]
             return
-        specs = [tuple(image.path.split("/")) for image in images]
-        positions = resumed[1] if resumed else node.create_positions(specs)
-        node.metadata.name = name
+        positions = resumed[1] if resumed else node.create_positions([_spec(image) for image in images])
+        node.metadata.name = first.plate or name
+        numbers = {image.source.description.acquisition for image in images}
+        if numbers != {None}:
+            stated = sorted(number for number in numbers if number is not None)
+            node.metadata.acquisitions = [AcquisitionMeta(id=number) for number in stated]
         _sort_lines(node.metadata)
         node.dump_meta()
-        yield positions
+        yield node, positions
+
+
+def _spec(image: ImagePlan) -> PositionSpec:
+    row, column, field = image.path.split("/")
+    acquisition = image.source.description.acquisition
+    return (row, column, field) if acquisition is None else (row, column, field, None, None, acquisition)
+
+
+def _check_channels(images: Sequence[ImagePlan]) -> None:
+    first = images[0].source.description
+    names = channel_labels(first)
+    for image in images:
+        labels = channel_labels(image.source.description)
+        if labels != names:
+            raise SourceError(
+                f"{image.source.description.name} has the channels {', '.join(labels)}, but {first.name} has "
+                f"{', '.join(names)}: all positions of a plate have the same channels"
+            )
+
+
+def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSettings) -> Collection:
+    """Create or resume a store of images by number, each with channels and axes of its own."""
+    for image in images:
+        place = os.path.join(path, image.path)
+        if os.path.lexists(place):
+            with suppress(LamellaError), open_ome_zarr(place, layout="fov", mode="r+"):
+                continue
+            shutil.rmtree(place)
+        description = image.source.description
+        open_ome_zarr(
+            place,
+            layout="fov",
+            mode="w-",
+            channel_names=channel_labels(description),
+            axes=image_axes(description),
+            version=settings.version,
+        ).close()
+    documents = Documents.create(open_storage(path), by_name(settings.version).zarr_format)
+    list_series(documents, by_name(settings.version), [image.path for image in images])
+    collection: Collection = open_ome_zarr(path, layout="auto", mode="r+")
+    return collection
 
 
 def _sort_lines(plate: PlateMeta) -> None:
@@ -156,7 +204,6 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
         sharded=settings.sharded,
     )
     ratio = None if shards is None else tuple(s // c for s, c in zip(shards, chunks, strict=True))
-    scale = [description.scale.get(axis, 1.0) for axis in description.axes]
     if position.dataset_paths:  # by a killed call
         array = position["0"]
     else:
@@ -166,7 +213,7 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
             description.dtype,
             chunks,
             ratio,
-            [TransformationMeta(type="scale", scale=scale)],
+            voxel_transforms(description),
         )
     lower = begin_levels(position, settings.levels, "mean")
     return ImageWrite(image.source, [(array.stored, (1,) * array.ndim), *lower])
@@ -179,17 +226,17 @@ def state_of_image(position: Position) -> str | None:
     return state_of(Files(position.documents.storage, keys))
 
 
-def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
+def end_image(image: ImagePlan, position: Position, sample: Sample, *, is_described_later: bool) -> None:
     """Finish an image: describe it, unless it belongs to a plate, whose images are described together at the end."""
     description = image.source.description
-    if not image.path:
+    if not is_described_later:
         sampler = ContrastSampler(description.axes, description.shape, description.dtype)
         sampler.merge(sample)
         windows = [
             sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
         ]
         _describe(position, description, windows)
-    _add_source(position, description)
+    write_facts(position, description)
 
 
 def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], workers: Workers) -> None:
@@ -238,25 +285,6 @@ def _describe(position: Position, description: ImageDescription, windows: Sequen
     position.dump_meta()
 
 
-def _add_source(position: Position, description: ImageDescription) -> None:
-    """Record the source of an image in its document."""
-    names = [_base(file) for file in description.files] or [description.name]
-    own: JSONObject = {"source": names[0] if len(names) == 1 else names}
-    if description.title:
-        own["title"] = description.title
-    if description.is_rgb:
-        own["samples"] = "rgb"
-
-    def add(attributes: JSONObject) -> JSONObject:
-        return {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
-
-    position.documents.edit_group(position.path, add)
-
-
-def _base(path: str) -> str:
-    return path.replace("\\", "/").rpartition("/")[2]
-
-
 def image_axes(description: ImageDescription) -> list[AxisMeta]:
     """Return the lower-case axes of an image, with the units of its source if known.
 
@@ -269,6 +297,13 @@ def image_axes(description: ImageDescription) -> list[AxisMeta]:
     axes = usual_axes(description.axes)
     for axis in axes:
         axis.unit = description.units.get(axis.name)
+        if (
+            axis.name == "t"
+            and axis.unit is None
+            and "t" not in description.scale
+            and frame_times(description)
+        ):
+            axis.unit = "second"
     return axes
 
 

@@ -1,0 +1,182 @@
+"""Write what a source says about its images into the store: sizes and stage as transforms, the rest as attributes.
+
+.. code-block:: text
+
+    attributes["lamella"]["source"]      name of the file, or names
+    attributes["lamella"]["title"]       name of the image in the file
+    attributes["lamella"]["stage"]       {"x": 1250.5, ...}: position on the stage, in the units of the axes
+    attributes["lamella"]["acquired"]    date and time in ISO 8601
+    attributes["lamella"]["objective"]   {"name", "magnification", "aperture"}
+    attributes["lamella"]["channels"]    one object for each: {"excitation", "emission"} in nm, {"exposure"} in seconds
+    attributes["lamella"]["samples"]     "rgb"
+    attributes["lamella"]["times"]       see :mod:`lamella.spec.frame_times`
+
+``OME/METADATA.ome.xml`` (or another name) has the metadata of the file as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import numpy as np
+
+from lamella.errors import MetadataError
+from lamella.spec.frame_times import with_real_times
+from lamella.spec.geometry import scale_and_translation
+from lamella.spec.ome_xml import children, parse_xml
+from lamella.spec.units import unit_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from xml.etree.ElementTree import Element
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.position import Position
+    from lamella.ops.conversion.reader import OriginalMetadata
+    from lamella.ops.conversion.source import ImageDescription
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.versions import SpecVersion
+    from lamella.store.documents import Documents
+    from lamella.types import JSONObject
+
+OME_XML = "METADATA.ome.xml"
+"""Name of the OME-XML of a store, as bioformats2raw writes it."""
+
+_PIXELS = ("BinData", "TiffData", "MetadataOnly")
+
+
+def voxel_transforms(description: ImageDescription) -> list[TransformationMeta]:
+    """Return scale and translation of an image: its voxels, its interval, and its position on the stage.
+
+    >>> from lamella.ops.conversion.source import ImageDescription
+    >>> facts = {"scale": {"x": 0.5}, "stage": {"x": 7.0}, "times": (0, 2, 4)}
+    >>> image = ImageDescription("a", (), "tyx", (3, 8, 9), np.dtype("u1"), **facts)
+    >>> [transform.to_json() for transform in voxel_transforms(image)]
+    [{'type': 'scale', 'scale': [2.0, 1.0, 0.5]}, {'type': 'translation', 'translation': [0.0, 0.0, 7.0]}]
+    """
+    scale = dict(description.scale)
+    times = frame_times(description)
+    if "t" not in scale and times:
+        scale["t"] = mean_step(times)
+    shift = [float(description.stage.get(axis, 0.0)) for axis in description.axes]
+    return scale_and_translation(
+        [float(scale.get(axis, 1.0)) for axis in description.axes], shift if any(shift) else None
+    )
+
+
+def frame_times(description: ImageDescription) -> list[float]:
+    """Return the times of the frames in the unit of the time axis; empty if they are unknown or do not ascend."""
+    times = description.times
+    if "t" not in description.axes or len(times) != description.length("t") or len(times) < 2:
+        return []
+    if not np.all(np.isfinite(times)) or not np.all(np.diff(times) > 0):
+        return []
+    ratio = unit_ratio("second", description.units.get("t") or "second")
+    return [time * ratio for time in times]
+
+
+def mean_step(times: Sequence[float]) -> float:
+    """Return the mean time between frames."""
+    return float(times[-1] - times[0]) / (len(times) - 1)
+
+
+def write_facts(position: Position, description: ImageDescription) -> None:
+    """Record the source of an image, and what is known of its acquisition, in its document."""
+    own = facts_of(description)
+    times = frame_times(description)
+    step = float(description.scale["t"]) if "t" in description.scale else mean_step(times) if times else 1.0
+    regular = np.arange(len(times)) * step
+    real = None if not times or np.allclose(times, regular, rtol=0, atol=1e-6 * step) else times
+
+    def add(attributes: JSONObject) -> JSONObject:
+        attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
+        if real is None:
+            return attributes
+        return with_real_times(attributes, position.dataset_paths[0], 0.0, step, dict(enumerate(real)))
+
+    position.documents.edit_group(position.path, add)
+
+
+def facts_of(description: ImageDescription) -> JSONObject:
+    """Return the facts about an image that OME-NGFF has no place for."""
+    names = [_base(file) for file in description.files] or [description.name]
+    objective = {} if description.objective is None else _known(asdict(description.objective))
+    channels = [
+        _known({"excitation": each.excitation, "emission": each.emission, "exposure": each.exposure})
+        for each in description.channels
+    ]
+    facts = {
+        "source": names[0] if len(names) == 1 else names,
+        "title": description.title,
+        "stage": {axis: float(value) for axis, value in description.stage.items()},
+        "acquired": description.acquired,
+        "objective": objective,
+        "channels": channels if any(channels) else [],
+        "samples": "rgb" if description.is_rgb else "",
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _known(facts: JSONObject) -> JSONObject:
+    return {key: value for key, value in facts.items() if value not in (None, "")}
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def write_originals(root: NGFFNode, originals: Sequence[OriginalMetadata], series: Sequence[str]) -> None:
+    """Write the metadata of the file into the folder ``OME``; ``series`` are the paths of its images, in its order.
+
+    OME-XML is found by the images if it describes each of them, which a plate and a collection list for that.
+    """
+    for original in originals:
+        name, text = original.name, original.text
+        if name == OME_XML:
+            text, count = without_pixels(text)
+            if series and count == len(series):
+                list_series(root.documents, root.store_handle.version, series)
+            elif series:
+                name = f"original.{OME_XML}"
+        root.documents.storage.write(f"OME/{name}", text.encode())
+
+
+def list_series(documents: Documents, version: SpecVersion, series: Sequence[str]) -> None:
+    """Mark the root of a store as one of bioformats2raw, and list the paths of its images."""
+    attributes = documents.group("") if documents.kind("") == "group" else {}
+    marked = version.with_ome(attributes, {**version.ome(attributes), "bioformats2raw.layout": 3})
+    documents.put_groups({"OME": version.with_ome({}, {"series": list(series)}), "": marked})
+
+
+def without_pixels(xml: str) -> tuple[str, int]:
+    """Return OME-XML without references to pixels in files, and its number of images; unreadable XML stays as it is.
+
+    >>> without_pixels('<OME><Image><Pixels><Channel/><TiffData IFD="0"/><Plane/></Pixels></Image></OME>')
+    ('<OME><Image><Pixels><Channel /><MetadataOnly /><Plane /></Pixels></Image></OME>', 1)
+    """
+    try:
+        root = parse_xml(xml)
+    except MetadataError:
+        return xml, 0
+    images = list(children(root, "Image"))
+    for image in images:
+        for pixels in children(image, "Pixels"):
+            _drop_pixels(pixels)
+    space, _, name = root.tag.rpartition("}")
+    try:
+        text = ElementTree.tostring(root, encoding="unicode", default_namespace=space[1:] or None)
+    except ValueError:  # annotations without a namespace: the others then have a prefix
+        text = ElementTree.tostring(root, encoding="unicode")
+    return text, len(images) if name in ("OME", root.tag) else 0
+
+
+def _drop_pixels(pixels: Element) -> None:
+    """Replace the pixels of an image with an empty MetadataOnly, in the order of the schema: before the planes."""
+    space = pixels.tag.rpartition("}")[0]
+    for name in _PIXELS:
+        for element in list(children(pixels, name)):
+            pixels.remove(element)
+    before = sum(1 for _ in children(pixels, "Channel"))
+    pixels.insert(before, ElementTree.Element(f"{space}}}MetadataOnly" if space else "MetadataOnly"))

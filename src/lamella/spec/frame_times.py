@@ -1,0 +1,70 @@
+"""The real times of the frames of an image, stored beside its regular time axis.
+
+.. code-block:: text
+
+    attributes["lamella"]["times"]  image name -> {"start", "step", "frames", "times"}: real times by frame
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.types import JSONObject
+
+_OURS, _REAL = "lamella", "times"
+
+
+def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
+    """Return the real times of the frames of an image, by index; None if all are on their steps.
+
+    Stored times count only while start and step of the time axis are unchanged.
+
+    >>> stored = {"lamella": {"times": {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}}}
+    >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
+    ({0: 0.0, 1: 61.5}, None)
+    """
+    record: Any = _records(attributes).get(image)
+    try:
+        if not np.allclose([record["start"], record["step"]], [start, step], 1e-9, 0):
+            return None
+        pairs = zip(record["frames"], record["times"], strict=True)
+        times = {int(frame): float(time) for frame, time in pairs}
+    except (TypeError, KeyError, ValueError):
+        return None  # of another writer
+    return times if all(math.isfinite(time) for time in times.values()) else None
+
+
+def with_real_times(
+    attributes: JSONObject, image: str, start: float, step: float, times: Mapping[int, float] | None
+) -> JSONObject:
+    """Return attributes with the real times of the frames of an image; without them for None: all on their steps.
+
+    >>> with_real_times({}, "0", 0.0, 60.0, {0: 0.0, 1: 61.5})
+    {'lamella': {'times': {'0': {'start': 0.0, 'step': 60.0, 'frames': [0, 1], 'times': [0.0, 61.5]}}}}
+    """
+    records = _records(attributes)
+    others = {key: value for key, value in records.items() if key != image}
+    if times is not None:
+        frames = sorted(times)
+        record = {"start": start, "step": step, "frames": frames}
+        others[image] = {**record, "times": [times[frame] for frame in frames]}
+    elif image not in records:
+        return attributes
+    own = {key: value for key, value in _own(attributes).items() if key != _REAL}
+    return {**attributes, _OURS: {**own, _REAL: others} if others else own}
+
+
+def _own(attributes: JSONObject) -> JSONObject:
+    own = attributes.get(_OURS)
+    return own if isinstance(own, dict) else {}
+
+
+def _records(attributes: JSONObject) -> JSONObject:
+    records = _own(attributes).get(_REAL)
+    return records if isinstance(records, dict) else {}
