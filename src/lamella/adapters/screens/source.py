@@ -7,13 +7,13 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from lamella.adapters.tiff import TiffSource, open_tiff
+from lamella.adapters.tiff import open_tiff
 from lamella.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lamella.ops.conversion.source import ImageDescription
+    from lamella.ops.conversion.source import ImageDescription, PlaneSource
     from lamella.types import Array
 
 _OPEN_FILES = 16
@@ -33,7 +33,7 @@ class FieldSource:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, TiffSource] = OrderedDict()
+        self._open: OrderedDict[str, PlaneSource] = OrderedDict()
 
     def __getstate__(self) -> tuple[ImageDescription, Mapping[tuple[int, int, int], str]]:
         return self._description, self._files
@@ -62,7 +62,7 @@ class FieldSource:
             while self._open:
                 self._open.popitem()[1].close()
 
-    def _source(self, file: str) -> TiffSource:
+    def _source(self, file: str) -> PlaneSource:
         """Return the open image of a file; close the least recently used one if there are many."""
         with self._lock:
             source = self._open.get(file)
@@ -85,7 +85,7 @@ class FieldSource:
         return source
 
 
-def open_plane(file: str) -> TiffSource:
+def open_plane(file: str) -> PlaneSource:
     """Open a file of one plane; raise SourceError for a file of several."""
     images = open_tiff(file, is_read_next=True)
     if len(images) > 1 or images[0].description.plane_count > 1:
