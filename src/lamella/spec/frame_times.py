@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,7 +29,8 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
     """
     record: Any = _records(attributes).get(image)
     try:
-        if not np.allclose([record["start"], record["step"]], [start, step], 1e-9, 0):
+        stored = ((record["start"], start), (record["step"], step))
+        if not all(math.isclose(found, expected, rel_tol=1e-9) for found, expected in stored):
             return None
         pairs = zip(record["frames"], record["times"], strict=True)
         times = {int(frame): float(time) for frame, time in pairs}
