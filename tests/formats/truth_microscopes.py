@@ -46,6 +46,19 @@ def tiles_by_czifile(path: Path) -> list[np.ndarray]:
         return [np.array(channels)[None] for _, channels in sorted(tiles.items())]
 
 
+def by_liffile(path: Path) -> list[np.ndarray]:
+    import liffile
+
+    with liffile.LifFile(path) as file:
+        stack, tiles, colour, alternating = (image.asarray() for image in file.images)
+    return [
+        stack.swapaxes(1, 2),
+        *tiles[:, None, None, None],
+        colour.transpose(2, 0, 1)[None, :, None],
+        alternating.swapaxes(0, 1)[None, None],
+    ]
+
+
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
     "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
@@ -84,5 +97,24 @@ SAMPLES = [
         "czi-tiles", "wells.czi", "tczyx", (1, 2, 1, 16, 20), "uint16", tiles_by_czifile, images=4, image=3,
         **WELLS_CZI, is_chosen=True,
         expected={**WELLS_CZI_EXPECTED, "well": ("C", "11", "1"), "stage": {"x": 9999.025, "y": 2995.125}},
+    ),
+    Sample(
+        "lif", "generated.lif", "tczyx", (2, 2, 3, 16, 20), "uint16", by_liffile, images=5,
+        channels=("DAPI", "ALEXA 488"), colors=("0000FF", "00FF00"), original=("lif.xml",),
+        expected={
+            "scale": {**STEPS, "t": 30}, "units": MICROMETERS, "title": "Stack", "times": (0.0, 30.0),
+            "acquired": "2017-07-14T02:40:00.000",
+        },
+    ),
+    Sample(
+        "lif", "generated.lif", "tczyx", (1, 1, 1, 16, 20), "uint8", by_liffile, images=5, image=2,
+        expected={
+            "scale": {"y": 0.5, "x": 0.5}, "stage": {"x": 1100, "y": 2000, "z": 300}, "title": "Tiles tile 1",
+            "objective": Objective("HC PL APO 63x/1.40", 63.0, 1.4),
+        },
+    ),
+    Sample(
+        "lif", "generated.lif", "tczyx", (1, 3, 1, 16, 20), "uint8", by_liffile, images=5, image=3,
+        channels=("Red", "Green", "Blue"), colors=("FF0000", "00FF00", "0000FF"), expected={"is_rgb": True},
     ),
 ]  # fmt: skip

@@ -17,6 +17,7 @@ _BUILT_IN = {
     "nd2": "lamella.adapters.nd2:ND2Reader",
     "czi": "lamella.adapters.czi:CziReader",
     "czi-tiles": "lamella.adapters.czi:CziTilesReader",
+    "lif": "lamella.adapters.lif:LifReader",
     "operetta": "lamella.adapters.screens.readers:OperaReader",
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",

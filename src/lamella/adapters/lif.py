@@ -1,0 +1,295 @@
+"""Read Leica LIF, LOF, XLIF and XLEF files with the library ``liffile``: an image for each image of the file.
+
+The tiles of a mosaic, and the steps of dimensions that OME-NGFF lacks (rotation, loop), are images of their own. The
+wavelengths of a spectral scan are channels.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, SourceError
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
+from lamella.spec.colors import parse_color
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lamella.types import Array
+
+_IMAGE = "./Data/Image/ImageDescription"
+_NUMBERS = {"x": "1", "y": "2", "z": "3", "t": "4"}
+"""Axis, and the DimID of its dimension."""
+_OTHERS = {
+    "A": "rotation",
+    "N": "slice",
+    "Q": "slice",
+    "Λ": "excitation",
+    "M": "tile",
+    "L": "loop",
+    "λ": "wavelength",
+}
+"""Dimensions of Leica that make images of their own."""
+_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
+
+
+class LifReader(HandleReader):
+    """Leica LIF, and the files of its newer relatives."""
+
+    name = "lif"
+    title = "Leica LIF, LOF, XLEF"
+    endings = (".lif", ".lof", ".xlef", ".xlif")
+    extra = "lif"
+    libraries = ("liffile",)
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        import liffile
+
+        return _File(liffile.LifFile(path), path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe all images but those of photon arrival times."""
+        return [
+            _describe(part, path, handle.notes if number == 0 else ())
+            for number, part in enumerate(handle.parts)
+        ]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the XML of the file."""
+        return [OriginalMetadata("lif.xml", handle.file.xml_header())]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        return self.read_planes(handle, image, [index], rows)[0]
+
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read rows of samples of one frame, which is read once."""
+        part = handle.parts[image]
+        time, channel, z = indices[0]
+        frame = part.read({"T": time, part.channel_axis: channel // part.samples, "Z": z})
+        return [frame[rows, :, c % part.samples] for _, c, _ in indices]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An image of the file, at fixed indices of the dimensions that make images of their own."""
+
+    image: Any
+    fixed: Mapping[str, int]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        sizes: Mapping[str, int] = self.image.sizes
+        return sizes
+
+    @property
+    def channel_axis(self) -> str:
+        return "λ" if self.sizes.get("C", 1) == 1 and "λ" not in self.fixed else "C"
+
+    @property
+    def samples(self) -> int:
+        return self.sizes.get("S", 1)
+
+    def read(self, index: Mapping[str, int]) -> Array:
+        """Read a frame, with its samples last."""
+        at = {axis: n for axis, n in {**index, **self.fixed}.items() if axis in self.sizes}
+        axes = ("Y", "X", "S")
+        if self.image.frames.frame_dims in (axes, axes[:2]):
+            frame = self.image.frame(**at)
+        else:  # the pixels of a plane are not neighbours in the file
+            pixels = self.image.asarray(out="memmap")
+            frame = pixels[tuple(at.get(axis, slice(None)) for axis in self.image.dims)]
+            left = [axis for axis in self.image.dims if axis not in at]
+            frame = frame.transpose([left.index(axis) for axis in axes if axis in left])
+        return np.asarray(frame).reshape(self.sizes.get("Y", 1), self.sizes.get("X", 1), self.samples)
+
+
+class _File:
+    """An open file and its images."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self.file = file
+        self._path = path
+        self._parts: list[_Part] | None = None
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> list[_Part]:
+        """The images, listed once."""
+        if self._parts is None:
+            images = list(self.file.images)
+            counted = sum(bool(image.is_flim) for image in images)
+            if counted:
+                self.notes = (f"{counted} of its images are photon arrival times (FLIM) and were left out",)
+            self._parts = [part for image in images if not image.is_flim for part in self._split(image)]
+        return self._parts
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def _split(self, image: Any) -> Iterator[_Part]:
+        self._check(image)
+        sizes = image.sizes
+        others = [axis for axis in sizes if axis in _OTHERS and not (axis == "λ" and sizes.get("C", 1) == 1)]
+        for indices in product(*(range(sizes[axis]) for axis in others)):
+            yield _Part(image, dict(zip(others, indices, strict=True)))
+
+    def _check(self, image: Any) -> None:
+        """Raise for an image whose pixels are not in the file, or whose dimensions are unknown."""
+        unknown = set(image.sizes) - set("TCZYXS") - set(_OTHERS)
+        if unknown:
+            raise SourceError(
+                f"{self._path} has the image {image.path!r} with the dimensions {''.join(image.sizes)}: "
+                f"{', '.join(sorted(unknown))} cannot be read"
+            )
+        block, parent = image.memory_block, image.parent
+        size = os.path.getsize(parent.filepath)
+        if not block.frames and block.offset + block.size > size:
+            raise SourceError(
+                f"{self._path} is incomplete: the image {image.path!r} ends at byte {block.offset + block.size:,} "
+                f"of {size:,}"
+            )
+        if image.nbytes > block.size:
+            raise SourceError(
+                f"{self._path} is damaged: the image {image.path!r} has {block.size:,} bytes, its shape needs "
+                f"{image.nbytes:,}"
+            )
+
+
+def _describe(part: _Part, path: str, notes: tuple[str, ...]) -> ImageDescription:
+    image, sizes = part.image, part.sizes
+    channels = sizes.get(part.channel_axis, 1)
+    frames = sizes.get("T", 1)
+    shape = (frames, channels * part.samples, sizes.get("Z", 1), sizes.get("Y", 1), sizes.get("X", 1))
+    scale, units = _sizes(image)
+    stamps = image.timestamps
+    times = _times(stamps, frames, image.dims)
+    if len(times) > 1 and is_size(step := (times[-1] - times[0]) / (len(times) - 1)):
+        scale["t"], units["t"] = step, "second"
+    names = [f"{_OTHERS[axis]} {index}" for axis, index in part.fixed.items()]
+    return ImageDescription(
+        name=os.path.basename(path),
+        files=_files(image, path),
+        axes="tczyx",
+        shape=shape,
+        dtype=np.dtype(image.dtype).newbyteorder("="),
+        scale=scale,
+        units=units,
+        channels=_channels(part, channels),
+        notes=notes,
+        title=" ".join([image.path, *names]),
+        stage=_stage(image, part.fixed.get("M", 0)),
+        times=times,
+        acquired="" if stamps is None or not len(stamps) else str(stamps[0]),
+        objective=_objective(image),
+        band_rows=shape[-2],
+        channels_together=part.samples,
+        is_rgb=part.samples >= 3 and channels == 1,
+    )
+
+
+def _files(image: Any, path: str) -> tuple[str, ...]:
+    """Return the files of an image: the path, the file that it refers to, and the files with the pixels."""
+    parent = image.parent
+    own = (
+        [path] if not parent.filepath or os.path.samefile(parent.filepath, path) else [path, parent.filepath]
+    )
+    pixels = [os.path.join(parent.dirname, frame.file) for frame in image.memory_block.frames]
+    return tuple(dict.fromkeys([*own, *(file for file in pixels if os.path.exists(file))]))
+
+
+def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None]]:
+    """Return steps and units; the file states the length from the first sample to the last."""
+    scale: dict[str, float] = {}
+    units: dict[str, str | None] = {}
+    for axis, number in _NUMBERS.items():
+        element = image.xml_element.find(f"{_IMAGE}/Dimensions/DimensionDescription[@DimID='{number}']")
+        if element is None:
+            continue
+        count = int(element.get("NumberOfElements", "1"))
+        step = abs(float(element.get("Length", "0"))) / max(1, count - 1)
+        unit = unit_name(element.get("Unit", ""))
+        if count < 2 or not is_size(step):
+            continue
+        scale[axis], units[axis] = (step * 1e6, "micrometer") if unit == "meter" else (step, unit)
+    return scale, units
+
+
+def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
+    image = part.image
+    if part.samples >= 3:
+        return tuple(
+            SourceChannel(label, color, active=label != "Alpha")
+            for _ in range(count)
+            for label, color in _RGB[: part.samples]
+        )
+    names = [str(name).removeprefix("Leica/") for name in image.coords.get(part.channel_axis, ())]
+    if part.channel_axis == "λ":
+        names = [f"{float(name) * 1e9:.0f} nm" for name in names]
+    elements = sorted(
+        image.xml_element.findall(f"{_IMAGE}/Channels/ChannelDescription"),
+        key=lambda each: int(each.get("BytesInc")),
+    )
+    channels = []
+    for number in range(count):
+        element = elements[number] if number < len(elements) else None
+        dye = None if element is None else element.findtext("ChannelProperty[Key='DyeName']/Value")
+        label = names[number] if number < len(names) else (dye or "").removeprefix("Leica/")
+        channels.append(SourceChannel(label, None if element is None else _color(element.get("LUTName", ""))))
+    return tuple(channels)
+
+
+def _color(table: str) -> str | None:
+    """Return the colour of a look-up table by its name.
+
+    >>> _color("Green"), _color("Gray"), _color("Glow (O&U)")
+    ('00FF00', 'FFFFFF', None)
+    """
+    known = {"gray": "FFFFFF", "grey": "FFFFFF", "green": "00FF00"}  # CSS has darker ones by these names
+    try:
+        return known.get(table.lower()) or parse_color(table)
+    except InvalidArgumentError:
+        return None
+
+
+def _times(stamps: Any, frames: int, dims: Sequence[str]) -> tuple[float, ...]:
+    """Return the time of each frame in seconds after the first, from the time stamps of its planes."""
+    if stamps is None or not len(stamps) or len(stamps) % frames or (frames > 1 and dims[0] != "T"):
+        return ()
+    first = stamps[:: len(stamps) // frames]
+    return tuple(float(stamp) for stamp in (first - first[0]).astype(np.float64) / 1000)
+
+
+def _stage(image: Any, tile: int) -> dict[str, float]:
+    """Return the stage position of a tile in micrometers."""
+    tiles = image.tilescan
+    if tiles is None or tile >= len(tiles):
+        return {}
+    return {axis: float(tiles[f"pos_{axis}"][tile]) * 1e6 for axis in "xyz"}
+
+
+def _objective(image: Any) -> Objective | None:
+    for element in image.xml_element.iter():
+        if "ObjectiveName" in element.attrib:
+            numbers = [_number(element.get(key)) for key in ("Magnification", "NumericalAperture")]
+            return Objective(element.get("ObjectiveName", "").strip(), *numbers)
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
