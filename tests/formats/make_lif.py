@@ -77,7 +77,11 @@ def write_sample(path: Path) -> None:
     )
     objective = "".join(
         f' {name}="{value}"'
-        for name, value in (("ObjectiveName", "HC PL APO 63x/1.40"), ("Magnification", 63), ("NumericalAperture", 1.4))
+        for name, value in (
+            ("ObjectiveName", "HC PL APO 63x/1.40"),
+            ("Magnification", 63),
+            ("NumericalAperture", 1.4),
+        )
     )
     write_lif(
         path,

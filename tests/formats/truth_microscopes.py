@@ -59,6 +59,25 @@ def by_liffile(path: Path) -> list[np.ndarray]:
     ]
 
 
+def by_oiffile(path: Path) -> list[np.ndarray]:
+    import oiffile
+
+    with oiffile.OifFile(path) as file:
+        return [file.asarray()[None, :, None]]
+
+
+def by_mrc(path: Path) -> list[np.ndarray]:
+    import mrc
+
+    return [mrc.imread(path)[None]]
+
+
+def by_mrcfile(path: Path) -> list[np.ndarray]:
+    import mrcfile
+
+    return [mrcfile.read(path)]
+
+
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
     "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
@@ -116,5 +135,27 @@ SAMPLES = [
     Sample(
         "lif", "generated.lif", "tczyx", (1, 3, 1, 16, 20), "uint8", by_liffile, images=5, image=3,
         channels=("Red", "Green", "Blue"), colors=("FF0000", "00FF00", "0000FF"), expected={"is_rgb": True},
+    ),
+    Sample(
+        "oif", "test.oib", "tczyx", (1, 3, 1, 256, 256), "uint16", by_oiffile, original=("oif.json",),
+        channels=("CH1", "Alexa Fluor 546", "TD1"), colors=("00FF00", "FF0000", "FFFFFF"),
+        expected={"scale": {"y": 0.177, "x": 0.177}, "acquired": "2012-07-26T15:13:35"},
+    ),
+    Sample(
+        "dv", "toxo.dv", "tczyx", (1, 2, 17, 128, 128), "uint16", by_mrc, original=("dv.json",),
+        channels=("525", "632"),
+        expected={
+            "scale": {"z": 0.3, "y": 0.13262, "x": 0.13262}, "units": MICROMETERS,
+            "objective": Objective("Olympus 100X/1.35, U Plan Apo, IX70"),
+        },
+    ),
+    Sample("dv", "generated_mrc.dv", "tczyx", (1, 2, 5, 32, 40), "uint16", by_mrc),
+    Sample(
+        "mrc", "EMD-3197.map", "zyx", (20, 20, 20), "float32", by_mrcfile, original=("mrc.json",),
+        expected={"scale": {"z": 11.4, "y": 11.4, "x": 11.4}, "units": dict.fromkeys("zyx", "angstrom")},
+    ),
+    Sample(  # its columns run along z of the specimen, its rows along x
+        "mrc", "EMD-3001.map", "zyx", (25, 43, 73), "float32", by_mrcfile,
+        expected={"scale": {"z": 0.3925, "y": 0.44825, "x": 0.45875}},
     ),
 ]  # fmt: skip

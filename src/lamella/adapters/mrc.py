@@ -1,0 +1,80 @@
+"""Read MRC and CCP4 maps of electron microscopy with the library ``mrcfile``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.deltavision import is_deltavision, single
+from lamella.adapters.original import json_text
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.types import Array
+
+
+class MrcReader(HandleReader):
+    """MRC 2014; the pixels are mapped into memory."""
+
+    name = "mrc"
+    title = "MRC, CCP4 map"
+    endings = (".mrc", ".mrcs", ".map", ".rec", ".ccp4")
+    extra = "mrc"
+    libraries = ("mrcfile",)
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file is named as MRC and not DeltaVision."""
+        return super().claims(path) and not is_deltavision(path)
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        import mrcfile
+
+        return mrcfile.mmap(path, mode="r")
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the image: a plane, a stack, a volume, or a stack of volumes (time)."""
+        shape = handle.data.shape
+        voxel = [single(handle.voxel_size[axis]) for axis in ("x", "y", "z")]
+        order = [int(handle.header[name]) for name in ("mapc", "mapr", "maps")]
+        if sorted(order) != [1, 2, 3]:
+            order = [1, 2, 3]
+        scale = {axis: voxel[number - 1] for axis, number in zip("xyz", order, strict=True)}
+        notes: tuple[str, ...] = ()
+        if order != [1, 2, 3]:
+            names = ", ".join("xyz"[number - 1] for number in order)
+            notes = (
+                f"its columns, rows and sections are the axes {names} of the specimen; they were not reordered",
+            )
+        if handle.is_image_stack():
+            del scale["z"]
+            notes = (*notes, "its planes are a stack of images, not a volume: the z step is unknown")
+        return [
+            ImageDescription(
+                name=os.path.basename(path),
+                files=(path,),
+                axes="tzyx"[-len(shape) :],
+                shape=shape,
+                dtype=np.dtype(handle.data.dtype).newbyteorder("="),
+                scale={axis: size for axis, size in scale.items() if is_size(size)},
+                units=dict.fromkeys("xyz", "angstrom"),
+                notes=notes,
+            )
+        ]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the header as JSON."""
+        header = {name: handle.header[name] for name in handle.header.dtype.names}
+        return [OriginalMetadata("mrc.json", json_text(header))]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        plane: Array = handle.data[index]
+        return plane[rows]

@@ -1,0 +1,183 @@
+"""Read Olympus OIB and OIF files with the library ``oiffile``: one TIFF for each plane, in one file or a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.original import json_text
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.types import Array
+
+_PLANE = re.compile(r"_((?:[A-Z]\d+)+)\.tif")
+"""End of the name of a plane: letters of axes, with numbers from 1 (``s_C001Z002.tif``)."""
+
+
+class OifReader(HandleReader):
+    """Olympus FluoView."""
+
+    name = "oif"
+    title = "Olympus OIB, OIF"
+    endings = (".oib", ".oif")
+    extra = "oif"
+    libraries = ("oiffile",)
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        import oiffile
+
+        _check_size(path)
+        return _File(oiffile.OifFile(path), path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the image."""
+        return [_describe(handle, path)]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the settings of the main file as JSON."""
+        return [OriginalMetadata("oif.json", json_text(handle.file.mainfile))]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of the TIFF of a plane."""
+        name = handle.planes.get(index)
+        if name is None:
+            return None
+        plane: Array = handle.file.asarray(name)
+        return plane[rows]
+
+
+def _check_size(path: str) -> None:
+    """Raise SourceError for a compound file that ends within a sector."""
+    with open(path, "rb") as file:
+        header = file.read(32)
+    if header[:4] == b"\xd0\xcf\x11\xe0" and os.path.getsize(path) % (1 << min(header[30], 12)):
+        raise SourceError(f"{path} is incomplete: it ends within a sector of its compound file")
+
+
+class _File:
+    """An open file, its axes, and the names of its planes by time, channel and z."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self.file = file
+        self._path = path
+        order = str(self.settings("Axis Parameter Common")["AxisOrder"])
+        axes = [self.settings(f"Axis {number} Parameters Common") for number in range(9)]
+        self.axes = {str(axis["AxisCode"]): axis for axis in axes if axis.get("AxisCode") in order}
+        self.sizes = {code: max(1, int(axis["MaxSize"])) for code, axis in self.axes.items()}
+        if order[:2] != "XY" or any(self.sizes[code] > 1 for code in set(order) - set("XYCZT")):
+            raise SourceError(f"{path} has the axes {order}: only X, Y, C (channel), Z and T can be read")
+        self.planes = self._list_planes()
+
+    def settings(self, section: str) -> Mapping[str, Any]:
+        """Return a section of the main file."""
+        values: Mapping[str, Any] = self.file.mainfile.get(section, {})
+        return values
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def _list_planes(self) -> dict[tuple[int, ...], str]:
+        """Return the names of the planes; of several groups of names, those of the largest one."""
+        groups: dict[str, dict[tuple[int, ...], str]] = {}
+        for name in self.file.glob("*.tif"):
+            match = _PLANE.search(name)
+            if match is None or match.end() != len(name):
+                continue
+            numbers = {axis: int(number) - 1 for axis, number in re.findall(r"([A-Z])(\d+)", match[1])}
+            index = tuple(numbers.pop(axis, 0) for axis in "TCZ")
+            sizes = tuple(self.sizes.get(axis, 1) for axis in "TCZ")
+            if not any(numbers.values()) and all(0 <= n < size for n, size in zip(index, sizes, strict=True)):
+                groups.setdefault(name[: match.start()], {}).setdefault(index, name)
+        if not groups:
+            raise SourceError(
+                f"{self._path} has no planes: none of its files is named as one ('s_C001Z001.tif')"
+            )
+        return max(groups.values(), key=len)
+
+
+def _describe(file: _File, path: str) -> ImageDescription:
+    first = file.file.asarray(next(iter(file.planes.values())))
+    sizes = {axis: file.sizes.get(axis.upper(), 1) for axis in "tczyx"}
+    shape = tuple(sizes.values())
+    if first.shape != shape[-2:]:
+        raise SourceError(f"{path} has planes of shape {first.shape}, its settings state {shape[-2:]}")
+    missing = shape[0] * shape[1] * shape[2] - len(file.planes)
+    scale, units = _sizes(file)
+    date = str(file.settings("Acquisition Parameters Common").get("ImageCaputreDate", "")).strip("'\" ")
+    return ImageDescription(
+        name=os.path.basename(path),
+        files=_files(file, path),
+        axes="tczyx",
+        shape=shape,
+        dtype=first.dtype.newbyteorder("="),
+        scale=scale,
+        units=units,
+        channels=tuple(_channel(file, number) for number in range(1, sizes["c"] + 1)),
+        notes=(f"{counted(missing, 'plane')} missing, written as zeros",) if missing else (),
+        acquired=date.replace(" ", "T"),
+        band_rows=sizes["y"],
+    )
+
+
+def _files(file: _File, path: str) -> tuple[str, ...]:
+    if file.file.is_oib:
+        return (path,)
+    folder = os.path.dirname(path)
+    return (path, *(os.path.join(folder, name) for name in sorted(file.planes.values())))
+
+
+def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
+    """Return the pixel sizes as stated, and the steps of z and t."""
+    scale: dict[str, float] = {}
+    units: dict[str, str | None] = {}
+    reference = file.settings("Reference Image Parameter")
+    for axis, word in (("x", "Width"), ("y", "Height")):
+        size = float(reference.get(f"{word}ConvertValue", 0))
+        if is_size(size):
+            scale[axis], units[axis] = size, unit_name(str(reference.get(f"{word}Unit", "um")))
+    for axis in "zt":
+        settings = file.axes.get(axis.upper())
+        count = file.sizes.get(axis.upper(), 1)
+        if settings is None or count < 2:
+            continue
+        span = abs(float(settings.get("EndPosition", 0)) - float(settings.get("StartPosition", 0)))
+        step = float(settings.get("Interval", 0) or 0) or span / (count - 1)
+        if not is_size(step):
+            continue
+        unit = unit_name(str(settings.get("UnitName", "")))
+        if unit in ("nanometer", "millisecond"):
+            step, unit = step / 1000, {"nanometer": "micrometer", "millisecond": "second"}[unit]
+        scale[axis], units[axis] = step, unit
+    return scale, units
+
+
+def _channel(file: _File, number: int) -> SourceChannel:
+    settings = file.settings(f"Channel {number} Parameters")
+    waves = [float(settings.get(f"{word}Wavelength", 0) or 0) for word in ("Excitation", "Emission")]
+    excitation, emission = (wave if is_size(wave) else None for wave in waves)
+    names = [str(settings.get(key, "")).strip("'\" ") for key in ("DyeName", "CH Name")]
+    label = next((name for name in names if name not in ("", "None")), "")
+    return SourceChannel(label, _color(file, number), excitation=excitation, emission=emission)
+
+
+def _color(file: _File, number: int) -> str | None:
+    """Return the colour of the brightest pixels: the last entry (blue, green, red, unused) of the look-up table."""
+    name = next((name for name in file.file.glob(f"*LUT{number}.lut")), None)
+    if name is None:
+        return None
+    with file.file.open_file(name) as stream:
+        table = stream.read()
+    entry = np.frombuffer(table[-4:], np.uint8)
+    return None if len(entry) < 4 else "".join(f"{value:02X}" for value in entry[2::-1])
