@@ -78,6 +78,23 @@ def by_mrcfile(path: Path) -> list[np.ndarray]:
     return [mrcfile.read(path)]
 
 
+def imaris_by_h5py(path: Path) -> list[np.ndarray]:
+    import h5py
+
+    with h5py.File(path) as file:
+        level = file["DataSet/ResolutionLevel 0"]
+        return [np.array([[level[f"TimePoint {t}/Channel {c}/Data"][:] for c in range(2)] for t in range(2)])]
+
+
+def bdv_by_h5py(path: Path) -> list[np.ndarray]:
+    import h5py
+
+    with h5py.File(path.with_suffix(".h5")) as file:
+        # Setups 0 and 1 are the tiles of channel 0, 2 and 3 those of channel 1; pixels are unsigned for BigDataViewer.
+        setups = [file[f"t00000/s{setup:02d}/0/cells"][:].view(np.uint16) for setup in range(4)]
+    return [np.array([[setups[tile], setups[tile + 2]]]) for tile in range(2)]
+
+
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
     "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
@@ -157,5 +174,17 @@ SAMPLES = [
     Sample(  # its columns run along z of the specimen, its rows along x
         "mrc", "EMD-3001.map", "zyx", (25, 43, 73), "float32", by_mrcfile,
         expected={"scale": {"z": 0.3925, "y": 0.44825, "x": 0.45875}},
+    ),
+    Sample(
+        "ims", "generated_h5py.ims", "tczyx", (2, 2, 8, 64, 80), "uint16", imaris_by_h5py, original=("imaris.json",),
+        channels=("DAPI", "GFP"), colors=("0000FF", "00FF00"),
+        expected={
+            "scale": {**STEPS, "t": 5}, "units": MICROMETERS, "times": (0.0, 5.0),
+            "acquired": "2024-01-01T00:00:00.000",
+        },
+    ),
+    Sample(
+        "bdv", "bdv/bdv.xml", "tczyx", (1, 2, 8, 64, 80), "uint16", bdv_by_h5py, images=2, image=1, folder="bdv",
+        cut="bdv.h5", channels=("0", "1"), original=("bdv.xml",), expected={"scale": STEPS, "title": "tile 1"},
     ),
 ]  # fmt: skip

@@ -21,6 +21,8 @@ _BUILT_IN = {
     "oif": "lamella.adapters.oif:OifReader",
     "dv": "lamella.adapters.deltavision:DeltaVisionReader",
     "mrc": "lamella.adapters.mrc:MrcReader",
+    "ims": "lamella.adapters.imaris:ImarisReader",
+    "bdv": "lamella.adapters.bdv:BdvReader",
     "operetta": "lamella.adapters.screens.readers:OperaReader",
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",

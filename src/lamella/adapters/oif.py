@@ -73,7 +73,7 @@ class _File:
         self._path = path
         order = str(self.settings("Axis Parameter Common")["AxisOrder"])
         axes = [self.settings(f"Axis {number} Parameters Common") for number in range(9)]
-        self.axes = {str(axis["AxisCode"]): axis for axis in axes if axis.get("AxisCode") in order}
+        self.axes = {str(axis["AxisCode"]): axis for axis in axes if str(axis.get("AxisCode", "?")) in order}
         self.sizes = {code: max(1, int(axis["MaxSize"])) for code, axis in self.axes.items()}
         if order[:2] != "XY" or any(self.sizes[code] > 1 for code in set(order) - set("XYCZT")):
             raise SourceError(f"{path} has the axes {order}: only X, Y, C (channel), Z and T can be read")

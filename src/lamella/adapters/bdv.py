@@ -1,0 +1,243 @@
+"""Read BigDataViewer data, an XML beside HDF5, with the library ``h5py``.
+
+The XML lists view setups, each with one channel of one tile. Setups that differ in their channel only form one image:
+there is one for each tile, angle and illumination.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.hdf5 import HDF5File
+from lamella.errors import MetadataError, SourceError, counted
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.spec.ome_xml import parse_xml
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from xml.etree.ElementTree import Element
+
+    from lamella.types import Array
+
+_SETUPS = "SequenceDescription/ViewSetups/ViewSetup"
+_PARTS = ("tile", "angle", "illumination")
+"""Attributes of a setup that make images of their own."""
+
+
+class BdvReader(HandleReader):
+    """BigDataViewer; HDF5 serves one thread at a time."""
+
+    name = "bdv"
+    title = "BigDataViewer XML with HDF5"
+    extra = "hdf5"
+    libraries = ("h5py",)
+    handles = 1
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file is the XML of a data set, or the HDF5 file beside one."""
+        index = _index_of(path)
+        if index is None or not os.path.isfile(index):
+            return False
+        with open(index, "rb") as file:
+            return b"<SpimData" in file.read(1024)
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        return _File(_index_of(path) or path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the image of each tile, angle and illumination."""
+        return [handle.describe(image) for image in handle.images]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the XML."""
+        return [OriginalMetadata("bdv.xml", handle.text)]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        part = handle.images[image]
+        time, channel, z = index
+        name = f"t{handle.times[time]:05d}/s{part.setups[channel].number:02d}/0/cells"
+        plane: Array | None = handle.data.read_plane(name, z, rows, part.setups[0].size[0])
+        # BigDataViewer writes unsigned pixels as signed ones.
+        return plane if plane is None or plane.dtype != np.int16 else plane.view(np.uint16)
+
+
+def _index_of(path: str) -> str | None:
+    """Return the path of the XML for itself, or for the HDF5 file beside it."""
+    stem, ending = os.path.splitext(path)
+    if ending.lower() == ".xml":
+        return path
+    return f"{stem}.xml" if ending.lower() in (".h5", ".hdf5") else None
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """A view setup: one channel of one tile. Sizes are x, y, z."""
+
+    number: int
+    name: str
+    channel: int
+    part: tuple[int, ...]
+    size: tuple[int, ...]
+    voxel: tuple[float, ...]
+    unit: str | None
+
+
+@dataclass
+class _Image:
+    setups: list[_Setup] = field(default_factory=list)
+
+
+class _File:
+    """The XML, and its open HDF5 file."""
+
+    def __init__(self, index: str) -> None:
+        self.index = index
+        with open(index, encoding="utf-8") as file:
+            self.text = file.read()
+        try:
+            self.root = parse_xml(self.text.encode())
+        except MetadataError as error:
+            raise SourceError(f"{index} is damaged or incomplete: {error}") from error
+        loader = self.root.find("SequenceDescription/ImageLoader")
+        name = None if loader is None else loader.findtext("hdf5")
+        if loader is None or name is None:
+            kind = "none" if loader is None else loader.get("format", "none")
+            raise SourceError(f"{index} names the image loader {kind}: only bdv.hdf5 can be read")
+        base = self.root.findtext("BasePath") or "."
+        self.path = os.path.normpath(os.path.join(os.path.dirname(index), base, name))
+        self.times = _times(self.root, index)
+        self.images = self._group()
+        self.data = HDF5File(self.path)
+
+    def close(self) -> None:
+        """Close the HDF5 file."""
+        self.data.close()
+
+    def _group(self) -> list[_Image]:
+        images: dict[tuple[object, ...], _Image] = {}
+        for element in self.root.findall(_SETUPS):
+            setup = _read_setup(element, self.index)
+            images.setdefault((setup.part, setup.size), _Image()).setups.append(setup)
+        return [images[key] for key in sorted(images, key=repr)]
+
+    def describe(self, image: _Image) -> ImageDescription:
+        """Describe an image."""
+        first = image.setups[0]
+        names = [
+            [f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image.setups] for time in self.times
+        ]
+        found = [self.data.root[name] for row in names for name in row if name in self.data.root]
+        if not found:
+            raise SourceError(f"{self.path} has no pixels of the view setup {first.number}")
+        shape = tuple(reversed(first.size))
+        if any(data.shape != shape for data in found):
+            raise SourceError(
+                f"{self.path} is damaged: its index states the size {shape}, its pixels are {found[0].shape}"
+            )
+        missing = len(self.times) * len(image.setups) - len(found)
+        scale = {axis: size for axis, size in zip("xyz", first.voxel, strict=False) if is_size(size)}
+        stage, notes = _stage(self.root, self.times[0], first)
+        if missing:
+            notes = (*notes, f"{counted(missing, 'volume')} missing, written as zeros")
+        dtype = found[0].dtype.newbyteorder("=")
+        return ImageDescription(
+            name=os.path.basename(self.index),
+            files=(self.index, self.path),
+            axes="tczyx",
+            shape=(len(self.times), len(image.setups), *shape),
+            dtype=np.dtype(np.uint16) if dtype == np.int16 else dtype,
+            scale=scale,
+            units=dict.fromkeys("xyz", first.unit),
+            channels=tuple(SourceChannel(self._name("channel", setup.channel)) for setup in image.setups),
+            notes=notes,
+            title=self._title(first) if len(self.images) > 1 else first.name,
+            stage=stage,
+            band_rows=found[0].chunks[1] if found[0].chunks else 1,
+        )
+
+    def _title(self, setup: _Setup) -> str:
+        """Return the attributes in which the images differ: "tile 0, angle 90"."""
+        parts = [image.setups[0].part for image in self.images]
+        return ", ".join(
+            f"{word} {self._name(word, setup.part[at])}"
+            for at, word in enumerate(_PARTS)
+            if len({part[at] for part in parts}) > 1
+        )
+
+    def _name(self, attribute: str, number: int) -> str:
+        for element in self.root.findall(f"SequenceDescription/ViewSetups/Attributes[@name='{attribute}']/*"):
+            if element.findtext("id") == str(number):
+                return element.findtext("name") or str(number)
+        return str(number)
+
+
+def _read_setup(element: Element, index: str) -> _Setup:
+    def number(name: str) -> int:
+        return int(element.findtext(f"attributes/{name}") or 0)
+
+    try:
+        size = tuple(int(word) for word in (element.findtext("size") or "").split())
+        voxel = tuple(float(word) for word in (element.findtext("voxelSize/size") or "").split())
+        identity = int(element.findtext("id") or "")
+    except ValueError as error:
+        raise SourceError(
+            f"{index} is damaged: a view setup has no numbers where it must ({error})"
+        ) from error
+    if len(size) != 3:
+        raise SourceError(f"{index} has a view setup without the size of its image")
+    return _Setup(
+        number=identity,
+        name=element.findtext("name") or "",
+        channel=number("channel"),
+        part=tuple(number(name) for name in _PARTS),
+        size=size,
+        voxel=voxel,
+        unit=unit_name(element.findtext("voxelSize/unit") or ""),
+    )
+
+
+def _times(root: Element, index: str) -> list[int]:
+    """Return the numbers of the time points."""
+    element = root.find("SequenceDescription/Timepoints")
+    kind = None if element is None else element.get("type")
+    if element is not None and kind == "range":
+        return list(range(int(element.findtext("first") or 0), int(element.findtext("last") or 0) + 1))
+    text = "" if element is None else element.findtext("integerpattern") or element.findtext("integers") or ""
+    numbers: list[int] = []
+    for word in text.replace(",", " ").split():
+        span, _, step = word.partition(":")
+        first, _, last = span.partition("-")
+        numbers += range(int(first), int(last or first) + 1, int(step or 1))
+    if not numbers:
+        raise SourceError(f"{index} has time points of the type {kind}, which cannot be read")
+    return numbers
+
+
+def _stage(root: Element, time: int, setup: _Setup) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return the position of the first voxel from the registration of a view, unless it also turns or shears."""
+    path = f"ViewRegistrations/ViewRegistration[@timepoint='{time}'][@setup='{setup.number}']/ViewTransform/affine"
+    matrix = np.eye(4)
+    for element in root.findall(path):  # the last one is applied first
+        matrix = matrix @ np.vstack(
+            [np.array((element.text or "").split(), float).reshape(3, 4), [0, 0, 0, 1]]
+        )
+    steps = np.diag(matrix)[:3]
+    voxel = np.array(setup.voxel)
+    if len(voxel) != 3 or not np.allclose(matrix[:3, :3], np.diag(steps)):
+        return {}, ("its registration turns or shears it, and was not used",)
+    if np.allclose(steps, 1):
+        offset = matrix[:3, 3] * voxel  # the world is in voxels
+    elif np.allclose(steps / steps[0], voxel / voxel[0]):
+        offset = matrix[:3, 3] * voxel / steps
+    else:
+        return {}, ("its registration scales it, and was not used",)
+    return dict(zip("xyz", map(float, offset), strict=True)) if offset.any() else {}, ()

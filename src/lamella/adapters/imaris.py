@@ -1,0 +1,158 @@
+"""Read Imaris files, which are HDF5, with the library ``h5py``: the finest resolution."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.hdf5 import HDF5File
+from lamella.adapters.original import json_text
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.types import Array
+
+_FINEST = "DataSet/ResolutionLevel 0"
+
+
+class ImarisReader(HandleReader):
+    """Imaris 5.5; HDF5 serves one thread at a time."""
+
+    name = "ims"
+    title = "Imaris IMS"
+    endings = (".ims",)
+    extra = "hdf5"
+    libraries = ("h5py",)
+    handles = 1
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        return HDF5File(path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe the image."""
+        return [_describe(handle, path)]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the attributes of the file as JSON."""
+        info: dict[str, Any] = {}
+        handle.root["DataSetInfo"].visititems(lambda name, node: info.update({name: _attributes(node)}))
+        return [OriginalMetadata("imaris.json", json_text(info))]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane; the file stores more columns than the image has."""
+        time, channel, z = index
+        width = int(_attributes(handle.root["DataSetInfo/Image"])["X"])
+        name = f"{_FINEST}/TimePoint {time}/Channel {channel}/Data"
+        plane: Array | None = handle.read_plane(name, z, rows, width)
+        return plane
+
+
+def _attributes(node: Any) -> dict[str, str]:
+    """Return the attributes of a node, which are arrays of single letters, as text."""
+    texts: dict[str, str] = {}
+    for name, value in node.attrs.items():
+        if getattr(value, "dtype", None) is not None and value.dtype.kind == "S" and value.ndim:
+            texts[name] = b"".join(value.tolist()).decode("utf-8", "replace")
+        else:
+            texts[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return texts
+
+
+def _describe(file: HDF5File, path: str) -> ImageDescription:
+    info = file.root["DataSetInfo"]
+    image = _attributes(info["Image"])
+    names = [
+        _numbers(file.root[_FINEST], "TimePoint"),
+        _numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel"),
+    ]
+    times, channels = (max(numbers) + 1 for numbers in names)
+    size = {axis: int(image[axis.upper()]) for axis in "zyx"}
+    data = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
+    if any(length > stored for length, stored in zip(size.values(), data.shape, strict=True)):
+        raise SourceError(
+            f"{path} is damaged: it states the size {tuple(size.values())}, its pixels are {data.shape}"
+        )
+    unit = unit_name(image.get("Unit", "um"))
+    scale: dict[str, float] = {}
+    stage: dict[str, float] = {}
+    for number, axis in enumerate("xyz"):
+        first, last = float(image.get(f"ExtMin{number}", 0)), float(image.get(f"ExtMax{number}", 0))
+        if is_size((last - first) / size[axis]):
+            scale[axis] = (last - first) / size[axis]
+            stage[axis] = first
+    seconds = _times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times)
+    if len(seconds) > 1 and is_size(step := (seconds[-1] - seconds[0]) / (len(seconds) - 1)):
+        scale["t"] = step
+    missing = sum(
+        f"{_FINEST}/TimePoint {time}/Channel {channel}/Data" not in file.root
+        for time in range(times)
+        for channel in range(channels)
+    )
+    return ImageDescription(
+        name=os.path.basename(path),
+        files=(path,),
+        axes="tczyx",
+        shape=(times, channels, *size.values()),
+        dtype=np.dtype(data.dtype).newbyteorder("="),
+        scale=scale,
+        units={**dict.fromkeys("xyz", unit), "t": "second"},
+        channels=tuple(_channel(info, number) for number in range(channels)),
+        notes=(f"{counted(missing, 'volume')} missing, written as zeros",) if missing else (),
+        title=image.get("Name", ""),
+        stage=stage if any(stage.values()) else {},
+        times=seconds,
+        acquired=image.get("RecordingDate", "").strip().replace(" ", "T"),
+        band_rows=data.chunks[1] if data.chunks else 1,
+    )
+
+
+def _numbers(group: Any, word: str) -> list[int]:
+    """Return the numbers in the names of a group's members: 0, 1 of "Channel 0", "Channel 1"."""
+    matches = (re.fullmatch(rf"{word} (\d+)", name) for name in group)
+    return [int(match[1]) for match in matches if match is not None]
+
+
+def _channel(info: Any, number: int) -> SourceChannel:
+    values = _attributes(info[f"Channel {number}"]) if f"Channel {number}" in info else {}
+    color = _floats(values.get("Color", ""), 3)
+    window = _floats(values.get("ColorRange", ""), 2)
+    waves = [_floats(values.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")]
+    excitation, emission = (wave[0] if wave and is_size(wave[0]) else None for wave in waves)
+    return SourceChannel(
+        label=values.get("Name", ""),
+        color="".join(f"{round(255 * min(1, max(0, part))):02X}" for part in color) if color else None,
+        window=(window[0], window[1]) if window else None,
+        excitation=excitation,
+        emission=emission,
+    )
+
+
+def _floats(text: str, count: int) -> list[float]:
+    """Return the numbers of a text, nothing unless there are as many as expected."""
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        return []
+    return numbers if len(numbers) == count else []
+
+
+def _times(values: dict[str, str], count: int) -> tuple[float, ...]:
+    """Return the seconds of the time points after the first; nothing unless all are stated."""
+    try:
+        moments = [
+            datetime.fromisoformat(values[f"TimePoint{number + 1}"].strip()) for number in range(count)
+        ]
+    except (KeyError, ValueError):
+        return ()
+    return tuple((moment - moments[0]).total_seconds() for moment in moments)
