@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import shutil
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import zarr
+from PIL import Image
 
 from lamella import NGFFNode, Plate, Position, Row, Well, open_ome_zarr
+from lamella.adapters import thumbnail
 from lamella.errors import MetadataWarning
 from lamella.nodes.html import node_html
 
@@ -192,6 +198,44 @@ def test_the_plate_map_counts_fields_per_well(plate_path):
     html = open_ome_zarr(plate_path)._repr_html_()
     assert html.count(">2</td>") == 3  # two fields in each of A/1, A/2, B/1
     assert html.count("></td>") == 1  # there is no B/2
+
+
+def picture_in(html):
+    """The picture of a notebook's HTML, or None."""
+    encoded = re.search('<img [^>]*src="data:image/png;base64,([^"]*)"', html)
+    return None if encoded is None else Image.open(io.BytesIO(base64.b64decode(encoded[1])))
+
+
+def test_notebooks_show_a_small_picture_where_reading_is_quick(tmp_path, monkeypatch):
+    plate = open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], axes="cyx")
+    for well in ("1", "2"):
+        plate.create_position("A", well, "0")["0"] = np.full((1, 32, 32), 200, "uint8")
+    position = plate["A/1/0"]
+    position.labels["cells"] = np.ones((32, 32), "uint8")
+    for node in (plate, position, position.labels["cells"], position.labels):
+        picture = picture_in(node._repr_html_())
+        assert picture is not None, node
+        assert max(picture.size) < 800
+    chunk = next(
+        file for file in (tmp_path / "p.zarr/A/1/0/0").rglob("*") if file.is_file() and file.name == "0"
+    )
+    chunk.write_bytes(b"no chunk")
+    html = position._repr_html_()
+    assert picture_in(html) is None
+    assert "uint8" in html
+    assert picture_in(plate._repr_html_()) is not None
+    monkeypatch.setattr(thumbnail, "_NEAR_BYTES", 100)
+    assert picture_in(plate._repr_html_()) is None
+
+
+def test_notebooks_show_no_picture_of_a_large_image_in_an_object_store():
+    store = zarr.storage.MemoryStore()
+    position = open_ome_zarr(store, layout="fov", mode="w", channel_names=["a"], axes="cyx")
+    image = position.create_zeros("0", (1, 1024, 1024), "uint16", chunks=(1, 64, 64))
+    assert image.shape == (1, 1024, 1024)
+    assert picture_in(position._repr_html_()) is None
+    position.compute_pyramid(3)
+    assert picture_in(position._repr_html_()) is not None
 
 
 def test_an_image_shows_levels_axes_scale_and_channels(image):

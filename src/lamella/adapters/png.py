@@ -26,7 +26,7 @@ from lamella.adapters.page import (
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
-from lamella.ops.display.montage import Box, Montage, field_grid, fit
+from lamella.ops.display.montage import MOST_FIELDS, Box, Montage, field_grid, fit
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect
 from lamella.ops.display.preview import (
     FieldPicture,
@@ -192,10 +192,18 @@ def _legend(channels: Sequence[ShownChannel], label: str | None) -> list[Entry]:
 
 
 def plate_page(
-    node: ImageContainer, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
+    node: ImageContainer,
+    options: PreviewOptions,
+    size: int | None,
+    workers: Workers,
+    progress: Count,
+    most_fields: int = MOST_FIELDS,
 ) -> tuple[Page, list[FieldProblem]]:
-    """Draw the wells of a plate in their grid, with the names of rows and columns, and a scale bar below."""
-    plan = plan_plate(node)
+    """Draw the wells of a plate in their grid, with the names of rows and columns, and a scale bar below.
+
+    ``most_fields`` is the number of fields of a well that are drawn.
+    """
+    plan = plan_plate(node, most_fields)
     aspect = _field_aspect(plan)
     grid = field_grid(plan.most_fields, aspect)
     longest = FIELD_SIDE * max(len(plan.rows) * grid[0], len(plan.columns) * grid[1])
@@ -293,6 +301,8 @@ def _aspect(position: Position) -> float:
 
 def _count(plan: PlatePlan) -> str:
     wells, fields = len(plan.wells), plan.fields
+    if fields is None:
+        return f"{wells} well{'s' * (wells != 1)}, the first field of each"
     words = f"{fields} field{'s' * (fields != 1)}"
     if any(plan.rows):
         words = f"{wells} well{'s' * (wells != 1)}, {words}"

@@ -1,15 +1,17 @@
-"""Show nodes in notebooks as HTML: a plate map with field counts, or an image's levels, axes, channels and labels.
+"""Show nodes in notebooks as HTML: a small picture, and a map of the plate, or levels, axes, channels and labels.
 
 All text from a store is escaped. Nothing raises: damage is shown instead.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from html import escape
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, counted
+from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.describe import UnreadableNode, describe_image
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -45,7 +47,20 @@ def node_html(node: NGFFNode) -> str:
             body = _members(node)
     except Exception as fault:  # a damaged node must not raise in a notebook
         body = f"<p>damaged: {escape(str(fault))}</p>"
-    return f"<div><p><code>{escape(repr(node))}</code></p>{body}</div>"
+    return f"<div><p><code>{escape(repr(node))}</code></p>{_picture(node)}{body}</div>"
+
+
+def _picture(node: NGFFNode) -> str:
+    """Return a small picture of an image or a plate; "" if it cannot be drawn quickly."""
+    from lamella.adapters.thumbnail import thumbnail
+
+    try:
+        png = thumbnail(node)
+    except Exception:  # the tables show what can be read
+        return ""
+    if png is None:
+        return ""
+    return f'<img alt="preview" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -64,7 +79,10 @@ def _plate(plate: Plate) -> str:
     meta = plate.metadata
     if len(meta.wells) > _MAX_WELLS:
         return f"<p>{counted(len(meta.wells), 'well')}</p>"
-    counts = {well.path: _field_count(plate, well.path) for well in meta.wells}
+    wells = wells_ahead(
+        plate.documents, plate.path, plate._well_paths(), lambda path: plate._open_listed(Well, path)
+    )
+    counts = {path: _field_count(well) for path, well in wells}
     rows = [
         [escape(row.name), *(counts.get(f"{row.name}/{column.name}", "") for column in meta.columns)]
         for row in meta.rows
@@ -73,11 +91,14 @@ def _plate(plate: Plate) -> str:
     return title + _table(["", *(escape(column.name) for column in meta.columns)], rows)
 
 
-def _field_count(plate: Plate, path: str) -> str:
+def _field_count(well: Well | LamellaError) -> str:
     try:
-        return str(len(plate._open_listed(Well, path).metadata.images))
-    except LamellaError as fault:
-        return f'<span title="{escape(str(fault))}">&#9888;</span>'
+        if not isinstance(well, LamellaError):
+            return str(len(well.metadata.images))
+        fault = well
+    except LamellaError as error:
+        fault = error
+    return f'<span title="{escape(str(fault))}">&#9888;</span>'
 
 
 def _image(position: Position) -> str:

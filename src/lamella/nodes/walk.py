@@ -54,10 +54,11 @@ def well_paths(node: ImageContainer) -> list[str]:
     return list(node) if isinstance(node, Row) else [""]
 
 
-def walk(node: ImageContainer) -> Iterator[Field]:
+def walk(node: ImageContainer, most_fields: int | None = None) -> Iterator[Field]:
     """Iterate over the fields of a node; a damaged one is yielded with its error.
 
-    Reads one document per well and one per field, each when it is reached.
+    Reads one document per well and one per field, each when it is reached. ``most_fields`` limits the fields of each
+    well.
     """
     if isinstance(node, Collection | Scene):
         names = node._image_paths() if isinstance(node, Scene) else list(node)
@@ -73,7 +74,7 @@ def walk(node: ImageContainer) -> Iterator[Field]:
         if isinstance(well, LamellaError):
             yield Field(path, path, None, well)
             continue
-        for image in well.metadata.images:
+        for image in well.metadata.images[:most_fields]:
             yield Field(path, join(path, image.path), image.acquisition, _opened(well, image.path))
 
 

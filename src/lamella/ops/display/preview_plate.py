@@ -60,7 +60,8 @@ class PlatePlan:
     """The content of a plate's picture.
 
     ``wells`` are the indices of the wells that the plate lists; the others were not imaged. ``tiles`` are the fields
-    that are drawn, at most 9 per well, and ``most_fields`` the number of slots of a well. ``fields`` counts all fields.
+    that are drawn, at most 9 per well, and ``most_fields`` the number of slots of a well. ``fields`` counts all fields;
+    None if only some were looked at.
     """
 
     name: str
@@ -69,16 +70,19 @@ class PlatePlan:
     wells: frozenset[tuple[int, int]]
     tiles: tuple[Tile, ...]
     most_fields: int
-    fields: int
+    fields: int | None
 
 
-def plan_plate(node: ImageContainer) -> PlatePlan:
-    """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last."""
+def plan_plate(node: ImageContainer, most_fields: int = MOST_FIELDS) -> PlatePlan:
+    """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last.
+
+    If fewer fields than usual are drawn, the documents of the others are not read.
+    """
     rows, columns, grid_index = grid_of_wells(node)
     members: dict[str, list[Field]] = {}
-    for field in walk(node):
+    for field in walk(node, most_fields if most_fields < MOST_FIELDS else None):
         members.setdefault(field.well, []).append(field)
-    slots = _shared_slots(list(members.values()))
+    slots = {} if most_fields == 1 else _shared_slots(list(members.values()))
     tiles: list[Tile] = []
     for well, fields in members.items():
         for index, field in enumerate(fields):
@@ -93,7 +97,7 @@ def plan_plate(node: ImageContainer) -> PlatePlan:
         wells=frozenset(grid_index.values()),
         tiles=tuple(tiles),
         most_fields=1 + max((tile.slot for tile in tiles), default=0),
-        fields=sum(len(fields) for fields in members.values()),
+        fields=sum(map(len, members.values())) if most_fields == MOST_FIELDS else None,
     )
 
 
