@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
-
 import numpy as np
 import pytest
-from PIL import Image
 
 import lamella
-from browser import Browser
 from lamella.errors import DamagedDataError
+from pictures import look_at, screen
 
 COLORS = {"DAPI": (0, 0, 255), "GFP": (0, 255, 0)}
 WINDOWS = {"DAPI": (100, 1100), "GFP": (0, 2000)}
@@ -41,14 +37,6 @@ def plate(tmp_path_factory):
         yield node
 
 
-@pytest.fixture(scope="module", params=["webgl", "canvas"])
-def browser(request):
-    """A browser with WebGL, and one without."""
-    page = Browser(webgl=request.param == "webgl")
-    yield page
-    page.close()
-
-
 @pytest.fixture
 def opened(browser, plate):
     """The plate on the screen."""
@@ -60,21 +48,6 @@ def opened(browser, plate):
         # Requests of the page before may still be reported here: what counts is that none leaves this machine.
         inside = ("http://127.0.0.1:", "blob:", "data:", "about:")
         assert [url for url in browser.requests() if not url.startswith(inside)] == []
-
-
-def screen(browser):
-    """Return the picture of the screen as uint8 (Y, X, 3)."""
-    return np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB"))
-
-
-def look_at(browser, x, y, zoom, **more):
-    """Move the camera to a point of the canvas."""
-    state = json.dumps({"x": x, "y": y, "zoom": zoom})
-    browser.run(f"Object.assign(lamella.state.camera, {state})")
-    for name, value in more.items():
-        browser.run(f"lamella.state.{name} = {json.dumps(value)}")
-    browser.run("lamella.state.changed()")
-    browser.drawn()
 
 
 def expected(pixels):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import StoreNotFoundError
+from lamella.errors import ReadOnlyError, StoreNotFoundError
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def viewer(tmp_path):
         yield viewer
 
 
-def ask(viewer, path, method="GET", **headers):
+def ask(viewer, path, method="GET", sent=None, **headers):
     """Send a request and return status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=30)
-    connection.request(method, path, headers=headers)
+    connection.request(method, path, body=sent, headers=headers)
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
@@ -78,6 +78,21 @@ def test_nothing_but_reading_is_answered(viewer, method):
         "tile/0/0/0?c=2",
         "tile/0/0/0?label=../../x",
         "tile/0/0/0?c=0&" + "&".join(f"a{n}=1" for n in range(99)),
+        "tile/0/0/0?c=0&a=1",
+        "slice/0/xz?c=0&at=1e400",
+        "slice/0/xz?c=0&at=nan",
+        "slice/0/xy?c=0&at=0",
+        "slice/999999999/xz?c=0",
+        "volume/-1?c=0",
+        "volume/0?c=0,0",
+        "volume/0?c=0&t=7",
+        "volume/0?c=0&label=../../x",
+        "windows.json?t=99",
+        "label.json?field=0&label=..&id=1",
+        "columns.json?table=../../x",
+        "heat.json?table=a&column=b",
+        "_scene.json",
+        "post.json",
     ],
 )
 def test_odd_requests_are_refused_and_the_server_goes_on(viewer, path):
@@ -86,6 +101,44 @@ def test_odd_requests_are_refused_and_the_server_goes_on(viewer, path):
     assert len(body) < 500
     assert headers["Content-Type"] == "text/plain"
     assert ask(viewer, f"/{viewer.token}/scene.json")[0] == 200
+
+
+def test_contrast_is_saved_by_the_page_of_a_viewer_that_may_edit_and_by_nobody_else(tmp_path):
+    pixels = np.zeros((2, 8, 8), "uint16")
+    lamella.write_image(tmp_path / "i.zarr", pixels, axes="cyx", channels=["a", "b"]).close()
+    good = json.dumps([{"name": "b", "window": [3, 700]}])
+
+    def window():
+        with lamella.open_ome_zarr(tmp_path / "i.zarr") as image:
+            return [image.metadata.omero.channels[1].window[end] for end in ("start", "end")]
+
+    before = window()
+    with lamella.view(tmp_path / "i.zarr", browser=False, edit=True) as viewer:
+        path, host = f"/{viewer.token}/contrast", f"127.0.0.1:{viewer.port}"
+        page = {"Origin": f"http://{host}", "Content-Type": "application/json"}
+        for status, place, sent, headers in [
+            (403, path, good, {**page, "Origin": "http://evil.example"}),
+            (403, path, good, {"Content-Type": "application/json"}),
+            (403, path, good, {**page, "Host": "evil.example", "Origin": "http://evil.example"}),
+            (415, path, good, {**page, "Content-Type": "text/plain"}),
+            (404, "/wrong/contrast", good, page),
+            (404, f"/{viewer.token}/scene.json", good, page),
+            (413, path, "[" + " " * 70000 + "]", page),
+            (400, path, "[", page),
+            (400, path, "[" * 60000, page),
+            (400, path, "{}x", page),
+            (400, path, json.dumps([{"name": "b", "window": [0, "1"]}]), page),
+            (400, path, '[{"name": "b", "window": [0, NaN]}]', page),
+            (400, path, json.dumps([{"name": "b", "window": [9, 1]}]), page),
+            (400, path, json.dumps([{"name": "c", "window": [0, 1]}]), page),
+        ]:
+            answered, _, body = ask(viewer, place, "POST", sent, **headers)
+            assert (answered, len(body) < 500) == (status, True), (sent[:50], headers, body)
+            assert window() == before
+        assert ask(viewer, path, "POST", good, **page)[0] == 200
+        assert window() == [3, 700]
+    with lamella.open_ome_zarr(tmp_path / "i.zarr") as image, pytest.raises(ReadOnlyError):
+        lamella.view(image, browser=False, edit=True)
 
 
 def test_a_closed_viewer_frees_its_port_and_leaves_the_node_open(tmp_path):

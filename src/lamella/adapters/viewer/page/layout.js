@@ -13,8 +13,12 @@ const MARKUP = `
 </main>
 <aside id="panel" aria-label="Controls">
   <header>
-    <h1 id="title">lamella</h1>
-    <p id="subtitle"></p>
+    <div>
+      <h1 id="title">lamella</h1>
+      <p id="subtitle"></p>
+    </div>
+    <button id="theme" title="Dark or light (D)" aria-label="Dark or light">◐</button>
+    <button id="help" title="All keys (?)" aria-label="All keys">?</button>
   </header>
   <section id="finder" hidden>
     <canvas id="map" aria-label="Overview of the plate"></canvas>
@@ -60,8 +64,8 @@ const MARKUP = `
     </div>
   </section>
   <section id="heat" hidden>
-    <h2>Heat map</h2>
     <div class="line">
+      <label for="table">Heat map</label>
       <select id="table" aria-label="Table"></select>
       <select id="column" aria-label="Column" hidden></select>
     </div>
@@ -74,8 +78,6 @@ const MARKUP = `
       <button id="follow" title="Show pixels as they are written (F)" aria-pressed="false">Follow</button>
       <button id="python" title="Copy Python that reads this region (C)">Copy as Python</button>
       <button id="png" title="Save the picture as PNG (P)">PNG</button>
-      <button id="theme" title="Dark or light (D)">Theme</button>
-      <button id="help" title="All keys (?)" aria-label="All keys">?</button>
     </div>
   </section>
   <section id="problems" hidden>

@@ -38,7 +38,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) continue;
       const value = state.heat?.values[index];
       if (value !== undefined && value !== null) {
-        context.globalAlpha = 0.72;
+        context.globalAlpha = box[2] > 300 ? 0.12 : 0.72; // near by the pixels are looked at
         context.fillStyle = heatColor(high > low ? (value - low) / (high - low) : 0.5);
         context.fillRect(box[0], box[1], box[2], box[3]);
         context.globalAlpha = 1;
@@ -80,7 +80,8 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
     context.fillRect(0, Math.round(y(state.cross.y)), width, 1);
     context.globalAlpha = 1;
   }
-  if (plate) edges(context, state, x, y, width, height, look);
+  const [, , , wellWidth, wellHeight] = scene.wells[0];
+  if (plate && (wellWidth * zoom < width / 2 || wellHeight * zoom < height / 2)) edges(context, state, x, y, width, height, look);
   const [right, bottom] = state.mode === "slices" ? insets : [0, 0];
   scaleBar(context, state, zoom, width - right, height - bottom, look);
 }

@@ -29,11 +29,13 @@ export class Slices {
     return [Math.round(height * SHARE), Math.round(width * SHARE)];
   }
 
-  /** Draw both slices. @param {number} width @param {number} height of the screen @param {number[]} active */
-  draw(width, height, active) {
+  /** Draw both slices. @param {number} width @param {number} height of the screen @param {number[]} active
+   * @param {number[]} ground */
+  draw(width, height, active, ground) {
     const { state } = this;
     const field = state.fieldAt(state.cross);
     const shown = state.mode === "slices" && field >= 0 && active.length > 0;
+    this.canvases.xz.parentElement?.classList.toggle("sliced", shown);
     for (const canvas of Object.values(this.canvases)) canvas.hidden = !shown;
     this.complete = true;
     if (!shown) return;
@@ -49,7 +51,7 @@ export class Slices {
       const path = `slice/${field}/${name}?c=${active.join(",")}&t=${state.t}&at=${Math.min(Math.max(at, 0), 1).toFixed(5)}`;
       this.request(name, path);
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-      context.fillStyle = "#000";
+      context.fillStyle = `rgb(${ground.join(",")})`;
       context.fillRect(0, 0, canvas.width, canvas.height);
       const loaded = this.loaded[name];
       this.complete &&= loaded?.path === path;

@@ -169,8 +169,8 @@ export class View {
     renderer.end();
     const [below, beside] = Slices.sizes(canvas.width, canvas.height);
     drawLines(this.over, state, this.ratio, this.damaged, [beside / this.ratio, below / this.ratio]);
-    this.slices.draw(canvas.width, canvas.height, active);
-    this.volume.draw(canvas.width, canvas.height, active, ground);
+    this.slices.draw(canvas.width, canvas.height, active, ground);
+    this.volume.draw(canvas.width, canvas.height, active);
     if (this.scene.wells.length > 1) drawMap(this.byId("map"), state, canvas.width, canvas.height, this.damaged);
     this.root.dataset.complete = String(complete && this.slices.complete && this.volume.complete);
   }

@@ -26,9 +26,8 @@ export class Volume {
     this.listen();
   }
 
-  /** Draw the field in the middle of the screen. @param {number} width @param {number} height @param {number[]} active
-   * @param {number[]} ground */
-  draw(width, height, active, ground) {
+  /** Draw the field in the middle of the screen. @param {number} width @param {number} height @param {number[]} active */
+  draw(width, height, active) {
     const { state, canvas } = this;
     const shown = state.mode === "volume" && active.length > 0;
     canvas.hidden = !shown;
@@ -43,7 +42,7 @@ export class Volume {
     this.complete = this.block !== null && !this.resting;
     [canvas.width, canvas.height] = [width, height];
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.fillStyle = `rgb(${ground.join(",")})`;
+    context.fillStyle = "#000"; // as the pixels, in both themes
     context.fillRect(0, 0, width, height);
     if (!this.block) return;
     const channels = active.map((index) => state.channels[index]);
@@ -52,6 +51,7 @@ export class Volume {
     /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d")).putImageData(picture, 0, 0);
     context.imageSmoothingEnabled = true;
     context.drawImage(small, 0, 0, width, height);
+    outline(context, this.block, this.turn, this.scale);
   }
 
   /** @param {string} path */
@@ -107,6 +107,49 @@ export class Volume {
   }
 }
 
+/** Return the size of a volume along X, Y and Z, in its smallest voxel sides.
+ * @param {{depth: number, height: number, width: number, sizes: number[]}} block */
+function extentOf({ depth, height, width, sizes }) {
+  const stretch = sizes.map((size) => size / Math.min(...sizes)); // of Z, Y, X
+  const sides = [width * stretch[2], height * stretch[1], depth * stretch[0]];
+  return { stretch, sides, radius: Math.hypot(...sides) / 2 };
+}
+
+/** Return the axes of the screen in the volume, as x, y, z: right, down, and into the screen.
+ * @param {{yaw: number, pitch: number}} turn */
+function axesOf(turn) {
+  const [sinYaw, cosYaw, sinPitch, cosPitch] = [Math.sin(turn.yaw), Math.cos(turn.yaw), Math.sin(turn.pitch), Math.cos(turn.pitch)];
+  return {
+    right: [cosYaw, 0, -sinYaw],
+    below: [sinYaw * sinPitch, cosPitch, cosYaw * sinPitch],
+    ahead: [sinYaw * cosPitch, -sinPitch, cosYaw * cosPitch],
+  };
+}
+
+/** Draw the edges of the volume. @param {CanvasRenderingContext2D} context @param {any} block
+ * @param {{yaw: number, pitch: number}} turn @param {number} scale */
+function outline(context, block, turn, scale) {
+  const { sides, radius } = extentOf(block);
+  const { right, below } = axesOf(turn);
+  const { width, height } = context.canvas;
+  const zoom = (Math.min(width, height) * scale) / (2 * radius);
+  const corners = Array.from({ length: 8 }, (_, corner) => {
+    const point = sides.map((side, axis) => ((corner >> axis) & 1 ? side / 2 : -side / 2));
+    const along = (/** @type {number[]} */ direction) => point.reduce((sum, value, axis) => sum + value * direction[axis], 0);
+    return [width / 2 + along(right) * zoom, height / 2 + along(below) * zoom];
+  });
+  context.strokeStyle = "rgb(255 255 255 / 28%)";
+  context.beginPath();
+  for (let corner = 0; corner < 8; corner++) {
+    for (const axis of [1, 2, 4]) {
+      if (corner & axis) continue;
+      context.moveTo(corners[corner][0], corners[corner][1]);
+      context.lineTo(corners[corner | axis][0], corners[corner | axis][1]);
+    }
+  }
+  context.stroke();
+}
+
 /**
  * Return the maximum along each ray, through the windows and colours of the channels.
  * @param {{planes: ArrayLike<number>, count: number, depth: number, height: number, width: number, sizes: number[]}} block
@@ -116,22 +159,14 @@ export class Volume {
 export function project(block, channels, turn, scale, aspect, rays) {
   const [across, down] = aspect > 1 ? [Math.round(rays * aspect), rays] : [rays, Math.round(rays / aspect)];
   const picture = new ImageData(across, down);
-  const { planes, width, height, depth, sizes } = block;
-  const unit = Math.min(...sizes);
-  const stretch = sizes.map((size) => size / unit); // of Z, Y, X
-  const extent = [depth * stretch[0], height * stretch[1], width * stretch[2]];
-  const radius = Math.hypot(...extent) / 2;
-  const [sinYaw, cosYaw, sinPitch, cosPitch] = [Math.sin(turn.yaw), Math.cos(turn.yaw), Math.sin(turn.pitch), Math.cos(turn.pitch)];
-  // The axes of the screen in the volume, as x, y, z: right, down, and into the screen.
-  const right = [cosYaw, 0, -sinYaw];
-  const below = [sinYaw * sinPitch, cosPitch, cosYaw * sinPitch];
-  const ahead = [sinYaw * cosPitch, -sinPitch, cosYaw * cosPitch];
+  const { planes, width, height, depth } = block;
+  const { stretch, sides, radius } = extentOf(block);
+  const { right, below, ahead } = axesOf(turn);
   const step = (2 * radius) / Math.min(rays, 2 * radius);
   const pixel = (2 * radius) / scale / Math.min(across, down);
   const voxels = width * height * depth;
   const colors = channels.map((channel) => rgb(channel.color));
-  const middle = [extent[2] / 2, extent[1] / 2, extent[0] / 2];
-  const sides = [extent[2], extent[1], extent[0]];
+  const middle = sides.map((side) => side / 2);
   for (let v = 0; v < down; v++) {
     for (let u = 0; u < across; u++) {
       const [a, b] = [(u + 0.5 - across / 2) * pixel, (v + 0.5 - down / 2) * pixel];
