@@ -28,7 +28,7 @@ MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-torch test-formats formats-docs interop-docs docs lint format bench bench-remote torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -78,6 +78,9 @@ lint: $(LINT_READY) ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+lint-js: $(READY) ## check types and style of the viewer's page, with Node from the PATH or from PyPI
+	scripts/lint_js $(VENV)/bin/python .venv-js
 
 format: $(LINT_READY) ## lay out the code and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix .

@@ -6,7 +6,7 @@ import { readJson } from "./state.js";
 
 const clamp = (/** @type {number} */ value, /** @type {number} */ length) => Math.min(Math.max(value, 0), length - 1);
 
-/** @param {import("./view.js").View} view @returns {Record<string, (argument?: any, more?: any) => any>} */
+/** @param {import("./view.js").View} view @returns {Record<string, (argument?: any) => any>} */
 export function actions(view) {
   return { ...moves(view), ...dimensionActions(view), ...contrastActions(view), ...plateActions(view), ...exports(view) };
 }
@@ -49,7 +49,11 @@ function moves(view) {
       toField(fields[clamp(fields.indexOf(state.nearestField()) + step, fields.length)]);
     },
     findWell: (/** @type {string} */ typed) => {
-      const plain = (/** @type {string} */ path) => path.toLowerCase().replace("/", "").replace(/([a-z]+)0*/, "$1");
+      const plain = (/** @type {string} */ path) =>
+        path
+          .toLowerCase()
+          .replace("/", "")
+          .replace(/([a-z]+)0*/, "$1");
       const exact = scene.wells.findIndex(([path]) => path.toLowerCase() === typed.trim().toLowerCase());
       const index = exact >= 0 ? exact : scene.wells.findIndex(([path]) => plain(path) === plain(typed.trim()));
       if (index >= 0) toWell(index);
@@ -81,7 +85,8 @@ function dimensionActions(view) {
     state.mode = state.mode === name ? "plane" : name;
     if (name === "slices") {
       const [, , left, top, across, down] = scene.fields[state.nearestField()];
-      state.cross = state.fieldAt(state.camera) >= 0 ? { x: state.camera.x, y: state.camera.y } : { x: left + across / 2, y: top + down / 2 };
+      state.cross =
+        state.fieldAt(state.camera) >= 0 ? { x: state.camera.x, y: state.camera.y } : { x: left + across / 2, y: top + down / 2 };
     }
     state.changed();
   };
@@ -139,6 +144,7 @@ function contrastActions(view) {
     const tiles = active.length ? view.visiblePixels(active) : [];
     active.forEach((channel, plane) => {
       if (only !== undefined && only !== channel) return;
+      /** @type {number[]} */
       const values = [];
       for (const tile of tiles) {
         const length = tile.width * tile.height;
@@ -211,15 +217,18 @@ function plateActions(view) {
     heatTable: async (/** @type {string} */ table) => {
       const column = byId("column");
       const columns = table ? ((await ask(`columns.json?table=${encodeURIComponent(table)}`)) ?? []) : [];
-      setOptions(column, columns.map((/** @type {string} */ name) => [name, name])); // prettier-ignore
+      setOptions(
+        column,
+        columns.map((/** @type {string} */ name) => [name, name]),
+      );
       column.hidden = !columns.length;
-      if (columns.length) await view.act.heat(table, columns[0]);
+      if (columns.length) await view.act.heat({ table, column: columns[0] });
       else {
         state.heat = null;
         state.changed();
       }
     },
-    heat: async (/** @type {string} */ table, /** @type {string} */ column) => {
+    heat: async (/** @type {{table: string, column: string}} */ { table, column }) => {
       const values = await ask(`heat.json?table=${encodeURIComponent(table)}&column=${encodeURIComponent(column)}`);
       if (!values) return;
       state.heat = { table, column, values };

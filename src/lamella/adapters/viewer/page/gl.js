@@ -73,28 +73,35 @@ export class GLRenderer {
     this.gl = gl;
     this.name = "webgl";
     this.most = MOST;
-    this.start();
+    this.generation = 0;
+    this.programs = this.start();
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => this.start());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.programs = this.start();
+    });
   }
 
+  /** Return the programs, made for the present context; textures of another generation are made again. */
   start() {
     const { gl } = this;
-    this.generation = (this.generation ?? 0) + 1;
-    this.programs = {
+    this.generation += 1;
+    gl.bindVertexArray(gl.createVertexArray());
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    return {
       integer: this.program(fragment("usampler2DArray")),
       float: this.program(fragment("sampler2DArray")),
       label: this.program(LABEL),
     };
-    gl.bindVertexArray(gl.createVertexArray());
-    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
   }
 
   /** @param {string} source */
   program(source) {
     const { gl } = this;
     const program = gl.createProgram();
-    for (const [kind, text] of /** @type {[number, string][]} */ ([[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, source]])) {
+    for (const [kind, text] of /** @type {[number, string][]} */ ([
+      [gl.VERTEX_SHADER, VERTEX],
+      [gl.FRAGMENT_SHADER, source],
+    ])) {
       const shader = /** @type {WebGLShader} */ (gl.createShader(kind));
       gl.shaderSource(shader, text);
       gl.compileShader(shader);
@@ -158,7 +165,8 @@ export class GLRenderer {
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.activeTexture(gl.TEXTURE0);
-    if (tile.drawn.generation !== this.generation) tile.drawn = { generation: this.generation, picture: tile.drawn.picture, version: tile.drawn.version };
+    if (tile.drawn.generation !== this.generation)
+      tile.drawn = { generation: this.generation, picture: tile.drawn.picture, version: tile.drawn.version };
     if (!tile.drawn.labels || tile.drawn.uploaded !== version) {
       tile.drawn.labels ??= this.texture(gl.TEXTURE_2D);
       gl.bindTexture(gl.TEXTURE_2D, tile.drawn.labels);
@@ -184,9 +192,11 @@ export class GLRenderer {
     const { gl } = this;
     if (tile.drawn.generation === this.generation) return tile.drawn;
     const [inner, format, type] =
-      tile.planes instanceof Uint8Array ? [gl.R8UI, gl.RED_INTEGER, gl.UNSIGNED_BYTE]
-      : tile.planes instanceof Uint16Array ? [gl.R16UI, gl.RED_INTEGER, gl.UNSIGNED_SHORT]
-      : [gl.R32F, gl.RED, gl.FLOAT]; // prettier-ignore
+      tile.planes instanceof Uint8Array
+        ? [gl.R8UI, gl.RED_INTEGER, gl.UNSIGNED_BYTE]
+        : tile.planes instanceof Uint16Array
+          ? [gl.R16UI, gl.RED_INTEGER, gl.UNSIGNED_SHORT]
+          : [gl.R32F, gl.RED, gl.FLOAT];
     const planes = this.texture(gl.TEXTURE_2D_ARRAY);
     gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, inner, tile.width, tile.height, tile.count, 0, format, type, tile.planes);
     const mask = this.texture(gl.TEXTURE_2D);

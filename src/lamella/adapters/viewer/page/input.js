@@ -88,11 +88,15 @@ export function listen(stage, keyboard, state, { size, act }) {
     if (Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) < 4) act.point(world(at(event)));
   });
   stage.addEventListener("pointerleave", () => act.hover(null));
-  stage.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const lines = event.deltaMode === 1 ? 24 : 1;
-    zoom(2 ** (-Math.max(-240, Math.min(240, event.deltaY * lines)) / 240), ...at(event));
-  }, { passive: false }); // prettier-ignore
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const lines = event.deltaMode === 1 ? 24 : 1;
+      zoom(2 ** (-Math.max(-240, Math.min(240, event.deltaY * lines)) / 240), ...at(event));
+    },
+    { passive: false },
+  );
   stage.addEventListener("dblclick", (event) => act.toField(world(at(event))));
 
   keyboard.addEventListener("keydown", (/** @type {any} */ event) => {
@@ -102,8 +106,11 @@ export function listen(stage, keyboard, state, { size, act }) {
     const [width, height, ratio] = size();
     const centre = /** @type {[number, number]} */ ([width / 2 / ratio, height / 2 / ratio]);
     const arrows = /** @type {Record<string, [number, number]>} */ ({
-      ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-    }); // prettier-ignore
+      ArrowLeft: [-1, 0],
+      ArrowRight: [1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    });
     const arrow = arrows[event.key];
     if (arrow && event.altKey) act.nextWell(arrow);
     else if (arrow) {
@@ -116,12 +123,30 @@ export function listen(stage, keyboard, state, { size, act }) {
     else if (/^[1-9]$/.test(event.key)) act.toggleChannel(Number(event.key) - 1);
     else {
       const actions = /** @type {Record<string, () => void>} */ ({
-        0: act.fit, Enter: () => act.toField(camera), ",": () => act.nextField(-1), ".": () => act.nextField(1),
-        "[": () => act.stepZ(-1), "]": () => act.stepZ(1), PageUp: () => act.stepT(-1), PageDown: () => act.stepT(1),
-        m: act.projection, " ": act.play, a: () => act.contrast(), l: act.labels,
-        d: act.theme, "/": act.find, "?": act.help, s: act.slices, v: act.volume, f: act.follow, r: act.reload, w: act.ownContrast,
-        c: act.python, p: act.png, Escape: act.plane,
-      }); // prettier-ignore
+        0: act.fit,
+        Enter: () => act.toField(camera),
+        ",": () => act.nextField(-1),
+        ".": () => act.nextField(1),
+        "[": () => act.stepZ(-1),
+        "]": () => act.stepZ(1),
+        PageUp: () => act.stepT(-1),
+        PageDown: () => act.stepT(1),
+        m: act.projection,
+        " ": act.play,
+        a: () => act.contrast(),
+        l: act.labels,
+        d: act.theme,
+        "/": act.find,
+        "?": act.help,
+        s: act.slices,
+        v: act.volume,
+        f: act.follow,
+        r: act.reload,
+        w: act.ownContrast,
+        c: act.python,
+        p: act.png,
+        Escape: act.plane,
+      });
       const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
       if (!action) return;
       action();
@@ -133,5 +158,8 @@ export function listen(stage, keyboard, state, { size, act }) {
 /** Whether an element has its own use for letters and arrows; those of a checkbox or a button do not clash with ours.
  * @param {HTMLElement} target */
 function takesText(target) {
-  return target.tagName === "SELECT" || (target.tagName === "INPUT" && !["checkbox", "color"].includes(/** @type {HTMLInputElement} */ (target).type));
+  return (
+    target.tagName === "SELECT" ||
+    (target.tagName === "INPUT" && !["checkbox", "color"].includes(/** @type {HTMLInputElement} */ (target).type))
+  );
 }

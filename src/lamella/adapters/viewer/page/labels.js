@@ -3,7 +3,11 @@
 import { safeLabelColor } from "./palettes.js";
 
 const GOLDEN = 11400714819323198485n;
-const TIERS = [[0.9, 0.8], [0.85, 1.0], [0.5, 0.95]]; // prettier-ignore
+const TIERS = [
+  [0.9, 0.8],
+  [0.85, 1.0],
+  [0.5, 0.95],
+];
 /** @type {Map<number, number[]>} */
 const known = new Map();
 
@@ -41,10 +45,16 @@ export function labelPicture(tile, opacity, palette) {
       const id = planes[i];
       if (!id) continue;
       const edge =
-        (x > 0 && planes[i - 1] !== id) || (x + 1 < width && planes[i + 1] !== id) ||
-        (y > 0 && planes[i - width] !== id) || (y + 1 < height && planes[i + width] !== id); // prettier-ignore
+        (x > 0 && planes[i - 1] !== id) ||
+        (x + 1 < width && planes[i + 1] !== id) ||
+        (y > 0 && planes[i - width] !== id) ||
+        (y + 1 < height && planes[i + width] !== id);
       const stored = hasColors ? planes[pixels + i] : 0;
-      const color = stored ? [(stored >> 16) & 255, (stored >> 8) & 255, stored & 255] : palette === "safe" ? safeLabelColor(id) : labelColor(id);
+      const color = stored
+        ? [(stored >> 16) & 255, (stored >> 8) & 255, stored & 255]
+        : palette === "safe"
+          ? safeLabelColor(id)
+          : labelColor(id);
       data[4 * i] = color[0];
       data[4 * i + 1] = color[1];
       data[4 * i + 2] = color[2];

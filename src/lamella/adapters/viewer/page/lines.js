@@ -6,7 +6,14 @@ import { heatColor, heatRange } from "./palettes.js";
 export const themeColors = (element) => {
   const style = getComputedStyle(element);
   const value = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
-  return { line: value("--line"), text: value("--text"), faint: value("--faint"), bad: value("--bad"), panel: value("--panel"), accent: value("--accent") };
+  return {
+    line: value("--line"),
+    text: value("--text"),
+    faint: value("--faint"),
+    bad: value("--bad"),
+    panel: value("--panel"),
+    accent: value("--accent"),
+  };
 };
 
 /**

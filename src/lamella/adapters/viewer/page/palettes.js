@@ -24,7 +24,15 @@ const SAFE_IDS = OKABE_ITO.slice(0, 7).map((color) => [0, 2, 4].map((start) => N
 export const safeLabelColor = (id) => SAFE_IDS[id % SAFE_IDS.length];
 
 /** Cividis, from low to high. */
-const STOPS = [[0, 34, 78], [39, 63, 108], [87, 93, 109], [125, 124, 120], [166, 157, 117], [211, 193, 100], [254, 232, 56]];
+const STOPS = [
+  [0, 34, 78],
+  [39, 63, 108],
+  [87, 93, 109],
+  [125, 124, 120],
+  [166, 157, 117],
+  [211, 193, 100],
+  [254, 232, 56],
+];
 
 /** Return the colour of a part from 0 to 1 of a heat map. @param {number} part @returns {string} */
 export function heatColor(part) {

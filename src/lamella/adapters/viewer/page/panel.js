@@ -30,7 +30,12 @@ function heading(state, _act, byId) {
     const wells = new Set(scene.fields.map((field) => field[1])).size;
     const many = scene.fields.length > 1;
     const size = `${Math.round(scene.width)} × ${Math.round(scene.height)}`;
-    const parts = many && scene.wells.length > 1 ? [counted(wells, "well"), counted(scene.fields.length, "field")] : many ? [counted(scene.fields.length, "image")] : [size];
+    const parts =
+      many && scene.wells.length > 1
+        ? [counted(wells, "well"), counted(scene.fields.length, "field")]
+        : many
+          ? [counted(scene.fields.length, "image")]
+          : [size];
     byId("subtitle").textContent = [...parts, scene.dtype].join(" · ");
   };
 }
@@ -42,7 +47,9 @@ function channelRows(state, act, byId) {
     const on = element("input", { type: "checkbox", id: `channel${index}` });
     const color = element("input", { type: "color", ariaLabel: `Colour of ${name}` });
     const [low, high] = ["Black", "White"].map((end) => element("input", { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
-    const [lowSlider, highSlider] = ["Black", "White"].map((end) => element("input", { type: "range", step: "any", ariaLabel: `${end} of ${name}, slider` }));
+    const [lowSlider, highSlider] = ["Black", "White"].map((end) =>
+      element("input", { type: "range", step: "any", ariaLabel: `${end} of ${name}, slider` }),
+    );
     const auto = element("button", { textContent: "Auto", title: "Contrast from the screen (A)" });
     const dual = element("div", { className: "dual" }, lowSlider, highSlider);
     on.addEventListener("change", () => {
@@ -53,7 +60,10 @@ function channelRows(state, act, byId) {
       channel.color = color.value.slice(1);
       state.changed();
     });
-    [[low, lowSlider], [high, highSlider]].forEach((inputs, end) => {
+    [
+      [low, lowSlider],
+      [high, highSlider],
+    ].forEach((inputs, end) => {
       inputs.forEach((input, slider) => {
         input.addEventListener(slider ? "input" : "change", () => {
           const value = Number(input.value);
@@ -63,24 +73,29 @@ function channelRows(state, act, byId) {
           state.changed();
         });
       });
-    }); // prettier-ignore
+    });
     auto.addEventListener("click", () => act.contrast(index));
     byId("channels").append(
-      element("div", { className: "channel" },
+      element(
+        "div",
+        { className: "channel" },
         element("div", { className: "line" }, on, color, element("label", { htmlFor: on.id, textContent: name, title: name }), auto),
-        element("div", { className: "line" }, low, dual, high)),
-    ); // prettier-ignore
+        element("div", { className: "line" }, low, dual, high),
+      ),
+    );
     return { on, color, low, high, lowSlider, highSlider, dual, spread: sliderSpread(state, channel) };
   });
   const palette = byId("palette");
   palette.addEventListener("change", () => {
-    channelColors(palette.value, state.scene.channels).forEach((color, index) => (state.channels[index].color = color));
+    channelColors(palette.value, state.scene.channels).forEach((color, index) => {
+      state.channels[index].color = color;
+    });
     state.changed();
   });
   palette.options[0].hidden = true;
   return () => {
     palette.value = paletteOf(state.channels, state.scene.channels);
-    rows.forEach((row, index) => showChannel(row, state.channels[index], state.wellWindows !== null));
+    for (const [index, row] of rows.entries()) showChannel(row, state.channels[index], state.wellWindows !== null);
   };
 }
 
@@ -137,7 +152,12 @@ function dimensions(state, _act, byId) {
   const row = (/** @type {string} */ id, /** @type {string} */ name, /** @type {(value: number) => void} */ change) => {
     const slider = element("input", { type: "range", id, min: 0, step: 1 });
     const shown = element("output");
-    const line = element("div", {}, element("div", { className: "line" }, element("label", { htmlFor: id, textContent: name }), shown), slider);
+    const line = element(
+      "div",
+      {},
+      element("div", { className: "line" }, element("label", { htmlFor: id, textContent: name }), shown),
+      slider,
+    );
     slider.addEventListener("input", () => {
       change(Number(slider.value));
       state.changed();
@@ -190,7 +210,8 @@ function labelControls(state, _act, byId) {
   return () => {
     const names = state.scene.labels;
     byId("labels").hidden = !names.length;
-    if (listed !== names.join("/")) setOptions(choice, [["", "none"], ...names.map((name) => /** @type {[string, string]} */ ([name, name]))]);
+    if (listed !== names.join("/"))
+      setOptions(choice, [["", "none"], ...names.map((name) => /** @type {[string, string]} */ ([name, name]))]);
     listed = names.join("/");
     choice.value = state.label;
     opacity.value = state.opacity;
@@ -225,7 +246,10 @@ function plateControls(state, act, byId) {
     byId("finder").hidden = !wells && scene.acquisitions.length < 2;
     if (listed !== scene.wells.length) {
       byId("wells").replaceChildren(...scene.wells.map(([path]) => element("option", { value: path })));
-      setOptions(acquisition, scene.acquisitions.map((name, index) => [String(index), name]));
+      setOptions(
+        acquisition,
+        scene.acquisitions.map((name, index) => [String(index), name]),
+      );
       listed = scene.wells.length;
     }
     acquisition.value = String(state.acquisition);
@@ -237,7 +261,7 @@ function heatControls(state, act, byId) {
   const table = byId("table");
   const column = byId("column");
   table.addEventListener("change", () => act.heatTable(table.value));
-  column.addEventListener("change", () => act.heat(table.value, column.value));
+  column.addEventListener("change", () => act.heat({ table: table.value, column: column.value }));
   return () => {
     const legend = byId("legend");
     legend.hidden = !state.heat;

@@ -61,7 +61,10 @@ export class Slices {
       const picture = new OffscreenCanvas(length, depth);
       const plane = { width: length, height: depth, count, planes };
       /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(
-        blended(plane, channels, [{ box: [0, 0, length, depth], windows }]), 0, 0); // prettier-ignore
+        blended(plane, channels, [{ box: [0, 0, length, depth], windows }]),
+        0,
+        0,
+      );
       context.imageSmoothingEnabled = false;
       const start = flat ? (left - camera.x) * camera.zoom + width / 2 : (top - camera.y) * camera.zoom + height / 2;
       const long = (flat ? across : down) * camera.zoom;
@@ -70,13 +73,13 @@ export class Slices {
       if (!flat) context.transform(0, 1, 1, 0, 0, 0); // Z runs to the right, Y down
       context.drawImage(picture, start, plan.start, long, plan.length);
       context.restore();
-      this.mark(context, flat, start, plan);
+      this.mark(context, flat, plan);
     }
   }
 
   /** Mark the shown plane and the crossing. @param {CanvasRenderingContext2D} context @param {boolean} flat
-   * @param {number} start @param {{start: number, length: number}} plan */
-  mark(context, flat, start, plan) {
+   * @param {{start: number, length: number}} plan */
+  mark(context, flat, plan) {
     const { state } = this;
     const { camera, cross, scene } = state;
     const width = context.canvas.width;

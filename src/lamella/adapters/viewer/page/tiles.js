@@ -85,8 +85,7 @@ export class Tiles {
     /** @type {[number, number][]} */
     const found = [];
     for (let row = first(camera.y, height); row <= last(camera.y, height, this.scene.height); row++)
-      for (let column = first(camera.x, width); column <= last(camera.x, width, this.scene.width); column++)
-        found.push([column, row]);
+      for (let column = first(camera.x, width); column <= last(camera.x, width, this.scene.width); column++) found.push([column, row]);
     const distance = (/** @type {[number, number]} */ [column, row]) =>
       ((column + 0.5) * step - camera.x) ** 2 + ((row + 0.5) * step - camera.y) ** 2;
     return found.sort((a, b) => distance(a) - distance(b));

@@ -80,7 +80,9 @@ export class View {
 
   start() {
     const { state, scene, byId } = this;
-    byId("keys").querySelector("table").append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
+    byId("keys")
+      .querySelector("table")
+      .append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
     const refresh = buildPanel(state, this.act, byId);
     this.listReasons();
     if (this.address) document.title = `${scene.name}, lamella`;
@@ -114,7 +116,7 @@ export class View {
   fromAddress() {
     const { placed, own, table, column } = this.state.fromHash(location.hash);
     if (own !== (this.state.wellWindows !== null)) this.act.ownContrast();
-    if (table && column) this.act.heat(table, column);
+    if (table && column) this.act.heat({ table, column });
     this.state.changed();
     return placed;
   }
@@ -267,7 +269,10 @@ export class View {
     const active = this.active();
     const values = active.length ? this.valuesAt(this.pixels, `c=${active.join(",")}`, pointer) : null;
     if (values === "not written") parts.push(values);
-    else values?.forEach((value, index) => parts.push(`${state.channels[active[index]].name || "value"} ${Number(value.toPrecision(6))}`));
+    else
+      parts.push(
+        ...(values ?? []).map((value, index) => `${state.channels[active[index]].name || "value"} ${Number(value.toPrecision(6))}`),
+      );
     const ids = state.label ? this.valuesAt(this.ids, `label=${encodeURIComponent(state.label)}`, pointer) : null;
     if (ids && ids !== "not written" && ids[0]) parts.push(`${state.label} ${ids[0]}`, this.propertiesOf(field, ids[0]));
     const heat = state.heat?.values[scene.fields[field][1]];
@@ -283,7 +288,12 @@ export class View {
     this.properties.set(request, "");
     readJson(this.source, request).then(
       ({ properties }) => {
-        this.properties.set(request, Object.entries(properties).map(([name, value]) => `${name} ${value}`).join(", ")); // prettier-ignore
+        this.properties.set(
+          request,
+          Object.entries(properties)
+            .map(([name, value]) => `${name} ${value}`)
+            .join(", "),
+        );
         this.hover();
       },
       (error) => this.problem(error.message),
@@ -313,7 +323,8 @@ export class View {
   listenToSlices() {
     for (const name of /** @type {const} */ (["xz", "yz"])) {
       const canvas = this.byId(name);
-      for (const kind of ["pointerdown", "pointermove", "dblclick"]) canvas.addEventListener(kind, (/** @type {Event} */ event) => event.stopPropagation());
+      for (const kind of ["pointerdown", "pointermove", "dblclick"])
+        canvas.addEventListener(kind, (/** @type {Event} */ event) => event.stopPropagation());
       canvas.addEventListener("click", (/** @type {MouseEvent} */ event) => {
         event.stopPropagation();
         const z = this.slices.planeAt(name, (name === "xz" ? event.offsetY : event.offsetX) * this.ratio);
@@ -328,7 +339,8 @@ export class View {
   async renew(all) {
     const fresh = await readJson(this.source, `scene.json?refresh=${all ? "all" : "1"}`);
     const { scene, state } = this;
-    const layout = (/** @type {any} */ { wells, fields, levels, channels, acquisitions }) => JSON.stringify([wells, fields, levels, channels, acquisitions]);
+    const layout = (/** @type {any} */ { wells, fields, levels, channels, acquisitions }) =>
+      JSON.stringify([wells, fields, levels, channels, acquisitions]);
     const moved = layout(scene) !== layout(fresh);
     const atEnd = state.t === scene.times - 1;
     if (fresh.channels.length !== scene.channels.length) {

@@ -97,12 +97,16 @@ export class Volume {
       this.moved();
     });
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (before = null));
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-      this.scale = Math.min(Math.max(this.scale * 2 ** (-event.deltaY / 400), 0.2), 8);
-      this.moved();
-    }, { passive: false }); // prettier-ignore
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        this.scale = Math.min(Math.max(this.scale * 2 ** (-event.deltaY / 400), 0.2), 8);
+        this.moved();
+      },
+      { passive: false },
+    );
     canvas.addEventListener("dblclick", (event) => event.stopPropagation());
   }
 }
