@@ -104,6 +104,12 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.drawn()
 
+    def leave(self) -> None:
+        """Leave the page, and forget what was logged and asked for until now."""
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank'")
+        self.events.clear()
+
     def drawn(self) -> None:
         """Wait until the picture is complete after a change."""
         self.wait("window.lamella && document.body.dataset.complete")

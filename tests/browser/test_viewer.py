@@ -40,7 +40,7 @@ def plate(tmp_path_factory):
 @pytest.fixture
 def opened(browser, plate):
     """The plate on the screen."""
-    browser.events.clear()
+    browser.leave()
     with lamella.view(plate, browser=False) as viewer:
         browser.open(viewer.url)
         yield browser

@@ -46,7 +46,7 @@ def store(tmp_path_factory):
 @pytest.fixture
 def opened(browser, store):
     """The plate on the screen."""
-    browser.events.clear()
+    browser.leave()
     with lamella.open_ome_zarr(store) as plate, lamella.view(plate, browser=False) as viewer:
         browser.open(viewer.url)
         yield browser

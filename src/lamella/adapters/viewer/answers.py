@@ -23,11 +23,12 @@ from __future__ import annotations
 import json
 import math
 import threading
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import ClosedError, InvalidArgumentError, LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
 from lamella.ops.view.heat import heat_columns, heat_of_wells, heat_tables
@@ -77,6 +78,7 @@ class Answers:
         self._threads = reader_threads(node)
         self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
         self._refreshing = threading.Lock()
+        self._closed = False
         self._shown = self._read()
 
     @property
@@ -86,6 +88,7 @@ class Answers:
 
     def close(self) -> None:
         """Stop the reading threads."""
+        self._closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def get(self, request: str) -> tuple[str, bytes]:
@@ -94,6 +97,14 @@ class Answers:
         Raises UnknownRequestError for a request that does not exist, and LamellaError for wrong parameters and data
         that cannot be read.
         """
+        try:
+            return self._get(request)
+        except (RuntimeError, CancelledError) as error:
+            if not self._closed:
+                raise
+            raise ClosedError("The viewer was closed.") from error  # its threads end
+
+    def _get(self, request: str) -> tuple[str, bytes]:
         url = urlsplit(request)
         kind, *rest = url.path.split("/")
         options = _options(url.query)

@@ -45,7 +45,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) continue;
       const value = state.heat?.values[index];
       if (value !== undefined && value !== null) {
-        context.globalAlpha = box[2] > 300 ? 0.12 : 0.72; // near by the pixels are looked at
+        context.globalAlpha = box[2] > 0.75 * width || box[3] > 0.75 * height ? 0.12 : 0.72; // near by the pixels are looked at
         context.fillStyle = heatColor(high > low ? (value - low) / (high - low) : 0.5);
         context.fillRect(box[0], box[1], box[2], box[3]);
         context.globalAlpha = 1;
