@@ -87,7 +87,8 @@ def test_missing_planes_are_zeros_and_are_named_once(files: Path, store: Path) -
     (files / "p_B12_f1_wDAPI_z1_t0.tif").unlink()
     report = convert(files, store, well_regex=PATTERN)
     assert report.notes == (
-        "2 combinations of channel, z and t have no file and are zeros, in 2 of 4 images (first: A/01/0)",
+        "2 combinations of channel, z and t have no file and are zeros, in 2 of 4 images: "
+        "A/01/0 (channel GFP, t 1, z 1), B/12/1 (channel DAPI, t 0, z 0)",
     )
     with open_ome_zarr(store, layout="hcs") as plate:
         data = plate["A/01/0"].data
@@ -212,6 +213,42 @@ def test_two_files_in_one_place_are_refused(files: Path, store: Path) -> None:
     assert not store.exists()
 
 
+def test_all_files_in_one_place_are_listed(files: Path, store: Path) -> None:
+    for name in ("p_A01_f0_wGFP_z2_t1", "p_B12_f1_wDAPI_z1_t0"):
+        (files / f"{name}.tiff").touch()
+    with pytest.raises(SourceError) as caught:
+        convert(files, store, well_regex=PATTERN.replace(r"\.tif$", ""))
+    assert str(caught.value) == (
+        f"{files}/p_A01_f0_wGFP_z2_t1.tif and {files}/p_A01_f0_wGFP_z2_t1.tiff have the same position "
+        f"(A/01/0, channel GFP, z 2, t 1); {files}/p_B12_f1_wDAPI_z1_t0.tif and {files}/p_B12_f1_wDAPI_z1_t0.tiff "
+        "have the same position (B/12/1, channel DAPI, z 1, t 0): add the field, channel, z or t that distinguishes "
+        "them"
+    )
+
+
+def test_a_pattern_sees_folders_and_walks_them(tmp_path: Path, store: Path) -> None:
+    for key in itertools.product(["A01", "B12"], [1, 2], ["DAPI", "GFP"]):
+        well, t, channel = key
+        folder = tmp_path / "files" / well / f"time {t}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(folder / f"{channel}.tif", plane(*key))
+    for inner in (".cache", "old.zarr"):
+        (tmp_path / "files" / inner).mkdir()
+        (tmp_path / "files" / inner / "note.tif").touch()
+    pattern = r"^(?P<well>[A-P]\d+)/time (?P<t>\d+)/(?P<channel>\w+)\.tif$"
+    report = convert(tmp_path / "files", store, well_regex=pattern)
+    assert (report.images, report.planes, report.notes) == (2, 8, ())
+    with open_ome_zarr(store, layout="hcs") as plate:
+        assert_array_equal(plate["B/12/0"].data[1, 0], plane("B12", 2, "DAPI"))
+
+
+def test_a_table_may_have_one_column_for_the_well(tmp_path: Path, store: Path) -> None:
+    path = table(tmp_path, "file,well,field\na.tif,B03,1\nb.tif,C-12,2\n")
+    convert([], store, map_file=path)
+    with open_ome_zarr(store, layout="hcs") as plate:
+        assert [name for name, _ in plate.positions()] == ["B/03/1", "C/12/2"]
+
+
 def test_unlike_files_of_one_field_are_refused(files: Path, store: Path) -> None:
     tifffile.imwrite(files / "p_A01_f0_wGFP_z2_t1.tif", plane("x", shape=(20, 25)))
     with pytest.raises(
@@ -248,6 +285,8 @@ def table(tmp_path: Path, text: str) -> Path:
     [
         ("", r"map\.csv is empty"),
         ("file,row\na.tif,A", r"map\.csv has no column 'column'"),
+        ("file,well,row\n", r"map\.csv has an unknown column 'row'"),
+        ("file,well\na.tif,top\n", r"map\.csv line 2: 'top' is not the name of a well, such as B03"),
         ("file,row,column,depth\n", r"map\.csv has an unknown column 'depth'"),
         ("file,row,column\n", r"map\.csv places no file"),
         ("file,row,column\na.tif,A\n", r"map\.csv line 2 has 2 cells, the first line has 3"),

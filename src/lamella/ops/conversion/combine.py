@@ -9,6 +9,7 @@ import math
 import os
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from itertools import product
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,20 @@ class CombinedSource:
     def missing(self) -> int:
         """Number of indices along the placed axes without a source; their pixels are zeros."""
         return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
+
+    def gaps(self) -> Iterator[str]:
+        """Describe the indices without a source: "channel GFP, z 1, t 0"."""
+        lengths = [range(self._description.length(axis)) for axis in self._placed]
+        for key in product(*lengths):
+            if key not in self._members:
+                yield self._name_index(key)
+
+    def _name_index(self, key: tuple[int, ...]) -> str:
+        names = self._description.channels
+        return ", ".join(
+            f"channel {names[at].label}" if axis == "c" and at < len(names) else f"{axis} {at}"
+            for axis, at in sorted(zip(self._placed, key, strict=True))
+        )
 
     @property
     def notes_by_file(self) -> Iterator[tuple[str, str]]:

@@ -196,7 +196,8 @@ def convert(
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
     with new_store(destination, overwrite, "convert", version, progress, storage_options) as target:
-        inputs = Inputs(source_list, _formats(format), series)  # type: ignore[arg-type]
+        is_placed = well_regex is not None or map_file is not None
+        inputs = Inputs(source_list, _formats(format), series, is_placed=is_placed)  # type: ignore[arg-type]
         with closing(inputs):
             plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
             level_count = _write_store(target, plan, settings, workers, progress)

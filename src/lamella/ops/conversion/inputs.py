@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.reader import Container, Formats, OriginalMetadata
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
+
+_SHOWN = 5
+"""Maximum number of planes that a message lists."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
@@ -63,23 +67,31 @@ class InputPlan:
 
 
 class Inputs:
-    """The sources of a conversion, opened when needed; ``series`` is the number of the image in files with several."""
+    """The sources of a conversion, opened when needed; ``series`` is the number of the image in files with several.
+
+    With ``is_placed``, a pattern or table says what belongs together: folders are walked, and none is one data set.
+    ``relative`` has the path of each file in its folder.
+    """
 
     def __init__(
         self,
         sources: Sequence[StrPath | PlaneSource],
         formats: Formats,
         series: Series | None = None,
+        *,
+        is_placed: bool = False,
     ) -> None:
         if not (series is None or isinstance(series, int) or series in ("all", "fields")):
             raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'")
         self._formats = formats
+        self._is_placed = is_placed
         self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
         self.containers: list[Container] = []
         self.names: list[str] = []
         self.folders: list[str] = []
         self.files: list[str] = []
+        self.relative: dict[str, str] = {}
         for source in sources:
             if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_plane"):
                 self._add_opened(source)
@@ -88,9 +100,11 @@ class Inputs:
 
     def _add_path(self, path: str) -> None:
         self.names.append(path)
-        if os.path.isdir(path) and self._formats.find(path) is None:
+        if os.path.isdir(path) and (self._is_placed or self._formats.find(path) is None):
             self.folders.append(path)
-            self.files.extend(self._formats.list_folder(path))
+            for file in self._formats.list_folder(path, deep=self._is_placed):
+                self.files.append(file)
+                self.relative[file] = os.path.relpath(file, path).replace(os.sep, "/")
         elif os.path.exists(path):
             self.files.append(path)
         else:
@@ -178,7 +192,7 @@ def plan_images(
         notes += _left_out(unused, f"{table} does not name")
         images = _combine_placed(inputs, placed, keep_order=True)
     elif well_regex is not None:
-        placed, unused = place_by_regex(inputs.files, well_regex)
+        placed, unused = place_by_regex(inputs.files, well_regex, inputs.relative)
         notes += _left_out(unused, "the pattern does not match")
         images = _combine_placed(inputs, placed, keep_order=False)
     else:
@@ -195,7 +209,7 @@ def _check_missing(images: Sequence[ImagePlan]) -> None:
     """Raise SourceError if an index lists planes whose files are missing."""
     missing = [text for image in images for text in image.source.description.missing]
     if missing:
-        shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+        shown = f"{'; '.join(missing[:_SHOWN])}{_and_more(len(missing))}"
         verb = "is" if len(missing) == 1 else "are"
         raise SourceError(f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}")
 
@@ -224,15 +238,40 @@ def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
 
 
 def _missing(images: Sequence[ImagePlan]) -> list[str]:
-    incomplete = [(image.path or image.source.description.name, image.source.missing) for image in images]
-    incomplete = [(name, count) for name, count in incomplete if count]
+    incomplete = [image for image in images if image.source.missing]
     if not incomplete:
         return []
-    total = sum(count for _, count in incomplete)
+    total = sum(image.source.missing for image in incomplete)
+    gaps = (
+        f"{image.path or image.source.description.name} ({gap})"
+        for image in incomplete
+        for gap in image.source.gaps()
+    )
     return [
         f"{total} combinations of channel, z and t have no file and are zeros, in {len(incomplete)} of {len(images)} "
-        f"images (first: {incomplete[0][0]})"
+        f"images: {', '.join(islice(gaps, _SHOWN))}{_and_more(total)}"
     ]
+
+
+def _and_more(total: int) -> str:
+    return f", and {total - _SHOWN} more" if total > _SHOWN else ""
+
+
+def _check_distinct(placed: Sequence[PlacedFile]) -> None:
+    """Raise SourceError, which lists them, for files with the same placement."""
+    files: dict[Placement, PlacedFile] = {}
+    pairs = [
+        (other, item) for item in placed if (other := files.setdefault(item.placement, item)) is not item
+    ]
+    if not pairs:
+        return
+    texts = [
+        f"{first.origin} and {second.origin} have the same position ({second.placement})"
+        for first, second in pairs[:_SHOWN]
+    ]
+    raise SourceError(
+        f"{'; '.join(texts)}{_and_more(len(pairs))}: add the field, channel, z or t that distinguishes them"
+    )
 
 
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
@@ -325,6 +364,7 @@ def _union(axes: Iterable[str]) -> str:
 
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
     """Combine placed files to one image per field, all with the same axes and the same grid of channel, z and t."""
+    _check_distinct(placed)
     channels = _channel_order(placed, keep_order=keep_order)
     grids: dict[str, dict[int, int]] = {}
     for axis in "tz":

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from lamella.types import StrPath
 
-GROUPS = ("row", "column", "field", "channel", "z", "t")
+GROUPS = ("row", "column", "well", "field", "channel", "z", "t")
 """Fields of a placement, as named by a pattern's groups and a table's columns."""
 
 _NUMBERS = re.compile(r"\d+")
 _SIGNED = re.compile(r"\s*([+\-\u2212]?)(\d+)\s*")
 _DOUBTFUL_SIGN = re.compile(r"[+\-\u2212]\d")
+_WELL = re.compile(r"([A-Za-z]{1,2})[ _/-]*(\d{1,3})")
 _ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
 
@@ -39,6 +40,10 @@ class Placement:
     channel: str | None = None
     z: int | None = None
     t: int | None = None
+
+    def __str__(self) -> str:
+        parts = [("", self.path), ("channel ", self.channel), ("z ", self.z), ("t ", self.t)]
+        return ", ".join(f"{name}{value}" for name, value in parts if value not in ("", None))
 
     @property
     def path(self) -> str:
@@ -55,11 +60,14 @@ class PlacedFile:
     origin: str
 
 
-def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile], list[str]]:
+def place_by_regex(
+    names: Iterable[str], pattern: str, relative: Mapping[str, str] | None = None
+) -> tuple[list[PlacedFile], list[str]]:
     r"""Place files by a regular expression that is searched in their names; also return the files that do not match.
 
-    Its named groups are row and column (or col) for a plate, or neither for a single image, and optionally field ("0"
-    by default), channel, z and t.
+    Its named groups are row and column (or col), or well, for a plate, or none of them for a single image, and
+    optionally field ("0" by default), channel, z and t. ``relative`` has the path of each file in the folder that the
+    user named, with slashes: the pattern is searched in it instead of in the name.
 
     >>> placed, rest = place_by_regex(["p_B03_f2_w1.tif", "note.tif"], r"_(?P<row>[A-H])(?P<col>\d+)_f(?P<field>\d)")
     >>> placed[0].placement.path, rest
@@ -69,7 +77,7 @@ def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile]
     placed: list[PlacedFile] = []
     unmatched: list[str] = []
     for name in names:
-        match = expression.search(os.path.basename(name))
+        match = expression.search((relative or {}).get(name) or os.path.basename(name))
         if match is None:
             unmatched.append(name)
             continue
@@ -96,7 +104,11 @@ def _compile(pattern: str) -> re.Pattern[str]:
         )
     if {"col", "column"} <= groups:
         raise InvalidArgumentError(f"the pattern {pattern!r} has both a group col and a group column")
+    if "well" in groups and groups & {"row", "column", "col"}:
+        raise InvalidArgumentError(f"the pattern {pattern!r} has both a group well and a group row or column")
     plate = {"row", "column"} & {"column" if group == "col" else group for group in groups}
+    if "well" in groups:
+        return expression
     if len(plate) == 1:
         raise InvalidArgumentError(
             f"the pattern {pattern!r} has no group for the {({'row', 'column'} - plate).pop()}: a plate needs both "
@@ -116,7 +128,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def _placement(groups: Mapping[str, str], origin: str) -> Placement:
     """Check the texts of the named groups, and return the placement."""
-    row, column = groups.get("row", ""), groups.get("column", "")
+    row, column = _well(groups["well"], origin) if groups.get("well") else ("", "")
+    row, column = groups.get("row", row), groups.get("column", column)
     if bool(row) != bool(column):
         raise SourceError(
             f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}"
@@ -135,6 +148,14 @@ def _placement(groups: Mapping[str, str], origin: str) -> Placement:
         _number(groups.get("z"), "z", origin),
         _number(groups.get("t"), "t", origin),
     )
+
+
+def _well(name: str, origin: str) -> tuple[str, str]:
+    """Split the name of a well ("B03", "B-3") into row and column."""
+    match = _WELL.fullmatch(name.strip())
+    if match is None:
+        raise SourceError(f"{origin}: {name!r} is not the name of a well, such as B03")
+    return match[1], match[2]
 
 
 def _number(text: str | None, group: str, origin: str) -> int | None:
@@ -165,24 +186,29 @@ def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
 def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:
     """Place files by a CSV table with the header ``file,row,column,field[,channel,z,t]``, in its order.
 
-    The table has commas, semicolons or tabs, in UTF-8. ``locate`` returns the file of an entry, or None.
+    One column ``well`` ("B03") may stand for row and column. The table has commas, semicolons or tabs, in UTF-8. ``locate`` returns the file of an entry, or None.
     """
     path = os.fspath(table)
     rows = _read_table(path)
     header = [cell.strip().lower() for cell in rows[0][1]]
     header = ["column" if cell == "col" else cell for cell in header]
-    missing = [name for name in ("file", "row", "column") if name not in header]
+    plate = ("well",) if "well" in header else ("row", "column")
+    missing = [name for name in ("file", *plate) if name not in header]
     unknown = [name for name in header if name not in ("file", *GROUPS)]
+    if plate == ("well",):
+        unknown += [name for name in ("row", "column") if name in header]
     if missing or unknown:
         problem = f"no column {missing[0]!r}" if missing else f"an unknown column {unknown[0]!r}"
-        raise SourceError(f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t]")
+        raise SourceError(
+            f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t], or file,well,..."
+        )
     placed = []
     for line, cells in rows[1:]:
         origin = f"{path} line {line}"
         if len(cells) != len(header):
             raise SourceError(f"{origin} has {len(cells)} cells, the first line has {len(header)}")
         texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
-        for name in ("file", "row", "column"):
+        for name in ("file", *plate):
             if name not in texts:
                 raise SourceError(f"{origin} has no {name}")
         entry = texts.pop("file")

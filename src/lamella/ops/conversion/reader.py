@@ -20,6 +20,8 @@ from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lamella.ops.conversion.source import ImageDescription, PlaneSource
 
 
@@ -176,21 +178,41 @@ class Formats:
             )
         return reader.open(path)
 
-    def list_folder(self, folder: str) -> list[str]:
-        """Return the files of a folder in natural order: those of the first reader that has any there."""
-        names = [
-            entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_file()
-        ]
+    def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
+        """Return the files of a folder in natural order: those of the first reader that has any there.
+
+        ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores.
+        """
+        names = list(_names_below(folder) if deep else _names_in(folder))
         for reader in self._readers:
             own = [name for name in names if name.lower().endswith(reader.endings)]
             if own:
                 return [os.path.join(folder, name) for name in sorted(own, key=natural_order)]
+        where = " and the folders below it hold" if deep else " holds"
         raise SourceError(
-            f"the folder {os.path.abspath(folder)} holds no image (no file ends with {', '.join(self._endings())})"
+            f"the folder {os.path.abspath(folder)}{where} no image (no file ends with {', '.join(self._endings())})"
         )
 
     def _endings(self) -> list[str]:
         return list(dict.fromkeys(ending for reader in self._readers for ending in reader.endings))
+
+
+def _names_in(folder: str) -> Iterator[str]:
+    """Yield the names of the visible files in a folder."""
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+
+
+def _names_below(folder: str) -> Iterator[str]:
+    """Yield the paths, from a folder on, of the visible files in it and below."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
+        inner = os.path.relpath(root, folder)
+        yield from (
+            name if inner == os.curdir else os.path.join(inner, name)
+            for name in names
+            if not name.startswith(".")
+        )
 
 
 def check_description(path: str, description: ImageDescription) -> None:
