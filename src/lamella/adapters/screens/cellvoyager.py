@@ -16,12 +16,12 @@ from lamella.adapters.screens.screen import (
     ScreenPlane,
     file_beside,
     number,
-    row_name,
     seconds_between,
 )
 from lamella.adapters.screens.xml import attributes, elements
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective
+from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,7 @@ def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> Scre
     y = number(values.get("Y"))
     return ScreenPlane(
         file=file_beside(index, name),
-        row=row_name(row),
+        row=standard_row(row - 1),
         column=f"{column:02}",
         field=str(field),
         channel=channel,

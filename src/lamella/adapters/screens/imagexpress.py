@@ -21,12 +21,12 @@ from lamella.adapters.screens.screen import (
     listed,
     micrometres,
     number,
-    row_name,
     seconds_between,
 )
 from lamella.errors import MetadataError, SourceError, counted
 from lamella.ops.conversion.source import Objective
 from lamella.spec.ome_xml import parse_xml
+from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ class _Htd:
     def wells(self) -> list[tuple[str, str]]:
         """List the rows and columns of the selected wells."""
         return [
-            (row_name(row), f"{column:02}")
+            (standard_row(row - 1), f"{column:02}")
             for row in range(1, int(number(self.first("YWells")) or 0) + 1)
             for column, chosen in enumerate(self.values.get(f"WellsSelection{row}", ()), 1)
             if chosen.upper() == "TRUE"

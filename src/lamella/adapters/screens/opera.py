@@ -17,12 +17,12 @@ from lamella.adapters.screens.screen import (
     listed,
     micrometres,
     number,
-    row_name,
     seconds_between,
 )
 from lamella.adapters.screens.xml import attributes, elements, local_name, texts
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective
+from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mappi
     )
     return ScreenPlane(
         file=file_beside(index, image["URL"]),
-        row=row_name(row),
+        row=standard_row(row - 1),
         column=f"{column:02}",
         field=str(field),
         channel=channel,

@@ -225,16 +225,6 @@ def number(text: str | None) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def row_name(number: int) -> str:
-    """Return the letters of a row counted from 1.
-
-    >>> row_name(1), row_name(16), row_name(27), row_name(48)
-    ('A', 'P', 'AA', 'AV')
-    """
-    first, last = divmod(number - 1, 26)
-    return (chr(64 + first) if first else "") + chr(65 + last)
-
-
 def seconds_between(start: str | None, moment: str | None) -> float | None:
     """Return the seconds from one time in ISO 8601 to another; None if one is missing or unreadable."""
     try:

@@ -186,7 +186,8 @@ def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
 def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:
     """Place files by a CSV table with the header ``file,row,column,field[,channel,z,t]``, in its order.
 
-    One column ``well`` ("B03") may stand for row and column. The table has commas, semicolons or tabs, in UTF-8. ``locate`` returns the file of an entry, or None.
+    One column ``well`` ("B03") may stand for row and column. The table has commas, semicolons or tabs, in UTF-8.
+    ``locate`` returns the file of an entry, or None.
     """
     path = os.fspath(table)
     rows = _read_table(path)
