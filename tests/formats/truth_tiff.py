@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tifffile
 from tests.formats.samples import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
 
 
 def by_tifffile(path: Path) -> list[np.ndarray]:
@@ -19,9 +18,74 @@ def by_tifffile(path: Path) -> list[np.ndarray]:
         return [series.asarray() for series in file.series]
 
 
+def generated_stack(positions: int) -> list[np.ndarray]:
+    """What write_mmstack.py wrote: y + x + 5000c + 10z + 100t + 1000p."""
+    t, c, z, y, x = np.ogrid[:3, :2, :4, :32, :48]
+    return [(y + x + 5000 * c + 10 * z + 100 * t + 1000 * p).astype("u2") for p in range(positions)]
+
+
+def generated_ndtiff(_: Path) -> list[np.ndarray]:
+    """What ndstorage wrote: 1000p + 100t + 10z + (1 for GFP)."""
+    t, c, z, _, _ = np.ogrid[:2, :2, :3, :32, :40]
+    plane = np.zeros((1, 1, 1, 32, 40), "u2")
+    return [(plane + 1000 * p + 100 * t + 10 * z + c).astype("u2") for p in range(2)]
+
+
+def mosaic_of_colours(folder: Path) -> list[np.ndarray]:
+    """The tiles of an explored mosaic that exist, channels first."""
+    (file,) = (folder / "Full resolution").glob("*.tif")
+    with tifffile.TiffFile(file) as stack:
+        (series,) = stack.series
+        return [page.asarray().transpose(2, 0, 1) for page in series.pages if page is not None]
+
+
+STACK = {
+    "axes": "tczyx",
+    "shape": (3, 2, 4, 32, 48),
+    "dtype": "uint16",
+    "channels": ("DAPI", "GFP"),
+    "colors": ("0000FF", "00FF00"),
+}
+STACK_FACTS = {
+    "scale": {"t": 5.0, "z": 0.5, "y": 0.325, "x": 0.325},
+    "units": {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"},
+    "times": (0.0, 5.0, 10.0),
+}
+
 SAMPLES = [
     Sample(
         "tiff", "../samples/2010-06-18x24y5z1t2c8b-text.ome.tiff", "czyx", (2, 5, 24, 18), "uint8",
-        lambda path: [by_tifffile(path)[0].swapaxes(0, 1)],
+        lambda path: [by_tifffile(path)[0].swapaxes(0, 1)], original=("METADATA.ome.xml",),
+    ),
+    Sample(
+        "tiff", "mmstack/onepos/exp_1_MMStack_Pos0.ome.tif", **STACK, pixels=lambda _: generated_stack(1),
+        expected={**STACK_FACTS, "title": "Pos0", "stage": {"x": 0.0, "y": 0.0, "z": 0.0}},
+        original=("METADATA.ome.xml", "micromanager.json"),
+    ),
+    Sample(
+        "tiff", "mmstack/threepos/exp_1_MMStack_Pos1.ome.tif", **STACK, pixels=lambda _: generated_stack(3),
+        images=3, image=2, folder="mmstack/threepos", cut="exp_1_MMStack_Pos1.ome.tif",
+        expected={**STACK_FACTS, "title": "Pos2", "stage": {"x": 200.0, "y": 400.0, "z": 0.0}},
+    ),
+    Sample(
+        "tiff", "mmstack/stopped/exp_1_MMStack_Pos0.ome.tif", **STACK, pixels=lambda _: generated_stack(1),
+        expected={**STACK_FACTS, "notes": ("10 time points were planned, and 3 were recorded",)},
+    ),
+    Sample(
+        "tiff", "ndtiff/generated_ndstorage_P2T2C2Z3", "tczyx", (2, 2, 3, 32, 40), "uint16", generated_ndtiff,
+        images=2, image=1, channels=("DAPI", "GFP"), original=("micromanager.json",),
+        expected={
+            "title": "P1", "stage": {"x": 100.0}, "times": (0.0, 1.0),
+            "scale": {"z": 0.5, "y": 0.25, "x": 0.25},
+        },
+    ),
+    Sample(
+        "tiff", "ndtiff/12_bit_pycromanager_mda", "tcyx", (4, 2, 64, 64), "uint16",
+        lambda path: by_tifffile(path / "12_bit_pycromanager_mda_NDTiffStack.tif"),
+        channels=("DAPI", "FITC"), expected={"times": (0.0, 0.025, 0.05, 0.076), "acquired": "2022-12-28T17:04:23"},
+    ),
+    Sample(
+        "tiff", "ndtiff/magellan_rgb", "cyx", (3, 32, 32), "uint8", mosaic_of_colours, images=3, image=2,
+        expected={"title": "row 2 column 2", "stage": {"x": 62.0, "y": 62.0, "z": 0.0}, "is_rgb": True},
     ),
 ]  # fmt: skip

@@ -23,6 +23,14 @@ from lamella.adapters.tiff_completeness import check_complete
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.adapters.tiff_micromanager import (
+    KINDS,
+    Fixed,
+    numbers_at,
+    positions_of,
+    read_micromanager,
+    summary_of,
+)
 from lamella.adapters.tiff_ome import ome_root, read_ome
 from lamella.adapters.tiff_pages import (
     FilePool,
@@ -37,6 +45,7 @@ from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription
+from lamella.store.keys import natural_order
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -65,28 +74,29 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False) -> Container:
     name = local_path(path, "a file to convert")
     with open_file(name) as file:
         check_complete(name, file)
-        metadata = _metadata_of_series(file)
+        places = [(n, fixed) for n, series in enumerate(file.series) for fixed in positions_of(series)]
+        metadata = _metadata_of_images(file, places)
         pages = [list_pages(series) for series in file.series]
         parts_of_images = [
-            _describe(name, file, number, metadata[number], pages[number])
-            for number in range(len(file.series))
+            _describe(name, file, place, facts, pages[place[0]], len(places))
+            for place, facts in zip(places, metadata, strict=True)
         ]
-        if len(pages) > 1:
+        if len(places) > 1:
             PAGES.put(name, _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
         original = _original(file)
     sources = [TiffSource(*parts) for parts in parts_of_images]
-    if is_read_next and len(pages) == 1:
+    if is_read_next and len(sources) == 1:
         sources[0].keep_pages(pages[0])
     return Container(sources, original)
 
 
 def _original(file: Any) -> list[OriginalMetadata]:
-    """Return the OME-XML of a file."""
-    if file.is_ome and file.ome_metadata:
-        return [OriginalMetadata("METADATA.ome.xml", file.ome_metadata)]
-    return []
+    """Return the OME-XML of a file, and the summary of Micro-Manager."""
+    summary = summary_of(file) if any(series.kind in KINDS for series in file.series) else ""
+    texts = {"METADATA.ome.xml": file.is_ome and file.ome_metadata, "micromanager.json": summary}
+    return [OriginalMetadata(name, text) for name, text in texts.items() if text]
 
 
 class TiffReader(Reader):
@@ -102,9 +112,23 @@ class TiffReader(Reader):
         """Return whether a file begins as TIFF or BigTIFF."""
         return head[:4] in _MAGIC
 
+    def claims(self, path: str) -> bool:
+        """Return whether a file is named so, or a folder is an NDTiff."""
+        return super().claims(path) or _ndtiff_in(path) is not None
+
     def open(self, path: str) -> Container:
         """Describe the images of a file: see `open_tiff`."""
-        return open_tiff(path)
+        return open_tiff(_ndtiff_in(path) or path)
+
+
+def _ndtiff_in(folder: str) -> str | None:
+    """Return the first file of an NDTiff in a folder, which may have its levels in folders of their own."""
+    for inner in (folder, os.path.join(folder, "Full resolution")):
+        if os.path.isfile(os.path.join(inner, "NDTiff.index")):
+            names = [name for name in os.listdir(inner) if name.lower().endswith(TiffReader.endings)]
+            if names:
+                return os.path.join(inner, min(names, key=natural_order))
+    return None
 
 
 class TiffSource:
@@ -199,8 +223,8 @@ class SeriesLayout:
     """The location of the planes of an image in the pages of a file: ``series`` is the number of the image.
 
     ``plan`` maps the axes of the file to those of the image. ``outer`` are the lengths of the axes that count pages,
-    and ``page_axes`` the letters of the axes within a page. The pages of a file with several images are cached together
-    (``is_shared``).
+    and ``page_axes`` the letters of the axes within a page. ``fixed`` are the axes along which the image is one of
+    several in a series, with its index. The pages of a file with several images are cached together (``is_shared``).
     """
 
     path: str
@@ -209,10 +233,13 @@ class SeriesLayout:
     outer: Shape
     page_axes: str
     is_shared: bool
+    fixed: Fixed = ()
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
         """Return the page of a plane, and which of the page's planes it is."""
         file_index = self.plan.place(index)
+        for axis, at in self.fixed:
+            file_index.insert(axis, at)
         number = 0
         for length, position in zip(self.outer, file_index, strict=False):
             number = number * length + position
@@ -221,29 +248,37 @@ class SeriesLayout:
 
 
 def _describe(
-    path: str, file: Any, number: int, metadata: TiffMetadata, pages: list[PageBytes | None]
+    path: str,
+    file: Any,
+    place: tuple[int, Fixed],
+    metadata: TiffMetadata,
+    pages: list[PageBytes | None],
+    images: int,
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe one series of an open file, after a check that its pixels exist."""
+    """Describe one image of an open file with several: a series, or one position of it; check that its pixels exist."""
+    number, fixed = place
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
     if series.dtype is None or series.dtype.kind not in "buif":
         raise SourceError(
             f"{image_name} has pixels of type {series.dtype}, which are neither intensities nor labels"
         )
-    plan = _plan(series, image_name)
+    plan = _plan(series, image_name, fixed)
     page_axes = series.keyframe.axes
-    outer = len(series.axes) - len(page_axes)
+    outer = tuple(int(n) for n in series.shape[: len(series.axes) - len(page_axes)])
     if not series.axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
         raise SourceError(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
-    layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes, len(file.series) > 1)
-    if len(pages) < math.prod(layout.outer):
+    layout = SeriesLayout(path, number, plan, outer, page_axes, images > 1, fixed)
+    if len(pages) < math.prod(outer):
         raise SourceError(
-            f"{image_name} is damaged or incomplete: its shape {plan.file_shape} ({series.axes}) needs "
-            f"{math.prod(layout.outer)} pages, it has {len(pages)}"
+            f"{image_name} is damaged or incomplete: its shape {tuple(series.shape)} ({series.axes}) needs "
+            f"{math.prod(outer)} pages, it has {len(pages)}"
         )
+    if fixed:
+        pages = [pages[int(n)] for n in numbers_at(outer, fixed).flat]
     check_sizes(pages)
     missing = sum(page is None for page in pages)
     notes = (*metadata.notes, *plan.notes)
@@ -275,10 +310,14 @@ def _describe(
     return description, layout
 
 
-def _plan(series: Any, image_name: str) -> AxisPlan:
+def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
+    free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
     # NDTiff and OME-TIFF name every axis: one that tifffile calls "other" has an unknown name, not none.
     return plan_axes(
-        series.axes, tuple(int(n) for n in series.shape), image_name, named=series.kind in ("ndtiff", "ome")
+        "".join(series.axes[axis] for axis in free),
+        tuple(int(series.shape[axis]) for axis in free),
+        image_name,
+        named=series.kind in ("ndtiff", "ome"),
     )
 
 
@@ -299,9 +338,11 @@ def _channels_together(page: Any) -> int:
     return int(samples) if separate == 1 else 1
 
 
-def _metadata_of_series(file: Any) -> list[TiffMetadata]:
-    """Return the metadata of each series of an open file, from its richest dialect."""
+def _metadata_of_images(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata]:
+    """Return the metadata of each image of an open file, from its richest dialect."""
     count = len(file.series)
+    if count == 1 and file.series[0].kind in KINDS:
+        return read_micromanager(file, file.series[0], [fixed for _, fixed in places])
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
         images = read_ome(ome_root(file))

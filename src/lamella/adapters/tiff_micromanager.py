@@ -1,0 +1,302 @@
+"""Read the metadata of Micro-Manager files, MMStack and NDTiff: a summary, display settings, and JSON of each plane.
+
+Positions (and the rows and columns of a mosaic) are images of their own. ``tifffile`` finds the pages of the planes.
+The JSON of a plane is in a tag of its page, or where the index of an NDTiff says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import product
+from math import isfinite, prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.errors import SourceError
+from lamella.ops.conversion.source import SourceChannel
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.types import JSONObject
+
+KINDS = ("mmstack", "ndtiff")
+"""Kinds of series of tifffile that this module describes."""
+
+_PLACES = "RJK"
+"""Letters of tifffile for positions, and columns and rows of a mosaic."""
+
+_PLANE_TAG = 51123
+_NAMES = {"R": "position", "J": "column", "K": "row", "C": "channel"}
+_SITE = re.compile(r"([A-P])0?(\d{1,2})-Site_(\d+)")
+"""The label of a position that Micro-Manager's generator of well plates makes: A1-Site_0."""
+
+Fixed = tuple[tuple[int, int], ...]
+"""Axes of a series at which an image is fixed, by number, with the index: the image's position."""
+
+
+def positions_of(series: Any) -> list[Fixed]:
+    """Return the images of a series, each with its indices along the axes of positions that have a plane."""
+    axes = [number for number, letter in enumerate(series.axes) if letter in _PLACES]
+    if series.kind not in KINDS or not axes:
+        return [()]
+    outer = _outer(series)
+    found = []
+    for index in product(*(range(outer[axis]) for axis in axes)):
+        fixed = tuple(zip(axes, index, strict=True))
+        if any(series.pages[int(number)] is not None for number in numbers_at(outer, fixed).flat):
+            found.append(fixed)
+    return found
+
+
+def numbers_at(outer: Sequence[int], fixed: Fixed) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the numbers of the pages of an image, by its other outer axes.
+
+    >>> numbers_at((2, 3), ((0, 1),))
+    array([3, 4, 5])
+    """
+    numbers = np.arange(prod(outer)).reshape(outer)
+    at = dict(fixed)
+    return numbers[tuple(at.get(axis, slice(None)) for axis in range(len(outer)))]
+
+
+def _outer(series: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in series.shape[: len(series.axes) - len(series.keyframe.axes)])
+
+
+def read_micromanager(file: Any, series: Any, images: Sequence[Fixed]) -> list[TiffMetadata]:
+    """Return the metadata of the images of a series."""
+    whole = file.micromanager_metadata or {}
+    summary = whole.get("Summary") or {}
+    display = whole.get("DisplaySettings")
+    planes = _Index(file, series) if series.kind == "ndtiff" else _Tags(file, series)
+    channels = _channels(summary, display if isinstance(display, list) else [], series, planes)
+    described = [_image(summary, series, planes, channels, fixed) for fixed in images]
+    planned, found = summary.get("Frames"), dict(zip(series.axes, series.shape, strict=True)).get("T", 1)
+    if series.kind == "mmstack" and isinstance(planned, int) and planned > found:
+        note = f"{planned} time points were planned, and {found} were recorded"
+        described[0] = replace(described[0], notes=(*described[0].notes, note))
+    return _with_wells(described)
+
+
+def summary_of(file: Any) -> str:
+    """Return the summary of a file as JSON; empty without one."""
+    summary = (file.micromanager_metadata or {}).get("Summary")
+    return json.dumps(summary, indent=1) if summary else ""
+
+
+@dataclass
+class _Tags:
+    """The JSON of each plane in a tag of its page."""
+
+    file: Any
+    series: Any
+
+    def labels(self, letter: str) -> list[str]:
+        """Return nothing: the names along an axis are in the summary."""
+        del letter
+        return []
+
+    def plane(self, number: int) -> JSONObject:
+        """Read the JSON of a page; empty if the page is missing or has none."""
+        page = self.series.pages[number]
+        if page is None:
+            return {}
+        handle = page.parent.filehandle
+        was_closed = handle.closed  # the other files of a stack
+        try:
+            if was_closed:
+                handle.open()
+            value = page.aspage().tags[_PLANE_TAG].value
+            return value if isinstance(value, dict) else dict(json.loads(value))
+        except Exception:  # metadata that cannot be read are as good as missing ones
+            return {}
+        finally:
+            if was_closed:
+                handle.close()
+
+
+class _Index:
+    """The JSON of each plane in an NDTiff, found by its index."""
+
+    def __init__(self, file: Any, series: Any) -> None:
+        from tifffile.tifffile import read_ndtiff_index
+
+        self._folder = file.filehandle.dirname
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        self._series = series
+        self._labels: dict[str, list[str]] = {}
+        for axes, name, offset, *_, meta_offset, meta_size, _ in read_ndtiff_index(
+            os.path.join(self._folder, "NDTiff.index")
+        ):
+            self._places[name, offset] = meta_offset, meta_size
+            for axis, value in axes.items():
+                if isinstance(value, str) and value not in self._labels.setdefault(axis, []):
+                    self._labels[axis].append(value)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        ends: dict[str, int] = {}
+        for (name, _), (offset, size) in self._places.items():
+            ends[name] = max(ends.get(name, 0), offset + size)
+        for name, end in ends.items():
+            path = os.path.join(self._folder, name)
+            size = os.path.getsize(path)
+            if end > size:
+                raise SourceError(
+                    f"{path} is truncated: its index needs {end} bytes, the file has {size}; copy it again from where "
+                    "it was recorded"
+                )
+
+    def labels(self, letter: str) -> list[str]:
+        """Return the names along an axis, which tifffile numbers by their first use."""
+        return self._labels.get(_NAMES[letter], [])
+
+    def plane(self, number: int) -> JSONObject:
+        """Read the JSON of a plane; empty if it is missing or damaged."""
+        page = self._series.pages[number]
+        if page is None:
+            return {}
+        name = page.parent.filehandle.name
+        offset, size = self._places.get((name, int(page.dataoffsets[0])), (0, 0))
+        if not size:
+            return {}
+        with suppress(OSError, ValueError), open(os.path.join(self._folder, name), "rb") as stream:
+            stream.seek(offset)
+            return dict(json.loads(stream.read(size)))
+        return {}
+
+
+def _image(
+    summary: JSONObject,
+    series: Any,
+    planes: _Tags | _Index,
+    channels: tuple[SourceChannel, ...],
+    fixed: Fixed,
+) -> TiffMetadata:
+    outer = _outer(series)
+    letters = series.axes[: len(outer)]
+    first = planes.plane(_first(series, numbers_at(outer, fixed)))
+    pixel = _value(first, "PixelSizeUm", "PixelSize_um") or _value(summary, "PixelSize_um")
+    sizes = {
+        "z": abs(_value(summary, "z-step_um") or 0.0),
+        "y": pixel or 0.0,
+        "x": pixel or 0.0,
+        "t": (_value(summary, "Interval_ms") or 0.0) / 1000,
+    }
+    scale = {axis: size for axis, size in sizes.items() if is_size(size)}
+    label = _label(summary, series, planes, first, fixed)
+    stage = {
+        axis: _value(first, f"{axis.upper()}PositionUm", f"{axis.upper()}Position_um_Intended")
+        for axis in "xyz"
+    }
+    known = {axis: value for axis, value in stage.items() if value is not None}
+    times = []
+    if "T" in letters:
+        frame = letters.index("T")
+        for at in range(outer[frame]):
+            number = _first(series, numbers_at(outer, tuple(sorted((*fixed, (frame, at))))))
+            times.append(_value(planes.plane(number), "ElapsedTime-ms"))
+    return TiffMetadata(
+        scale,
+        {axis: "second" if axis == "t" else "micrometer" for axis in scale},
+        channels,
+        title=label,
+        stage=known,
+        times=tuple(time / 1000 for time in times if time is not None) if None not in times else (),
+        acquired=_date(first.get("ReceivedTime"), summary.get("StartTime"), summary.get("DateAndTime")),
+    )
+
+
+def _first(series: Any, numbers: np.ndarray[Any, Any]) -> int:
+    """Return the first page of some that exists."""
+    return next((int(n) for n in numbers.flat if series.pages[int(n)] is not None), int(numbers.flat[0]))
+
+
+def _label(summary: JSONObject, series: Any, planes: _Tags | _Index, first: JSONObject, fixed: Fixed) -> str:
+    """Return the name of a position: its label, or row and column of the mosaic."""
+    at = {series.axes[axis]: index for axis, index in fixed}
+    if "J" in at or "K" in at:
+        return " ".join(f"{_NAMES[letter]} {at[letter]}" for letter in "KJ" if letter in at)
+    labels = planes.labels("R")
+    if labels and "R" in at:
+        return labels[at["R"]]
+    stated = summary.get("StagePositions")
+    if isinstance(stated, list) and "R" in at and at["R"] < len(stated) and isinstance(stated[at["R"]], dict):
+        return str(stated[at["R"]].get("Label", ""))
+    return str(first.get("PositionName") or "")
+
+
+def _with_wells(images: list[TiffMetadata]) -> list[TiffMetadata]:
+    """Add wells if every label names one, as Micro-Manager's generator of well plates does."""
+    sites = [_SITE.fullmatch(image.title) for image in images]
+    if not all(sites):
+        return images
+    note = "wells and fields were read from the labels of positions"
+    return [
+        replace(image, well=(site[1], site[2], site[3]), notes=(*image.notes, note))
+        for image, site in zip(images, sites, strict=True)
+        if site
+    ]
+
+
+def _channels(
+    summary: JSONObject, display: Sequence[Any], series: Any, planes: _Tags | _Index
+) -> tuple[SourceChannel, ...]:
+    outer = _outer(series)
+    letters = series.axes[: len(outer)]
+    count = outer[letters.index("C")] if "C" in letters else 1
+    names = planes.labels("C") or summary.get("ChNames") or []
+    if not isinstance(names, list) or len(names) < count:
+        names = [""] * count
+    colors = summary.get("ChColors")
+    channels = []
+    for number, name in enumerate(names[:count]):
+        fixed = ((letters.index("C"), number),) if "C" in letters else ()
+        first = planes.plane(_first(series, numbers_at(outer, fixed)))
+        shown = next((each for each in display if isinstance(each, dict) and each.get("Name") == name), {})
+        color = shown.get(
+            "Color", colors[number] if isinstance(colors, list) and number < len(colors) else None
+        )
+        low, high = _value(shown, "Min"), _value(shown, "Max")
+        exposure = _value(first, "Exposure-ms", "Exposure")
+        channels.append(
+            SourceChannel(
+                name or ("" if count == 1 else str(first.get("Channel") or "")),
+                f"{color & 0xFFFFFF:06X}" if isinstance(color, int) and color != -1 else None,
+                (low, high) if low is not None and high is not None and low < high else None,
+                exposure=exposure / 1000 if exposure is not None else None,
+            )
+        )
+    return tuple(channels)
+
+
+def _value(facts: Mapping[str, Any], *names: str) -> float | None:
+    """Return the first of some numbers that is there."""
+    for name in names:
+        with suppress(TypeError, ValueError):
+            value = float(facts[name]) if name in facts else None
+            if value is not None and isfinite(value):
+                return value
+    return None
+
+
+def _date(*texts: object) -> str:
+    """Return the first readable date in ISO 8601.
+
+    >>> _date(None, "2023/07/26 14:27:29"), _date("2021-05-05 13:58:47.123 -0700")
+    ('2023-07-26T14:27:29', '2021-05-05T13:58:47.123000-07:00')
+    """
+    for text in texts:
+        with suppress(ValueError):
+            if isinstance(text, str):
+                return datetime.fromisoformat(text.strip().replace("/", "-").replace(" -", "-")).isoformat()
+    return ""
