@@ -342,6 +342,26 @@ def write_planes(endpoint: str, first: int, start: Any) -> None:
         array.write(n, n + 1)
 
 
+def test_what_others_replace_or_delete_is_read_again_at_once_however_much_is_cached(service, rounds, values):
+    url, data, crop = "s3://bucket/many.zarr", values((8, 32, 32), "u2"), np.s_[:, :8, :8]
+    for shards in (None, (1, 32, 32)):
+        service.objects.clear()
+        array = array_in(object_storage(service.endpoint, url), data.shape, chunks=(1, 16, 16), shards=shards)
+        for is_deleted in (False, True):
+            array.write(..., data)
+            assert np.array_equal(array.read(crop), data[crop])
+            others = StoredArray(Documents(object_storage(service.endpoint, url), 3), "0")
+            others.write(..., data + 1)
+            for key in [key for key in service.objects if "/c/" in key and is_deleted]:
+                del service.objects[key]
+            service.requests.clear()
+            rounds.clear()
+            assert np.array_equal(array.read(crop), data[crop] * 0 + 7 if is_deleted else data[crop] + 1)
+            # The document, whether what is cached is the same, and what is there now: an index and a chunk of a shard.
+            assert len(service.requests) <= 1 + 8 + 2 * 8
+            assert rounds.rounds <= 4
+
+
 def test_two_processes_that_write_planes_of_one_shard_lose_none(service):
     array = array_in(
         object_storage(service.endpoint, "s3://bucket/image.zarr"),

@@ -147,3 +147,17 @@ def test_an_image_is_written_in_few_rounds(asked, version):
     requests, waits = asked(write, {"GET", "PUT", "LIST"})
     assert requests <= 16 + 7 * documents + 2
     assert waits <= 8 + 3 * (documents - 1)
+
+
+def test_an_upgrade_reads_documents_and_chunks_at_once(asked, version, tmp_path):
+    newer, documents = ("0.5", 3) if version == "0.4" else ("0.6", 1)
+    folders = 2 + WELLS + 2 * WELLS * FIELDS
+    requests, waits = asked(
+        lambda: lamella.upgrade(URL, newer, tmp_path / "new.zarr"), {"GET", "HEAD", "LIST"}
+    )
+    # Of each folder its documents twice and a list; of each array a list; of the one chunk its stamp and its bytes.
+    assert requests <= 4 + folders * (2 * documents + 1) + WELLS * FIELDS + 2
+    assert waits <= 18
+    plate = lamella.open_ome_zarr(tmp_path / "new.zarr")
+    assert len(plate.table()) == WELLS * FIELDS
+    assert (plate["A/3/1"]["0"][...] == 1).all()

@@ -165,9 +165,13 @@ class ObjectSource:
         bodies, results = self._read_both(
             [file.key for file in whole], [request for _, _, request in partial]
         )
+        deleted = [file.key for (file, _, _), read in zip(partial, results, strict=True) if read is None]
+        if deleted:  # they existed when their indexes or chunks were read
+            raise ChangedError(*deleted)
         for file in whole:
             file.put_body(bodies[file.key])
         for (file, numbers, _), ranges_read in zip(partial, results, strict=True):
+            assert ranges_read is not None
             file.put_chunks(numbers, ranges_read)
         for file in _files(tasks):
             file.is_decoding = True
@@ -398,11 +402,9 @@ class ChunkObject:
         if form is not None:
             self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.version)
 
-    def put_chunks(self, numbers: Sequence[int], ranges_read: RangesRead | None) -> None:
+    def put_chunks(self, numbers: Sequence[int], ranges_read: RangesRead) -> None:
         """Store the bytes of some chunks."""
         self._is_unchecked = False
-        if ranges_read is None:
-            raise ChangedError(self.key)  # the object existed when its index was read
         self._trust()
         stored = [number for number in numbers if self._span(number) is not None]
         self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))

@@ -14,7 +14,7 @@ from lamella.store.stored_chunks import MAX_REQUESTED_FILES
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Names, Stamp
@@ -58,6 +58,14 @@ class KnownStorage(Storage):
         if above is not None:
             names.update(self._chunk_names(above, prefix))
         return sorted(names, key=natural_order)
+
+    def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
+        """Return the names of `list`."""
+        return Storage.members_of_each(self, folders)
+
+    def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
+        """Return the keys of `keys_below`."""
+        return Storage.keys_below_each(self, folders)
 
     def keys_below(self, folder: str) -> Names:
         """Return the known keys below a folder, and those of existing chunks."""

@@ -241,8 +241,23 @@ class ObjectRequests:
         return dict(zip(unique, await all_of(map(self.fetch, unique)), strict=True))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges of several keys; near ranges of a key share a request."""
-        return await all_of(self._ranges_of(request) for request in requests)
+        """Get ranges of several keys; near ranges of a key share a request.
+
+        `ChangedError` names all keys that have other stamps than their requests.
+        """
+        changed: list[str] = []
+
+        async def ranges_of(request: RangeRequest) -> RangesRead | None:
+            try:
+                return await self._ranges_of(request)
+            except ChangedError:
+                changed.append(request.key)
+                return None
+
+        found = await all_of(map(ranges_of, requests))
+        if changed:
+            raise ChangedError(*changed)
+        return found
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         spans = spans_of(request.ranges)
@@ -302,14 +317,20 @@ class ObjectRequests:
 
     async def names_in(self, folder: str) -> set[str]:
         """Return the names directly below a folder."""
+        return set(await self.members_of(folder))
+
+    async def members_of(self, folder: str) -> dict[str, bool]:
+        """Return the names directly below a folder, each with whether it is that of an object."""
         try:
             listing = await self.client.store.list_with_delimiter_async(prefix=folder or None)
         except Exception as error:
             if _is_absent(error):
-                return set()
+                return {}
             raise self._failed("list", folder, error) from error
-        paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
-        return {name for name in (path.strip("/").rpartition("/")[2] for path in paths) if name}
+        paths = dict.fromkeys(listing["common_prefixes"], False)
+        paths |= {meta["path"]: True for meta in listing["objects"]}
+        names = {path.strip("/").rpartition("/")[2]: is_object for path, is_object in paths.items()}
+        return {name: is_object for name, is_object in names.items() if name}
 
     async def existing(self, paths: Collection[str]) -> set[str]:
         """Return those of some keys and folders that are there."""

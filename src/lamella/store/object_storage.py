@@ -19,7 +19,7 @@ from lamella.store.addresses import title_in
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
-from lamella.store.keys import check_key
+from lamella.store.keys import check_key, is_private, natural_order
 from lamella.store.looked_at import LookedAt, Recent
 from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_requests import AT_ONCE, GetResult, ObjectRequests, all_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.store.credentials import Resolved
-    from lamella.store.storage import RangeRequest, RangesRead, Replacement, Stamp
+    from lamella.store.storage import Names, RangeRequest, RangesRead, Replacement, Stamp
 
 T = TypeVar("T")
 
@@ -214,6 +214,21 @@ class ObjectStorage(FlatStorage):
 
     def _names_in(self, folder: str) -> set[str]:
         return self._run(self._requests.names_in(folder))
+
+    def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
+        """List folders at once."""
+        if not self.can_list:
+            return super().members_of_each(folders)
+        found = self._run(all_of(self._requests.members_of(check_key(folder)) for folder in folders))
+        return [
+            {name: names[name] for name in sorted(names, key=natural_order) if not is_private(name)}
+            for names in found
+        ]
+
+    def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
+        """List all keys below folders, at once."""
+        found = self._run(all_of(self._requests.entries_below(check_key(folder)) for folder in folders))
+        return [list(entries) for entries in found]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """List all keys below a folder, with their sizes."""

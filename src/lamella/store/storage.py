@@ -267,6 +267,15 @@ class Storage(ABC):
     def list(self, prefix: str) -> Names:
         """List the names directly below a folder, in natural order; empty where there is no folder."""
 
+    def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
+        """List folders, at once where requests wait: names in natural order, with whether each is a file."""
+        members = []
+        for folder in folders:
+            names = self.list(folder)
+            sizes = self.sizes([f"{folder}/{name}" if folder else name for name in names])
+            members.append({name: size is not None for name, size in zip(names, sizes, strict=True)})
+        return members
+
     @property
     def lists_below(self) -> bool:
         """Whether `keys_below` lists many keys with one request, while `list` needs one per folder."""
@@ -279,6 +288,10 @@ class Storage(ABC):
             key = f"{folder}/{name}" if folder else name
             below += [key] if self.size(key) is not None else self.keys_below(key)
         return below
+
+    def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
+        """List the keys at any depth below folders, at once where requests wait."""
+        return [self.keys_below(folder) for folder in folders]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """Return the size of every key at any depth below a folder."""

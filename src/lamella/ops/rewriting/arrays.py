@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lamella.ops.jobs.units import Files, TargetUnit, files_of
 from lamella.ops.pyramids.level_assembler import LevelAssembler
@@ -20,7 +20,7 @@ from lamella.store.keys import join
 from lamella.store.transfer import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lamella.ops.jobs.units import Unit
     from lamella.ops.regions import Region
@@ -37,6 +37,9 @@ _DECODED_BYTES = 16 << 20
 """Raw size of the old chunks that a worker decodes at once."""
 
 _SMALL_BYTES = 1 << 20
+
+_AT_ONCE = 64
+"""Number of files that a worker copies at once from a store where requests wait."""
 
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
@@ -72,6 +75,57 @@ class FileUnit:
     def do(self) -> None:
         """Copy the file."""
         copy_file(self.source, self.old, self.target, self.key)
+
+
+@dataclass(frozen=True)
+class FilesUnit:
+    """Files to copy unchanged from a store where requests wait, all at once; pairs of old and new key."""
+
+    source: Storage
+    target: Storage
+    pairs: tuple[tuple[str, str], ...]
+    size: int
+    together = 1
+
+    @property
+    def key(self) -> str:
+        """The first copy, and how many there are."""
+        return f"{self.pairs[0][1]} +{len(self.pairs)}"
+
+    def reads(self) -> Files:
+        """Return the files."""
+        return Files(self.source, [old for old, _ in self.pairs])
+
+    def writes(self) -> Files:
+        """Return the copies."""
+        return Files(self.target, [new for _, new in self.pairs])
+
+    def do(self) -> None:
+        """Copy the files."""
+        found = self.source.read_many([old for old, _ in self.pairs])
+        self.target.write_many((new, came[0]) for old, new in self.pairs if (came := found[old]) is not None)
+
+
+def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Join files that are copied from a store where requests wait, up to `_AT_ONCE` and `UNIT_BYTES`."""
+    batch: list[FileUnit] = []
+
+    def joined() -> Iterator[FilesUnit]:
+        if batch:
+            pairs = tuple((unit.old, unit.key) for unit in batch)
+            yield FilesUnit(batch[0].source, batch[0].target, pairs, sum(unit.size for unit in batch))
+            batch.clear()
+
+    for unit in units:
+        waits = isinstance(unit, FileUnit) and not unit.source.locks_processes
+        size = sum(other.size for other in batch) + unit.size
+        if not waits or len(batch) == _AT_ONCE or size > UNIT_BYTES:
+            yield from joined()
+        if waits:
+            batch.append(cast("FileUnit", unit))
+        else:
+            yield unit
+    yield from joined()
 
 
 # -- decoded and encoded ------------------------------------------------------------------------------------------
@@ -179,13 +233,18 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
 
 
 def array_units(
-    source: StoredArray, target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
+    source: StoredArray,
+    target: StoredArray,
+    meta: ArrayMeta,
+    *,
+    resumed: bool = False,
+    keys: Iterable[str] | None = None,
 ) -> Iterator[Unit]:
-    """Yield the units that rewrite an array; `meta` describes the new one."""
+    """Yield the units that rewrite an array; `meta` describes the new one, `keys` are its files if known."""
     old = source.meta
     if resumed:
         remove_vanished_chunks(source, target, old, meta, unchanged=has_same_encoding(old, meta))
-    for key, new, size in _copied_files(source, target, old, meta):
+    for key, new, size in _copied_files(source, target, old, meta, keys):
         yield FileUnit(source.documents.storage, target.documents.storage, key, new, size)
     if not has_same_encoding(old, meta):
         for region in regions(meta.shape, unit_shape(old, meta)):
@@ -193,10 +252,10 @@ def array_units(
 
 
 def _copied_files(
-    source: StoredArray, target: StoredArray, old: ArrayMeta, meta: ArrayMeta
+    source: StoredArray, target: StoredArray, old: ArrayMeta, meta: ArrayMeta, keys: Iterable[str] | None
 ) -> Iterator[tuple[str, str, int]]:
     is_same = has_same_encoding(old, meta)
-    for key, chunk_index in files_of_array(source.documents, source.path, old):
+    for key, chunk_index in files_of_array(source.documents, source.path, old, keys):
         if chunk_index is None:  # a file of another program is kept
             below = key[len(source.path) :].strip("/") if source.path else key
             yield key, join(target.path, below), 0

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from lamella.store.formats import METADATA_FILES, V2
-from lamella.store.keys import ancestors, join
+from lamella.store.formats import METADATA_FILES
+from lamella.store.keys import ancestors, join, natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import Documents
+    from lamella.store.documents import Documents, NodeKind
     from lamella.types import Shape
 
+T = TypeVar("T")
 
-_MOST_AHEAD = 64
-"""Maximum number of members of a group whose documents are requested before they are visited."""
+_AT_ONCE = 256
+"""Number of folders whose documents, or whose content, are requested at once."""
 
 
 @dataclass
@@ -46,49 +47,76 @@ class Inventory:
 
 
 def inventory_of(documents: Documents) -> Inventory:
-    """List the content of a whole store; no pixel file is opened or listed."""
+    """List the content of a whole store, one depth after the other; no pixel file is opened or listed."""
     walk = _Walk(documents)
-    walk.visit("")
-    walk.inventory.digest = walk.hash.hexdigest()
-    return walk.inventory
+    folders = [""]
+    while folders:
+        folders = [below for batch in batched(folders, _AT_ONCE) for below in walk.visit(batch)]
+    return walk.inventory()
 
 
 class _Walk:
+    """The nodes of a store by path, the digests of their documents, and folders and files that are none."""
+
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
-        self.inventory = Inventory()
-        self.hash = hashlib.sha256()
+        self.nodes: dict[str, NodeKind] = {}
+        self.digests: dict[str, bytes] = {}
+        self.folders: list[str] = []
+        self.files: list[str] = []
 
-    def visit(self, path: str) -> bool:
-        """Visit a folder and everything below it; return whether it has a node."""
-        storage, inventory = self.documents.storage, self.inventory
-        storage.expect([join(path, file) for file in METADATA_FILES])  # in one round on remote stores
-        kind = self.documents.kind(path)
-        if kind is not None:
-            for file in METADATA_FILES:
-                data = storage.read(join(path, file))
-                if data is not None and file != V2.consolidated:
-                    self.hash.update(f"{path}/{file} {len(data)}\n".encode() + data)
-        if kind == "array":
-            inventory.arrays.append(path)
-            return True
-        if kind == "group":
-            inventory.groups.append(path)
-        has_nodes = False
-        names = storage.list(path)
-        keys = [join(path, name) for name in names if not (kind == "group" and name in METADATA_FILES)]
-        sizes = storage.sizes(keys)
-        folders = [key for key, size in zip(keys, sizes, strict=True) if size is None]
-        if len(folders) <= _MOST_AHEAD:
-            storage.expect([join(key, file) for key in folders for file in METADATA_FILES])
-        for key, size in zip(keys, sizes, strict=True):
-            if size is None:
-                has_nodes |= self.visit(key)
-            else:
-                inventory.files.append(key)
-        if kind is None and has_nodes:
-            inventory.bare.append(path)
-        return kind is not None or has_nodes
+    def visit(self, paths: Sequence[str]) -> Iterator[str]:
+        """Visit some folders at once; yield the folders in them, which may have nodes."""
+        documents, storage = self.documents, self.documents.storage
+        storage.expect([join(path, file) for path in paths for file in documents.files.all])
+        for path in paths:
+            kind = documents.kind(path)
+            if kind is not None:
+                self.nodes[path] = kind
+                self.digests[path] = self._digest(path)
+        inner = [path for path in paths if self.nodes.get(path) != "array"]
+        for path, names in zip(inner, storage.members_of_each(inner), strict=True):
+            if path not in self.nodes:
+                self.folders.append(path)
+            for name, is_file in names.items():
+                if path in self.nodes and name in METADATA_FILES:
+                    continue
+                if is_file:
+                    self.files.append(join(path, name))
+                else:
+                    yield join(path, name)
+
+    def _digest(self, path: str) -> bytes:
+        digest = hashlib.sha256()
+        for file in self.documents.files.all:
+            data = self.documents.storage.read(join(path, file))
+            if data is not None:
+                digest.update(f"{path}/{file} {len(data)}\n".encode() + data)
+        return digest.digest()
+
+    def inventory(self) -> Inventory:
+        """Return what was found, each folder followed by all below it."""
+        above = {folder for path in self.nodes for folder in ancestors(path)}
+        found = Inventory(
+            [path for path, kind in self.nodes.items() if kind == "group"],
+            [path for path, kind in self.nodes.items() if kind == "array"],
+            [path for path in self.folders if path in above],
+            self.files,
+            hashlib.sha256(b"".join(self.digests[path] for path in sorted(self.digests))).hexdigest(),
+        )
+        for paths in (found.groups, found.arrays, found.bare, found.files):
+            paths.sort(key=lambda path: [natural_order(name) for name in path.split("/")])
+        return found
+
+
+def batched(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    """Yield so many items at a time.
+
+    >>> list(batched("ABCDE", 2))
+    ['AB', 'CD', 'E']
+    """
+    for first in range(0, len(items), count):
+        yield items[first : first + count]
 
 
 def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
@@ -107,11 +135,18 @@ def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], boo
     return path
 
 
-def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
-    """Yield the keys of files in an array's folder (not documents), with the chunk index, or None for other files."""
+def files_of_array(
+    documents: Documents, path: str, meta: ArrayMeta, keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, Shape | None]]:
+    """Yield the keys of files in an array's folder (not documents), with the chunk index, or None for other files.
+
+    ``keys`` are all keys in the folder if they have been listed.
+    """
     storage = documents.storage
-    if storage.can_list and storage.lists_below:
-        for key in storage.keys_below(path):
+    if keys is None and storage.can_list and storage.lists_below:
+        keys = storage.keys_below(path)
+    if keys is not None:
+        for key in keys:
             chunk_index = chunk_index_of_key(key[len(path) :].strip("/"), meta)
             if chunk_index is not None or key.rpartition("/")[2] not in METADATA_FILES:
                 yield key, chunk_index

@@ -22,9 +22,15 @@ from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
 from lamella.ops.progress import Count, reporting
-from lamella.ops.rewriting.arrays import FileUnit, array_units, has_same_encoding, remove_vanished_chunks
+from lamella.ops.rewriting.arrays import (
+    FileUnit,
+    array_units,
+    gathered,
+    has_same_encoding,
+    remove_vanished_chunks,
+)
 from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above
-from lamella.ops.rewriting.inventory import Inventory, inventory_of, moved_files, part_of_others
+from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, moved_files, part_of_others
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray
@@ -37,7 +43,7 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import files_below, remove_vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from zarr.abc.store import Store
 
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from lamella.ops.progress import Progress
     from lamella.ops.rewriting.endpoints import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.storage import Names
     from lamella.types import JSONObject, StrPath
 
 
@@ -155,7 +162,7 @@ def rewrite(
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(journal_file, {"job": job_digest}) as journal:
-                run(do_task, tasks(units, job_digest, journal), workers, done=done)
+                run(do_task, tasks(gathered(units), job_digest, journal), workers, done=done)
 
         with reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
@@ -180,6 +187,11 @@ def _final_report(path: str) -> RewriteReport:
     )
 
 
+_AHEAD = 256
+_LISTED = 32
+"""Numbers of nodes whose documents are requested at once, and of arrays whose files are listed at once."""
+
+
 @dataclass
 class _Job:
     """The rewriting of one store.
@@ -200,10 +212,10 @@ class _Job:
 
     def check(self, destination: str) -> RewriteReport:
         """Apply the plan to every node once, so that it raises before anything is written."""
-        for path in self.members.groups:
+        for path in self._ahead(self.members.groups):
             self._group(path)
         sizes: dict[str, tuple[int, bool]] = {}
-        for path in self.members.arrays:
+        for path in self._ahead(arrays=self.members.arrays):
             if any(path.startswith(f"{part}/") for part in self.left):
                 continue
             try:
@@ -269,7 +281,7 @@ class _Job:
         for path in self.members.bare:
             if path:
                 self.target.put_group(path, {})
-        for path in reversed(self.members.groups):
+        for path in self._ahead(self.members.groups[::-1]):
             self._write_group(path)
         count.finish("documents")
 
@@ -293,11 +305,27 @@ class _Job:
             self.target.put_array(path, new, new=True)
             for key, moved in moved_files(self.source, path, old, new, path):
                 yield FileUnit(storage, self.target.storage, key, moved, 0)
-        for path in self.arrays:
+        for path, keys in self._listed(self.arrays):
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, new=True)
             source, target = StoredArray(self.source, path), StoredArray(self.target, path)
-            yield from array_units(source, target, meta, resumed=resumed)
+            yield from array_units(source, target, meta, resumed=resumed, keys=keys)
+
+    def _ahead(self, groups: Sequence[str] = (), *, arrays: Sequence[str] = ()) -> Iterator[str]:
+        """Yield paths, after requesting the documents of many at once where requests wait."""
+        for batch in batched(groups or arrays, _AHEAD):
+            self.source.expect(batch if groups else (), arrays=() if groups else batch)
+            yield from batch
+
+    def _listed(self, arrays: Sequence[str]) -> Iterator[tuple[str, Names | None]]:
+        """Yield arrays with the keys in their folders, which are listed at once where requests wait."""
+        storage = self.source.storage
+        if not (storage.can_list and storage.lists_below):
+            yield from ((path, None) for path in self._ahead(arrays=arrays))
+            return
+        for batch in batched(arrays, _LISTED):
+            self.source.expect((), arrays=batch)
+            yield from zip(batch, storage.keys_below_each(batch), strict=True)
 
     def _remove_vanished(self) -> None:
         """Delete the copies of files that are no longer in the source; units of arrays delete their own."""
