@@ -77,7 +77,12 @@ def template(tmp_path_factory):
     ) as plate:
         plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
         plate["A/1/0"].create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
-        plate["A/1/0"].labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
+    # Elsewhere, because labels get a level for each array that the tests create beside them.
+    with lamella.open_ome_zarr(
+        folder / "labelled.zarr", layout="fov", mode="w", channel_names=["a", "b"], version="0.5"
+    ) as position:
+        position.create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
+        position.labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
     with lamella.open_ome_zarr(
         folder / "mosaic.zarr", layout="tiled", mode="w", channel_names=["a"], version="0.5"
     ) as mosaic:
@@ -101,7 +106,7 @@ class Scene:
         tiles = mosaic["0"]
         plate = lamella.open_ome_zarr(self.path, mode="r+")
         nodes = (plate, plate["A"], plate["A/1"], plate["A/1/0"], plate["A/1/0/0"], mosaic, tiles)
-        images = plate["A/1/0"].labels
+        images = lamella.open_ome_zarr(folder / "labelled.zarr", mode="r+").labels
         self.nodes = {type(node).__name__: node for node in (*nodes, images, images["cells"])}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +53,23 @@ def test_every_voxel_is_what_the_definition_says(name, method, case):
     dtype = np.dtype(name)
     block = values_of(dtype, np.random.default_rng(seed), shape)
     assert_same_bits(downsample(block, factors, method), reference(block, factors, method))
+
+
+def test_every_kernel_is_kept_as_machine_code():
+    # After the test above, which compiles them all; another interpreter needs no compiler then.
+    work = f"""
+import sys
+import numpy as np
+from lamella.ops.pyramids.downsample import downsample
+for method in {METHODS}:
+    for dtype in {DTYPES}:
+        found = downsample(np.full((3, 3), 1, dtype), (2, 2), method)
+        assert found.tolist() == [[1, 1], [1, 1]], (method, dtype)
+"""
+    exec(work, {})
+    work += "assert 'numba' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("method", METHODS)

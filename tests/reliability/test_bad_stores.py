@@ -289,20 +289,15 @@ def test_a_document_that_links_to_itself_is_an_error_of_the_system(tmp_path):
         lamella.open_ome_zarr(path)["0"].shape
 
 
-@pytest.mark.parametrize("block", range(3))
-def test_documents_damaged_at_random_are_read_or_refused_in_clear_words(tmp_path, block):
+def test_documents_damaged_at_random_are_read_or_refused_in_clear_words(tmp_path):
     bench = documents.Bench(tmp_path)
-    found = [
-        f"number {n}: {one}"
-        for n in range(block * 100, block * 100 + 100)
-        for one in documents.trial(bench, 1, n)
-    ]
+    found = [f"number {n}: {one}" for n in range(120) for one in documents.trial(bench, 1, n)]
     assert found == []
 
 
 def test_pixels_damaged_at_random_are_read_or_refused_in_clear_words(tmp_path):
     bench, counts = chunks.Bench(tmp_path), Counter()
-    found = [f"number {n}: {one}" for n in range(600) for one in chunks.trial(bench, 1, n, counts)]
+    found = [f"number {n}: {one}" for n in range(300) for one in chunks.trial(bench, 1, n, counts)]
     assert found == []
-    assert counts["flipped bits with checksums, noticed"] > 50
+    assert counts["flipped bits with checksums, noticed"] > 25
     assert counts["flipped bits with checksums, other pixels"] == 0

@@ -20,7 +20,7 @@ from .works import WORKS, Work
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 #: Steps of each work at which the suite kills; `make torture` kills at all of them.
-MOST = 8
+MOST = 6
 
 #: Works whose steps differ between versions are killed in both; of the others every second one in each.
 BOTH = {

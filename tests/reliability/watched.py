@@ -161,10 +161,10 @@ def names(folder: Path) -> list[str]:
     for number, name in enumerate(bad):
         for what, use in calls(name):
             check(f"{what} {name[:40]!r}", use)
-        # Two of the ways to look for each document, the other two for the next one and for the next name.
+        # One of the ways to look for each document, another for the next one and for the next name.
         for place, (what, store) in enumerate(documents(name)):
-            for use in looks[(number + place) % 2 :: 2]:
-                check(f"{use.__name__} {what} {name[:40]!r}", lambda use=use, store=store: use(store))
+            use = looks[(number + place) % 4]
+            check(f"{use.__name__} {what} {name[:40]!r}", lambda use=use, store=store: use(store))
     return problems
 
 
