@@ -16,21 +16,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
 import numpy as np
 
-from lamella.errors import MetadataError
 from lamella.spec.frame_times import with_real_times
 from lamella.spec.geometry import scale_and_translation
-from lamella.spec.ome_xml import children, parse_xml
 from lamella.spec.units import unit_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from xml.etree.ElementTree import Element
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
@@ -44,7 +41,13 @@ if TYPE_CHECKING:
 OME_XML = "METADATA.ome.xml"
 """Name of the OME-XML of a store, as bioformats2raw writes it."""
 
-_PIXELS = ("BinData", "TiffData", "MetadataOnly")
+_IMAGE = re.compile(r"<(?:\w+:)?Image[\s>]")
+_PIXELS = re.compile(
+    r"(?P<head><(?P<prefix>(?:\w+:)?)Pixels\b[^>]*?)(?:/>|>(?P<body>.*?)</(?P=prefix)Pixels\s*>)", re.DOTALL
+)
+_REFERENCES = re.compile(
+    r"<((?:\w+:)?)(TiffData|BinData|MetadataOnly)\b(?:[^>]*?/>|[^>]*>.*?</\1\2\s*>)\s*", re.DOTALL
+)
 
 
 def voxel_transforms(description: ImageDescription) -> list[TransformationMeta]:
@@ -151,32 +154,20 @@ def list_series(documents: Documents, version: SpecVersion, series: Sequence[str
 
 
 def without_pixels(xml: str) -> tuple[str, int]:
-    """Return OME-XML without references to pixels in files, and its number of images; unreadable XML stays as it is.
+    """Return OME-XML without references to pixels in files, else as it is, and its number of images.
+
+    It is text for text the original: parsing that of a large plate again would cost more than writing it.
 
     >>> without_pixels('<OME><Image><Pixels><Channel/><TiffData IFD="0"/><Plane/></Pixels></Image></OME>')
-    ('<OME><Image><Pixels><Channel /><MetadataOnly /><Plane /></Pixels></Image></OME>', 1)
+    ('<OME><Image><Pixels><Channel/><MetadataOnly/><Plane/></Pixels></Image></OME>', 1)
     """
-    try:
-        root = parse_xml(xml)
-    except MetadataError:
-        return xml, 0
-    images = list(children(root, "Image"))
-    for image in images:
-        for pixels in children(image, "Pixels"):
-            _drop_pixels(pixels)
-    space, _, name = root.tag.rpartition("}")
-    try:
-        text = ElementTree.tostring(root, encoding="unicode", default_namespace=space[1:] or None)
-    except ValueError:  # annotations without a namespace: the others then have a prefix
-        text = ElementTree.tostring(root, encoding="unicode")
-    return text, len(images) if name in ("OME", root.tag) else 0
+    return _PIXELS.sub(_metadata_only, xml), sum(1 for _ in _IMAGE.finditer(xml))
 
 
-def _drop_pixels(pixels: Element) -> None:
-    """Replace the pixels of an image with an empty MetadataOnly, in the order of the schema: before the planes."""
-    space = pixels.tag.rpartition("}")[0]
-    for name in _PIXELS:
-        for element in list(children(pixels, name)):
-            pixels.remove(element)
-    before = sum(1 for _ in children(pixels, "Channel"))
-    pixels.insert(before, ElementTree.Element(f"{space}}}MetadataOnly" if space else "MetadataOnly"))
+def _metadata_only(pixels: re.Match[str]) -> str:
+    """Replace the references of one image by an empty MetadataOnly, which the schema has before the planes."""
+    head, prefix, body = pixels["head"], pixels["prefix"], pixels["body"] or ""
+    rest = _REFERENCES.sub("", body)
+    planes = re.search(rf"<{prefix}Plane\b", rest)
+    at = planes.start() if planes else len(rest)
+    return f"{head}>{rest[:at]}<{prefix}MetadataOnly/>{rest[at:]}</{prefix}Pixels>"
