@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import lamella
 from lamella import open_ome_zarr, validate
+from lamella.cli import main
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.models import AcquisitionMeta, axes
 
@@ -250,3 +254,32 @@ def test_into_stores_without_folders(counting_store, tmp_path):
         part.add({"A/2/0": plate["A/1/0"]})
     expect(part["A/1/0"], 0, np.s_[:, 1:2])
     expect(part["A/2/0"], 0)
+
+
+def test_tables_of_whole_plates_and_of_positions_go_along_also_in_another_zarr_format(tmp_path):
+    plates = [
+        new_plate(tmp_path / f"{name}.zarr", [spec], version)
+        for name, spec, version in (("one", SPECS[0], "0.5"), ("two", SPECS[2], "0.4"))
+    ]
+    for number, plate in enumerate(plates):
+        for backend in ("anndata", "csv", "json", "parquet"):
+            frame = {"well": ["A/1"], "dose": [number + 0.5]}
+            plate.tables.write(f"{backend}{number}", frame, backend=backend)
+            next(plate.positions())[1].tables.write(f"of_position_{backend}", frame, backend=backend)
+        plate.tables["conditions"] = {"drug": [f"drug {number}"]}
+    with pytest.warns(UserWarning, match="both have a table 'conditions'"):
+        merged = lamella.merge(plates, tmp_path / "both.zarr")
+    assert merged.tables["conditions"]["drug"].tolist() == ["drug 0"]
+    assert len(merged.tables.stored_names()) == 9
+    for number, plate in enumerate(plates):
+        path = next(plate.positions())[0]
+        for backend in ("anndata", "csv", "json", "parquet"):
+            assert merged.tables[f"{backend}{number}"]["dose"].tolist() == [number + 0.5]
+            assert merged[path].tables[f"of_position_{backend}"]["dose"].tolist() == [number + 0.5]
+    is_valid(tmp_path / "both.zarr")
+    part = plates[1].subset(tmp_path / "part.zarr", channels=["GFP"])
+    assert part.tables.stored_names() == plates[1].tables.stored_names()
+    info = CliRunner().invoke(main, ["info", str(tmp_path / "part.zarr")]).output
+    assert re.search(r"tables +anndata1, csv1, json1, parquet1, conditions", info)
+    result = CliRunner().invoke(main, ["info", "--json", str(tmp_path / "part.zarr")])
+    assert json.loads(result.output)["tables"][-1] == "conditions"

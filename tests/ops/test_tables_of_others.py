@@ -179,3 +179,20 @@ def test_a_data_type_that_is_none_is_damage(tmp_path, version, damage):
     document["dtype" if version == "0.4" else "data_type"] = json.loads(damage)
     file.write_text(json.dumps(document))
     assert not lamella.verify(path)
+
+
+def test_columns_that_are_named_as_metadata_are_no_metadata(tmp_path, version):
+    path = tmp_path / "plate.zarr"
+    columns = {"well": ["A/1"], "plate": ["first"], "labels": [3], "ome": ["x"]}
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI"], version=version
+    ) as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+        plate.tables.write("layout", columns, backend="json")
+        plate["A/1/0"].tables.write("layout", columns, backend="json")
+    lamella.upgrade(path, OTHER[version], tmp_path / "other.zarr")
+    for store in (path, tmp_path / "other.zarr"):
+        assert lamella.validate(store)
+        plate = lamella.open_ome_zarr(store)
+        assert list(plate["A/1/0"].tables["layout"].columns) == list(columns)
+        assert plate.tables["layout"].to_dict("list") == columns

@@ -69,6 +69,34 @@ def test_what_reads_a_store_reads_one_of_icechunk(repository):
         plate.zattrs["key"] = 1
 
 
+def test_tables_and_regions_are_committed_with_the_images(repository):
+    written(repository)
+    session = repository.writable_session("main")
+    plate = lamella.open_ome_zarr(session.store, mode="r+")
+    position = plate["A/1/0"]
+    frame = {"area": [1.5, 2.5], "kind": ["a", "b"]}
+    for backend in ("anndata", "json"):
+        position.tables.write(backend, {"area": [0.0]}, backend=backend)
+        position.tables.write(backend, frame, backend=backend)  # replaced
+    for backend in ("csv", "parquet"):
+        with pytest.raises(InvalidArgumentError, match="Use backend='anndata' or 'json'"):
+            position.tables.write(backend, frame, backend=backend)
+    position.tables.write_rois("fields", {"left": {"x": (0, 16)}})
+    plate.tables["layout"] = {"well": ["A/1"]}
+    position.tables["gone"] = frame
+    del position.tables["gone"]
+    session.commit("tables")
+    fresh = lamella.open_ome_zarr(repository.readonly_session("main").store)
+    tables = fresh["A/1/0"].tables
+    assert list(tables) == ["anndata", "json", "fields"]
+    assert tables.info("fields").backend == "anndata"
+    for backend in ("anndata", "json"):
+        assert tables[backend].to_dict("list") == frame
+    assert fresh["A/1/0"].roi("left").read().shape[-1] == 16
+    assert list(fresh.tables["layout"]["well"]) == ["A/1"]
+    assert lamella.validate(repository.readonly_session("main").store)
+
+
 def test_a_well_is_renamed_and_deleted(repository):
     written(repository)
     session = repository.writable_session("main")

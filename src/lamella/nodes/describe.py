@@ -157,7 +157,7 @@ class ContainerDescription:
 
 @dataclass(frozen=True)
 class PlateDescription(ContainerDescription):
-    """A plate; ``described`` and ``ome_fault`` are of the OME-XML beside its rows."""
+    """A plate; ``described`` and ``ome_fault`` are of the OME-XML beside its rows, ``tables`` of the whole plate."""
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -165,6 +165,7 @@ class PlateDescription(ContainerDescription):
     acquisitions: tuple[AcquisitionDescription, ...] = ()
     described: tuple[DescribedImage, ...] = ()
     ome_fault: str | None = None
+    tables: tuple[str, ...] = ()
     kind: str = "plate"
 
 
@@ -374,6 +375,7 @@ def _describe_container(
             AcquisitionDescription(item.id, item.name, item.maximum_field_count)
             for item in meta.acquisitions or []
         ),
+        tables=stored_table_names(node),
     )
 
 

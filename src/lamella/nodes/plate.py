@@ -171,11 +171,16 @@ class Plate(
         used = {well.path.partition("/")[0] for well in self.document.own_model.wells}
         return [row.name for row in self.document.own_model.rows if row.name in used]
 
+    @overload
+    def __getitem__(self, key: int) -> Row: ...
+    @overload
+    def __getitem__(self, key: str) -> Position: ...
+
     def __getitem__(self, key: int | str) -> Row | Well | Position:
         """Return the row "A", the well "A/1", the position "A/1/0", or a node below one.
 
         "A01" also names the well "A/1", unless a member has that exact name. Opening a position reads its own document
-        only.
+        only. Type checkers see a Position for each text; they know `well` and `rows` exactly.
 
         Raises
         ------
@@ -230,7 +235,7 @@ class Plate(
         return [*self._member_names(), *self._well_paths()]
 
     def position(self, path: str) -> Position:
-        """Return a position by its path; as ``plate[path]``, but always a `Position`, also for type checkers.
+        """Return a position by its path; as ``plate[path]``, but another node raises.
 
         Parameters
         ----------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.spec.tables import TableInfo
+    from lamella.store.documents import Documents
     from lamella.types import JSONObject
 
 
@@ -351,3 +352,16 @@ def stored_table_names(node: NGFFNode) -> tuple[str, ...]:
         return tuple(table_names(Tables(node.node_path.child("tables"), False).group_attributes))
     except (MetadataError, LamellaError):
         return ()
+
+
+def is_in_tables(documents: Documents, path: str) -> bool:
+    """Return whether a path is that of a group that lists tables, or below one: its attributes are no OME metadata.
+
+    A table in the backend "json" has its columns as attributes, and a column may be named "well".
+    """
+    parts = path.split("/")
+    above = ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part == "tables")
+    return any(
+        documents.kind(group) == "group" and isinstance(documents.group(group).get("tables"), list)
+        for group in above
+    )

@@ -308,7 +308,13 @@ class _Transposed:
 def _as_array(array: Any) -> Any:
     """Return an array of numbers: lazy arrays unchanged, torch tensors and lists as numpy arrays."""
     if hasattr(array, "detach"):
-        array = array.detach().cpu().numpy()
+        try:
+            array = array.detach().cpu().numpy()
+        except TypeError as error:
+            raise InvalidArgumentError(
+                f"A tensor of {array.dtype} cannot be written, because numpy has no such data type: {error}. Convert "
+                "it first, such as by tensor.float()."
+            ) from error
     return as_source(array).data
 
 

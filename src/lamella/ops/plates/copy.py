@@ -23,6 +23,7 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.store_handle import NodePath, StoreHandle
+from lamella.nodes.tables import is_in_tables
 from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
@@ -38,6 +39,7 @@ from lamella.ops.plates.composed_store import (
 from lamella.ops.plates.composition import plan_image
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
+from lamella.ops.plates.plate_tables import plate_tables
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
@@ -48,7 +50,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
 from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import join
+from lamella.store.keys import is_private, join
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
 from lamella.store.text_arrays import translated
@@ -252,9 +254,10 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
             )
 
 
-def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: str | None) -> None:
+def _list_positions(
+    plate: Plate, sources: Mapping[str, Position], origins: Origins, plate_name: str | None
+) -> None:
     """Write the documents that list the copied positions: rows, wells, and the plate last."""
-    origins = Origins.of(sources)
     acquisitions, ids = merged_acquisitions(sources)
     wells: dict[str, list[tuple[str, int | None]]] = {}
     for path in sources:
@@ -337,7 +340,16 @@ class PositionCopy:
     def list_all(self, name: str | None) -> None:
         """List the positions in a new plate; ``name`` is the plate's name if the sources have none."""
         if "" not in self._sources:
-            _list_positions(cast("Plate", self.root), self._sources, name)
+            origins = Origins.of(self._sources)
+            units = plate_tables(cast("Plate", self.root), origins.plates, self._units_of_table)
+            run(do_task, tasks(units), self._workers)
+            _list_positions(cast("Plate", self.root), self._sources, origins, name)
+
+    def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
+        source = _listable(source)
+        if self._is_same(source):
+            return _files(source, target, set(), True)
+        return _recoded(source, target, set(), True)
 
     def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
         return tasks(units, self._job, self._journal, self._share)
@@ -435,6 +447,8 @@ def _rewrite_versions(source: NodePath, target: NodePath) -> None:
     version, documents = target.store_handle.version, target.store_handle.documents
     for path, kind in [("", "group"), *_groups_and_arrays(target)]:
         group_path = target.child(path).path
+        if is_in_tables(documents, group_path):
+            continue
         if kind == "group" and source.store_handle.version_of(documents.group(group_path)) is not version:
             documents.put_group(group_path, _converted(source, target, path))
 
@@ -451,7 +465,21 @@ def _recoded(source: NodePath, target: NodePath, without: Collection[str], resum
             yield from _recoded_array(source.child(path), target.child(path), resumed)
         else:
             documents.put_group(target.child(path).path, _converted(source, target, path))
+            yield from _other_files(source.child(path), target.child(path))
+    yield from _other_files(source, target)
     documents.put_group(target.path, _converted(source, target, ""))
+
+
+def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:
+    """Yield the files in the folder of a group that are no documents, such as the CSV file of a table."""
+    stores = source.store_handle.documents.storage, target.store_handle.documents.storage
+    names = [
+        name for name in stores[0].list(source.path) if name not in METADATA_FILES and not is_private(name)
+    ]
+    sizes = stores[0].sizes([join(source.path, name) for name in names])
+    for name, size in zip(names, sizes, strict=True):
+        if size is not None:
+            yield FileUnit(*stores, join(source.path, name), join(target.path, name), size)
 
 
 def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
@@ -460,7 +488,10 @@ def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
     def is_ome(path: str) -> bool:
-        return has_ome(source.store_handle.version, documents.group(source.child(path).path))
+        group = source.child(path).path
+        return not is_in_tables(documents, group) and has_ome(
+            source.store_handle.version, documents.group(group)
+        )
 
     left: set[str] = set()
     for path in (path for path, kind in nodes if kind == "array"):
@@ -527,7 +558,10 @@ def _axis_names(array: NodePath) -> list[str] | None:
 
 
 def _converted(source: NodePath, target: NodePath, path: str) -> JSONObject:
-    attributes = source.store_handle.documents.group(source.child(path).path)
+    documents, group = source.store_handle.documents, source.child(path).path
+    attributes = documents.group(group)
+    if is_in_tables(documents, group):
+        return attributes
     return versions.convert_attributes(
         attributes, source.store_handle.version_of(attributes), target.store_handle.version
     )

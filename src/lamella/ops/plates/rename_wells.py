@@ -30,7 +30,8 @@ def rename_wells(
 ) -> list[tuple[str, str]]:
     """Rename wells of a plate; return the renames in the order of execution.
 
-    A new name may be the old name of another well, but two wells cannot swap names. Everything is checked before the
+    A new name may be the old name of another well, but wells cannot swap names: a killed swap could not be
+    told from a finished one. Everything is checked before the
     first rename. After a kill, the same call skips finished renames and continues.
     """
     plate = open_ome_zarr(
@@ -62,8 +63,11 @@ def _ordered(renames: Mapping[str, str], plate: Plate) -> list[tuple[str, str]]:
         count += len(names) - 1
         order += _left(names, wells, plate)
     if count < len(renames):
+        cycle = next(old for old in renames if old not in {before for before, _ in order} and old in wells)
         raise InvalidArgumentError(
-            "Wells cannot swap names in one call: rename one of them to a free name first."
+            f"Wells of {plate.node_path} cannot swap names in one call, as {cycle!r} and {renames[cycle]!r} would: "
+            "after a kill nothing shows whether the swap was done, so the same call could swap them back. Rename one "
+            "of them to a free name first, then the other, then the first one to its new name."
         )
     return order
 

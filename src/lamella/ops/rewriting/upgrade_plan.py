@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import MetadataError
 from lamella.nodes.reporting import check_copied
 from lamella.nodes.store_handle import NodePath, StoreHandle
+from lamella.nodes.tables import is_in_tables
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import convert_attributes, detect
 from lamella.store.documents import array_like
@@ -39,6 +40,8 @@ class UpgradePlan:
         self._names: dict[str, tuple[str, ...]] = {}
         self._ome: set[str] = set()
         for path in groups:
+            if is_in_tables(documents, path):
+                continue
             attributes = documents.group(path)
             if has_ome(detect(self._old_format, attributes), attributes):
                 self._ome.add(path)
@@ -57,6 +60,8 @@ class UpgradePlan:
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
         """Convert the OME attributes of a group from the version that they state; other attributes stay."""
+        if is_in_tables(self._documents, path):
+            return attributes
         source = detect(self._old_format, attributes)
         if not has_ome(source, attributes):
             return attributes

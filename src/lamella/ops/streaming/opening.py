@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def stream_plate(
     specs = _specs(plate, positions)
     missing = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
     blank = _blank(plate) if missing else None
-    planned_positions = [blank if path in missing else cast("Position", plate[path]) for path in specs]
+    planned_positions = [blank if path in missing else plate[path] for path in specs]
     models = [position for position in planned_positions if position is not None]
     names = _order_names(options.order, models[0], options.frame, several=True)
     array_names = tuple(name for name in names if name != "p")
@@ -136,8 +136,7 @@ def stream_plate(
     if missing:
         plate.create_positions([specs[path] for path in missing])
     opened = [
-        cast("Position", plate[path]) if position is blank else position
-        for path, position in zip(specs, models, strict=True)
+        plate[path] if position is blank else position for path, position in zip(specs, models, strict=True)
     ]
     return _open(opened, plans, names, options)
 

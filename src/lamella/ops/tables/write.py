@@ -98,6 +98,7 @@ def write_table(
         old = _stored(tables, name)
         if old is not None and not overwrite:
             raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
+        backend = _stored_backend(tables, name, backend, is_new=old is None)
         info = _described(frame, table_info(old) if old is not None else None, kind, label, backend)
         _check_label(tables, name, info)
         columns, info = fitted(frame, info, name)
@@ -110,6 +111,19 @@ def write_table(
             _create(tables, name, content)
         else:
             _replace(tables, name, content)
+
+
+def _stored_backend(tables: Tables, name: str, backend: str | None, *, is_new: bool) -> str | None:
+    """Return the backend to write; in icechunk, which stores no plain files, anndata by default."""
+    can_store = getattr(tables.documents.storage.service, "can_store", None)
+    if can_store is None or can_store(join(tables.path, f"{name}/table.{backend}")):
+        return backend
+    if backend in ("csv", "parquet"):
+        raise InvalidArgumentError(
+            f"The table {name!r} cannot be written to {tables.node_path} by backend={backend!r}: icechunk stores Zarr "
+            "documents and chunks, and no other files. Use backend='anndata' or 'json'."
+        )
+    return "anndata" if backend is None and is_new else backend
 
 
 def _check_table_name(name: str) -> None:
@@ -215,22 +229,29 @@ def finish_replacing(tables: Tables) -> None:
 
 
 def _put(tables: Tables, path: str, content: Encoded) -> None:
-    """Write a new table; in a store without folders the documents are written last."""
+    """Write a new table; in a store without folders its own document is written last."""
     documents = tables.documents
     files = ((join(path, key), data) for key, data in content.files.items())
     if documents.storage.locks_processes:
         documents.put_new({path: {"": content.attributes, **content.nodes}})
         documents.storage.write_many(files)
         return
+    if content.nodes:  # before their chunks, which icechunk requires
+        documents.put_new({path: content.nodes})
     documents.storage.write_many(files)
-    documents.put_new({path: {**content.nodes, "": content.attributes}})
+    documents.put_new({path: {"": content.attributes}})
 
 
 def _copy(tables: Tables, old: str, new: str) -> None:
     """Copy a table to an unused path, its own documents last."""
     storage = tables.documents.storage
     own = {join(old, file) for file in tables.documents.files.all}
-    keys = sorted(storage.keys_below(old), key=lambda key: (key in own, key))
+    files = tables.documents.files.all
+
+    def order(key: str) -> tuple[bool, bool, str]:
+        return key in own, key.rpartition("/")[2] not in files, key
+
+    keys = sorted(storage.keys_below(old), key=order)
     storage.write_many(
         (new + key[len(old) :], data) for key in keys if (data := storage.read(key)) is not None
     )
