@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tifffile
 from tests.formats.samples import Sample
 
 from lamella.readers import Objective
@@ -95,6 +96,18 @@ def bdv_by_h5py(path: Path) -> list[np.ndarray]:
     return [np.array([[setups[tile], setups[tile + 2]]]) for tile in range(2)]
 
 
+def by_pydicom(path: Path) -> list[np.ndarray]:
+    import pydicom
+
+    tiles = pydicom.dcmread(path).pixel_array.reshape(5, 5, 10, 10, 3)  # rows and columns of tiles
+    return [tiles.transpose(4, 0, 2, 1, 3).reshape(1, 3, 1, 50, 50)]
+
+
+def svs_by_tifffile(path: Path) -> list[np.ndarray]:
+    return [tifffile.imread(path, series=0).transpose(2, 0, 1)]
+
+
+RGB = {"channels": ("Red", "Green", "Blue"), "colors": ("FF0000", "00FF00", "0000FF")}
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
     "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
@@ -186,5 +199,17 @@ SAMPLES = [
     Sample(
         "bdv", "bdv/bdv.xml", "tczyx", (1, 2, 8, 64, 80), "uint16", bdv_by_h5py, images=2, image=1, folder="bdv",
         cut="bdv.h5", channels=("0", "1"), original=("bdv.xml",), expected={"scale": STEPS, "title": "tile 1"},
+    ),
+    Sample(
+        "svs", "CMU-1-Small-Region.svs", "cyx", (3, 2967, 2220), "uint8", svs_by_tifffile, original=("aperio.txt",),
+        **RGB,
+        expected={
+            "scale": {"y": 0.499, "x": 0.499}, "units": dict.fromkeys("yx", "micrometer"), "title": "CMU-1",
+            "acquired": "2009-12-29T09:59:15", "objective": Objective(magnification=20.0),
+        },
+    ),
+    Sample(
+        "dicom", "sm_image.dcm", "tczyx", (1, 3, 1, 50, 50), "uint8", by_pydicom, needs=("pydicom",), **RGB,
+        expected={"scale": {"y": 0.499, "x": 0.499}, "acquired": "2009-12-29T09:59:15", "is_rgb": True},
     ),
 ]  # fmt: skip

@@ -23,6 +23,8 @@ _BUILT_IN = {
     "mrc": "lamella.adapters.mrc:MrcReader",
     "ims": "lamella.adapters.imaris:ImarisReader",
     "bdv": "lamella.adapters.bdv:BdvReader",
+    "svs": "lamella.adapters.svs:SvsReader",
+    "dicom": "lamella.adapters.dicom:DicomReader",
     "operetta": "lamella.adapters.screens.readers:OperaReader",
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",

@@ -13,7 +13,7 @@ import math
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class TiffReader(Reader):
 
     name = "tiff"
     title = "TIFF, OME-TIFF, ImageJ TIFF"
-    endings = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+    endings: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
 
@@ -154,6 +154,10 @@ class TiffSource:
     def __setstate__(self, state: tuple[ImageDescription, SeriesLayout]) -> None:
         self._description, self._layout = state
         self._reset()
+
+    def described(self, description: ImageDescription) -> TiffSource:
+        """Return the same image with another description, from a reader that knows more than the TIFF tags."""
+        return TiffSource(description, self._layout)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self._description.shape))

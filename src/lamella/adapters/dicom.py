@@ -1,0 +1,133 @@
+"""Read slides in DICOM with the library ``wsidicom``: the finest level of each pyramid.
+
+The original metadata are not kept, because they name the patient.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import SourceError
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.types import Array
+
+_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"))
+
+
+class DicomReader(HandleReader):
+    """Whole slide images; optical paths are channels, focal planes are z. A folder of such files is one slide."""
+
+    name = "dicom"
+    title = "DICOM slide"
+    endings = (".dcm",)
+    extra = "dicom"
+    libraries = ("wsidicom", "pydicom")
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file is named as DICOM, or a folder has such files."""
+        if not os.path.isdir(path):
+            return super().claims(path)
+        return any(name.lower().endswith(self.endings) for name in os.listdir(path))
+
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins as DICOM."""
+        return head[128:132] == b"DICM"
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file, or all files of a folder."""
+        import wsidicom
+
+        return wsidicom.WsiDicom.open(path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe each pyramid."""
+        for number, pyramid in enumerate(handle.pyramids):
+            level = pyramid.base_level
+            handle.read_region(  # the last tile, which a truncated file lacks
+                (level.size.width - 1, level.size.height - 1), 0, (1, 1), z=level.focal_planes[-1],
+                path=level.optical_paths[-1], pyramid=number, threads=1, as_array=True,
+            )  # fmt: skip
+        return [_describe(handle, path, number) for number in range(len(handle.pyramids))]
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        return self.read_planes(handle, image, [index], rows)[0]
+
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read rows of the samples of one plane, which are decoded together."""
+        level = handle.pyramids[image].base_level
+        samples = level.default_instance.image_data.samples_per_pixel
+        _, channel, z = indices[0]
+        pixels = handle.read_region(
+            (0, rows.start),
+            0,
+            (level.size.width, rows.stop - rows.start),
+            z=level.focal_planes[z],
+            path=level.optical_paths[channel // samples],
+            pyramid=image,
+            threads=1,
+            as_array=True,
+        ).reshape(rows.stop - rows.start, level.size.width, samples)
+        return [pixels[..., c % samples] for _, c, _ in indices]
+
+
+def _describe(slide: Any, path: str, number: int) -> ImageDescription:
+    level = slide.pyramids[number].base_level
+    data = level.default_instance.image_data
+    samples, paths, planes = data.samples_per_pixel, level.optical_paths, level.focal_planes
+    scale = {
+        axis: float(size) for axis, size in (("x", level.mpp.width), ("y", level.mpp.height)) if is_size(size)
+    }
+    notes: tuple[str, ...] = ()
+    if len(planes) > 1:
+        steps = np.diff(sorted(planes))
+        if not np.allclose(steps, steps[0]):
+            notes = ("its focal planes are not evenly spaced: their mean distance was used",)
+        if is_size(step := float(steps.mean())):
+            scale["z"] = step
+    labels = (
+        _RGB
+        if samples == 3
+        else ((("", None),) if len(paths) == 1 else ((str(each), None) for each in paths))
+    )
+    files = tuple(sorted(str(file) for file in slide.files))
+    if not files:
+        raise SourceError(f"{path} has no DICOM slide")
+    return ImageDescription(
+        name=os.path.basename(os.path.normpath(path)),
+        files=files,
+        axes="tczyx",
+        shape=(1, len(paths) * samples, len(planes), level.size.height, level.size.width),
+        dtype=np.dtype(data.dtype).newbyteorder("="),
+        scale=scale,
+        units=dict.fromkeys("xyz", "micrometer"),
+        channels=tuple(SourceChannel(*label) for label in labels),
+        notes=notes,
+        acquired=_acquired(files[0]),
+        band_rows=level.tile_size.height,
+        channels_together=samples,
+        is_rgb=samples == 3,
+    )
+
+
+def _acquired(file: str) -> str:
+    """Return the time of the acquisition in ISO 8601."""
+    import pydicom
+
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["AcquisitionDateTime"])
+    try:
+        return datetime.strptime(str(dataset.get("AcquisitionDateTime"))[:14], "%Y%m%d%H%M%S").isoformat()
+    except ValueError:
+        return ""

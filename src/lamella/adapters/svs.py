@@ -1,0 +1,97 @@
+"""Read Aperio SVS slides, which are TIFF: the finest level, without thumbnail, label and macro image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from lamella.adapters.tiff import TiffReader, TiffSource, open_tiff
+from lamella.adapters.tiff_file import open_file
+from lamella.errors import SourceError, counted
+from lamella.ops.conversion.reader import Container, OriginalMetadata
+from lamella.ops.conversion.source import Objective
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.ops.conversion.source import ImageDescription
+
+_SLIDE = "Baseline"
+"""The name of the series of the slide itself."""
+
+
+class SvsReader(TiffReader):
+    """Aperio SVS; the format ``tiff`` reads the further images, too."""
+
+    name = "svs"
+    title = "Aperio SVS slide"
+    endings: ClassVar[tuple[str, ...]] = (".svs",)
+
+    def recognises(self, head: bytes) -> bool:
+        """Recognise nothing: a slide of another name is read as TIFF."""
+        return False
+
+    def open(self, path: str) -> Container:
+        """Describe the slide."""
+        self.require()
+        with open_file(path) as file:
+            names = [series.name for series in file.series]
+            kinds = {series.kind for series in file.series}
+            text = file.pages.first.description
+        if kinds != {"svs"} or _SLIDE not in names:
+            raise SourceError(f"{path} is not a slide of Aperio: convert it as TIFF (--format tiff)")
+        source = open_tiff(path)[names.index(_SLIDE)]
+        assert isinstance(source, TiffSource)
+        description = _described(
+            source.description, _fields(text), [name for name in names if name != _SLIDE]
+        )
+        return Container([source.described(description)], [OriginalMetadata("aperio.txt", text)])
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return the fields of a description.
+
+    >>> _fields("Aperio Image Library v11.2.1|AppMag = 20|MPP = 0.4990")
+    {'AppMag': '20', 'MPP': '0.4990'}
+    """
+    pairs = (field.partition("=") for field in text.split("|")[1:])
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _described(image: ImageDescription, fields: Mapping[str, str], others: list[str]) -> ImageDescription:
+    """Add the pixel size, the objective and the time of the scan to a description."""
+    size, magnification = (_number(fields.get(key)) for key in ("MPP", "AppMag"))
+    scale = {} if size is None else {"y": size, "x": size}
+    notes = image.notes
+    if others:
+        names = ", ".join(name.lower() for name in others)
+        notes = (
+            *notes,
+            f"{counted(len(others), 'further image')} ({names}) left out: --format tiff reads them",
+        )
+    return replace(
+        image,
+        scale=scale or image.scale,
+        units=dict.fromkeys("yx", "micrometer") if scale else image.units,
+        notes=notes,
+        title=fields.get("Title") or fields.get("Filename", ""),
+        acquired=_acquired(fields),
+        objective=None if magnification is None else Objective(magnification=magnification),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if is_size(number) else None
+
+
+def _acquired(fields: Mapping[str, str]) -> str:
+    try:
+        return datetime.strptime(f"{fields['Date']} {fields['Time']}", "%m/%d/%y %H:%M:%S").isoformat()
+    except (KeyError, ValueError):
+        return ""
