@@ -24,6 +24,7 @@ INTEROP_READY = $(INTEROP_VENV)/.ready-interop
 TORCH_READY = $(TORCH_VENV)/.ready-torch
 DOCS_READY = $(DOCS_VENV)/.ready-docs
 MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
+FORMATS_READY = $(FORMATS_VENV)/.ready-formats
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
