@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lamella.adapters.tiff import TiffReader, TiffSource, open_tiff
 from lamella.adapters.tiff_file import open_file
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import Container, OriginalMetadata
+from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import Objective
 from lamella.spec.units import is_size
 
@@ -28,6 +28,10 @@ class SvsReader(TiffReader):
     name = "svs"
     title = "Aperio SVS slide"
     endings: ClassVar[tuple[str, ...]] = (".svs",)
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file is named as a slide; folders are no slides."""
+        return Reader.claims(self, path)
 
     def recognises(self, head: bytes) -> bool:
         """Recognise nothing: a slide of another name is read as TIFF."""
