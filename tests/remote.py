@@ -151,6 +151,8 @@ class Service:
         Seconds before each answer.
     spans
         When each request came and was answered.
+    sent
+        How many bytes of bodies were answered.
     """
 
     def __init__(self) -> None:
@@ -172,6 +174,7 @@ class Service:
         self.spoil: dict[str, int] = {}
         self.latency = 0.0
         self.spans: list[tuple[float, float]] = []
+        self.sent = 0
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.stopped = threading.Event()
@@ -373,6 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        self.service.sent += len(body)
         if self.cut:
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True

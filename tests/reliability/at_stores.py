@@ -35,8 +35,10 @@ NAMES = (
     *("pyramid", "pyramid in units", "metadata", "reindex", "add positions"),
 )
 
-#: Rules that positions may break which are not listed yet: their documents are written at once, in any order.
-HALF_WAY = dict.fromkeys(("bulk creation", "add positions", "rename a position"), ("MS-04", "ST-01"))
+#: Rules that wells and positions may break which are not listed yet: their documents are written at once, in any order.
+HALF_WAY = dict.fromkeys(
+    ("bulk creation", "add positions", "rename a position"), ("MS-01", "MS-04", "PL-12", "ST-01", "WL-01")
+)
 
 
 class Url(str):
@@ -167,8 +169,8 @@ class StoreKiller:
             if not self.work.done or not isinstance(error, self.work.done):
                 raise
         found = self._settled()
-        assert sorted(found.keys() ^ self._whole.keys()) == []
-        assert [key for key in found if found[key] != self._whole[key]] == []
+        other = [key for key in {**found, **self._whole} if found.get(key) != self._whole.get(key)]
+        assert other == [], other
 
 
 def points(changes: int, most: int) -> Iterator[int]:

@@ -87,7 +87,8 @@ def check_killed(folder: Path, line: dict, old: State, new: State, allowed: set[
                 new.arrays[f"plate.zarr/{path}"][int(t), int(c)],
             )
     half_way = (*HALF_WAY.get(line["work"], ()), *line.get("half_way", ()))
-    assert {one for one in found.musts - old.musts - new.musts if one[0] not in half_way} == set()
+    broken = {one for one in found.musts - old.musts - new.musts if one[0] not in half_way}
+    assert broken == set(), broken
     for store in stores(folder):
         node = lamella.open_ome_zarr(store)
         if isinstance(node, lamella.Plate):

@@ -26,7 +26,7 @@ from lamella.store.shard_index import NO_CHUNK, decode_index
 from lamella.store.storage import ChangedError, RangeRequest, Replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.chunk_files import Entries
@@ -178,15 +178,15 @@ class ObjectSource:
 
     def _read_both(
         self, keys: list[str], requests: list[RangeRequest]
-    ) -> tuple[dict[str, tuple[bytes, Stamp | None] | None], list[RangesRead | None]]:
+    ) -> tuple[Mapping[str, tuple[bytes, Stamp | None] | None], list[RangesRead | None]]:
         """Request whole objects and ranges of others in one round."""
         if not keys or not requests:
             return (
-                self.storage.read_many(keys) if keys else {},
+                self.storage.read_chunks(keys) if keys else {},
                 self.storage.read_ranges(requests) if requests else [],
             )
         with ThreadPoolExecutor(1, "lamella-fetch") as other:
-            whole = other.submit(self.storage.read_many, keys)
+            whole = other.submit(self.storage.read_chunks, keys)
             ranges = self.storage.read_ranges(requests)
             return whole.result(), ranges
 
@@ -486,6 +486,8 @@ class ChunkObject:
                 return False
             self._read_twice.add(number)
         indexes.drop(self.path)
+        span = None if self._entries is None else self._span(number)
+        self._source.storage.drop_cached(self.key, self.version, () if span is None else (span,))
         fresh = ChunkObject(self._source, self.key, is_whole=self.is_whole, uses=1)
         self._source.load_one(fresh, number)
         if fresh.version != self.version:

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from lamella.errors import AccessError, InvalidArgumentError, UnknownOptionError, counted
 from lamella.store.addresses import clean_url
+from lamella.store.block_cache import DEFAULT_BYTES
 from lamella.store.profiles import read_profile
 
 _KINDS = {
@@ -35,7 +36,14 @@ _KINDS = {
     "https": "http",
 }
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
-_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER, "retries": _NUMBER}
+_COMMON = {
+    "anon": _SWITCH,
+    "headers": _MAPPING,
+    "timeout": _NUMBER,
+    "retries": _NUMBER,
+    "cache": _TEXT,
+    "cache_size": _NUMBER,
+}
 _CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
 _KNOWN: dict[str, dict[str, str]] = {
     "s3": {
@@ -91,6 +99,8 @@ class Resolved:
         Settings in the spelling of obstore.
     options
         The caller's options, unchanged.
+    cache, cache_size
+        A folder where chunks are cached, and its limit in bytes; "" for none.
     """
 
     kind: str
@@ -101,6 +111,8 @@ class Resolved:
     retry_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credential_provider: StaticCredentials | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    cache: str = field(default="", repr=False)
+    cache_size: int = field(default=DEFAULT_BYTES, repr=False)
 
 
 class _Access(NamedTuple):
@@ -165,6 +177,8 @@ def resolve(
         _retry_config(options, environment),
         access.keys,
         options_given,
+        options.get("cache", ""),
+        int(options.get("cache_size", DEFAULT_BYTES)),
     )
 
 

@@ -17,6 +17,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
@@ -89,6 +90,10 @@ class ObjectRequests:
         self.address = client.address
         self._denials = Denials(client.address, self._get_raw, when_unlisted)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._blocks: BlockCache | None = None
+        if client.access.cache:
+            self._blocks = BlockCache(client.access.cache, client.access.cache_size)
+            self._blocks.create()
 
     @property
     def forbidden_means_missing(self) -> bool | None:
@@ -240,6 +245,34 @@ class ObjectRequests:
         unique = list(dict.fromkeys(keys))
         return dict(zip(unique, await all_of(map(self.fetch, unique)), strict=True))
 
+    async def get_chunks(self, keys: Sequence[str]) -> list[GetResult | None]:
+        """Get objects with chunks at once; of those that are cached in a folder only what changed."""
+        return await all_of(map(self.fetch if self._blocks is None else self._fetch_cached, keys))
+
+    async def _fetch_cached(self, key: str) -> GetResult | None:
+        blocks, name = self._blocks, self._block(key)
+        assert blocks is not None
+        cached = await asyncio.to_thread(blocks.last, name)
+        if cached is None:
+            result = await self.fetch(key)
+        else:
+            changed = await self.fetch_changed(key, cached[0])
+            if changed is None:
+                return GetResult(memoryview(cached[1]), cached[0], len(cached[1]), {})
+            result = changed[0]
+        if result is not None and result.stamp is not None and _is_tag(result.stamp):
+            await asyncio.to_thread(blocks.put_whole, name, result.stamp, bytes(result.data))
+        return result
+
+    def drop_cached(self, key: str, stamp: Stamp, spans: Iterable[tuple[int, int]]) -> None:
+        """Drop ranges of an object, and the whole of it, from the folder: they could not be decoded."""
+        if self._blocks is not None:
+            self._blocks.drop(self._block(key), stamp, spans)
+
+    def _block(self, key: str) -> str:
+        """Return the name of a key in the cache; one URL means other objects at another endpoint."""
+        return " ".join((*self.client.bucket, f"{self.address}/{key}"))
+
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Get ranges of several keys; near ranges of a key share a request.
 
@@ -249,7 +282,7 @@ class ObjectRequests:
 
         async def ranges_of(request: RangeRequest) -> RangesRead | None:
             try:
-                return await self._ranges_of(request)
+                return await self._cached_ranges_of(request)
             except ChangedError:
                 changed.append(request.key)
                 return None
@@ -258,6 +291,34 @@ class ObjectRequests:
         if changed:
             raise ChangedError(*changed)
         return found
+
+    async def _cached_ranges_of(self, request: RangeRequest) -> RangesRead | None:
+        """Get the ranges that are not cached in a folder, or ask whether the object is unchanged if all are."""
+        blocks, stamp = self._blocks, request.stamp
+        if blocks is None or stamp is None or not _is_tag(stamp) or not request.ranges:
+            return await self._ranges_of(request)
+        name = self._block(request.key)
+
+        def cached() -> list[bytes | None]:
+            return [blocks.get(name, stamp, span) for span in request.ranges]
+
+        parts = await asyncio.to_thread(cached)
+        missing = tuple(span for span, part in zip(request.ranges, parts, strict=True) if part is None)
+        came = await self._ranges_of(RangeRequest(request.key, missing, stamp))
+        if came is None:
+            return None
+        fetched = dict(zip(missing, came.parts, strict=True))
+
+        def put() -> None:
+            for span, part in fetched.items():
+                blocks.put(name, stamp, span, part)
+
+        if fetched:
+            await asyncio.to_thread(put)
+        merged = (
+            fetched[span] if part is None else part for span, part in zip(request.ranges, parts, strict=True)
+        )
+        return RangesRead(list(merged), came.stamp)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         spans = spans_of(request.ranges)

@@ -207,6 +207,19 @@ class ObjectStorage(FlatStorage):
             check_key(request.key)
         return self._run(self._requests.get_ranges(requests))
 
+    def read_chunks(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Get objects with chunks at once; unchanged ones from the folder `storage_options["cache"]`."""
+        found = self._run(self._requests.get_chunks([check_key(key) for key in keys]))
+        return {
+            key: None if result is None else (bytes(result.data), result.stamp)
+            for key, result in zip(keys, found, strict=True)
+        }
+
+    def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
+        """Drop ranges of a key from that folder."""
+        if stamp is not None:
+            self._requests.drop_cached(key, stamp, spans)
+
     @property
     def lists_below(self) -> bool:
         """Whether the store can be listed."""

@@ -263,6 +263,14 @@ class Storage(ABC):
         self.write_many((replacement.key, replacement.data) for replacement in replacements)
         return ()
 
+    def read_chunks(self, keys: Sequence[str]) -> Mapping[str, tuple[bytes, Stamp | None] | None]:
+        """Read whole objects with chunks, as `read_many`; a local cache of the store may have their bytes."""
+        return self.read_many(keys)
+
+    def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
+        """Drop ranges of a key from a local cache of the store, because they could not be decoded."""
+        del key, stamp, spans
+
     @abstractmethod
     def list(self, prefix: str) -> Names:
         """List the names directly below a folder, in natural order; empty where there is no folder."""
