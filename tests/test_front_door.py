@@ -63,6 +63,7 @@ PUBLIC = {
     "LabelImage",
     "Labels",
     "NGFFNode",
+    "PlannedImage",
     "Plate",
     "Position",
     "Row",

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from lamella.nodes.tables import Tables
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
-    from lamella.ops.conversion.convert import ConvertReport, convert
+    from lamella.ops.conversion.convert import ConvertReport, PlannedImage, convert
     from lamella.ops.copying.copy_store import copy_store, unpack
     from lamella.ops.copying.pack import pack
     from lamella.ops.copying.report import CopyReport
@@ -97,6 +97,7 @@ __all__ = [
     "MapReport",
     "Mosaic",
     "NGFFNode",
+    "PlannedImage",
     "Plate",
     "Position",
     "RepairReport",
@@ -146,6 +147,7 @@ _MODULES = {
     "ChannelAxisMeta": "lamella.spec.axes",
     "Collection": "lamella.nodes.collection",
     "ConvertReport": "lamella.ops.conversion.convert",
+    "PlannedImage": "lamella.ops.conversion.convert",
     "CopyReport": "lamella.ops.copying.report",
     "CropSource": "lamella.ops.sampling.crops",
     "Finding": "lamella.spec.rules.finding",

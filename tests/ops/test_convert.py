@@ -375,7 +375,7 @@ def test_a_folder_of_unlike_files_is_refused(tmp_path: Path, store: Path) -> Non
 
 def test_a_folder_without_tiffs_is_refused(tmp_path: Path, store: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="holds no image"):
+    with pytest.raises(SourceError, match="and the folders below it hold no image"):
         convert(tmp_path / "empty", store)
 
 
@@ -504,7 +504,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
         ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
         ({"chunks": (8, 8), "shards": (12, 12)}, "not whole multiples"),
         ({"shards": (16, 16), "version": "0.4"}, "0.4 has no shards"),
-        ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "not both"),
+        ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "use one of"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(store: Path, options: dict[str, Any], message: str) -> None:

@@ -128,7 +128,7 @@ def test_channels_by_words_are_told_from_depths(folder: Path, store: Path) -> No
 @pytest.mark.parametrize("wells", [["A01", "B12"], ["C07"]])
 def test_wells_and_fields_in_names_are_a_plate(folder: Path, store: Path, wells: list[str]) -> None:
     for (n, well), site, w in itertools.product(enumerate(wells), (1, 2), (1, 2)):
-        tifffile.imwrite(folder / f"run7_{well}_s{site}_w{w}.tif", plane(n, site, w))
+        tifffile.imwrite(folder / f"run7_{well}_site{site}_w{w}.tif", plane(n, site, w))
     convert(folder, store, well_regex=ready_pattern(folder, store))
     with open_ome_zarr(store) as plate:
         assert len(dict(plate.positions())) == 2 * len(wells)

@@ -16,7 +16,9 @@ from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from lamella.ops.conversion.convert import ConvertReport
+    from collections.abc import Iterator
+
+    from lamella.ops.conversion.convert import ConvertReport, PlannedImage
 
 
 def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -40,8 +42,9 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 )
 @click.argument("sources", nargs=-1, metavar="SRC...", type=click.Path())
 @click.argument("destination", metavar="DST", type=click.Path())
-@click.option("--well-regex", metavar="REGEX", help="Find wells and fields in file names.")
+@click.option("--well-regex", metavar="REGEX", help="Find wells and fields in paths of files.")
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
+@click.option("--layout", metavar="NAME", help="Instrument that named the files; see the manual.")
 @click.option(
     "--series",
     type=NumberOr(0, "all", "fields"),
@@ -65,6 +68,7 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--levels", type=NumberOr(1, "auto"), default="auto", help="Pyramid levels; auto stops at 256 pixels."
 )
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @overwrite_option
 @operation_options(links=False)
 def convert(
@@ -83,7 +87,10 @@ def convert(
     units, channel names, colours and time increments are kept.
 
     With --well-regex the files become the fields of a plate: the groups of the pattern are row, column (or col), field,
-    channel, z and t. With --map the same is read from a table with the header file,row,column,field[,channel,z,t].
+    channel, z and t; it is searched in the path within SRC, and folders are walked. With --map the same is read from a
+    table with the header file,row,column,field[,channel,z,t]; one group or column well ("B03") may stand for row and
+    column. With --layout NAME, or if they are recognised, names of operetta, imagexpress, cellvoyager, incell, scanr
+    and cellomics are read. The index of an Opera Phenix, Operetta, ImageXpress or CellVoyager is read by itself.
 
     Run the same command again to resume an interrupted one.
     """
@@ -97,18 +104,50 @@ def convert(
     begin = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        report = run(sources, destination, **settings, **options)
-    echo_notes(context, report.notes)
+        # Gaps and guesses are printed before anything is written: the user may stop it.
+        report = run(
+            sources, destination, on_note=lambda note: echo_notes(context, [note]), **settings, **options
+        )
     if as_json:
         echo_json(report.to_dict())
+    elif report.dry_run:
+        echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
         echo_lines([_summary(report, time.monotonic() - begin)])
 
 
-def _summary(report: ConvertReport, seconds: float) -> str:
+def _plan_lines(report: ConvertReport) -> Iterator[str]:
+    """Yield the plate or image that would be written."""
+    first = report.positions[0]
+    sizes = ", ".join(f"{axis} {length}" for axis, length in zip(first.axes, first.shape, strict=True))
+    yield (
+        f"Would write {report.destination}: {_what(report)}, {counted(report.planes, 'plane')}, "
+        f"{megabytes(report.nbytes)}."
+    )
+    yield f"channels: {', '.join(first.channels)}"
+    yield f"scale:    {', '.join(f'{axis} {step:g}' for axis, step in first.scale.items()) or 'unknown'}"
+    if report.layout != "hcs":
+        yield f"shape:    {sizes} {first.dtype}"
+        return
+    shapes = {(image.axes, image.shape, image.dtype) for image in report.positions}
+    if len(shapes) == 1:
+        yield f"fields:   {sizes} {first.dtype}"
+    wells: dict[str, list[PlannedImage]] = {}
+    for image in report.positions:
+        wells.setdefault(image.path.rpartition("/")[0], []).append(image)
+    for well, images in wells.items():
+        names = ", ".join(image.path.rpartition("/")[2] for image in images)
+        yield f"{well}: {counted(len(images), 'field')} ({names}), {counted(sum(i.files for i in images), 'file')}"
+
+
+def _what(report: ConvertReport) -> str:
     images = counted(report.images, "image")
+    return f"a plate of {images}" if report.layout == "hcs" else images
+
+
+def _summary(report: ConvertReport, seconds: float) -> str:
     return (
-        f"Wrote {report.destination}: {f'a plate of {images}' if report.layout == 'hcs' else images}, "
+        f"Wrote {report.destination}: {_what(report)}, "
         f"{counted(report.planes, 'plane')}, {megabytes(report.nbytes)}, {counted(report.levels, 'level')}, "
         f"in {seconds:.1f} s."
     )

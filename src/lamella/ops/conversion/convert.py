@@ -12,17 +12,19 @@ import os
 import secrets
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
 from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.conversion.facts import write_originals
-from lamella.ops.conversion.inputs import Inputs, plan_images
+from lamella.ops.conversion.file_layouts import find_layout
+from lamella.ops.conversion.inputs import Arrangement, Inputs, plan_images
 from lamella.ops.conversion.store import (
     ImageSettings,
     begin_image,
+    channel_labels,
     create_positions,
     describe_plate,
     end_image,
@@ -38,7 +40,7 @@ from lamella.store.file_system import stamp_of
 from lamella.store.paths import location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from lamella.ops.conversion.contrast import Sample
@@ -50,6 +52,55 @@ if TYPE_CHECKING:
     from lamella.ops.rewriting.destination import Destination
     from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """An image that a dry run of ``convert`` found.
+
+    Attributes
+    ----------
+    path : str
+        Path in the store; empty for a single image.
+    axes : str
+        Letters of "tczyx".
+    shape : tuple of int
+        Length of each axis.
+    dtype : str
+        Type of the pixels.
+    channels : tuple of str
+        Names of the channels.
+    files : int
+        Number of files with its pixels.
+    scale : mapping of str to float
+        Size of a voxel along the axes, where known.
+
+    Examples
+    --------
+    >>> import lamella, tifffile
+    >>> tifffile.imwrite(tmp / "cells.tif", np.zeros((32, 40), "uint16"))
+    >>> (image,) = lamella.convert(tmp / "cells.tif", tmp / "cells.zarr", dry_run=True).positions
+    >>> image.axes, image.shape, image.files
+    ('cyx', (1, 32, 40), 1)
+    """
+
+    path: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    channels: tuple[str, ...]
+    files: int
+    scale: Mapping[str, float]
+
+    def to_dict(self) -> JSONObject:
+        """Return the image as JSON values.
+
+        Examples
+        --------
+        >>> PlannedImage("A/1/0", "cyx", (1, 8, 8), "uint8", ("DAPI",), 1, {}).to_dict()["shape"]
+        [1, 8, 8]
+        """
+        return {**asdict(self), "shape": list(self.shape), "channels": list(self.channels)}
 
 
 @dataclass(frozen=True)
@@ -70,6 +121,10 @@ class ConvertReport:
         Maximum number of levels of an image.
     notes : tuple of str
         Information for the user: missing planes, files that were left out.
+    dry_run : bool
+        Whether nothing was written: then `levels` is 0.
+    positions : tuple of PlannedImage
+        The images that a dry run found; empty otherwise.
 
     Examples
     --------
@@ -87,6 +142,8 @@ class ConvertReport:
     nbytes: int
     levels: int
     notes: tuple[str, ...]
+    dry_run: bool = False
+    positions: tuple[PlannedImage, ...] = ()
 
     def to_dict(self) -> JSONObject:
         """Return the report as JSON values.
@@ -96,7 +153,11 @@ class ConvertReport:
         >>> ConvertReport("cells.zarr", "fov", 1, 5, 10240, 1, ()).to_dict()["planes"]
         5
         """
-        return {**asdict(self), "notes": list(self.notes)}
+        result = {**asdict(self), "notes": list(self.notes)}
+        result["positions"] = [image.to_dict() for image in self.positions]
+        return (
+            result if self.dry_run else {k: v for k, v in result.items() if k not in ("dry_run", "positions")}
+        )
 
 
 def convert(
@@ -105,6 +166,7 @@ def convert(
     *,
     well_regex: str | None = None,
     map_file: StrPath | None = None,
+    layout: str | None = None,
     series: Series | None = None,
     version: VersionName = "0.5",
     chunks: Cut = None,
@@ -113,6 +175,8 @@ def convert(
     jobs: int | None = None,
     executor: Executor | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
+    on_note: Callable[[str], None] | None = None,
     progress: Progress | bool | None = None,
     format: str | Reader | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -133,10 +197,14 @@ def convert(
         The new store: a folder; an archive by its ending, ``.ozx`` or ``.zip``; or a URL, to which a temporary folder
         is copied at the end.
     well_regex : str, optional
-        Regular expression searched in file names, with groups row and column (or col), and maybe field, channel, z, t.
-        Without row and column, the files form one image.
+        Regular expression searched in the path of each file within its folder, with groups row and column (or col), or
+        well ("B03"), and maybe field, channel, z, t. Folders are walked. Without a well, the files form one image.
     map_file : str or path-like, optional
-        CSV table with the header ``file,row,column,field[,channel,z,t]``.
+        CSV table with the header ``file,row,column,field[,channel,z,t]``; one column ``well`` ("B03") may stand for row
+        and column.
+    layout : str, optional
+        The instrument that named the files: "operetta", "imagexpress", "cellvoyager", "incell", "scanr" or "cellomics".
+        Its index is read if there is one, else the names. By default it is recognised.
     series : int, "all" or "fields", optional
         For files with several images: the number of the one to convert, from 0; "all" makes a collection of them (as
         bioformats2raw does), "fields" the fields of the well A/1, unless the file names wells.
@@ -152,6 +220,10 @@ def convert(
         Runs the units instead of threads of this process. Its workers need the same paths. The pixels are the same.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
+    dry_run : bool
+        Write nothing, and return what would be written: `ConvertReport.positions`. Pixels are not read.
+    on_note : callable, optional
+        Called with each note about the files (gaps, files left out, guesses) before anything is written.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the planes done, all planes, and "planes" or
         "pyramid".
@@ -191,25 +263,55 @@ def convert(
     """
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
+    arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     workers = Workers(jobs, executor)
     check_progress(progress)
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
-    with new_store(destination, overwrite, "convert", version, progress, storage_options) as target:
-        is_placed = well_regex is not None or map_file is not None
-        inputs = Inputs(source_list, _formats(format), series, is_placed=is_placed)  # type: ignore[arg-type]
+    inputs = Inputs(source_list, _formats(format), series, arrangement=arrangement)  # type: ignore[arg-type]
+    if dry_run:
         with closing(inputs):
-            plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
-            level_count = _write_store(target, plan, settings, workers, progress)
+            return _report(plan_images(inputs), destination, on_note, dry_run=True)
+    with (
+        new_store(destination, overwrite, "convert", version, progress, storage_options) as target,
+        closing(inputs),
+    ):
+        plan = plan_images(inputs)
+        report = _report(plan, destination, on_note)
+        level_count = _write_store(target, plan, settings, workers, progress)
+    return replace(report, levels=level_count)
+
+
+def _report(
+    plan: InputPlan, destination: StrPath, on_note: Callable[[str], None] | None, *, dry_run: bool = False
+) -> ConvertReport:
+    """Return the report of a plan before it is written, and pass its notes on."""
+    if on_note is not None:
+        for note in plan.notes:
+            on_note(note)
     descriptions = [image.source.description for image in plan.images]
+    planned = (
+        PlannedImage(
+            image.path,
+            description.axes,
+            tuple(description.shape),
+            str(description.dtype),
+            tuple(channel_labels(description)),
+            len(description.files),
+            {axis: description.scale[axis] for axis in description.axes if axis in description.scale},
+        )
+        for image, description in zip(plan.images, descriptions, strict=True)
+    )
     return ConvertReport(
         destination=location(destination),
         layout=plan.layout,
         images=len(plan.images),
         planes=sum(description.plane_count for description in descriptions),
         nbytes=sum(description.nbytes for description in descriptions),
-        levels=level_count,
+        levels=0,
         notes=plan.notes,
+        dry_run=dry_run,
+        positions=tuple(planned) if dry_run else (),
     )
 
 

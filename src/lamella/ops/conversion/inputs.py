@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
+from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.placement import (
     PlacedFile,
@@ -27,6 +28,7 @@ from lamella.store.paths import local_path, location
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lamella.ops.conversion.file_layouts import FileLayout
     from lamella.ops.conversion.reader import Container, Formats, OriginalMetadata
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
@@ -66,11 +68,34 @@ class InputPlan:
     originals: tuple[OriginalMetadata, ...] = ()
 
 
+@dataclass(frozen=True)
+class Arrangement:
+    """What says where each file belongs: a pattern, a table, or the layout of an instrument; by default the files.
+
+    Raise InvalidArgumentError for more than one.
+    """
+
+    well_regex: str | None = None
+    map_file: StrPath | None = None
+    layout: FileLayout | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.well_regex, self.map_file, self.layout)) > 1:
+            raise InvalidArgumentError(
+                "use one of a pattern for file names (--well-regex), a table (--map) and a layout (--layout)"
+            )
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether folders are walked, and none is one data set."""
+        return self.well_regex is not None or self.map_file is not None
+
+
 class Inputs:
     """The sources of a conversion, opened when needed; ``series`` is the number of the image in files with several.
 
-    With ``is_placed``, a pattern or table says what belongs together: folders are walked, and none is one data set.
-    ``relative`` has the path of each file in its folder.
+    ``relative`` has the path of each file in its folder; ``is_nested`` says that a folder has files only below it, and
+    ``has_data_set`` that a reader takes a folder as one data set.
     """
 
     def __init__(
@@ -79,12 +104,12 @@ class Inputs:
         formats: Formats,
         series: Series | None = None,
         *,
-        is_placed: bool = False,
+        arrangement: Arrangement | None = None,
     ) -> None:
         if not (series is None or isinstance(series, int) or series in ("all", "fields")):
             raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'")
         self._formats = formats
-        self._is_placed = is_placed
+        self.arrangement = arrangement or Arrangement()
         self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
         self.containers: list[Container] = []
@@ -92,6 +117,8 @@ class Inputs:
         self.folders: list[str] = []
         self.files: list[str] = []
         self.relative: dict[str, str] = {}
+        self.is_nested = False
+        self.has_data_set = False
         for source in sources:
             if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_plane"):
                 self._add_opened(source)
@@ -100,15 +127,34 @@ class Inputs:
 
     def _add_path(self, path: str) -> None:
         self.names.append(path)
-        if os.path.isdir(path) and (self._is_placed or self._formats.find(path) is None):
+        if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
-            for file in self._formats.list_folder(path, deep=self._is_placed):
+            for file in self._list_folder(path):
                 self.files.append(file)
                 self.relative[file] = os.path.relpath(file, path).replace(os.sep, "/")
         elif os.path.exists(path):
+            self.has_data_set = self.has_data_set or os.path.isdir(path)
             self.files.append(path)
         else:
             raise SourceError(f"there is no file or folder {os.path.abspath(path)}")
+
+    def _is_data_set(self, folder: str) -> bool:
+        """Return whether the reader of a format takes a folder as one data set."""
+        if self.arrangement.is_by_name:
+            return False
+        reader, layout = self._formats.find(folder), self.arrangement.layout
+        return reader is not None and (layout is None or layout.name == reader.name)
+
+    def _list_folder(self, folder: str) -> list[str]:
+        """List the files of a folder; those below it for a pattern, and if there are none in the folder itself."""
+        if self.arrangement.is_by_name or self.arrangement.layout is not None:
+            return self._formats.list_folder(folder, deep=True)
+        try:
+            return self._formats.list_folder(folder)
+        except SourceError:
+            files = self._formats.list_folder(folder, deep=True)
+        self.is_nested = True
+        return files
 
     def _add_opened(self, source: PlaneSource) -> None:
         name = source.description.name
@@ -175,26 +221,23 @@ def _titles(images: Sequence[PlaneSource]) -> str:
     return f"{shown}, ..." if len(images) > 4 else shown
 
 
-def plan_images(
-    inputs: Inputs, *, well_regex: str | None = None, map_file: StrPath | None = None
-) -> InputPlan:
-    """Plan the images: one image without a path, or positions of a plate, from a regular expression or a table."""
-    if well_regex is not None and map_file is not None:
-        raise InvalidArgumentError(
-            "use either a pattern for file names (--well-regex) or a table (--map), not both"
-        )
+def plan_images(inputs: Inputs) -> InputPlan:
+    """Plan the images: one image without a path, or positions of a plate, as the arrangement says."""
     notes: list[str] = []
-    if map_file is not None:
-        table = local_path(map_file, "the table")
+    arrangement = inputs.arrangement
+    if arrangement.map_file is not None:
+        table = local_path(arrangement.map_file, "the table")
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
         used = {os.path.abspath(item.file) for item in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]
         notes += _left_out(unused, f"{table} does not name")
         images = _combine_placed(inputs, placed, keep_order=True)
-    elif well_regex is not None:
-        placed, unused = place_by_regex(inputs.files, well_regex, inputs.relative)
+    elif arrangement.well_regex is not None:
+        placed, unused = place_by_regex(inputs.files, arrangement.well_regex, inputs.relative)
         notes += _left_out(unused, "the pattern does not match")
         images = _combine_placed(inputs, placed, keep_order=False)
+    elif arrangement.layout is not None and not inputs.has_data_set:
+        images = _plan_layout(inputs, arrangement.layout, notes)
     else:
         images = _plan_unplaced(inputs, notes)
     _check_missing(images)
@@ -274,9 +317,37 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
     )
 
 
+def _plan_layout(inputs: Inputs, layout: FileLayout, notes: list[str]) -> list[ImagePlan]:
+    placed, unused = layout.place(inputs.files, inputs.relative)
+    notes += _left_out(unused, f"{layout.title} does not name files like")
+    return _combine_placed(inputs, placed, keep_order=False)
+
+
+def _recognise_layout(inputs: Inputs, notes: list[str]) -> list[ImagePlan] | None:
+    """Plan the files of a folder by the layout that all their names have; None without one."""
+    if len(inputs.files) < 2 or len(inputs.relative) < len(inputs.files):
+        return None
+    layout = recognise_layout(inputs.files, inputs.relative)
+    if layout is None:
+        if inputs.is_nested:
+            raise SourceError(
+                f"{os.path.abspath(inputs.names[0])} holds images only in folders below it: name one of them, or "
+                f"{_PLACE_HINT}"
+            )
+        return None
+    notes.append(
+        f"{os.path.abspath(inputs.names[0])}: its files were placed as those of {layout.title} (--layout "
+        f"{layout.name}), by their names"
+    )
+    return _plan_layout(inputs, layout, notes)
+
+
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
+    recognised = _recognise_layout(inputs, notes)
+    if recognised is not None:
+        return recognised
     first = inputs.files[0]
     images = inputs.images_of(first)
     covered = {os.path.abspath(file) for image in images for file in image.description.files} | {
