@@ -63,7 +63,7 @@ def codec_threads() -> ThreadPoolExecutor:
     """Return the pool."""
     with _pool_lock:
         if not _threads:
-            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=_mark_thread))
+            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=mark_codec_thread))
         return _threads[0]
 
 
@@ -72,7 +72,8 @@ def is_codec_thread() -> bool:
     return getattr(_here, "is_codec", False)
 
 
-def _mark_thread() -> None:
+def mark_codec_thread() -> None:
+    """Let the current thread decode what it reads, like a thread of the pool: for pools of many small reads."""
     _here.is_codec = True
 
 

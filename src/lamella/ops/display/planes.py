@@ -204,7 +204,11 @@ def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> 
         scale = position.get_effective_scale(level)
     except LamellaError:
         return 1.0
-    image_axes = position.axes
+    return aspect_of(scale, position.axes, axes, ndim)
+
+
+def aspect_of(scale: Sequence[float], image_axes: Sequence[AxisMeta], axes: PlaneAxes, ndim: int) -> float:
+    """Return height over width of a pixel by the scale of all axes of its image."""
     offset = len(image_axes) - ndim
     y, x = axes.y + offset, axes.x + offset
     if min(y, x) < 0 or image_axes[y].unit != image_axes[x].unit:

@@ -110,9 +110,13 @@ class FieldPicture:
 def channel_keys(position: Position) -> list[str]:
     """Return one name for each channel of an image, in order: a repeated name gets its index the second time."""
     array = position.data
-    axis = PlaneAxes.of(position.axes, array.ndim).channel
-    count = 1 if axis is None else array.shape[axis]
-    names = [*position.channel_names[:count]]
+    return keys_of(position.channel_names, PlaneAxes.of(position.axes, array.ndim), array.shape)
+
+
+def keys_of(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list[str]:
+    """Return one name for each channel of an array, by the stored names."""
+    count = 1 if axes.channel is None else shape[axes.channel]
+    names = [*channel_names[:count]]
     names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
     keys: list[str] = []
     for index, name in enumerate(names):

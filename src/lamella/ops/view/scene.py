@@ -21,16 +21,17 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
-from lamella.ops.display.planes import PlaneAxes, pixel_aspect
+from lamella.ops.display.planes import PlaneAxes, aspect_of
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
-from lamella.store.codec_threads import cpus
+from lamella.store.codec_threads import cpus, mark_codec_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
+    from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject
 
 _SAMPLE = 256
@@ -51,7 +52,9 @@ class Field:
     """An image on the canvas; ``node`` is an error if the image cannot be read.
 
     ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
-    0, ``acquisition`` its id in the well.
+    0, ``acquisition`` its id in the well. ``pixel`` is the width of a pixel and its unit, if the metadata state a
+    length, ``aspect`` its height divided by its width, and ``corner`` the translation along X and Y. ``levels`` are
+    the paths of the arrays, ``image_axes`` the axes of the image.
     """
 
     path: str
@@ -64,6 +67,12 @@ class Field:
     shape: tuple[int, ...] = ()
     axes: PlaneAxes | None = None
     acquisition: int | None = None
+    dtype: np.dtype[Any] | None = None
+    pixel: tuple[float | None, str | None] = (None, None)
+    aspect: float = 1.0
+    corner: tuple[float, float] | None = None
+    levels: tuple[str, ...] = ()
+    image_axes: tuple[AxisMeta, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,9 +186,8 @@ def view_scene(node: NGFFNode) -> ViewScene:
     if first is None:
         reason = next((_state(area) for area in fields), "It contains no image.")
         raise MetadataError(f"{node.node_path} has nothing to show. {reason}")
-    assert isinstance(first.node, Position)
-    pixel, unit = _pixel(first)
-    fields = [_sized(area, first, (pixel, unit)) for area in fields]
+    pixel, unit = first.pixel
+    fields = [_sized(area, first) for area in fields]
     fields, wells, width, height = _arranged(fields, wells, pixel)
     channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(fields)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
@@ -238,44 +246,45 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
 
 
 def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
+    """Read what the documents of a field say, each once: a plate has thousands."""
     if isinstance(node, LamellaError):
         return Field(path, well, node)
     try:
-        if not node.dataset_paths:
+        paths = node.dataset_paths
+        if not paths:
             return Field(path, well, node)
-        array = node.data
-        axes = PlaneAxes.of(node.axes, array.ndim)
-        if 0 in array.shape:
+        meta, image_axes = node.open_level(paths[0]).meta, node.axes
+        axes = PlaneAxes.of(image_axes, len(meta.shape))
+        if 0 in meta.shape:
             return Field(path, well, node)
-        return Field(path, well, node, shape=array.shape, axes=axes)
+        field = Field(path, well, node, shape=meta.shape, axes=axes, dtype=meta.dtype)
+        field = replace(field, levels=tuple(paths), image_axes=tuple(image_axes))
     except LamellaError as error:
         return Field(path, well, error)
+    try:
+        scale = node.get_effective_scale(paths[0])
+        translation = node.get_effective_translation(paths[0])
+    except LamellaError:
+        return field
+    offset = len(image_axes) - len(meta.shape)
+    size, unit = scale[axes.x + offset], image_axes[axes.x + offset].unit
+    return replace(
+        field,
+        aspect=aspect_of(scale, image_axes, axes, len(meta.shape)),
+        pixel=(size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
+        corner=(translation[axes.x + offset], translation[axes.y + offset]),
+    )
 
 
-def _sized(area: Field, first: Field, base: tuple[float | None, str | None]) -> Field:
+def _sized(area: Field, first: Field) -> Field:
     """Return a field with width and height; an unreadable field has the size of the first."""
     shown = area if area.shape else first
     assert shown.axes is not None
-    assert isinstance(shown.node, Position)
-    aspect = pixel_aspect(shown.node, shown.node.dataset_paths[0], shown.axes, len(shown.shape))
-    mine = _pixel(shown)
-    ratio = mine[0] / base[0] if mine[0] and base[0] and mine[1] == base[1] else 1.0
+    (mine, my_unit), (base, unit) = shown.pixel, first.pixel
+    ratio = mine / base if mine and base and my_unit == unit else 1.0
     ratio = ratio if 1 / 64 <= ratio <= 64 else 1.0
     width, height = shown.axes.width(shown.shape), shown.axes.height(shown.shape)
-    return replace(area, width=width * ratio, height=height * ratio * aspect)
-
-
-def _pixel(area: Field) -> tuple[float | None, str | None]:
-    """Return the width of a pixel and its unit; None if the metadata state no length."""
-    node, axes = area.node, area.axes
-    if isinstance(node, LamellaError) or axes is None:
-        return None, None
-    x = axes.x + len(node.axes) - len(area.shape)
-    try:
-        size, unit = node.get_effective_scale(node.dataset_paths[0])[x], node.axes[x].unit
-    except LamellaError:
-        return None, None
-    return (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None)
+    return replace(area, width=width * ratio, height=height * ratio * shown.aspect)
 
 
 def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | None, str]]:
@@ -358,14 +367,9 @@ def _staged(areas: Sequence[Field], pixel: float | None) -> list[Field] | None:
         return None
     corners = []
     for area in areas:
-        if isinstance(area.node, LamellaError) or area.axes is None:
+        if area.corner is None:
             return None
-        offset = len(area.node.axes) - len(area.shape)
-        try:
-            translation = area.node.get_effective_translation(area.node.dataset_paths[0])
-        except LamellaError:
-            return None
-        corners.append((translation[area.axes.x + offset] / pixel, translation[area.axes.y + offset] / pixel))
+        corners.append((area.corner[0] / pixel, area.corner[1] / pixel))
     if len(set(corners)) < len(corners) or not np.isfinite(corners).all():
         return None
     left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
@@ -408,9 +412,12 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
 
 
 def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
-    """Return threads that read for a viewer: as many as processors, or 32 where each read waits for a server."""
+    """Return threads that read for a viewer: as many as processors, or 32 where each read waits for a server.
+
+    They decode by themselves: thousands of small fields are read, and each hand-over costs more than its chunk.
+    """
     count = 32 if node.documents.storage.reads_ahead else max(2, min(8, cpus()))
-    return ThreadPoolExecutor(count, thread_name_prefix="lamella-view")
+    return ThreadPoolExecutor(count, "lamella-view", initializer=mark_codec_thread)
 
 
 def label_name(image: LabelImage) -> str:
@@ -420,7 +427,7 @@ def label_name(image: LabelImage) -> str:
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:
     """Return a dtype that a browser can draw and that fits all fields: uint8, uint16 or float32."""
-    dtypes = {area.node.data.dtype for area in fields if area.shape and isinstance(area.node, Position)}
+    dtypes = {area.dtype for area in fields if area.dtype is not None}
     for dtype in (np.dtype("uint8"), np.dtype("uint16")):
         if all(np.can_cast(other, dtype) for other in dtypes):
             return dtype

@@ -19,7 +19,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError,
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
 from lamella.ops.display.planes import PlaneAxes, plane_index
-from lamella.ops.display.preview import channel_keys
+from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
 from lamella.ops.view.unwritten import unwritten
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.ops.view.scene import Field, ViewScene
+    from lamella.spec.axes import AxisMeta
+    from lamella.store.array_meta import ArrayMeta
 
 SIDE = 512
 """Pixels of a tile along each side."""
@@ -82,37 +84,55 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class _Level:
+    """A level of an image, and what its document said when it was opened."""
+
+    array: ImageArray
+    axes: PlaneAxes
+    meta: ArrayMeta
+
+
+@dataclass(frozen=True)
 class _Image:
-    """An image or label image with its opened levels; a plate of thousands of fields needs only the coarsest."""
+    """An image or label image with its opened levels; a plate of thousands of fields needs only the coarsest.
+
+    ``shape`` is that of level 0.
+    """
 
     node: Position
-    paths: list[str]
-    finest: ImageArray
-    opened: dict[str, tuple[ImageArray, PlaneAxes] | None]
+    paths: Sequence[str]
+    axes: Sequence[AxisMeta]
+    shape: tuple[int, ...]
+    opened: dict[str, _Level | None]
 
-    def level_for(self, area: Field, step: int) -> tuple[ImageArray, PlaneAxes]:
+    def level_for(self, area: Field, step: int) -> _Level:
         """Return the coarsest level with at least as many pixels as the tile, else the finest."""
         for path in reversed(self.paths[1:]):
             level = self._level(path)
             if level is None:
                 continue
-            array, axes = level
+            shape = level.meta.shape
             if (
-                axes.width(array.shape) * step * _EXACT >= area.width
-                and axes.height(array.shape) * step * _EXACT >= area.height
+                level.axes.width(shape) * step * _EXACT >= area.width
+                and level.axes.height(shape) * step * _EXACT >= area.height
             ):
                 return level
-        return self.finest, PlaneAxes.of(self.node.axes, self.finest.ndim)
+        finest = self._level(self.paths[0])
+        return self._open(self.paths[0]) if finest is None else finest
 
-    def _level(self, path: str) -> tuple[ImageArray, PlaneAxes] | None:
+    def _level(self, path: str) -> _Level | None:
         """Open a level; None if it is listed and cannot be opened, because a finer level shows the same."""
         if path not in self.opened:
             try:
-                array = self.node.open_level(path)
-                self.opened[path] = array, PlaneAxes.of(self.node.axes, array.ndim)
+                self.opened[path] = self._open(path)
             except LamellaError:
                 self.opened[path] = None
         return self.opened[path]
+
+    def _open(self, path: str) -> _Level:
+        array = self.node.open_level(path)
+        meta = array.meta
+        return _Level(array, PlaneAxes.of(self.axes, len(meta.shape)), meta)
 
 
 @dataclass(frozen=True)
@@ -271,55 +291,55 @@ class Tiles:
         image = self._image(number, label)
         if image is None:
             return None  # this field has no such labels
-        array, axes = image.level_for(area, step)
-        finest = image.finest.shape
-        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(array.shape))
-        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(array.shape))
+        level = image.level_for(area, step)
+        axes, level_shape, finest = level.axes, level.meta.shape, image.shape
+        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(level_shape))
+        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(level_shape))
         if not rows.size or not columns.size:
             return None
         target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
         if axes.time is not None and 1 < finest[axes.time] <= view.t:  # not recorded yet
             missing = np.ones((rows.size, columns.size), bool)
             return _Part(target, [None] * max(1, len(names)), _mask(missing))
-        cut = _indices(axes, finest, array.shape, view)
+        cut = _indices(axes, finest, level_shape, view)
         if label is not None:
-            ids = _plane(array, axes, cut, rows, columns, ids=True)
-            missing = unwritten(array, axes, cut, rows, columns, ids)
+            (ids,) = _planes(level, cut, rows, columns, [0], ids=True)
+            missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
             colors = _stored_colors(image.node, ids)
             return _Part(target, [ids] if colors is None else [ids, colors], _mask(missing))
         indices = self._names(number)
-        planes: list[NDArray[Any] | None] = []
-        missing = np.ones((rows.size, columns.size), bool)
-        for name in names:
-            if name not in indices:
-                planes.append(None)  # this field was recorded without the channel
-                continue
+        present = [name for name in names if name in indices]  # a field may lack channels
+        numbers = [indices[name] for name in present]
+        read = dict(zip(present, _planes(level, cut, rows, columns, numbers), strict=True))
+        missing = np.full((rows.size, columns.size), bool(present))
+        for name, plane in read.items():
+            if not missing.any():
+                break
             if axes.channel is not None:
                 cut[axes.channel] = indices[name]
-            plane = _plane(array, axes, cut, rows, columns)
-            planes.append(plane)
-            if missing.any():
-                missing &= unwritten(array, axes, cut, rows, columns, plane)
-        if all(plane is None for plane in planes):
-            missing[:] = False
-        return _Part(target, planes, _mask(missing))
+            missing &= unwritten(level.array, level.meta, axes, cut, rows, columns, plane)
+        return _Part(target, [read.get(name) for name in names], _mask(missing))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
         """Open a field, or a label image of it; None if the field has no label image with this name."""
-        node = self._scene.fields[number].node
+        area = self._scene.fields[number]
+        node = area.node
         assert isinstance(node, Position)
         if label is not None and not isinstance(node, LabelImage):
             if label not in node.labels:
                 return None
             node = node.labels[label]
-        return _Image(node, node.dataset_paths, node.data, {})
+            return _Image(node, node.dataset_paths, node.axes, node.data.shape, {})
+        return _Image(node, area.levels, area.image_axes, area.shape, {})
 
     def _channel_indices(self, number: int) -> dict[str, int]:
         """Return the index of each channel of a field by its name in the scene."""
-        node = self._scene.fields[number].node
-        assert isinstance(node, Position)
-        return {name: index for index, name in enumerate(channel_keys(node))}
+        area = self._scene.fields[number]
+        assert isinstance(area.node, Position)
+        assert area.axes is not None
+        keys = keys_of(area.node.channel_names, area.axes, area.shape)
+        return {name: index for index, name in enumerate(keys)}
 
 
 def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -365,39 +385,62 @@ def _indices(
     return cut
 
 
-def _plane(
-    array: ImageArray,
-    axes: PlaneAxes,
+def _planes(
+    level: _Level,
+    cut: dict[int, int | slice],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    channels: Sequence[int],
+    *,
+    ids: bool = False,
+) -> list[NDArray[Any]]:
+    """Read the pixels of channels at some rows and columns: the mean or the label id of each block between them.
+
+    Channels that follow each other are read at once.
+    """
+    axis = level.axes.channel
+    if (
+        axis is None
+        or ids
+        or len(channels) < 2
+        or list(channels) != list(range(channels[0], channels[-1] + 1))
+    ):
+        planes = []
+        for channel in channels:
+            index = cut if axis is None or ids else {**cut, axis: channel}
+            planes += _read_planes(level, index, rows, columns, ids=ids)
+        return planes
+    at_once = slice(channels[0], channels[-1] + 1)
+    return _read_planes(level, {**cut, axis: at_once}, rows, columns)
+
+
+def _read_planes(
+    level: _Level,
     cut: dict[int, int | slice],
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
     *,
     ids: bool = False,
-) -> NDArray[Any]:
-    """Read the pixels of a plane at some rows and columns: the mean or the label id of each block between them."""
+) -> list[NDArray[Any]]:
+    """Read one plane, or one for each channel of a slice; a slice along Z is reduced to its maximum."""
+    axes, shape = level.axes, level.meta.shape
     reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
     first_row, first_column = int(rows[0]) // reduce * reduce, int(columns[0]) // reduce * reduce
-    index = tuple(
-        slice(first_row, min(int(rows[-1]) // reduce * reduce + reduce, array.shape[axis]))
-        if axis == axes.y
-        else slice(first_column, min(int(columns[-1]) // reduce * reduce + reduce, array.shape[axis]))
-        if axis == axes.x
-        else cut[axis]
-        for axis in range(array.ndim)
-    )
-    plane = np.asarray(array[index])
-    if axes.z is not None and isinstance(cut[axes.z], slice):
-        before = sum(axis < axes.z for axis in (axes.y, axes.x))
-        plane = plane.max(axis=before)
-    plane = plane if axes.y < axes.x else plane.T
-    if plane.dtype.kind == "c":
-        plane = np.abs(plane)
-    if reduce > 1:
-        plane = block_mean(plane, reduce)
-    picked: NDArray[Any] = plane[
-        np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
-    ]
-    return picked
+    index: dict[int, int | slice] = {
+        **cut,
+        axes.y: slice(first_row, min(int(rows[-1]) // reduce * reduce + reduce, shape[axes.y])),
+        axes.x: slice(first_column, min(int(columns[-1]) // reduce * reduce + reduce, shape[axes.x])),
+    }
+    pixels = np.asarray(level.array[tuple(index[axis] for axis in range(len(shape)))])
+    kept = [axis for axis in range(len(shape)) if isinstance(index[axis], slice)]
+    order = [axis for axis in (axes.channel, axes.z, axes.y, axes.x) if axis in kept]
+    pixels = pixels.transpose([kept.index(axis) for axis in order])
+    if pixels.dtype.kind == "c":
+        pixels = np.abs(pixels)
+    if axes.z in kept:
+        pixels = pixels.max(axis=-3)
+    place = np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
+    return [block_mean(plane, reduce)[place] for plane in pixels.reshape(-1, *pixels.shape[-2:])]
 
 
 def _spacing(indices: NDArray[np.intp]) -> int:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.ops.display.planes import PlaneAxes
+    from lamella.store.array_meta import ArrayMeta
 
 
 def unwritten(
     array: ImageArray,
+    meta: ArrayMeta,
     axes: PlaneAxes,
     cut: dict[int, int | slice],
     rows: NDArray[np.intp],
@@ -34,13 +36,14 @@ def unwritten(
     ``cut`` is the index along each other dimension: a number, or all of it.
     """
     missing = np.zeros((rows.size, columns.size), bool)
-    fill = array.fill_value
-    empty = plane == (np.abs(fill) if plane.dtype.kind != "c" and array.dtype.kind == "c" else fill)
-    if array.dtype.kind in "fc" and np.isnan(fill):
+    fill = np.asarray(meta.fill_value, meta.dtype)[()]
+    if meta.dtype.kind in "fc" and np.isnan(fill):
         empty = np.isnan(plane)
+    else:
+        empty = plane == (np.abs(fill) if meta.dtype.kind == "c" else fill)
     if not empty.any():
         return missing
-    chunks, shape = array.chunks, array.shape
+    chunks, shape = meta.chunks, meta.shape
     stored = ChunkLookup(array.stored)
     others = [
         range(-(-shape[axis] // chunks[axis]))
@@ -54,7 +57,7 @@ def unwritten(
             if not empty[row_part, column_part].all():
                 continue
             missing[row_part, column_part] = not any(
-                stored.is_stored(_chunk(dict(zip(names, rest, strict=True)), axes, row, column, array.ndim))
+                stored.is_stored(_chunk(dict(zip(names, rest, strict=True)), axes, row, column, len(shape)))
                 for rest in product(*others)
             )
     return missing

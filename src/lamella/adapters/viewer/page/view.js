@@ -66,6 +66,7 @@ export class View {
     /** @type {Map<string, string>} what is stored about labels, by request */
     this.properties = new Map();
     this.asked = 0;
+    this.sized = false;
     this.saving = 0;
     const arrived = () => this.frame();
     const failed = (/** @type {string} */ text) => this.problem(text);
@@ -102,6 +103,7 @@ export class View {
         target.width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
         target.height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
       }
+      this.sized = true;
       if (!shown) this.act.fit();
       shown = true;
       state.changed();
@@ -147,6 +149,7 @@ export class View {
 
   draw() {
     this.asked = 0;
+    if (!this.sized) return; // the element has no size yet
     const { state, canvas, renderer, pixels, ids } = this;
     const { camera } = state;
     const ground = this.ground();
