@@ -1,9 +1,7 @@
 /** Draw tiles with WebGL 2: windows and colours are applied by the graphics processor, so that contrast costs no request. */
 
-import { EMPTY, HATCH } from "./soft.js";
+import { EMPTY, HATCH, MOST } from "./soft.js";
 import { rgb } from "./state.js";
-
-const MOST = 16;
 
 const VERTEX = `#version 300 es
 uniform vec4 place;

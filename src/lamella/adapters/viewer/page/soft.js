@@ -6,6 +6,9 @@ import { UNWRITTEN } from "./tiles.js";
 /** Greys of the hatching where pixels are not written. */
 export const [HATCH, EMPTY] = [70, 30];
 
+/** Channels that are drawn at a time. */
+export const MOST = 16;
+
 /**
  * @typedef {{box: number[], windows: import("./state.js").Range[]}} Part
  *   windows of the channels in a box of a tile: left, top, right, bottom in its pixels
@@ -16,7 +19,7 @@ export class SoftRenderer {
   constructor(canvas) {
     this.canvas = canvas;
     this.name = "canvas";
-    this.most = Number.POSITIVE_INFINITY;
+    this.most = MOST;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
   }
 
@@ -70,39 +73,92 @@ export class SoftRenderer {
  * @param {import("./state.js").Channel[]} channels @param {Part[]} parts
  */
 export function blended(tile, channels, parts) {
-  const { width, height, planes, mask } = tile;
-  const pixels = width * height;
-  const total = new Float32Array(pixels * 3);
-  channels.slice(0, tile.count).forEach((channel, index) => {
-    const [red, green, blue] = rgb(channel.color);
-    const offset = index * pixels;
-    for (const { box, windows } of parts) {
-      const [low, high] = windows[index];
-      const span = high - low;
-      for (let y = box[1]; y < box[3]; y++) {
-        for (let i = y * width + box[0]; i < y * width + box[2]; i++) {
-          const value = planes[offset + i];
-          let level = span > 0 ? (value - low) / span : Number(value > low);
-          level = level > 0 ? Math.min(level, 1) : 0; // also where the value is not a number
-          total[3 * i] += level * red;
-          total[3 * i + 1] += level * green;
-          total[3 * i + 2] += level * blue;
-        }
-      }
-    }
-  });
+  const { width, height, mask, planes } = tile;
   const picture = new ImageData(width, height);
-  const { data } = picture;
-  for (let i = 0; i < pixels; i++) {
-    if (mask?.[i] === UNWRITTEN) {
-      const grey = ((i % width) + Math.floor(i / width)) % 8 < 2 ? HATCH : EMPTY;
-      data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = grey;
-    } else {
-      data[4 * i] = total[3 * i]; // the array rounds
-      data[4 * i + 1] = total[3 * i + 1];
-      data[4 * i + 2] = total[3 * i + 2];
-    }
-    data[4 * i + 3] = !mask || mask[i] ? 255 : 0;
+  const pixels = new Uint32Array(picture.data.buffer);
+  const shown = channels.slice(0, tile.count);
+  const whole = planes instanceof Uint8Array || planes instanceof Uint16Array;
+  for (const { box, windows } of parts) {
+    const size = (box[2] - box[0]) * (box[3] - box[1]);
+    if (whole && size > 20000) {
+      const tables = shown.map((channel, index) => table(channel.color, windows[index], planes instanceof Uint8Array ? 256 : 65536));
+      addTables(tile, box, tables, pixels);
+    } else addValues(tile, box, shown, windows, pixels);
+  }
+  if (!mask) return picture;
+  for (let i = 0; i < mask.length; i++) {
+    if (mask[i] === UNWRITTEN) pixels[i] = 0xff000000 | (((i % width) + Math.floor(i / width)) % 8 < 2 ? HATCH * 0x10101 : EMPTY * 0x10101);
+    else if (!mask[i]) pixels[i] = 0;
   }
   return picture;
+}
+
+/** @type {Map<string, {even: Uint32Array, green: Uint32Array}>} */
+const knownTables = new Map();
+
+/**
+ * Return the colour of each value of a channel, times 16: red and blue in one number, green in the other. The sum of 16
+ * channels fits.
+ * @param {string} color @param {import("./state.js").Range} window @param {number} length
+ */
+function table(color, window, length) {
+  const key = `${color} ${window} ${length}`;
+  const known = knownTables.get(key);
+  if (known) return known;
+  const [red, green, blue] = rgb(color);
+  const made = { even: new Uint32Array(length), green: new Uint32Array(length) };
+  for (let value = 0; value < length; value++) {
+    const part = 16 * levelOf(value, window);
+    made.even[value] = (Math.round(part * red) << 16) | Math.round(part * blue);
+    made.green[value] = Math.round(part * green);
+  }
+  if (knownTables.size > 32) knownTables.clear();
+  knownTables.set(key, made);
+  return made;
+}
+
+/** Return where a value lies in a window, from 0 to 1. @param {number} value @param {import("./state.js").Range} window */
+function levelOf(value, [low, high]) {
+  const level = high > low ? (value - low) / (high - low) : Number(value > low);
+  return level > 0 ? Math.min(level, 1) : 0; // also where the value is not a number
+}
+
+/** @param {{width: number, height: number, planes: ArrayLike<number>}} tile @param {number[]} box
+ * @param {{even: Uint32Array, green: Uint32Array}[]} looks @param {Uint32Array} pixels */
+function addTables({ width, height, planes }, box, looks, pixels) {
+  const length = width * height;
+  for (let y = box[1]; y < box[3]; y++) {
+    for (let i = y * width + box[0]; i < y * width + box[2]; i++) {
+      let even = 8 * 0x10001; // rounds
+      let green = 8;
+      for (let index = 0; index < looks.length; index++) {
+        const value = planes[index * length + i];
+        even += looks[index].even[value];
+        green += looks[index].green[value];
+      }
+      const red = even >>> 20;
+      const blue = (even & 0xffff) >>> 4;
+      green >>>= 4;
+      pixels[i] = 0xff000000 | (Math.min(blue, 255) << 16) | (Math.min(green, 255) << 8) | Math.min(red, 255);
+    }
+  }
+}
+
+/** @param {{width: number, height: number, planes: ArrayLike<number>}} tile @param {number[]} box
+ * @param {import("./state.js").Channel[]} channels @param {import("./state.js").Range[]} windows @param {Uint32Array} pixels */
+function addValues({ width, height, planes }, box, channels, windows, pixels) {
+  const length = width * height;
+  const colors = channels.map((channel) => rgb(channel.color));
+  for (let y = box[1]; y < box[3]; y++) {
+    for (let i = y * width + box[0]; i < y * width + box[2]; i++) {
+      let [red, green, blue] = [0.5, 0.5, 0.5];
+      for (let index = 0; index < colors.length; index++) {
+        const level = levelOf(planes[index * length + i], windows[index]);
+        red += level * colors[index][0];
+        green += level * colors[index][1];
+        blue += level * colors[index][2];
+      }
+      pixels[i] = 0xff000000 | (Math.min(blue, 255) << 16) | (Math.min(green, 255) << 8) | Math.min(red, 255);
+    }
+  }
 }

@@ -139,7 +139,10 @@ export class View {
 
   /** Return the indices of the channels that are drawn. */
   active() {
-    return this.state.channels.flatMap((channel, index) => (channel.active ? [index] : [])).slice(0, this.renderer.most);
+    const { most } = this.renderer;
+    const chosen = this.state.channels.flatMap((channel, index) => (channel.active ? [index] : []));
+    if (chosen.length > most) this.problem(`Only the first ${most} of ${chosen.length} chosen channels are drawn.`);
+    return chosen.slice(0, most);
   }
 
   /** Return the tiles of the shown channels. @param {number[]} active */

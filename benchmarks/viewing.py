@@ -1,0 +1,205 @@
+"""Measure the viewer in Chromium: requests and time until all fields are drawn, time per frame, memory of the server.
+
+    python benchmarks/viewing.py [--wells 96x4,384x9] [--remote 96x4] [--folder DIR] [--page docs/view.md]
+
+Each run starts `lamella view` in a process of its own and a browser with software rendering, with WebGL 2 or without.
+Time counts from the start of the command until the last tile of the whole plate is on the screen. The plates have two
+channels of 256 x 256 pixels and two lower levels per field. `make test-browser` says how Chromium is installed. The
+table is printed, and with ``--page`` written into that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
+
+from browser import Browser  # noqa: E402
+from report import machine, markdown, write_block  # noqa: E402
+
+SIDE, LATENCY = 256, 0.02
+
+FRAMES = """(async () => {
+  const { canvas, state, renderer } = lamella;
+  const gl = renderer.name === "webgl" ? renderer.gl : null;
+  const finish = () => gl ? gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4))
+                          : canvas.getContext("2d").getImageData(0, 0, 1, 1);
+  const median = async (change) => {
+    const times = [];
+    for (let frame = 0; frame < 20; frame++) {
+      change(frame);
+      const start = performance.now();
+      lamella.draw();
+      finish();
+      times.push(performance.now() - start);
+      await new Promise((done) => setTimeout(done, 0));
+    }
+    return times.sort((a, b) => a - b)[10];
+  };
+  const pan = await median(() => { state.camera.x += 2 / state.camera.zoom; });
+  const contrast = await median((frame) => { state.channels[0].window = [0, 500 + frame]; });
+  return [pan, contrast];
+})()"""
+"""Median milliseconds of a frame: moving the picture, and changing a contrast."""
+
+
+def make_plate(path: Path, wells: int, fields: int) -> None:
+    """Write a plate with ``wells`` wells, in rows of 12 or 24, unless it is there."""
+    import lamella
+
+    if path.exists():
+        return
+    across = 24 if wells > 96 else 12
+    rng = np.random.default_rng(0)
+    pixels = rng.poisson(120, (1, 2, 1, SIDE, SIDE)).astype("uint16")
+    names = [(chr(65 + well // across), str(well % across + 1)) for well in range(wells)]
+    specs = [(*name, str(field)) for name in names for field in range(fields)]
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version="0.5"
+    ) as plate:
+        for number, position in enumerate(plate.create_positions(specs)):
+            position["0"] = pixels + np.uint16(number % 50)
+            position.compute_pyramid(levels=3)
+
+
+@contextmanager
+def server(target: str) -> Iterator[tuple[str, int, float]]:
+    """Run ``lamella view``; yield its URL, its process id and the time of its start."""
+    started = time.perf_counter()
+    command = [sys.executable, "-c", "from lamella.cli import main; main()", "view", target, "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip(), process.pid, started
+        finally:
+            process.terminate()
+            process.stdout.read()
+
+
+def peak_memory(pid: int) -> float:
+    """Return the largest resident size of a process, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
+    """Open a plate, and return the figures; ``walk`` zooms to each of its wells."""
+    browser = Browser(webgl=webgl)
+    try:
+        with server(target) as (url, pid, started):
+            opened = time.perf_counter()
+            browser.open(url)
+            drawn = time.perf_counter()
+            asked = [asks for asks in browser.requests() if "/tile/" in asks or ".json" in asks]
+            pan, contrast = browser.run(FRAMES)
+            wells = browser.run("lamella.scene.wells.length") if walk else 0
+            for well in range(wells):
+                browser.run(f"lamella.act.toWell({well})")
+                browser.drawn()
+            return {
+                "requests": len(asked),
+                "opened": opened - started,
+                "drawn": drawn - started,
+                "pan": pan,
+                "contrast": contrast,
+                "memory": peak_memory(pid),
+            }
+    finally:
+        browser.close()
+
+
+def drop_page_cache() -> bool:
+    """Forget all files that the system keeps in memory, where that is allowed."""
+    try:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def slow_store(plate: Path) -> Iterator[str]:
+    """Serve a plate from a store on loopback that answers each request after 20 ms; yield its URL."""
+    from tests.remote import KEYS, Service
+
+    with Service() as service:
+        service.put_folder(plate, f"/bucket/{plate.name}")
+        service.latency = LATENCY
+        os.environ |= {**KEYS, "AWS_ENDPOINT_URL": service.endpoint}
+        yield f"s3://bucket/{plate.name}"
+
+
+def row(name: str, figures: dict[str, Any]) -> list[str]:
+    """Print a line of the table, and return it."""
+    print(name, figures, flush=True)
+    return [
+        name,
+        str(figures["requests"]),
+        f"{figures['opened']:.1f} s",
+        f"{figures['drawn']:.1f} s",
+        f"{figures['pan']:.0f} ms",
+        f"{figures['contrast']:.0f} ms",
+        f"{figures['memory']:.0f} MiB",
+    ]
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--wells", default="96x4,384x9")
+    parser.add_argument("--remote", default="96x4,384x9")
+    parser.add_argument("--folder", type=Path, help="where plates are written and kept")
+    parser.add_argument("--page", type=Path)
+    args = parser.parse_args()
+    rows: list[list[str]] = []
+    with nullcontext(str(args.folder)) if args.folder else tempfile.TemporaryDirectory() as folder:
+        for size in args.wells.split(","):
+            wells, fields = map(int, size.split("x"))
+            plate = Path(folder) / f"plate_{size}.zarr"
+            make_plate(plate, wells, fields)
+            name = f"{wells} wells x {fields} fields"
+            measure(str(plate), webgl=True, walk=False)  # documents are in the page cache from here
+            rows.append(row(name, measure(str(plate), webgl=True, walk=True)))
+            rows.append(row("the same, without WebGL", measure(str(plate), webgl=False, walk=False)))
+            if drop_page_cache():
+                rows.append(
+                    row("the same, nothing in the page cache", measure(str(plate), webgl=True, walk=False))
+                )
+            if size in args.remote.split(","):
+                with slow_store(plate) as url:
+                    rows.append(row("the same, 20 ms per request", measure(url, webgl=True, walk=False)))
+    head = [
+        "plate",
+        "requests",
+        "server ready",
+        "all drawn",
+        "frame, moving",
+        "frame, contrast",
+        "server's memory",
+    ]
+    load = f"{os.getloadavg()[0]:.1f} processes wanted a core on average"
+    text = f"{markdown(head, rows)}\n\nOn {machine()}; {load}."
+    print(text)
+    if args.page is not None:
+        write_block("viewing", text, args.page)
+
+
+if __name__ == "__main__":
+    main()
