@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
 TORCH_VENV ?= .venv-torch
+NAPARI_VENV ?= .venv-napari
 DOCS_VENV ?= .venv-docs
 MINIMAL_VENV ?= .venv-minimal
 FORMATS_VENV ?= .venv-formats
@@ -22,6 +23,7 @@ READY = $(VENV)/.ready
 LINT_READY = $(VENV)/.ready-lint
 INTEROP_READY = $(INTEROP_VENV)/.ready-interop
 TORCH_READY = $(TORCH_VENV)/.ready-torch
+NAPARI_READY = $(NAPARI_VENV)/.ready-napari
 DOCS_READY = $(DOCS_VENV)/.ready-docs
 MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
 FORMATS_READY = $(FORMATS_VENV)/.ready-formats
@@ -29,7 +31,7 @@ FORMATS_READY = $(FORMATS_VENV)/.ready-formats
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-remote torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-napari test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -51,6 +53,11 @@ test-interop: ## open our stores with other libraries and theirs with lamella
 test-browser: $(READY) ## look at stores in Chromium, with and without WebGL
 	scripts/need_chromium
 	LAMELLA_BROWSER=1 $(VENV)/bin/python -m pytest -q tests/browser
+
+test-napari: $(NAPARI_READY) ## open stores in napari, without a window and with one on a virtual screen
+	scripts/need_xvfb
+	LAMELLA_XVFB=1 QT_QPA_PLATFORM=offscreen PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+	    $(NAPARI_VENV)/bin/python -m pytest -q -o filterwarnings=default --disable-warnings tests/napari
 
 test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that what needs one names it
 	$(MINIMAL_VENV)/bin/python -W error tests/minimal/use_without_extras.py
@@ -125,6 +132,10 @@ $(INTEROP_READY): pyproject.toml scripts/make_venv
 
 $(FORMATS_READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(INTEROP_PYTHON)" "$(FORMATS_VENV)" formats
+	@touch $@
+
+$(NAPARI_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(PYTHON)" "$(NAPARI_VENV)" napari
 	@touch $@
 
 $(TORCH_READY): pyproject.toml scripts/make_venv

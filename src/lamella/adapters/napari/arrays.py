@@ -1,0 +1,173 @@
+"""Arrays that are read when napari draws them: levels of images, and plates as one picture."""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.ops.view.tiles import SIDE, View
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from lamella.adapters.napari.background import BackgroundTiles
+    from lamella.nodes.image_array import ImageArray
+    from lamella.ops.view.scene import ViewScene
+    from lamella.types import Shape
+
+
+class LazyArray(ABC):
+    """An array with shape and dtype, whose values are read by basic indexing: integers, slices, an ellipsis."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self._read(_full_index(index, self.ndim))
+
+    @abstractmethod
+    def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read the values at one integer or slice for each dimension."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape} {self.dtype}>"
+
+
+def _full_index(index: Any, ndim: int) -> tuple[int | slice, ...]:
+    """Return one integer or slice for each dimension.
+
+    >>> _full_index((0, ..., slice(1, 3)), 4)
+    (0, slice(None, None, None), slice(None, None, None), slice(1, 3, None))
+    """
+    entries = list(index) if isinstance(index, tuple) else [index]
+    places = [place for place, entry in enumerate(entries) if entry is Ellipsis]
+    missing = [slice(None)] * (ndim - len(entries) + len(places))
+    at = places[0] if places else len(entries)
+    entries[at : at + len(places)] = missing
+    if len(entries) != ndim:
+        raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
+    return tuple(entry if isinstance(entry, slice) else operator.index(entry) for entry in entries)
+
+
+class LevelArray(LazyArray):
+    """One channel of a level of an image.
+
+    ``kept`` are the dimensions of the level that this array has, in its own order; the others are fixed at ``fixed``.
+    """
+
+    def __init__(self, array: ImageArray, kept: Sequence[int], fixed: dict[int, int]) -> None:
+        self._array, self._kept, self._fixed = array, tuple(kept), fixed
+        self.shape = tuple(array.shape[dimension] for dimension in kept)
+        self.dtype = array.dtype
+
+    def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._kept, index, strict=True))}
+        values = np.asarray(self._array[tuple(entries[axis] for axis in range(self._array.ndim))])
+        asked = [axis for axis in self._kept if isinstance(entries[axis], slice)]
+        stored = sorted(asked)
+        return values.transpose([stored.index(axis) for axis in asked])
+
+
+class CanvasArray(LazyArray):
+    """A channel, or a label image, of all fields of a scene in one level of its canvas: (T, Z, Y, X).
+
+    T and Z are left out where the scene has one of them. The canvas is enlarged to whole pixels of its coarsest level,
+    because napari derives the sizes of pixels from the shapes of levels. Fields that cannot be read are black, and a
+    warning says why, once for each. Tiles that are not read yet are black too, if ``tiles`` reads beside the window.
+    """
+
+    def __init__(
+        self,
+        scene: ViewScene,
+        tiles: BackgroundTiles,
+        level: int,
+        channels: tuple[int, ...],
+        label: str | None,
+        acquisition: int,
+    ) -> None:
+        self._scene, self._tiles, self._level = scene, tiles, level
+        self._channels, self._label, self._acquisition = channels, label, acquisition
+        coarsest = 1 << (tiles.levels - 1)
+        sides = [math.ceil(side / coarsest) * coarsest >> level for side in (scene.height, scene.width)]
+        self._over = (scene.times > 1, scene.depth > 1)
+        lengths = (scene.times, scene.depth)
+        self.shape = (
+            *(length for length, shown in zip(lengths, self._over, strict=True) if shown),
+            *sides,
+        )
+        self.dtype = np.dtype("uint32") if label is not None else scene.dtype
+        self._reported: set[int] = set()
+
+    def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        *outer, y, x = index
+        rows, columns = (
+            range(length)[entry] if isinstance(entry, slice) else range(length)[entry : entry + 1 or None]
+            for entry, length in zip((y, x), self.shape[-2:], strict=True)
+        )
+        steps = [iter(outer)] * 2
+        entries = [next(steps[0]) if shown else 0 for shown in self._over]
+        numbers = [
+            range(length)[entry] if isinstance(entry, slice) else [range(length)[entry]]
+            for entry, length in zip(entries, (self._scene.times, self._scene.depth), strict=True)
+        ]
+        values = np.empty((len(numbers[0]), len(numbers[1]), len(rows), len(columns)), self.dtype)
+        for first, t in enumerate(numbers[0]):
+            for second, z in enumerate(numbers[1]):
+                values[first, second] = self._plane(View(t, z, self._acquisition), rows, columns)
+        kept = [*entries, y, x]
+        return values[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in kept)]
+
+    def _plane(self, view: View, rows: range, columns: range) -> NDArray[Any]:
+        """Read a plane at some rows and columns, out of the tiles that they meet."""
+        plane = np.zeros((len(rows), len(columns)), self.dtype)
+        y, x = np.asarray(rows), np.asarray(columns)
+        for row in np.unique(y // SIDE):
+            for column in np.unique(x // SIDE):
+                step = SIDE << self._level
+                if row * step >= self._scene.height or column * step >= self._scene.width:
+                    continue  # beyond the canvas
+                tile = self._tiles.tile(self._level, int(column), int(row), view, self._channels, self._label)
+                if tile is None:
+                    continue  # it is drawn when it has been read
+                self._report(tile.damaged)
+                pixels = tile.planes[0]
+                down, across = y - row * SIDE, x - column * SIDE
+                into_y = np.flatnonzero((down >= 0) & (down < pixels.shape[0]))
+                into_x = np.flatnonzero((across >= 0) & (across < pixels.shape[1]))
+                plane[np.ix_(into_y, into_x)] = pixels[np.ix_(down[into_y], across[into_x])]
+        return plane
+
+    def _report(self, damaged: list[tuple[int, str]]) -> None:
+        for number, reason in damaged:
+            if number not in self._reported:
+                self._reported.add(number)
+                path = self._scene.store if number < 0 else self._scene.fields[number].path
+                warnings.warn(f"{path}: {reason}", UserWarning, stacklevel=2)
