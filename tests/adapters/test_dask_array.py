@@ -39,7 +39,15 @@ def image(request):
     return new_position(version).create_image("0", pixels, **layout)
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "synchronous"])
+@pytest.mark.parametrize(
+    ("image", "scheduler"),
+    [
+        *((layout, scheduler) for layout in LAYOUTS for scheduler in ("threads", "synchronous")),
+        ("0.4", "processes"),
+        ("0.5 sharded", "processes"),
+    ],
+    indirect=["image"],
+)
 def test_all_voxels_under_each_scheduler(image, scheduler):
     lazy = image.dask_array()
     assert (lazy.shape, lazy.dtype) == (image.shape, image.dtype)

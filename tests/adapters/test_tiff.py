@@ -112,7 +112,7 @@ def test_every_storage_gives_the_same_pixels(tmp_path: Path, storage: str, dtype
 
 @pytest.mark.parametrize("storage", STORAGE)
 @given(first=st.integers(0, 36), rows=st.integers(1, 37))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=9, deadline=None)
 def test_rows_of_a_plane_are_those_of_the_whole_plane(
     tmp_path_factory: pytest.TempPathFactory, storage: str, first: int, rows: int
 ) -> None:
@@ -391,7 +391,7 @@ def test_complex_pixels_are_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_bytes_after_a_tiff_header_never_raise_anything_else(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

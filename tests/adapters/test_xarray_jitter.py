@@ -84,7 +84,7 @@ def test_jittered_times_are_written_at_once(new):
     assert facts(position) == facts(pieces)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     steps=st.lists(st.integers(0, 7), min_size=2, max_size=8, unique=True),
     # In thousandths of a step: what is below a ten-thousandth counts as the noise of floats, and may be dropped.
@@ -114,7 +114,7 @@ def test_the_outcome_does_not_depend_on_the_order_of_writes(new, steps, jitter, 
     np.testing.assert_array_equal(found, whole)
 
 
-@settings(max_examples=200)
+@settings(max_examples=66)
 @given(
     steps=st.lists(st.integers(0, 7), min_size=2, max_size=8, unique=True),
     jitter=st.lists(st.floats(-0.05, 0.05), min_size=8, max_size=8),

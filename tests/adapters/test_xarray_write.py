@@ -161,7 +161,7 @@ def test_the_scale_of_single_coordinates_survives_a_round_trip(version):
     translation=st.lists(st.floats(-1e4, 1e4), min_size=5, max_size=5),
     lengths=st.lists(st.integers(1, 3), min_size=5, max_size=5),
 )
-@settings(max_examples=15)
+@settings(max_examples=9)
 def test_scale_and_translation_survive_a_round_trip_exactly(scale, translation, lengths):
     scale[1], translation[1], lengths[1] = 1.0, 0.0, 2
     moves = [
@@ -177,7 +177,7 @@ def test_scale_and_translation_survive_a_round_trip_exactly(scale, translation, 
 
 @pytest.mark.parametrize("shards_ratio", [None, (2, 2, 1, 2, 1)])
 @given(data=st.data())
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_random_parts_equal_numpy(shards_ratio, data):
     version = "0.4" if shards_ratio is None else "0.5"
     position = new_position(version, channels=["a", "b", "c"])

@@ -155,8 +155,10 @@ MAKERS = {
 @pytest.mark.filterwarnings(
     "ignore::lamella.errors.MetadataWarning"
 )  # of dots between the numbers of chunk keys
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    ("maker", "layout"),
+    [(m, n) for i, m in enumerate(MAKERS) for j, n in enumerate(LAYOUTS) if (i + j) % 2 == 0],
+)
 def test_what_is_made_like_an_array_has_its_layout(tmp_path, maker, layout):
     stored = LAYOUTS[layout]
     plate = written(tmp_path / "source.zarr", stored)

@@ -76,10 +76,12 @@ ODD = {
     ),
     "a custom axis": Odd(axes=(("angle", "angle", "degree"), *USUAL[1:])),
 }
+#: What may be in three versions is in two of them, in turn.
 CASES = [
     pytest.param(odd, version, id=f"{name} in {version}")
-    for name, odd in ODD.items()
-    for version in odd.versions
+    for number, (name, odd) in enumerate(ODD.items())
+    for place, version in enumerate(odd.versions)
+    if len(odd.versions) < 3 or place != number % 3
 ]
 WINDOW = {"start": 0, "end": 9, "min": 0, "max": 99}
 PIXELS = np.arange(2 * 3 * 8 * 10, dtype="uint16").reshape(2, 3, 8, 10)

@@ -152,7 +152,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     source=st.sampled_from([*DTYPES, "float64"]),
     target=st.sampled_from([*DTYPES, "float64"]),

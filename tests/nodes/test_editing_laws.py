@@ -227,13 +227,13 @@ class PlateEdits04(PlateEdits):
     version = "0.4"
 
 
-moderate = settings(max_examples=30, stateful_step_count=15)
+moderate = settings(max_examples=18, stateful_step_count=15)
 TestPlateEdits = PlateEdits.TestCase
 TestPlateEdits.settings = moderate
 TestPlateEdits04 = PlateEdits04.TestCase
 TestPlateEdits04.settings = moderate
 TestPlateEdits06 = PlateEdits06.TestCase
-TestPlateEdits06.settings = settings(max_examples=10, stateful_step_count=15)
+TestPlateEdits06.settings = settings(max_examples=6, stateful_step_count=15)
 
 
 def test_a_refused_change_names_the_image_it_was_asked_of(tmp_path):

@@ -37,7 +37,7 @@ def kept(tmp_path_factory):
     return open_ome_zarr(path)["0"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(basic_indices(pixels().shape, allow_newaxis=False))
 def test_reading_an_index_is_numpys(kept, index):
     found, expected = kept[index], pixels()[index]
@@ -46,7 +46,7 @@ def test_reading_an_index_is_numpys(kept, index):
     assert found.dtype == expected.dtype
 
 
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(st.data())
 def test_writing_an_index_is_numpys(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("law") / "a.zarr"

@@ -132,5 +132,5 @@ class Edits(RuleBasedStateMachine):
 def test_any_sequence_of_edits_keeps_a_valid_image(tmp_path_factory):
     Edits.folder = tmp_path_factory
     run_state_machine_as_test(
-        Edits, settings=settings(max_examples=25, stateful_step_count=12, deadline=None)
+        Edits, settings=settings(max_examples=15, stateful_step_count=10, deadline=None)
     )

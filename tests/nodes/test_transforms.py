@@ -212,7 +212,7 @@ def test_transforms_with_the_wrong_length_of_others_are_named(image, path, versi
 numbers = st.floats(1e-6, 1e6)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.data())
 def test_points_go_through_the_level_first_and_the_position_then(tmp_path_factory, data):
     version = data.draw(st.sampled_from(["0.4", "0.5"]))

@@ -195,7 +195,7 @@ def kept(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_selection_has_the_result_of_zarr(kept, name, data):
     selection = data.draw(SELECTIONS[name])

@@ -222,7 +222,7 @@ def test_rgb_becomes_three_channels(tmp_path: Path, store: Path) -> None:
     shards=st.sampled_from(["auto", "none", (16, 32), (2, 4, 16, 16)]),
     jobs=st.integers(1, 3),
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_pixels_are_the_same_in_every_layout(
     tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], chunks: Any, shards: Any, jobs: int
 ) -> None:

@@ -55,8 +55,7 @@ def assert_same(there: Path, here: Path, positions: list[str]) -> None:
             assert_array_equal(one[level][:], other[level][:])
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("version", "dtype"), [("0.4", "uint16"), ("0.5", "float32")])
 def test_a_large_image_is_written_in_parts(
     tmp_path: Path, executor: Any, version: Any, dtype: str, small_units: None
 ) -> None:

@@ -194,7 +194,7 @@ def write_multi_file(folder: Path, name: str) -> None:
     numbers=st.lists(st.integers(-50, 50), min_size=2, max_size=6, unique=True),
     width=st.integers(1, 3),
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_a_stack_is_in_the_order_of_its_numbers(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], width: int
 ) -> None:

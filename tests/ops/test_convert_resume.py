@@ -129,12 +129,7 @@ def assert_uninterrupted(source: Path, target: Path, version: str, **given: Any)
 
 @pytest.mark.parametrize(
     ("source", "version", "where"),
-    [
-        ("uint16", "0.4", "threads"),
-        ("uint16", "0.5", "executor"),
-        ("float32", "0.4", "executor"),
-        ("float32", "0.5", "threads"),
-    ],
+    [("uint16", "0.5", "executor"), ("float32", "0.4", "threads")],
     indirect=True,
 )
 def test_what_is_written_is_not_written_again(
@@ -150,7 +145,7 @@ def test_what_is_written_is_not_written_again(
 
 @pytest.mark.parametrize(
     ("source", "version", "after"),
-    [("uint16", "0.4", 0), ("uint16", "0.5", 5), ("float32", "0.4", 5), ("float32", "0.5", 0)],
+    [("uint16", "0.5", 5), ("float32", "0.4", 0)],
     indirect=["source", "version"],
 )
 def test_a_kill_anywhere_is_gone_on_with(tmp_path: Path, source: Path, after: int, version: str) -> None:

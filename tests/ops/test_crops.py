@@ -31,7 +31,7 @@ def image_of(path, names, version="0.5"):
     return position
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(st.data())
 def test_a_crop_is_the_pixels_at_its_place(tmp_path_factory, data):
     names = data.draw(st.sampled_from(["yx", "cyx", "zyx", "tcyx", "czyx", "tczyx", "tzyx"]))

@@ -28,7 +28,7 @@ def cases(draw, most_axes=5):
 
 
 examples = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -121,7 +121,7 @@ def test_a_level_by_itself_is_the_finest(tmp_path):
     assert marker(tmp_path / "a.zarr") is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_they_are_stale_exactly_as_long_as_a_voxel_is_missing(data, tmp_path_factory):
     store = tmp_path_factory.mktemp("empty") / "a.zarr"

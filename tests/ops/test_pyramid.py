@@ -46,7 +46,7 @@ def test_every_level_is_the_reference_of_the_one_before(tmp_path, version, metho
     assert len(position.dataset_paths) == 4
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_legal_axes_sizes_chunks_and_jobs_give_the_same_bits(tmp_path_factory, data):
     names = data.draw(

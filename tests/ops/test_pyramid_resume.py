@@ -173,7 +173,7 @@ def test_update_goes_on_too(position, units):
     assert_expected(position)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_any_pyramid_cut_anywhere_and_changed_meanwhile_ends_with_the_same_bits(data, tmp_path_factory):
     names = data.draw(st.sampled_from(["yx", "zyx", "tczyx"]))

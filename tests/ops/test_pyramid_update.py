@@ -69,7 +69,7 @@ def make_pyramid(path, version):
 # -- the values ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_updating_any_region_gives_the_bits_of_computing_all(tmp_path_factory, data):
     names = data.draw(st.sampled_from(["yx", "zyx", "cyx", "tzyx", "tczyx"]))

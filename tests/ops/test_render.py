@@ -64,7 +64,7 @@ def test_composite_is_the_sum_of_colours_weighted_by_the_window(dtype):
     assert np.abs(found - oracle(planes, colors, windows)).max() <= (1 if dtype.startswith("float") else 0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     planes=npst.arrays(
         "float32",
@@ -163,7 +163,7 @@ def test_auto_window_without_numbers_is_zero_to_one(values):
     assert auto_window(values) == (0, 1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     plane=npst.arrays(
         st.sampled_from(["uint8", "int16", "bool"]), st.tuples(st.integers(1, 9), st.integers(1, 9))

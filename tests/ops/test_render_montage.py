@@ -27,7 +27,7 @@ MONTAGES = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(MONTAGES)
 def test_fields_do_not_overlap_and_lie_in_their_well_and_on_the_page(montage):
     page = np.zeros((montage.height, montage.width), int)

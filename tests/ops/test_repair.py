@@ -672,7 +672,7 @@ PLATE_EDITS = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(edits=PLATE_EDITS, version=st.sampled_from(ALL))
 def test_rows_columns_and_wells_of_a_repaired_plate_are_those_listed_or_those_in_the_store(
     edits, version, sound, tmp_path_factory

@@ -67,7 +67,7 @@ def facts(version, **known):
     return Facts(version, **known)
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     kind=st.sampled_from(sorted(KEYS)),
     version=st.sampled_from(sorted(VERSION_TRAITS)),
@@ -169,7 +169,7 @@ def applied(transformations, point):
     return point
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(st.lists(STEPS, min_size=1, max_size=5), NUMBERS)
 def test_ordered_transformations_do_what_the_list_did(steps, point):
     new = ordered(steps, 2)

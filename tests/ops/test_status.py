@@ -113,7 +113,7 @@ def test_an_index_beyond_the_file_is_damaged(tmp_path):
     assert [level.at(t) for t in range(4)] == ["written", "damaged", "damaged", "damaged"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_any_set_of_frames_in_any_order_of_axes(tmp_path_factory, data):
     names = data.draw(st.sampled_from(["tcyx", "tyx", "cyx", "yx", "tczyx"]))

@@ -101,7 +101,7 @@ def test_frames_are_where_numpy_puts_them(make, layout, order):
         )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_dropping_flushing_and_resuming_change_nothing_else(tmp_path_factory, data):
     version, chunks, ratio = data.draw(st.sampled_from(list(LAYOUTS.values())))

@@ -110,7 +110,17 @@ def test_what_the_web_holds_is_read_whole(tmp_path, server, version, kind):
     _same(_images(lamella.open_ome_zarr(url)), _images(lamella.open_ome_zarr(path)))
 
 
-@pytest.mark.parametrize(("kind", "consolidated"), [*((kind, False) for kind in KINDS), ("plate", True)])
+@pytest.mark.parametrize(
+    ("kind", "version", "consolidated"),
+    [
+        ("image", "0.4", False),
+        ("plate", "0.4", False),
+        ("plate", "0.5", False),
+        ("plate", "0.5", True),
+        ("collection", "0.5", False),
+    ],
+    indirect=["version"],
+)
 def test_upgrade_and_rechunk_write_what_the_web_holds(tmp_path, any_server, version, kind, consolidated):
     path = _make(tmp_path / "a.zarr", kind, version)
     if consolidated:
@@ -153,7 +163,11 @@ def test_a_plate_is_made_from_positions_of_the_web(tmp_path, server, version, fo
     _same(_images(made["B/1/0"]), _images(whole["B/3/0"]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [("image", "0.5"), ("plate", "0.4"), ("plate", "0.5"), ("collection", "0.4")],
+    indirect=["version"],
+)
 def test_checks_look_at_every_file_of_the_web(tmp_path, any_server, version, kind):
     path = _make(tmp_path / "a.zarr", kind, version)
     url = _served(any_server, path)
@@ -169,6 +183,11 @@ def test_checks_look_at_every_file_of_the_web(tmp_path, any_server, version, kin
     assert len(states) == len(lamella.status(path).images)
 
 
+@pytest.mark.parametrize(
+    ("server", "version"),
+    [("bare", "0.4"), ("pages", "0.5"), ("a page for all", "0.4")],
+    indirect=True,
+)
 def test_checks_find_what_is_wrong_on_the_web(tmp_path, server, version):
     path = _make(tmp_path / "a.zarr", "image", version)
     url = _served(server, path)

@@ -64,7 +64,7 @@ def documents(draw):
     return name, key, document
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(documents())
 def test_any_document_is_read_or_refused_in_clear_words(stores, drawn):
     name, key, document = drawn

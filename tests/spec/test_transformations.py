@@ -160,7 +160,7 @@ def close(one: Any, other: Any) -> None:
     np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6 * scale)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(drawn=sized)
 def test_the_inverse_leads_back(drawn: Any) -> None:
     first, _, points = drawn
@@ -170,14 +170,14 @@ def test_the_inverse_leads_back(drawn: Any) -> None:
         close(first.inverse().apply(moved), points)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(drawn=sized)
 def test_composing_is_applying_one_after_the_other(drawn: Any) -> None:
     first, second, points = drawn
     close(compose(first, second).apply(points), second.apply(first.apply(points)))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(drawn=sized)
 def test_the_matrix_does_what_the_transformation_does(drawn: Any) -> None:
     first, _, points = drawn
@@ -189,7 +189,7 @@ def test_the_matrix_does_what_the_transformation_does(drawn: Any) -> None:
     close(first.apply(points), np.array(oracle).tolist())
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(drawn=sized)
 def test_a_transformation_survives_its_document(drawn: Any) -> None:
     first, _, _ = drawn

@@ -214,7 +214,7 @@ def documents(draw: st.DrawFn, kind: type[MetaModel], version: SpecVersion) -> d
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_document_survives_reading_and_writing(
     kind: type[MetaModel], version: SpecVersion, data: st.DataObject
@@ -227,7 +227,7 @@ def test_a_document_survives_reading_and_writing(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_document_changes_version_and_back(
     kind: type[MetaModel], version: SpecVersion, data: st.DataObject
@@ -242,7 +242,7 @@ def test_a_document_changes_version_and_back(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_document_of_05_becomes_06_and_comes_back(kind: type[MetaModel], data: st.DataObject) -> None:
     v05, v06 = by_name("0.5"), by_name("0.6")
@@ -254,7 +254,7 @@ def test_a_document_of_05_becomes_06_and_comes_back(kind: type[MetaModel], data:
     assert convert_attributes(there, v06, v05) == document == before
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_the_model_shares_nothing_with_the_document(version: SpecVersion, data: st.DataObject) -> None:
     document = data.draw(documents(ImagesMeta, version))

@@ -61,7 +61,7 @@ def damaged(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
             return zarr_format, document
 
 
-@settings(max_examples=400)
+@settings(max_examples=133)
 @given(damage=damaged())
 def test_a_damaged_document_is_read_or_refused(damage: tuple[int, dict[str, Any]]) -> None:
     zarr_format, document = damage

@@ -117,7 +117,7 @@ shapes = st.lists(st.integers(0, 5000), min_size=1, max_size=5).map(tuple)
 itemsizes = st.sampled_from([1, 2, 4, 8, 16])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shapes, itemsizes)
 def test_default_chunks_are_the_last_three_axes_up_to_512_mib(shape, itemsize):
     chunks = default_chunks(shape, itemsize)
@@ -131,7 +131,7 @@ def test_default_chunks_are_the_last_three_axes_up_to_512_mib(shape, itemsize):
         assert len(shape) < 3 or chunks[-2] == whole[-2] or chunks[-3] == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shapes, itemsizes)
 def test_chosen_layouts_fit_the_array(shape, itemsize):
     chunks, shards = auto_layout(shape, itemsize, True)
@@ -148,7 +148,7 @@ def test_chosen_layouts_fit_the_array(shape, itemsize):
     new_array(shape, f"u{min(itemsize, 8)}", zarr_format=3, chunks=chunks, shards=shards)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.tuples(st.integers(16, 300), st.integers(300, 3000), st.integers(300, 3000)))
 def test_chosen_chunks_of_large_images_are_near_one_mebibyte(shape):
     chunks, shards = auto_layout(shape, 2, True)

@@ -38,7 +38,7 @@ def region(draw, shape):
 
 
 @settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -56,7 +56,7 @@ def test_regions_are_what_numpy_gives(make_array, layout, data, values):
         np.testing.assert_array_equal(one, expected[index], strict=isinstance(one, np.ndarray))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_crops_of_one_shape_are_stacked(make_array, layout, data, values):
     shape, options = layout

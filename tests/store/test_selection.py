@@ -77,7 +77,7 @@ def has_empty_mask(index) -> bool:
     return any(isinstance(i, np.ndarray) and i.dtype == bool and i.size == 0 for i in index)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=233, deadline=None)
 @given(shaped_indices())
 def test_index_selects_what_numpy_selects(case):
     shape, index = case
@@ -94,7 +94,7 @@ def test_index_selects_what_numpy_selects(case):
     np.testing.assert_array_equal(got, expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shaped_indices())
 def test_prepared_data_lands_where_numpy_puts_it(case):
     shape, index = case
@@ -113,7 +113,7 @@ def test_prepared_data_lands_where_numpy_puts_it(case):
     np.testing.assert_array_equal(got, expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shaped_indices())
 def test_orthogonal_index_picks_along_each_axis(case):
     shape, index = case

@@ -24,7 +24,7 @@ def test_what_is_encoded_is_decoded(entries, checksum):
     assert decode_index(data, form, "c/0").tolist() == [list(entry) for entry in entries]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(ENTRIES, st.data())
 def test_any_flipped_bit_is_noticed(entries, data):
     form = IndexForm((len(entries),))

@@ -199,7 +199,7 @@ def test_missing_chunks_are_carried_over_byte_for_byte(make):
     assert len(now) == sum(int(n) for _, n in after[after[:, 0] != NO_CHUNK]) + IndexForm.of(array.meta).size
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_puts_over_what_is_there_are_assignments(tmp_path_factory, data):
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))

@@ -55,7 +55,7 @@ def judge_all(attributes):
             check_arrays(kind, attributes, version, FACTS, parent=ParentImage(attributes, FACTS))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(wrapped)
 def test_any_json_value_is_judged(attributes):
     judge_all(attributes)
@@ -75,7 +75,7 @@ def places(value, at=()):
         yield from places(item, (*at, key))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_an_example_with_any_value_anywhere_is_judged(data):
     attributes = copy.deepcopy(data.draw(st.sampled_from(EXAMPLES)))

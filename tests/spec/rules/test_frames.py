@@ -34,7 +34,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return inner or [path]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
 def test_the_frame_finds_what_all_rules_find(version: str, data: st.DataObject) -> None:
