@@ -1,7 +1,4 @@
-"""``python -m lamella``: the command line.
-
-Layer: above all others.
-"""
+"""``python -m lamella``: the command line."""
 
 from __future__ import annotations
 

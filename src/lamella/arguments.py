@@ -1,8 +1,6 @@
 """Checks of the types of arguments, for every public call: what cannot be used is refused by an error of lamella.
 
 Each check names the argument and what it has to be, and is made before anything is read or written.
-
-Layer: errors.
 """
 
 from __future__ import annotations

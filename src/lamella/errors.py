@@ -31,7 +31,7 @@
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
 where, and what to do; the cause stays chained.
 
-Layer: below all others; imports nothing of the package.
+Imports nothing of the package.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 INFO says what is done, one record when an operation starts and one when it ends; DEBUG names each file that is written,
 moved or deleted. Nothing is printed unless the program that uses lamella configures logging.
 
-Layer: below all others; imports nothing of the package.
+Imports nothing of the package.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The metadata models, for users: what ``node.metadata`` is made of, and what is given to create nodes.
 
-Layer: public names of the spec layer; nothing is defined here.
+Public names of the spec layer; nothing is defined here.
 """
 
 from lamella.spec.axes import (

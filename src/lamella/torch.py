@@ -4,7 +4,7 @@ Both are made of `lamella.ops.sampling.crops`: which crop has which number depen
 work in any number of workers, forked or spawned, also when the parent has read before; those of object stores do not
 work in forked ones, which `loader` knows.
 
-Layer: adapters. Of all modules the one that cannot be imported without its library, since datasets are its classes.
+This is the only module that cannot be imported without its library: the datasets are classes of PyTorch.
 """
 
 from __future__ import annotations

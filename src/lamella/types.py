@@ -1,6 +1,6 @@
 """Names for the values that cross layers: one alias for each accepted input.
 
-Layer: below all others; imports nothing of lamella and no third-party library at run time.
+Imports nothing of lamella, and no third-party library at run time.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from lamella.ops.conversion import layout, write
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.pyramids import passes
+assert write._ALONE_BYTES and write.UNIT_BYTES and write._PART_BYTES and layout.BLOCK_BYTES and passes.BLOCK_BYTES
 write._ALONE_BYTES = 0
 write.UNIT_BYTES = write._PART_BYTES = layout.BLOCK_BYTES = passes.BLOCK_BYTES = int(sys.argv[3])
 read_many, seen, after = PlanesArray.read_many, set(), int(sys.argv[4])

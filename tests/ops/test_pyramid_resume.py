@@ -38,6 +38,7 @@ import os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 import lamella
 from lamella.ops.pyramids import one_pass, passes, progress
+assert passes.UNIT_BYTES
 passes.UNIT_BYTES = int(sys.argv[2])
 made, left = progress.PyramidProgress.record, [int(sys.argv[3])]
 def killed(*given):

@@ -94,7 +94,7 @@ def test_a_complete_work_is_done_anew(plate, work):
     ("plate", "work", "kind"), in_turn("threads", "processes"), indirect=["plate", "work"]
 )
 def test_workers_go_on_too(plate, work, kind, monkeypatch):
-    settle = "import lamella.store.file_fingerprint as one; one._SETTLED_NS = 0"
+    settle = "import lamella.store.file_fingerprint as one; assert one._SETTLED_NS; one._SETTLED_NS = 0"
     pool = (
         ThreadPoolExecutor(2)
         if kind == "threads"

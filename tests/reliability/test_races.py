@@ -105,6 +105,9 @@ class Stage:
 
         if self.kinds is not None and "read" in self.kinds:
             monkeypatch.setattr(LocalStorage, "read_stamped", read_stamped)
+        assert "lock" in vars(
+            locks._ThreadLocks
+        )  # else `Telling` would tell nothing, and each pause last a minute
         monkeypatch.setattr(locks, "_threads", Telling())
         with Faults(self.root, 1, self.act, lasting=True):
             first = threading.Thread(target=play_first)

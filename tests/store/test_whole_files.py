@@ -70,8 +70,6 @@ def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypat
     monkeypatch.setattr(Coding, "encode", encoding)
     monkeypatch.setattr(AtomicFile, "write", writing)
     keep = array.documents.storage.write
-    monkeypatch.setattr(
-        array.documents.storage, "write", lambda key, data: (written(), keep(key, data)), raising=False
-    )
+    monkeypatch.setattr(array.documents.storage, "write", lambda key, data: (written(), keep(key, data)))
     array.write(..., 1)
     assert 0 < most <= 2 * cpus() + 2

@@ -1,1 +1,1 @@
-"""Other formats and libraries: each adapter loads its library when it is used. Layer: adapters, above ops."""
+"""Other formats and libraries: each adapter loads its library when it is used."""

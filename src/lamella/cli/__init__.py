@@ -3,7 +3,7 @@
 A command parses arguments, calls one operation and prints. An error that a user can act upon is one line on the error
 stream and an exit code (docs/command-line.md); any other error is a defect and shows its traceback.
 
-Layer: cli. Modules of commands import click alone; an operation and its libraries load when the command runs.
+Modules of commands import click alone; an operation and its libraries load when the command runs.
 """
 
 from __future__ import annotations

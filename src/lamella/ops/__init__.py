@@ -3,5 +3,5 @@
 Each operation is a function beside the nodes; methods of the API that name one are one-line calls of it.
 Nothing is imported here: an operation loads with its own module.
 
-Layer: ops. Imports nodes, store and spec; never adapters or the command line at module level.
+Operations import nodes, store and spec; never adapters or the command line at module level.
 """

@@ -1,4 +1,4 @@
 """OME-NGFF as pure data: models, versions, edits, geometry, rules. No I/O, no numpy, no zarr.
 
-Layer: spec (imports ``lamella.errors`` and ``lamella.types`` only).
+Of the package, only ``lamella.errors`` and ``lamella.types`` are imported here.
 """

@@ -76,25 +76,11 @@ _COPIES = 4
 def from_positions(
     store_path: StrPath | Store,
     positions: Mapping[str, Position],
-    *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
-    progress: Progress | bool | None = None,
-    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`."""
     request = NewStore("from_positions", checked_sources(positions))
-    return cast(
-        "Plate",
-        create_store(
-            store_path,
-            request,
-            jobs=jobs,
-            executor=executor,
-            progress=progress,
-            storage_options=storage_options,
-        ),
-    )
+    return cast("Plate", create_store(store_path, request, **options))
 
 
 @dataclass(frozen=True)

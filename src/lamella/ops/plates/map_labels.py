@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.jobs.units import Files, is_done, state_of
-from lamella.ops.plates.map_blocks import Where
-from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result, region_state
-from lamella.ops.plates.map_units import Outcome, discard
+from lamella.ops.jobs.units import Files, state_of
+from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
+from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
 from lamella.ops.regions import region_shape, regions
 from lamella.store.keys import PRIVATE_PREFIX, join
 
@@ -108,43 +107,20 @@ class BlockFiles:
 
 
 @dataclass(frozen=True)
-class LabelUnit:
-    """A block that the function labels."""
+class LabelUnit(BlockUnit):
+    """A block that the function labels; its labels are stored in a file of its own."""
 
-    task: Task
-    path: str
-    source: ImageArray
     files: BlockFiles
-    region: Region
-    line: list[Any] | None
 
-    def do(self) -> Outcome:
-        """Read, call the function, and store the labels of the block in its file."""
-        unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
-        if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
-            return Outcome(unit, skipped=True)
-        states: list[str | None] = []
-        plan = self.files.plan
-        read = plan.read(self.region)
-        where = Where(self.path, self.task.level, plan.source(self.region), read)
-
-        def make() -> None:
-            before = self._source_state() if self.task.digest else None
-            labels = plan.checked(self.task.apply(self.source[read], where), self.region)
-            if labels.dtype.kind not in "biu":
-                raise InvalidArgumentError(
-                    f"the function returned an array of {labels.dtype}, not one of label ids, which are integers"
-                )
-            stored = labels[plan.inside(self.files.stored_region(self.region), read)]
-            inner = labels[plan.inside(self.region, read)]
-            self.files.write(self.files.index(self.region), numbered(stored, inner))
-            states[:] = before, self._result_state() if self.task.digest else None
-
-        fault = self.task.call(make)[1]
-        return Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
-
-    def _source_state(self) -> str | None:
-        return region_state(self.source, self.files.plan.read(self.region))
+    def _write(self, result: Any, read: Region) -> None:
+        labels = self.plan.checked(result, self.region)
+        if labels.dtype.kind not in "biu":
+            raise InvalidArgumentError(
+                f"the function returned an array of {labels.dtype}, not one of label ids, which are integers"
+            )
+        stored = labels[self.plan.inside(self.files.stored_region(self.region), read)]
+        inner = labels[self.plan.inside(self.region, read)]
+        self.files.write(self.files.index(self.region), numbered(stored, inner))
 
     def _result_state(self) -> str | None:
         key = self.files.key(self.files.index(self.region))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,20 +145,19 @@ class PositionUnit:
 
 
 @dataclass(frozen=True)
-class RegionUnit:
-    """A block of an array, of which the function computes a block of one or several others."""
+class BlockUnit(ABC):
+    """A block of an array that the function computes another block of."""
 
     task: Task
     path: str
     source: ImageArray
-    targets: tuple[ImageArray, ...]
     plan: BlockPlan
     region: Region
     line: list[Any] | None
     """Its line in the journal."""
 
     def do(self) -> Outcome:
-        """Read, call the function, and write."""
+        """Read, call the function, and write; skip what the journal says is done."""
         unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
             return Outcome(unit, skipped=True)
@@ -167,10 +167,7 @@ class RegionUnit:
 
         def make() -> None:
             before = self._source_state() if self.task.digest else None
-            results = self.task.results(self.task.apply(self.source[read], where))
-            blocks = [self.plan.result(result, self.region) for result in results]
-            for target, block in zip(self.targets, blocks, strict=True):
-                target[self.region] = block
+            self._write(self.task.apply(self.source[read], where), read)
             states[:] = before, self._result_state() if self.task.digest else None
 
         fault = self.task.call(make)[1]
@@ -178,6 +175,26 @@ class RegionUnit:
 
     def _source_state(self) -> str | None:
         return region_state(self.source, self.plan.read(self.region))
+
+    @abstractmethod
+    def _result_state(self) -> str | None:
+        """Return the state of the files of the result; None where one is missing."""
+
+    @abstractmethod
+    def _write(self, result: Any, read: Region) -> None:
+        """Write what the function returned for the region that was read."""
+
+
+@dataclass(frozen=True)
+class RegionUnit(BlockUnit):
+    """A block of which the function computes a block of one or several arrays."""
+
+    targets: tuple[ImageArray, ...]
+
+    def _write(self, result: Any, read: Region) -> None:
+        blocks = [self.plan.result(one, self.region) for one in self.task.results(result)]
+        for target, block in zip(self.targets, blocks, strict=True):
+            target[self.region] = block
 
     def _result_state(self) -> str | None:
         states = [region_state(target, self.region) for target in self.targets]

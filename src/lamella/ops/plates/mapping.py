@@ -367,7 +367,7 @@ def _region_units(
                 journals[f"{path}/{task.level}"] = journal
             for region in regions(first.shape, first.write_unit):
                 line = journal.get(region_name(region)) if journal is not None and task.resume else None
-                yield RegionUnit(task, path, source, targets, plan, region, line)
+                yield RegionUnit(task, path, source, plan, region, line, targets)
             if journal is not None:
                 journal.end_reading()
 
@@ -408,7 +408,7 @@ def _label_units(
                 journal = journals[f"{unit.path}/{task.level}"] = Journal(place, {"job": "map", "work": work})
             for region in files.regions():
                 line = None if journal is None else journal.get(region_name(region))
-                yield LabelUnit(task, unit.path, source, files, region, line)
+                yield LabelUnit(task, unit.path, source, files.plan, region, line, files)
             if journal is not None:
                 journal.end_reading()
 

@@ -1,7 +1,4 @@
-"""Tables as text and as files, for the command line.
-
-Layer: ops.
-"""
+"""Tables as text and as files, for the command line."""
 
 from __future__ import annotations
 

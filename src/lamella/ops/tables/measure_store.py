@@ -1,7 +1,4 @@
-"""``measure_store``: the labels of all images of a store.
-
-Layer: ops.
-"""
+"""``measure_store``: the labels of all images of a store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The label image that a table names, when that is renamed.
-
-Layer: ops.
-"""
+"""The label image that a table names, when that is renamed."""
 
 from __future__ import annotations
 
