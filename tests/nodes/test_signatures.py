@@ -136,20 +136,16 @@ def test_open_ome_zarr():
     assert list(inspect.signature(open_ome_zarr).parameters)[-1] == "kwargs"
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "expected"), METHODS, ids=lambda value: getattr(value, "__name__", str(value))
-)
-def test_methods(kind, name, expected):
-    assert positional(getattr(kind, name)) == expected
+def test_methods():
+    for kind, name, expected in METHODS:
+        assert positional(getattr(kind, name)) == expected, f"{kind.__name__}.{name}"
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), PROPERTIES, ids=lambda value: getattr(value, "__name__", str(value))
-)
-def test_properties(kind, name):
-    found = inspect.getattr_static(kind, name)
-    assert isinstance(found, property | cached_property)
-    assert found.__doc__
+def test_properties():
+    for kind, name in PROPERTIES:
+        found = inspect.getattr_static(kind, name)
+        assert isinstance(found, property | cached_property), f"{kind.__name__}.{name}"
+        assert found.__doc__, f"{kind.__name__}.{name}"
 
 
 def test_class_tree():

@@ -398,16 +398,6 @@ class Mended:
         self.repeated = look(path.parent)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=" ".join)
-def mended(request, sound, tmp_path_factory):
-    name, version = request.param
-    apply, rule, _ = FAULTS[name]
-    path = shutil.copytree(sound(version), tmp_path_factory.mktemp("fault") / "plate.zarr")
-    case = Mended(path, apply, look)
-    case.rule = rule[version] if isinstance(rule, dict) else rule
-    return case
-
-
 def look(folder):
     """The bytes of all files below a folder."""
     return {
@@ -415,14 +405,7 @@ def look(folder):
     }
 
 
-def test_a_fault_is_mended_and_nothing_is_left(mended):
-    assert mended.rule in mended.done.before.rules
-    assert mended.rule in mended.done.rules
-    assert mended.done.after.findings == ()
-    assert lamella.validate(mended.path, pixels=True).findings == ()
-
-
-def test_a_dry_run_writes_nothing_and_foretells_the_result(mended):
+def check_that_a_dry_run_wrote_nothing_and_foretold_the_result(mended):
     assert mended.planned == mended.broken
     assert not mended.plan.written
     assert mended.plan.backup is None
@@ -430,13 +413,13 @@ def test_a_dry_run_writes_nothing_and_foretells_the_result(mended):
     assert mended.plan.after == mended.done.after
 
 
-def test_the_second_repair_finds_nothing_to_do(mended):
+def check_that_the_second_repair_found_nothing_to_do(mended):
     assert mended.again.changes == ()
     assert mended.again.diff == ""
     assert mended.repeated == mended.repaired
 
 
-def test_the_old_documents_are_kept_beside_the_store_and_nothing_else_changes(mended):
+def check_that_the_old_documents_are_kept_beside_the_store_and_nothing_else_changed(mended):
     old = {f"plate.zarr/{change.key}": change.old for change in mended.done.changes}
     new = {f"plate.zarr/{change.key}": change.new for change in mended.done.changes}
     expected = {key: data for key, data in (mended.broken | new).items() if data is not None}
@@ -454,8 +437,19 @@ def test_the_old_documents_are_kept_beside_the_store_and_nothing_else_changes(me
     assert {key: mended.broken.get(key) for key in old} == old
 
 
-def test_what_nobody_knows_survives(mended):
-    with lamella.open_ome_zarr(mended.path) as node:
+@pytest.mark.parametrize(("name", "version"), CASES, ids=" ".join)
+def test_a_fault_is_mended_and_nothing_is_left(name, version, sound, tmp_path):
+    apply, rule, _ = FAULTS[name]
+    mended = Mended(shutil.copytree(sound(version), tmp_path / "plate.zarr"), apply, look)
+    rule = rule[version] if isinstance(rule, dict) else rule
+    assert rule in mended.done.before.rules
+    assert rule in mended.done.rules
+    assert mended.done.after.findings == ()
+    assert lamella.validate(mended.path, pixels=True).findings == ()
+    check_that_a_dry_run_wrote_nothing_and_foretold_the_result(mended)
+    check_that_the_second_repair_found_nothing_to_do(mended)
+    check_that_the_old_documents_are_kept_beside_the_store_and_nothing_else_changed(mended)
+    with lamella.open_ome_zarr(mended.path) as node:  # what nobody knows survives
         assert node.zattrs["lab"] == {"owner": "us"}
         assert node["A/1/0"].zattrs["lab"] == {"owner": "us"}
 

@@ -77,7 +77,7 @@ def _whole_range(page: Any) -> tuple[float, float]:
 
 def ramp_color(page: Any) -> str | None:
     """Return the colour of a palette that is a ramp from black to one colour, as ImageJ stores lookup tables."""
-    # Palettes count to 65535.
+    # A palette has 16-bit values.
     if page.photometric != _PALETTE or page.colormap is None:
         return None
     return lut_color(np.asarray(page.colormap) >> 8)
@@ -110,7 +110,7 @@ def lut_color(lut: Any) -> str | None:
 def merge_channels(described: Sequence[SourceChannel], page: Any, count: int) -> tuple[SourceChannel, ...]:
     """Return the ``count`` channels of an image: those of its metadata, completed by the samples of a key frame.
 
-    ``given`` has one for each channel, or one for all samples of each channel.
+    ``described`` has one entry for each channel, or one for all samples of each pixel.
     """
     samples = samples_of(page)
     if len(described) * len(samples) == count and len(samples) > 1:

@@ -69,8 +69,9 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
             ArrayWriter(new, [targets if i == axis else None for i in range(array.ndim)])[region] = block
             return
         for index in range(region[axis].start, region[axis].stop):
-            frame = block[(slice(None),) * axis + (slice(i := index - region[axis].start, i + 1),)]
-            target = times.moved(index)
+            start = index - region[axis].start
+            frame = block[(slice(None),) * axis + (slice(start, start + 1),)]
+            target = times.moved(index)  # None where the time is unknown
             if target is not None:
                 new.write((*region[:axis], slice(target, target + 1), *region[axis + 1 :]), frame)
             elif (frame != empty).any():

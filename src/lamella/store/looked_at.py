@@ -60,8 +60,8 @@ class Recent(Generic[T]):
 class LookedAt(threading.local, Generic[T]):
     """Documents that this thread has read since it acquired a lock, None for missing ones.
 
-    Decisions under a lock need documents that were read under it. Documents that were read under another lock around it
-    count outside of the folder of the inner lock.
+    A decision under a lock needs documents that were read under that lock. Where a thread acquires a second lock, it
+    reads documents below the folder of that lock again; elsewhere, those read under the first lock are still used.
 
     >>> looked = LookedAt[bytes]()
     >>> with looked.under(""):
@@ -78,7 +78,7 @@ class LookedAt(threading.local, Generic[T]):
 
     @contextmanager
     def under(self, folder: str) -> Iterator[None]:
-        """Begin anew for what is read below a folder, as long as its lock is held."""
+        """Read documents below a folder again, as long as its lock is held."""
         self._looks.append((f"{folder}/" if folder else "", {}))
         try:
             yield

@@ -42,7 +42,7 @@ def check_removable(path: str, *, may_stay: bool = False) -> None:
     """
     if not may_stay:
         _check_above(path)
-    _walk(path)
+    _counted(path)
 
 
 def remove_folder(path: str, *, may_stay: bool = False) -> None:
@@ -52,7 +52,7 @@ def remove_folder(path: str, *, may_stay: bool = False) -> None:
     """
     if not may_stay:
         _check_above(path)
-    before = _walk(path)
+    before = _counted(path)
     aside = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
     try:
         os.rename(path, aside)
@@ -108,7 +108,7 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
     return PartlyRemovedError(error.errno, text)
 
 
-def _walk(path: str) -> Counter[str]:
+def _counted(path: str) -> Counter[str]:
     """Count the files of each member of a folder; raise where a folder in it is protected."""
     return Counter(dict(_count(path, _check_folder)))
 

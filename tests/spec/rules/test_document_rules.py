@@ -362,17 +362,17 @@ def judge(kind, attributes, version):
     return check_attributes("image" if kind == "vector" else kind, attributes, version, acquisitions=(0, 2))
 
 
-@pytest.mark.parametrize(
-    ("row", "version"), ROWS, ids=[f"{row.rule}-{row.path}-{version}" for row, version in ROWS]
-)
-def test_an_edit_breaks_the_rule_where_it_was_made(row, version):
-    keys = route(row.path, version)
-    findings = judge(row.kind, edited(base(row.kind, version), keys, row.value), version)
-    expected = keys[:-1] if row.value is REMOVE else keys
-    if row.at is not None:
-        expected = route(row.at, version)
-    level = row.level or RULES[row.rule].level_in(version)
-    assert (row.rule, level, expected) in {(found.rule, found.level, found.location) for found in findings}
+@pytest.mark.parametrize("version", ALL)
+def test_an_edit_breaks_the_rule_where_it_was_made(version):
+    for row in (row for row, other in ROWS if other == version):
+        keys = route(row.path, version)
+        findings = judge(row.kind, edited(base(row.kind, version), keys, row.value), version)
+        expected = keys[:-1] if row.value is REMOVE else keys
+        if row.at is not None:
+            expected = route(row.at, version)
+        level = row.level or RULES[row.rule].level_in(version)
+        places = {(found.rule, found.level, found.location) for found in findings}
+        assert (row.rule, level, expected) in places, row
 
 
 KINDS = ("image", "label", "labels", "plate", "well", "bioformats2raw", "ome")
@@ -410,16 +410,14 @@ LEGAL = [
     ("well", V6, "well.images.0.path", "f_0-a.zarr", "more characters in 0.6"),
     ("ome", ALL, "series", [], "an empty series"),
 ]
-LEGAL_ROWS = [
-    (kind, path, value, version) for kind, versions, path, value, _ in LEGAL for version in versions
-]
-LEGAL_NAMES = [f"{row[4]}-{version}" for row in LEGAL for version in row[1]]
 
 
-@pytest.mark.parametrize(("kind", "path", "value", "version"), LEGAL_ROWS, ids=LEGAL_NAMES)
-def test_what_the_text_leaves_open_is_no_finding(kind, path, value, version):
-    attributes = edited(base(kind, version), route(path, version), value)
-    assert [str(found) for found in judge(kind, attributes, version)] == []
+@pytest.mark.parametrize("version", ALL)
+def test_what_the_text_leaves_open_is_no_finding(version):
+    for kind, versions, path, value, reason in LEGAL:
+        if version in versions:
+            attributes = edited(base(kind, version), route(path, version), value)
+            assert [str(found) for found in judge(kind, attributes, version)] == [], reason
 
 
 def test_every_rule_that_a_document_can_break_is_broken_here_in_every_version():

@@ -1,9 +1,9 @@
 """Plan the passes of a pyramid: which levels are computed from one reading, and in which order.
 
 A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) while the
-block is in memory. Blocks begin at multiples of the coarsest factors, contain whole chunks of the source, and fill
-chunks of the targets soon. If the grids do not align, a pass ends early, and the next one reads the level that the
-pass wrote.
+block is in memory. Blocks begin at multiples of the coarsest factors and contain whole chunks of the source. They are
+read in an order in which few chunks of the targets are incomplete at a time. If the grids do not align, a pass ends
+early, and the next one reads the level that the pass wrote.
 
 Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
 voxels becomes 256 x 256 voxels of level 1: 4 blocks fill a chunk of level 1, 16 of level 2, and 64 of level 3.
@@ -39,7 +39,7 @@ UNIT_BYTES = 512 * 2**20
 """Raw size of the source of one unit on an executor, unless a file needs more."""
 
 LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
-"""The same for one process that records its progress: reading a level again costs more than a kill does."""
+"""The same for one process that records its progress: a second pass costs more than the units that a kill loses."""
 
 _LOSSLESS = frozenset(
     (
@@ -104,8 +104,8 @@ def passes(
     """Plan the passes that compute some levels, each with at least one target.
 
     The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
-    one before, finest first. Passes that are ``spread`` over an executor consist of units of bounded size, see
-    `unit_box`; so do passes whose progress is recorded (``is_recorded``), with larger units.
+    one before, finest first. With ``spread`` the units of a pass run on an executor, and their size is bounded (see
+    `unit_box`); with ``is_recorded`` a journal records them, and they may be larger.
     """
     planned: list[ReadPass] = []
     targets: list[Target] = []
@@ -128,10 +128,10 @@ def _fits(read_pass: ReadPass, largest: int | None) -> bool:
         return False
     if largest is not None and _nbytes(unit_box(read_pass), source) > largest:
         return False
-    grain, *fills = _chain(read_pass)
+    block, *fills = _chain(read_pass)
     return (
-        _nbytes(grain, source) <= _largest_block(source)
-        and _pending_bytes(read_pass, grain, fills) <= PENDING_BYTES
+        _nbytes(block, source) <= _largest_block(source)
+        and _pending_bytes(read_pass, block, fills) <= PENDING_BYTES
     )
 
 
@@ -139,13 +139,13 @@ def _largest_block(source: ArrayMeta) -> int:
     return max(BLOCK_BYTES, _nbytes(source.chunks, source))
 
 
-def _pending_bytes(read_pass: ReadPass, grain: Shape, fills: Sequence[Shape]) -> int:
+def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) -> int:
     """Return the raw size of incomplete parts of the targets, at the border of two regions."""
     source = read_pass.source.meta
     return 2 * sum(
         _nbytes(extent, source) // prod(target.factors)
         for extent, target in zip(fills, read_pass.targets, strict=True)
-        if extent != grain  # else one block fills it completely
+        if extent != block  # else one block fills it completely
     )
 
 

@@ -38,7 +38,7 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
         refuse_listed(position, position.document.refresh())
         ours = unlisted_levels(position)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
-        reusable = [path for path in levels if path in ours and _is(position, path, levels[path])]
+        reusable = [path for path in levels if path in ours and _is_stored(position, path, levels[path])]
         _delete(position, (path for path in ours if path not in reusable))
         marked = mark()
         # Reused arrays too: a kill may have happened between two files of one.
@@ -58,8 +58,9 @@ def end(
     """List levels whose pixels are complete, and remove their mark, in one write of the document.
 
     If two calls compute the same levels, the first to finish lists them, and they stay stale until the other finishes.
-    ``name`` marks the job in the document, and ``work`` is its digest. Raise NodeExistsError if another call has begun
-    other levels or another method, and NodeNotFoundError if the levels were deleted.
+    ``change`` lists the levels, and ``ended`` removes the mark. ``name`` names the call in the mark, and ``work`` is
+    the digest of its settings. Raise NodeExistsError if another call has begun other levels or another method, and
+    NodeNotFoundError if the levels were deleted.
     """
     paths = list(levels)
     listed: list[str] = []
@@ -158,7 +159,8 @@ def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
     return (stored.shape, stored.dtype) == (planned.shape, planned.dtype)
 
 
-def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
+def _is_stored(position: Position, path: str, planned: ArrayMeta) -> bool:
+    """Return whether a level's array has the planned document."""
     node_path = position.node_path.child(path).path
     if position.documents.kind(node_path) != "array":
         return False
