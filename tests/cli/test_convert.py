@@ -49,6 +49,23 @@ def test_it_says_what_it_made(tmp_path: Path) -> None:
         assert_array_equal(position.data[0], tifffile.imread(NUCLEI))
 
 
+def test_it_says_what_it_kept_what_was_missing_and_what_it_left_out(tmp_path: Path) -> None:
+    result = run(SAMPLES / "idr0062_nuclei.ome.tif", tmp_path / "a.zarr")
+    wrote, kept = result.stdout.splitlines()
+    assert wrote.endswith("MB/s).")
+    assert kept.startswith("Kept: pixel size, z step, channel names")
+    assert "OME/METADATA.ome.xml" in kept
+    (tmp_path / "fields").mkdir()
+    for name in ("A1", "A2"):
+        tifffile.imwrite(tmp_path / "fields" / f"{name}.ome.tif", np.zeros((8, 9), "u1"), ome=True)
+    result = run(tmp_path / "fields", tmp_path / "p.zarr", "--well-regex", r"(?P<row>[A-Z])(?P<col>\d)")
+    assert result.stdout.splitlines()[1:] == [
+        "Kept: image names.",
+        "Not in the file: pixel size, channel names.",
+        "Left out: the original metadata of 2 files.",
+    ]
+
+
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
     result = run(NUCLEI, tmp_path / "a.zarr", "--quiet")
     assert (result.exit_code, result.output) == (0, "")

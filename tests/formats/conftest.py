@@ -40,3 +40,11 @@ def pool() -> Iterator[Executor]:
     else:
         with ThreadPoolExecutor(2) as threads:
             yield threads
+
+
+def pytest_sessionstart() -> None:
+    """Write the table of formats into the page that ``make formats-docs`` names."""
+    if os.environ.get("FORMATS_PAGE") and "PYTEST_XDIST_WORKER" not in os.environ:
+        from tests.formats.page import PAGE, with_table
+
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

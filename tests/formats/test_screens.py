@@ -106,9 +106,13 @@ def test_missing_images_are_listed_and_nothing_is_written(tmp_path: Path) -> Non
     assert str(caught.value) == (
         "2 planes of the index are missing: A01 field 1, channel 1, z 1, t 1: "
         f"{folder}/p_A01_T0001F001L01A01Z01C01.tif; B12 field 2, channel 2, z 3, t 2: "
-        f"{folder}/p_B12_T0002F002L01A02Z03C02.tif"
+        f"{folder}/p_B12_T0002F002L01A02Z03C02.tif; --take-what-is-there writes zeros for them"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["screen"]
+    report = lamella.convert(folder, tmp_path / "plate.zarr", take_what_is_there=True)
+    assert any(note.startswith("2 planes of the index are missing") for note in report.notes)
+    with lamella.open(tmp_path / "plate.zarr") as plate:
+        assert not plate["A/01/1"]["0"][0, 0, 0].any(), "the missing plane is zeros"
 
 
 def test_a_truncated_image_is_refused_in_one_line_and_nothing_is_left(tmp_path: Path) -> None:

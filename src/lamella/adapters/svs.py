@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from lamella.adapters.tiff import TiffReader, TiffSource, open_tiff
+from lamella.adapters.tiff import TiffSource, open_tiff
 from lamella.adapters.tiff_file import open_file
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
@@ -22,20 +22,14 @@ _SLIDE = "Baseline"
 """The name of the series of the slide itself."""
 
 
-class SvsReader(TiffReader):
+class SvsReader(Reader):
     """Aperio SVS; the format ``tiff`` reads the further images, too."""
 
     name = "svs"
     title = "Aperio SVS slide"
-    endings: ClassVar[tuple[str, ...]] = (".svs",)
-
-    def claims(self, path: str) -> bool:
-        """Return whether a file is named as a slide; folders are no slides."""
-        return Reader.claims(self, path)
-
-    def recognises(self, head: bytes) -> bool:
-        """Recognise nothing: a slide of another name is read as TIFF."""
-        return False
+    endings = (".svs",)
+    extra = "tiff"
+    libraries = ("tifffile", "imagecodecs")
 
     def open(self, path: str) -> Container:
         """Describe the slide."""

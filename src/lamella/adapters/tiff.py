@@ -19,7 +19,7 @@ import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_cache import PAGES
-from lamella.adapters.tiff_completeness import check_complete
+from lamella.adapters.tiff_completeness import check_complete, missing_parts
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import TiffMetadata
@@ -57,10 +57,11 @@ _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
 
-def open_tiff(path: StrPath, *, is_read_next: bool = False) -> Container:
+def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
     With ``is_read_next``, the lists of pages stay in memory until the sources are closed, and are not parsed again.
+    With ``is_partial``, pages without bytes are missing planes, and do not raise.
     Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
     MissingDependencyError without ``tifffile``.
 
@@ -72,13 +73,17 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False) -> Container:
     ('zyx', (5, 16, 16))
     """
     name = local_path(path, "a file to convert")
-    with open_file(name) as file:
-        check_complete(name, file)
+    with open_file(name, is_partial=is_partial) as file:
+        if not is_partial:
+            check_complete(name, file)
         places = [(n, fixed) for n, series in enumerate(file.series) for fixed in positions_of(series)]
         metadata = _metadata_of_images(file, places)
-        pages = [list_pages(series) for series in file.series]
+        if is_partial:
+            notes = tuple(f"it is incomplete: {missing}" for missing in missing_parts(file))
+            metadata[0] = replace(metadata[0], notes=(*metadata[0].notes, *notes))
+        pages = [list_pages(series, is_partial=is_partial) for series in file.series]
         parts_of_images = [
-            _describe(name, file, place, facts, pages[place[0]], len(places))
+            _describe(name, file, place, facts, pages[place[0]], len(places), is_partial)
             for place, facts in zip(places, metadata, strict=True)
         ]
         if len(places) > 1:
@@ -119,6 +124,10 @@ class TiffReader(Reader):
     def open(self, path: str) -> Container:
         """Describe the images of a file: see `open_tiff`."""
         return open_tiff(_ndtiff_in(path) or path)
+
+    def open_what_is_there(self, path: str) -> Container:
+        """Describe the images of a file that may be truncated: see `Reader.open_what_is_there`."""
+        return open_tiff(_ndtiff_in(path) or path, is_partial=True)
 
 
 def _ndtiff_in(folder: str) -> str | None:
@@ -201,16 +210,16 @@ class TiffSource:
         path, number = self._layout.path, self._layout.series
         with self._lock:
             if self._pages is None and self._layout.is_shared:
-                self._pages = PAGES.get(path, lambda: _parse_pages(path))[number]
+                self._pages = PAGES.get(path, lambda: _parse_pages(path, self._layout.is_partial))[number]
             elif self._pages is None:
-                self._pages = _parse_pages(path)[number]
+                self._pages = _parse_pages(path, self._layout.is_partial)[number]
             return self._pages
 
 
-def _parse_pages(path: str) -> list[list[PageBytes | None]]:
+def _parse_pages(path: str, is_partial: bool) -> list[list[PageBytes | None]]:
     """List the pages of each image of a file."""
-    with open_file(path) as file:
-        return _with_decoders([list_pages(series) for series in file.series])
+    with open_file(path, is_partial=is_partial) as file:
+        return _with_decoders([list_pages(series, is_partial=is_partial) for series in file.series])
 
 
 def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes | None]]:
@@ -238,6 +247,7 @@ class SeriesLayout:
     page_axes: str
     is_shared: bool
     fixed: Fixed = ()
+    is_partial: bool = False
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
         """Return the page of a plane, and which of the page's planes it is."""
@@ -258,6 +268,7 @@ def _describe(
     metadata: TiffMetadata,
     pages: list[PageBytes | None],
     images: int,
+    is_partial: bool,
 ) -> tuple[ImageDescription, SeriesLayout]:
     """Describe one image of an open file with several: a series, or one position of it; check that its pixels exist."""
     number, fixed = place
@@ -275,7 +286,7 @@ def _describe(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
-    layout = SeriesLayout(path, number, plan, outer, page_axes, images > 1, fixed)
+    layout = SeriesLayout(path, number, plan, outer, page_axes, images > 1, fixed, is_partial)
     if len(pages) < math.prod(outer):
         raise SourceError(
             f"{image_name} is damaged or incomplete: its shape {tuple(series.shape)} ({series.axes}) needs "

@@ -33,7 +33,7 @@ _DESCRIPTION = 270
 
 def check_complete(path: str, file: Any) -> None:
     """Raise SourceError for an incomplete file."""
-    for missing in _missing_parts(file):
+    for missing in missing_parts(file):
         raise SourceError(
             f"{path} is damaged or incomplete: {missing}; copy it again from where it was recorded"
         )
@@ -70,7 +70,7 @@ def _named(file: Any) -> Iterator[tuple[str, str]]:
             yield "NDTiff.index", entry[1]
 
 
-def _missing_parts(file: Any) -> Iterator[str]:
+def missing_parts(file: Any) -> Iterator[str]:
     """Yield one line for each missing part."""
     yield from _missing_description(file)
     if file.is_ome and file.ome_metadata:

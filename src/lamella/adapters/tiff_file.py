@@ -67,9 +67,10 @@ def _listening() -> Iterator[list[str]]:
 
 
 @contextmanager
-def open_file(path: str) -> Iterator[Any]:
+def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
     """Yield an open TIFF file, after its list of series was read.
 
+    With ``is_partial``, damage of which tifffile logs a message is no error.
     Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
     """
     tifffile = load_tifffile()
@@ -80,11 +81,13 @@ def open_file(path: str) -> Iterator[Any]:
                 check_names(path, file)
                 # Newer versions of tifffile list the series on first use, and log then.
                 series = list(file.series)
-                _check_messages(path, messages)
+                if not is_partial:
+                    _check_messages(path, messages)
                 if not series:
                     raise SourceError(f"{path} is a TIFF file without any image")
                 yield file
-                _check_messages(path, messages)
+                if not is_partial:
+                    _check_messages(path, messages)
         except LamellaError:
             raise
         except tifffile.TiffFileError as error:

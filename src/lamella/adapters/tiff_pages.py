@@ -48,8 +48,20 @@ class PageBytes:
         )
 
 
-def list_pages(series: Any) -> list[PageBytes | None]:
-    """Return the pages of a tifffile series, in the order of its outer axes; None for a page that the file lacks."""
+def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | None]:
+    """Return the pages of a tifffile series, in the order of its outer axes; None for a page that the file lacks.
+
+    With ``is_partial``, pages beyond the end of a file are lacking too.
+    """
+    pages = _listed_pages(series)
+    if not is_partial:
+        return pages
+    sizes = {page.file: os.path.getsize(page.file) for page in pages if page is not None}
+    found = [page if page is not None and page.end <= sizes[page.file] else None for page in pages]
+    return found + [None] * (_planes_per_page(series) - len(found))
+
+
+def _listed_pages(series: Any) -> list[PageBytes | None]:
     frame = series.keyframe
     if series.dataoffset is not None and frame.is_final:
         # One run of bytes: also stacks of ImageJ beyond 4 GiB, whose file lists only the first page.

@@ -12,13 +12,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
-from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option
+from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.conversion.convert import ConvertReport, PlannedImage
+
+
+def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Parse one size, or several separated by commas."""
+    if value is None:
+        return None
+    try:
+        sizes = [float(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a number, or numbers like 0.5,0.1,0.1", context, parameter
+        ) from None
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -68,6 +81,23 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--levels", type=NumberOr(1, "auto"), default="auto", help="Pyramid levels; auto stops at 256 pixels."
 )
+@click.option(
+    "--axes", metavar="LETTERS", help="Names of the axes that were found, in their order: tyx, czyx."
+)
+@click.option(
+    "--pixel-size", callback=_sizes, metavar="N[,N,N]", help="Size along y and x, or along z, y, x."
+)
+@click.option("--unit", metavar="UNIT", help="Unit of the sizes, such as nanometer.")
+@click.option("--channel-names", callback=split_option, metavar="NAME,...", help="A name for each channel.")
+@click.option(
+    "--colors", callback=split_option, metavar="HEX,...", help="A colour for each channel: 0000FF,00FF00."
+)
+@click.option("--time-step", type=float, metavar="SECONDS", help="Time between time points.")
+@click.option("--name", metavar="NAME", help="Name of the image or plate.")
+@click.option("--dtype", metavar="TYPE", help="Type of the stored pixels, such as uint16.")
+@click.option(
+    "--take-what-is-there", is_flag=True, help="Read what is left of incomplete files; the rest is zeros."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @overwrite_option
 @operation_options(links=False)
@@ -113,7 +143,7 @@ def convert(
     elif report.dry_run:
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
-        echo_lines([_summary(report, time.monotonic() - begin)])
+        echo_lines(_closing_lines(report, time.monotonic() - begin))
 
 
 def _plan_lines(report: ConvertReport) -> Iterator[str]:
@@ -140,14 +170,25 @@ def _plan_lines(report: ConvertReport) -> Iterator[str]:
         yield f"{well}: {counted(len(images), 'field')} ({names}), {counted(sum(i.files for i in images), 'file')}"
 
 
+def _closing_lines(report: ConvertReport, seconds: float) -> list[str]:
+    """Describe the store, what it has of the metadata of the files, and what not."""
+    speed = report.nbytes / 1e6 / max(seconds, 1e-3)
+    lines = [
+        f"Wrote {report.destination}: {_what(report)}, {counted(report.planes, 'plane')}, {megabytes(report.nbytes)}, "
+        f"{counted(report.levels, 'level')}, in {seconds:.1f} s ({speed:.1f} MB/s)."
+    ]
+    for title, facts in (
+        ("Kept", report.kept),
+        ("Not in the file", report.lacking),
+        ("Left out", report.dropped),
+    ):
+        if facts:
+            lines.append(f"{title}: {', '.join(facts)}.")
+    return lines
+
+
 def _what(report: ConvertReport) -> str:
     images = counted(report.images, "image")
-    return f"a plate of {images}" if report.layout == "hcs" else images
-
-
-def _summary(report: ConvertReport, seconds: float) -> str:
-    return (
-        f"Wrote {report.destination}: {_what(report)}, "
-        f"{counted(report.planes, 'plane')}, {megabytes(report.nbytes)}, {counted(report.levels, 'level')}, "
-        f"in {seconds:.1f} s."
+    return {"hcs": f"a plate of {images}", "collection": f"a collection of {images}"}.get(
+        report.layout, images
     )

@@ -87,6 +87,10 @@ class CombinedSource:
         """Description of the combined image."""
         return self._description
 
+    def redescribe(self, description: ImageDescription) -> None:
+        """Replace the description by one of the same axes and shape."""
+        self._description = description
+
     @property
     def missing(self) -> int:
         """Number of indices along the placed axes without a source; their pixels are zeros."""

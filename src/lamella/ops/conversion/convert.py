@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella._version import __version__
 from lamella.errors import counted
 from lamella.log import logged
-from lamella.ops.conversion.facts import write_originals
+from lamella.ops.conversion.corrections import Corrections
+from lamella.ops.conversion.facts import summarize, write_originals
 from lamella.ops.conversion.file_layouts import find_layout
 from lamella.ops.conversion.inputs import Arrangement, Inputs, plan_images
 from lamella.ops.conversion.store import (
@@ -42,6 +43,8 @@ from lamella.store.paths import location
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
+
+    from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import InputPlan, Layout, Series
@@ -121,6 +124,9 @@ class ConvertReport:
         Maximum number of levels of an image.
     notes : tuple of str
         Information for the user: missing planes, files that were left out.
+    kept, lacking, dropped : tuple of str
+        What the store has of the metadata of the files ("pixel size", "stage positions"), which basic facts no file
+        has, and which were left out.
     dry_run : bool
         Whether nothing was written: then `levels` is 0.
     positions : tuple of PlannedImage
@@ -142,6 +148,9 @@ class ConvertReport:
     nbytes: int
     levels: int
     notes: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     dry_run: bool = False
     positions: tuple[PlannedImage, ...] = ()
 
@@ -153,7 +162,9 @@ class ConvertReport:
         >>> ConvertReport("cells.zarr", "fov", 1, 5, 10240, 1, ()).to_dict()["planes"]
         5
         """
-        result = {**asdict(self), "notes": list(self.notes)}
+        result = asdict(self)
+        for name in ("notes", "kept", "lacking", "dropped"):
+            result[name] = list(result[name])
         result["positions"] = [image.to_dict() for image in self.positions]
         return (
             result if self.dry_run else {k: v for k, v in result.items() if k not in ("dry_run", "positions")}
@@ -179,6 +190,15 @@ def convert(
     on_note: Callable[[str], None] | None = None,
     progress: Progress | bool | None = None,
     format: str | Reader | None = None,
+    axes: str | None = None,
+    pixel_size: float | Sequence[float] | None = None,
+    unit: str | None = None,
+    channel_names: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
+    time_step: float | None = None,
+    name: str | None = None,
+    dtype: DTypeLike | None = None,
+    take_what_is_there: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
@@ -230,6 +250,22 @@ def convert(
     format : str or Reader, optional
         Reads all files as one format: its name in `lamella.readers.list_formats`, or a reader. By default the first
         reader that claims a file reads it.
+    axes : str, optional
+        Names of the axes of each file instead of those that were found, in their order: "tyx" where "zyx" was guessed.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel along y and x, or sizes along y, x or z, y, x.
+    unit : str, optional
+        Unit of the sizes; micrometers for a `pixel_size` without one.
+    channel_names, colors : sequence of str, optional
+        Name and colour (six hex digits) of each channel.
+    time_step : float, optional
+        Seconds between time points.
+    name : str, optional
+        Name of the image, or of the plate.
+    dtype : data-type, optional
+        Type of the stored pixels; values that it cannot represent raise SourceError.
+    take_what_is_there : bool
+        Read what is left of truncated files, and of data sets that lack files; missing planes are zeros.
     storage_options : mapping, optional
         Credentials and settings of a destination at a URL, as for `lamella.open_ome_zarr`.
 
@@ -264,11 +300,15 @@ def convert(
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
+    corrections = Corrections(
+        axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
+    )
+    corrections.check()
     workers = Workers(jobs, executor)
     check_progress(progress)
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
-    inputs = Inputs(source_list, _formats(format), series, arrangement=arrangement)  # type: ignore[arg-type]
+    inputs = Inputs(source_list, _formats(format), series, arrangement=arrangement, corrections=corrections)  # type: ignore[arg-type]
     if dry_run:
         with closing(inputs):
             return _report(plan_images(inputs), destination, on_note, dry_run=True)
@@ -290,6 +330,7 @@ def _report(
         for note in plan.notes:
             on_note(note)
     descriptions = [image.source.description for image in plan.images]
+    kept, lacking, dropped = summarize(descriptions, plan.originals, plan.originals_left_out)
     planned = (
         PlannedImage(
             image.path,
@@ -310,6 +351,9 @@ def _report(
         nbytes=sum(description.nbytes for description in descriptions),
         levels=0,
         notes=plan.notes,
+        kept=tuple(kept),
+        lacking=tuple(lacking),
+        dropped=tuple(dropped),
         dry_run=dry_run,
         positions=tuple(planned) if dry_run else (),
     )

@@ -27,7 +27,7 @@ from lamella.spec.geometry import scale_and_translation
 from lamella.spec.units import unit_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
@@ -128,6 +128,51 @@ def _known(facts: JSONObject) -> JSONObject:
 
 def _base(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+def summarize(
+    descriptions: Sequence[ImageDescription], originals: Sequence[OriginalMetadata], left_out: int
+) -> tuple[list[str], list[str], list[str]]:
+    """Return which facts about images are in the store, which basic ones no file has, and which were dropped.
+
+    ``left_out`` is the number of files whose original metadata are not stored.
+    """
+    found = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
+    kept = [fact for fact, is_there in found.items() if is_there]
+    kept += [f"the original metadata in OME/{original.name}" for original in originals]
+    needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
+    lacking = [
+        fact
+        for fact, axis in needed.items()
+        if not found[fact] and any(each.length(axis) > 1 for each in descriptions)
+    ]
+    dropped = [f"the original metadata of {left_out} files"] if left_out else []
+    if any(each.times and not frame_times(each) for each in descriptions):
+        dropped.append("times of frames, which do not ascend or lack frames")
+    return kept, lacking, dropped
+
+
+def _is_named(description: ImageDescription) -> bool:
+    return any(channel.label for channel in description.channels)
+
+
+_FACTS: dict[str, Callable[[ImageDescription], object]] = {
+    "pixel size": lambda each: "x" in each.scale,
+    "z step": lambda each: "z" in each.axes and "z" in each.scale,
+    "time step": lambda each: "t" in each.axes and ("t" in each.scale or bool(frame_times(each))),
+    "times of frames": frame_times,
+    "channel names": _is_named,
+    "colours": lambda each: any(channel.color for channel in each.channels),
+    "contrast": lambda each: any(channel.window for channel in each.channels),
+    "wavelengths": lambda each: any(channel.emission or channel.excitation for channel in each.channels),
+    "exposure": lambda each: any(channel.exposure for channel in each.channels),
+    "stage positions": lambda each: each.stage,
+    "date": lambda each: each.acquired,
+    "objective": lambda each: each.objective,
+    "image names": lambda each: each.title,
+    "plate name": lambda each: each.plate,
+}
+"""Facts for the closing lines, each with what an image that has it returns."""
 
 
 def write_originals(root: NGFFNode, originals: Sequence[OriginalMetadata], series: Sequence[str]) -> None:

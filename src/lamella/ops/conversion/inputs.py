@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
+from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.placement import (
@@ -60,12 +61,16 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class InputPlan:
-    """All images to write, with notes for the user, and the metadata of their file if all are of one."""
+    """All images to write, with notes for the user, and the metadata of their file if all are of one.
+
+    ``originals_left_out`` is the number of files whose metadata are left out, because there are several.
+    """
 
     layout: Layout
     images: tuple[ImagePlan, ...]
     notes: tuple[str, ...]
     originals: tuple[OriginalMetadata, ...] = ()
+    originals_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,13 @@ class Inputs:
         series: Series | None = None,
         *,
         arrangement: Arrangement | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         if not (series is None or isinstance(series, int) or series in ("all", "fields")):
             raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'")
         self._formats = formats
         self.arrangement = arrangement or Arrangement()
+        self.corrections = corrections or Corrections()
         self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
         self.containers: list[Container] = []
@@ -162,7 +169,7 @@ class Inputs:
             raise SourceError(f"two sources have the name {name!r}: names must differ")
         self.names.append(name)
         self.files.append(name)
-        self._opened[name] = [source]
+        self._opened[name] = [self.corrections.apply(source)]
 
     def images_of(self, file: str) -> list[PlaneSource]:
         """Describe the images of a file, or only the chosen one."""
@@ -174,11 +181,11 @@ class Inputs:
                         f"{file} holds {len(images)} images: there is no image {self.series} (they count from 0)"
                     )
                 images = [images[self.series]]
-            self._opened[file] = images
+            self._opened[file] = [self.corrections.apply(image) for image in images]
         return self._opened[file]
 
     def _open(self, file: str) -> Container:
-        container = self._formats.open(file)
+        container = self._formats.open(file, what_is_there=self.corrections.take_what_is_there)
         if len(self.files) == 1:  # thousands would exhaust the file descriptors
             container.keep_open()
         self.containers.append(container)
@@ -240,21 +247,29 @@ def plan_images(inputs: Inputs) -> InputPlan:
         images = _plan_layout(inputs, arrangement.layout, notes)
     else:
         images = _plan_unplaced(inputs, notes)
-    _check_missing(images)
+    missing = _missing_of_index(images)
+    if missing and not inputs.corrections.take_what_is_there:
+        raise SourceError(f"{missing}; --take-what-is-there writes zeros for them")
+    notes += [missing] if missing else []
+    for image in images:
+        image.source.redescribe(inputs.corrections.describe(image.source.description))
     notes[:0] = _notes_of_files(images)
     notes += _missing(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
-    originals = inputs.containers[0].original if len(inputs.containers) == 1 else ()
-    return InputPlan(layout, tuple(images), tuple(notes), originals)
+    originals = [container.original for container in inputs.containers if container.original]
+    if len(inputs.containers) > 1:
+        return InputPlan(layout, tuple(images), tuple(notes), originals_left_out=len(originals))
+    return InputPlan(layout, tuple(images), tuple(notes), originals[0] if originals else ())
 
 
-def _check_missing(images: Sequence[ImagePlan]) -> None:
-    """Raise SourceError if an index lists planes whose files are missing."""
+def _missing_of_index(images: Sequence[ImagePlan]) -> str:
+    """List the planes that an index names and whose files are missing; empty without any."""
     missing = [text for image in images for text in image.source.description.missing]
-    if missing:
-        shown = f"{'; '.join(missing[:_SHOWN])}{_and_more(len(missing))}"
-        verb = "is" if len(missing) == 1 else "are"
-        raise SourceError(f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}")
+    if not missing:
+        return ""
+    verb = "is" if len(missing) == 1 else "are"
+    shown = f"{'; '.join(missing[:_SHOWN])}{_and_more(len(missing))}"
+    return f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}"
 
 
 def _left_out(files: Sequence[str], reason: str) -> list[str]:

@@ -119,6 +119,13 @@ class Reader(ABC):
         Raise SourceError for a file that is damaged, truncated, or has unsupported axes or pixels.
         """
 
+    def open_what_is_there(self, path: str) -> Container:
+        """Describe the images of a path that may be truncated: planes without bytes are missing, and a note says so.
+
+        By default such a file is refused, as by `open`.
+        """
+        return self.open(path)
+
     @property
     def missing(self) -> tuple[str, ...]:
         """The libraries that are not installed."""
@@ -168,7 +175,7 @@ class Formats:
         fallbacks = self._readers[len(plain) :]
         return found or next((reader for reader in fallbacks if reader.claims(path)), None)
 
-    def open(self, path: str) -> Container:
+    def open(self, path: str, *, what_is_there: bool = False) -> Container:
         """Describe the images of a path; raise SourceError if no reader claims it."""
         reader = self.find(path)
         if reader is None:
@@ -176,7 +183,7 @@ class Formats:
                 f"{path} is of no known format: files end with {', '.join(self._endings())} "
                 "(lamella convert --list-formats)"
             )
-        return reader.open(path)
+        return reader.open_what_is_there(path) if what_is_there else reader.open(path)
 
     def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
         """Return the files of a folder in natural order: those of the first reader that has any there.

@@ -1,0 +1,189 @@
+"""What the user corrects of what a reader found: axes, sizes, channels, times, names and the type of the pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, SourceError, counted, short_repr
+from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
+from lamella.spec.units import is_size, legal_unit
+
+if TYPE_CHECKING:
+    from lamella.ops.conversion.source import ImageDescription, PlaneSource
+    from lamella.types import Array
+
+_COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Arguments of `convert` that replace what a reader found; None leaves it."""
+
+    axes: str | None = None
+    pixel_size: float | Sequence[float] | None = None
+    unit: str | None = None
+    channel_names: Sequence[str] | None = None
+    colors: Sequence[str] | None = None
+    time_step: float | None = None
+    name: str | None = None
+    dtype: Any = None
+    take_what_is_there: bool = False
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for values that fit no image."""
+        axes = self.axes
+        if axes is not None and (
+            set("yx") - set(axes) or set(axes) - set(LEGAL_ORDER) or len(set(axes)) < len(axes)
+        ):
+            raise InvalidArgumentError(
+                f'axes={axes!r} must be different letters of "{LEGAL_ORDER}", with y and x'
+            )
+        sizes = self._sizes().values()
+        if not all(
+            isinstance(size, int | float) and is_size(size) for size in (*sizes, self.time_step or 1.0)
+        ):
+            raise InvalidArgumentError("pixel_size and time_step are numbers above 0")
+        if isinstance(self.pixel_size, Sequence) and len(self.pixel_size) not in (2, 3):
+            raise InvalidArgumentError(
+                f"pixel_size={self.pixel_size!r} must be one number, or those of y,x or z,y,x"
+            )
+        if self.unit is not None:
+            legal_unit(self.unit, "space")
+        for color in self.colors or ():
+            if not isinstance(color, str) or not _COLOR.fullmatch(color):
+                raise InvalidArgumentError(
+                    f"the colour {short_repr(color)} is not six hex digits, such as 00FF00"
+                )
+        for names in (self.channel_names, self.colors):
+            if isinstance(names, str):
+                raise InvalidArgumentError(f"{names!r} is a text: give a list of one for each channel")
+        if self.dtype is not None:
+            _dtype(self.dtype)
+
+    def apply(self, source: PlaneSource) -> PlaneSource:
+        """Return a source with other axes and another type of pixels, if they differ."""
+        return source if self.axes is None and self.dtype is None else CorrectedSource(source, self)
+
+    def describe(self, found: ImageDescription) -> ImageDescription:
+        """Return the description of an image with the sizes, names and colours of the user."""
+        scale, units = {**found.scale, **self._sizes()}, dict(found.units)
+        if self.unit is not None or self.pixel_size is not None:
+            stated = legal_unit(self.unit or "micrometer", "space")
+            units |= {
+                axis: stated for axis in "zyx" if axis in scale and (self.unit or axis in self._sizes())
+            }
+        if self.time_step is not None:
+            scale["t"], units["t"] = float(self.time_step), "second"
+        times = found.times if self.time_step is None else ()
+        return replace(
+            found,
+            scale=scale,
+            units=units,
+            times=times,
+            channels=self._channels(found),
+            name=self.name or found.name,
+            plate=self.name if self.name and found.plate else found.plate,
+        )
+
+    def _sizes(self) -> dict[str, float]:
+        given = self.pixel_size
+        if given is None:
+            return {}
+        if isinstance(given, Sequence):
+            return dict(zip("zyx"[-len(given) :], given, strict=False))
+        return {"y": given, "x": given}
+
+    def _channels(self, found: ImageDescription) -> tuple[SourceChannel, ...]:
+        count = found.length("c")
+        channels = found.channels if len(found.channels) == count else (SourceChannel(""),) * count
+        for values, what in ((self.channel_names, "name"), (self.colors, "colour")):
+            if values is not None and len(values) != count:
+                raise InvalidArgumentError(
+                    f"{found.name} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
+                )
+        if self.channel_names is not None:
+            pairs = zip(channels, self.channel_names, strict=True)
+            channels = tuple(replace(channel, label=label) for channel, label in pairs)
+        if self.colors is not None:
+            colored = zip(channels, self.colors, strict=True)
+            channels = tuple(replace(channel, color=color.lstrip("#").upper()) for channel, color in colored)
+        return channels if self.channel_names or self.colors else found.channels
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is corrected."""
+        return all(getattr(self, field.name) == field.default for field in fields(self))
+
+
+def _dtype(given: Any) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(given)
+    except TypeError:
+        raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16") from None
+    if dtype.kind not in "buif":
+        raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16")
+    native: np.dtype[Any] = dtype.newbyteorder("=")
+    return native
+
+
+class CorrectedSource:
+    """A source whose axes have other names, or whose pixels become another type."""
+
+    def __init__(self, source: PlaneSource, corrections: Corrections) -> None:
+        found = source.description
+        self._source = source
+        axes = corrections.axes or found.axes
+        if len(axes) != len(found.axes):
+            raise SourceError(
+                f"axes={axes!r} name {len(axes)} axes, but {found.name} has {len(found.axes)}: {found.axes} of shape "
+                f"{found.shape}"
+            )
+        if axes[-2:] != "yx":
+            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {found.name} do")
+        legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
+        self._from = tuple(legal.index(axis) for axis in axes[:-2])
+        kept = {new for new, old in zip(axes, found.axes, strict=True) if new == old}
+        self._description = replace(
+            found,
+            axes=legal,
+            shape=tuple(found.shape[axes.index(axis)] for axis in legal),
+            dtype=found.dtype if corrections.dtype is None else _dtype(corrections.dtype),
+            scale=_of(found.scale, kept),
+            units=_of(found.units, kept),
+            channels=found.channels if "c" in kept or "c" not in found.axes + axes else (),
+            times=found.times if "t" in kept else (),
+            channels_together=found.channels_together if "c" in kept else 1,
+        )
+
+    @property
+    def description(self) -> ImageDescription:
+        """Description of the image."""
+        return self._description
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        plane = self._source.read_plane(tuple(index[at] for at in self._from), rows)
+        dtype = self._description.dtype
+        if plane is None or plane.dtype == dtype:
+            return plane
+        with np.errstate(invalid="ignore"):
+            converted: Array = plane.astype(dtype)
+        if dtype.kind in "bui" and not np.array_equal(converted.astype(plane.dtype), plane):
+            raise SourceError(
+                f"{self._description.name} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
+                "choose another dtype"
+            )
+        return converted
+
+    def close(self) -> None:
+        """Close the files of the source."""
+        self._source.close()
+
+
+def _of(facts: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
+    return {axis: value for axis, value in facts.items() if axis in kept}
