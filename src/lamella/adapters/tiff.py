@@ -295,12 +295,7 @@ def _describe(
     if fixed:
         pages = [pages[int(n)] for n in numbers_at(outer, fixed).flat]
     check_sizes(pages)
-    missing = sum(page is None for page in pages)
-    notes = (*metadata.notes, *plan.notes)
-    if missing:
-        words = "is missing and was" if missing == 1 else "are missing and were"
-        notes = (*notes, f"{missing} of its {counted(len(pages), 'plane')} {words} written as zeros")
-    notes = (*notes, *display_notes(series.keyframe))
+    notes = (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe))
     description = ImageDescription(
         name=os.path.basename(path),
         files=tuple(sorted({page.file for page in pages if page is not None})),
@@ -323,6 +318,12 @@ def _describe(
         is_rgb=is_rgb(series.keyframe),
     )
     return description, layout
+
+
+def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
+    missing = sum(page is None for page in pages)
+    words = "is missing and was" if missing == 1 else "are missing and were"
+    return [f"{missing} of its {counted(len(pages), 'plane')} {words} written as zeros"] if missing else []
 
 
 def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
