@@ -1,4 +1,4 @@
-"""Draw the pictures of the viewer for the docs: the plate of the tutorial, and labels over one of its fields.
+"""Draw the pictures of the viewer for the docs: the plate of the tutorial, labels over a well, a field in 3-D.
 
     PYTHONPATH=tests/browser:demo .venv/bin/python scripts/viewer_pictures.py
 
@@ -51,6 +51,11 @@ def main() -> None:
                 browser.drawn()
                 browser.mouse("mouseMoved", 420, 330)
                 (IMAGES / "view-labels.png").write_bytes(browser.screenshot())
+                browser.run(
+                    "Object.assign(lamella.state, {label: '', mode: 'volume'}); lamella.state.changed()"
+                )
+                browser.drawn()
+                (IMAGES / "view-volume.png").write_bytes(browser.screenshot())
         finally:
             browser.close()
 

@@ -223,3 +223,37 @@ def test_each_acquisition_is_a_picture_of_its_own(tmp_path, opened):
         assert after.mask.sum() == 64
         with pytest.raises(OutOfBoundsError):
             tiles.tile(0, 0, 0, View(0, 0, 2), [0])
+
+
+def test_the_first_picture_is_right_whatever_the_metadata_say(tmp_path):
+    pixels = np.random.default_rng(0).integers(100, 900, (3, 5, 64, 64), "uint16")
+    path = tmp_path / "i.zarr"
+    with lamella.write_image(path, pixels, axes="czyx", channels=["a", "b", "c"]) as image:
+        whole = {"start": 0, "end": 65535, "min": 0, "max": 65535}
+        for name in "abc":
+            image.set_contrast_limits(name, whole)
+        shown = view_scene(image).to_dict()
+    assert [channel["active"] for channel in shown["channels"]] == [True] * 3
+    for channel in shown["channels"]:
+        low, high = channel["window"]
+        assert 90 < low < 200
+        assert 800 < high < 910
+    assert len({channel["color"] for channel in shown["channels"]}) == 3
+    assert shown["depth"] == 5
+
+
+def test_fields_of_other_sizes_and_other_pixel_sizes_are_drawn_in_proportion(tmp_path, opened):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for field, side, scale in (("0", 64, 1.0), ("1", 32, 1.0), ("2", 32, 2.0)):
+            position = plate.create_position("A", "1", field)
+            position["0"] = np.full((1, 1, 1, side, side), 1 + int(field), "uint8")
+            for axis in "yx":
+                position.set_scale("0", axis, scale)
+            position.set_unit({"y": "micrometer", "x": "micrometer"})
+        scene, tiles = opened(plate)
+        assert [(area.width, area.height) for area in scene.fields] == [(64, 64), (32, 32), (64, 64)]
+        drawn = tiles.tile(0, 0, 0, View(0, 0), [0])
+        counts = {value: int((drawn.planes[0] == value).sum()) for value in (1, 2, 3)}
+        assert counts == {1: 64 * 64, 2: 32 * 32, 3: 64 * 64}

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SIDE = 512
 """Pixels of a tile along each side."""
 
-CACHE_BYTES = 192 << 20
+CACHE_BYTES = 96 << 20
 """Tiles that are kept in memory."""
 
 _COARSE = 256
