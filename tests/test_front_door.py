@@ -76,6 +76,7 @@ PUBLIC = {
     "convert",
     "copy_store",
     "errors",
+    "export",
     "merge",
     "models",
     "pack",

@@ -12,7 +12,8 @@ the node at a path:
 `validate` checks a store against the specification, and `repair` fixes what needs no guess. `upgrade` converts a store
 to another version, `rechunk` to other chunks, and `convert` makes a store of microscopy files. `status` reports which
 pixels are written, `verify` decodes all of them, and `checksum` writes a manifest. `copy_store` copies a store or a
-part of it to any place, `pack` into one file, `unpack` out of it. `view` shows an image or a plate in the browser.
+part of it to any place, `pack` into one file, `unpack` out of it, and `export` as files
+of other formats. `view` shows an image or a plate in the browser.
 
 Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors``,
 ``lamella.readers`` (file formats) and ``lamella.torch`` (crops for PyTorch), and the command line. All other modules
@@ -41,6 +42,7 @@ from lamella._version import __version__
 
 if TYPE_CHECKING:
     from lamella import errors, models, readers
+    from lamella.adapters.export.export import export
     from lamella.adapters.viewer.server import Viewer, view
     from lamella.nodes.collection import Collection
     from lamella.nodes.image_array import ImageArray
@@ -123,6 +125,7 @@ __all__ = [
     "convert",
     "copy_store",
     "errors",
+    "export",
     "merge",
     "models",
     "open",
@@ -182,6 +185,7 @@ _MODULES = {
     "concatenate_channels": "lamella.ops.plates.subset",
     "convert": "lamella.ops.conversion.convert",
     "copy_store": "lamella.ops.copying.copy_store",
+    "export": "lamella.adapters.export.export",
     "open": "lamella.nodes.open",
     "merge": "lamella.ops.plates.subset",
     "open_ome_zarr": "lamella.nodes.open",

@@ -124,7 +124,19 @@ def test_an_option_of_several_commands_is_one_that_the_page_lists():
             for word in option.opts:
                 if word.startswith("--"):
                     found.setdefault(word, set()).add(name)
-    own = {"--channels", "--chunks", "--shards", "--version", "--output", "--levels"}  # of what they write
+    own = {
+        "--channels",
+        "--format",
+        "--level",
+        "--region",
+        "--t",
+        "--z",
+        "--chunks",
+        "--shards",
+        "--version",
+        "--output",
+        "--levels",
+    }  # of what they write
     assert {word for word, names in found.items() if len(names) > 1} - own == set(SHARED)
 
 

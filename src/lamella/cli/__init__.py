@@ -42,6 +42,7 @@ COMMANDS = {
     "copy": "Copy a store, or a part of it, to another place.",
     "download": "Copy a store, or a part of it, to this machine.",
     "edit": "Change names, colours, sizes, units and channels.",
+    "export": "Write images as OME-TIFF, ImageJ TIFF, pictures or movies.",
     "info": "Show what a store contains.",
     "measure": "Measure the labels of an image or plate by scikit-image.",
     "merge": "Create a plate with the positions of several plates.",

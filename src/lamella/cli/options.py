@@ -6,6 +6,7 @@ with ``options={"jobs": 2, "progress": False, ...}``, which it passes to the ope
 
 from __future__ import annotations
 
+import re
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,40 @@ class NumberOr(ParamType):
                 ctx,
             )
         return int(value)
+
+
+class ZPlane(ParamType):
+    """A number from 0, or "max"."""
+
+    name = "plane"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Parse a number; max stays max."""
+        text = str(value).strip().lower()
+        if text == "max":
+            return text
+        if not (text.isascii() and text.isdecimal()):
+            self.fail(f"{value!r} is neither the number of a plane, counted from 0, nor 'max'.", param, ctx)
+        return int(text)
+
+
+class Region(ParamType):
+    """Start and stop of axes: ``x=0:100,y=50:``."""
+
+    name = "region"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, tuple[int | None, int | None]]:
+        """Parse start and stop of each axis."""
+        region: dict[str, tuple[int | None, int | None]] = {}
+        for entry in str(value).split(","):
+            match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*):(\d*)\s*", entry, re.ASCII)
+            if match is None or match[1] in region:
+                self.fail(f"{value!r} is not a region. Write one like x=0:100,y=50:200.", param, ctx)
+            start, stop = (int(number) if number else None for number in match.groups()[1:])
+            region[match[1]] = start, stop
+        return region
 
 
 def split_option(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import click
 
 from lamella.cli.messages import echo_json, echo_lines, echo_message
 from lamella.cli.options import (
-    ParamType,
+    Region,
+    ZPlane,
     follow_links_option,
     jobs_option,
     json_option,
@@ -17,38 +17,6 @@ from lamella.cli.options import (
     storage_option,
     verbose_option,
 )
-
-
-class _ZPlane(ParamType):
-    """A number from 0, or "max"."""
-
-    name = "plane"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        text = str(value).strip().lower()
-        if text == "max":
-            return text
-        if not (text.isascii() and text.isdecimal()):
-            self.fail(f"{value!r} is neither the number of a plane, counted from 0, nor 'max'.", param, ctx)
-        return int(text)
-
-
-class _Region(ParamType):
-    """Start and stop of axes: ``x=0:100,y=50:``."""
-
-    name = "region"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, tuple[int | None, int | None]]:
-        region: dict[str, tuple[int | None, int | None]] = {}
-        for entry in str(value).split(","):
-            match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*):(\d*)\s*", entry, re.ASCII)
-            if match is None or match[1] in region:
-                self.fail(f"{value!r} is not a region. Write one like x=0:100,y=50:200.", param, ctx)
-            start, stop = (int(number) if number else None for number in match.groups()[1:])
-            region[match[1]] = start, stop
-        return region
 
 
 @click.command()
@@ -63,11 +31,11 @@ class _Region(ParamType):
 )
 @click.option("--size", type=click.IntRange(16, 16384), metavar="PIXELS", help="Length of the larger side.")
 @click.option("--label", metavar="NAME", help="Label image to draw over the picture.")
-@click.option("--z", type=_ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
+@click.option("--z", type=ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
 @click.option("--channels", metavar="NAME,...", help="Channels to draw; the active ones by default.")
 @click.option("--level", metavar="NAME", help="Level to read; by default one fine enough.")
-@click.option("--region", type=_Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
+@click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @jobs_option
 @json_option
 @quiet_option

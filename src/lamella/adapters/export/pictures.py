@@ -1,0 +1,143 @@
+"""Write pictures of an image in colour: a PNG of one plane, a GIF or MP4 over time or z."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.page import pillow, resized
+from lamella.errors import InvalidArgumentError, MissingDependencyError, StorageError
+from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.display.preview import (
+    all_channels,
+    channel_planes,
+    choose_channels,
+    drawn_colors,
+    field_picture,
+    plane_of,
+)
+from lamella.ops.display.render import auto_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.position import Position
+    from lamella.ops.display.preview import PreviewOptions
+
+    Done = Callable[[], None]
+
+FORMATS = ("png", "gif", "mp4")
+_MOST_PIXELS = 16384
+_FRAMES_PER_SECOND = 10
+
+
+class Frames:
+    """The pictures of an image, RGB of uint8 (Y, X, 3): one if ``still``, else along t, or along z without t."""
+
+    def __init__(self, position: Position, options: PreviewOptions, *, still: bool) -> None:
+        self._position = position
+        axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
+        along = {"t": axes.time, "z": None if options.z is not None else axes.z}
+        moving = [name for name, axis in along.items() if axis is not None and shape[axis] > 1]
+        if options.t is not None and "t" in moving:
+            moving.remove("t")
+        self._side = max(plane_of(position, options, 1).shape)
+        if self._side > _MOST_PIXELS:
+            raise InvalidArgumentError(
+                f"A picture has at most {_MOST_PIXELS} pixels along a side, and this one {self._side}: choose a lower "
+                "level or a region."
+            )
+        self._options = [options]
+        if not still and moving:
+            axis = along[moving[0]]
+            assert axis is not None
+            self._options = [replace(options, **{moving[0]: n}) for n in range(shape[axis])]  # type: ignore[arg-type]
+        channels = drawn_colors(
+            choose_channels(all_channels(position), options.channels, str(position.node_path))
+        )
+        first = self._options[len(self._options) // 2]
+        planes = channel_planes(position, [channel.name for channel in channels], first, self._side)
+        # One contrast for all frames.
+        self._channels = [
+            replace(channel, window=channel.window or auto_window(planes[channel.name]))
+            for channel in channels
+        ]
+
+    def __len__(self) -> int:
+        return len(self._options)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for options in self._options:
+            yield resized(field_picture(self._position, self._channels, options, self._side), self._side)
+
+
+def write_png(frames: Frames, file: IO[bytes], done: Done) -> None:
+    """Write the first frame as a PNG."""
+    pillow()[0].fromarray(next(iter(frames))).save(file, format="PNG", optimize=True)
+    done()
+
+
+def write_gif(frames: Frames, file: IO[bytes], done: Done) -> None:
+    """Write all frames as a GIF that repeats; Pillow encodes one frame at a time."""
+    image = pillow()[0]
+
+    def pictures() -> Iterator[Any]:
+        for frame in frames:
+            yield image.fromarray(frame)
+            done()
+
+    others = pictures()
+    first = next(others)
+    duration = 1000 // _FRAMES_PER_SECOND
+    first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
+
+
+def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
+    """Write all frames as an MP4 (H.264) by ffmpeg, which gets one frame at a time."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise MissingDependencyError(
+            "An MP4 needs ffmpeg, which is not on the PATH. Install it, or write a GIF."
+        )
+    pictures = iter(frames)
+    first = next(pictures)
+    height, width = (n // 2 * 2 or 2 for n in first.shape[:2])  # the codec needs even lengths
+    arguments = [
+        *(program, "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *("-s", f"{width}x{height}", "-r", str(_FRAMES_PER_SECOND), "-i", "-"),
+        *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mp4", file.name),
+    ]
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stderr=messages, stdout=subprocess.DEVNULL
+        )
+        assert process.stdin is not None
+        try:
+            for frame in chain([first], pictures):
+                process.stdin.write(_fitted(frame, height, width))
+                done()
+        except BrokenPipeError:
+            pass  # ffmpeg ended, and its message is raised below
+        finally:
+            process.communicate()
+        if process.returncode:
+            messages.seek(0)
+            text = messages.read().decode(errors="replace").strip()
+            raise StorageError(f"ffmpeg could not write {file.name}: {text or process.returncode}.")
+
+
+def _fitted(frame: NDArray[np.uint8], height: int, width: int) -> bytes:
+    """Return the bytes of a frame of even lengths: an odd last row or column is left out."""
+    padding = [(0, max(0, n - m)) for n, m in zip((height, width), frame.shape[:2], strict=True)]
+    return np.pad(frame, [*padding, (0, 0)])[:height, :width].tobytes()
+
+
+WRITERS = {"png": write_png, "gif": write_gif, "mp4": write_mp4}

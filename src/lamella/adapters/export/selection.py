@@ -1,0 +1,182 @@
+"""Select what is exported of an image: a level, channels, planes along Z and time, a region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.display.planes import PlaneAxes, read_plane
+from lamella.ops.images.points import checked_level
+from lamella.ops.pixel_regions import pixel_region
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.position import Position
+
+AXES = "tczyx"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The voxels to export, as an array with the axes t, c, z, y, x. It can be pickled.
+
+    Attributes
+    ----------
+    position
+        The image.
+    level
+        Path of the finest level.
+    channels
+        Indices along c.
+    maximum
+        Whether z is the maximum over the region along z.
+    region
+        Start and stop by axis, in pixels of level 0; whole axes are left out.
+    """
+
+    position: Position
+    level: str
+    channels: tuple[int, ...]
+    maximum: bool
+    region: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls,
+        position: Position,
+        level: int | str = 0,
+        channels: Sequence[str] | None = None,
+        z: int | Literal["max"] | None = None,
+        t: int | None = None,
+        region: Mapping[str, Any] | None = None,
+    ) -> Selection:
+        """Check the arguments of an export against an image."""
+        if not position.dataset_paths:
+            raise InvalidArgumentError(
+                f"{position.node_path} has no image yet, so there is nothing to export."
+            )
+        paths = position.dataset_paths
+        if isinstance(level, int) and not 0 <= level < len(paths):
+            raise InvalidArgumentError(
+                f"{position.node_path} has the levels 0 to {len(paths) - 1}, not {level}."
+            )
+        path = paths[level] if isinstance(level, int) else checked_level(position, level)
+        array = position.data
+        axes = PlaneAxes.of(position.axes, array.ndim)
+        known = {axes.y, axes.x, axes.z, axes.channel, axes.time}
+        if more := [n for axis, n in enumerate(array.shape) if axis not in known and n > 1]:
+            raise InvalidArgumentError(
+                f"{position.node_path} has an axis of length {more[0]} besides t, c, z, y and x, which TIFF lacks."
+            )
+        checked = pixel_region(position, region or {}, "region")
+        for name, axis, index in (("z", axes.z, None if z == "max" else z), ("t", axes.time, t)):
+            length = 1 if axis is None else array.shape[axis]
+            if index is None:
+                continue
+            if name in checked or not 0 <= index < length:
+                raise InvalidArgumentError(
+                    f"There is no {name}={index} in {position.node_path}, which has {length} along {name}."
+                    if name not in checked
+                    else f"Choose {name} either by {name}= or by region=."
+                )
+            if axis is not None:
+                checked[position.axis_names[axis + len(position.axes) - array.ndim]] = (index, index + 1)
+        count = 1 if axes.channel is None else array.shape[axes.channel]
+        return cls(position, path, _indices(position, channels, count), z == "max", checked)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the voxels."""
+        return self.position[self.level].dtype
+
+    def levels(self) -> list[str]:
+        """Return the selected level and those below it with the same t, c and z, as a pyramid of planes needs."""
+        paths = self.position.dataset_paths
+        lower = [] if self.position.stale_levels else paths[paths.index(self.level) + 1 :]
+        planes, levels = self.shape(self.level)[:3], [self.level]
+        for path in lower:
+            if self.shape(path)[:3] == planes and self.shape(path) != self.shape(levels[-1]):
+                levels.append(path)
+        return levels
+
+    def spans(self, level: str) -> dict[str, tuple[int, int]]:
+        """Return start and stop along t, z, y and x in pixels of a level."""
+        array, finest = self.position[level], self.position.data
+        axes = PlaneAxes.of(self.position.axes, array.ndim)
+        spans = {}
+        for name, axis in (("t", axes.time), ("z", axes.z), ("y", axes.y), ("x", axes.x)):
+            if axis is None:
+                spans[name] = (0, 1)
+                continue
+            own = self.position.axis_names[axis + len(self.position.axes) - array.ndim]
+            length, full = array.shape[axis], finest.shape[axis]
+            start, stop = self.region.get(own, (0, full))
+            first = min(math.floor(start * length / full + 1e-6), length - 1)
+            spans[name] = first, max(first + 1, math.ceil(stop * length / full - 1e-6))
+        return spans
+
+    def shape(self, level: str) -> tuple[int, int, int, int, int]:
+        """Return the lengths along t, c, z, y and x of a level."""
+        t, z, y, x = (stop - start for start, stop in self.spans(level).values())
+        return t, len(self.channels), 1 if self.maximum else z, y, x
+
+    def read(self, level: str, t: int, c: int, z: int, rows: slice) -> NDArray[Any]:
+        """Return rows of a plane (Y, X), by indices in the selection."""
+        array, spans = self.position[level], self.spans(level)
+        axes = PlaneAxes.of(self.position.axes, array.ndim)
+        chosen = {
+            axes.time: spans["t"][0] + t,
+            axes.channel: self.channels[c],
+            axes.z: spans["z"][0] + z,
+        }
+        indices = {axis: chosen.get(axis, 0) for axis in range(array.ndim) if axis not in (axes.y, axes.x)}
+        top, left = spans["y"][0], spans["x"]
+        box = slice(top + rows.start, top + rows.stop), slice(*left)
+        side = max(array.shape)
+        if not self.maximum or axes.z is None:
+            return read_plane(array, axes, indices, side, box=box)
+        start, stop = spans["z"]
+        planes = (read_plane(array, axes, {**indices, axes.z: z}, side, box=box) for z in range(start, stop))
+        highest = np.array(next(planes))
+        for plane in planes:
+            np.maximum(highest, plane, out=highest)
+        return highest
+
+    def geometry(self) -> tuple[dict[str, float], dict[str, float], dict[str, str | None]]:
+        """Return by axis the size of a voxel, the position of the first one, and the unit."""
+        names = [name.lower() for name in self.position.axis_names]
+        sizes = dict(zip(names, self.position.get_effective_scale(self.level), strict=True))
+        shifts = dict(zip(names, self.position.get_effective_translation(self.level), strict=True))
+        for name, (start, _) in self.spans(self.level).items():
+            if name in sizes:
+                shifts[name] += start * sizes[name]
+        units = {
+            name: getattr(axis, "unit", None) for name, axis in zip(names, self.position.axes, strict=True)
+        }
+        return sizes, shifts, units
+
+    def names(self) -> list[str]:
+        """Return the names of the channels."""
+        names = self.position.channel_names
+        return [names[c] if c < len(names) else f"channel_{c}" for c in self.channels]
+
+    def colors(self) -> list[str | None]:
+        """Return the colours of the channels, as six hex digits."""
+        omero = self.position.metadata.omero
+        stored = omero.channels if omero is not None else []
+        return [stored[c].color if c < len(stored) else None for c in self.channels]
+
+
+def _indices(position: Position, channels: Sequence[str] | None, count: int) -> tuple[int, ...]:
+    if channels is None:
+        return tuple(range(count))
+    if not channels:
+        raise InvalidArgumentError("channels names no channel.")
+    return tuple(position.get_channel_index(name) for name in channels)

@@ -1,0 +1,83 @@
+"""``lamella export``: write images and plates as OME-TIFF, ImageJ TIFF, pictures and movies.
+
+:func:`lamella.adapters.export.export.export` writes the files.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from lamella.cli.building import opened
+from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.options import Region, ZPlane, operation_options, overwrite_option, split_option
+from lamella.errors import counted
+
+
+@click.command(epilog="Example: lamella export plate.zarr tiffs --channels DAPI --z max --level 1")
+@click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@click.option(
+    "--format",
+    type=click.Choice(["ome-tiff", "imagej", "png", "gif", "mp4"]),
+    help="By default from the ending of DST; OME-TIFF for a plate.",
+)
+@click.option("--level", metavar="N", help="Finest level to write, by number or name; 0 by default.")
+@click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these channels.")
+@click.option("--z", type=ZPlane(), metavar="N|max", help="One Z plane, or the maximum.")
+@click.option("--t", type=click.IntRange(min=0), metavar="N", help="One time point.")
+@click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
+@click.option("--labels", metavar="NAME,...|all", callback=split_option, help="Write label images too.")
+@overwrite_option
+@operation_options()
+def export(
+    context: click.Context,
+    stores: tuple[str, ...],
+    destination: str,
+    level: str | None,
+    labels: list[str] | None,
+    as_json: bool,
+    options: dict[str, Any],
+    **settings: Any,
+) -> None:
+    """Write images as OME-TIFF, ImageJ TIFF, pictures or movies.
+
+    DST is a file for an image: .ome.tif, .tif (ImageJ), .png, .gif or .mp4. For a plate, or several STOREs, it is a
+    folder; the files of a plate are named by well, field and channel. OME-TIFF is tiled, with lower levels.
+
+    Run the same command again to resume an interrupted one.
+    """
+    from lamella.adapters.export.export import export as run
+
+    context.meta[RESUMES] = True
+    chosen = {
+        **settings,
+        "level": 0 if level is None else int(level) if level.isdecimal() else level,
+        "labels": True if labels == ["all"] else labels or False,
+        "jobs": options["jobs"],
+        "progress": options["progress"],
+    }
+    files: list[str] = []
+    if len(stores) > 1:
+        os.makedirs(destination, exist_ok=True)
+    for store in stores:
+        with opened(store, options) as node:
+            target = (
+                destination if len(stores) == 1 else _target(store, destination, node, settings["format"])
+            )
+            files += run(node, target, **chosen)
+    if as_json:
+        echo_json({"files": files})
+    elif not context.meta.get(QUIET):
+        echo_lines([f"Wrote {destination}: {counted(len(files), 'file')}."])
+
+
+def _target(store: str, folder: str, node: Any, format: str | None) -> str:
+    """Return the file of one of several images, or the folder of one of several plates."""
+    from lamella.nodes.plate import Plate
+
+    name = os.path.basename(store.rstrip("/")).removesuffix(".zarr").removesuffix(".ome")
+    ending = {None: ".ome.tif", "ome-tiff": ".ome.tif", "imagej": ".tif"}.get(format, f".{format}")
+    return os.path.join(folder, name if isinstance(node, Plate) else f"{name}{ending}")
