@@ -446,6 +446,17 @@ class Labels(NGFFNode):
         self.require_writable(f"create the labels {name!r}")
         return create_label(self, self._checked_key(name), data, colors, properties)
 
+    def view(self, *, height: int = 560) -> Any:
+        """Show the image of the labels in a notebook, where they can be chosen; see :meth:`Position.view`.
+
+        Examples
+        --------
+        >>> position.labels["cells"] = np.ones((4, 8, 8), "uint8")
+        >>> widget = position.labels.view()
+        >>> widget.close()
+        """
+        return Position(self.node_path.parent).view(height=height)
+
     def rename(self, old: str, new: str) -> None:
         """Rename a label image, in the store, in the list and in its own metadata.
 

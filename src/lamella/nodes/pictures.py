@@ -94,3 +94,36 @@ class Pictures(NGFFNode):
             warnings.warn(f"{problem.path}: {problem.error}", UserWarning, stacklevel=callers_level())
         picture: Image = page.image
         return picture
+
+    def view(self, *, height: int = 560) -> Any:
+        """Show the node in a notebook: the viewer of ``lamella view`` as a widget, without a server.
+
+        Parameters
+        ----------
+        height
+            Height of the widget in pixels.
+
+        Returns
+        -------
+        anywidget.AnyWidget
+            The widget; a notebook shows it as the value of a cell. Pixels are read by the kernel when the screen needs
+            them, so that they wait while a cell runs. ``close()`` ends it.
+
+        Raises
+        ------
+        MetadataError
+            If there is nothing to show.
+        MissingDependencyError
+            If anywidget is not installed (an ImportError): ``pip install "lamella[notebook]"``. The function
+            ``lamella.view(node)`` opens a browser without it.
+
+        Examples
+        --------
+        >>> widget = position.view(height=400)
+        >>> widget.height
+        400
+        >>> widget.close()
+        """
+        from lamella.adapters.viewer.widget import view_widget
+
+        return view_widget(self, height)
