@@ -257,3 +257,49 @@ def test_fields_of_other_sizes_and_other_pixel_sizes_are_drawn_in_proportion(tmp
         drawn = tiles.tile(0, 0, 0, View(0, 0), [0])
         counts = {value: int((drawn.planes[0] == value).sum()) for value in (1, 2, 3)}
         assert counts == {1: 64 * 64, 2: 32 * 32, 3: 64 * 64}
+
+
+def test_a_scene_shows_all_of_its_images(tmp_path, opened):
+    import zarr
+
+    plane = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    steps = [
+        {
+            "type": "translation",
+            "translation": [0, at],
+            "input": {"path": name, "name": "physical"},
+            "output": world,
+        }
+        for name, at, world in (("left", 0, {"name": "world"}), ("right", 64, {"name": "world"}))
+    ]
+    ome = {
+        "version": "0.6",
+        "scene": {
+            "coordinateSystems": [{"name": "world", "axes": plane}],
+            "coordinateTransformations": steps,
+        },
+    }
+    zarr.create_group(tmp_path / "scene.zarr", zarr_format=3, attributes={"ome": ome})
+    for value, name in enumerate(("left", "right"), start=1):
+        with lamella.open_ome_zarr(
+            tmp_path / "scene.zarr" / name, layout="fov", mode="w", channel_names=["a"], version="0.6"
+        ) as image:
+            image["0"] = np.full((1, 1, 1, 32, 32), value, "uint8")
+    with lamella.open_ome_zarr(tmp_path / "scene.zarr") as node:
+        scene, tiles = opened(node)
+        assert [area.path for area in scene.fields] == ["left", "right"]
+        planes, mask = canvas(tiles, scene, 0, View(0, 0), channels=[0])
+        assert set(np.unique(planes[0][mask == 1])) == {1, 2}
+
+
+def test_a_plate_at_a_url_is_shown_with_few_rounds_of_requests(tmp_path, service):
+    service.put_folder(write_plate(tmp_path / "p.zarr"), "/bucket/p.zarr")
+    with lamella.view(f"{service.endpoint}/bucket/p.zarr", browser=False) as viewer:
+        kind, body = viewer.answers.get("tile/0/0/0?c=0,1&t=0&z=0")
+        assert kind == "application/octet-stream"
+        assert b'"damaged": []' in body[:400]
+        before = len(service.requests)
+        viewer.answers.get("tile/0/0/0?c=1&t=1&z=max")
+        asked = [path for _, path in service.requests[before:]]
+        assert len(asked) <= 4 * 3 * 2  # the chunks of each field and plane of Z: no document is read again
+        assert not any(path.endswith("zarr.json") for path in asked)
