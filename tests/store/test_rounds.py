@@ -103,8 +103,8 @@ def test_a_status_looks_at_the_files_of_many_fields_at_once(asked, service, vers
             "unread": 0,
         }
         # Of each field: its files, the spellings of keys that are not there, what tells whether it has labels.
-        assert requests <= walk + fields * (9 if lists else 15)
-        assert waits <= (14 if lists else 36)
+        assert requests <= walk + fields * (7 if lists else 10)
+        assert waits <= (14 if lists else 28)
 
 
 def test_a_labelled_array_and_all_levels_come_with_their_documents(asked, version):

@@ -90,6 +90,8 @@ class ObjectRequests:
         self.address = client.address
         self._denials = Denials(client.address, self._get_raw, when_unlisted)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        #: Whether a HEAD has succeeded: some credentials allow GET only.
+        self._allows_head = False
         self._blocks: BlockCache | None = None
         if client.access.cache:
             self._blocks = BlockCache(client.access.cache, client.access.cache_size)
@@ -361,11 +363,14 @@ class ObjectRequests:
         try:
             result: GetResult | None = await self._get(key, head=True)
             if result is not None and not self._is_page(result):
+                self._allows_head = True
                 return result
         except Exception as error:
             if is_lamella_error(error):
                 raise
             if _is_absent(error):
+                return None
+            if self._allows_head and is_forbidden(error) and await self._denials.learn():
                 return None
             # Some credentials allow GET but not HEAD; some web servers do not support HEAD, or leave out the size.
             is_odd = self.client.access.kind == "http" and not is_temporary(error)
