@@ -503,13 +503,13 @@ requests by the clock of the server, which may be longer than what they wait for
 
 ## Goals that are not met
 
-- A walk of 0.4: each node has two documents there. `.zgroup` is read beside `.zattrs`, because a path whose `.zgroup` is
-  missing may be an array or half a group that a kill left.
+- A walk of 0.4: each node has two documents there. `.zgroup` is read beside `.zattrs`, because a path whose `.zgroup`
+  is missing may be an array or half a group that a kill left.
 - 50 positions: the documents of wells and rows are created before those of positions are listed, and the root is read
   before it is changed.
-- Writing an image: the root is read again after it was written, and the place of the array is looked at before the array
-  is created, so that two programs never write one array. Its document is written before the list of levels, and that
-  before the pixels.
+- Writing an image: the root is read again after it was written, and the place of the array is looked at before the
+  array is created, so that two programs never write one array. Its document is written before the list of levels, and
+  that before the pixels.
 - A pyramid: the document of the image says that levels are unfinished before the first file is written, and lists them
   after the last one. In between it is compared with what was read before each step, since another program may write to
   level 0. Files are written as soon as they are complete, in several rounds, so that memory is bounded.
