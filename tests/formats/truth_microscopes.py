@@ -107,6 +107,12 @@ def svs_by_tifffile(path: Path) -> list[np.ndarray]:
     return [tifffile.imread(path, series=0).transpose(2, 0, 1)]
 
 
+def by_imageio(path: Path) -> list[np.ndarray]:
+    from imageio import v3
+
+    return [v3.imread(path).transpose(2, 0, 1)[None, :, None]]
+
+
 RGB = {"channels": ("Red", "Green", "Blue"), "colors": ("FF0000", "00FF00", "0000FF")}
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
@@ -211,5 +217,9 @@ SAMPLES = [
     Sample(
         "dicom", "sm_image.dcm", "tczyx", (1, 3, 1, 50, 50), "uint8", by_pydicom, needs=("pydicom",), **RGB,
         expected={"scale": {"y": 0.499, "x": 0.499}, "acquired": "2009-12-29T09:59:15", "is_rgb": True},
+    ),
+    Sample(
+        "bioio", "generated.png", "tczyx", (1, 3, 1, 32, 40), "uint8", by_imageio,
+        needs=("bioio_imageio",), **RGB, expected={"is_rgb": True, "notes": ("it was read by bioio_imageio",)},
     ),
 ]  # fmt: skip

@@ -29,6 +29,7 @@ _BUILT_IN = {
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",
     "tiff": "lamella.adapters.tiff:TiffReader",
+    "bioio": "lamella.adapters.bioio:BioioReader",
 }
 """Readers of lamella, in the order in which they are asked whether they claim a path."""
 

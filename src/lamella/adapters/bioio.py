@@ -1,0 +1,146 @@
+"""Read what no reader of lamella reads, with the library ``bioio`` and the plugins for it that are installed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.types import Array
+
+_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
+
+
+class BioioReader(HandleReader):
+    """Any format of a plugin of bioio; scenes are images. Plugins need not be safe for threads, so these take turns."""
+
+    name = "bioio"
+    title = "formats of bioio plugins"
+    extra = "bioio"
+    libraries = ("bioio",)
+    handles = 1
+    is_fallback = True
+
+    def claims(self, path: str) -> bool:
+        """Return whether a plugin reads a file."""
+        if find_spec("bioio") is None or not os.path.isfile(path):
+            return False
+        from bioio import BioImage
+        from bioio_base.exceptions import UnsupportedFileFormatError
+
+        try:
+            BioImage.determine_plugin(path)
+        except UnsupportedFileFormatError:
+            return False
+        return True
+
+    def open_handle(self, path: str) -> Any:
+        """Open the file."""
+        from bioio import BioImage
+
+        return BioImage(path)
+
+    def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
+        """Describe each scene."""
+        return [_describe(handle, path, scene) for scene in range(len(handle.scenes))]
+
+    def original(self, handle: Any) -> Sequence[OriginalMetadata]:
+        """Return the OME-XML that the plugin makes, if it does."""
+        with suppress(NotImplementedError):
+            return [OriginalMetadata("METADATA.ome.xml", handle.ome_metadata.to_xml())]
+        return []
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        return self.read_planes(handle, image, [index], rows)[0]
+
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read rows of the samples of one plane, which are read together."""
+        handle.set_scene(image)
+        samples = _length(handle, "S")
+        time, channel, z = indices[0]
+        axes = "YXS" if "S" in handle.dims.order else "YX"
+        plane = handle.get_image_dask_data(axes, T=time, C=channel // samples, Z=z)[rows]
+        pixels = plane.compute(scheduler="synchronous").reshape(*plane.shape[:2], samples)
+        return [pixels[..., c % samples] for _, c, _ in indices]
+
+    def close_handle(self, handle: Any) -> None:
+        """Close nothing: bioio opens the file for each read."""
+
+
+def _length(image: Any, axis: str) -> int:
+    return int(getattr(image.dims, axis)) if axis in image.dims.order else 1
+
+
+def _describe(image: Any, path: str, scene: int) -> ImageDescription:
+    image.set_scene(scene)
+    samples, channels = _length(image, "S"), _length(image, "C")
+    shape = (*(_length(image, axis) for axis in "TCZYX"),)
+    plugin = type(image.reader).__module__.partition(".")[0]
+    notes = [f"it was read by {plugin}"]
+    scale, units, is_stated = _sizes(image)
+    if scale and not is_stated:
+        notes.append("it states no unit: micrometers were used")
+    standard = image.standard_metadata
+    moment = standard.imaging_datetime
+    return ImageDescription(
+        name=os.path.basename(path),
+        files=(path,),
+        axes="tczyx",
+        shape=(shape[0], channels * samples, *shape[2:]),
+        dtype=np.dtype(image.dtype).newbyteorder("="),
+        scale=scale,
+        units=units,
+        channels=_channels(image, channels, samples),
+        notes=tuple(notes) if scene == 0 else (),
+        title=str(image.scenes[scene]) if len(image.scenes) > 1 else "",
+        acquired="" if moment is None else moment.isoformat(),
+        objective=Objective(str(standard.objective)) if standard.objective else None,
+        band_rows=shape[-2],
+        channels_together=samples,
+        is_rgb=samples >= 3 and channels == 1,
+    )
+
+
+def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None], bool]:
+    """Return steps and units, and whether all units of lengths are stated."""
+    scale: dict[str, float] = {}
+    units: dict[str, str | None] = {}
+    is_stated = True
+    for axis in "xyz":
+        size = getattr(image.physical_pixel_sizes, axis.upper())
+        if size is None or not is_size(float(size)):
+            continue
+        unit = unit_name(str(getattr(image.dimension_properties, axis.upper()).unit or ""))
+        is_stated = is_stated and unit is not None
+        scale[axis], units[axis] = float(size), unit or "micrometer"
+    interval = image.time_interval
+    seconds = interval.total_seconds() if hasattr(interval, "total_seconds") else interval
+    if seconds is not None and is_size(float(seconds)):
+        scale["t"], units["t"] = float(seconds), "second"
+    return scale, units, is_stated
+
+
+def _channels(image: Any, count: int, samples: int) -> tuple[SourceChannel, ...]:
+    if samples >= 3:
+        return tuple(
+            SourceChannel(label, color, active=label != "Alpha")
+            for _ in range(count)
+            for label, color in _RGB[:samples]
+        )
+    names = [str(name) for name in image.channel_names or ()]
+    names += [""] * (count - len(names))
+    return tuple(SourceChannel("" if name.startswith("Channel:") else name) for name in names[:count])
