@@ -139,7 +139,8 @@ SAMPLES = [
     ),
     Sample(
         "czi", "generated_pylibCZIrw_T2Z3C2.czi", "tczyx", (2, 2, 3, 64, 80), "uint16",
-        by_czifile, channels=("DAPI", "GFP"), original=("czi.xml",), expected={"scale": STEPS, "units": MICROMETERS},
+        by_czifile, channels=("DAPI", "GFP"), original=("czi.xml",),
+        expected={"scale": STEPS, "units": dict.fromkeys("zyx", "micrometer")},
     ),
     Sample(
         "czi", "generated_pylibCZIrw_2scenes.czi", "tczyx", (1, 1, 1, 64, 80), "uint16", by_czifile, images=2, image=1,

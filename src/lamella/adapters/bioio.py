@@ -37,11 +37,10 @@ class BioioReader(HandleReader):
         if find_spec("bioio") is None or not os.path.isfile(path):
             return False
         from bioio import BioImage
-        from bioio_base.exceptions import UnsupportedFileFormatError
 
         try:
             BioImage.determine_plugin(path)
-        except UnsupportedFileFormatError:
+        except Exception:  # no plugin reads it, or the one that tried failed
             return False
         return True
 

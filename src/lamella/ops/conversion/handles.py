@@ -9,6 +9,7 @@ import os
 import threading
 from abc import abstractmethod
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class HandleReader(Reader):
         file = SharedFile(self, path)
         try:
             with file.handle() as handle:
-                descriptions = list(self.describe(handle, path))
+                descriptions = [_with_units(each) for each in self.describe(handle, path)]
                 original = self.original(handle)
         finally:
             file.close()
@@ -79,6 +80,19 @@ class HandleReader(Reader):
         for description in descriptions:
             check_description(path, description)
         return _FileContainer(file, descriptions, original)
+
+
+_UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+
+
+def _with_units(description: ImageDescription) -> ImageDescription:
+    """Drop the units of unknown steps, which would state a step of 1; add one to axes with a single sample."""
+    units = {
+        axis: description.units.get(axis) or (None if axis in description.scale else unit)
+        for axis, unit in _UNITS.items()
+        if axis in description.scale or (axis in description.axes and description.length(axis) == 1)
+    }
+    return replace(description, units=units)
 
 
 class SharedFile:
