@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 import lamella
 from lamella.adapters.export import export as module
+from lamella.adapters.export import tiff_files
+from lamella.adapters.export.selection import Selection
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, MissingDependencyError, StoreExistsError
 from lamella.models import TransformationMeta
@@ -73,6 +75,17 @@ def test_an_ome_tiff_has_all_pixels_levels_and_metadata_and_comes_back(tmp_path,
     assert [axis.unit for axis in again.axes] == [axis.unit for axis in image.axes]
     assert (again.channel_names, again.zattrs["lamella"]["title"]) == (image.channel_names, "my cells")
     assert [channel.color for channel in again.metadata.omero.channels] == COLORS
+
+
+def test_memory_does_not_grow_with_the_image(tmp_path, image, monkeypatch):
+    monkeypatch.setattr(tiff_files, "_TILE", 16)
+    rows, read = [], Selection.read
+    monkeypatch.setattr(
+        Selection, "read", lambda *args: rows.append(args[-1].stop - args[-1].start) or read(*args)
+    )
+    (file,) = lamella.export(image, tmp_path / "a.ome.tif")
+    assert max(rows) == 16  # one row of tiles of one plane
+    np.testing.assert_array_equal(tifffile.imread(file), image["0"][...])
 
 
 def test_levels_that_keep_z_are_sub_images(tmp_path):

@@ -190,7 +190,7 @@ class _FileUnit:
     @property
     def settings(self) -> list[Any]:
         chosen = self.selection
-        metadata = tiff_files._ome_metadata(chosen)
+        metadata = tiff_files.ome_metadata(chosen)
         region = sorted(chosen.region.items())
         return [self.name, self.format, chosen.level, chosen.channels, chosen.maximum, region, metadata]
 

@@ -75,7 +75,7 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
                 _tiles(selection, level, tile, done),
                 shape=selection.shape(level),
                 **options,
-                **(sub or {"subifds": len(levels) - 1, "metadata": _ome_metadata(selection)}),
+                **(sub or {"subifds": len(levels) - 1, "metadata": ome_metadata(selection)}),
             )
 
 
@@ -93,7 +93,7 @@ def _tiles(selection: Selection, level: str, tile: int, done: Done) -> Iterator[
             done(rows.nbytes)
 
 
-def _ome_metadata(selection: Selection) -> dict[str, Any]:
+def ome_metadata(selection: Selection) -> dict[str, Any]:
     """Return the metadata that tifffile writes as OME-XML."""
     sizes, shifts, units = selection.geometry()
     metadata: dict[str, Any] = {"axes": "TCZYX", "Name": image_name(selection)}
