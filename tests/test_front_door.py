@@ -89,6 +89,8 @@ PUBLIC = {
     "validate",
     "verify",
     "view",
+    "watch",
+    "WatchReport",
     "write_image",
 }
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
     from lamella.ops.conversion.convert import ConvertReport, PlannedImage, convert
+    from lamella.ops.conversion.watch import WatchReport, watch
     from lamella.ops.copying.copy_store import copy_store, unpack
     from lamella.ops.copying.pack import pack
     from lamella.ops.copying.report import CopyReport
@@ -117,6 +118,7 @@ __all__ = [
     "ValidationReport",
     "VerifyReport",
     "Viewer",
+    "WatchReport",
     "Well",
     "WindowDict",
     "__version__",
@@ -140,6 +142,7 @@ __all__ = [
     "validate",
     "verify",
     "view",
+    "watch",
     "write_image",
 ]
 
@@ -151,6 +154,8 @@ _MODULES = {
     "Collection": "lamella.nodes.collection",
     "ConvertReport": "lamella.ops.conversion.convert",
     "PlannedImage": "lamella.ops.conversion.convert",
+    "WatchReport": "lamella.ops.conversion.watch",
+    "watch": "lamella.ops.conversion.watch",
     "CopyReport": "lamella.ops.copying.report",
     "CropSource": "lamella.ops.sampling.crops",
     "Finding": "lamella.spec.rules.finding",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,6 +99,17 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--take-what-is-there", is_flag=True, help="Read what is left of incomplete files; the rest is zeros."
 )
+@click.option("--watch", is_flag=True, help="Convert positions while an instrument writes their files.")
+@click.option("--stop-file", type=click.Path(), metavar="FILE", help="With --watch: a file that ends it.")
+@click.option(
+    "--idle", type=float, default=600, metavar="S", help="With --watch: end after S idle seconds (600)."
+)
+@click.option(
+    "--settle", type=float, default=5, metavar="S", help="With --watch: files are whole after S seconds (5)."
+)
+@click.option(
+    "--files-per-position", type=click.IntRange(1), metavar="N", help="With --watch: files of a position."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @overwrite_option
 @operation_options(links=False)
@@ -109,6 +121,11 @@ def convert(
     *,
     as_json: bool,
     options: dict[str, Any],
+    watch: bool,
+    stop_file: str | None,
+    idle: float,
+    settle: float,
+    files_per_position: int | None,
     **settings: Any,
 ) -> None:
     """Convert microscopy files to OME-Zarr.
@@ -128,9 +145,20 @@ def convert(
         raise click.UsageError(
             "Missing argument 'SRC...': name the files to convert, and then the new store."
         )
+    context.meta[RESUMES] = True
+    if watch:
+        if len(sources) != 1:
+            raise click.UsageError("--watch needs one folder as SRC.")
+        limits = {
+            "stop_file": stop_file,
+            "idle": idle,
+            "settle": settle,
+            "files_per_position": files_per_position,
+        }
+        _watch(context, sources[0], destination, as_json, {**settings, **limits, "jobs": options["jobs"]})
+        return
     from lamella.ops.conversion.convert import convert as run
 
-    context.meta[RESUMES] = True
     begin = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -144,6 +172,26 @@ def convert(
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
         echo_lines(_closing_lines(report, time.monotonic() - begin))
+
+
+def _watch(
+    context: click.Context, source: str, destination: str, as_json: bool, options: dict[str, Any]
+) -> None:
+    """Watch a folder, and print each position when it is converted."""
+    from lamella.ops.conversion.watch import watch
+
+    for name in [name for name in options if name not in signature(watch).parameters]:
+        if options.pop(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} does not go with --watch.")
+    is_quiet = as_json or context.meta.get(QUIET)
+    report = watch(
+        source, destination, on_position=lambda path: None if is_quiet else echo_lines([path]), **options
+    )
+    if as_json:
+        echo_json(report.to_dict())
+    elif not is_quiet:
+        done = counted(len(report.positions), "position")
+        echo_lines([f"Wrote {report.destination}: {done}, {report.present} were there."])
 
 
 def _plan_lines(report: ConvertReport) -> Iterator[str]:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -308,14 +308,31 @@ def convert(
     check_progress(progress)
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
-    inputs = Inputs(source_list, _formats(format), series, arrangement=arrangement, corrections=corrections)  # type: ignore[arg-type]
+    inputs = Inputs(
+        source_list,  # type: ignore[arg-type]
+        find_formats(format),
+        series,
+        arrangement=arrangement,
+        corrections=corrections,
+    )
     if dry_run:
         with closing(inputs):
             return _report(plan_images(inputs), destination, on_note, dry_run=True)
-    with (
-        new_store(destination, overwrite, "convert", version, progress, storage_options) as target,
-        closing(inputs),
-    ):
+    target = new_store(destination, overwrite, "convert", version, progress, storage_options)
+    return convert_inputs(inputs, destination, target, settings, workers, progress, on_note)
+
+
+def convert_inputs(
+    inputs: Inputs,
+    destination: StrPath,
+    new_target: AbstractContextManager[Destination],
+    settings: ImageSettings,
+    workers: Workers,
+    progress: Progress | bool | None,
+    on_note: Callable[[str], None] | None,
+) -> ConvertReport:
+    """Write the images of inputs to a new store, and close the inputs."""
+    with new_target as target, closing(inputs):
         plan = plan_images(inputs)
         report = _report(plan, destination, on_note)
         level_count = _write_store(target, plan, settings, workers, progress)
@@ -381,7 +398,8 @@ def _write_store(
             return _write_all(folder, plan, settings, count, name, workers, journal, job or "")
 
 
-def _formats(format: str | Reader | None) -> Formats:
+def find_formats(format: str | Reader | None) -> Formats:
+    """Return the formats that a conversion may use."""
     # The only import of the layer above: convert() with a path must find a reader.
     from lamella.adapters.formats import choose_formats
 

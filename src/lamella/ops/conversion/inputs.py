@@ -77,12 +77,13 @@ class InputPlan:
 class Arrangement:
     """What says where each file belongs: a pattern, a table, or the layout of an instrument; by default the files.
 
-    Raise InvalidArgumentError for more than one.
+    ``only`` are the paths of the positions to convert; by default all. Raise InvalidArgumentError for more than one.
     """
 
     well_regex: str | None = None
     map_file: StrPath | None = None
     layout: FileLayout | None = None
+    only: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.well_regex, self.map_file, self.layout)) > 1:
@@ -231,22 +232,14 @@ def _titles(images: Sequence[PlaneSource]) -> str:
 def plan_images(inputs: Inputs) -> InputPlan:
     """Plan the images: one image without a path, or positions of a plate, as the arrangement says."""
     notes: list[str] = []
-    arrangement = inputs.arrangement
-    if arrangement.map_file is not None:
-        table = local_path(arrangement.map_file, "the table")
-        placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
-        used = {os.path.abspath(item.file) for item in placed}
-        unused = [file for file in inputs.files if os.path.abspath(file) not in used]
-        notes += _left_out(unused, f"{table} does not name")
-        images = _combine_placed(inputs, placed, keep_order=True)
-    elif arrangement.well_regex is not None:
-        placed, unused = place_by_regex(inputs.files, arrangement.well_regex, inputs.relative)
-        notes += _left_out(unused, "the pattern does not match")
-        images = _combine_placed(inputs, placed, keep_order=False)
-    elif arrangement.layout is not None and not inputs.has_data_set:
-        images = _plan_layout(inputs, arrangement.layout, notes)
-    else:
+    placed = place_files(inputs, notes)
+    only = inputs.arrangement.only
+    if placed is None:
         images = _plan_unplaced(inputs, notes)
+        images = [image for image in images if only is None or image.path in only]
+    else:
+        chosen = [item for item in placed if only is None or item.placement.path in only]
+        images = _combine_placed(inputs, chosen, keep_order=inputs.arrangement.map_file is not None)
     missing = _missing_of_index(images)
     if missing and not inputs.corrections.take_what_is_there:
         raise SourceError(f"{missing}; --take-what-is-there writes zeros for them")
@@ -332,14 +325,34 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
     )
 
 
-def _plan_layout(inputs: Inputs, layout: FileLayout, notes: list[str]) -> list[ImagePlan]:
+def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
+    """Place the files by a pattern, a table, or a layout that is named or recognised; None if nothing places them."""
+    arrangement, unused = inputs.arrangement, list[str]()
+    if arrangement.map_file is not None:
+        table = local_path(arrangement.map_file, "the table")
+        placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
+        used = {os.path.abspath(item.file) for item in placed}
+        unused = [file for file in inputs.files if os.path.abspath(file) not in used]
+        notes += _left_out(unused, f"{table} does not name")
+        return placed
+    if arrangement.well_regex is not None:
+        placed, unused = place_by_regex(inputs.files, arrangement.well_regex, inputs.relative)
+        notes += _left_out(unused, "the pattern does not match")
+        return placed
+    layout = arrangement.layout
+    if inputs.has_data_set:
+        return None
+    if layout is None:
+        layout = _recognise_layout(inputs, notes)
+    if layout is None:
+        return None
     placed, unused = layout.place(inputs.files, inputs.relative)
     notes += _left_out(unused, f"{layout.title} does not name files like")
-    return _combine_placed(inputs, placed, keep_order=False)
+    return placed
 
 
-def _recognise_layout(inputs: Inputs, notes: list[str]) -> list[ImagePlan] | None:
-    """Plan the files of a folder by the layout that all their names have; None without one."""
+def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
+    """Return the layout that the names of all files of a folder have; None without one."""
     if len(inputs.files) < 2 or len(inputs.relative) < len(inputs.files):
         return None
     layout = recognise_layout(inputs.files, inputs.relative)
@@ -354,15 +367,12 @@ def _recognise_layout(inputs: Inputs, notes: list[str]) -> list[ImagePlan] | Non
         f"{os.path.abspath(inputs.names[0])}: its files were placed as those of {layout.title} (--layout "
         f"{layout.name}), by their names"
     )
-    return _plan_layout(inputs, layout, notes)
+    return layout
 
 
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
-    recognised = _recognise_layout(inputs, notes)
-    if recognised is not None:
-        return recognised
     first = inputs.files[0]
     images = inputs.images_of(first)
     covered = {os.path.abspath(file) for image in images for file in image.description.files} | {

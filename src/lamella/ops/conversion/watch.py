@@ -1,0 +1,314 @@
+"""``watch``: convert the positions of a plate while an instrument writes their files.
+
+The folder is listed again and again. A position whose files are complete is converted to a temporary store beside the
+plate, and then copied into the plate (:mod:`lamella.ops.plates.add`), where it appears as a whole. The plate itself
+lists what is done, so a call after a kill resumes with the positions that the plate lacks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from lamella.errors import InvalidArgumentError, SourceError, counted
+from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.plate import Plate
+from lamella.ops.conversion.convert import convert_inputs, find_formats
+from lamella.ops.conversion.file_layouts import find_layout
+from lamella.ops.conversion.inputs import Arrangement, Inputs, place_files
+from lamella.ops.conversion.store import ImageSettings
+from lamella.ops.execution import Workers
+from lamella.ops.new_store import new_store
+from lamella.store.paths import local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lamella.ops.conversion.reader import Reader
+    from lamella.store.layout import Cut
+    from lamella.types import JSONObject, StrPath, VersionName
+
+Files = dict[str, tuple[int, int]]
+"""The files of a position: size and time of the last change."""
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """The result of ``watch``.
+
+    Attributes
+    ----------
+    destination : str
+        Path of the plate.
+    positions : tuple of str
+        Positions that this call converted, in the order of their completion.
+    present : int
+        Number of positions that the plate had before.
+
+    Examples
+    --------
+    >>> WatchReport("plate.zarr", ("A/1/0",), 3).to_dict()["present"]
+    3
+    """
+
+    destination: str
+    positions: tuple[str, ...]
+    present: int
+
+    def to_dict(self) -> JSONObject:
+        """Return the report as JSON values.
+
+        Examples
+        --------
+        >>> WatchReport("plate.zarr", ("A/1/0",), 3).to_dict()["positions"]
+        ['A/1/0']
+        """
+        return {**asdict(self), "positions": list(self.positions)}
+
+
+def watch(
+    source: StrPath,
+    destination: StrPath,
+    *,
+    well_regex: str | None = None,
+    map_file: StrPath | None = None,
+    layout: str | None = None,
+    files_per_position: int | None = None,
+    stop_file: StrPath | None = None,
+    idle: float = 600.0,
+    settle: float = 5.0,
+    version: VersionName = "0.5",
+    chunks: Cut = None,
+    shards: Cut = None,
+    levels: int | Literal["auto"] = "auto",
+    jobs: int | None = None,
+    format: str | Reader | None = None,
+    on_position: Callable[[str], None] | None = None,
+    wait: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> WatchReport:
+    r"""Convert the positions of a plate while an instrument writes their files.
+
+    A position is converted when it has `files_per_position` files that have not changed for `settle` seconds. Without
+    that number it is converted when, in addition, the files of another position are newer; and at the end if names or
+    metadata have time points, or if an index is still to come. The end is reached when `stop_file` exists or nothing
+    changed for `idle` seconds: then all positions are converted, and files that cannot be read raise.
+
+    The same call resumes after a kill.
+
+    Parameters
+    ----------
+    source : str or path-like
+        The folder that the instrument writes to.
+    destination : str or path-like
+        The plate, a local folder; positions that it has are not converted again.
+    well_regex, map_file, layout, version, chunks, shards, levels, jobs, format
+        As for `lamella.convert`.
+    files_per_position : int, optional
+        Number of files of a complete position.
+    stop_file : str or path-like, optional
+        A file whose existence ends the watch, once all files are converted.
+    idle : float
+        Seconds without a change after which the instrument counts as finished.
+    settle : float
+        Seconds without a change after which a file counts as written.
+    on_position : callable, optional
+        Called with the path of each position that was converted.
+    wait, clock : callable
+        Wait some seconds, and return the present time in seconds.
+
+    Returns
+    -------
+    WatchReport
+        The positions that were converted.
+
+    Raises
+    ------
+    SourceError
+        At the end: files cannot be read or placed, or a position got files after it was converted.
+    InvalidArgumentError
+        Options that do not fit.
+
+    Examples
+    --------
+    >>> import tifffile
+    >>> (tmp / "scan").mkdir()
+    >>> for well in ("A01", "A02"):
+    ...     tifffile.imwrite(tmp / "scan" / f"{well}.tif", np.zeros((16, 16), "uint16"))
+    >>> report = watch(tmp / "scan", tmp / "plate.zarr", well_regex=r"(?P<well>A\d+)", idle=0, settle=0)
+    >>> report.positions
+    ('A/01/0', 'A/02/0')
+    """
+    settings = ImageSettings(version, chunks, shards, levels)
+    settings.check()
+    for name, value in (("idle", idle), ("settle", settle)):
+        if not value >= 0:
+            raise InvalidArgumentError(f"{name}={value!r} is not a number of seconds")
+    arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
+    folder, plate = local_path(source, "the folder to watch"), local_path(destination, "the plate")
+    watcher = _Watcher(folder, plate, arrangement, find_formats(format), settings, Workers(jobs, None))
+    present = len(watcher.converted())
+    done: list[str] = []
+    last: dict[str, Files] = {}
+    changed: dict[str, float] = {}
+    latest = clock()
+    while True:
+        now = clock()
+        # The stop file is looked for first: whatever was written before it is then listed.
+        stops = stop_file is not None and os.path.exists(stop_file)
+        look = watcher.look()
+        for path, files in look.files.items():
+            if last.get(path) != files:
+                changed[path] = latest = now
+        last = look.files
+        is_end = stops or now - latest >= idle
+        ready = [
+            path
+            for path, files in look.files.items()
+            if is_end or (now - changed[path] >= settle and look.is_complete(path, files, files_per_position))
+        ]
+        for path in watcher.convert(ready, is_end=is_end):
+            done.append(path)
+            if on_position is not None:
+                on_position(path)
+        if is_end:
+            watcher.discard()
+            watcher.check(look)
+            return WatchReport(plate, tuple(done), present)
+        wait(min(1.0, max(settle, 0.1)))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a folder has at one moment: the files of each position; and whether positions may grow in time."""
+
+    files: dict[str, Files] = field(default_factory=dict)
+    grows: bool = False
+    error: SourceError | OSError | None = None
+
+    def is_complete(self, path: str, files: Files, expected: int | None) -> bool:
+        """Return whether a position has all its files."""
+        if expected is not None:
+            return len(files) >= expected
+        if self.grows:
+            return False
+        newest = max(stamp for _, stamp in files.values())
+        return any(
+            max(stamp for _, stamp in other.values()) > newest
+            for name, other in self.files.items()
+            if name != path
+        )
+
+
+@dataclass(frozen=True)
+class _Watcher:
+    """One watched folder and its plate."""
+
+    folder: str
+    plate: str
+    arrangement: Arrangement
+    formats: Any
+    settings: ImageSettings
+    workers: Workers
+
+    def converted(self) -> dict[str, set[str]]:
+        """Return the positions of the plate, each with the names of the files it was converted from."""
+        if not os.path.lexists(self.plate):
+            return {}
+        with open_ome_zarr(self.plate, mode="r") as plate:
+            if not isinstance(plate, Plate):
+                raise InvalidArgumentError(
+                    f"{self.plate} is not a plate: name a new folder, or one that a watch made"
+                )
+            return {path: set(_sources_of(position.zattrs)) for path, position in plate.positions()}
+
+    def look(self) -> _Look:
+        """List the files by position; none if they cannot be placed or described at present."""
+        try:
+            inputs = Inputs([self.folder], self.formats, arrangement=self.arrangement)
+            placed = place_files(inputs, [])
+            if placed is not None:
+                positions: dict[str, list[str]] = {}
+                for item in placed:
+                    positions.setdefault(item.placement.path, []).append(item.file)
+                grows = any(item.placement.t is not None for item in placed)
+                return _Look({path: _stamps(files) for path, files in positions.items()}, grows)
+            described = [image.description for image in inputs.images_of(inputs.files[0])]
+            inputs.close()
+            files_of = {"/".join(each.well or ()): _stamps(each.files) for each in described}
+        except (SourceError, OSError) as error:  # a file or index that is being written
+            return _Look(error=error)
+        if not all(description.well for description in described):
+            raise InvalidArgumentError(f"{self.folder} is not a plate: a watch needs the wells of its files")
+        return _Look(files_of, any("t" in each.axes or each.missing for each in described))
+
+    def convert(self, paths: Iterable[str], *, is_end: bool) -> list[str]:
+        """Convert positions that the plate lacks; before the end, none if a file cannot be read yet."""
+        present = self.converted()
+        new_paths = [path for path in paths if path not in present]
+        if not new_paths:
+            return []
+        temporary = self.temporary
+        target = temporary if present else self.plate
+        try:
+            self._convert_to(target, new_paths, overwrite=bool(present))
+        except SourceError:
+            if is_end:
+                raise
+            return []
+        if present:
+            with open_ome_zarr(self.plate, mode="r+") as plate, open_ome_zarr(temporary, mode="r") as new:
+                for path in new_paths:
+                    plate.add({path: new[path]}, jobs=self.workers.jobs)
+        self.discard()
+        return new_paths
+
+    @property
+    def temporary(self) -> str:
+        """Path of the store whose positions are copied into the plate; always the same, so that copies resume."""
+        folder, name = os.path.split(os.path.abspath(self.plate))
+        return os.path.join(folder, f".{name}.watch")
+
+    def discard(self) -> None:
+        """Delete the temporary store."""
+        if os.path.lexists(self.temporary):
+            shutil.rmtree(self.temporary)
+
+    def _convert_to(self, target: str, paths: list[str], *, overwrite: bool) -> None:
+        arrangement = replace(self.arrangement, only=frozenset(paths))
+        inputs = Inputs([self.folder], self.formats, arrangement=arrangement)
+        store = new_store(target, overwrite, "convert", self.settings.version, None, None)
+        convert_inputs(inputs, target, store, self.settings, self.workers, None, None)
+
+    def check(self, look: _Look) -> None:
+        """Raise SourceError if files are not in the plate."""
+        if look.error is not None:
+            raise SourceError(str(look.error)) from look.error
+        present = self.converted()
+        late = {
+            path: sorted({os.path.basename(file) for file in files} - present[path])
+            for path, files in look.files.items()
+            if path in present
+        }
+        late = {path: names for path, names in late.items() if names}
+        if late:
+            path, names = next(iter(late.items()))
+            raise SourceError(
+                f"{counted(len(late), 'position')} of {self.plate} got files after the conversion "
+                f"({path}: {names[0]}): delete the positions and watch again with files_per_position, or convert "
+                f"{self.folder} to a new store"
+            )
+
+
+def _stamps(files: Iterable[str]) -> Files:
+    stats = {file: os.stat(file) for file in files}
+    return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
+
+
+def _sources_of(attributes: Any) -> list[str]:
+    """Return the names of the files that a position was converted from."""
+    source = attributes.get("lamella", {}).get("source", [])
+    return [source] if isinstance(source, str) else list(source)

@@ -1,0 +1,193 @@
+"""A plate is converted while an instrument writes its files: half-written ones, a kill, a restart, the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from numpy.testing import assert_array_equal
+
+import lamella
+from lamella.cli import main
+from lamella.errors import InvalidArgumentError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PATTERN = r"(?P<well>[A-P]\d\d)_(?P<channel>\w+)\.tif"
+WELLS = ("A01", "A02", "B01")
+
+
+def plane(well: str, channel: str) -> np.ndarray:
+    return np.full((16, 20), 10 * WELLS.index(well) + (channel == "GFP"), "uint16")
+
+
+def write(folder: Path, well: str, channels: tuple[str, ...] = ("DAPI", "GFP")) -> None:
+    for channel in channels:
+        tifffile.imwrite(folder / f"{well}_{channel}.tif", plane(well, channel))
+
+
+def pixels_of(store: Path) -> dict[str, list[int]]:
+    with lamella.open_ome_zarr(store) as plate:
+        return {path: position.data[:, 0, 0].tolist() for path, position in plate.positions()}
+
+
+def steps(acts: Iterator[object]) -> dict[str, Callable[..., Any]]:
+    """A clock of seconds, and a wait in which the instrument goes one step further."""
+    seconds = [0.0]
+
+    def wait(_: float) -> None:
+        seconds[0] += 1
+        next(acts, None)
+
+    return {"wait": wait, "clock": lambda: seconds[0]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "scan").mkdir()
+    return tmp_path / "scan"
+
+
+def test_positions_appear_as_they_are_complete_and_half_written_files_wait(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "plate.zarr"
+    seen: list[tuple[int, list[str]]] = []
+
+    def instrument() -> Iterator[None]:
+        write(folder, "A01")
+        yield
+        for _ in range(4):
+            yield
+        seen.append((1, sorted(pixels_of(store))))
+        write(folder, "A02")
+        whole = (folder / "A02_GFP.tif").read_bytes()
+        (folder / "A02_GFP.tif").write_bytes(whole[:-200])
+        for _ in range(4):
+            yield
+        seen.append((2, sorted(pixels_of(store))))
+        (folder / "A02_GFP.tif").write_bytes(whole)
+        for _ in range(4):
+            yield
+        seen.append((3, sorted(pixels_of(store))))
+        write(folder, "B01")
+        (tmp_path / "stop").touch()
+        yield
+
+    report = lamella.watch(
+        folder,
+        store,
+        well_regex=PATTERN,
+        files_per_position=2,
+        settle=2,
+        stop_file=tmp_path / "stop",
+        **steps(instrument()),
+    )
+    assert report.positions == ("A/01/0", "A/02/0", "B/01/0")
+    assert seen == [(1, ["A/01/0"]), (2, ["A/01/0"]), (3, ["A/01/0", "A/02/0"])]
+    assert pixels_of(store) == {"A/01/0": [0, 1], "A/02/0": [10, 11], "B/01/0": [20, 21]}
+    assert lamella.validate(store)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plate.zarr", "scan", "stop"]
+
+
+def test_without_a_number_a_position_is_complete_when_the_next_one_begins(
+    folder: Path, tmp_path: Path
+) -> None:
+    done: list[tuple[str, list[str]]] = []
+
+    def instrument() -> Iterator[None]:
+        for well in WELLS:
+            write(folder, well)
+            for _ in range(4):
+                yield
+
+    lamella.watch(
+        folder,
+        tmp_path / "plate.zarr",
+        well_regex=PATTERN,
+        settle=1,
+        idle=9,
+        on_position=lambda path: done.append((path, sorted({file.name[:3] for file in folder.iterdir()}))),
+        **steps(instrument()),
+    )
+    assert done == [("A/01/0", ["A01", "A02"]), ("A/02/0", list(WELLS)), ("B/01/0", list(WELLS))]
+
+
+KILLED = """
+import os, shutil, sys
+import lamella
+from lamella.nodes.plate import Plate
+
+if sys.argv[1] == "before":
+    Plate.add = lambda *arguments, **options: os._exit(9)
+else:
+    plain = shutil.rmtree
+    shutil.rmtree = lambda path, **rest: os._exit(9) if "/.after" in path else plain(path, **rest)
+lamella.watch(sys.argv[2], sys.argv[3], well_regex=sys.argv[4], idle=0, settle=0)
+"""
+
+
+def test_a_killed_watch_resumes_with_what_the_plate_lacks(folder: Path, tmp_path: Path) -> None:
+    for moment in ("before", "after"):
+        store = tmp_path / f"{moment}.zarr"
+        write(folder, "A01")
+        lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
+        write(folder, "A02")
+        arguments = [moment, str(folder), str(store), PATTERN]
+        assert subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False).returncode == 9
+        if moment == "before":
+            write(folder, "B01")
+        report = lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
+        assert report.positions == (("A/02/0", "B/01/0") if moment == "before" else ())
+        third = {"B/01/0": [20, 21]} if moment == "before" else {}
+        assert pixels_of(store) == {"A/01/0": [0, 1], "A/02/0": [10, 11], **third}
+        assert lamella.validate(store)
+        for file in folder.iterdir():
+            file.unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.zarr", "before.zarr", "scan"]
+
+
+def test_files_that_come_after_the_conversion_or_cannot_be_read_raise_at_the_end(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "plate.zarr"
+    write(folder, "A01", ("DAPI",))
+    lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
+    write(folder, "A01", ("GFP",))
+    with pytest.raises(
+        SourceError, match=r"1 position of .* got files after the conversion \(A/01/0: A01_GFP\.tif\)"
+    ):
+        lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
+    (folder / "A02_DAPI.tif").write_bytes(b"II*\0")
+    with pytest.raises(SourceError, match=r"A02_DAPI\.tif"):
+        lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
+    with pytest.raises(InvalidArgumentError, match="idle=-1"):
+        lamella.watch(folder, store, idle=-1)
+
+
+def test_the_command_watches_until_it_is_idle(folder: Path, tmp_path: Path) -> None:
+    write(folder, "A01")
+    store = tmp_path / "plate.zarr"
+    command = [
+        "convert",
+        "--watch",
+        "--idle",
+        "0",
+        "--settle",
+        "0",
+        "--well-regex",
+        PATTERN,
+        str(folder),
+        str(store),
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"A/01/0\nWrote {store}: 1 position, 0 were there.\n"
+    assert_array_equal(pixels_of(store)["A/01/0"], [0, 1])
