@@ -195,6 +195,8 @@ def test_whichever_request_fails_nothing_is_lost_and_the_same_call_finishes(serv
     fault, version = FAULTS[number], VERSIONS[number % 2]
     runs = Runs(service, version)
     for place, (name, operation) in enumerate(OPERATIONS.items()):
+        if (number + place) % 2 and fault != "lost":
+            continue  # each operation meets every second fault, and each fault every second operation
         expected, count, new = Runs.known[version][name]
         at = count * (2 * ((number + place) % len(FAULTS)) + 1) // (2 * len(FAULTS))
         what = f"{name}, request {at} of {count}"
