@@ -60,7 +60,7 @@ def choose_formats(format: str | Reader | None = None) -> Formats:
         return Formats(list(readers().values()))
     if isinstance(format, Reader):
         return Formats([format], is_chosen=True)
-    if format not in readers():
+    if not isinstance(format, str) or format not in readers():
         raise InvalidArgumentError(
             f"there is no format {short_repr(format)}: the formats are {', '.join(readers())}"
         )

@@ -23,6 +23,7 @@ from lamella.adapters.page import (
     resized,
     text_width,
 )
+from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
@@ -140,7 +141,7 @@ def draw_preview(
     pillow()
     workers = Workers(jobs)
     check_progress(progress)
-    if size is not None and not 16 <= size <= LARGEST_SIDE:
+    if size is not None and not 16 <= whole_number(size, "size", 0) <= LARGEST_SIDE:
         raise InvalidArgumentError(f"The size of a picture is from 16 to {LARGEST_SIDE} pixels, not {size}.")
     preview_options = options or PreviewOptions()
     if isinstance(node, Position):

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
-from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
+from lamella.cli.options import (
+    Lengths,
+    NumberOr,
+    dry_run_option,
+    operation_options,
+    overwrite_option,
+    split_option,
+)
 from lamella.errors import counted
 
 if TYPE_CHECKING:
@@ -62,7 +69,7 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--series",
     type=NumberOr(0, "all", "fields"),
-    help="Number of the image in each file; all makes a collection, fields the fields of a well.",
+    help="Image of each file; all: a collection.",
 )
 @click.option("--format", metavar="NAME", help="Read all files as this format.")
 @click.option(
@@ -110,7 +117,7 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--files-per-position", type=click.IntRange(1), metavar="N", help="With --watch: files of a position."
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@dry_run_option
 @overwrite_option
 @operation_options(links=False)
 def convert(

@@ -148,7 +148,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, callback=_set_quiet, help="Print nothing but errors."
 )
-dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Print the changes without writing them.")
+dry_run_option = click.option(
+    "-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing."
+)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace DST once the new store is complete."
 )

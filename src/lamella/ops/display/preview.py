@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, WrongTypeError
 from lamella.nodes.describe import displayed_range
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position_metadata import dtype_window
@@ -67,6 +67,20 @@ class PreviewOptions:
     channels: tuple[str, ...] | None = None
     level: str | None = None
     region: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, index in (("z", self.z), ("t", self.t)):
+            is_number = isinstance(index, int | np.integer) and not isinstance(index, bool)
+            if not (index is None or is_number or (name == "z" and index == "max")):
+                raise WrongTypeError(
+                    f"{name} is a whole number{' or max' if name == 'z' else ''}, not {index!r}."
+                )
+        for name, text in (("label", self.label), ("level", self.level)):
+            if not isinstance(text, str | None):
+                raise WrongTypeError(f"{name} is a name, not {text!r}.")
+        for channel in self.channels or ():
+            if not isinstance(channel, str):
+                raise WrongTypeError(f"channels is a list of names, with the item {channel!r}.")
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,23 @@ class MosaicArray:
         return np.asarray(pixels if dtype is None else pixels.astype(dtype))
 
     def touches(self, region: Region) -> bool:
-        """Return whether a region touches a field."""
+        """Return whether a region touches a field.
+
+        Examples
+        --------
+        >>> position.mosaic().levels[0].touches((slice(0, 1),) * 5)
+        True
+        """
         return next(self.layout.touched(region), None) is not None
 
     def cut(self, region: Region) -> MosaicArray:
-        """Return a mosaic of the fields that a region touches; of the first field without one."""
+        """Return a mosaic of the fields that a region touches; of the first field without one.
+
+        Examples
+        --------
+        >>> position.mosaic().levels[0].cut((slice(0, 1),) * 5).shape == position.mosaic().shape
+        True
+        """
         touched = [number for number, _ in self.layout.touched(region)] or [0]
         layout = replace(
             self.layout, starts=self.layout.starts[touched], lengths=self.layout.lengths[touched]
@@ -105,7 +117,13 @@ class MosaicArray:
         return MosaicArray([self._stored[number] for number in touched], layout, self.blend, self.axes)
 
     def files(self, region: Region) -> Files:
-        """Return the files of the fields that a region is read from."""
+        """Return the files of the fields that a region is read from.
+
+        Examples
+        --------
+        >>> len(position.mosaic().levels[0].files((slice(0, 1),) * 5).others)
+        1
+        """
         files = [
             files_of(self._stored[number], self.layout.in_field(number, part))
             for number, part in self.layout.touched(region)
@@ -113,7 +131,13 @@ class MosaicArray:
         return Files(self._stored[0].documents.storage, (), tuple(files))
 
     def read(self, region: Region) -> np.ndarray[Any, Any]:
-        """Return the pixels of a region."""
+        """Return the pixels of a region.
+
+        Examples
+        --------
+        >>> position.mosaic().levels[0].read((slice(0, 1),) * 5).shape
+        (1, 1, 1, 1, 1)
+        """
         if self.blend == "linear":
             return self._blended(region)
         out = np.full(region_shape(region), self.fill_value, self.dtype)
