@@ -136,6 +136,9 @@ def test_an_option_of_several_commands_is_one_that_the_page_lists():
         "--version",
         "--output",
         "--levels",
+        "--name",
+        "--pixel-size",
+        "--unit",
     }  # of what they write
     assert {word for word, names in found.items() if len(names) > 1} - own == set(SHARED)
 
