@@ -71,7 +71,7 @@ class HandleReader(Reader):
         file = SharedFile(self, path)
         try:
             with file.handle() as handle:
-                descriptions = [_with_units(each) for each in self.describe(handle, path)]
+                descriptions = list(self.describe(handle, path))
                 original = self.original(handle)
         finally:
             file.close()
@@ -79,7 +79,7 @@ class HandleReader(Reader):
             raise SourceError(f"{path} is a file of {self.title} without any image")
         for description in descriptions:
             check_description(path, description)
-        return _FileContainer(file, descriptions, original)
+        return _FileContainer(file, [_with_units(each) for each in descriptions], original)
 
 
 _UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
