@@ -22,7 +22,8 @@ from lamella.errors import counted
 @click.option(
     "--format",
     type=click.Choice(["ome-tiff", "imagej", "png", "gif", "mp4"]),
-    help="By default from the ending of DST; OME-TIFF for a plate.",
+    metavar="NAME",
+    help="ome-tiff, imagej, png, gif or mp4.",
 )
 @click.option("--level", metavar="N", help="Finest level to write, by number or name; 0 by default.")
 @click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these channels.")
@@ -44,7 +45,8 @@ def export(
 ) -> None:
     """Write images as OME-TIFF, ImageJ TIFF, pictures or movies.
 
-    DST is a file for an image: .ome.tif, .tif (ImageJ), .png, .gif or .mp4. For a plate, or several STOREs, it is a
+    DST is a file for an image, whose ending names the format without --format: .ome.tif, .tif (ImageJ), .png, .gif or
+    .mp4. For a plate, or several STOREs, it is a
     folder; the files of a plate are named by well, field and channel. OME-TIFF is tiled, with lower levels.
 
     Run the same command again to resume an interrupted one.
