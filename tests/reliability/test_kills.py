@@ -40,11 +40,12 @@ KILLED = [
 ]
 
 #: Rules that a store may break between two steps of a work: a listed well whose folder has moved already, and
-#: documents of two versions. The same call mends it.
+#: documents of two versions, or the attributes of a group whose `.zgroup` is written last. The same call mends it.
 HALF_WAY = {
     "rename a well": ("PL-12", "ST-01"),
     "rename a position": ("PL-12",),
     "bulk creation": ("ST-01",),
+    "create labels": ("ST-01",),
     "upgrade": ("ST-08",),
 }
 

@@ -344,11 +344,12 @@ class Documents:
         if self.storage.locks_processes and not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
         edited: JSONObject = {}
+        is_marked = True
 
         def change(data: bytes | None) -> JSONObject:
-            nonlocal edited
+            nonlocal edited, is_marked
             if self.format == 2:
-                self._check_group(path, data)
+                is_marked = self._check_group(path, data)
                 edited = edit({} if data is None else parse_object(data, self.at(path), V2.attributes))
                 return edited
             if data is None:
@@ -357,6 +358,9 @@ class Documents:
             return format_v3.group_document(edited, parse_object(data, self.at(path), V3.group))
 
         stamp = self.edit_document(path, self._attributes_file, change)
+        if not is_marked:  # a creation was killed after the attributes
+            mark = to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group)
+            self.storage.write(join(path, V2.group), mark)
         return edited, stamp
 
     def edit_document(
@@ -551,10 +555,12 @@ class Documents:
     def _attributes_file(self) -> str:
         return self.files.attributes
 
-    def _check_group(self, path: str, attributes: bytes | None) -> None:
-        """Raise where a Zarr v2 path is not a group."""
-        if not self._is_marked(path) and attributes is None:
+    def _check_group(self, path: str, attributes: bytes | None) -> bool:
+        """Return whether a Zarr v2 group has its ``.zgroup``; raise where the path is not a group."""
+        is_marked = self._is_marked(path)
+        if not is_marked and attributes is None:
             raise self._no("group", path)
+        return is_marked
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
