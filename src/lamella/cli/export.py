@@ -25,7 +25,7 @@ from lamella.errors import counted
     metavar="NAME",
     help="ome-tiff, imagej, png, gif or mp4.",
 )
-@click.option("--level", metavar="N", help="Finest level to write, by number or name; 0 by default.")
+@click.option("--level", metavar="N", help="Finest level to write, by number or name (0).")
 @click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these channels.")
 @click.option("--z", type=ZPlane(), metavar="N|max", help="One Z plane, or the maximum.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="One time point.")
