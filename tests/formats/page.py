@@ -25,12 +25,14 @@ def table() -> str:
                     facts, _, _ = summarize(
                         [source.description for source in container], container.original, 0
                     )
-                    kept.update(dict.fromkeys(facts))
+                    kept.update(("original metadata" if "OME/" in fact else fact, None) for fact in facts)
                     if all(source.description.well for source in container):
                         kept["wells"] = None
-        endings = ", ".join(f"`{ending}`" for ending in form.endings) or "folders"
+        endings = ", ".join(f"`{ending}`" for ending in form.endings) or (
+            "those of the plugins" if form.name == "bioio" else "folders"
+        )
         extra = f"`{form.extra}`" if form.extra else ""
-        lines.append(f"| {form.title} | `{form.name}` | {extra} | {endings} | {', '.join(kept)} |")
+        lines.append(f"| {form.title} | `{form.name}` | {extra} | {endings} | {', '.join(sorted(kept))} |")
     return "\n".join(lines) + "\n"
 
 

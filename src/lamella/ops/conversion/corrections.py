@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,31 +37,45 @@ class Corrections:
     def check(self) -> None:
         """Raise InvalidArgumentError for values that fit no image."""
         axes = self.axes
+        size: object = self.pixel_size
+        for what, text in (("axes", axes), ("unit", self.unit), ("name", self.name)):
+            if text is not None and not (isinstance(text, str) and text):
+                raise InvalidArgumentError(f"{what}={text!r} is not a text")
         if axes is not None and (
             set("yx") - set(axes) or set(axes) - set(LEGAL_ORDER) or len(set(axes)) < len(axes)
         ):
             raise InvalidArgumentError(
                 f'axes={axes!r} must be different letters of "{LEGAL_ORDER}", with y and x'
             )
-        sizes = self._sizes().values()
-        if not all(
-            isinstance(size, int | float) and is_size(size) for size in (*sizes, self.time_step or 1.0)
-        ):
-            raise InvalidArgumentError("pixel_size and time_step are numbers above 0")
-        if isinstance(self.pixel_size, Sequence) and len(self.pixel_size) not in (2, 3):
-            raise InvalidArgumentError(
-                f"pixel_size={self.pixel_size!r} must be one number, or those of y,x or z,y,x"
-            )
+        if isinstance(size, Sequence) and (isinstance(size, str) or len(size) not in (2, 3)):
+            raise InvalidArgumentError(f"pixel_size={size!r} must be one number, or those of y,x or z,y,x")
+        for number in (*self._sizes().values(), 1.0 if self.time_step is None else self.time_step):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not is_size(number):
+                raise InvalidArgumentError(f"pixel_size and time_step are numbers above 0, not {number!r}")
         if self.unit is not None:
             legal_unit(self.unit, "space")
+        self._check_channels()
+        if not isinstance(self.take_what_is_there, bool):
+            raise InvalidArgumentError(
+                f"take_what_is_there={self.take_what_is_there!r} is neither True nor False"
+            )
+        if self.dtype is not None:
+            _dtype(self.dtype)
+
+    def _check_channels(self) -> None:
+        for what, texts in (("channel_names", self.channel_names), ("colors", self.colors)):
+            is_list = isinstance(texts, Sequence) and not isinstance(texts, str)
+            if texts is not None and not (is_list and all(isinstance(text, str) for text in texts)):
+                raise InvalidArgumentError(f"{what}={texts!r}: give a list of one text for each channel")
         for color in self.colors or ():
-            if not isinstance(color, str) or not _COLOR.fullmatch(color):
+            if not _COLOR.fullmatch(color):
                 raise InvalidArgumentError(
                     f"the colour {short_repr(color)} is not six hex digits, such as 00FF00"
                 )
-        for names in (self.channel_names, self.colors):
-            if isinstance(names, str):
-                raise InvalidArgumentError(f"{names!r} is a text: give a list of one for each channel")
+        if not isinstance(self.take_what_is_there, bool):
+            raise InvalidArgumentError(
+                f"take_what_is_there={self.take_what_is_there!r} is neither True nor False"
+            )
         if self.dtype is not None:
             _dtype(self.dtype)
 
@@ -114,16 +128,11 @@ class Corrections:
             channels = tuple(replace(channel, color=color.lstrip("#").upper()) for channel, color in colored)
         return channels if self.channel_names or self.colors else found.channels
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is corrected."""
-        return all(getattr(self, field.name) == field.default for field in fields(self))
-
 
 def _dtype(given: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(given)
-    except TypeError:
+    except (TypeError, ValueError):
         raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16") from None
     if dtype.kind not in "buif":
         raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16")
