@@ -89,9 +89,7 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--levels", type=NumberOr(1, "auto"), default="auto", help="Pyramid levels; auto stops at 256 pixels."
 )
-@click.option(
-    "--axes", metavar="LETTERS", help="Names of the axes that were found, in their order: tyx, czyx."
-)
+@click.option("--axes", metavar="LETTERS", help="Correct names of the axes, such as tyx.")
 @click.option(
     "--pixel-size", callback=_sizes, metavar="N[,N,N]", help="Size along y and x, or along z, y, x."
 )
@@ -103,9 +101,7 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--time-step", type=float, metavar="SECONDS", help="Time between time points.")
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")
 @click.option("--dtype", metavar="TYPE", help="Type of the stored pixels, such as uint16.")
-@click.option(
-    "--take-what-is-there", is_flag=True, help="Read what is left of incomplete files; the rest is zeros."
-)
+@click.option("--take-what-is-there", is_flag=True, help="Read incomplete files; the rest is zeros.")
 @click.option("--watch", is_flag=True, help="Convert positions while an instrument writes their files.")
 @click.option("--stop-file", type=click.Path(), metavar="FILE", help="With --watch: a file that ends it.")
 @click.option(
