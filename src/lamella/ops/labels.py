@@ -88,7 +88,7 @@ def create_label(
     }
     token = "" if documents.storage.locks_processes else uuid4().hex
     with documents.storage.lock(node_path.path):  # what another one began is known to be of a killed call
-        _begin(labels, name, with_creating(attributes, token))
+        is_first = _begin(labels, name, with_creating(attributes, token))
         try:
             documents.put_arrays(arrays, new=True)
             image = LabelImage(node_path)
@@ -96,13 +96,16 @@ def create_label(
             fill_levels(image)
         except BaseException:
             documents.storage.delete(node_path.path)
+            if is_first and documents.storage.locks_processes:
+                with documents.lock(labels.node_path.parent.path):
+                    _delete_empty_group(labels)
             raise
         _end(labels, name, token)
     return image
 
 
-def _begin(labels: Labels, name: str, attributes: JSONObject) -> None:
-    """Create the group of a label image, in place of one that a killed call began where this is known."""
+def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
+    """Create the group of a label image, in place of one that a killed call began; return whether it is the first."""
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
         if name in labels._listed():
@@ -120,6 +123,7 @@ def _begin(labels: Labels, name: str, attributes: JSONObject) -> None:
         above = {labels.path: empty} if documents.kind(labels.path) is None else {}
         if path in documents.put_new({path: {"": attributes}}, above=above):
             raise _begun_elsewhere(labels, name)
+    return bool(above)
 
 
 def _begun_elsewhere(labels: Labels, name: str) -> NodeExistsError:
@@ -339,8 +343,9 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 def _delete_empty_group(labels: Labels) -> None:
     documents = labels.documents
     attributes = documents.group(labels.path)
-    empty = labels.store_handle.version_of(attributes).with_ome({}, {})
-    if attributes == empty and not documents.children(labels.path):
+    version = labels.store_handle.version_of(attributes)
+    is_empty = attributes in (version.with_ome({}, {}), version.dump(LabelsMeta(labels=[]), {}))
+    if is_empty and not documents.children(labels.path):
         documents.delete(labels.path)
 
 
