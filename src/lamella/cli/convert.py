@@ -102,13 +102,13 @@ def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")
 @click.option("--dtype", metavar="TYPE", help="Type of the stored pixels, such as uint16.")
 @click.option("--take-what-is-there", is_flag=True, help="Read incomplete files; the rest is zeros.")
-@click.option("--watch", is_flag=True, help="Convert positions while an instrument writes their files.")
+@click.option("--watch", is_flag=True, help="Convert positions as an instrument writes.")
 @click.option("--stop-file", type=click.Path(), metavar="FILE", help="With --watch: a file that ends it.")
 @click.option(
     "--idle", type=float, default=600, metavar="S", help="With --watch: end after S idle seconds (600)."
 )
 @click.option(
-    "--settle", type=float, default=5, metavar="S", help="With --watch: files are whole after S seconds (5)."
+    "--settle", type=float, default=5, metavar="S", help="With --watch: S until a file is whole (5)."
 )
 @click.option(
     "--files-per-position", type=click.IntRange(1), metavar="N", help="With --watch: files of a position."
