@@ -125,6 +125,7 @@ def export(
 
     Examples
     --------
+    >>> import lamella
     >>> [os.path.basename(path) for path in lamella.export(position, tmp / "cells.ome.tif", z="max")]
     ['cells.ome.tif']
     """
