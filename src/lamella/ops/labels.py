@@ -120,10 +120,12 @@ def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
                 raise _begun_elsewhere(labels, name)
             documents.delete(path)
         empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
-        above = {labels.path: empty} if documents.kind(labels.path) is None else {}
-        if path in documents.put_new({path: {"": attributes}}, above=above):
+        is_first = documents.kind(labels.path) is None
+        if is_first:  # before what is in it: documents that are written together may arrive in any order
+            documents.put_new({}, above={labels.path: empty})
+        if path in documents.put_new({path: {"": attributes}}):
             raise _begun_elsewhere(labels, name)
-    return bool(above)
+    return is_first
 
 
 def _begun_elsewhere(labels: Labels, name: str) -> NodeExistsError:
