@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -157,10 +157,9 @@ def spread(
             running.append(Child(module, seed, first, n, most, seconds, str(Path(folder, str(first)))))
         try:
             while running:
-                pipes = {child.process.stdout: child for child in running}
-                for pipe in select.select(list(pipes), [], [], 1)[0]:
-                    if not pipes[pipe].take(counts):
-                        running.remove(pipes[pipe])
+                for child in _readable(running):
+                    if not child.take(counts):
+                        running.remove(child)
                 for child in running:
                     if child.stands_still():
                         child.kill(counts)
@@ -169,6 +168,15 @@ def spread(
                 child.process.kill()
                 child.end()
     return dict(counts)
+
+
+def _readable(children: list[Child]) -> list[Child]:
+    """Return the children whose output can be read, after a second at most."""
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            assert child.process.stdout is not None
+            selector.register(child.process.stdout, selectors.EVENT_READ, child)
+        return [key.data for key, _ in selector.select(1)]
 
 
 def main(

@@ -45,6 +45,7 @@ HALF_WAY = {
     "rename a well": ("PL-12", "ST-01"),
     "rename a position": ("PL-12",),
     "bulk creation": ("ST-01",),
+    "add positions": ("ST-01",),
     "create labels": ("ST-01",),
     "upgrade": ("ST-08",),
 }
