@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,17 @@ if find_spec("torch") is None:  # `make test-torch` has it
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--every``."""
     parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth case of each test")
+
+
+def pytest_configure() -> None:
+    """Allow many open files: clients of the tested services keep idle connections for a while."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        target = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+        if soft != resource.RLIM_INFINITY and soft < target:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def pytest_collection() -> None:
