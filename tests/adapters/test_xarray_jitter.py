@@ -114,6 +114,18 @@ def test_the_outcome_does_not_depend_on_the_order_of_writes(new, steps, jitter, 
     np.testing.assert_array_equal(found, whole)
 
 
+def test_noise_of_floats_does_not_decide_how_a_half_is_rounded():
+    times = np.array([0.004, 0.1, 0.1963, 0.3])  # 0.00015 is in their middle
+    starts = set()
+    for frame in range(4):
+        for towards in (-1, 1):
+            noisy = times.copy()
+            noisy[frame] = np.nextafter(np.nextafter(noisy[frame], towards), towards)
+            start, step, _ = fit_steps(noisy, None)
+            starts.add((round(start, 9), round(step, 9)))
+    assert len(starts) == 1, starts
+
+
 @settings(max_examples=66)
 @given(
     steps=st.lists(st.integers(0, 7), min_size=2, max_size=8, unique=True),

@@ -147,7 +147,9 @@ def _spread(times: NDArray[np.float64], places: NDArray[np.float64], step: float
 
 def _shorter(number: float) -> Iterator[float]:
     """Yield a number rounded to ever more digits, then the number itself."""
-    yield from (float(f"{number:.{digits}g}") for digits in range(1, 16))
+    clean = float(f"{number:.12g}")  # otherwise the noise of floats decides how a half is rounded
+    yield from (float(f"{clean:.{digits}g}") for digits in range(1, 12))
+    yield from (float(f"{number:.{digits}g}") for digits in range(12, 16))
     yield number
 
 
