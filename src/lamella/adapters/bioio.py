@@ -11,15 +11,13 @@ import numpy as np
 
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.types import Array
-
-_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
 
 
 class BioioReader(HandleReader):
@@ -138,7 +136,7 @@ def _channels(image: Any, count: int, samples: int) -> tuple[SourceChannel, ...]
         return tuple(
             SourceChannel(label, color, active=label != "Alpha")
             for _ in range(count)
-            for label, color in _RGB[:samples]
+            for label, color in SAMPLE_COLORS[:samples]
         )
     names = [str(name) for name in image.channel_names or ()]
     names += [""] * (count - len(names))

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, Objective, SourceChannel
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ _IMAGE = "Metadata/Information/Image"
 _OLE_DAYS = 25569
 """Days from 1899-12-30, where OLE dates begin, to 1970-01-01."""
 _WELL = re.compile(r"([A-Z]{1,2})0*([1-9]\d*)")
-_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
-
 Box = tuple[int, int, int, int]
 """x, y, width and height in pixels."""
 
@@ -78,7 +76,7 @@ class CziMetadata:
                     label if count == 1 else f"{channel.label} {label}", color, active=label != "Alpha"
                 )
                 for number, channel in enumerate(names)
-                for label, color in [_RGB[number % samples]]
+                for label, color in [SAMPLE_COLORS[number % samples]]
             )
         return tuple(self._channels(first, count))
 

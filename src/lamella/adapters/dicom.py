@@ -13,15 +13,13 @@ import numpy as np
 
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.types import Array
-
-_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"))
 
 
 class DicomReader(HandleReader):
@@ -98,7 +96,7 @@ def _describe(slide: Any, path: str, number: int) -> ImageDescription:
         if is_size(step := float(steps.mean())):
             scale["z"] = step
     labels = (
-        _RGB
+        SAMPLE_COLORS[:3]
         if samples == 3
         else ((("", None),) if len(paths) == 1 else ((str(each), None) for each in paths))
     )

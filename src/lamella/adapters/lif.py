@@ -16,7 +16,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.colors import parse_color
 from lamella.spec.units import is_size, unit_name
 
@@ -38,7 +38,6 @@ _OTHERS = {
     "λ": "wavelength",
 }
 """Dimensions of Leica that make images of their own."""
-_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", None))
 
 
 class LifReader(HandleReader):
@@ -233,7 +232,7 @@ def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
         return tuple(
             SourceChannel(label, color, active=label != "Alpha")
             for _ in range(count)
-            for label, color in _RGB[: part.samples]
+            for label, color in SAMPLE_COLORS[: part.samples]
         )
     names = [str(name).removeprefix("Leica/") for name in image.coords.get(part.channel_axis, ())]
     if part.channel_axis == "λ":

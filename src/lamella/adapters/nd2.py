@@ -13,7 +13,7 @@ from lamella.adapters.original import json_text
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
@@ -169,11 +169,7 @@ def _channels(file: Any, events: dict[str, Any]) -> tuple[SourceChannel, ...]:
     """Return the channels; three for one that has the samples of a colour image."""
     channels = _parts(file)
     if file.is_rgb:
-        return tuple(
-            SourceChannel(label, color)
-            for _ in channels
-            for label, color in (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"))
-        )
+        return tuple(SourceChannel(label, color) for _ in channels for label, color in SAMPLE_COLORS[:3])
     exposures = set(events.get("Camera 1 Exposure Time [ms]", ()))
     exposure = float(exposures.pop()) / 1000 if len(exposures) == 1 else None
     return tuple(

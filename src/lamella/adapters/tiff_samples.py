@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.conversion.source import SourceChannel
+from lamella.ops.conversion.source import SAMPLE_COLORS, SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def _color_samples(page: Any, count: int) -> list[tuple[str, str | None]]:
     named: list[tuple[str, str | None]] = []
     photometric = page.photometric
     if is_rgb(page):
-        named = [("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")]
+        named = list(SAMPLE_COLORS[:3])
     elif photometric == _YCBCR:
         named = [("Y", "FFFFFF"), ("Cb", None), ("Cr", None)]
     elif photometric == _SEPARATED and page.tags.valueof("InkSet", _CMYK_INKS) == _CMYK_INKS:

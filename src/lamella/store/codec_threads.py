@@ -73,7 +73,7 @@ def is_codec_thread() -> bool:
 
 
 def mark_codec_thread() -> None:
-    """Let the current thread decode what it reads, like a thread of the pool: for pools of many small reads."""
+    """Mark the current thread as one that decodes what it reads, like those of the pool: for many small reads."""
     _here.is_codec = True
 
 

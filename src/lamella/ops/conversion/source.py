@@ -21,6 +21,15 @@ LEGAL_ORDER = "tczyx"
 """The order of time, channel and space in OME-NGFF."""
 
 
+SAMPLE_COLORS: tuple[tuple[str, str | None], ...] = (
+    ("Red", "FF0000"),
+    ("Green", "00FF00"),
+    ("Blue", "0000FF"),
+    ("Alpha", None),
+)
+"""Names and colours of the samples of a colour image."""
+
+
 @dataclass(frozen=True)
 class SourceChannel:
     """The description of one channel in a source.

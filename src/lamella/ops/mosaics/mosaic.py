@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError, MissingDependencyError
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
-from lamella.ops.regions import region_shape
+from lamella.ops.regions import inside, region_shape
 from lamella.spec.axes import space_axes
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class MosaicArray:
         out = np.full(region_shape(region), self.fill_value, self.dtype)
         for number, part, mask in self.layout.owners(region):
             pixels = self._stored[number].read(self.layout.in_field(number, part))
-            target = out[_inside(part, region)]
+            target = out[inside(part, region)]
             np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
         return out
 
@@ -153,17 +153,17 @@ class MosaicArray:
         out = np.full(region_shape(region), self.fill_value, self.dtype)
         if len(touched) == 1:
             number, part = touched[0]
-            out[_inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
+            out[inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
             return out
         kind = np.result_type(self.dtype, np.float64)
         total = np.zeros(out.shape, kind)
         weights = np.zeros([n if axis in self.layout.space else 1 for axis, n in enumerate(out.shape)])
         for number, part in touched:
             weight = self.layout.weights(number, part)
-            inside = _inside(part, region)
-            total[inside] += weight * self._stored[number].read(self.layout.in_field(number, part))
+            target = inside(part, region)
+            total[target] += weight * self._stored[number].read(self.layout.in_field(number, part))
             weights[
-                tuple(one if axis in self.layout.space else slice(0, 1) for axis, one in enumerate(inside))
+                tuple(one if axis in self.layout.space else slice(0, 1) for axis, one in enumerate(target))
             ] += weight
         covered = np.broadcast_to(weights > 0, out.shape)
         mean = total / np.where(weights > 0, weights, 1)
@@ -427,7 +427,3 @@ def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
         region.append(slice(number % n, number % n + 1))
         after.append(0)
     return tuple(region), tuple(after)
-
-
-def _inside(part: Region, region: Region) -> Region:
-    return tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))

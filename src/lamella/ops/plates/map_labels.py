@@ -21,7 +21,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.jobs.units import Files, state_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
 from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
-from lamella.ops.regions import region_shape, regions
+from lamella.ops.regions import inside, region_shape, regions
 from lamella.store.keys import PRIVATE_PREFIX, join
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ class StitchedLabels:
                 slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(region, stored, strict=True)
             )
             origin = self._files.stored_region(stored)
-            labels = self._files.read(block)[_inside(part, origin)]
+            labels = self._files.read(block)[inside(part, origin)]
             first = self._first[block]
-            out[_inside(part, region)] = np.where(labels > 0, self._ids[first + labels.astype(np.int64)], 0)
+            out[inside(part, region)] = np.where(labels > 0, self._ids[first + labels.astype(np.int64)], 0)
         return out.reshape(tuple(out.shape[axis] for axis in self._kept))
 
     def _region(self, index: Any) -> Region:
@@ -244,7 +244,7 @@ def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[An
             both = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(mine, theirs, strict=True)
             )
-            zone = labels[_inside(both, mine)]
+            zone = labels[inside(both, mine)]
             if other > block:
                 waiting[block, other] = zone.copy()
                 continue
@@ -317,7 +317,3 @@ def _final_ids(count: int, pairs: list[tuple[int, int]]) -> np.ndarray[Any, Any]
     numbers: np.ndarray[Any, Any] = np.cumsum(is_first) - 1
     ids: np.ndarray[Any, Any] = numbers[roots]
     return ids
-
-
-def _inside(part: Region, region: Region) -> Region:
-    return tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))
