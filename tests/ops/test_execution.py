@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -157,6 +158,51 @@ def test_a_call_ends_when_the_cluster_is_gone_and_confirms_no_cancellation(error
     caller.start()
     caller.join(60)
     assert ends == [raised]
+
+
+class Gone:
+    """A future of Dask: its result was fetched, and then its worker died and the task was scheduled again."""
+
+    status = "pending"
+
+    def __init__(self, result):
+        self.result = result
+
+    async def _result(self, raiseit):
+        return self.result
+
+
+class LosesResults(ThreadPoolExecutor):
+    """Loses the first results, through the code of Dask's own executor that has the race."""
+
+    def __init__(self, losses):
+        super().__init__(1)
+        self.losses = losses
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        cfexecutor = pytest.importorskip("distributed.cfexecutor")
+        if not self.losses:
+            return super().submit(fn, *args, **kwargs)
+        self.losses -= 1
+        future = Future()
+
+        async def fetch():
+            await cfexecutor._cascade_future(Gone(fn(*args)), future)
+
+        asyncio.run(fetch())
+        return future
+
+
+@pytest.mark.parametrize("work", [str, {}.get])
+def test_a_unit_is_done_again_when_dask_lost_its_result(work):
+    results = []
+    run(work, range(5), Workers(executor=LosesResults(3)), done=results.append)
+    assert sorted(results, key=str) == [work(unit) for unit in range(5)]
+
+
+def test_an_executor_that_always_loses_a_result_ends_with_its_error():
+    with pytest.raises((TypeError, ValueError), match="unpack"):
+        run(str, range(5), Workers(executor=LosesResults(1000)))
 
 
 def test_work_that_cannot_be_pickled_is_a_wrong_argument():

@@ -45,6 +45,9 @@ _MEMORY: Final = 512 << 20
 _MOST_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
+_REPEATS = 3
+"""How often a unit is submitted again whose result an executor lost."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -208,21 +211,30 @@ def _drive(
     done: Callable[[R], None] | None,
 ) -> None:
     """Keep up to `limit` units running until all are done."""
-    pending: set[Future[R]] = set()
+    pending: dict[Future[R], tuple[U, int]] = {}
     finished: SimpleQueue[Future[R]] = SimpleQueue()
+
+    def submit(unit: U, repeats: int = _REPEATS) -> None:
+        future = pool.submit(work, unit)
+        pending[future] = unit, repeats
+        future.add_done_callback(finished.put)
 
     def collect() -> None:
         future = finished.get()
-        pending.discard(future)
-        result = future.result()
+        unit, repeats = pending.pop(future)
+        try:
+            result = future.result()
+        except (AttributeError, TypeError, ValueError) as error:
+            if not repeats or not _result_lost(error):
+                raise
+            submit(unit, repeats - 1)
+            return
         if done is not None:
             done(result)
 
     try:
         for unit in units:
-            future = pool.submit(work, unit)
-            pending.add(future)
-            future.add_done_callback(finished.put)
+            submit(unit)
             if len(pending) >= limit:
                 collect()
         while pending:
@@ -230,3 +242,15 @@ def _drive(
     finally:
         # A cancelled future may never say that it ended: Dask's says nothing once its cluster is gone.
         wait([future for future in pending if not future.cancel()])
+
+
+def _result_lost(error: Exception) -> bool:
+    """Whether Dask's executor failed itself, after a unit had ended.
+
+    When a worker dies while its result is fetched, the unit is scheduled again; the executor then has a result of a
+    unit that has not ended, and unpacks it as an error (``_cascade_future`` in distributed/cfexecutor.py, 2026.8).
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__") == "distributed.cfexecutor"
