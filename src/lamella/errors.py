@@ -28,7 +28,7 @@
 :class:`MetadataWarning` (a UserWarning) is not an error: the metadata were read with an assumption. With
 ``strict=True``, ``open_ome_zarr`` raises a MetadataError instead.
 
-Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
+Every class derives from the builtins a caller would expect. A message states what was asked, what was found,
 where, and what to do; the cause stays chained.
 
 Imports nothing of the package.
@@ -172,7 +172,7 @@ class MetadataError(LamellaError, ValueError):
 
 
 class MetadataWarning(UserWarning):
-    """A metadata document breaks a rule or leaves a choice: says what was assumed to read it all the same."""
+    """A metadata document breaks a rule or leaves a choice: names the assumption with which it was read."""
 
 
 class DamagedDataError(LamellaError, ValueError, OSError):
@@ -184,7 +184,7 @@ class NotDecodedError(MetadataError, DamagedDataError):
 
 
 class TooLargeError(LamellaError, MemoryError, ValueError):
-    """What was asked for does not fit into memory, or a document says so of a single chunk."""
+    """A request, or a single chunk by its document, does not fit into memory."""
 
 
 class StorageError(LamellaError, OSError):
@@ -193,7 +193,7 @@ class StorageError(LamellaError, OSError):
     Attributes
     ----------
     errno : int or None
-        The system's number of the fault where it gave one, as ``errno.ENOSPC`` for a full disk.
+        The system's error number if known, as ``errno.ENOSPC`` for a full disk.
     """
 
     def __init__(self, message: str, errno: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The metadata models, for users: what ``node.metadata`` is made of, and what is given to create nodes.
+"""The metadata models, for users: the values of ``node.metadata``, and arguments of the methods that create nodes.
 
 Public names of the spec layer; nothing is defined here.
 """

@@ -41,7 +41,7 @@ __all__ = ["CropDataset", "CropStream", "TorchSample", "loader"]
 
 
 class TorchSample(TypedDict, total=False):
-    """What a dataset gives for a crop; batches are these stacked, with lists of the texts.
+    """An item of a dataset; batches are these stacked, with lists of the texts.
 
     Attributes
     ----------
@@ -140,9 +140,9 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     labels
         Name of a label image that each image has, to be read too, at the same level.
     foreground
-        Share of the crops that are placed to hold a labelled voxel where the image has one.
+        Share of the crops that are placed to contain a labelled voxel, if the image has one.
     seed
-        Of the random numbers: the same seed, epoch and number give the same crop, whatever the workers.
+        Of the random numbers: the same seed, epoch and number select the same crop, whatever the workers.
     dtype
         Of the images; labels are int64.
     transform
@@ -168,9 +168,9 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
 
 
 class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
-    """The same crops in the order of files: `window` of them are read in one call and given in random order.
+    """The same crops in the order of files: `window` of them are read in one call and returned in random order.
 
-    Each worker, and with `rank` and `world_size` each process of a training, gives its own part of the epoch. The
+    Each worker, and with `rank` and `world_size` each process of a training, returns its own part of the epoch. The
     parameters are those of `CropDataset`, and:
 
     Parameters
@@ -178,7 +178,7 @@ class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
     window
         Crops that are read together.
     rank, world_size
-        Which part of how many this process gives.
+        Which part of how many this process returns.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def refused(position, data, match, image="0", error=ValueError):
 
 
 BAD_FOR_ANY = {
-    "a numpy array": (lambda d: d.values, "takes an xarray.DataArray, not ndarray"),
+    "a numpy array": (lambda d: d.values, "expects an xarray.DataArray, not ndarray"),
     "dims in another order": (lambda d: d.transpose("c", "t", "z", "y", "x"), "dims must be"),
     "too few dims": (lambda d: d.isel(t=0), "dims must be"),
     "dims in capitals": (lambda d: d.rename(t="T"), "dims must be"),

@@ -143,12 +143,12 @@ def test_after_a_kill_all_positions_go_on_from_the_same_frame(plate, path, optio
 
 
 def test_a_position_given_twice_is_refused(plate):
-    with pytest.raises(InvalidArgumentError, match="given once each"):
+    with pytest.raises(InvalidArgumentError, match="listed once each"):
         plate.stream(["A/1/0", ("A", "1", "0")], "0", FRAME, "uint16")
 
 
 def test_no_positions_are_refused(plate):
-    with pytest.raises(InvalidArgumentError, match="given once each"):
+    with pytest.raises(InvalidArgumentError, match="listed once each"):
         plate.stream([], "0", FRAME, "uint16")
 
 

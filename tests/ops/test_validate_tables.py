@@ -50,7 +50,7 @@ def test_lists_of_tables_that_are_not_true_are_found_and_repaired(folder):
     found = rules(folder)
     assert {finding.rule for finding in found} == {"LM-21"}
     assert sorted(finding.found for finding in found) == [
-        "tables holds a name twice, or none",
+        "tables lists a name twice, or no name",
         'the table "anndata" is not listed',
         'there is no table "csv"',
     ]

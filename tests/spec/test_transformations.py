@@ -271,7 +271,7 @@ REFUSED: list[tuple[Any, str]] = [
             "type": "sequence",
             "transformations": [{"type": "scale", "scale": [1, 1]}, {"type": "scale", "scale": [1]}],
         },
-        "the scale is for 1 axes, it was given 2",
+        "the scale is for 1 axes, not for 2",
     ),
     ({"type": "displacements"}, "path: is missing"),
     (
@@ -311,7 +311,7 @@ REFUSED: list[tuple[Any, str]] = [
             "type": "byDimension",
             "transformations": [{"type": "scale", "scale": [1], "inputAxes": [0, 1], "outputAxes": [0]}],
         },
-        "the scale is for 1 axes, it was given 2",
+        "the scale is for 1 axes, not for 2",
     ),
     (
         {
@@ -358,11 +358,11 @@ def test_an_axis_may_be_read_twice_by_a_by_dimension() -> None:
 @pytest.mark.parametrize(
     ("transformation", "points", "message"),
     [
-        (Scale(scale=[1, 1]), [[1, 2, 3]], "the scale is for 2 axes, it was given 3"),
+        (Scale(scale=[1, 1]), [[1, 2, 3]], "the scale is for 2 axes, not for 3"),
         (Scale(scale=[1, 1], name="half"), [[1]], "the scale 'half' is for 2 axes"),
         (ProjectAxis(dropped_inputs=[2]), [[1, 2]], "drops the input axes"),
         (ByDimension.from_json(CASES[4]["attributes_0_6"]["ome"]["scene"]["coordinateTransformations"][0]), [[1]],
-         "reads input axis 1, it was given 1 axes"),
+         "reads input axis 1, and the points have 1 axes"),
         (Identity(), [1, 2], "points are a list of points"),
         (Identity(), [["a"]], "points are a list of points"),
         (Affine(path="matrix"), [[1]], "its numbers are in the array 'matrix'"),
@@ -407,7 +407,7 @@ def test_what_has_no_inverse_says_so(transformation: Transformation, message: st
 def test_a_matrix_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="any number of axes: say how many"):
         as_affine(Identity())
-    with pytest.raises(InvalidArgumentError, match="the scale is for 1 axes, it was given 2"):
+    with pytest.raises(InvalidArgumentError, match="the scale is for 1 axes, not for 2"):
         as_affine(Scale(scale=[1]), 2)
     with pytest.raises(InvalidArgumentError, match="cannot be written as an affine matrix"):
         as_affine(Displacements(path="field"), 2)
@@ -462,7 +462,7 @@ def test_a_way_that_cannot_be_gone_back_says_why() -> None:
 
 
 def test_a_transformation_that_does_not_fit_its_systems_is_not_used() -> None:
-    with pytest.raises(InvalidArgumentError, match="the scale is for 3 axes, it was given 2"):
+    with pytest.raises(InvalidArgumentError, match="the scale is for 3 axes, not for 2"):
         scene(("a", "b", {"type": "scale", "scale": [1, 1, 1]})).between("a", "b")
     with pytest.raises(InvalidArgumentError, match=r"gives 1 axes, the system 'b' has 2 \(CT-27\)"):
         scene(("a", "b", {"type": "projectAxis", "droppedInputs": [0]})).between("a", "b")

@@ -135,20 +135,20 @@ class _File:
         names = [
             [f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image.setups] for time in self.times
         ]
-        found = [self.data.root[name] for row in names for name in row if name in self.data.root]
-        if not found:
+        coefficients = [self.data.root[name] for row in names for name in row if name in self.data.root]
+        if not coefficients:
             raise SourceError(f"{self.path} has no pixels of the view setup {first.number}")
         shape = tuple(reversed(first.size))
-        if any(data.shape != shape for data in found):
+        if any(data.shape != shape for data in coefficients):
             raise SourceError(
-                f"{self.path} is damaged: its index states the size {shape}, its pixels are {found[0].shape}"
+                f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}"
             )
-        missing = len(self.times) * len(image.setups) - len(found)
+        missing = len(self.times) * len(image.setups) - len(coefficients)
         scale = {axis: size for axis, size in zip("xyz", first.voxel, strict=False) if is_size(size)}
         stage, notes = _stage(self.root, self.times[0], first)
         if missing:
             notes = (*notes, f"{counted(missing, 'volume')} missing, written as zeros")
-        dtype = found[0].dtype.newbyteorder("=")
+        dtype = coefficients[0].dtype.newbyteorder("=")
         return ImageDescription(
             name=os.path.basename(self.index),
             files=(self.index, self.path),
@@ -161,7 +161,7 @@ class _File:
             notes=notes,
             title=self._title(first) if len(self.images) > 1 else first.name,
             stage=stage,
-            band_rows=found[0].chunks[1] if found[0].chunks else 1,
+            band_rows=coefficients[0].chunks[1] if coefficients[0].chunks else 1,
         )
 
     def _title(self, setup: _Setup) -> str:

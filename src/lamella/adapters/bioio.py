@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BioioReader(HandleReader):
-    """Any format of a plugin of bioio; scenes are images. Plugins need not be safe for threads, so these take turns."""
+    """Any format of a plugin of bioio; scenes are images. Plugins may be unsafe for threads: one reads at a time."""
 
     name = "bioio"
     title = "formats of bioio plugins"

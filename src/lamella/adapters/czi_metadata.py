@@ -157,7 +157,7 @@ class CziMetadata:
 
 
 def _channel(elements: list[Element]) -> SourceChannel:
-    """Return a channel from its descriptions, the first of which count more."""
+    """Return a channel from its descriptions; the first one that states a value counts."""
 
     def text(*paths: str) -> str:
         return next((found for path in paths for each in elements if (found := each.findtext(path))), "")

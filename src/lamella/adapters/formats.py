@@ -45,13 +45,13 @@ def readers() -> dict[str, Reader]:
     """
     classes = {name: _load(location) for name, location in _BUILT_IN.items()}
     classes.update((point.name, point.load()) for point in entry_points(group=GROUP))
-    return {name: made() for name, made in classes.items()}
+    return {name: create() for name, create in classes.items()}
 
 
 def _load(location: str) -> type[Reader]:
     module, _, name = location.partition(":")
-    found: type[Reader] = getattr(import_module(module), name)
-    return found
+    reader_class: type[Reader] = getattr(import_module(module), name)
+    return reader_class
 
 
 def choose_formats(format: str | Reader | None = None) -> Formats:

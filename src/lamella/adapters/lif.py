@@ -256,9 +256,9 @@ def _color(table: str) -> str | None:
     >>> _color("Green"), _color("Gray"), _color("Glow (O&U)")
     ('00FF00', 'FFFFFF', None)
     """
-    known = {"gray": "FFFFFF", "grey": "FFFFFF", "green": "00FF00"}  # CSS has darker ones by these names
+    colors = {"gray": "FFFFFF", "grey": "FFFFFF", "green": "00FF00"}  # CSS has darker ones by these names
     try:
-        return known.get(table.lower()) or parse_color(table)
+        return colors.get(table.lower()) or parse_color(table)
     except InvalidArgumentError:
         return None
 

@@ -99,7 +99,7 @@ class Page:
     def text(
         self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"
     ) -> None:
-        """Draw one line of text; ``anchor`` says which of its points is at (x, y), as in Pillow."""
+        """Draw one line of text; ``anchor`` selects which of its points is at (x, y), as in Pillow."""
         drawn = words.replace("μ", _MICRO).replace(_MICRO, "u")
         self._draw.text((x, y), drawn, font=font(size), fill=color, anchor=anchor)
         if _MICRO not in words.replace("μ", _MICRO):

@@ -36,7 +36,7 @@ _FAR_CHUNKS = 64
 """Limit of the chunks that are read from a store that is not of this machine: each is a request or two."""
 
 _NEAR_WELLS, _FAR_WELLS = 96, 24
-"""Limits of wells, each of which is drawn by its first field."""
+"""Limits of wells; each is drawn by its first field."""
 
 
 def thumbnail(node: NGFFNode) -> bytes | None:

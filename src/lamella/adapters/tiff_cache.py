@@ -49,7 +49,7 @@ class PageCache:
             self._files.popitem(last=False)
 
     def unlock_in_child(self) -> None:
-        """Replace the lock, which another thread of the parent may have held when the process was forked."""
+        """Replace the lock, which another thread of the parent may have locked when the process was forked."""
         self._lock = threading.Lock()
 
 

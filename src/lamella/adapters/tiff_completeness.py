@@ -187,7 +187,7 @@ def _planes(pixels: Element) -> set[int]:
     first = next(children(pixels, "Channel"), None)
     samples = 1 if first is None else count_samples(first)
     if "C" in lengths:
-        lengths["C"] = max(1, lengths["C"] // samples)  # a page holds all samples of a channel
+        lengths["C"] = max(1, lengths["C"] // samples)  # a page contains all samples of a channel
     planes: set[int] = set()
     for data in children(pixels, "TiffData"):
         start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}

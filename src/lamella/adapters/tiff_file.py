@@ -70,7 +70,7 @@ def _listening() -> Iterator[list[str]]:
 def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
     """Yield an open TIFF file, after its list of series was read.
 
-    With ``is_partial``, damage of which tifffile logs a message is no error.
+    With ``is_partial``, damage that tifffile logs is not an error.
     Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
     """
     tifffile = load_tifffile()

@@ -31,7 +31,7 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     dropped = None
     for axis, count in per_unit.items():
         own = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
-        # Without a unit ImageJ counts pixels, whatever the resolution tags say. Units of print come from files that
+        # Without a unit ImageJ counts pixels, whatever the resolution tags are. Units of print come from files that
         # ImageJ opened, with the resolution for a printer.
         if own is not None and is_for_print(count, own):
             dropped = own

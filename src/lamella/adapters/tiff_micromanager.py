@@ -1,7 +1,7 @@
 """Read the metadata of Micro-Manager files, MMStack and NDTiff: a summary, display settings, and JSON of each plane.
 
 Positions (and the rows and columns of a mosaic) are images of their own. ``tifffile`` finds the pages of the planes.
-The JSON of a plane is in a tag of its page, or where the index of an NDTiff says.
+The JSON of a plane is in a tag of its page, or at the offset in the index of an NDTiff.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def read_micromanager(file: Any, series: Any, images: Sequence[Fixed]) -> list[T
     planes = _Index(file, series) if series.kind == "ndtiff" else _Tags(file, series)
     channels = _channels(summary, display if isinstance(display, list) else [], series, planes)
     described = [_image(summary, series, planes, channels, fixed) for fixed in images]
-    planned, found = summary.get("Frames"), dict(zip(series.axes, series.shape, strict=True)).get("T", 1)
-    if series.kind == "mmstack" and isinstance(planned, int) and planned > found:
-        note = f"{planned} time points were planned, and {found} were recorded"
+    planned, stored = summary.get("Frames"), dict(zip(series.axes, series.shape, strict=True)).get("T", 1)
+    if series.kind == "mmstack" and isinstance(planned, int) and planned > stored:
+        note = f"{planned} time points were planned, and {stored} were recorded"
         described[0] = replace(described[0], notes=(*described[0].notes, note))
     return _with_wells(described)
 
@@ -198,7 +198,7 @@ def _image(
         axis: _value(first, f"{axis.upper()}PositionUm", f"{axis.upper()}Position_um_Intended")
         for axis in "xyz"
     }
-    known = {axis: value for axis, value in stage.items() if value is not None}
+    coordinates = {axis: value for axis, value in stage.items() if value is not None}
     times = []
     if "T" in letters:
         frame = letters.index("T")
@@ -210,7 +210,7 @@ def _image(
         {axis: "second" if axis == "t" else "micrometer" for axis in scale},
         channels,
         title=label,
-        stage=known,
+        stage=coordinates,
         times=tuple(time / 1000 for time in times if time is not None) if None not in times else (),
         acquired=_date(first.get("ReceivedTime"), summary.get("StartTime"), summary.get("DateAndTime")),
     )

@@ -135,7 +135,7 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
 
 
 def _length(element: Element, attribute: str, default: str, unit: str) -> float | None:
-    """Return a length in a unit; None if it is missing or its own unit is no length ("reference frame")."""
+    """Return a length in a unit; None if it is missing or its own unit is not a length ("reference frame")."""
     value = _number(element, attribute)
     stated = unit_name(element.get(f"{attribute}Unit", default), "space")
     return None if value is None or stated is None else value * unit_ratio(stated, unit)

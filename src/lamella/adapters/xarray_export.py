@@ -79,7 +79,7 @@ def labels_of(
         if length and not np.isfinite(values[-1]):
             raise MetadataError(
                 f"{position!r} has scale {scale[i]} and translation {translation[i]} on axis {name!r}, too large for "
-                "coordinates. set_transform() gives it others."
+                "coordinates. Set others with set_transform()."
             )
         if axis_kind(axis) == "time":
             values = _with_real_times(position, values, translation[i], scale[i])

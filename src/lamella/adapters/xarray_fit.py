@@ -38,7 +38,7 @@ def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> P
         return Placement(grid, tuple(range(count)))
     fit = fit_steps(values, stated)
     if fit is None or not np.array_equal(fit[2], np.arange(count)):
-        regular_step(values, dim, stated)  # says which coordinate is off
+        regular_step(values, dim, stated)  # names the coordinate that is off
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} is not evenly spaced; give the nominal times with assign_coords({dim}=...)."
         )
@@ -165,7 +165,7 @@ def _placement(
 
 
 def _affine(moves: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 if there is none."""
+    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 without a move."""
     if not moves:
         return 1, 0
     (first, new_first), (last, new_last) = moves[0], moves[-1]
@@ -189,7 +189,7 @@ def _not_on_grid(
     if indices.min() < 0 and np.abs(offsets - indices).max() <= JITTER:
         return InvalidArgumentError(
             f"The coordinate {values.min():g} of dim {dim!r} lies before the first timepoint of the image, "
-            f"{grid.start:g}. Its translation stays as it was given; write to a new image, or set another."
+            f"{grid.start:g}. Its translation stays as it is; write to a new image, or set another."
         )
     worst = values[int(np.abs(offsets - np.rint(offsets)).argmax())]
     return InvalidArgumentError(

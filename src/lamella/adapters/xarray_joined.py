@@ -1,4 +1,4 @@
-"""Check two times that fall on one timepoint: channels taken one after the other, or two frames.
+"""Check two times that fall on one timepoint: channels acquired one after the other, or two frames.
 
 A channel at 60.4 s joins the timepoint of 60 s if that has no voxels of the channel yet. A second frame of one channel
 at 60.4 s would replace the first, and is refused.

@@ -109,7 +109,7 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
 
     if not isinstance(data_array, xr.DataArray):
         raise InvalidArgumentError(
-            f"write_xarray takes an xarray.DataArray, not {type(data_array).__name__}; create_image takes other arrays."
+            f"write_xarray expects an xarray.DataArray, not {type(data_array).__name__}; create_image accepts others."
         )
     expected = tuple(position.axis_names)
     if data_array.dims != expected:

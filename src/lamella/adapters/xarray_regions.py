@@ -110,14 +110,14 @@ def image_datatree(position: Position) -> xr.DataTree:
     """Return all levels of an image and of its label images; see :meth:`Position.to_datatree`."""
     import xarray as xr
 
-    found: dict[str, xr.Dataset] = {
+    datasets: dict[str, xr.Dataset] = {
         "/": xr.Dataset(attrs=user_attributes(position.documents.group(position.path)))
     }
     images = {"": position, **{f"labels/{name}/": label for name, label in position.labels.items()}}
     for prefix, image in images.items():
         for path in image.dataset_paths:
             level = to_xarray(image, path)
-            found[f"{prefix}{path}"] = xr.Dataset(
+            datasets[f"{prefix}{path}"] = xr.Dataset(
                 {"image": level.variable.copy(deep=False)}, coords=level.coords
             )
-    return xr.DataTree.from_dict(found, name=position.document.own_model.multiscales[0].name or None)
+    return xr.DataTree.from_dict(datasets, name=position.document.own_model.multiscales[0].name or None)

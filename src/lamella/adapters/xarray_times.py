@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def level_transforms(
     position: Position, scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Return the transformations of a level that give it a scale and translation under those of the whole position."""
+    """Return the transformations of a level that result in its scale and translation below those of the position."""
     outer_scale = position.get_effective_scale("*")
     outer_shift = position.get_effective_translation("*")
     inner_scale = [a / b if b else a for a, b in zip(scale, outer_scale, strict=True)]

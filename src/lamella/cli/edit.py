@@ -69,13 +69,13 @@ def _windows(
 
 def _values(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     """Parse NAME=VALUE, where a value that is JSON is read as JSON."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for name, text in _pairs(context, parameter, values).items():
         try:
-            found[name] = json.loads(text)
+            changes[name] = json.loads(text)
         except ValueError:
-            found[name] = text
-    return found
+            changes[name] = text
+    return changes
 
 
 @click.command(epilog="Example: lamella edit plate.zarr --pixel-size 1,0.65,0.65 --color DAPI=blue --dry-run")

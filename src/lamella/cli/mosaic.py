@@ -46,7 +46,7 @@ def mosaic(
 ) -> None:
     """Write the fields of a well, or tiles, as one image.
 
-    PATH is a plate with --well, a well, or an image of tiles. Fields lie where their translations say, at whole pixels.
+    PATH is a plate with --well, a well, or an image of tiles. Fields are placed by their translations, at whole pixels.
     Overlaps come from the field whose centre is nearest, or are a mean with weights that fall linearly to the edges.
 
     DST appears when it is complete. Run the same command again to resume an interrupted one.

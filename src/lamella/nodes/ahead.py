@@ -25,7 +25,7 @@ _WELLS: Final = 128
 _FIELDS: Final = 256
 """Limit of fields whose documents are requested at once."""
 _SLOW: Final = 4.0
-"""If the caller takes longer than this for the fields of one round, in seconds, the next round is smaller."""
+"""If the caller needs longer than this for the fields of one round, in seconds, the next round is smaller."""
 
 
 def opened(open_one: Callable[[str], T], path: str) -> T | LamellaError:

@@ -57,7 +57,7 @@ class Collection(Pictures, OMEXMLMethods):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         MetadataError
             If the collection lists the image, but it is not in the store (a ValueError).
         """

@@ -376,7 +376,7 @@ class Labels(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         if name not in self._listed():
@@ -396,7 +396,7 @@ class Labels(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         from lamella.ops.labels import delete_label
 

@@ -222,7 +222,7 @@ class MetadataDocument(Generic[M]):
         if self._model is None:
             self._model = model
         elif model is not self._model:
-            # Callers hold on to `node.metadata`: keep that object and give it the new content.
+            # Callers keep `node.metadata`: replace the content of that object.
             self._model.__dict__.update(model.__dict__)
             object.__setattr__(self._model, "__pydantic_extra__", model.__pydantic_extra__)
             object.__setattr__(self._model, "__pydantic_fields_set__", model.__pydantic_fields_set__)

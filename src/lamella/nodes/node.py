@@ -218,7 +218,7 @@ class NGFFNode(Mapping[str, Any]):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel (a ValueError).
+            If the channel does not exist (a ValueError).
 
         Examples
         --------
@@ -267,7 +267,7 @@ class NGFFNode(Mapping[str, Any]):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._deleted_key(key)
         self.require_writable(f"delete {name!r}")

@@ -179,7 +179,7 @@ def _numbered(collection: NodePath) -> Iterator[str]:
 
 
 def _file(collection: NodePath) -> OMEFile | None:
-    """Return the XML file of a collection, looked up once per store handle; None if there is none."""
+    """Return the XML file of a collection, looked up once per store handle; None if missing."""
     files, storage = collection.store_handle.ome_files, collection.store_handle.documents.storage
     key = collection.child(XML).path
     xml_file = files.get(collection.path)
@@ -202,7 +202,7 @@ def _file(collection: NodePath) -> OMEFile | None:
 
 
 def _file_above(image: NodePath) -> tuple[OMEFile, str] | None:
-    """Return the XML file of an image's collection, and the path of the image there; None if there is none."""
+    """Return the XML file of an image's collection, and the path of the image there; None if missing."""
     storage = image.store_handle.documents.storage
     if image.path:
         xml_file = _file(NodePath(image.store_handle, ""))
@@ -229,13 +229,13 @@ def _file_outside(storage: Storage, levels: int) -> OMEFile | None:
 
 
 def file_beside(image: NodePath) -> str | None:
-    """Return the path of the XML file of an image's collection; None if there is none."""
+    """Return the path of the XML file of an image's collection; None if missing."""
     located = _file_above(image)
     return None if located is None else located[0].name
 
 
 def facts_of(image: NodePath) -> OMEImage | None:
-    """Return an image's description in the OME-XML; None if there is none."""
+    """Return an image's description in the OME-XML; None if missing."""
     located = _file_above(image)
     return None if located is None else located[0].images().get(located[1])
 

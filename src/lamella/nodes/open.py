@@ -108,19 +108,19 @@ def open_ome_zarr(
         Axes of a new store, 2 to 5, as a list or text such as ``"zyx"``, whose axes are in seconds and micrometers. By
         default T, C, Z, Y, X (in lower case in 0.6).
     version
-        OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store says its own.
+        OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store states its own.
     disable_path_checking
         Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
         path yourself: what is there is lost. In every mode, follow symbolic links that lead out of the store, for
         plates of linked images; they are refused otherwise. The path itself may be a link.
     durability
         What survives once a call that writes has returned. "process": the death of the process at any instant, since
-        every document, chunk and shard takes the old one's place whole; the system writes it to the disk in its own
+        every document, chunk and shard replaces the old one as a whole; the system writes it to the disk in its own
         time. "fsync": a power cut and a crash of the system too, since every file and every folder that names it is
         flushed to the disk before the call returns; each file then costs the disk some milliseconds. For folders only.
     strict
         Raise a MetadataError where a metadata document breaks a rule of OME-NGFF, each time that it is read. By
-        default it is read with an assumption, and a ``lamella.errors.MetadataWarning`` says which, once for each rule
+        default it is read with an assumption, and a ``lamella.errors.MetadataWarning`` names it, once for each rule
         in each opened store.
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all

@@ -65,9 +65,9 @@ class Pictures(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel, plane or region (a ValueError).
+            If the channel, plane or region does not exist (a ValueError).
         NodeNotFoundError
-            If there is no such level or label image (a KeyError).
+            If the level or label image does not exist (a KeyError).
         MissingDependencyError
             If Pillow is not installed (an ImportError): ``pip install "lamella[preview]"``.
         LamellaError

@@ -185,7 +185,7 @@ class Plate(
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         try:
@@ -198,7 +198,7 @@ class Plate(
             return self._member(join(well_path, rest))
 
     def find_well(self, name: str) -> str | None:
-        """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None if there is none.
+        """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None if missing.
 
         An exact name is preferred. A name that fits several wells, such as "A01" for columns "1" and "001", returns
         None.
@@ -245,7 +245,7 @@ class Plate(
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         InvalidNameError
             If the path is one of a row, a well or an array (a ValueError).
 
@@ -267,7 +267,7 @@ class Plate(
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         InvalidNameError
             If the path is one of a row, a position or an array (a ValueError).
 
@@ -424,13 +424,13 @@ class Plate(
 
     @property
     def channel_names(self) -> list[str]:
-        """Channel names of the first position, or those of the constructor if there is none."""
+        """Channel names of the first position, or those of the constructor without positions."""
         first = self._first_position()
         return super().channel_names if first is None else first.channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes of the first position, or those of the constructor if there is none."""
+        """Axes of the first position, or those of the constructor without positions."""
         first = self._first_position()
         return super().axes if first is None else first.axes
 
@@ -444,7 +444,7 @@ class Plate(
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         from lamella.ops.plates.members import delete_member
 

@@ -49,7 +49,7 @@ class PlateBuilding(NGFFNode):
         Returns
         -------
         list of Position
-            The new positions, in the order given.
+            The new positions, in the order of the arguments.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class PlateBuilding(NGFFNode):
             Names, in the order of the new plate; all by default.
         crop
             Axis to (start, stop), or to a slice, in pixels of level 0: ``{"z": (2, 8), "x": slice(-512, None)}``.
-            Labels are cut alike, and the translation says where the region lies.
+            Labels are cut alike, and the translation is that of the region.
         jobs, executor, progress, storage_options
             As for :meth:`from_positions`.
 
@@ -115,7 +115,7 @@ class PlateBuilding(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such well or acquisition (a KeyError).
+            If the well or acquisition does not exist (a KeyError).
         InvalidArgumentError
             If a position has no such channel or region, or nothing is chosen (a ValueError).
         StoreExistsError
@@ -146,7 +146,7 @@ class PlateBuilding(NGFFNode):
     def mosaic(
         self, well: str, *, blend: Literal["nearest", "linear"] = "nearest", acquisition: int | None = None
     ) -> Mosaic:
-        """Return the fields of a well as one lazy image, each where its translation says.
+        """Return the fields of a well as one lazy image, each placed by its translation.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class PlateBuilding(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such well (a KeyError).
+            If the well does not exist (a KeyError).
         InvalidArgumentError
             If the fields differ in axes, channels, data type or pixel size (a ValueError).
 
@@ -195,7 +195,7 @@ class PlateBuilding(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such field (a KeyError). Nothing is written then.
+            If the field does not exist (a KeyError). Nothing is written then.
         InvalidArgumentError
             If a row has no path or no finite number (a ValueError). Nothing is written then.
 

@@ -65,7 +65,7 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
 def _create_well(
     plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None
 ) -> Well:
-    """Create a well that the plate does not list; the caller holds the plate's lock."""
+    """Create a well that the plate does not list; the caller has locked the plate."""
     path = join(row, column)
     documents, version = plate.documents, plate.store_handle.version
 
@@ -272,7 +272,7 @@ def _sort_out(
         well = f"{row}/{column}"
         path = f"{well}/{name}"
         if path in order:
-            raise InvalidArgumentError(f"The position {path!r} is given twice.")
+            raise InvalidArgumentError(f"The position {path!r} is listed twice.")
         order[path] = None
         indices = (*spec[3:5], None, None)[:2]
         old_indices = wells.get(well, (None, None))
@@ -409,7 +409,7 @@ def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
     for path, is_equal in others.items():
         if not is_equal:
             raise NodeExistsError(
-                f"Another program created {parent.documents.at(path)} at the same time. Nothing of it was changed."
+                f"Another program created {parent.documents.at(path)} at the same time. Its content is unchanged."
             )
 
 

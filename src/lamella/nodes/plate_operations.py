@@ -132,7 +132,7 @@ class PlateOperations(Pictures):
         function gets all channels of a region and returns label ids without the channel axis. The labels of two
         neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
         pixels along their common side that both have labelled, overlap by at least half of the smaller. Ids are unique
-        in the image and count from 1. A halo as large as the objects gives the objects of the whole image.
+        in the image and count from 1. With a halo as large as the objects, the objects are those of the whole image.
 
         A unit is skipped if the files of its source and result still have the size, inode and times (at URLs the ETag)
         that they had when it was computed, and the function has the same digest. The digest covers its bytecode,

@@ -83,7 +83,7 @@ class WellEdits(NGFFNode):
         Returns
         -------
         list of Position
-            The positions, in the given order.
+            The positions, in the order of `positions`.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class WellEdits(NGFFNode):
         *,
         exist_ok: bool = False,
     ) -> Position:
-        """Create one position, and its well if there is none; see :meth:`create_positions`.
+        """Create one position, and its well if missing; see :meth:`create_positions`.
 
         Parameters
         ----------

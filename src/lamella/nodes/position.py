@@ -298,7 +298,7 @@ class Position(
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         if name in self.dataset_paths:

@@ -481,7 +481,7 @@ class PositionArrays(NGFFNode):
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
-                    f"shards_ratio={tuple(shards_ratio)} was given, but OME-NGFF {version.name} (Zarr v2) has no "
+                    f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2) has no "
                     "shards. Sharding needs version='0.5'."
                 )
             if len(shards_ratio) != len(inner):

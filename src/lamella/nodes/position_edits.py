@@ -46,7 +46,7 @@ class PositionEdits(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel, or a value is invalid (a ValueError). Nothing is written then.
+            If the channel does not exist, or a value is invalid (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -77,7 +77,7 @@ class PositionEdits(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel, or no other one (a ValueError). Nothing is written then.
+            If the channel does not exist, or no other one (a ValueError). Nothing is written then.
 
         Examples
         --------
@@ -101,7 +101,7 @@ class PositionEdits(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such axis, or the unit does not fit the axis type (a ValueError). Nothing is written then.
+            If the axis does not exist, or the unit does not fit the axis type (a ValueError). Nothing is written then.
 
         Examples
         --------

@@ -360,7 +360,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such axis (a ValueError).
+            If the axis does not exist (a ValueError).
 
         Examples
         --------
@@ -393,7 +393,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such array (a KeyError).
+            If the array does not exist (a KeyError).
 
         Examples
         --------
@@ -420,7 +420,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such array (a KeyError).
+            If the array does not exist (a KeyError).
 
         Examples
         --------
@@ -444,7 +444,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such array (a KeyError).
+            If the array does not exist (a KeyError).
         InvalidArgumentError
             If a transformation does not fit the axes (a ValueError).
 
@@ -485,9 +485,9 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is no such array (a KeyError).
+            If the array does not exist (a KeyError).
         InvalidArgumentError
-            If there is no such axis, or a size is not a number above 0 (a ValueError).
+            If the axis does not exist, or a size is not a number above 0 (a ValueError).
 
         Examples
         --------

@@ -214,7 +214,7 @@ class PositionOperations(Pictures):
         Raises
         ------
         InvalidArgumentError
-            If there is no such channel or region (a ValueError).
+            If the channel or region does not exist (a ValueError).
         StoreExistsError
             If there is something at ``store_path`` (a FileExistsError).
 
@@ -403,7 +403,7 @@ class PositionOperations(Pictures):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         InvalidArgumentError
             If several tables have one of this name (a ValueError).
 

@@ -34,7 +34,7 @@ class PositionRegions(NGFFNode):
         level: str | int | None = None,
         pixel_size: float | Mapping[str, float] | None = None,
     ) -> xr.DataArray:
-        """Return the voxels in a region given in physical units.
+        """Return the voxels in a region in physical units.
 
         The voxels are those whose centres are at least the first coordinate and less than the second one, so that
         regions which share a bound share no voxel. The same region can be cut out of every level, and out of label
@@ -60,9 +60,9 @@ class PositionRegions(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such axis or channel, or no voxel in the region (a ValueError).
+            If an axis or channel does not exist, or the region contains no voxel (a ValueError).
         NodeNotFoundError
-            If there is no such level (a KeyError).
+            If the level does not exist (a KeyError).
 
         Examples
         --------
@@ -86,7 +86,7 @@ class PositionRegions(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If there is no such axis, or a size is not a number above 0 (a ValueError).
+            If the axis does not exist, or a size is not a number above 0 (a ValueError).
         NodeNotFoundError
             If there is no image yet (a KeyError).
 
@@ -145,7 +145,7 @@ class PositionRegions(NGFFNode):
         InvalidArgumentError
             If the points do not fit the axes, or nothing leads to the system (a ValueError).
         NodeNotFoundError
-            If there is no such level (a KeyError).
+            If the level does not exist (a KeyError).
 
         Examples
         --------
@@ -178,7 +178,7 @@ class PositionRegions(NGFFNode):
         InvalidArgumentError
             If the points do not fit the axes, or nothing leads from the system to the level (a ValueError).
         NodeNotFoundError
-            If there is no such level (a KeyError).
+            If the level does not exist (a KeyError).
 
         Examples
         --------

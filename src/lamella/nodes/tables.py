@@ -45,7 +45,7 @@ class Tables(NGFFNode):
 
     @property
     def group_attributes(self) -> JSONObject:
-        """Attributes of the group, which list its tables; empty where there is no group."""
+        """Attributes of the group, which list its tables; empty without a group."""
         return self.documents.group(self.path) if self.documents.kind(self.path) == "group" else {}
 
     def _member_names(self) -> list[str]:
@@ -62,7 +62,7 @@ class Tables(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is none of this name (a KeyError).
+            If it does not exist (a KeyError).
         MetadataError
             If its files are missing or damaged (a ValueError).
         MissingDependencyError
@@ -82,7 +82,7 @@ class Tables(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         from lamella.ops.tables.write import delete_table
 
@@ -185,7 +185,7 @@ class Tables(NGFFNode):
         NodeNotFoundError
             If there is no table `old` (a KeyError).
         NodeExistsError
-            If the name `new` is taken (a ValueError).
+            If a table `new` exists (a ValueError).
 
         Examples
         --------
@@ -205,7 +205,7 @@ class Tables(NGFFNode):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
 
         Examples
         --------
@@ -239,7 +239,7 @@ class Tables(NGFFNode):
 class PlateTables(Tables):
     """The tables of a plate: those that are stored for all of it, and those of its positions, concatenated.
 
-    Nothing of the positions is read before it is asked for.
+    The positions are read when a table is requested.
 
     Examples
     --------
@@ -281,7 +281,7 @@ class PlateTables(Tables):
         Raises
         ------
         NodeNotFoundError
-            If there is none of this name (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         return super().__getitem__(name) if name in self.stored_names() else self.concatenate(name)

@@ -116,7 +116,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         if "/" in name:
@@ -132,7 +132,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         from lamella.ops.plates.members import delete_from_well
 
@@ -205,14 +205,14 @@ class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
 
     @property
     def channel_names(self) -> list[str]:
-        """Channel names of the first position, or those of the constructor if there is none."""
+        """Channel names of the first position, or those of the constructor without positions."""
         for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).channel_names
         return super().channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes of the first position, or those of the constructor if there is none."""
+        """Axes of the first position, or those of the constructor without positions."""
         for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).axes
         return super().axes
@@ -245,7 +245,7 @@ class Row(Pictures):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         if "/" in name:
@@ -267,7 +267,7 @@ class Row(Pictures):
         Raises
         ------
         NodeNotFoundError
-            If there is none (a KeyError).
+            If it does not exist (a KeyError).
         """
         plate = plate_above(self.node_path, 1)
         if plate is None:
@@ -293,7 +293,7 @@ class Row(Pictures):
 
 
 def plate_above(node_path: NodePath, levels: int) -> Plate | None:
-    """Return the plate above a row (1 level) or well (2), also outside of the opened store; None if there is none.
+    """Return the plate above a row (1 level) or well (2), also outside of the opened store; None if missing.
 
     None also if the plate does not list the well.
     """

@@ -149,7 +149,7 @@ class ZarrSurface:
 
     @property
     def store(self) -> Any:
-        """The zarr-python store that holds the array."""
+        """The zarr-python store of the array."""
         return self.zarr().store
 
     @property
@@ -219,16 +219,16 @@ class ZarrSurface:
 
     @property
     def write_chunk_sizes(self) -> Any:
-        """Lengths of the shards, or chunks where there are none, along each axis (zarr-python 3.2 and later)."""
+        """Lengths of the shards, or chunks of an array without shards, along each axis (zarr-python 3.2 and later)."""
         return getattr(self.zarr(), "write_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
 
     @property
     def info(self) -> Any:
-        """What the metadata say, as a text."""
+        """The metadata as text."""
         return self.zarr().info
 
     def info_complete(self) -> Any:
-        """Return what the metadata say and how much is stored; the store is listed.
+        """Return the metadata and how much is stored; the store is listed.
 
         Examples
         --------
@@ -369,7 +369,7 @@ class ZarrSurface:
         self._write(points, self.stored.write_points, mask_index(mask, self.shape), value)
 
     def get_block_selection(self, selection: Any, **options: Any) -> Any:
-        """Read whole blocks (shards, or chunks where there are none) by their block index.
+        """Read whole blocks (shards, or chunks of an array without shards) by their block index.
 
         Examples
         --------
@@ -381,7 +381,7 @@ class ZarrSurface:
         return self.stored.read(self._blocks(selection))
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
-        """Write to whole blocks (shards, or chunks where there are none) by their block index.
+        """Write to whole blocks (shards, or chunks of an array without shards) by their block index.
 
         Examples
         --------
@@ -394,7 +394,7 @@ class ZarrSurface:
 
     @property
     def blocks(self) -> BlockSelector:
-        """Indexing by block: ``array.blocks[0, 1:3]`` reads or writes whole shards, or chunks where there are none."""
+        """Indexing by block: ``array.blocks[0, 1:3]`` reads or writes whole shards, or chunks without shards."""
         return BlockSelector(self)
 
     def _blocks(self, selection: Any) -> tuple[slice, ...]:

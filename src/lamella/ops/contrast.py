@@ -1,7 +1,7 @@
 """Choose one contrast window per channel over all fields, from a sample of a coarse level.
 
 `compute_contrast` writes the windows to the fields, `choose_windows` only returns them. Channels of one name within an
-image are told apart by a number: their keys are ("DAPI", 0) and ("DAPI", 1).
+image are distinguished by a number: their keys are ("DAPI", 0) and ("DAPI", 1).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _keys(names: Sequence[str]) -> list[_Key]:
 def _sample(field: _Field) -> dict[_Key, Array]:
     """Read some pixels of each channel of a field."""
     position = field.position
-    # Stale levels would give the contrast of other pixels.
+    # Stale levels have the contrast of other pixels.
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
     check_dtype(array.dtype, str(position.node_path))
     axes = PlaneAxes.of(position.axes, array.ndim)

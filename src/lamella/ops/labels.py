@@ -251,7 +251,7 @@ def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> 
             if len(values) <= max(axes, default=0):
                 raise MetadataError(
                     f"Cannot make labels: a {transform.type} of the image has {len(values)} numbers, too few for its "
-                    "axes. set_transform() gives it others."
+                    "axes. Set others with set_transform()."
                 )
             picked.append(
                 TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in axes]})
@@ -455,7 +455,7 @@ def property_rows(
     counts = Counter(row["label-value"] for row in stored)
     twice = sorted(value for value, count in counts.items() if count > 1)
     if twice:
-        raise InvalidArgumentError(f"Each label has one row of properties (LB-12); given twice: {twice}.")
+        raise InvalidArgumentError(f"Each label has one row of properties (LB-12); listed twice: {twice}.")
     return stored or None
 
 

@@ -37,7 +37,7 @@ _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 @dataclass(frozen=True)
 class DocumentFinding:
-    """Why a document could not be read, or not as plain JSON: ``found`` says it on one line, for a ``rule``.
+    """Why a document could not be read, or not as plain JSON: ``found`` states it on one line, for a ``rule``.
 
     ``is_link`` is a link out of the store, which is the same for all files below; ``unread`` a refusal of a service or
     the system.
@@ -161,7 +161,7 @@ class StoredNode:
 class ArrayNode(StoredNode):
     """An array as stored, with the facts that rules need.
 
-    ``problem`` says why lamella cannot use the array. ``facts`` is None for an unreadable document, ``meta`` for an
+    ``problem`` is why lamella cannot use the array. ``facts`` is None for an unreadable document, ``meta`` for an
     array that lamella cannot use.
     """
 

@@ -237,7 +237,7 @@ def axes_from(value: object) -> list[Any]:
 
 
 def default_axes() -> list[AxisMeta]:
-    """Return the axes of an image for which none were given: T, C, Z, Y, X.
+    """Return the default axes of an image: T, C, Z, Y, X.
 
     Examples
     --------
@@ -306,7 +306,7 @@ def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
 
 
 def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
-    """Return the index of the channel axis; None if there is none.
+    """Return the index of the channel axis; None if missing.
 
     >>> channel_axis(default_axes())
     1
@@ -317,7 +317,7 @@ def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
 
 
 def time_axis(axes: Sequence[AxisMeta]) -> int | None:
-    """Return the index of the time axis; None if there is none."""
+    """Return the index of the time axis; None if missing."""
     return next(iter(_typed_first(axes, "time")), None)
 
 

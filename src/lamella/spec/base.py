@@ -167,7 +167,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
 
 
 def _copy_model(model: M) -> M:
-    # Without __init__ or model_copy, which take longer than the rest of an edit.
+    # Without __init__ or model_copy, which need more time than the rest of an edit.
     kind = model.__class__
     copy = kind.__new__(kind)
     set_slot = object.__setattr__

@@ -64,7 +64,7 @@ def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
     if not all(map(math.isfinite, (*scale, *translation))):
         raise MetadataError(
             f"the transformations of image {image!r} are not finite numbers: scale {scale}, translation {translation}; "
-            "set_transform() gives it others"
+            "set others with set_transform()"
         )
     return scale, translation
 
@@ -77,7 +77,7 @@ def stored_transform(
         return _compose(transforms, ndim)
     except InvalidArgumentError as error:
         raise MetadataError(
-            f"the transformations of image {image!r} cannot be used: {error}; set_transform() gives it others"
+            f"the transformations of image {image!r} cannot be used: {error}; set others with set_transform()"
         ) from error
 
 

@@ -51,7 +51,7 @@ class MultiScaleMeta(MetaModel):
     metadata : JSON
         Details of the method (MS-10).
     systems : ImageSystemsMeta or None
-        Further coordinate systems and their transformations (0.6); None if there are none.
+        Further coordinate systems and their transformations (0.6); None if missing.
 
     Examples
     --------

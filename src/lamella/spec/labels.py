@@ -49,7 +49,7 @@ class ImageLabelMeta(MetaModel):
     properties : list of dict or None
         Each with ``label-value`` and any other keys.
     source : dict or None
-        ``image``: relative path of the image that was segmented, ``../../`` unless given.
+        ``image``: relative path of the image that was segmented, ``../../`` by default.
 
     Examples
     --------

@@ -32,7 +32,7 @@ class AcquisitionMeta(MetaModel):
     maximum_field_count : int or None
         Maximum number of fields of a well in this acquisition.
     start_time, end_time : int, float or None
-        Epoch time; the specification says seconds, its examples have milliseconds.
+        Epoch time, in seconds by the specification and in milliseconds in its examples.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Metadata of tables, as Fractal and ngio store them (version 1 of their specification).
 
 A group ``tables`` in an image or a plate lists the names of its tables in the attribute ``tables``. Each table is a
-group whose attributes say what it is::
+group with these attributes::
 
     {"type": "feature_table", "table_version": "1", "region": {"path": "../labels/nuclei"},
      "backend": "csv", "index_key": "label", "index_type": "int"}
@@ -47,7 +47,7 @@ _KEYS = frozenset({"type", "table_version", "region", "backend", "index_key", "i
 
 @dataclass(frozen=True)
 class TableInfo:
-    """What the attributes of a table say.
+    """The attributes of a table.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class TableInfo:
     backend
         Format of the values: ``"anndata"``, ``"csv"``, ``"json"``, ``"parquet"``, or another one as it is stored.
     index_key
-        Name of the column that identifies the rows; None where there is none.
+        Name of the column that identifies the rows; None if missing.
     index_type
         ``"int"`` or ``"str"``; None where it is not known.
     label
-        Name of the label image whose labels the rows describe; None where there is none.
+        Name of the label image whose labels the rows describe; None if missing.
     version
         Version of the specification of tables.
 

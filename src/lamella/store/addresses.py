@@ -16,7 +16,7 @@ _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 
 
 def clean_url(url: str) -> str:
-    """Return a URL for messages: without password, query (which may hold a signature) and trailing slash.
+    """Return a URL for messages: without password, query (which may contain a signature) and trailing slash.
 
     >>> clean_url("https://me:secret@host/plates/a%20b.zarr/?signature=1")
     'https://host/plates/a%20b.zarr'

@@ -92,7 +92,7 @@ class StoredArray:
         """Return a handle that sees the array at its future shape, before that shape is published.
 
         `lamella.store.growth.growing` uses it to write pixels beyond the present shape. ``held_locks`` names the file
-        locks that the caller holds already.
+        locks that the caller acquired already.
         """
         return _reopen(self.documents, self.path, self._engine_name, shape, held_locks)
 

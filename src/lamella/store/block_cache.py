@@ -1,9 +1,9 @@
 """Cache encoded chunks of remote stores in files of a local folder, for all processes that use the folder.
 
-Each file holds one range of one version of an object, under a name derived from both. Whoever uses it has asked the
-service whether the object still has that version. A file is renamed into place when it is complete and has a checksum,
-so a kill or a power cut leaves no wrong bytes. When the files exceed the limit, those that were used least recently are
-deleted; several processes may do so at once.
+Each file contains one range of one version of an object, under a name derived from both. Before it is used, the
+service is asked whether the object still has that version. A file is renamed into place when it is complete and has a
+checksum, so a kill or a power cut leaves no wrong bytes. When the files exceed the limit, those that were used least
+recently are deleted; several processes may do so at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
 
 DEFAULT_BYTES: Final = 10_000_000_000
-"""Limit of a cache for which none is given."""
+"""Default limit of a cache."""
 
 _MAGIC = b"lamella block 1\n"
 _ENDING = ".block"
@@ -68,8 +68,8 @@ class BlockCache:
 
     def get(self, key: str, stamp: Stamp, span: tuple[int, int]) -> bytes | None:
         """Return a range of a version of an object: start and length; None if it is not cached."""
-        found = self._read(self._path(key, stamp, span), key)
-        return None if found is None else found[1]
+        data = self._read(self._path(key, stamp, span), key)
+        return None if data is None else data[1]
 
     def put(self, key: str, stamp: Stamp, span: tuple[int, int], data: bytes) -> None:
         """Cache a range of a version of an object."""
@@ -100,13 +100,13 @@ class BlockCache:
                 is_old = time.time() - os.fstat(file.fileno()).st_mtime > _FRESH
         except OSError:
             return None
-        found = _parsed(data, key)
+        content = _parsed(data, key)
         with suppress(OSError):
-            if found is None:
+            if content is None:
                 os.unlink(path)
             elif is_old:
                 os.utime(path)
-        return found
+        return content
 
     def _write(self, path: str, key: str, stamp: Stamp, data: bytes) -> None:
         if len(data) > self.limit // _LARGEST_SHARE:

@@ -53,7 +53,7 @@ def check_length(buf: Any) -> None:
     data = np.frombuffer(buf, np.uint8)
     stated = int.from_bytes(data[12:_HEADER].tobytes(), "little")
     if len(data) < _HEADER or stated != len(data):
-        raise ValueError(f"a blosc chunk of {len(data)} bytes says that it has {stated}")
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stated}")
 
 
 def checked_v2(compressor: JSON) -> Any:

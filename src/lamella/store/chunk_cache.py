@@ -82,7 +82,7 @@ class StampedCache:
                 self._bytes -= self._entries.popitem(last=False)[1][1].nbytes
 
     def clear(self) -> None:
-        """Remove everything, and replace the lock, which a thread of the parent process may hold after a fork."""
+        """Remove everything, and replace the lock, which a thread of the parent process may have locked at the fork."""
         self._lock = threading.Lock()
         self._entries = OrderedDict()
         self._bytes = 0

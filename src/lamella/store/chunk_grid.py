@@ -33,7 +33,7 @@ Kind = Literal["partial", "inside", "ragged"]
 
 
 #: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
-#: files than this takes all locks.
+#: files than this acquires all locks.
 LOCKS = 32
 
 

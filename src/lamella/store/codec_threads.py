@@ -78,7 +78,7 @@ def mark_codec_thread() -> None:
 
 
 def _forget_after_fork() -> None:
-    global _pool_lock, _threads  # the threads do not exist in the child, and one may have held the lock
+    global _pool_lock, _threads  # the threads do not exist in the child, and one may have locked it
     _pool_lock, _threads = threading.Lock(), []
 
 

@@ -124,7 +124,7 @@ class Coding:
         return (view if self._is_plain else view.transpose(self.order)).flags.c_contiguous
 
     def decode(self, data: Bytes, into: Array) -> Array:
-        """Decode a chunk into `into`, or return a new read-only array where the codec cannot decode into given memory.
+        """Decode a chunk into `into`, or return a new read-only array if the codec cannot decode into `into`.
 
         `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Bytes that
         are not such a chunk raise `ChunkError`.
@@ -325,9 +325,9 @@ def _decode_blosc(
     # c-blosc trusts the length in the header, and would read beyond a truncated chunk.
     decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))
     if len(data) < _BLOSC_HEADER or stored != len(data):
-        raise ChunkError(f"a blosc chunk of {len(data)} bytes says that it has {stored}")
+        raise ChunkError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
     if decoded != nbytes:
-        raise ChunkError(f"a blosc chunk says that it holds {decoded} bytes and not {nbytes}")
+        raise ChunkError(f"a blosc chunk contains {decoded} bytes by its header, not {nbytes}")
     decompress(data, into)
 
 

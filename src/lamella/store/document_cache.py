@@ -1,7 +1,7 @@
 """Cache what is derived from documents by their bytes: thousands of positions have equal documents.
 
 A document is parsed, checked and encoded once per content, which saves most of the time of creating and walking a plate
-that the file system does not take. What is cached is shared: descriptions of arrays are frozen, and callers copy the
+that is not spent in the file system. What is cached is shared: descriptions of arrays are frozen, and callers copy the
 attributes of groups before users may change them.
 """
 
@@ -60,7 +60,7 @@ class StoredGroup:
         return value
 
     def peek(self, key: Hashable) -> Any:
-        """Return the cached value of a key; None where there is none."""
+        """Return the cached value of a key; None if missing."""
         return self._cached.get(key)
 
 
@@ -79,10 +79,10 @@ def parsed_array(data: bytes, attributes_data: bytes | None, parse: Callable[[],
 
 
 def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
-    """Return the description of a new array; ``key`` holds all arguments that it is made from."""
+    """Return the description of a new array; ``key`` contains all arguments that it depends on."""
     try:
         return _cached(_described, key, make)
-    except TypeError:  # a compressor given as a dict cannot be a key
+    except TypeError:  # a compressor that is a dict cannot be a key
         return make()
 
 

@@ -250,10 +250,10 @@ class Documents:
         return True
 
     def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
-        """Create many groups, or replace their attributes, in the given order.
+        """Create many groups, or replace their attributes, in the order of the argument.
 
         Each document is replaced atomically; all of them together are not. ``new`` skips reading the old document
-        where the caller knows that there is none.
+        where the caller knows that it is missing.
         """
         self.storage.check_writable("")
         for path in groups:
@@ -320,7 +320,7 @@ class Documents:
         others: dict[str, bool] = {}
         for key, came in stored.items():
             path, _, name = key.rpartition("/")
-            if name == V2.group:  # the same for every group; its other document says who created it
+            if name == V2.group:  # the same for every group; the other document names its creator
                 continue
             others[path] = others.get(path, True) and came is not None and came[0] == files[key]
         return others
@@ -427,7 +427,7 @@ class Documents:
         self.put_arrays({path: meta}, new=new)
 
     def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
-        """Create many arrays, in the given order; ``new`` as for `put_groups`."""
+        """Create many arrays, in the order of the argument; ``new`` as for `put_groups`."""
         self.storage.check_writable("")
         for path, meta in arrays.items():
             check_key(path)
@@ -524,7 +524,7 @@ class Documents:
             return
         if not new and self._has(path, V2.group):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
-        # First: attributes alone would be taken for a group.
+        # First: attributes alone would look like a group.
         yield (
             join(path, V2.array),
             encoded_array(meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), V2.array)),
@@ -570,7 +570,7 @@ class Documents:
         return marked
 
     def document(self, path: str, file: str) -> JSONObject | None:
-        """Read one document of a node; None where there is none."""
+        """Read one document of a node; None if missing."""
         data = self.storage.read(join(path, file))
         return None if data is None else parse_object(data, self.at(path), file)
 

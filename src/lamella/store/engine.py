@@ -34,7 +34,7 @@ class Engine(Protocol):
     errors: tuple[type[Exception], ...]
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
-        """Return the block of a selection; read into `out`, of its shape and dtype, where given."""
+        """Return the block of a selection; read into `out`, of its shape and dtype, unless None."""
 
     def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
         """Read each selection into the array beside it."""

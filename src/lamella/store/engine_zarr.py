@@ -162,7 +162,7 @@ def _inside(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
 
 
 def _over(opened: Any, store: Any = None) -> Any:
-    """Return the synchronous array, over another store where given, without parsing metadata again."""
+    """Return the synchronous array, optionally over another store, without parsing metadata again."""
     from zarr import Array, AsyncArray
     from zarr.storage import StorePath
 

@@ -128,7 +128,7 @@ def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
 
 
 def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Iterator[Shape]:
-    """Yield the stored files in the growth, by requesting or listing them, whichever takes fewer requests."""
+    """Yield the stored files in the growth, by requesting or listing them, whichever needs fewer requests."""
     storage = array.documents.storage
     # Along each axis the first file in the growth; beyond the grid where the axis does not grow.
     first = tuple(

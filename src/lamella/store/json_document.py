@@ -42,7 +42,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicate_keys)
 
 
 LARGEST_DOCUMENT = 256 << 20
-"""Limit of a document in bytes, enough for a million consolidated nodes. Parsing takes ten times as much."""
+"""Limit of a document in bytes, enough for a million consolidated nodes. Parsing needs ten times as much."""
 
 #: Limit of nesting: documents have ten levels, and recursive functions edit and compare them.
 _MAX_DEPTH = 100
@@ -108,7 +108,7 @@ def check_size(size: int, node: str, file: str) -> None:
 def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
     """Encode one document as UTF-8 JSON; numpy numbers become JSON numbers.
 
-    Compact, since Python's indenting encoder takes ten times as long. NaN, infinities and Python objects raise
+    Compact, since Python's indenting encoder is ten times slower. NaN, infinities and Python objects raise
     `InvalidArgumentError`.
     """
     try:

@@ -93,9 +93,9 @@ class LookedAt(threading.local, Generic[T]):
     def get(self, key: str) -> tuple[T | None] | None:
         """Return a document that was read under the lock of its folder; None if it must be read."""
         for inside, look in reversed(self._looks):
-            found = _fresh(look, key)
-            if found is not None or key.startswith(inside):
-                return found
+            document = _fresh(look, key)
+            if document is not None or key.startswith(inside):
+                return document
         return None
 
     def latest(self, key: str) -> tuple[T | None] | None:

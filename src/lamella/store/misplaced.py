@@ -101,7 +101,7 @@ class MissingChunks:
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
-        # Listing a remote store takes long; `status`, `validate` and `verify` do it.
+        # Listing a remote store is slow; `status`, `validate` and `verify` do it.
         self.is_checked = not storage.locks_processes
 
     def report(self) -> None:

@@ -1,6 +1,6 @@
 """Store in S3, Google, Azure or on a web server, through obstore.
 
-Requests take long, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
+Requests are slow, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
 condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
 the threads of this process.
 
@@ -165,7 +165,7 @@ class ObjectStorage(FlatStorage):
         self._expected.add(results)
 
     def _unknown(self, keys: Iterable[str]) -> list[str]:
-        """Return the keys of which nothing is known."""
+        """Return the keys without any record."""
         known = self._expected.peek, self._looked.get, self._recent.get
         return [key for key in map(check_key, keys) if all(find(key) is None for find in known)]
 

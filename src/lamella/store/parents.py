@@ -23,7 +23,7 @@ _MOST_LEVELS = 6
 
 
 def group_above(storage: Storage, levels: int, *, read_only: bool | None = None) -> Documents | None:
-    """Open the group a number of folders above the root of a store; None where there is none."""
+    """Open the group a number of folders above the root of a store; None if missing."""
     if not isinstance(storage, LocalStorage) or not path_below(storage, levels):
         return None
     folder = storage.root

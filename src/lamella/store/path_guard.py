@@ -47,7 +47,7 @@ class PathGuard:
             return False
         try:
             os.readlink(self.base + path)
-        except OSError as error:  # not a link; `readlink` takes half the time of `lstat`
+        except OSError as error:  # not a link; `readlink` is twice as fast as `lstat`
             if error.errno != errno.EINVAL:  # missing, or no permission: the next call reports it
                 return error.errno != errno.ENOENT
         else:

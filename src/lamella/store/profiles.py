@@ -77,7 +77,7 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
 
 
 def _section(path: str, name: str, prefix: str) -> dict[str, str]:
-    """Return the settings of a profile in a file; empty where there are none."""
+    """Return the settings of a profile in a file; empty if missing."""
     parser = ConfigParser(interpolation=None, strict=False, default_section="")
     try:
         parser.read(path, encoding="utf-8")

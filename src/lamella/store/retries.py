@@ -13,7 +13,7 @@ FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0
 """Limits of the wait before the second attempt and any later one, in seconds; the wait doubles."""
 PATIENCE: Final = 60.0
-"""Seconds after which there is no further attempt."""
+"""Seconds after which no further attempt is made."""
 
 
 def waits() -> Iterator[float]:

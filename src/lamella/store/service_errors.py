@@ -194,7 +194,7 @@ def request_error(
 
 
 def _redirected(prefix: str, where: str, error: Exception) -> StorageError:
-    """Return the error for a redirect that does not say where to."""
+    """Return the error for a redirect without a target."""
     if where.lower().startswith("http"):
         return StorageError(
             f"{prefix}: the server answers with a redirect without a destination. Nothing is known to be wrong with "
@@ -246,7 +246,7 @@ def may_exist_error(key: str, where: str) -> AccessError:
     """
     return AccessError(
         f"Cannot write a part of {where.rstrip('/')}/{key}: the service answers 403 for it, so what else it holds "
-        "cannot be read, and would be lost. Nothing of it was written. Ask for the permissions to read and to list "
+        "cannot be read, and would be lost. It was not written. Ask for the permissions to read and to list "
         "(s3:ListBucket), or write whole chunks.",
         errno.EACCES,
     )
@@ -266,7 +266,7 @@ def ranges_ignored_error(what: str) -> StorageError:
 
 
 def raised_by_storage(error: BaseException) -> StorageError | None:
-    """Return the `StorageError` that caused another error; None where there is none."""
+    """Return the `StorageError` that caused another error; None if missing."""
     for cause in _chain(error):
         if isinstance(cause, StorageError):
             return cause

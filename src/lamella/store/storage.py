@@ -46,7 +46,7 @@ class ChangedError(Exception):
 
 
 class RangeRequest(NamedTuple):
-    """Ranges of one key, of the version with `stamp` only where given."""
+    """Ranges of one key; with `stamp`, of this version only."""
 
     key: str
     #: Offset and length; a negative offset counts from the end.
@@ -332,7 +332,7 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, prefix: str) -> None:
-        """Delete a key, or a folder with all below it; do nothing where there is none."""
+        """Delete a key, or a folder with all below it; do nothing if it is missing."""
 
     def check_deletable(self, prefix: str) -> None:
         """Raise `StorageError` where something below is protected; nothing is changed."""

@@ -60,7 +60,7 @@ def iter_stored_files(
 
 
 def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int | None]]:
-    """Yield the file indexes of an array as `iter_stored_files` does, with the sizes that a listing says.
+    """Yield the file indexes of an array as `iter_stored_files` does, with the sizes of a listing.
 
     Where files are not listed, the sizes are None and the files may be missing.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BLOSC_HEADER = 16
 _CHECKSUM = 4
 _AT_ONCE = 1024
-"""Files of which the sizes and indexes are requested at once."""
+"""Number of files whose sizes and indexes are requested at once."""
 
 NO_FILE = "it is not a file: a folder, or a special file, is in its place"
 """Message where the path of a chunk or shard is not a file."""
@@ -52,7 +52,7 @@ class StoredFile:
     damaged
         Which stored chunks are incomplete.
     fault
-        The problem in words; "" where there is none.
+        The problem in words; "" without one.
     """
 
     file_index: Shape

@@ -30,7 +30,7 @@ class PlainAnswer(NamedTuple):
 
 
 def is_without_length(error: BaseException) -> bool:
-    """Whether obstore refuses an answer because no header says how long it is.
+    """Whether obstore refuses an answer because no header states its length.
 
     >>> is_without_length(ValueError("Generic HTTP error: Content-Length Header missing from response"))
     True

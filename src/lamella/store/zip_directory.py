@@ -179,7 +179,7 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
         *_, disk, first_disk, here, count, size, offset = END64.unpack_from(tail, before)
         for old, new, most in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
             if old not in (new, most):
-                raise refuse("its end is damaged: its two records say different things. Copy it again")
+                raise refuse("its end is damaged: its two records differ. Copy it again")
         begin = before
     if disk or first_disk or here != count:
         raise refuse("it is one part of an archive in several, which are not read: join them")

@@ -234,7 +234,7 @@ class ZipStorage(Storage):
         *_, name_length, extra = LOCAL.unpack(header)
         start: int = entry.header + LOCAL.size + name_length + extra
         if name_length != entry.name_length or start + entry.stored > entry.header + entry.room:
-            self._damaged(key, "its header and the directory of the archive say different things")
+            self._damaged(key, "its header and the directory of the archive differ")
         return start
 
     def _check_size(self, key: str, entry: Entry) -> None:

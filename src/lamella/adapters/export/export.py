@@ -299,7 +299,7 @@ def _write(
 ) -> None:
     folder = units[0].folder
     job = digest([__version__, [unit.settings for unit in units]])
-    with reporting(progress, "bytes") as report, ExitStack() as held:
+    with reporting(progress, "bytes") as report, ExitStack() as locks:
         count = Count(report, "bytes", sum(unit.size for unit in units))
         if not is_plate:
             _refuse_existing(units, overwrite)
@@ -307,7 +307,7 @@ def _write(
                 unit.write(count.add)
             return
         make_folder(folder)
-        held.enter_context(LocalStorage(folder).lock("export"))
+        locks.enter_context(LocalStorage(folder).lock("export"))
         place = os.path.join(folder, _JOURNAL)
         if not os.path.lexists(place):
             _refuse_existing(units, overwrite)

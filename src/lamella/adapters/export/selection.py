@@ -70,8 +70,8 @@ class Selection:
         path = paths[level] if isinstance(level, int) else checked_level(position, level)
         array = position.data
         axes = PlaneAxes.of(position.axes, array.ndim)
-        known = {axes.y, axes.x, axes.z, axes.channel, axes.time}
-        if more := [n for axis, n in enumerate(array.shape) if axis not in known and n > 1]:
+        named = {axes.y, axes.x, axes.z, axes.channel, axes.time}
+        if more := [n for axis, n in enumerate(array.shape) if axis not in named and n > 1]:
             raise InvalidArgumentError(
                 f"{position.node_path} has an axis of length {more[0]} besides t, c, z, y and x, which TIFF lacks."
             )

@@ -101,7 +101,7 @@ class CanvasArray(LazyArray):
 
     T and Z are left out where the scene has one of them. The canvas is enlarged to whole pixels of its coarsest level,
     because napari derives the sizes of pixels from the shapes of levels. Fields that cannot be read are black, and a
-    warning says why, once for each. Tiles that are not read yet are black too, if ``tiles`` reads beside the window.
+    warning states why, once for each. Tiles that are not read yet are black too, if ``tiles`` reads beside the window.
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class CanvasArray(LazyArray):
         for first, t in enumerate(numbers[0]):
             for second, z in enumerate(numbers[1]):
                 values[first, second] = self._plane(View(t, z, self._acquisition), rows, columns)
-        kept = [*entries, y, x]
-        return values[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in kept)]
+        dimensions = [*entries, y, x]
+        return values[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in dimensions)]
 
     def _plane(self, view: View, rows: range, columns: range) -> NDArray[Any]:
         """Read a plane at some rows and columns, out of the tiles that they meet."""

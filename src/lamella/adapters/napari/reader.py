@@ -82,7 +82,7 @@ def _image_layers(position: Position) -> list[LayerData]:
     layers: list[LayerData] = []
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
-        data = [LevelArray(level, *_kept(axes, level.ndim, fixed)) for level in levels]
+        data = [LevelArray(level, *_kept_dimensions(axes, level.ndim, fixed)) for level in levels]
         window = with_window(
             KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else []),
             PreviewOptions(),
@@ -116,7 +116,7 @@ def _levels(position: Position) -> list[Any]:
     return levels
 
 
-def _kept(axes: PlaneAxes, ndim: int, fixed: dict[int, int]) -> tuple[list[int], dict[int, int]]:
+def _kept_dimensions(axes: PlaneAxes, ndim: int, fixed: dict[int, int]) -> tuple[list[int], dict[int, int]]:
     """Return the dimensions of a layer in the order T, others, Z, Y, X, and the indices of the others."""
     last = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
     first = [] if axes.time is None else [axes.time]
@@ -128,20 +128,20 @@ def _placed(position: Position, axes: PlaneAxes) -> dict[str, Any]:
     """Return scale, translation, units and names of the axes of a layer, as far as the metadata state them."""
     ndim = position.data.ndim
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    kept, _ = _kept(axes, ndim, fixed)
+    dimensions, _ = _kept_dimensions(axes, ndim, fixed)
     metas = position.axes[len(position.axes) - ndim :]
     try:
         scale = position.get_effective_scale(position.dataset_paths[0])
         translation = position.get_effective_translation(position.dataset_paths[0])
     except LamellaError:
-        return {"axis_labels": tuple(metas[axis].name for axis in kept)}
+        return {"axis_labels": tuple(metas[axis].name for axis in dimensions)}
     offset = len(scale) - ndim
     placed: dict[str, Any] = {
-        "scale": [_usable(scale[axis + offset]) for axis in kept],
-        "translate": [translation[axis + offset] for axis in kept],
-        "axis_labels": tuple(metas[axis].name for axis in kept),
+        "scale": [_usable(scale[axis + offset]) for axis in dimensions],
+        "translate": [translation[axis + offset] for axis in dimensions],
+        "axis_labels": tuple(metas[axis].name for axis in dimensions),
     }
-    units = _units([metas[axis] for axis in kept])
+    units = _units([metas[axis] for axis in dimensions])
     return {**placed, "units": units} if units else placed
 
 
@@ -181,7 +181,7 @@ def _multiscale(levels: Sequence[LazyArray]) -> dict[str, bool]:
 def _label_layer(name: str, label: LabelImage) -> LayerData:
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    data = [LevelArray(level, *_kept(axes, level.ndim, fixed)) for level in _levels(label)]
+    data = [LevelArray(level, *_kept_dimensions(axes, level.ndim, fixed)) for level in _levels(label)]
     options: dict[str, Any] = {
         "name": name,
         "opacity": 0.5,
@@ -246,10 +246,10 @@ def _placed_scene(scene: ViewScene) -> dict[str, Any]:
     axes = first.axes
     assert axes is not None
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    kept, _ = _kept(axes, len(first.shape), fixed)
+    dimensions, _ = _kept_dimensions(axes, len(first.shape), fixed)
     placed = _placed(first.node, axes)
-    sizes = dict(zip(kept, placed.get("scale", []), strict=False))
-    units = dict(zip(kept, placed.get("units", []), strict=False))
+    sizes = dict(zip(dimensions, placed.get("scale", []), strict=False))
+    units = dict(zip(dimensions, placed.get("units", []), strict=False))
     size = scene.pixel or 1.0
     outer = [("t", axes.time)] * (scene.times > 1) + [("z", axes.z)] * (scene.depth > 1)
     result: dict[str, Any] = {

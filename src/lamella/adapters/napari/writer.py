@@ -28,7 +28,7 @@ class _Channel:
 
 
 class LayersError(LamellaError):
-    """Layers do not fit one image. Not a ValueError: of those napari says only that no plugin can write."""
+    """Layers do not fit one image. Not a ValueError: napari replaces its message by "no plugin can write"."""
 
 
 def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:

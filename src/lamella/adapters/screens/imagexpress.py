@@ -90,13 +90,13 @@ class _Htd:
 
 
 def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
-    """Read the plate in a folder; raise SourceError if it holds no image of an ImageXpress."""
+    """Read the plate in a folder; raise SourceError if it contains no image of an ImageXpress."""
     htd = _find_htd(folder)
     notes: list[str] = []
     planes = _choose_stacks(list(_list_planes(folder)), notes)
     if not planes:
         raise SourceError(
-            f"{folder} holds no image of an ImageXpress: none is named like plate_B03_s1_w1.tif"
+            f"{folder} contains no image of an ImageXpress: none is named like plate_B03_s1_w1.tif"
         )
     planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
 
@@ -124,7 +124,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
     )
 
 
-def holds_steps(folder: str) -> bool:
+def contains_steps(folder: str) -> bool:
     """Return whether a folder has images of an ImageXpress in time points or z steps."""
     folders = [
         path for pattern in (_TIME_FOLDER, _Z_FOLDER) for path, _ in _subfolders(folder, pattern, 0)[1:]
@@ -184,15 +184,15 @@ def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPl
     if not steps:
         return [replace(plane, z=1) for plane in planes]
     stacked = {plane.channel for plane in planes if plane.z}
-    kept = [plane for plane in planes if plane.z or plane.channel not in stacked]
-    if len(kept) < len(planes):
-        left_out = counted(len(planes) - len(kept), "projection")
+    unstacked = [plane for plane in planes if plane.z or plane.channel not in stacked]
+    if len(unstacked) < len(planes):
+        left_out = counted(len(planes) - len(unstacked), "projection")
         notes.append(f"{left_out} along z left out, of channels with z-stacks")
-    alone = sorted({plane.channel for plane in kept} - stacked)
+    alone = sorted({plane.channel for plane in unstacked} - stacked)
     if alone:
         names = ", ".join(f"w{channel}" for channel in alone)
         notes.append(f"{names} have projections only, which stand at the first z step")
-    return [plane if plane.z else replace(plane, z=min(steps)) for plane in kept]
+    return [plane if plane.z else replace(plane, z=min(steps)) for plane in unstacked]
 
 
 def _with_positions(
@@ -224,11 +224,11 @@ def _with_positions(
 
 def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
     """List the wells, sites and wavelengths that the plate's description selects and that have no file."""
-    found = {(plane.row, int(plane.column), plane.field, plane.channel) for plane in planes}
+    keys = {(plane.row, int(plane.column), plane.field, plane.channel) for plane in planes}
     for row, column in htd.wells():
         for site in htd.sites():
             for wave in htd.waves():
-                if (row, int(column), site, wave) not in found:
+                if (row, int(column), site, wave) not in keys:
                     yield f"{row}{column} field {site}, channel {wave}"
 
 

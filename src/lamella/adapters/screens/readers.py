@@ -1,7 +1,7 @@
 """The readers of screens: an index and its TIFF files become one image per field, with its well.
 
-Opera Phenix and Operetta, ImageXpress, CellVoyager. The folder of the index is searched in the given folder and up to
-two levels below, because instruments wrap it in folders of dates and numbers.
+Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the folder of the call and two levels
+below, because instruments wrap it in folders of dates and numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.adapters.screens.screen import Screen, ScreenField, ScreenGrid
 
 _DEPTH = 2
-"""Levels of folders below the given one in which an index is searched."""
+"""Levels of folders in which an index is searched."""
 
 _KEPT_BYTES = 16 << 20
 """Maximum size of an index that is kept in the store as original metadata."""
@@ -61,9 +61,9 @@ class ScreenReader(Reader):
             return [path] if self.is_index(path) and os.path.isfile(path) else []
         folders = [path]
         for _ in range(_DEPTH + 1):
-            found = [index for folder in folders for index in self.indexes_of(folder)]
-            if found:
-                return found
+            indexes = [index for folder in folders for index in self.indexes_of(folder)]
+            if indexes:
+                return indexes
             folders = [inner for folder in folders for inner in _inner_folders(folder)]
         return []
 
@@ -122,8 +122,8 @@ class ImageXpressReader(ScreenReader):
 
     def find_indexes(self, path: str) -> list[str]:
         """List the folders of plates: see `ScreenReader.find_indexes`."""
-        found = super().find_indexes(path)
-        return found if os.path.isdir(path) else [os.path.dirname(index) for index in found]
+        indexes = super().find_indexes(path)
+        return indexes if os.path.isdir(path) else [os.path.dirname(index) for index in indexes]
 
     def parse(self, index: str) -> Screen:
         """Read the folder of a plate."""

@@ -70,10 +70,10 @@ class FieldSource:
                 self._open.move_to_end(file)
                 return source
         source = open_plane(file)
-        expected, found = self._description, source.description
-        if (found.plane_shape, found.dtype) != (expected.plane_shape, expected.dtype):
+        expected, actual = self._description, source.description
+        if (actual.plane_shape, actual.dtype) != (expected.plane_shape, expected.dtype):
             raise SourceError(
-                f"{file} has {_kind(found)}, but the other images of the screen have {_kind(expected)}: an image must "
+                f"{file} has {_kind(actual)}, but the other images of the screen have {_kind(expected)}: an image must "
                 "have one shape and one type"
             )
         with self._lock:
@@ -104,10 +104,10 @@ def existing_files(files: Iterable[str]) -> set[str]:
     folders: dict[str, set[str]] = {}
     for file in files:
         folders.setdefault(os.path.dirname(file), set()).add(os.path.basename(file))
-    found = set()
+    paths = set()
     for folder, names in folders.items():
         if not os.path.isdir(folder):
             continue
         with os.scandir(folder) as entries:
-            found |= {os.path.join(folder, entry.name) for entry in entries if entry.name in names}
-    return found
+            paths |= {os.path.join(folder, entry.name) for entry in entries if entry.name in names}
+    return paths

@@ -1,6 +1,6 @@
 """The viewer as a widget of notebooks (extra ``notebook``): the same page, whose requests are messages to the kernel.
 
-anywidget takes one module, so the modules of the page are joined to one: each becomes a function that returns what the
+anywidget loads one module, so the modules of the page are joined to one: each becomes a function that returns what the
 module exports.
 """
 

@@ -1,6 +1,6 @@
 """Combine several sources to one image: files with one channel, z or t each, or the files of a folder in order.
 
-A member is one source within a combined image. Its index says where along the combined axes: {"c": 1, "z": 4}.
+A member is one source within a combined image. Its index is its position along the combined axes: {"c": 1, "z": 4}.
 """
 
 from __future__ import annotations

@@ -83,9 +83,9 @@ class Corrections:
         """Return a source with other axes and another type of pixels, if they differ."""
         return source if self.axes is None and self.dtype is None else CorrectedSource(source, self)
 
-    def describe(self, found: ImageDescription) -> ImageDescription:
+    def describe(self, original: ImageDescription) -> ImageDescription:
         """Return the description of an image with the sizes, names and colours of the user."""
-        scale, units = {**found.scale, **self._sizes()}, dict(found.units)
+        scale, units = {**original.scale, **self._sizes()}, dict(original.units)
         if self.unit is not None or self.pixel_size is not None:
             stated = legal_unit(self.unit or "micrometer", "space")
             units |= {
@@ -93,32 +93,32 @@ class Corrections:
             }
         if self.time_step is not None:
             scale["t"], units["t"] = float(self.time_step), "second"
-        times = found.times if self.time_step is None else ()
+        times = original.times if self.time_step is None else ()
         return replace(
-            found,
+            original,
             scale=scale,
             units=units,
             times=times,
-            channels=self._channels(found),
-            name=self.name or found.name,
-            plate=self.name if self.name and found.plate else found.plate,
+            channels=self._channels(original),
+            name=self.name or original.name,
+            plate=self.name if self.name and original.plate else original.plate,
         )
 
     def _sizes(self) -> dict[str, float]:
-        given = self.pixel_size
-        if given is None:
+        sizes = self.pixel_size
+        if sizes is None:
             return {}
-        if isinstance(given, Sequence):
-            return dict(zip("zyx"[-len(given) :], given, strict=False))
-        return {"y": given, "x": given}
+        if isinstance(sizes, Sequence):
+            return dict(zip("zyx"[-len(sizes) :], sizes, strict=False))
+        return {"y": sizes, "x": sizes}
 
-    def _channels(self, found: ImageDescription) -> tuple[SourceChannel, ...]:
-        count = found.length("c")
-        channels = found.channels if len(found.channels) == count else (SourceChannel(""),) * count
+    def _channels(self, original: ImageDescription) -> tuple[SourceChannel, ...]:
+        count = original.length("c")
+        channels = original.channels if len(original.channels) == count else (SourceChannel(""),) * count
         for values, what in ((self.channel_names, "name"), (self.colors, "colour")):
             if values is not None and len(values) != count:
                 raise InvalidArgumentError(
-                    f"{found.name} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
+                    f"{original.name} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
                 )
         if self.channel_names is not None:
             pairs = zip(channels, self.channel_names, strict=True)
@@ -126,16 +126,16 @@ class Corrections:
         if self.colors is not None:
             colored = zip(channels, self.colors, strict=True)
             channels = tuple(replace(channel, color=color.lstrip("#").upper()) for channel, color in colored)
-        return channels if self.channel_names or self.colors else found.channels
+        return channels if self.channel_names or self.colors else original.channels
 
 
-def _dtype(given: Any) -> np.dtype[Any]:
+def _dtype(name: Any) -> np.dtype[Any]:
     try:
-        dtype = np.dtype(given)
+        dtype = np.dtype(name)
     except (TypeError, ValueError):
-        raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16") from None
+        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16") from None
     if dtype.kind not in "buif":
-        raise InvalidArgumentError(f"dtype={given!r} is not a type of numbers, such as uint16")
+        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16")
     native: np.dtype[Any] = dtype.newbyteorder("=")
     return native
 
@@ -144,29 +144,29 @@ class CorrectedSource:
     """A source whose axes have other names, or whose pixels become another type."""
 
     def __init__(self, source: PlaneSource, corrections: Corrections) -> None:
-        found = source.description
+        original = source.description
         self._source = source
-        axes = corrections.axes or found.axes
-        if len(axes) != len(found.axes):
+        axes = corrections.axes or original.axes
+        if len(axes) != len(original.axes):
             raise SourceError(
-                f"axes={axes!r} name {len(axes)} axes, but {found.name} has {len(found.axes)}: {found.axes} of shape "
-                f"{found.shape}"
+                f"axes={axes!r} name {len(axes)} axes, but {original.name} has {len(original.axes)}: {original.axes} "
+                f"of shape {original.shape}"
             )
         if axes[-2:] != "yx":
-            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {found.name} do")
+            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.name} do")
         legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
         self._from = tuple(legal.index(axis) for axis in axes[:-2])
-        kept = {new for new, old in zip(axes, found.axes, strict=True) if new == old}
+        unchanged = {new for new, old in zip(axes, original.axes, strict=True) if new == old}
         self._description = replace(
-            found,
+            original,
             axes=legal,
-            shape=tuple(found.shape[axes.index(axis)] for axis in legal),
-            dtype=found.dtype if corrections.dtype is None else _dtype(corrections.dtype),
-            scale=_of(found.scale, kept),
-            units=_of(found.units, kept),
-            channels=found.channels if "c" in kept or "c" not in found.axes + axes else (),
-            times=found.times if "t" in kept else (),
-            channels_together=found.channels_together if "c" in kept else 1,
+            shape=tuple(original.shape[axes.index(axis)] for axis in legal),
+            dtype=original.dtype if corrections.dtype is None else _dtype(corrections.dtype),
+            scale=_of(original.scale, unchanged),
+            units=_of(original.units, unchanged),
+            channels=original.channels if "c" in unchanged or "c" not in original.axes + axes else (),
+            times=original.times if "t" in unchanged else (),
+            channels_together=original.channels_together if "c" in unchanged else 1,
         )
 
     @property

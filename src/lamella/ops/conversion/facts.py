@@ -1,4 +1,4 @@
-"""Write what a source says about its images into the store: sizes and stage as transforms, the rest as attributes.
+"""Write the metadata of a source into the store: sizes and stage as transforms, the rest as attributes.
 
 .. code-block:: text
 
@@ -137,19 +137,19 @@ def summarize(
 
     ``left_out`` is the number of files whose original metadata are not stored.
     """
-    found = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
-    kept = [fact for fact, is_there in found.items() if is_there]
-    kept += [f"the original metadata in OME/{original.name}" for original in originals]
+    present = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
+    names = [fact for fact, is_there in present.items() if is_there]
+    names += [f"the original metadata in OME/{original.name}" for original in originals]
     needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
     lacking = [
         fact
         for fact, axis in needed.items()
-        if not found[fact] and any(each.length(axis) > 1 for each in descriptions)
+        if not present[fact] and any(each.length(axis) > 1 for each in descriptions)
     ]
     dropped = [f"the original metadata of {left_out} files"] if left_out else []
     if any(each.times and not frame_times(each) for each in descriptions):
         dropped.append("times of frames, which do not ascend or lack frames")
-    return kept, lacking, dropped
+    return names, lacking, dropped
 
 
 def _is_named(description: ImageDescription) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """The naming of one instrument. ``numbers_rows`` says that names count rows from 1 instead of using letters."""
+    """The naming of one instrument. With ``numbers_rows``, names count rows from 1 instead of using letters."""
 
     name: str
     title: str

@@ -34,7 +34,7 @@ class HandleReader(Reader):
     ----------
     handles : int
         Maximum number of handles that are open at a time. No two threads use one handle at the same time; with 1, all
-        threads take turns.
+        one thread reads at a time.
     """
 
     handles: ClassVar[int] = 8
@@ -202,11 +202,11 @@ class HandleSource:
 
     def _check(self, index: tuple[int, ...], rows: slice, pixels: Array) -> None:
         expected = (rows.stop - rows.start, self._description.plane_shape[1]), self._description.dtype
-        found = pixels.shape, pixels.dtype.newbyteorder("=")
-        if found != expected:
+        actual = pixels.shape, pixels.dtype.newbyteorder("=")
+        if actual != expected:
             raise SourceError(
                 f"{self._file.path} is damaged: rows {rows.start} to {rows.stop} of plane {index} have the shape "
-                f"{found[0]} and type {found[1]}, not {expected[0]} and {expected[1]}"
+                f"{actual[0]} and type {actual[1]}, not {expected[0]} and {expected[1]}"
             )
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class InputPlan:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What says where each file belongs: a pattern, a table, or the layout of an instrument; by default the files.
+    """The source of each file's destination: a pattern, a table, or the layout of an instrument; by default the files.
 
     ``only`` are the paths of the positions to convert; by default all. Raise InvalidArgumentError for more than one.
     """
@@ -154,7 +154,7 @@ class Inputs:
         return reader is not None and (layout is None or layout.name == reader.name)
 
     def _list_folder(self, folder: str) -> list[str]:
-        """List the files of a folder; those below it for a pattern, and if there are none in the folder itself."""
+        """List the files of a folder; also those below it for a pattern, or if the folder itself contains no file."""
         if self.arrangement.is_by_name or self.arrangement.layout is not None:
             return self._formats.list_folder(folder, deep=True)
         try:

@@ -120,7 +120,7 @@ class Reader(ABC):
         """
 
     def open_what_is_there(self, path: str) -> Container:
-        """Describe the images of a path that may be truncated: planes without bytes are missing, and a note says so.
+        """Describe the images of a path that may be truncated: planes without bytes are missing, and a note names them.
 
         By default such a file is refused, as by `open`.
         """
@@ -138,9 +138,9 @@ class Reader(ABC):
             return
         names = " and ".join(self.libraries if is_too_old else self.missing)
         if is_too_old:
-            wanted = ".".join(map(str, self.python))
+            needed = ".".join(map(str, self.python))
             raise MissingDependencyError(
-                f"reading {self.title} needs {names}, which needs Python {wanted} or newer; this is "
+                f"reading {self.title} needs {names}, which needs Python {needed} or newer; this is "
                 f"{sys.version_info.major}.{sys.version_info.minor}"
             )
         install = (
@@ -155,7 +155,7 @@ class Reader(ABC):
 class Formats:
     """The readers that a conversion may use; the first that claims a path reads it.
 
-    ``is_chosen`` says that the user chose the only reader, which then reads files of any name.
+    With ``is_chosen``, the user chose the only reader, which then reads files of any name.
     """
 
     def __init__(self, readers: Sequence[Reader], *, is_chosen: bool = False) -> None:
@@ -167,13 +167,13 @@ class Formats:
         if self._is_chosen and not os.path.isdir(path):
             return self._readers[0]
         plain = [reader for reader in self._readers if not reader.is_fallback]
-        found = next((reader for reader in plain if reader.claims(path)), None)
-        if found is None and os.path.isfile(path):
+        chosen = next((reader for reader in plain if reader.claims(path)), None)
+        if chosen is None and os.path.isfile(path):
             with suppress(OSError), open(path, "rb") as file:
                 head = file.read(512)
-                found = next((reader for reader in plain if reader.recognises(head)), None)
+                chosen = next((reader for reader in plain if reader.recognises(head)), None)
         fallbacks = self._readers[len(plain) :]
-        return found or next((reader for reader in fallbacks if reader.claims(path)), None)
+        return chosen or next((reader for reader in fallbacks if reader.claims(path)), None)
 
     def open(self, path: str, *, what_is_there: bool = False) -> Container:
         """Describe the images of a path; raise SourceError if no reader claims it."""

@@ -68,9 +68,9 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
         if name in position.channel_names or _deleting(position) == name
     ]
     if not fields:
-        known = dict.fromkeys(channel for one in positions.values() for channel in one.channel_names)
+        names = dict.fromkeys(channel for one in positions.values() for channel in one.channel_names)
         raise InvalidArgumentError(
-            f"No field has the channel {name!r}: there are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+            f"No field has the channel {name!r}: there are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         )
     for path in fields:
         if _deleting(positions[path]) != name:

@@ -157,12 +157,12 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
 
 def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, ImageEdits]:
     """Return the changes of each image that will differ, by its path; raise as `edit_fields` does."""
-    found: set[_Target] = set()
+    changed: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
         parts[path], matched = requested.fitting(position)
-        found |= matched
-    _check_found(requested.targets - found, positions)
+        changed |= matched
+    _check_found(requested.targets - changed, positions)
     return {
         path: parts[path]
         for path, position in positions.items()
@@ -172,13 +172,13 @@ def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> d
 
 def _check_found(missing: set[_Target], positions: Mapping[str, Position]) -> None:
     for kind, name in sorted(missing):
-        known = dict.fromkeys(
-            known
+        names = dict.fromkeys(
+            member
             for position in positions.values()
-            for known in (position.axis_names if kind == "axis" else position.channel_names)
+            for member in (position.axis_names if kind == "axis" else position.channel_names)
         )
         raise InvalidArgumentError(
-            f"No image has the {kind} {name!r}: there are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+            f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         )
 
 

@@ -34,13 +34,13 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
     if not isinstance(pixel_size, Mapping):
         size = checked_size("y and x", pixel_size)
         pixel_size = {axis: size for axis in ("y", "x") if axis in position.axis_names}
-    wanted = {axis_index(position.axes, axis): checked_size(axis, size) for axis, size in pixel_size.items()}
+    sizes = {axis_index(position.axes, axis): checked_size(axis, size) for axis, size in pixel_size.items()}
     paths = position.dataset_paths
     if not paths:
         raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
     for path in reversed(paths):
         scale = position.get_effective_scale(path)
-        if all(scale[axis] <= size * (1 + _NOISE) for axis, size in wanted.items()):
+        if all(scale[axis] <= size * (1 + _NOISE) for axis, size in sizes.items()):
             return path
     return paths[0]
 
@@ -91,7 +91,7 @@ def world_to_index(
     if not scale.all():
         raise MetadataError(
             f"The scale of {position.node_path}, level {path!r}, is {scale.tolist()}: coordinates have no index along "
-            "an axis of scale 0. set_scale() gives it another."
+            "an axis of scale 0. Set another with set_scale()."
         )
     return (_checked(position, points, len(scale)) - start) / scale
 

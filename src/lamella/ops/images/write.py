@@ -88,14 +88,14 @@ def write_image(
         of a DataArray; for other arrays ``yx``, ``zyx``, ``czyx`` or ``tczyx`` by the number of dimensions.
     scale
         Size of a voxel by axis, such as ``{"z": 2, "y": 0.5, "x": 0.5}`` (1 for the other axes), or a number for each
-        axis, in the order of `axes`. By default the steps of a DataArray's coordinates, which also give the position.
+        axis, in the order of `axes`. By default the steps of a DataArray's coordinates, which start at the origin.
     units
         Unit of the axes of space, or of each axis by its name; symbols such as ``"um"`` or ``"s"`` are understood.
         By default ``attrs["units"]`` of a DataArray's coordinates, or else micrometer and second.
     channels
         Names of the channels, or a mapping of name to colour: a name of CSS such as ``"lime"`` (``"green"`` is the
         dark one), hex digits, or None. By default the coordinate of a DataArray, or else ``channel_0``, ... Colours
-        that are not given follow from the names.
+        are derived from the names by default.
     levels
         Number of levels, or ``"auto"`` until the larger of y and x is at most 256.
     chunks

@@ -77,20 +77,20 @@ class Layout:
         Each with the smallest region that contains these pixels, and which of its pixels they are: an array with
         length 1 along the axes that are not of space.
         """
-        found = list(self.touched(region))
-        if len(found) == 1:
-            number, part = found[0]
+        fields = list(self.touched(region))
+        if len(fields) == 1:
+            number, part = fields[0]
             return [(number, part, np.ones((1,) * len(region), bool))]
         lengths = [n if axis in self.space else 1 for axis, n in enumerate(region_shape(region))]
         nearest = np.full(lengths, np.inf)
         owner = np.full(lengths, -1)
-        for number, part in found:
+        for number, part in fields:
             inside = self._in_space(part, region)
             distance = self._distance(number, part)
             closer = distance < nearest[inside]
             nearest[inside] = np.where(closer, distance, nearest[inside])
             owner[inside] = np.where(closer, number, owner[inside])
-        return [one for number, part in found for one in self._owned(number, part, owner, region)]
+        return [one for number, part in fields for one in self._owned(number, part, owner, region)]
 
     def _owned(
         self, number: int, part: Region, owner: Numbers, region: Region

@@ -202,7 +202,7 @@ class MosaicArray:
 class Mosaic(MosaicArray):
     """The fields of a well as one image: an array of level 0, and :attr:`levels` of arrays.
 
-    Fields lie where their translations say, rounded to whole pixels. Pixels that several fields cover come from the
+    Fields are placed by their translations, rounded to whole pixels. Pixels that several fields cover come from the
     field whose centre is nearest (``blend="nearest"``) or are a mean of the fields with weights that fall linearly to
     their edges (``"linear"``). Pixels without a field have the fill value.
 
@@ -404,16 +404,16 @@ def _check_fields(positions: Sequence[Position]) -> None:
 
 def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
     """Return the region that an index touches, and the index to apply to it."""
-    given = list(index) if isinstance(index, tuple) else [index]
-    places = [n for n, one in enumerate(given) if one is Ellipsis]
-    if len(places) > 1 or len(given) - len(places) > len(shape):
+    items = list(index) if isinstance(index, tuple) else [index]
+    places = [n for n, one in enumerate(items) if one is Ellipsis]
+    if len(places) > 1 or len(items) - len(places) > len(shape):
         raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.")
     if places:
-        given[places[0] : places[0] + 1] = [slice(None)] * (len(shape) - len(given) + 1)
-    given += [slice(None)] * (len(shape) - len(given))
+        items[places[0] : places[0] + 1] = [slice(None)] * (len(shape) - len(items) + 1)
+    items += [slice(None)] * (len(shape) - len(items))
     region: list[slice] = []
     after: list[slice | int] = []
-    for one, n in zip(given, shape, strict=True):
+    for one, n in zip(items, shape, strict=True):
         if isinstance(one, slice):
             start, stop, step = one.indices(n)
             if step < 1:

@@ -1,7 +1,7 @@
 """Copy positions of other stores into a plate that exists.
 
-The copies are listed last. Until then a hidden journal in the plate says which positions a call is copying, so that the
-same call resumes a killed one, and no other takes their paths.
+The copies are listed last. Until then a hidden journal in the plate lists the positions being copied, so that the same
+call resumes a killed one, and no other call uses their paths.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def add_positions(
             raise InvalidArgumentError(f"The position {source.node_path} cannot be copied to itself.")
     job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
     key = join(plate.path, f"{PRIVATE_PREFIX}add-{job}")
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for path in sorted(sources):
-            held.enter_context(storage.lock(plate.node_path.child(path).path))
+            locks.enter_context(storage.lock(plate.node_path.child(path).path))
         resumed = storage.size(key) is not None
         if not resumed:
             _refuse_existing(plate, sources)
@@ -100,10 +100,10 @@ def _refuse_existing(plate: Plate, sources: Mapping[str, Position]) -> None:
     if not there:
         return
     listed = {path for path, _ in plate.positions(on_error="report")}
-    taken = [path for path in there if path in listed]
-    if taken:
+    occupied = [path for path in there if path in listed]
+    if occupied:
         raise NodeExistsError(
-            f"The plate {plate.node_path} has positions {taken} already. Choose other paths, or delete them first."
+            f"The plate {plate.node_path} has positions {occupied} already. Choose other paths, or delete them first."
         )
     raise not_listed_error(plate, there[0])
 

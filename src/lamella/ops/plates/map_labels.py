@@ -196,12 +196,12 @@ class StitchedLabels:
         return out.reshape(tuple(out.shape[axis] for axis in self._kept))
 
     def _region(self, index: Any) -> Region:
-        given = list(index) if isinstance(index, tuple) else [index]
-        if Ellipsis in given:
-            at = given.index(Ellipsis)
-            given[at : at + 1] = [slice(None)] * (self.ndim - len(given) + 1)
-        given += [slice(None)] * (self.ndim - len(given))
-        parts = iter(given)
+        items = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in items:
+            at = items.index(Ellipsis)
+            items[at : at + 1] = [slice(None)] * (self.ndim - len(items) + 1)
+        items += [slice(None)] * (self.ndim - len(items))
+        parts = iter(items)
         plan = self._files.plan
         return tuple(
             slice(0, 1) if axis in plan.dropped else slice(*next(parts).indices(n)[:2])

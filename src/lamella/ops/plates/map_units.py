@@ -91,7 +91,7 @@ def wants_where(function: Callable[..., Any]) -> bool:
 
 @dataclass(frozen=True)
 class PositionUnit:
-    """A position, of which the function computes values or images."""
+    """A position; the function computes values or images from it."""
 
     task: Task
     path: str
@@ -157,7 +157,7 @@ class BlockUnit(ABC):
     """Its line in the journal."""
 
     def do(self) -> Outcome:
-        """Read, call the function, and write; skip what the journal says is done."""
+        """Read, call the function, and write; skip finished units."""
         unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
             return Outcome(unit, skipped=True)
@@ -187,7 +187,7 @@ class BlockUnit(ABC):
 
 @dataclass(frozen=True)
 class RegionUnit(BlockUnit):
-    """A block of which the function computes a block of one or several arrays."""
+    """A block; the function computes a block of one or several arrays from it."""
 
     targets: tuple[ImageArray, ...]
 

@@ -31,7 +31,7 @@ def rename_wells(
     """Rename wells of a plate; return the renames in the order of execution.
 
     A new name may be the old name of another well, but wells cannot swap names: a killed swap could not be
-    told from a finished one. Everything is checked before the
+    distinguished from a finished one. Everything is checked before the
     first rename. After a kill, the same call skips finished renames and continues.
     """
     plate = open_ome_zarr(
@@ -73,7 +73,7 @@ def _ordered(renames: Mapping[str, str], plate: Plate) -> list[tuple[str, str]]:
 
 
 def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
-    """Return the renames to do of wells that each take the next name; the last is first, because its name is free.
+    """Order the renames of a chain of wells: the last is first, because its new name is free.
 
     Exactly one name has no well: before the first rename the last one, after the last rename the first one.
     """

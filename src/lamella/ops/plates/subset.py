@@ -84,7 +84,7 @@ def _well(plate: Plate, name: str) -> str:
 def _of_acquisitions(
     plate: Plate, positions: Mapping[str, Position], chosen: Sequence[int | str]
 ) -> dict[str, Position]:
-    """Return the positions of some acquisitions, given by id or name."""
+    """Return the positions of some acquisitions, by id or name."""
     listed = plate.document.shared_model.acquisitions or []
     acquisitions = {path: acquisition_of(position) for path, position in positions.items()}
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
@@ -152,7 +152,7 @@ def merge(
     """Create a plate with the positions of several plates.
 
     Chunks are copied as they are encoded. Names, rows, columns, acquisitions, channels, levels, labels and tables
-    are copied as by `Plate.from_positions`, which also says how an interrupted call is resumed.
+    are copied as by `Plate.from_positions`, and an interrupted call is resumed as described there.
 
     Parameters
     ----------

@@ -184,7 +184,7 @@ class Order:
     """The order in which a pass reads its source.
 
     ``boxes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
-    read; the others fill a file of some target, if the grids align. ``apart`` says that an outermost region is finished
+    read; the others fill a file of some target, if the grids align. With ``apart``, an outermost region is finished
     before the next begins, because its incomplete parts are large.
     """
 

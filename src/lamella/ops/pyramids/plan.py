@@ -169,6 +169,6 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
         images = [position.open_level(array.path[prefix:]) for array in (fine, coarse)]
         raise InvalidArgumentError(
             f"The pyramid of {position.node_path} has no whole factor where {images[0]!r} is followed by "
-            f"{images[1]!r}. Call delete_pyramid() and compute it anew."
+            f"{images[1]!r}. Call delete_pyramid() and compute it again."
         )
     return factors

@@ -143,7 +143,7 @@ def _boxes(base: ImageArray, region: Any) -> list[Bounds]:
     return [] if bounds is None else [bounds]
 
 
-# -- what the document says ---------------------------------------------------------------------------------------
+# -- the document -----------------------------------------------------------------------------------------------
 
 
 def stale_levels(position: Position) -> StaleLevels:

@@ -56,7 +56,7 @@ def inventory_of(documents: Documents) -> Inventory:
 
 
 class _Walk:
-    """The nodes of a store by path, the digests of their documents, and folders and files that are none."""
+    """The nodes of a store by path, the digests of their documents, and the other folders and files."""
 
     def __init__(self, documents: Documents) -> None:
         self.documents = documents

@@ -28,7 +28,7 @@ _READY = 128 << 20
 _NOISE = 1 << 20
 #: How often each thread encodes the noise. The system's allocator uses new memory twice before it reuses the old.
 _WARM_UPS = 2
-#: Weight of the newest job in the time that jobs take.
+#: Weight of the newest job in the mean duration of jobs.
 _RECENT = 0.2
 
 

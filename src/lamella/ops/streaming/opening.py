@@ -157,7 +157,7 @@ def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> 
     ]
     paths = ["/".join(map(name_text, spec[:3])) for spec in specs]
     if not paths or len(set(paths)) != len(paths):
-        raise InvalidArgumentError(f"A stream goes over positions that are given once each, not {paths}.")
+        raise InvalidArgumentError(f"A stream goes over positions that are listed once each, not {paths}.")
     return dict(zip(paths, specs, strict=True))
 
 
@@ -280,17 +280,17 @@ def _frame_order(
         isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in lengths_by_name.values()
     ):
         raise InvalidArgumentError(
-            f"lengths gives whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
+            f"lengths contains whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
         )
     channels, new = _channels(position, options.channel_names) if "c" in own else (None, [])
     if options.channel_names is not None and channels is None:
-        raise InvalidArgumentError(f"channel_names was given, but the order {''.join(own)!r} has no c.")
+        raise InvalidArgumentError(f"channel_names is set, but the order {''.join(own)!r} has no c.")
     for name in own:
         if name == "c":
             length = lengths_by_name.get(name, len(channels or ()))
             if length != len(channels or ()):
                 raise InvalidArgumentError(
-                    f"lengths says {length} for c, but there are {len(channels or ())} channels."
+                    f"lengths is {length} for c, but there are {len(channels or ())} channels."
                 )
             lengths.append(length)
         elif name in lengths_by_name:

@@ -253,11 +253,11 @@ class FrameStream:
         pixels = np.asarray(frame)
         if pixels.shape != self._shape:
             raise InvalidArgumentError(
-                f"This stream takes frames of shape {self._shape}, not {pixels.shape}."
+                f"This stream expects frames of shape {self._shape}, not {pixels.shape}."
             )
         if not np.can_cast(pixels.dtype, self._dtype, "safe"):
             raise InvalidArgumentError(
-                f"This stream takes frames of {self._dtype}, and {pixels.dtype} does not fit into it without loss. "
+                f"This stream expects frames of {self._dtype}, and {pixels.dtype} does not fit into it without loss. "
                 f"Convert the frame, or stream as {pixels.dtype}."
             )
         return pixels

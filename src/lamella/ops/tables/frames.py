@@ -67,15 +67,15 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
     return frame
 
 
-def checked_choice(value: str, known: tuple[str, ...], what: str) -> str:
+def checked_choice(value: str, choices: tuple[str, ...], what: str) -> str:
     """Return a word from a list; for any other word raise an error that suggests the nearest one.
 
     >>> checked_choice("csv", BACKENDS, "backend")
     'csv'
     """
-    if value not in known:
+    if value not in choices:
         raise InvalidArgumentError(
-            f"{what}={value!r} is not one of {', '.join(known)}.{did_you_mean(str(value), known)}"
+            f"{what}={value!r} is not one of {', '.join(choices)}.{did_you_mean(str(value), choices)}"
         )
     return value
 
@@ -185,7 +185,7 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
         kinds = types.infer_dtype(values, skipna=True)
         raise InvalidArgumentError(
             f"The column {column!r} of the table {name!r} holds {kinds} values, dtype {dtype}, which "
-            f"backend={backend!r} does not keep. Tables hold numbers, booleans and text: convert it"
+            f"backend={backend!r} does not keep. Tables contain numbers, booleans and text: convert it"
             f"{'' if backend == 'parquet' else ', or use parquet for times'}."
         )
 

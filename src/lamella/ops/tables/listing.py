@@ -47,12 +47,12 @@ def list_tables(tables: Tables) -> list[dict[str, Any]]:
 
 
 def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool) -> str:
-    """Return a table as CSV, or as JSON rows; write it to a file instead, whose name says how.
+    """Return a table as CSV or as JSON rows, or write it to a file in the format of its suffix.
 
     Raises
     ------
     InvalidArgumentError
-        The name of the file says nothing that is known.
+        The suffix of the file is unknown.
     """
     ending = os.path.splitext(output)[1].lower() if output is not None else ".json" if as_json else ".csv"
     if ending not in (".csv", ".json", ".parquet"):

@@ -291,7 +291,7 @@ def _measured(
     place = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
     compact = np.where(ids[place] == block, place + 1, 0).astype(np.int32)
     try:
-        found = regionprops(
+        measured = regionprops(
             compact,
             request.read_image(index, box),
             properties=("label", *request.properties),
@@ -303,9 +303,9 @@ def _measured(
             f"{request.labels.node_path} cannot be measured: {reason}. Some properties need two space axes, or voxels "
             "of one size (physical=False)."
         ) from fault
-    columns: dict[str, Any] = {**index, "label": ids[found.pop("label") - 1]}
+    columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
-    for name, values in found.items():
+    for name, values in measured.items():
         columns[_column(request, name)] = _moved(request, name, values, starts)
     return columns
 

@@ -75,7 +75,7 @@ class Roi:
         Raises
         ------
         NodeNotFoundError
-            If there is no such level (a KeyError).
+            If the level does not exist (a KeyError).
 
         Examples
         --------
@@ -98,7 +98,7 @@ class Roi:
         Raises
         ------
         NodeNotFoundError
-            If there is no such level (a KeyError).
+            If the level does not exist (a KeyError).
 
         Examples
         --------
@@ -174,7 +174,7 @@ def _ratios(position: Position) -> dict[str, float]:
 
 
 def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """Return a table of regions, given by name and by start and end along axes, in the units of the axes.
+    """Return a table of regions, each with a name, and a start and end along axes in their units.
 
     Raise InvalidArgumentError for an unknown axis, and for bounds that are not a start and an end.
     """
@@ -187,13 +187,13 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
                 f"The region {name!r} has bounds along {unknown[0]!r}, and regions of {position.node_path} lie along "
                 f"{', '.join(units)}."
             )
-        given = {axis.lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
+        intervals = {axis.lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
         row: dict[str, float] = {}
         for axis in "xyzt":
             first, length, _ = _COLUMNS[axis]
-            if axis == "t" and axis not in given:
+            if axis == "t" and axis not in intervals:
                 continue
-            start, stop = given.get(axis, (0.0, extents.get(axis, 1.0)))
+            start, stop = intervals.get(axis, (0.0, extents.get(axis, 1.0)))
             row[first], row[length] = start / units.get(axis, 1.0), (stop - start) / units.get(axis, 1.0)
         rows[str(name)] = row
     pd = pandas()

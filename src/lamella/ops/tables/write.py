@@ -144,15 +144,15 @@ def _described(
     frame: pd.DataFrame, old: TableInfo | None, kind: str | None, label: str | None, backend: str | None
 ) -> TableInfo:
     """Return the description of a table: from the arguments, else from the frame, else from the old table."""
-    said = frame.attrs.get(DESCRIPTION)
-    said = said if isinstance(said, dict) else {}
+    description = frame.attrs.get(DESCRIPTION)
+    description = description if isinstance(description, dict) else {}
     has_regions = all(column in frame.columns for column in ROI_COLUMNS)
     if label is None and kind in (None, *LABEL_TYPES):
-        label = said.get("label") or (old.label if old is not None else None)
-    if kind is None and label is not None and not said and (old is None or old.label != label):
+        label = description.get("label") or (old.label if old is not None else None)
+    if kind is None and label is not None and not description and (old is None or old.label != label):
         kind = MASKING if has_regions else FEATURE
     if kind is None:
-        kind = said.get("type") or (old.type if old is not None else ROI if has_regions else GENERIC)
+        kind = description.get("type") or (old.type if old is not None else ROI if has_regions else GENERIC)
     backend = backend or (old.backend if old is not None else "parquet")
     key = old.index_key if old is not None else None
     return TableInfo(kind, backend, key, None, label if kind in LABEL_TYPES else None)
@@ -171,9 +171,9 @@ def _check_label(tables: Tables, name: str, info: TableInfo) -> None:
 
 def _fitting(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
     """Return other attributes; lists of columns are reduced to existing columns."""
-    known = set(columns.columns)
+    names = set(columns.columns)
     return {
-        key: [name for name in value if name in known]
+        key: [name for name in value if name in names]
         if key.endswith("_columns") and isinstance(value, list)
         else value
         for key, value in attributes.items()

@@ -65,11 +65,15 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
     listed = table_names(attributes)
     replacing = read_replacing_table(attributes)
     if not isinstance(value, list):
-        found = "there is no list of tables" if value is None else f"tables is {describe(value)}"
-        inspection.report_own("LM-21", group.path, found, "list the names of the tables")
+        problem = "there is no list of tables" if value is None else f"tables is {describe(value)}"
+        inspection.report_own("LM-21", group.path, problem, "list the names of the tables")
     elif len(value) > len(listed):
         inspection.report_own(
-            "LM-21", group.path, "tables holds a name twice, or none", "list each once", at=("tables",)
+            "LM-21",
+            group.path,
+            "tables lists a name twice, or no name",
+            "list each once",
+            at=("tables",),
         )
     missing = [
         name

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class ValidationReport:
-    """The findings in a store. True if there are none.
+    """The findings in a store. True without findings.
 
     Attributes
     ----------

@@ -246,7 +246,7 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
 
 
 def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
-    """Read what the documents of a field say, each once: a plate has thousands."""
+    """Read the documents of a field, each once: a plate has thousands."""
     if isinstance(node, LamellaError):
         return Field(path, well, node)
     try:

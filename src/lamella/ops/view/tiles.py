@@ -85,7 +85,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class _Level:
-    """A level of an image, and what its document said when it was opened."""
+    """A level of an image, and the metadata of when it was opened."""
 
     array: ImageArray
     axes: PlaneAxes
@@ -286,7 +286,7 @@ class Tiles:
         names: Sequence[str],
         label: str | None,
     ) -> _Part | None:
-        """Read the pixels of one field that lie in a tile; None if there are none."""
+        """Read the pixels of one field that lie in a tile; None if missing."""
         left, top, step = origin
         image = self._image(number, label)
         if image is None:
@@ -351,10 +351,10 @@ def _stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] |
     colors = image.colors
     if not colors:
         return None
-    known, places = np.unique(ids, return_inverse=True)
+    present, places = np.unique(ids, return_inverse=True)
     packed = [
         0 if color is None else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
-        for color in (colors.get(int(number)) for number in known)
+        for color in (colors.get(int(number)) for number in present)
     ]
     return np.array(packed, np.uint32)[places].reshape(ids.shape)
 

@@ -40,7 +40,7 @@ def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) 
             try:
                 planes = tiles.coarse_planes(number, view)
             except LamellaError:
-                continue  # its tile says why
+                continue  # its tile shows the reason
             for sample, plane in zip(samples, planes, strict=True):
                 if plane is not None:
                     sample.append(plane.ravel())

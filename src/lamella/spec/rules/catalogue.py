@@ -25,7 +25,7 @@ class Rule:
     level
         Weight in the text: MUST, SHOULD, MAY, or a fact that nothing can break.
     versions
-        Versions in which the rule holds.
+        Versions with the rule.
     text
         The requirement.
     needs

@@ -141,7 +141,7 @@ def _is_wrapped(attributes: JSON, context: RuleContext) -> bool:
 
 
 def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
-    """Select the findings of rules that hold in the version; those of lamella's own hold in all."""
+    """Select the findings of rules of the version; lamella's own rules apply to all versions."""
     return [
         finding
         for finding in findings

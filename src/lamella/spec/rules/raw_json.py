@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ome_object(attributes: JSON, traits: VersionTraits) -> JSONObject:
-    """Return the OME part of the attributes, empty if there is none."""
+    """Return the OME part of the attributes, empty if missing."""
     part = attributes
     for key in traits.wrapper:
         part = part.get(key) if isinstance(part, dict) else None

@@ -104,7 +104,7 @@ def _check_vector(
             )
             return ends.outputs
     if kind == "scale" and any(value <= 0 for value in values):
-        # The text says SHOULD be non-zero, the schema refuses what is not positive.
+        # By the text it SHOULD be non-zero; the schema refuses what is not positive.
         yield context.finding(
             rule, where, f"the scale is {describe(entry[kind])}", "use positive factors", level="SHOULD"
         )

@@ -129,7 +129,7 @@ def _check_level_sequence(entry: JSONObject, at: Location, context: RuleContext)
     yield context.finding(
         "CT-21",
         where,
-        f"the sequence holds {describe(kinds)}",
+        f"the sequence contains {describe(kinds)}",
         "put one scale and then one translation in it",
     )
 

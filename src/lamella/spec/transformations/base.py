@@ -79,7 +79,7 @@ class Transformation(MetaModel):
         expected = self._asked()
         if expected is not None and expected != axes_in:
             raise InvalidArgumentError(
-                f"{self.title} is for {expected} axes, it was given {axes_in}: give one number for each axis"
+                f"{self.title} is for {expected} axes, not for {axes_in}: pass one number for each axis"
             )
         return self._given(axes_in)
 

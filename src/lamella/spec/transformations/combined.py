@@ -272,7 +272,7 @@ class ByDimension(Transformation):
         needed = 1 + max((axis for item in self.transformations for axis in item.input_axes), default=-1)
         if needed > axes_in:
             raise InvalidArgumentError(
-                f"{self.title} reads input axis {needed - 1}, it was given {axes_in} axes (CT-36)"
+                f"{self.title} reads input axis {needed - 1}, and the points have {axes_in} axes (CT-36)"
             )
         return sum(len(item.output_axes) for item in self.transformations)
 
@@ -359,7 +359,7 @@ else:
     """A transformation that can be used: one of the 12 types with parameters that fit."""
 
     KeptTransformation = Annotated[AnyTransformation, WrapValidator(_or_kept)]
-    """A transformation as a document holds it: one that cannot be used is an OtherTransformation."""
+    """A transformation of a document; an unusable one is an OtherTransformation."""
 
 
 def parse_transformation(document: JSON, location: str = "") -> Transformation:

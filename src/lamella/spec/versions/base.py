@@ -162,7 +162,7 @@ class SpecVersion(ABC):
         )
 
     def default_axes(self) -> list[AxisMeta]:
-        """Return the axes of a new image for which none were given: T, C, Z, Y, X.
+        """Return the default axes of a new image: T, C, Z, Y, X.
 
         >>> from lamella.spec.versions import by_name
         >>> [axis.name for axis in by_name("0.5").default_axes()]

@@ -49,7 +49,7 @@ class Version05(SpecVersion):
         return self.ome(attributes).get("version")
 
     def ome(self, attributes: JSONObject) -> JSONObject:
-        """Return the OME part: the object under ``ome``, empty if there is none."""
+        """Return the OME part: the object under ``ome``, empty if missing."""
         ome = attributes.get("ome")
         if ome is None:
             return {}

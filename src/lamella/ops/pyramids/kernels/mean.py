@@ -144,7 +144,7 @@ def mean_int64(
             count = (last - first) * min(factor, length - j * factor)
             quotient = high[j] // count
             rest = ((high[j] - quotient * count) << 32) + low[j]
-            # The quotient's lower half may be above 32 bits by the carry of `low`: adding takes care of it.
+            # The quotient's lower half may be above 32 bits by the carry of `low`: the addition corrects it.
             whole = (quotient << 32) + rest // count
             twice = 2 * (rest % count)
             if twice > count or (twice == count and whole & 1):
