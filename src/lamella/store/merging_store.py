@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
@@ -172,7 +173,48 @@ def _as_written(document: JSONObject, file: str) -> JSONObject:
         return document
 
 
-class MergingStore(WrapperStore[Any]):
+class _Merging(Store):
+    """What both stores do beyond the class of zarr-python that each derives from."""
+
+    _memory: _Memory
+
+    @property
+    def storage(self) -> Storage:
+        """The storage below."""
+        return self._memory.documents.storage
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a key, and remember the version of a document."""
+        buffer = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
+        if byte_range is None:
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
+        return buffer
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a key; merge documents with the stored ones."""
+        if self._memory.is_document(key):
+            self._check_writable()
+            await self._memory.write(key, value.to_bytes())
+        else:
+            await super().set(key, value)  # type: ignore[safe-super]
+
+    async def delete(self, key: str) -> None:
+        """Delete a key."""
+        await super().delete(key)  # type: ignore[safe-super]
+        self._memory.forget(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete all keys below a folder."""
+        await super().delete_dir(prefix)
+        self._memory.forget(prefix.rstrip("/"))
+
+    async def clear(self) -> None:
+        """Delete all keys."""
+        await super().clear()
+        self._memory.forget("")
+
+
+class MergingStore(_Merging, WrapperStore[Any]):
     """A zarr-python store other than a local one, which merges documents when they are written."""
 
     def __init__(self, store: Any, documents: Documents, versions: Versions | None = None) -> None:
@@ -203,47 +245,12 @@ class MergingStore(WrapperStore[Any]):
         return getattr(self._store, name)  # such as `fs` and `path` of a store of fsspec
 
     @property
-    def storage(self) -> Storage:
-        """The storage below."""
-        return self._memory.documents.storage
-
-    @property
     def supports_consolidated_metadata(self) -> bool:
         """Whether zarr-python looks for consolidated metadata."""
         return bool(self._store.supports_consolidated_metadata)
 
-    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Read a key, and remember the version of a document."""
-        buffer = await self._store.get(key, prototype, byte_range)
-        if byte_range is None:
-            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
-        return buffer
 
-    async def set(self, key: str, value: Any) -> None:
-        """Write a key; merge documents with the stored ones."""
-        if self._memory.is_document(key):
-            self._check_writable()
-            await self._memory.write(key, value.to_bytes())
-        else:
-            await self._store.set(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Delete a key."""
-        await self._store.delete(key)
-        self._memory.forget(key)
-
-    async def delete_dir(self, prefix: str) -> None:
-        """Delete all keys below a folder."""
-        await self._store.delete_dir(prefix)
-        self._memory.forget(prefix.rstrip("/"))
-
-    async def clear(self) -> None:
-        """Delete all keys."""
-        await self._store.clear()
-        self._memory.forget("")
-
-
-class MergingLocalStore(LocalStore):
+class MergingLocalStore(_Merging, LocalStore):
     """A local zarr-python store, which merges documents when they are written."""
 
     def __init__(
@@ -261,29 +268,9 @@ class MergingLocalStore(LocalStore):
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
-    def storage(self) -> Storage:
-        """The storage below."""
-        return self._memory.documents.storage
-
     def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
         """Return the same store for reading or writing."""
         return _local(self.root, read_only, self._memory.documents, self._memory.versions)
-
-    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Read a key, and remember the version of a document."""
-        buffer = await super().get(key, prototype, byte_range)
-        if byte_range is None:
-            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
-        return buffer
-
-    async def set(self, key: str, value: Any) -> None:
-        """Write a key; merge documents with the stored ones."""
-        if self._memory.is_document(key):
-            self._check_writable()
-            await self._memory.write(key, value.to_bytes())
-        else:
-            await super().set(key, value)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
         """Read a key without the event loop."""
@@ -299,21 +286,6 @@ class MergingLocalStore(LocalStore):
             self._memory.write_now(key, value.to_bytes())
         else:
             super().set_sync(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Delete a key."""
-        await super().delete(key)
-        self._memory.forget(key)
-
-    async def delete_dir(self, prefix: str) -> None:
-        """Delete all keys below a folder."""
-        await super().delete_dir(prefix)
-        self._memory.forget(prefix.rstrip("/"))
-
-    async def clear(self) -> None:
-        """Delete all keys."""
-        await super().clear()
-        self._memory.forget("")
 
 
 def _local(root: Path, read_only: bool, documents: Documents, versions: Versions) -> MergingLocalStore:

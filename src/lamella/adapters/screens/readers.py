@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lamella.adapters.screens.cellvoyager import INDEX_ENDING as VOYAGER_ENDING
 from lamella.adapters.screens.cellvoyager import parse_cellvoyager
 from lamella.adapters.screens.imagexpress import INDEX_ENDING as HTD_ENDING
-from lamella.adapters.screens.imagexpress import holds_steps, parse_imagexpress
+from lamella.adapters.screens.imagexpress import contains_steps, parse_imagexpress
 from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
 from lamella.adapters.screens.screen import arrange, listed
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
@@ -118,7 +118,7 @@ class ImageXpressReader(ScreenReader):
 
     def indexes_of(self, folder: str) -> list[str]:
         """List the folder itself if it is that of a plate."""
-        return [folder] if super().indexes_of(folder) or holds_steps(folder) else []
+        return [folder] if super().indexes_of(folder) or contains_steps(folder) else []
 
     def find_indexes(self, path: str) -> list[str]:
         """List the folders of plates: see `ScreenReader.find_indexes`."""

@@ -213,14 +213,7 @@ def make_unlisted(
     progress = unlisted.begin_unlisted(position, planned, mark)
     try:
         progress.resume()
-        make_levels(
-            source,
-            targets,
-            cast("Method", method),
-            workers,
-            progress=progress,
-            count=count,
-        )
+        make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     except LamellaError:
         unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
         raise
@@ -245,14 +238,7 @@ def recompute_levels(
     progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
     levels.resize()
     progress.resume()
-    make_levels(
-        source,
-        targets,
-        cast("Method", method),
-        workers,
-        progress=progress,
-        count=count,
-    )
+    make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     position.document.edit(described, beside=progress.ended())
 
 
