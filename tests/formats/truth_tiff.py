@@ -39,6 +39,15 @@ def mosaic_of_colours(folder: Path) -> list[np.ndarray]:
         return [page.asarray().transpose(2, 0, 1) for page in series.pages if page is not None]
 
 
+def companion(path: Path) -> list[np.ndarray]:
+    """Two fields of CZYX, a file for each field and channel, without their OME-XML."""
+
+    def stack(field: int, channel: int) -> np.ndarray:
+        return tifffile.imread(path.parent / f"well1_f{field}_c{channel}.ome.tif", is_ome=False)
+
+    return [np.array([stack(field, channel) for channel in (0, 1)]) for field in (0, 1)]
+
+
 STACK = {
     "axes": "tczyx",
     "shape": (3, 2, 4, 32, 48),
@@ -51,8 +60,19 @@ STACK_FACTS = {
     "units": {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"},
     "times": (0.0, 5.0, 10.0),
 }
+COMPANION = {
+    "axes": "czyx", "shape": (2, 3, 16, 20), "dtype": "uint16", "pixels": companion, "images": 2, "image": 1,
+    "channels": ("DAPI", "GFP"), "colors": ("0000FF", "00FF00"), "original": ("METADATA.ome.xml",),
+    "folder": "companion", "cut": "well1_f1_c1.ome.tif",
+    "expected": {
+        "scale": {"z": 2.0, "y": 0.5, "x": 0.5}, "well": ("B", "3", "1"), "plate": "P1", "title": "w1f1",
+        "stage": {"x": 1100.0, "y": 50.0},
+    },
+}  # fmt: skip
 
 SAMPLES = [
+    Sample("companion", "companion/plate.companion.ome", **COMPANION),
+    Sample("tiff", "companion/well1_f1_c0.ome.tif", **COMPANION),
     Sample(
         "tiff", "../samples/2010-06-18x24y5z1t2c8b-text.ome.tiff", "czyx", (2, 5, 24, 18), "uint8",
         lambda path: [by_tifffile(path)[0].swapaxes(0, 1)], original=("METADATA.ome.xml",),

@@ -19,6 +19,7 @@ import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_cache import PAGES
+from lamella.adapters.tiff_companion import COMPANION_ENDING
 from lamella.adapters.tiff_completeness import check_complete, missing_parts
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
@@ -128,6 +129,22 @@ class TiffReader(Reader):
     def open_what_is_there(self, path: str) -> Container:
         """Describe the images of a file that may be truncated: see `Reader.open_what_is_there`."""
         return open_tiff(_ndtiff_in(path) or path, is_partial=True)
+
+
+class CompanionReader(TiffReader):
+    """A companion file, which describes the TIFF files beside it; each of them opens the same set by `TiffReader`."""
+
+    name = "companion"
+    title = "OME-TIFF with a companion file"
+    endings: ClassVar[tuple[str, ...]] = (COMPANION_ENDING,)
+
+    def recognises(self, head: bytes) -> bool:
+        """Return False: OME-XML under any other name is not a companion file."""
+        return False
+
+    def claims(self, path: str) -> bool:
+        """Return whether a file is named so."""
+        return path.lower().endswith(self.endings) and os.path.isfile(path)
 
 
 def _ndtiff_in(folder: str) -> str | None:
@@ -378,6 +395,8 @@ def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[T
     own = {
         page.offset for series in file.series for page in series if page is not None and page.parent is file
     }
+    if not own:  # its pages are listed again as those of a file that a companion names
+        return images
     unused = len(file.pages) - len(own)
     if unused <= 0:
         return images

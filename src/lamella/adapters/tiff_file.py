@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.tiff_companion import open_set
 from lamella.adapters.tiff_completeness import check_names
 from lamella.errors import LamellaError, MissingDependencyError, SourceError
 
@@ -24,6 +26,8 @@ _DAMAGE = (
     "discontiguous",
 )
 """Parts of log messages of tifffile that mean an incomplete answer."""
+
+_NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
 
 def load_tifffile() -> ModuleType:
@@ -68,7 +72,7 @@ def _listening() -> Iterator[list[str]]:
 
 @contextmanager
 def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
-    """Yield an open TIFF file, after its list of series was read.
+    """Yield an open TIFF file, after its list of series was read: that of the whole set if others belong to it.
 
     With ``is_partial``, damage that tifffile logs is not an error.
     Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
@@ -77,7 +81,7 @@ def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
     _check_file(path)
     with _listening() as messages:
         try:
-            with tifffile.TiffFile(path) as file:
+            with open_set(tifffile, path, is_partial=is_partial) as file:
                 check_names(path, file)
                 # Newer versions of tifffile list the series on first use, and log then.
                 series = list(file.series)
@@ -110,6 +114,11 @@ def _check_file(path: str) -> None:
 def _check_messages(path: str, messages: list[str]) -> None:
     for message in messages:
         if any(part in message for part in _DAMAGE):
+            if no_file := _NO_FILE.search(message):
+                raise SourceError(
+                    f"{path} is damaged or incomplete: its OME-XML names the file {no_file[1]}, which does not "
+                    "exist; put all files of the set into one folder"
+                )
             reason = message.partition(">")[2].strip() if message.startswith("<") else message
             raise SourceError(f"{path} is damaged or incomplete: {_one_line(reason or message)}")
 

@@ -1,0 +1,103 @@
+"""Open the OME-TIFF files whose OME-XML is in another file: a ``*.companion.ome``, or the OME-TIFF of the whole set.
+
+Each TIFF of such a set has a short OME-XML with one element, ``BinaryOnly``, that names the file with the complete one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import MetadataError, SourceError, short_repr
+from lamella.spec.ome_xml import children, parse_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+    from xml.etree.ElementTree import Element
+
+COMPANION_ENDING = ".companion.ome"
+"""Ending, in lower case, of a file of OME-XML whose planes are in TIFF files beside it."""
+
+_OTHER_DIALECTS = ("shaped", "lsm", "mmstack", "ndtiff")
+"""Kinds of series that tifffile tries before OME: the XML decides, whatever software wrote the TIFF files."""
+
+
+def open_set(tifffile: ModuleType, path: str, *, is_partial: bool = False) -> Any:
+    """Open a TIFF, by the OME-XML of the file that it names if its own is ``BinaryOnly``; or open a companion file.
+
+    Return a ``TiffFile`` whose series are those of the whole set. Raise SourceError for a set without its OME-XML; with
+    ``is_partial``, such a TIFF is opened alone.
+    """
+    if path.lower().endswith(COMPANION_ENDING):
+        return _open_companion(tifffile, path)
+    file = tifffile.TiffFile(path)
+    try:
+        owner = _metadata_file(path, file)
+        if owner is None or (is_partial and not os.path.isfile(owner)):
+            return file
+        if not os.path.isfile(owner):
+            raise SourceError(
+                f"{path} is one file of a set that {owner} describes, which does not exist: put it into the same "
+                "folder; --take-what-is-there converts the planes of this file without it"
+            )
+        whole = (
+            _open_companion(tifffile, owner)
+            if owner.lower().endswith(COMPANION_ENDING)
+            else tifffile.TiffFile(owner)
+        )
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return whole
+
+
+def _metadata_file(path: str, file: Any) -> str | None:
+    """Return the file with the complete OME-XML that a TIFF names; None if it has its own."""
+    if not (file.is_ome and file.ome_metadata and "BinaryOnly" in file.ome_metadata):
+        return None
+    try:
+        root = parse_xml(file.ome_metadata)
+    except MetadataError:
+        return None  # reported where the XML is read
+    name = next((each.get("MetadataFile", "") for each in children(root, "BinaryOnly")), "")
+    if not name or name.lower() == os.path.basename(path).lower():
+        return None
+    if os.path.basename(name.replace("\\", "/")) != name or ":" in name:
+        raise SourceError(
+            f"{path} is not read: its OME-XML names {short_repr(name)}, which is not in the same folder; put the files "
+            "that belong together into one folder"
+        )
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _open_companion(tifffile: ModuleType, path: str) -> Any:
+    """Open the first TIFF that a companion file names, with the OME-XML of the companion."""
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            xml = stream.read()
+        root = parse_xml(xml)
+    except (MetadataError, ValueError) as error:
+        raise SourceError(f"{path} is not complete OME-XML, it may be truncated: {error}") from error
+    if root.tag.rpartition("}")[2] != "OME":
+        raise SourceError(f"{path} is not OME-XML: its root element is {short_repr(root.tag)}")
+    names = list(dict.fromkeys(name for name in _files_of(root) if name))
+    if not names:
+        raise SourceError(f"{path} names no TIFF file with the planes of its images")
+    folder = os.path.dirname(path)
+    # A name with a folder is refused when the file is checked, before any other is opened.
+    plain = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
+    first = next((name for name in plain if os.path.isfile(os.path.join(folder, name))), None)
+    if first is None:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise SourceError(f"{path} names the file {names[0]}{more}, which does not exist in its folder")
+    dialects = {f"is_{kind}": False for kind in _OTHER_DIALECTS}
+    return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **dialects)
+
+
+def _files_of(root: Element) -> Iterator[str]:
+    for image in children(root, "Image"):
+        for pixels in children(image, "Pixels"):
+            for data in children(pixels, "TiffData"):
+                yield from (uuid.get("FileName", "") for uuid in children(data, "UUID"))
