@@ -303,3 +303,64 @@ def test_a_plate_at_a_url_is_shown_with_few_rounds_of_requests(tmp_path, service
         asked = [path for _, path in service.requests[before:]]
         assert len(asked) <= 4 * 3 * 2  # the chunks of each field and plane of Z: no document is read again
         assert not any(path.endswith("zarr.json") for path in asked)
+
+
+@pytest.mark.parametrize(("version", "shards"), [("0.4", None), ("0.5", (1, 1, 3, 1, 1))])
+def test_many_fields_are_read_at_once_and_show_what_each_shows_by_itself(
+    tmp_path, opened, monkeypatch, version, shards
+):
+    path = tmp_path / "p.zarr"
+    rng = np.random.default_rng(4)
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version=version
+    ) as plate:
+        specs = [("A", str(well), str(field)) for well in range(3) for field in range(6)]
+        for number, position in enumerate(plate.create_positions(specs)):
+            shape = (1, 2, 3, 41, 43) if number == 2 else (1, 2, 3, 48, 48)
+            pixels = rng.integers(0, 60000, shape, "uint16")
+            if number == 4:
+                pixels = (pixels / 7).astype("float32")
+                pixels[..., 5, 5] = np.nan
+            if number == 5:
+                pixels[:, 1] = 0
+            array = position.create_zeros("0", shape, pixels.dtype, shards_ratio=shards)
+            if number == 3:
+                continue  # nothing is written
+            array[...] = pixels
+            position.compute_pyramid(levels=2)
+        plate["A/2/0"].rename_channel("GFP", "RFP")
+    chunks = [file for file in (path / "A/2/1/1").rglob("*") if file.is_file() and file.name[0] not in ".z"]
+    chunks[0].write_bytes(b"damaged")
+    alone = []
+    single = Tiles._read_field
+    monkeypatch.setattr(
+        Tiles, "_read_field", lambda self, *given: alone.append(given[0]) or single(self, *given)
+    )
+    with lamella.open_ome_zarr(path) as plate:
+        for level, view, channels in [
+            (0, View(0, 1), [0, 1]),
+            (1, View(0, 1), [1, 0]),
+            (1, View(0, None), [0, 1]),
+            (3, View(0, 2), [1]),
+        ]:
+            drawn = []
+            for few in (1, 10**9):
+                monkeypatch.setattr("lamella.ops.view.tiles._FEW", few)
+                alone.clear()
+                drawn.append(opened(plate)[1]._drawn(level, 0, 0, view, channels, None))
+                if few == 1 and channels == [0, 1]:
+                    assert set(alone) >= {3, 5, 12}  # not written, zeros, another channel
+            assert np.array_equal(drawn[0].planes, drawn[1].planes, equal_nan=True)
+            assert np.array_equal(drawn[0].mask, drawn[1].mask)
+            assert drawn[0].damaged == drawn[1].damaged
+
+
+def test_a_plate_is_drawn_without_reading_its_fields_one_by_one(tmp_path, opened, monkeypatch):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for position in plate.create_positions([("A", "1", str(field)) for field in range(9)]):
+            position["0"] = np.full((1, 1, 1, 64, 64), 7, "uint8")
+        _scene, tiles = opened(plate)
+        monkeypatch.setattr(Tiles, "_read_field", None)
+        assert (tiles.tile(0, 0, 0, View(0, 0), [0]).mask == 1).sum() == 9 * 64 * 64

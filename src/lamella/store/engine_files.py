@@ -81,8 +81,22 @@ class FilesEngine:
                     uses.setdefault(part.number, []).append((block, part.inside, part.where))
         self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
 
-    def _tasks(self, file_index: Shape, uses: dict[int, list[Use]]) -> list[Task]:
-        key = self._meta.chunk_key(file_index)
+    def read_alike(self, paths: Sequence[str], files: Sequence[tuple[Shape, list[Part]]], out: Array) -> None:
+        """Read the same parts of arrays at some paths below this one, into a block each."""
+        self._missing.is_checked = True
+        keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]
+        self._run(
+            self._tasks(
+                file_index,
+                {part.number: [(block, part.inside, part.where)] for part in parts},
+                f"{path}/{key}",
+            )
+            for path, block in zip(paths, out, strict=True)
+            for file_index, key, parts in keys
+        )
+
+    def _tasks(self, file_index: Shape, uses: dict[int, list[Use]], key: str | None = None) -> list[Task]:
+        key = key or self._meta.chunk_key(file_index)
         file = self._source.open(key, file_index, uses)
         return [Task(file, number, key, users, self._view(users)) for number, users in uses.items()]
 

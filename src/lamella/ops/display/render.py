@@ -127,7 +127,8 @@ def composite(
 def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
     """Shrink a plane by the mean of blocks; incomplete blocks at the edge use their pixels, NaN is ignored.
 
-    Factor 1 returns the plane itself; others return float64 of shape (ceil(Y / factor), ceil(X / factor)).
+    Factor 1 returns the plane itself; others return float64 of shape (ceil(Y / factor), ceil(X / factor)). Dimensions
+    before Y and X are kept.
 
     >>> import numpy as np
     >>> block_mean(np.array([[1, 3, 10], [1, 3, 20]]), 2).tolist()
@@ -141,7 +142,7 @@ def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
     if valid is not None and not valid.all():
         counts = _block_sum(valid, factor)
     else:
-        height, width = (_counts(length, factor) for length in values.shape)
+        height, width = (_counts(length, factor) for length in values.shape[-2:])
         counts = height[:, None] * width
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: NDArray[Any] = sums / counts
@@ -149,11 +150,12 @@ def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def _block_sum(values: NDArray[Any], factor: int) -> NDArray[np.float64]:
-    rows = np.zeros((math.ceil(values.shape[0] / factor), values.shape[1]))
+    *outer, height, width = values.shape
+    rows = np.zeros((*outer, math.ceil(height / factor), width))
     for offset in range(factor):  # one strided view after the other: reduceat would copy all of it to float64
-        part = values[offset::factor]
-        rows[: len(part)] += part
-    total: NDArray[np.float64] = np.add.reduceat(rows, np.arange(0, values.shape[1], factor), axis=1)
+        part = values[..., offset::factor, :]
+        rows[..., : part.shape[-2], :] += part
+    total: NDArray[np.float64] = np.add.reduceat(rows, np.arange(0, width, factor), axis=-1)
     return total
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
+from lamella.spec import geometry
 from lamella.store.codec_threads import cpus, mark_codec_thread
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.images import ImagesMeta, MultiScaleMeta
     from lamella.types import JSONObject
 
 _SAMPLE = 256
@@ -239,40 +242,82 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
     wells = [WellArea(path, row, column) for path, (row, column) in indices.items()]
     numbers = {well.path: number for number, well in enumerate(wells)}
     fields = [
-        replace(_opened(member.path, numbers[member.well], member.node), acquisition=member.acquisition)
-        for member in walk(node)
+        _opened(member.path, numbers[member.well], member.node, member.acquisition) for member in walk(node)
     ]
     return fields, wells, list(rows), list(columns)
 
 
-def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
+@dataclass(frozen=True)
+class _Facts:
+    """The content of an image's document; fields with equal documents share it."""
+
+    image: MultiScaleMeta
+    paths: tuple[str, ...]
+    axes: tuple[AxisMeta, ...]
+    scale: list[float]
+    translation: list[float]
+    plane_axes: dict[int, PlaneAxes]
+
+    @classmethod
+    def of(cls, meta: ImagesMeta) -> _Facts:
+        """Return the facts; no scale and translation if these are inconsistent."""
+        image = meta.multiscales[0]
+        paths = tuple(dict.fromkeys(image.get_dataset_paths()))
+        scale: list[float] = []
+        translation: list[float] = []
+        with suppress(LamellaError):
+            if paths:
+                scale, translation = (
+                    geometry.effective_scale(meta, paths[0]),
+                    geometry.effective_translation(meta, paths[0]),
+                )
+        return cls(image, paths, tuple(axis.copied() for axis in image.axes), scale, translation, {})
+
+    def axes_of(self, ndim: int) -> PlaneAxes:
+        """Return the axes of a plane of an array with a number of dimensions."""
+        if ndim not in self.plane_axes:
+            self.plane_axes[ndim] = PlaneAxes.of(self.axes, ndim)
+        return self.plane_axes[ndim]
+
+
+def _opened(path: str, well: int, node: Position | LamellaError, acquisition: int | None = None) -> Field:
     """Read the documents of a field, each once: a plate has thousands."""
+    unreadable = Field(path, well, node, acquisition=acquisition)
     if isinstance(node, LamellaError):
-        return Field(path, well, node)
+        return unreadable
     try:
-        paths = node.dataset_paths
-        if not paths:
-            return Field(path, well, node)
-        meta, image_axes = node.open_level(paths[0]).meta, node.axes
-        axes = PlaneAxes.of(image_axes, len(meta.shape))
-        if 0 in meta.shape:
-            return Field(path, well, node)
-        field = Field(path, well, node, shape=meta.shape, axes=axes, dtype=meta.dtype)
-        field = replace(field, levels=tuple(paths), image_axes=tuple(image_axes))
+        facts = node.document.derived(_Facts.of)
+        if not facts.paths:
+            return unreadable
+        meta = node.open_level(facts.paths[0], facts.image).stored.last_meta
+        axes = facts.axes_of(len(meta.shape))
     except LamellaError as error:
-        return Field(path, well, error)
-    try:
-        scale = node.get_effective_scale(paths[0])
-        translation = node.get_effective_translation(paths[0])
-    except LamellaError:
-        return field
-    offset = len(image_axes) - len(meta.shape)
-    size, unit = scale[axes.x + offset], image_axes[axes.x + offset].unit
-    return replace(
-        field,
-        aspect=aspect_of(scale, image_axes, axes, len(meta.shape)),
-        pixel=(size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
-        corner=(translation[axes.x + offset], translation[axes.y + offset]),
+        return replace(unreadable, node=error)
+    if 0 in meta.shape:
+        return unreadable
+    known: dict[str, Any] = {}
+    scale, offset = facts.scale, len(facts.axes) - len(meta.shape)
+    if scale and min(scale) <= 0:
+        with suppress(LamellaError):
+            node.get_effective_scale(facts.paths[0])  # warns
+    if scale:
+        size, unit = scale[axes.x + offset], facts.axes[axes.x + offset].unit
+        known = {
+            "aspect": aspect_of(scale, facts.axes, axes, len(meta.shape)),
+            "pixel": (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
+            "corner": (facts.translation[axes.x + offset], facts.translation[axes.y + offset]),
+        }
+    return Field(
+        path,
+        well,
+        node,
+        shape=meta.shape,
+        axes=axes,
+        acquisition=acquisition,
+        dtype=meta.dtype,
+        levels=facts.paths,
+        image_axes=facts.axes,
+        **known,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from lamella.nodes.position import Position
 from lamella.ops.display.planes import PlaneAxes, plane_index
 from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
+from lamella.ops.view.alike import PORTION, Wanted, read_wanted, whole_region
 from lamella.ops.view.unwritten import unwritten
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ CACHE_BYTES = 96 << 20
 
 _COARSE = 256
 """Pixels along a side of a field from which a contrast is computed."""
+
+_FEW = 8
+"""Fields of a tile that are read one by one; more are read at once."""
 
 _EXACT = 1.01
 """A level that is this much coarser than a tile still counts as fine enough: 5 pixels of 11 are not quite 2.2."""
@@ -104,6 +108,7 @@ class _Image:
     axes: Sequence[AxisMeta]
     shape: tuple[int, ...]
     opened: dict[str, _Level | None]
+    plane_axes: PlaneAxes | None = None
 
     def level_for(self, area: Field, step: int) -> _Level:
         """Return the coarsest level with at least as many pixels as the tile, else the finest."""
@@ -130,9 +135,11 @@ class _Image:
         return self.opened[path]
 
     def _open(self, path: str) -> _Level:
-        array = self.node.open_level(path)
-        meta = array.meta
-        return _Level(array, PlaneAxes.of(self.axes, len(meta.shape)), meta)
+        array = self.node.open_level(path, self.node.document.last_shared_model.multiscales[0])
+        meta = array.stored.last_meta
+        same = self.plane_axes is not None and len(meta.shape) == len(self.shape)
+        axes = self.plane_axes if same else None
+        return _Level(array, axes or PlaneAxes.of(self.axes, len(meta.shape)), meta)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ class _Part:
 
     target: tuple[slice, slice]
     planes: list[NDArray[Any] | None]
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | int
 
 
 class Tiles:
@@ -156,6 +163,9 @@ class Tiles:
         self._image = lru_cache(maxsize=8192)(self._open_image)
         self._names = lru_cache(maxsize=8192)(self._channel_indices)
         self._threads = threads
+        self._documents = next(
+            area.node.documents for area in scene.fields if isinstance(area.node, Position)
+        )
         self._acquisitions = np.array([scene.acquisition_number(area) for area in scene.fields])
         self._corners = np.array(
             [[area.x, area.y, area.width, area.height] for area in scene.fields]
@@ -257,15 +267,22 @@ class Tiles:
 
         def read(number: int) -> _Part | None:
             area = self._scene.fields[number]
-            if not area.shape:
-                return None
             try:
                 return self._read_field(number, area, (left, top, step), (height, width), view, names, label)
             except LamellaError as error:
                 damaged.append((number, one_line(error)))
                 return None
 
-        parts = [part for part in self._threads.map(read, (int(number) for number in met)) if part]
+        numbers = [number for number in met.tolist() if self._scene.fields[number].shape]
+        found: dict[int, _Part | None] = {}
+        if label is None and len(numbers) >= _FEW:
+            many = partial(self._read_many, (left, top, step), (height, width), view, names)
+            portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
+            for parts_of_many in self._threads.map(many, portions):
+                found |= parts_of_many
+        others = [number for number in numbers if number not in found]
+        found |= zip(others, self._threads.map(read, others), strict=True)
+        parts = [part for number in numbers if (part := found[number])]
         count = len(names) if label is None else max((len(part.planes) for part in parts), default=1)
         planes = np.zeros((count, height, width), self._scene.dtype if label is None else np.dtype("uint32"))
         mask = np.zeros((height, width), np.uint8)
@@ -275,6 +292,61 @@ class Tiles:
             planes[(slice(len(part.planes), None), *part.target)] = 0
             mask[part.target] = part.mask
         return Tile(planes, mask, sorted(damaged))
+
+    def _read_many(
+        self,
+        origin: tuple[float, float, int],
+        shape: tuple[int, int],
+        view: View,
+        names: Sequence[str],
+        numbers: Sequence[int],
+    ) -> dict[int, _Part]:
+        """Read the parts of fields that lie in a tile at once; those that are missing are to be read one by one."""
+        wanted: dict[int, tuple[Wanted, tuple[slice, slice]]] = {}
+        for number in numbers:
+            try:
+                one = self._wanted(number, origin, shape, view, names)
+            except LamellaError:
+                continue  # read by itself, it raises that again
+            if one is not None:
+                wanted[number] = one
+        documents = self._documents
+        found = read_wanted(documents, [one for one, _ in wanted.values()])
+        return {
+            number: _Part(target, list(planes), 1)
+            for (number, (_, target)), planes in zip(wanted.items(), found, strict=True)
+            if planes is not None
+        }
+
+    def _wanted(
+        self,
+        number: int,
+        origin: tuple[float, float, int],
+        shape: tuple[int, int],
+        view: View,
+        names: Sequence[str],
+    ) -> tuple[Wanted, tuple[slice, slice]] | None:
+        """Return what to read of a field, and where it lies in the tile; None if it is to be read by itself."""
+        left, top, step = origin
+        area = self._scene.fields[number]
+        image = self._image(number, None)
+        assert image is not None
+        level = image.level_for(area, step)
+        axes, meta, finest = level.axes, level.meta, image.shape
+        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(meta.shape))
+        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(meta.shape))
+        indices = self._names(number)
+        if not rows.size or not columns.size or any(name not in indices for name in names):
+            return None
+        if axes.time is not None and 1 < finest[axes.time] <= view.t:
+            return None
+        cut = _indices(axes, finest, meta.shape, view)
+        region = whole_region(meta, axes, cut, [indices[name] for name in names])
+        if region is None:
+            return None
+        reduce = min(_spacing(rows), _spacing(columns))
+        target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
+        return Wanted(level.array.path, meta, axes, region, reduce, rows, columns), target
 
     def _read_field(
         self,
@@ -331,7 +403,7 @@ class Tiles:
                 return None
             node = node.labels[label]
             return _Image(node, node.dataset_paths, node.axes, node.data.shape, {})
-        return _Image(node, area.levels, area.image_axes, area.shape, {})
+        return _Image(node, area.levels, area.image_axes, area.shape, {}, area.axes)
 
     def _channel_indices(self, number: int) -> dict[str, int]:
         """Return the index of each channel of a field by its name in the scene."""
@@ -359,6 +431,7 @@ def _stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] |
     return np.array(packed, np.uint32)[places].reshape(ids.shape)
 
 
+@lru_cache(maxsize=1024)  # fields of one row or column of wells have the same
 def sampled_indices(
     start: float, step: int, length: int, offset: float, size: float, pixels: int
 ) -> tuple[NDArray[np.intp], int]:

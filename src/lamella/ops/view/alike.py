@@ -1,0 +1,124 @@
+"""Read the coarse planes of many fields at once, where their levels are described alike: nearly always in a plate.
+
+A field by itself costs a millisecond, thousands of them seconds. So the fields of a tile are read in portions: the
+region of all of them in one call, and the mean of blocks of all of them in one computation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.ops.display.render import block_mean
+from lamella.store.alike import read_alike
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.ops.display.planes import PlaneAxes
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
+
+_MOST_VALUES = 1 << 18
+"""Values of a field that are read whole: larger ones gain nothing."""
+
+PORTION = 64
+"""Fields that are read in one call."""
+
+Region = tuple[tuple[int, int], ...]
+"""Start and stop along each dimension."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The planes of a field: those of the array at ``path`` in ``region``, at some rows and columns.
+
+    The means of blocks of ``reduce`` x ``reduce`` pixels are returned; 1 for single pixels.
+    """
+
+    path: str
+    meta: ArrayMeta
+    axes: PlaneAxes
+    region: Region
+    reduce: int
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+
+def whole_region(
+    meta: ArrayMeta, axes: PlaneAxes, cut: dict[int, int | slice], channels: Sequence[int]
+) -> Region | None:
+    """Return the region with the whole plane of channels that follow each other; None if it is to be read in parts.
+
+    So are planes of several chunks, large ones, and complex numbers.
+    """
+    shape, chunks = meta.shape, meta.chunks
+    if any(shape[axis] > chunks[axis] for axis in (axes.y, axes.x)) or meta.dtype.kind not in "uif":
+        return None
+    if list(channels) != list(range(channels[0], channels[0] + len(channels))):
+        return None
+    region = [(0, length) for length in shape]
+    for axis, index in cut.items():
+        region[axis] = (0, shape[axis]) if isinstance(index, slice) else (index, index + 1)
+    if axes.channel is not None:
+        region[axes.channel] = (channels[0], channels[0] + len(channels))
+    elif len(channels) > 1:
+        return None
+    return tuple(region) if math.prod(b - a for a, b in region) <= _MOST_VALUES else None
+
+
+def read_wanted(documents: Documents, wanted: Sequence[Wanted]) -> list[NDArray[Any] | None]:
+    """Return the planes of fields, each (channel, row, column); None for a field that is to be read by itself.
+
+    So is a field with a plane of nothing but fill values, which may not be written.
+    """
+    groups: dict[tuple[int, Region, int], list[int]] = {}
+    for number, one in enumerate(wanted):
+        groups.setdefault((id(one.meta), one.region, one.reduce), []).append(number)
+    results: list[NDArray[Any] | None] = [None] * len(wanted)
+    for numbers in groups.values():
+        first = wanted[numbers[0]]
+        planes = _stacked(documents, [wanted[number].path for number in numbers], first)
+        if planes is None:
+            continue
+        fill = np.asarray(first.meta.fill_value, first.meta.dtype)
+        empty = np.isnan(planes) if first.meta.dtype.kind == "f" and np.isnan(fill) else planes == fill
+        suspect = empty.all(axis=(2, 3)).any(axis=1).tolist()
+        means = block_mean(planes, first.reduce)
+        for number, of_field, is_suspect in zip(numbers, means, suspect, strict=True):
+            if not is_suspect:
+                results[number] = _picked(of_field, wanted[number])
+    return results
+
+
+def _stacked(documents: Documents, paths: Sequence[str], one: Wanted) -> NDArray[Any] | None:
+    """Return the planes of arrays like that of a field, (field, channel, Y, X); None if one of them cannot be read."""
+    try:
+        values = read_alike(documents, paths, one.meta, tuple(slice(*span) for span in one.region))
+    except Exception:  # whatever the engine raises: each field is read by itself then, and says why
+        return None
+    if values is None:
+        return None
+    axes = one.axes
+    order = [axis for axis in (axes.channel, axes.z) if axis is not None]
+    planes = [axes.y, axes.x]
+    rest = [axis for axis in range(len(one.region)) if axis not in (*order, *planes)]
+    values = values.transpose([0, *(1 + axis for axis in (*rest, *order, *planes))])
+    lengths = {axis: stop - start for axis, (start, stop) in enumerate(one.region)}
+    count = 1 if axes.channel is None else lengths[axes.channel]
+    values = values.reshape(len(paths), count, -1, lengths[axes.y], lengths[axes.x])
+    return values[:, :, 0] if values.shape[2] == 1 else values.max(axis=2)
+
+
+def _picked(means: NDArray[Any], one: Wanted) -> NDArray[Any]:
+    """Return the rows and columns of a field, out of its reduced planes."""
+    spans = [indices // one.reduce for indices in (one.rows, one.columns)]
+    if all(span[-1] - span[0] + 1 == span.size for span in spans):
+        rows, columns = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+        return means[:, rows, columns]
+    return means[:, spans[0][:, None], spans[1]]

@@ -1,0 +1,46 @@
+"""Read one region of many arrays with equal descriptions at once: a plate has thousands of such levels.
+
+What is equal is computed once: the codecs, the chunks of the region, and where their values lie. On remote stores all
+chunks of all arrays are requested in one round.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.store.chunk_parts import parts_by_file
+from lamella.store.coding import coding_of
+from lamella.store.engine import open_engine, opening
+from lamella.store.engine_files import FilesEngine
+from lamella.store.memory_limits import check_block
+from lamella.store.selection import basic_or_fancy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
+    from lamella.types import Array
+
+
+def read_alike(
+    documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
+) -> Array | None:
+    """Return a region of the arrays at some paths, as (array, ...); None if only zarr-python knows their codecs.
+
+    All arrays have the description ``meta``. Chunks that are not stored read as the fill value. Raises the engine's
+    own error if one of the arrays cannot be read: the caller reads each by itself then, to name it.
+    """
+    if coding_of(meta) is None:
+        return None
+    where = f"of {len(paths)} arrays of {documents.storage.name}"
+    with opening(documents.storage, "", meta, where):
+        engine = open_engine(documents.storage, "", meta)
+    assert isinstance(engine, FilesEngine)
+    selection = basic_or_fancy(region, meta.shape)
+    out = np.empty((len(paths), *selection.shape), meta.dtype)
+    check_block(out.shape, meta.dtype.itemsize, f"reading a region {where}")
+    engine.read_alike(paths, list(parts_by_file(meta, selection)), out)
+    return out
