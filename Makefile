@@ -31,7 +31,7 @@ FORMATS_READY = $(FORMATS_VENV)/.ready-formats
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-napari test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-remote torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-napari test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-convert bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -104,6 +104,14 @@ bench: ## measure against the floor of this machine, and against iohub where it 
 
 bench-remote: $(READY) ## count requests, rounds and seconds on an object store, and write docs/remote-figures.md
 	$(VENV)/bin/python benchmarks/remote.py $(if $(wildcard $(INTEROP_READY)),--peers $(INTEROP_VENV)/bin/python) $(BENCH)
+
+bench-convert: ## measure lamella convert against the floor of this machine, and write the table into docs/benchmarks.md
+	@if [ -n "$(INTEROP_PYTHON)" ]; then \
+	    $(MAKE) --no-print-directory $(FORMATS_READY) && \
+	    $(FORMATS_VENV)/bin/python benchmarks/conversion.py --page docs/benchmarks.md $(BENCH); \
+	else \
+	    echo "bench-convert: skipped: the libraries need Python 3.12 or newer, and none runs on PATH or under ~/.pyenv/versions"; \
+	fi
 
 torture: $(READY) ## try to lose data for TORTURE=60 seconds per scenario, and write the figures into the docs
 	$(VENV)/bin/python -m torture --seconds $(TORTURE) --page docs/torture.md $(SCENARIOS)

@@ -76,6 +76,11 @@ def _reset_peak() -> float | None:
     return _held_mb("VmRSS")
 
 
+def resident_mb() -> float:
+    """Return the peak resident memory of this process since `measured` began (Linux only)."""
+    return _held_mb("VmHWM")
+
+
 def _held_mb(name: str) -> float:
     match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
     return int(match[1]) / 1024 if match else 0.0

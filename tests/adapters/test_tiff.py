@@ -429,3 +429,27 @@ def test_without_tifffile_the_extra_is_named() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "lamella[tiff]"' in found.stdout
     assert issubclass(MissingDependencyError, ImportError)
+
+
+def test_small_files_are_parsed_once_and_again_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, planes = [tmp_path / f"{n}.tif" for n in range(3)], random_pixels((3, 20, 30))
+    for number, path in enumerate(paths):  # decoded alike, and not
+        tifffile.imwrite(path, planes[number], compression=None if number else "zlib", rowsperstrip=7)
+    parsed: list[str] = []
+    init = tifffile.TiffFile.__init__
+
+    def counted(self: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        parsed.append(str(file))
+        init(self, file, *args, **kwargs)
+
+    monkeypatch.setattr(tifffile.TiffFile, "__init__", counted)
+    sources = [one(path) for path in paths]
+    for _ in range(2):  # `pixels_of` closes them
+        for source, plane in zip(sources, planes, strict=True):
+            assert_array_equal(pixels_of(source), plane)
+    assert parsed == [str(path) for path in paths]
+    tifffile.imwrite(paths[1], planes[0] + 1, description="longer than before, so that pixels lie elsewhere")
+    assert_array_equal(pixels_of(sources[1]), planes[0] + 1)
+    assert len(parsed) == 4

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
-from lamella.adapters.tiff_cache import PAGES
+from lamella.adapters.tiff_cache import FRAMES, PAGES, FileKey, file_key
 from lamella.adapters.tiff_companion import COMPANION_ENDING
 from lamella.adapters.tiff_completeness import check_complete, missing_parts
 from lamella.adapters.tiff_file import open_file
@@ -57,11 +57,15 @@ if TYPE_CHECKING:
 _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
+_SHORT = 64
+"""Maximum number of strips and tiles of a file whose pages stay in memory while it is closed."""
+
 
 def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
-    With ``is_read_next``, the lists of pages stay in memory until the sources are closed, and are not parsed again.
+    Files are not parsed again for reading: short lists of pages stay in memory, long ones until the sources are closed
+    with ``is_read_next``.
     With ``is_partial``, pages without bytes are missing planes, and do not raise.
     Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
     MissingDependencyError without ``tifffile``.
@@ -74,6 +78,7 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
     ('zyx', (5, 16, 16))
     """
     name = local_path(path, "a file to convert")
+    key = file_key(name)
     with open_file(name, is_partial=is_partial) as file:
         if not is_partial:
             check_complete(name, file)
@@ -91,10 +96,14 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
             PAGES.put(name, _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
-        original = _original(file)
+        original, own_file = _original(file), str(file.filehandle.path)
     sources = [TiffSource(*parts) for parts in parts_of_images]
-    if is_read_next and len(sources) == 1:
-        sources[0].keep_pages(pages[0])
+    if len(sources) == 1:
+        short = _short_list(pages[0], own_file)
+        if short is not None:
+            sources[0].keep_pages(key, short)
+        elif is_read_next:
+            sources[0].keep_until_closed(pages[0])
     return Container(sources, original)
 
 
@@ -173,6 +182,7 @@ class TiffSource:
         self._lock = threading.Lock()
         self._files = FilePool()
         self._pages: list[PageBytes | None] | None = None
+        self._short: tuple[FileKey, list[PageBytes | None]] | None = None
 
     def __getstate__(self) -> tuple[ImageDescription, SeriesLayout]:
         return self._description, self._layout
@@ -183,7 +193,9 @@ class TiffSource:
 
     def described(self, description: ImageDescription) -> TiffSource:
         """Return the same image with another description, from a reader that knows more than the TIFF tags."""
-        return TiffSource(description, self._layout)
+        source = TiffSource(description, self._layout)
+        source._short = self._short
+        return source
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self._description.shape))
@@ -219,18 +231,37 @@ class TiffSource:
         with self._lock:
             self._pages = None  # thousands of sources would fill the memory with their lists of pages
 
-    def keep_pages(self, pages: list[PageBytes | None]) -> None:
+    def keep_pages(self, key: FileKey, short: list[PageBytes | None]) -> None:
+        """Use a short list of pages that were just parsed, as long as the file is unchanged."""
+        self._short = key, short
+
+    def keep_until_closed(self, pages: list[PageBytes | None]) -> None:
         """Use pages that were just parsed, until the source is closed."""
         self._pages = pages
 
     def _load_pages(self) -> list[PageBytes | None]:
         path, number = self._layout.path, self._layout.series
         with self._lock:
-            if self._pages is None and self._layout.is_shared:
+            if self._pages is None and self._short is not None and self._short[0] == file_key(path):
+                self._pages = self._short[1]
+            elif self._pages is None and self._layout.is_shared:
                 self._pages = PAGES.get(path, lambda: _parse_pages(path, self._layout.is_partial))[number]
             elif self._pages is None:
                 self._pages = _parse_pages(path, self._layout.is_partial)[number]
             return self._pages
+
+
+def _short_list(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
+    """Return pages that take little memory, for thousands of files; None for many pages, or some of other files."""
+    if sum(1 if page is None else len(page.offsets) for page in pages) > _SHORT:
+        return None
+    short: list[PageBytes | None] = []
+    for page in pages:
+        frame = None if page is None else FRAMES.shared(page.frame)
+        if page is not None and (frame is None or page.file != own_file):
+            return None
+        short.append(None if page is None else replace(page, frame=frame))
+    return short
 
 
 def _parse_pages(path: str, is_partial: bool) -> list[list[PageBytes | None]]:
