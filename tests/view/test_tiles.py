@@ -11,6 +11,7 @@ import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.ops.view.scene import view_scene
 from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
+from lamella.ops.view.volumes import read_volume
 
 
 def write_plate(path, version="0.5", side=96, levels=2):
@@ -79,6 +80,33 @@ def test_a_reduced_canvas_shows_the_level_that_is_just_fine_enough(tmp_path, ope
         assert tiles.levels == 1
         drawn = tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0]
         assert np.array_equal(drawn[:48, :48], plate["A/1/0"]["1"][0, 0, 0])
+
+
+def test_levels_that_are_stale_are_not_shown(tmp_path, opened):
+    path = write_plate(tmp_path / "p.zarr", levels=2)
+    with lamella.open_ome_zarr(path, mode="r+") as plate:
+        position = plate["A/1/0"]
+        position.labels.create("cells", np.ones((1, 1, 96, 96), "uint8"))
+        position.labels["cells"].compute_pyramid(levels=2)
+        position["0"][0, 0, 0] = 500
+        position.labels["cells"]["0"][0, 0] = 7
+        scene, tiles = opened(plate)
+        assert (tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48] == 500).all()
+        assert (tiles._drawn(1, 0, 0, View(0, 0), [], "cells").planes[0][:48, :48] == 7).all()
+        assert read_volume(scene, 0, 0, [0], None).planes[0, 0].max() == 500
+        position.update_pyramid()
+        scene, tiles = opened(plate)
+        assert scene.fields[0].levels == ("0", "1")
+        assert (tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48] == 500).all()
+
+
+def test_a_plane_without_levels_is_read_in_bands_of_the_same_pixels(tmp_path, opened, monkeypatch):
+    with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=1)) as plate:
+        whole = [opened(plate)[1]._drawn(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
+        monkeypatch.setattr("lamella.ops.view.tiles.BAND_PIXELS", 96 * 9)
+        bands = [opened(plate)[1]._drawn(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
+        for before, after in zip(whole, bands, strict=True):
+            assert np.array_equal(before, after)
 
 
 def test_fields_lie_at_their_stage_positions(tmp_path):

@@ -18,10 +18,9 @@ from lamella.nodes.labels import LabelImage
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS
-from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.display.planes import PlaneAxes, current_levels
 from lamella.ops.display.preview import PreviewOptions, all_channels
 from lamella.ops.display.preview_plate import KnownChannel, with_window
-from lamella.ops.pyramids.update import stale_levels
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles
 
@@ -105,7 +104,7 @@ def _name(node: NGFFNode) -> str:
 def _levels(position: Position) -> list[Any]:
     """Return the levels that napari can draw: readable, not stale, and none larger than the one before."""
     levels = [position.data]
-    for path in [] if stale_levels(position) else position.dataset_paths[1:]:
+    for path in current_levels(position)[1:]:
         try:
             array = position.open_level(path)
         except LamellaError:

@@ -13,8 +13,8 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError
 from lamella.ops.display.render import block_mean
-from lamella.ops.pyramids.update import stale_levels
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
+from lamella.spec.stale_levels import read_stale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,12 +90,26 @@ class PlaneAxes:
         return max(shape[self.y], shape[self.x])
 
 
+def current_levels(position: Position) -> list[str]:
+    """Return the paths of the levels that show the pixels of the finest one, which is the first; none without arrays.
+
+    Stale lower levels show older pixels, so they are left out.
+    """
+    paths = position.dataset_paths  # reads the document
+    return paths[:1] if shows_old_pixels(position) else paths
+
+
+def shows_old_pixels(position: Position) -> bool:
+    """Return whether the lower levels were stale when the document was last read."""
+    return bool(read_stale(position.document.last_attributes))
+
+
 def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
     """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest.
 
-    Stale levels show other pixels than the finest level, so they are skipped.
+    Stale levels are skipped.
     """
-    for path in [] if stale_levels(position) else reversed(position.dataset_paths[1:]):
+    for path in reversed(current_levels(position)[1:]):
         try:
             array = position.open_level(path)
             if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:

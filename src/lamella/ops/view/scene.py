@@ -22,7 +22,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
-from lamella.ops.display.planes import PlaneAxes, aspect_of
+from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
 from lamella.spec import geometry
@@ -57,7 +57,7 @@ class Field:
     ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
     0, ``acquisition`` its id in the well. ``pixel`` is the width of a pixel and its unit, if the metadata state a
     length, ``aspect`` its height divided by its width, and ``corner`` the translation along X and Y. ``levels`` are
-    the paths of the arrays, ``image_axes`` the axes of the image.
+    the paths of the arrays that show its pixels, ``image_axes`` the axes of the image.
     """
 
     path: str
@@ -315,7 +315,7 @@ def _opened(path: str, well: int, node: Position | LamellaError, acquisition: in
         axes=axes,
         acquisition=acquisition,
         dtype=meta.dtype,
-        levels=facts.paths,
+        levels=facts.paths[:1] if shows_old_pixels(node) else facts.paths,
         image_axes=facts.axes,
         **known,
     )

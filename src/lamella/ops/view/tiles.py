@@ -7,6 +7,7 @@ one is always on top. The tile lists fields that cannot be read, with the reason
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, one_line
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
-from lamella.ops.display.planes import PlaneAxes, plane_index
+from lamella.ops.display.planes import BAND_PIXELS, PlaneAxes, current_levels, plane_index
 from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
 from lamella.ops.view.alike import PORTION, Wanted, read_wanted, whole_region
@@ -402,7 +403,7 @@ class Tiles:
             if label not in node.labels:
                 return None
             node = node.labels[label]
-            return _Image(node, node.dataset_paths, node.axes, node.data.shape, {})
+            return _Image(node, current_levels(node), node.axes, node.data.shape, {})
         return _Image(node, area.levels, area.image_axes, area.shape, {}, area.axes)
 
     def _channel_indices(self, number: int) -> dict[str, int]:
@@ -496,8 +497,38 @@ def _read_planes(
     ids: bool = False,
 ) -> list[NDArray[Any]]:
     """Read one plane, or one for each channel of a slice; a slice along Z is reduced to its maximum."""
-    axes, shape = level.axes, level.meta.shape
     reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
+    shape = level.meta.shape
+    deep = math.prod(
+        len(range(shape[axis])[index]) for axis, index in cut.items() if isinstance(index, slice)
+    )
+    bands = _bands(rows, columns, deep)
+    if len(bands) == 1:
+        return _read_band(level, cut, rows, columns, reduce)
+    read = [_read_band(level, cut, band, columns, reduce) for band in bands]
+    return [np.concatenate(planes) for planes in zip(*read, strict=True)]
+
+
+def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], deep: int) -> list[NDArray[np.intp]]:
+    """Split rows of ``deep`` planes, so that a field without levels that fit is read in bounded memory.
+
+    >>> import numpy as np
+    >>> [len(band) for band in _bands(np.arange(0, 4000, 10), np.arange(0, 40_000, 100), deep=2)]
+    [20, 20, ..., 20]
+    """
+    pixels = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * deep
+    return np.array_split(rows, min(rows.size, -(-pixels // BAND_PIXELS)))
+
+
+def _read_band(
+    level: _Level,
+    cut: dict[int, int | slice],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    reduce: int,
+) -> list[NDArray[Any]]:
+    """Read some rows of `_read_planes`; ``reduce`` is the side of the blocks whose mean is returned."""
+    axes, shape = level.axes, level.meta.shape
     first_row, first_column = int(rows[0]) // reduce * reduce, int(columns[0]) // reduce * reduce
     index: dict[int, int | slice] = {
         **cut,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError
 from lamella.nodes.labels import LabelImage
-from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.display.planes import PlaneAxes, current_levels
 from lamella.ops.display.preview import channel_keys
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _all_fit(shape: tuple[int, ...], axes: PlaneAxes, side: int) -> bool:
 def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
     """Return the finest level that fits, else the coarsest, with the lengths of a voxel along Z, Y and X."""
     chosen: tuple[ImageArray, str] = node.data, node.dataset_paths[0]
-    for path in node.dataset_paths:
+    for path in current_levels(node):
         try:
             chosen = node.open_level(path), path
         except LamellaError:
