@@ -7,10 +7,10 @@ import pytest
 from napari.components import ViewerModel
 
 import lamella
-from lamella.adapters.napari.arrays import LevelArray
 from lamella.adapters.napari.reader import get_reader
 from lamella.adapters.napari.writer import LayersError
 from lamella.errors import StoreExistsError
+from lamella.ops.view.level_arrays import LevelArray
 from lamella.ops.view.scene import view_scene
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (3, 2, 4, 300, 280)).astype("uint16")

@@ -86,7 +86,7 @@ def test_levels_that_are_stale_are_not_shown(tmp_path, opened):
     path = write_plate(tmp_path / "p.zarr", levels=2)
     with lamella.open_ome_zarr(path, mode="r+") as plate:
         position = plate["A/1/0"]
-        position.labels.create("cells", np.ones((1, 1, 96, 96), "uint8"))
+        position.labels.create("cells", np.ones((2, 3, 96, 96), "uint8"))
         position.labels["cells"].compute_pyramid(levels=2)
         position["0"][0, 0, 0] = 500
         position.labels["cells"]["0"][0, 0] = 7
@@ -96,8 +96,8 @@ def test_levels_that_are_stale_are_not_shown(tmp_path, opened):
         assert read_volume(scene, 0, 0, [0], None).planes[0, 0].max() == 500
         position.update_pyramid()
         scene, tiles = opened(plate)
-        assert scene.fields[0].levels == ("0", "1")
-        assert (tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48] == 500).all()
+        drawn = tiles._drawn(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48]
+        assert np.array_equal(drawn, position["1"][0, 0, 0])
 
 
 def test_a_plane_without_levels_is_read_in_bands_of_the_same_pixels(tmp_path, opened, monkeypatch):

@@ -24,6 +24,14 @@ from lamella.cli.options import follow_links_option, quiet_option, storage_optio
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Name of a proxy that may serve the page."
 )
 @click.option("--edit", is_flag=True, help="Let the page save contrast into the store.")
+@click.option(
+    "--with",
+    "viewer",
+    type=click.Choice(["lamella", "neuroglancer"]),
+    default="lamella",
+    metavar="PAGE",
+    help="Page: lamella (default) or neuroglancer.",
+)
 @quiet_option
 @verbose_option()
 @follow_links_option
@@ -34,6 +42,7 @@ def view(
     no_browser: bool,
     hosts: tuple[str, ...],
     edit: bool,
+    viewer: str,
     quiet: bool,
     follow_links: bool,
     storage_options: dict[str, object],
@@ -43,6 +52,9 @@ def view(
     PATH is an image, label image, plate, row, well, collection or scene: a folder, an archive or a URL. All fields of a
     plate are shown as one picture that can be zoomed. Nothing is written without --edit. The page is served on this
     machine alone, at an address that nobody can guess; Ctrl-C ends it.
+
+    --with neuroglancer shows one image with its channels and labels in neuroglancer, in planes and in 3-D. It needs:
+    pip install "lamella[neuroglancer]".
     """
     from lamella.adapters.viewer.server import Viewer
     from lamella.errors import StorageError
@@ -52,21 +64,21 @@ def view(
         path, mode="r+" if edit else "r", disable_path_checking=follow_links, storage_options=storage_options
     ) as node:
         try:
-            viewer = Viewer(node, port=port, allow_hosts=hosts, edit=edit)
+            handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:
             raise StorageError(f"Port {port} cannot be used: {error.strerror}. Leave out --port.") from error
-        with viewer:
-            lines = [viewer.url]
+        with handle:
+            lines = [handle.url]
             remote = "SSH_CONNECTION" in os.environ
             if remote and not quiet:
                 host = os.environ["SSH_CONNECTION"].split()[2:3]
-                tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {''.join(host)}"
+                tunnel = f"ssh -N -L {handle.port}:127.0.0.1:{handle.port} {''.join(host)}"
                 lines.append(f"On your own machine first: {tunnel}")
             echo_lines(lines)
             if not (no_browser or remote):
-                webbrowser.open(viewer.url)
+                webbrowser.open(handle.url)
             try:
-                viewer.wait()
+                handle.wait()
             except KeyboardInterrupt as interrupt:
                 if type(interrupt) is not KeyboardInterrupt:
                     raise  # SIGTERM ends with its own exit code

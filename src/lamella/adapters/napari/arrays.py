@@ -1,99 +1,21 @@
-"""Arrays that are read when napari draws them: levels of images, and plates as one picture."""
+"""Plates as one array, which is read where napari draws it."""
 
 from __future__ import annotations
 
 import math
-import operator
 import warnings
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, View
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from lamella.adapters.napari.background import BackgroundTiles
-    from lamella.nodes.image_array import ImageArray
     from lamella.ops.view.scene import ViewScene
-    from lamella.types import Shape
-
-
-class LazyArray(ABC):
-    """An array with shape and dtype, whose values are read by basic indexing: integers, slices, an ellipsis."""
-
-    shape: Shape
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all values in memory."""
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        return self._read(_full_index(index, self.ndim))
-
-    @abstractmethod
-    def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Read the values at one integer or slice for each dimension."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.shape} {self.dtype}>"
-
-
-def _full_index(index: Any, ndim: int) -> tuple[int | slice, ...]:
-    """Return one integer or slice for each dimension.
-
-    >>> _full_index((0, ..., slice(1, 3)), 4)
-    (0, slice(None, None, None), slice(None, None, None), slice(1, 3, None))
-    """
-    entries = list(index) if isinstance(index, tuple) else [index]
-    places = [place for place, entry in enumerate(entries) if entry is Ellipsis]
-    missing = [slice(None)] * (ndim - len(entries) + len(places))
-    at = places[0] if places else len(entries)
-    entries[at : at + len(places)] = missing
-    if len(entries) != ndim:
-        raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
-    return tuple(entry if isinstance(entry, slice) else operator.index(entry) for entry in entries)
-
-
-class LevelArray(LazyArray):
-    """One channel of a level of an image.
-
-    ``kept`` are the dimensions of the level that this array has, in its own order; the others are fixed at ``fixed``.
-    """
-
-    def __init__(self, array: ImageArray, kept: Sequence[int], fixed: dict[int, int]) -> None:
-        self._array, self._kept, self._fixed = array, tuple(kept), fixed
-        self.shape = tuple(array.shape[dimension] for dimension in kept)
-        self.dtype = array.dtype
-
-    def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._kept, index, strict=True))}
-        values = np.asarray(self._array[tuple(entries[axis] for axis in range(self._array.ndim))])
-        asked = [axis for axis in self._kept if isinstance(entries[axis], slice)]
-        stored = sorted(asked)
-        return values.transpose([stored.index(axis) for axis in asked])
 
 
 class CanvasArray(LazyArray):

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lamella.adapters.napari.arrays import CanvasArray, LazyArray, LevelArray
+from lamella.adapters.napari.arrays import CanvasArray
 from lamella.adapters.napari.background import BackgroundTiles, redraw_when_read
 from lamella.errors import LamellaError, MetadataError, one_line
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS
-from lamella.ops.display.planes import PlaneAxes, current_levels
+from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import PreviewOptions, all_channels
 from lamella.ops.display.preview_plate import KnownChannel, with_window
+from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
+    from lamella.ops.view.level_arrays import LazyArray
     from lamella.ops.view.scene import ViewScene
     from lamella.spec.axes import AxisMeta
 
@@ -75,13 +77,13 @@ def node_layers(node: NGFFNode) -> list[LayerData]:
 
 
 def _image_layers(position: Position) -> list[LayerData]:
-    levels = _levels(position)
+    levels = drawable_levels(position)
     axes = PlaneAxes.of(position.axes, position.data.ndim)
     placed = _placed(position, axes)
     layers: list[LayerData] = []
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
-        data = [LevelArray(level, *_kept_dimensions(axes, level.ndim, fixed)) for level in levels]
+        data = [LevelArray(level, *kept_dimensions(axes, level.ndim, fixed)) for level in levels]
         window = with_window(
             KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else []),
             PreviewOptions(),
@@ -101,33 +103,11 @@ def _name(node: NGFFNode) -> str:
     return str(node.node_path).rstrip("/").split("/")[-1]
 
 
-def _levels(position: Position) -> list[Any]:
-    """Return the levels that napari can draw: readable, not stale, and none larger than the one before."""
-    levels = [position.data]
-    for path in current_levels(position)[1:]:
-        try:
-            array = position.open_level(path)
-        except LamellaError:
-            continue
-        before = levels[-1].shape
-        if len(before) == array.ndim and array.shape != before and not np.greater(array.shape, before).any():
-            levels.append(array)
-    return levels
-
-
-def _kept_dimensions(axes: PlaneAxes, ndim: int, fixed: dict[int, int]) -> tuple[list[int], dict[int, int]]:
-    """Return the dimensions of a layer in the order T, others, Z, Y, X, and the indices of the others."""
-    last = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
-    first = [] if axes.time is None else [axes.time]
-    others = [axis for axis in range(ndim) if axis not in (*first, *last, *fixed)]
-    return [*first, *others, *last], fixed
-
-
 def _placed(position: Position, axes: PlaneAxes) -> dict[str, Any]:
     """Return scale, translation, units and names of the axes of a layer, as far as the metadata state them."""
     ndim = position.data.ndim
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    dimensions, _ = _kept_dimensions(axes, ndim, fixed)
+    dimensions, _ = kept_dimensions(axes, ndim, fixed)
     metas = position.axes[len(position.axes) - ndim :]
     try:
         scale = position.get_effective_scale(position.dataset_paths[0])
@@ -180,7 +160,7 @@ def _multiscale(levels: Sequence[LazyArray]) -> dict[str, bool]:
 def _label_layer(name: str, label: LabelImage) -> LayerData:
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    data = [LevelArray(level, *_kept_dimensions(axes, level.ndim, fixed)) for level in _levels(label)]
+    data = [LevelArray(level, *kept_dimensions(axes, level.ndim, fixed)) for level in drawable_levels(label)]
     options: dict[str, Any] = {
         "name": name,
         "opacity": 0.5,
@@ -245,7 +225,7 @@ def _placed_scene(scene: ViewScene) -> dict[str, Any]:
     axes = first.axes
     assert axes is not None
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    dimensions, _ = _kept_dimensions(axes, len(first.shape), fixed)
+    dimensions, _ = kept_dimensions(axes, len(first.shape), fixed)
     placed = _placed(first.node, axes)
     sizes = dict(zip(dimensions, placed.get("scale", []), strict=False))
     units = dict(zip(dimensions, placed.get("units", []), strict=False))

@@ -25,6 +25,8 @@ import math
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,11 +49,17 @@ if TYPE_CHECKING:
     from lamella.ops.view.scene import ViewScene
     from lamella.types import JSON, JSONObject
 
-_IN_FLIGHT = 16
+IN_FLIGHT = 16
 """Answers with pixels that are made at a time; others wait."""
 
 MOST_POSTED = 1 << 16
 """Limit of the bytes of a request that changes the store."""
+
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
+)
+"""What the page may load: from this server alone."""
 
 
 class UnknownRequestError(LamellaError):
@@ -75,11 +83,18 @@ class Answers:
             node.require_writable("save the contrast of a viewer")
         self.node = node
         self.editable = editable
+        self.policy = _POLICY
         self._threads = reader_threads(node)
-        self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
+        self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
         self._refreshing = threading.Lock()
         self._closed = False
         self._shown = self._read()
+
+    @cached_property
+    def page(self) -> dict[str, bytes]:
+        """The files of the page, by their names."""
+        folder = resources.files("lamella.adapters.viewer") / "page"
+        return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
     @property
     def scene(self) -> ViewScene:
@@ -146,7 +161,7 @@ class Answers:
     # -- pixels -------------------------------------------------------------------------------------------------
 
     def _tile(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
-        level, column, row = (_number(part) for part in rest)
+        level, column, row = (parse_number(part) for part in rest)
         shown = self._shown
         tile = shown.tiles.tile(
             level, column, row, _view(options), self._channels(options), options.get("label")
@@ -156,7 +171,7 @@ class Answers:
     def _slice(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_slice(
             self.scene,
-            _number(rest[0]),
+            parse_number(rest[0]),
             rest[1],
             _fraction(options.get("at", "0")),
             _view(options).t,
@@ -167,7 +182,7 @@ class Answers:
 
     def _volume(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_volume(
-            self.scene, _number(rest[0]), _view(options).t, self._channels(options), options.get("label")
+            self.scene, parse_number(rest[0]), _view(options).t, self._channels(options), options.get("label")
         )
         return _packed(block.planes, {"sizes": list(block.sizes)})
 
@@ -175,7 +190,7 @@ class Answers:
         texts = [text for text in options.get("c", "").split(",") if text]
         if len(texts) > len(self.scene.channels):
             raise InvalidArgumentError(f"There are only {len(self.scene.channels)} channels.")
-        return [_number(text) for text in texts]
+        return [parse_number(text) for text in texts]
 
     # -- other --------------------------------------------------------------------------------------------------
 
@@ -186,7 +201,7 @@ class Answers:
         return [None if well is None else [list(window) for window in well] for well in windows]
 
     def _label(self, options: Mapping[str, str]) -> JSON:
-        field, number = _number(options.get("field", "")), _number(options.get("id", ""))
+        field, number = parse_number(options.get("field", "")), parse_number(options.get("id", ""))
         node = self.scene.fields[field].node if field < len(self.scene.fields) else None
         if not isinstance(node, Position):
             raise InvalidArgumentError(f"There is no field {field} with labels.")
@@ -222,11 +237,13 @@ def _options(query: str) -> dict[str, str]:
 def _view(options: Mapping[str, str]) -> View:
     z = options.get("z", "0")
     return View(
-        _number(options.get("t", "0")), None if z == "max" else _number(z), _number(options.get("a", "0"))
+        parse_number(options.get("t", "0")),
+        None if z == "max" else parse_number(z),
+        parse_number(options.get("a", "0")),
     )
 
 
-def _number(text: str) -> int:
+def parse_number(text: str) -> int:
     """Parse a number of at most nine digits."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0.")

@@ -14,12 +14,12 @@ import threading
 import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
 from lamella.adapters.viewer.answers import MOST_POSTED, Answers, UnknownRequestError
-from lamella.errors import LamellaError, one_line
+from lamella.adapters.viewer.neuroglancer import NeuroglancerAnswers
+from lamella.errors import InvalidArgumentError, LamellaError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,18 @@ if TYPE_CHECKING:
     from lamella.ops.view.scene import ViewScene
     from lamella.types import StrPath
 
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml; charset=utf-8",
+    "wasm": "application/wasm",
+}
+_EVENTS = "text/event-stream"
+_ALIVE = 15.0
+"""Seconds between two signs of life on a stream without events."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
-)
 
 
 class Viewer:
@@ -63,12 +70,13 @@ class Viewer:
         port: int = 0,
         allow_hosts: Sequence[str] = (),
         edit: bool = False,
+        viewer: str = "lamella",
         owned: NGFFNode | None = None,
     ) -> None:
         self._owned = owned
-        self.answers = Answers(node, editable=edit)
+        self.answers = _answers(node, viewer, edit)
         self.token = secrets.token_urlsafe(16)
-        self.page = _page_files()
+        self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.view = self
         self.port: int = self._server.server_address[1]
@@ -95,6 +103,7 @@ class Viewer:
         >>> viewer = lamella.view(plate, browser=False)
         >>> viewer.close()
         """
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -174,7 +183,23 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         else:
-            self._send(HTTPStatus.OK, kind, body)
+            if kind == _EVENTS:
+                self._wait_with_events()
+            else:
+                self._send(HTTPStatus.OK, kind, body)
+
+    def _wait_with_events(self) -> None:
+        """Answer with a stream of events that has none, until the page or the viewer is closed."""
+        self.close_connection = True
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", _EVENTS)
+        self._end_headers()
+        try:
+            self.wfile.write(b":\n\n")
+            while not self.server.view.ended.wait(_ALIVE):
+                self.wfile.write(b":\n\n")
+        except OSError:
+            pass  # the page was closed
 
     def _request(self) -> str:
         """Check the host and the token, and return the rest of the URL."""
@@ -197,8 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, request: str) -> tuple[str, bytes]:
         view = self.server.view
         file = request.partition("?")[0] or "index.html"
-        if file in view.page:
-            return f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8", view.page[file]
+        if file in view.answers.page:
+            return _TYPES[file.rpartition(".")[2]], view.answers.page[file]
         return view.answers.get(request)
 
     def _post(self, request: str) -> tuple[str, bytes]:
@@ -225,16 +250,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if encoding:
             self.send_header("Content-Encoding", encoding)
+        self._end_headers()
+        self.wfile.write(body)
+
+    def _end_headers(self) -> None:
+        """Send the headers that every answer has."""
         for name, value in (
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", _POLICY),
+            ("Content-Security-Policy", self.server.view.answers.policy),
             ("Referrer-Policy", "no-referrer"),
             ("X-Content-Type-Options", "nosniff"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
         ):
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: the terminal is the user's."""
@@ -254,11 +283,17 @@ def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
     return "", body
 
 
-def _page_files() -> dict[str, bytes]:
-    folder = resources.files("lamella.adapters.viewer") / "page"
-    return {
-        file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _TYPES
-    }
+def _answers(node: NGFFNode, viewer: str, edit: bool) -> Answers | NeuroglancerAnswers:
+    """Return the answers for a viewer; raise InvalidArgumentError if there is no such viewer, or it cannot edit."""
+    if viewer == "lamella":
+        return Answers(node, editable=edit)
+    if viewer != "neuroglancer":
+        raise InvalidArgumentError(
+            f"There is no viewer {viewer!r}: the viewers are lamella and neuroglancer."
+        )
+    if edit:
+        raise InvalidArgumentError("neuroglancer only reads. Leave out edit, or neuroglancer.")
+    return NeuroglancerAnswers(node)
 
 
 def view(
@@ -268,6 +303,7 @@ def view(
     browser: bool = True,
     allow_hosts: Sequence[str] = (),
     edit: bool = False,
+    viewer: Literal["lamella", "neuroglancer"] = "lamella",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Viewer:
     """Show an image or a plate in the browser.
@@ -284,6 +320,9 @@ def view(
         Names under which a proxy may serve the page, besides those of this machine.
     edit
         Let the page save the contrast of channels into the store. A node must be open for writing.
+    viewer
+        The page: lamella's own, or neuroglancer's, which shows one image with all its channels and labels in planes
+        and in 3-D.
     storage_options
         Options of a URL, as in :func:`lamella.open_ome_zarr`.
 
@@ -294,8 +333,12 @@ def view(
 
     Raises
     ------
+    InvalidArgumentError
+        If neuroglancer is asked for something other than one image (a ValueError).
     MetadataError
         If there is nothing to show.
+    MissingDependencyError
+        If neuroglancer is not installed (an ImportError): ``pip install "lamella[neuroglancer]"``.
     ReadOnlyError
         If the page may edit, and the store is open for reading.
     OSError
@@ -312,14 +355,14 @@ def view(
     from lamella.nodes.open import open_ome_zarr
 
     if isinstance(target, NGFFNode):
-        viewer = Viewer(target, port=port, allow_hosts=allow_hosts, edit=edit)
+        handle = Viewer(target, port=port, allow_hosts=allow_hosts, edit=edit, viewer=viewer)
     else:
         node = open_ome_zarr(target, mode="r+" if edit else "r", storage_options=storage_options)
         try:
-            viewer = Viewer(node, port=port, allow_hosts=allow_hosts, edit=edit, owned=node)
+            handle = Viewer(node, port=port, allow_hosts=allow_hosts, edit=edit, viewer=viewer, owned=node)
         except BaseException:
             node.close()
             raise
     if browser:
-        webbrowser.open(viewer.url)
-    return viewer
+        webbrowser.open(handle.url)
+    return handle

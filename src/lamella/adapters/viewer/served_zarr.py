@@ -1,0 +1,243 @@
+"""Serve a channel or a label image as an OME-Zarr image without compression, whatever its store is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.viewer.answers import UnknownRequestError
+from lamella.errors import LamellaError
+from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.display.preview import channel_keys
+from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
+from lamella.spec.label_palette import label_color
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.labels import LabelImage
+    from lamella.nodes.position import Position
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+_LEAST_VOXELS, MOST_VOXELS = 1 << 16, 1 << 20
+"""Voxels of a served chunk."""
+
+_PREFIXES = {"milli": -3, "micro": -6, "nano": -9, "pico": -12, "centi": -2, "deci": -1, "kilo": 3, "": 0}
+_UNITS = {"meter": "m", "second": "s"}
+_OTHER_UNITS = {"angstrom": (1e-10, "m"), "minute": (60.0, "s"), "hour": (3600.0, "s"), "day": (86400.0, "s")}
+_LONG_UNITS = {"m": "meter", "s": "second", "": None}
+
+
+@dataclass(frozen=True)
+class ServedLevel:
+    """A level as it is served: T, other dimensions, Z, Y, X, with the sides of its chunks."""
+
+    array: LevelArray
+    chunks: tuple[int, ...]
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ServedImage:
+    """A channel or a label image: names, units and levels; ``colors`` are stored colours of labels."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    levels: list[ServedLevel]
+    dtype: np.dtype[Any]
+    colors: dict[int, tuple[int, ...]] | None = None
+
+    def group(self) -> JSONObject:
+        """Return the document of the image."""
+        axes = [
+            {
+                "name": name,
+                "type": {"s": "time", "m": "space"}.get(unit, "other"),
+                **({"unit": _LONG_UNITS[unit]} if unit else {}),
+            }
+            for name, unit in zip(self.names, self.units, strict=True)
+        ]
+        datasets = [
+            {
+                "path": str(number),
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": list(level.scale)},
+                    {"type": "translation", "translation": list(level.translation)},
+                ],
+            }
+            for number, level in enumerate(self.levels)
+        ]
+        ome = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+        return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+
+    def array(self, level: ServedLevel) -> JSONObject:
+        """Return the document of a level."""
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": list(level.array.shape),
+            "data_type": str(self.dtype),
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(level.chunks)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "fill_value": 0,
+            "attributes": {},
+            "dimension_names": list(self.names),
+        }
+
+    def read(self, level: ServedLevel, index: Sequence[int]) -> NDArray[Any]:
+        """Read a chunk; beyond the end of the level it is 0."""
+        sizes, shape = level.chunks, level.array.shape
+        if len(index) != len(shape) or any(
+            at * size >= length for at, size, length in zip(index, sizes, shape, strict=True)
+        ):
+            raise UnknownRequestError("There is no such chunk.")
+        region = tuple(slice(at * size, (at + 1) * size) for at, size in zip(index, sizes, strict=True))
+        pixels = level.array[region]
+        pixels = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
+        chunk = np.zeros(sizes, self.dtype)
+        chunk[tuple(slice(length) for length in pixels.shape)] = pixels
+        return chunk
+
+
+def served_channel(position: Position, name: str, dtype: np.dtype[Any]) -> ServedImage:
+    """Return a channel of an image, by its name in the scene."""
+    axes = PlaneAxes.of(position.axes, position.data.ndim)
+    index = {key: number for number, key in enumerate(channel_keys(position))}[name]
+    fixed = {} if axes.channel is None else {axes.channel: index}
+    return _served(position, axes, fixed, dtype, {})
+
+
+def served_label(label: LabelImage, image: Position) -> ServedImage:
+    """Return a label image; axes without a unit have that of the image, so that both lie on the same place."""
+    axes = PlaneAxes.of(label.axes, label.data.ndim)
+    fixed = {} if axes.channel is None else {axes.channel: 0}
+    dtype = np.dtype("uint64" if label.data.dtype.itemsize > 4 else "uint32")
+    units = {axis.name: axis.unit for axis in image.axes if axis.unit}
+    return _served(label, axes, fixed, dtype, units, dict(label.colors))
+
+
+def _served(
+    node: Position,
+    axes: PlaneAxes,
+    fixed: dict[int, int],
+    dtype: np.dtype[Any],
+    units: dict[str, str],
+    colors: dict[int, Any] | None = None,
+) -> ServedImage:
+    ndim = node.data.ndim
+    kept, _ = kept_dimensions(axes, ndim, fixed)
+    metas = [node.axes[axis + len(node.axes) - ndim] for axis in kept]
+    factors, short = zip(*(_si_unit(meta.unit or units.get(meta.name)) for meta in metas), strict=True)
+    plane = {axes.z, axes.y, axes.x}
+    levels = []
+    for stored in drawable_levels(node):
+        array = LevelArray(stored, kept, fixed)
+        sides = [stored.chunks[axis] if axis in plane else 1 for axis in kept]
+        scale, translation = _placed(node, stored.path.removeprefix(node.path).lstrip("/"), kept, ndim)
+        if scale is None:
+            finest = node.data.shape
+            scale, translation = (
+                [finest[axis] / stored.shape[axis] for axis in kept],
+                [(finest[axis] / stored.shape[axis] - 1) / 2 for axis in kept],
+            )
+        levels.append(
+            ServedLevel(
+                array,
+                _chunk_shape(sides, array.shape),
+                tuple(size * factor for size, factor in zip(scale, factors, strict=True)),
+                tuple(shift * factor for shift, factor in zip(translation, factors, strict=True)),
+            )
+        )
+    return ServedImage(_axis_names(metas), short, levels, dtype, colors)
+
+
+def _axis_names(metas: Sequence[AxisMeta]) -> tuple[str, ...]:
+    """Return names that neuroglancer accepts: letters and digits, each once."""
+    plain = ["".join(letter if letter.isalnum() else "_" for letter in meta.name) or "_" for meta in metas]
+    return tuple(different_names(plain))
+
+
+def different_names(names: Sequence[str]) -> list[str]:
+    """Return the names, with a number where a name occurs again.
+
+    >>> different_names(["cells", "DAPI", "cells"])
+    ['cells', 'DAPI', 'cells 2']
+    """
+    counts: dict[str, int] = {}
+    result = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        result.append(name if counts[name] == 1 else f"{name} {counts[name]}")
+    return result
+
+
+def _placed(
+    node: Position, path: str, kept: Sequence[int], ndim: int
+) -> tuple[list[float] | None, list[float]]:
+    """Return scale and translation of a level; None if the metadata have no scale that can be drawn."""
+    try:
+        scale, translation = node.get_effective_scale(path), node.get_effective_translation(path)
+    except LamellaError:
+        return None, []
+    offset = len(scale) - ndim
+    sizes = [float(scale[axis + offset]) for axis in kept]
+    if not all(math.isfinite(size) and size > 0 for size in sizes):
+        return None, []
+    return sizes, [float(translation[axis + offset]) for axis in kept]
+
+
+def _si_unit(unit: str | None) -> tuple[float, str]:
+    """Return a unit as a multiple of metre or second, or (1, "").
+
+    >>> _si_unit("micrometer"), _si_unit("hour"), _si_unit(None)
+    ((1e-06, 'm'), (3600.0, 's'), (1.0, ''))
+    """
+    if unit in _OTHER_UNITS:
+        return _OTHER_UNITS[unit]
+    for name, short in _UNITS.items():
+        prefix = (unit or "").removesuffix(name)
+        if (unit or "").endswith(name) and prefix in _PREFIXES:
+            return float(f"1e{_PREFIXES[prefix]}"), short
+    return 1.0, ""
+
+
+def _chunk_shape(stored: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the sides of served chunks: those of the stored ones, halved or doubled to 2**16 to 2**20 voxels.
+
+    >>> _chunk_shape((1, 1, 2048, 2048), (5, 40, 9000, 9000)), _chunk_shape((1, 16, 16, 16), (1, 40, 300, 20))
+    ((1, 1, 1024, 1024), (1, 40, 128, 20))
+    """
+    sides = [min(side, length) for side, length in zip(stored, shape, strict=True)]
+    while math.prod(sides) > MOST_VOXELS:
+        longest = sides.index(max(sides))
+        sides[longest] = -(-sides[longest] // 2)
+    # The last three are Z, Y and X; a chunk has one time and one of other dimensions.
+    growing = [axis for axis in range(max(0, len(sides) - 3), len(sides)) if stored[axis] > 1]
+    while math.prod(sides) < _LEAST_VOXELS and any(sides[axis] < shape[axis] for axis in growing):
+        least = min((axis for axis in growing if sides[axis] < shape[axis]), key=lambda axis: sides[axis])
+        sides[least] = min(2 * sides[least], shape[least])
+    return tuple(sides)
+
+
+def packed_colors(ids: NDArray[Any], stored: dict[int, tuple[int, ...]]) -> NDArray[np.uint32]:
+    """Return 2**24 plus red, green and blue of each id, 0 for the background."""
+    known, places = np.unique(ids, return_inverse=True)
+    packed = [
+        0 if number == 0 else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
+        for number, color in ((int(number), color_of(int(number), stored)) for number in known)
+    ]
+    return np.array(packed, np.uint32)[places].reshape(ids.shape)
+
+
+def color_of(number: int, stored: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the stored colour of a label, else the one that lamella chooses."""
+    color = stored.get(number)
+    return label_color(number) if color is None or len(color) < 3 else color
