@@ -108,14 +108,49 @@ def test_wells_are_renamed_by_name_and_by_a_table_that_can_be_repeated(plate, tm
     assert run("rename-well", plate, "--table", table).stdout == "Nothing is left to rename.\n"
     assert sorted(path for path, _ in lamella.open(plate).wells()) == ["B/3", "C/4"]
     for lines, text in (
-        ("B/3,C/4\nC/4,B/3", "swap"),
         ("B/3,C/4", "already"),
         ("B/33,D/1", "Did you mean 'B/3'"),
         ("B/3", "line 1"),
         ("B/3,D/1\nC/4,D/1", "same name"),
         ("B/3,D-1/1", "not allowed"),
+        ("B03,D05", "has the columns 4, 3"),
     ):
         table.write_text(lines)
         result = run("rename-well", plate, "--table", table)
         assert (result.exit_code, text in result.stderr) == (1, True), result.stderr
     assert run("rename-well", plate, "A/1").exit_code == 2
+
+
+def test_wells_swap_names_by_a_table_and_swap_back_with_its_columns_exchanged(plate, tmp_path):
+    def fields():
+        return {
+            path: int(position.data[..., 0, 0].max()) for path, position in lamella.open(plate).positions()
+        }
+
+    with lamella.open(plate, "r+") as node:
+        node.add({"C/3/0": node["A/1/1"], "D/4/0": node["A/1/1"]})
+        for number, (_, position) in enumerate(node.positions(), 1):
+            position.data[...] = number
+        node["B"].zattrs["dose"] = 3
+    before, stored = fields(), (plate / "zarr.json").read_text()
+    table, back = tmp_path / "renames.csv", tmp_path / "back.csv"
+    lines = ["A01,B03", "B03,A01", "C/3,D/4", "D/4,C/3"]
+    table.write_text("\n".join(lines))
+    back.write_text("\n".join(",".join(reversed(line.split(","))) for line in lines))
+    assert run("rename-well", plate, "--table", table, "-n").stdout.splitlines() == [
+        "Would rename B/3 to A/1.",
+        "Would rename A/1 to B/3.",
+        "Would rename D/4 to C/3.",
+        "Would rename C/3 to D/4.",
+    ]
+    assert len(run("rename-well", plate, "--table", table).stdout.splitlines()) == 4
+    assert fields() == {"A/1/0": 3, "B/3/0": 1, "B/3/1": 2, "C/3/0": 5, "D/4/0": 4}
+    assert run("rename-well", plate, "--table", table).stdout == "Nothing is left to rename.\n"
+    assert lamella.validate(plate)
+    run("rename-well", plate, "--table", back)
+    assert fields() == before == {"A/1/0": 1, "A/1/1": 2, "B/3/0": 3, "C/3/0": 4, "D/4/0": 5}
+    with lamella.open(plate, "r+") as node:
+        assert node["B"].zattrs["dose"] == 3
+        node.rename_well("D/4", "D/3")  # another rename: the record of the swap is dropped
+        node.rename_well("D/3", "D/4")
+    assert (plate / "zarr.json").read_text() == stored

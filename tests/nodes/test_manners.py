@@ -7,8 +7,10 @@ import typing
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import lamella
+from lamella.cli import main
 from lamella.errors import InvalidNameError, LamellaError
 
 
@@ -62,3 +64,47 @@ def test_members_have_a_type_that_checkers_know(plate):
     assert inspect.signature(lamella.Plate.well).return_annotation == "Well"
     returned = {str(inspect.signature(one).return_annotation) for one in typing.get_overloads(lamella.open)}
     assert returned == {"Position", "Plate", "Any"}
+
+
+def test_every_call_that_asks_for_a_well_understands_its_name_on_the_plate(plate, tmp_path):
+    """An exact name wins, and `in`, iteration and what is stored keep the exact names."""
+
+    def written(*arguments, name):
+        result = CliRunner().invoke(main, [*map(str, arguments), "-q"])
+        assert result.exit_code == 0, result.stderr
+        return [path for path, _ in lamella.open(tmp_path / name).positions()]
+
+    store = plate.node_path.store_handle.documents.storage.root
+    one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
+    assert (plate["A01"].path, plate.well("A1").path, plate.position("B02/site3").path) == (
+        "A/1",
+        "A/1",
+        "B/2/site3",
+    )
+    assert plate.map(len, positions=["B02/site3"]).values == {"B/2/site3": 1}
+    assert [path for path, _ in plate.subset(one, wells=["B02"]).positions()] == ["B/2/site3"]
+    assert plate.mosaic("A12").shape == (2, 16, 16)
+    plate.set_positions([{"path": "A012/0", "x": 5}])
+    plate["A/1/0"].tables["sizes"] = {"area": [3]}
+    assert list(plate.tables.concatenate("sizes", positions=["A01/0"])["well"]) == ["A/1"]
+    assert [position.path for position in plate.add({"A01/7": plate["B2/site3"]})] == ["A/1/7"]
+    plate.rename_position("A01/7", "B2")  # the new name of a field is never that of a well
+    plate.rename_position("A01/B2", "A001/8")
+    plate.rename_well("B02", "B12")
+    plate.stream(["A012/0"], "1", (16, 16), "uint8", order="pc").close()
+    assert plate["A/12/0/1"].shape == (2, 16, 16)
+    assert [path for path, _ in plate.positions()] == ["A/1/0", "A/1/8", "A/12/0", "B/12/site3"]
+    assert ("A01" in plate, "A01/0" in plate, "A/1/0" in plate) == (False, False, True)
+
+    assert written("copy", store, two, "--fields", "A01/0,B12/site3", name="two.zarr") == [
+        "A/1/0",
+        "B/12/site3",
+    ]
+    assert written("pack", store, tmp_path / "two.ozx", "--fields", "A01/0", name="two.ozx") == ["A/1/0"]
+    assert (
+        written("subset", store, tmp_path / "3.zarr", "--wells", "A01,B/12", name="3.zarr")[-1]
+        == "B/12/site3"
+    )
+    assert written("rename-well", store, "B12", "B01", name="screen.zarr")[-1] == "B/1/site3"
+    result = CliRunner().invoke(main, ["rename-well", str(store), "B01", "B03"])  # no column 3, nor 03
+    assert (result.exit_code, "columns 1, 12" in result.stderr) == (1, True), result.stderr

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from zarr.storage import MemoryStore
 
 import lamella
 from lamella import open_ome_zarr
+from lamella.errors import InvalidArgumentError
 from lamella.ops.plates import members
+from lamella.ops.plates.rename_wells import rename_wells
 
 from .conftest import ome, pixels, snapshot
 from .validity import check_valid
@@ -234,6 +238,36 @@ def test_a_rename_killed_half_way_is_finished_or_undone(plate, plate_path, versi
         plate.rename_well("C/5", "A/1")
         assert snapshot(plate_path) == before
     check_valid(plate_path, version)
+
+
+def test_swaps_of_wells_killed_between_any_two_renames_are_finished_by_the_same_call(version, monkeypatch):
+    swaps = {"A/1": "B/2", "B/2": "C/3", "C/3": "A/1", "D/1": "D/2", "D/2": "D/1"}
+    rename, moves = members.rename_locked_well, 7
+    for kill in range(moves + 1):
+        store = MemoryStore()
+        with open_ome_zarr(store, layout="hcs", mode="w", channel_names=["a"], version=version) as node:
+            for position in node.create_positions([(*path.split("/"), "0") for path in swaps]):
+                position.zattrs["was"] = position.path.removesuffix("/0")
+        rows, columns = node.metadata.rows, node.metadata.columns
+        done = []
+
+        def die(*arguments, kill=kill, done=done):
+            if len(done) == kill:
+                raise Killed
+            done.append(rename(*arguments))
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(members, "rename_locked_well", die)
+            rename_wells(store, swaps)
+        assert len(done) == min(kill, moves)
+        assert len(list(open_ome_zarr(store).positions())) == len(swaps)
+        if 0 < kill < moves:
+            with pytest.raises(InvalidArgumentError, match="interrupted"):
+                rename_wells(store, {"A/1": "A/9"})
+        rename_wells(store, swaps)
+        node = open_ome_zarr(store)
+        was = {position.zattrs["was"]: path.removesuffix("/0") for path, position in node.positions()}
+        assert (was, node.metadata.rows, node.metadata.columns) == (swaps, rows, columns)
 
 
 def test_a_deletion_killed_half_way_leaves_no_listed_gap_and_is_finished_by_the_same_call(

@@ -26,6 +26,7 @@ from lamella.errors import (
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.source import ArraySource
 from lamella.ops.jobs import journal
+from lamella.ops.plates.rename_wells import rename_wells
 from lamella.ops.pyramids import passes
 from lamella.store import file_fingerprint
 
@@ -114,6 +115,10 @@ def _create_zeros(folder: Path, version: str, acknowledge: Acknowledge) -> None:
 def _rename_well(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
         node.rename_well("B/2", "D/7")
+
+
+def _swap_wells(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    rename_wells(folder / "plate.zarr", {"A/1": "B/2", "B/2": "A/1"})
 
 
 def _rename_position(folder: Path, version: str, acknowledge: Acknowledge) -> None:
@@ -352,6 +357,7 @@ WORKS: dict[str, Work] = {
     "bulk creation": Work(plate, _create, NodeExistsError),
     "an array in each position": Work(plate, _create_zeros, NodeExistsError),
     "rename a well": Work(plate, _rename_well, NodeNotFoundError),
+    "swap wells": Work(plate, _swap_wells),
     "rename a position": Work(plate, _rename_position, NodeNotFoundError),
     "delete a row": Work(plate, _delete("A"), NodeNotFoundError),
     "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),

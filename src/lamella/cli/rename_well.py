@@ -32,8 +32,9 @@ def rename_well(
 ) -> None:
     """Rename wells of a plate.
 
-    Give the OLD and the NEW name of a well, such as A/1 and B/2, or a table of them. A new name may be one that another
-    line of the table frees. An interrupted command is resumed by running it again.
+    Give the OLD and the NEW name of a well, such as A/1 and B/2 or A01 and B02, or a table of them. A new name may be
+    one that another line of the table frees, and wells may swap names. An interrupted command is resumed by running it
+    again.
     """
     from lamella.ops.plates.rename_wells import read_renames, rename_wells
 

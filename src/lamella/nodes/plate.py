@@ -21,6 +21,7 @@ from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming
+from lamella.spec.names import is_well_name
 from lamella.spec.plate import PlateMeta
 
 if TYPE_CHECKING:
@@ -191,11 +192,10 @@ class Plate(
         try:
             return self._member(name)
         except NodeNotFoundError:
-            well, _, rest = name.partition("/")
-            well_path = self.find_well(well)
-            if well_path is None or well_path == well:
+            path = self._exact_path(name)
+            if path == name:
                 raise
-            return self._member(join(well_path, rest))
+            return self._member(path)
 
     def find_well(self, name: str) -> str | None:
         """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None if missing.
@@ -219,6 +219,11 @@ class Plate(
             return None if name in self._member_names() else plate_edits.find_well(name, self._well_paths())
         except LamellaError:  # reading the plate reports the damage
             return None
+
+    def _exact_path(self, name: str) -> str:
+        """Return a path with the exact name of its well, such as "B/3/0" for "B03/0"; unknown names are unchanged."""
+        well, slash, rest = name.partition("/")
+        return f"{self.find_well(well) or well}{slash}{rest}" if is_well_name(well) else name
 
     def _member(self, name: str) -> Row | Well | Position:
         """Return the member with an exact name."""
@@ -448,7 +453,7 @@ class Plate(
         """
         from lamella.ops.plates.members import delete_member
 
-        delete_member(self, self._deleted_key(key))
+        delete_member(self, self._exact_path(self._deleted_key(key)))
 
     @classmethod
     def from_positions(

@@ -1,9 +1,11 @@
 """Operations of several steps, recorded in a document while they run, so that they can be finished after a kill.
 
 The specification has no key for this. It is stored under lamella's own key of the group's attributes, which other
-readers ignore. A plate while a well is renamed, and an image while a channel is appended::
+readers ignore. A plate while a well is renamed, a plate whose wells have swapped names, so that the same call does not swap
+them back, and an image while a channel is appended::
 
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
+    "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
     "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
 
 An image while a channel is deleted, with the lower levels that it lists again when they are without the channel::
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _OURS = "lamella"
 _RENAMING = "renaming"
+_SWAPPED = "swapped_wells"
 _DELETING = "deleting_channel"
 _APPENDING = "appending_channel"
 
@@ -66,6 +69,17 @@ def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObje
     """Record in attributes which well is being renamed, or remove the record (None)."""
     value: JSON = None if renaming is None else {"from": renaming.old, "to": renaming.new}
     return _with(attributes, _RENAMING, value)
+
+
+def read_swapped(attributes: JSONObject) -> list[list[str]]:
+    """Return the old and the new path of each well that swapped names with others in the last such call."""
+    record = _read(attributes, _SWAPPED)
+    return record if isinstance(record, list) else []  # type: ignore[return-value]  # only compared
+
+
+def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
+    """Record in attributes which wells have swapped names, or remove the record (None)."""
+    return _with(attributes, _SWAPPED, wells)  # type: ignore[arg-type]
 
 
 def read_appending(attributes: JSONObject) -> Appending | None:

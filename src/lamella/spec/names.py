@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+_SWAPPED = re.compile(r"[^/]+/lamella[0-9a-f]{8}")
 _WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)", re.ASCII)
 
 
@@ -46,6 +47,25 @@ def case_collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def is_well_name(text: str) -> bool:
+    """Return whether a text is the name of a well on the plate, such as "B03"."""
+    return _WELL.fullmatch(text) is not None
+
+
+def temporary_well(path: str, token: str) -> str:
+    """Return the temporary path of a well that swaps names with others; `token` are hex digits of the swap.
+
+    >>> temporary_well("B/3", "0123456789"), is_temporary_well("B/lamella01234567"), is_temporary_well("B/3")
+    ('B/lamella01234567', True, False)
+    """
+    return f"{path.partition('/')[0]}/lamella{token[:8]}"
+
+
+def is_temporary_well(path: str) -> bool:
+    """Return whether a well path is a temporary one of wells that swap names."""
+    return _SWAPPED.fullmatch(path) is not None
+
+
 def find_well(name: str, paths: Iterable[str]) -> str | None:
     """Return the path of the well that a name such as "B03" means; None if no well, or several, fit.
 
@@ -68,3 +88,19 @@ def find_well(name: str, paths: Iterable[str]) -> str | None:
         if row == parsed[1] and column.isdecimal() and int(column) == int(parsed[2])
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def new_well(name: str, paths: Iterable[str], columns: Iterable[str]) -> str:
+    """Return the path of a new well that is named as on the plate, such as "B03", in a column that the plate has.
+
+    Return the name itself if it is a path, or if no column, or several, fit.
+
+    >>> new_well("B03", ["A/3"], ["3"]), new_well("A3", ["A/3"], ["3"]), new_well("B04", ["A/3"], ["3"])
+    ('B/3', 'A/3', 'B04')
+    """
+    path = find_well(name, paths)
+    parsed = _WELL.fullmatch(name)
+    if path is not None or parsed is None:
+        return path or name
+    fitting = [column for column in columns if column.isdecimal() and int(column) == int(parsed[2])]
+    return f"{parsed[1]}/{fitting[0]}" if len(fitting) == 1 else name

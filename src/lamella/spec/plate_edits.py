@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
-from lamella.spec.names import case_collisions, check_name, find_well
+from lamella.spec.names import case_collisions, check_name, find_well, is_temporary_well
 from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupMeta, WellIndexMeta
 from lamella.spec.plate_lines import lines_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "case_collisions",
     "check_name",
     "find_well",
+    "is_swapping",
     "new_plate",
     "raise_counts",
     "remove_image",
@@ -135,6 +136,11 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
     return edited
 
 
+def is_swapping(plate: PlateMeta) -> bool:
+    """Return whether a well has a temporary path, because wells are swapping names."""
+    return any(is_temporary_well(well.path) for well in plate.wells)
+
+
 def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
     for well in plate.wells:
         if well.path == path:
@@ -145,12 +151,16 @@ def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
 
 
 def _drop_unused(plate: PlateMeta, path: str) -> None:
-    """Drop the row and column of a removed path if no well uses them, and renumber the wells."""
+    """Drop the row and column of a removed path if no well uses them, and renumber the wells.
+
+    While wells swap names (:func:`is_swapping`) rows and columns stay, because a well will have the path again.
+    """
     row, _, column = path.partition("/")
     used = [well.path.partition("/") for well in plate.wells]
-    if row not in {name for name, _, _ in used}:
+    stay = is_swapping(plate)
+    if row not in {name for name, _, _ in used} and not stay:
         plate.rows = [entry for entry in plate.rows if entry.name != row]
-    if column not in {name for _, _, name in used}:
+    if column not in {name for _, _, name in used} and (is_temporary_well(path) or not stay):
         plate.columns = [entry for entry in plate.columns if entry.name != column]
     lines_of(plate)
 

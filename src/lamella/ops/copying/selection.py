@@ -104,7 +104,7 @@ class _SelectionBuilder:
                 f"{self.node} has no fields to choose from: fields= is for plates and wells. Leave it out."
             )
         wells: dict[str, list[str]] = {}
-        for path in fields:
+        for path in map(self.node._exact_path, fields):
             wells.setdefault(path.rpartition("/")[0], []).append(path.rpartition("/")[2])
         listed = self.node._well_paths()
         if unknown := [well for well in wells if well not in listed]:

@@ -43,7 +43,7 @@ def add_positions(
     plate.require_writable("add positions")
     workers = Workers(jobs, executor)
     check_progress(progress)
-    sources = checked_sources(positions)
+    sources = checked_sources(positions, plate._exact_path)
     storage = plate.documents.storage
     workers.check_reach(storage, *(source.documents.storage for source in sources.values()))
     for path, source in sources.items():

@@ -57,7 +57,7 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -201,15 +201,17 @@ def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "
     )
 
 
-def checked_sources(positions: Mapping[str, Position]) -> dict[str, Position]:
-    """Return the positions by their plain paths."""
+def checked_sources(
+    positions: Mapping[str, Position], exact_path: Callable[[str], str] = str
+) -> dict[str, Position]:
+    """Return the positions by their plain paths; `exact_path` returns the path that a name such as "B03/0" means."""
     if not isinstance(positions, Mapping):
         raise InvalidArgumentError(f"positions maps 'row/column/field' to positions; got {positions!r}.")
     if not positions:
         raise InvalidArgumentError("A plate is made from at least one position; got none.")
     checked: dict[str, Position] = {}
     for key, position in positions.items():
-        path = str(key).strip("/")
+        path = exact_path(str(key).strip("/"))
         if path.count("/") != 2 or not isinstance(position, Position):
             raise InvalidArgumentError(
                 f"positions maps 'row/column/field' to positions; got {key!r}: {type(position).__name__}."

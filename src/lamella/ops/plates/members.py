@@ -22,7 +22,8 @@ from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
-from lamella.spec.intents import Renaming, read_renaming, with_renaming
+from lamella.spec.intents import Renaming, read_renaming, read_swapped, with_renaming, with_swapped
+from lamella.spec.names import new_well
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,8 +125,10 @@ def _delete_folder(plate: Plate, key: str) -> None:
 
 
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
-    """Return whether a row is empty, and no listed well but one needs it."""
+    """Return whether a row is empty, and no listed well but one needs it, nor one that is to move there."""
     node_path = plate.node_path.child(row)
+    if plate_edits.is_swapping(plate.document.own_model):
+        return False
     if any(well.path.startswith(f"{row}/") and well.path != but for well in plate.document.own_model.wells):
         return False
     if plate.documents.kind(node_path.path) != "group":
@@ -175,17 +178,40 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
     documents = plate.documents
     with documents.lock(plate.path):
         documents.expect([plate.path], at_once=True)
-        old, new = (plate.find_well(name.strip("/")) or name.strip("/") for name in (old, new))
-        _rename_well(plate, old, new)
+        rename_locked_well(plate, *well_paths(plate, old, new))
+        if read_swapped(plate.document.last_attributes):  # from here on the same swap is another one
+            record_swap(plate, None)
 
 
-def _rename_well(plate: Plate, old: str, new: str) -> None:
-    """Rename a well by its paths, under the lock of the plate."""
-    for path in (old, new):
-        if path.count("/") != 1:
-            raise InvalidNameError(f"A well is named by row and column, such as 'A/1', not by {path!r}.")
-    for part in new.split("/"):
+def record_swap(plate: Plate, wells: list[list[str]] | None) -> None:
+    """Record which wells have swapped names, or remove the record (None)."""
+    plate.documents.edit_group(plate.path, lambda attributes: with_swapped(attributes, wells))
+    plate.document.refresh()
+
+
+def well_paths(plate: Plate, old: str, new: str) -> tuple[str, str]:
+    """Return the path of a well, and its new path; both may be names such as "B03"."""
+    old, new = old.strip("/"), new.strip("/")
+    columns = [column.name for column in plate.document.own_model.columns]
+    return plate.find_well(old) or old, new_well(new, plate._well_paths(), columns)
+
+
+def check_well_path(plate: Plate, path: str) -> None:
+    """Raise unless a path consists of the names of a row and a column."""
+    if path.count("/") != 1:
+        columns = ", ".join(column.name for column in plate.document.own_model.columns)
+        raise InvalidNameError(
+            f"A well is named by row and column, such as 'A/1', not by {path!r}. A name such as 'A01' is for wells and "
+            f"columns that exist: {plate.node_path} has the columns {columns or 'none'}."
+        )
+    for part in path.split("/"):
         plate_edits.check_name(part)
+
+
+def rename_locked_well(plate: Plate, old: str, new: str) -> None:
+    """Rename a well by its paths; the caller has locked the members of the plate."""
+    for path in (old, new):
+        check_well_path(plate, path)
     documents = plate.documents
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
     row = plate.node_path.child(new.partition("/")[0]).path
@@ -221,7 +247,8 @@ def _rename_well(plate: Plate, old: str, new: str) -> None:
 def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str]:
     """Return the well of a position, its name, and its new name."""
     plate.require_writable(f"rename the position {old!r}")
-    old, new = old.strip("/"), new.strip("/")
+    old, new = plate._exact_path(old.strip("/")), new.strip("/")
+    new = plate._exact_path(new) if "/" in new else new  # the name of a field may look like that of a well
     if old.count("/") != 2:
         raise InvalidNameError(
             f"A position is named by row, column and field, such as 'A/1/0', not by {old!r}."

@@ -1,19 +1,23 @@
-"""``rename_wells``: rename several wells in one call, each after the rename that frees its new name."""
+"""``rename_wells``: rename several wells in one call: each after the rename that frees its new name, and in cycles."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError, did_you_mean
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
-from lamella.spec import plate_edits
+from lamella.ops.jobs.units import digest
+from lamella.ops.plates import members
+from lamella.spec.intents import read_swapped
+from lamella.spec.names import is_temporary_well, temporary_well
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from zarr.abc.store import Store
 
@@ -28,11 +32,11 @@ def rename_wells(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, str]]:
-    """Rename wells of a plate; return the renames in the order of execution.
+    """Rename wells of a plate; return the old and new paths in the order of execution.
 
-    A new name may be the old name of another well, but wells cannot swap names: a killed swap could not be
-    distinguished from a finished one. Everything is checked before the
-    first rename. After a kill, the same call skips finished renames and continues.
+    A new name may be the old name of another well, and wells may swap names. Everything is checked before the first
+    rename. After a kill, the same call skips finished renames and continues. A swap that was done is recorded in the
+    plate, so that the same call does not swap the wells back; the table with its columns exchanged does.
     """
     plate = open_ome_zarr(
         path,
@@ -42,34 +46,106 @@ def rename_wells(
     )
     if not isinstance(plate, Plate):
         raise InvalidArgumentError(f"{plate!r} is not a plate, so it has no wells to rename.")
-    order = _ordered({old.strip("/"): new.strip("/") for old, new in renames.items()}, plate)
     if not dry_run:
-        with logged("Rename %s wells of %s", len(order), plate.node_path):
+        plate.require_writable("rename wells")
+    named = [members.well_paths(plate, old, new) for old, new in renames.items()]
+    _check(named, plate)
+    chains, cycles = _chains_and_cycles({old: new for old, new in named if old != new})
+    wells = set(plate._well_paths())
+    _refuse_other_swaps(plate, wells, cycles)
+    order = [rename for names in chains for rename in _left(names, wells, plate)]
+    swapped = [[old, new] for cycle in cycles for old, new in cycle.renames]
+    if read_swapped(plate.document.last_attributes) == swapped:  # all waited, so the others have been swapped
+        cycles = [cycle for cycle in cycles if cycle.waiting in wells]
+    moves = [cycle.moves(wells, plate) for cycle in cycles]
+    if not dry_run:
+        with logged("Rename %s wells of %s", len(order) + sum(map(len, moves)), plate.node_path):
             for old, new in order:
                 plate.rename_well(old, new)
-    return order
+            if swapped:  # also without any left: the lock of a killed call is removed
+                _swap(plate, moves, swapped)
+    return order + [pair for cycle, left in zip(cycles, moves, strict=True) for pair in cycle.shown(left)]
 
 
-def _ordered(renames: Mapping[str, str], plate: Plate) -> list[tuple[str, str]]:
-    """Return the unfinished renames, each after the rename that frees its new name."""
-    wells = {path for path, _ in plate.wells()}
-    _check(renames)
-    order: list[tuple[str, str]] = []
-    count = 0
+@dataclass(frozen=True)
+class _Cycle:
+    """Wells that swap names: each is renamed to the next name, and the last one to the first.
+
+    The first well waits under a temporary name until the others are renamed. So the plate lists all wells at any time,
+    and which name is free shows how far a killed call came.
+    """
+
+    names: list[str]
+
+    @property
+    def renames(self) -> list[tuple[str, str]]:
+        return list(zip(self.names, [*self.names[1:], self.names[0]], strict=True))
+
+    @property
+    def waiting(self) -> str:
+        """The temporary path of the first well."""
+        return temporary_well(self.names[0], digest(self.names))
+
+    def moves(self, wells: set[str], plate: Plate) -> list[tuple[str, str]]:
+        """Return the renames to do, with those to and from the temporary path."""
+        free = [number for number, name in enumerate(self.names) if name not in wells]
+        if self.waiting not in wells:
+            for number in free:
+                raise _no_well(self.names[number], wells, plate)
+            moves, free = [(self.names[0], self.waiting)], [0]
+        elif not free:
+            raise NodeExistsError(
+                f"Cannot rename {self.waiting!r}: {plate.node_path} has all of {self.names} already."
+            )
+        else:
+            moves = []
+        # The free name is first that of the first well, then that of the last one, down to that of the second one.
+        last = free[0] or len(self.names)
+        moves += [
+            (self.names[number - 1], self.names[number % len(self.names)]) for number in range(last, 1, -1)
+        ]
+        return [*moves, (self.waiting, self.names[1])]
+
+    def shown(self, moves: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return moves without the temporary path."""
+        return [
+            (self.names[0] if old == self.waiting else old, new) for old, new in moves if new != self.waiting
+        ]
+
+
+def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swapped: list[list[str]]) -> None:
+    """Rename wells that swap names, under one lock."""
+    with plate.documents.lock(plate.path):
+        later = []
+        for old, new in (move for cycle in moves for move in cycle):
+            if is_temporary_well(new):
+                members.rename_locked_well(plate, old, new)
+            else:
+                later.append((old, new))
+        if read_swapped(plate.document.last_attributes) != swapped:
+            members.record_swap(plate, swapped)  # all wait: without any that waits, all have been swapped
+        for old, new in later:
+            members.rename_locked_well(plate, old, new)
+
+
+def _chains_and_cycles(renames: Mapping[str, str]) -> tuple[list[list[str]], list[_Cycle]]:
+    """Return lists of names, of which each well is renamed to the next one: with a free last name, and in cycles."""
+    chains = []
+    left = dict(renames)
     for first in [old for old in renames if old not in renames.values()]:
-        names = [first]
-        while names[-1] in renames:
-            names.append(renames[names[-1]])
-        count += len(names) - 1
-        order += _left(names, wells, plate)
-    if count < len(renames):
-        cycle = next(old for old in renames if old not in {before for before, _ in order} and old in wells)
-        raise InvalidArgumentError(
-            f"Wells of {plate.node_path} cannot swap names in one call, as {cycle!r} and {renames[cycle]!r} would: "
-            "after a kill nothing shows whether the swap was done, so the same call could swap them back. Rename one "
-            "of them to a free name first, then the other, then the first one to its new name."
-        )
-    return order
+        chains.append(_chain(first, left))
+    cycles = []
+    while left:
+        cycles.append(_Cycle(_chain(next(iter(left)), left)[:-1]))
+    return chains, cycles
+
+
+def _chain(first: str, left: dict[str, str]) -> list[str]:
+    """Return the names from the first one on, and remove their renames."""
+    names = [first]
+    while names[-1] in left:
+        names.append(left.pop(names[-1]))
+    return names
 
 
 def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
@@ -83,22 +159,34 @@ def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, st
             f"Cannot rename {names[-2]!r} to {names[-1]!r}: {plate.node_path} has this well already."
         )
     if len(free) > 1:
-        raise NodeNotFoundError(
-            f"There is no well {free[0]!r} in the plate {plate.node_path} to rename.{did_you_mean(free[0], wells)}"
-        )
+        raise _no_well(free[0], wells, plate)
     left = names.index(free[0])
     return [(names[number], names[number + 1]) for number in reversed(range(left))]
 
 
-def _check(renames: Mapping[str, str]) -> None:
-    if len(set(renames.values())) < len(renames):
+def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
+    return NodeNotFoundError(
+        f"There is no well {name!r} in the plate {plate.node_path} to rename.{did_you_mean(name, wells)}"
+    )
+
+
+def _refuse_other_swaps(plate: Plate, wells: set[str], cycles: list[_Cycle]) -> None:
+    """Raise if wells wait for another call that was interrupted."""
+    others = {path for path in wells if is_temporary_well(path)} - {cycle.waiting for cycle in cycles}
+    if others:
+        raise InvalidArgumentError(
+            f"The well {min(others)!r} of {plate.node_path} has a temporary name, because a call that swaps names of "
+            "wells was interrupted. Run that call again with the same table first."
+        )
+
+
+def _check(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
+    if len({new for _, new in renames}) < len(renames):
         raise InvalidArgumentError("Two wells would have the same name.")
-    for new in renames.values():
-        parts = new.split("/")
-        if len(parts) != 2:
-            raise InvalidArgumentError(f"A well is named by row and column, such as 'A/1', not by {new!r}.")
-        for part in parts:
-            plate_edits.check_name(part)
+    if len({old for old, _ in renames}) < len(renames):
+        raise InvalidArgumentError("A well would have two names.")
+    for _, new in renames:
+        members.check_well_path(plate, new)
 
 
 def read_renames(table: StrPath) -> dict[str, str]:

@@ -169,7 +169,8 @@ def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec
             raise InvalidArgumentError(f"A position is a tuple (row, column, name), not {spec!r}.")
         return spec
     prefix = plate.path + "/" if plate.path else ""
-    parts = tuple((path.removeprefix(prefix) if path is not position else path).strip("/").split("/"))
+    path = path.removeprefix(prefix) if path is not position else path
+    parts = tuple(plate._exact_path(path.strip("/")).split("/"))
     if len(parts) != 3:
         raise InvalidArgumentError(f"A position of a plate is named row/column/field, not {path!r}.")
     return parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.arguments import items_of
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.tables import Tables
 from lamella.ops.execution import Workers, run
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def _tables(plate: Plate, positions: Iterable[str] | None) -> Iterator[tuple[str, Tables]]:
     if positions is not None:
-        for path in positions:
+        for path in items_of(positions, "positions is a list of paths"):
+            path = plate._exact_path(str(path).strip("/"))
             yield path, Tables(plate[path].node_path.child("tables"), False)
         return
     for path, position in plate.positions():
