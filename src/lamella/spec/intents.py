@@ -1,8 +1,8 @@
 """Operations of several steps, recorded in a document while they run, so that they can be finished after a kill.
 
 The specification has no key for this. It is stored under lamella's own key of the group's attributes, which other
-readers ignore. A plate while a well is renamed, a plate whose wells have swapped names, so that the same call does not swap
-them back, and an image while a channel is appended::
+readers ignore. A plate while a well is renamed, a plate whose wells have swapped names (the same call does not swap
+them back), and an image while a channel is appended::
 
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
     "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
@@ -74,12 +74,12 @@ def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObje
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
     """Return the old and the new path of each well that swapped names with others in the last such call."""
     record = _read(attributes, _SWAPPED)
-    return record if isinstance(record, list) else []  # type: ignore[return-value]  # only compared
+    return record if isinstance(record, list) else []  # only compared
 
 
 def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
     """Record in attributes which wells have swapped names, or remove the record (None)."""
-    return _with(attributes, _SWAPPED, wells)  # type: ignore[arg-type]
+    return _with(attributes, _SWAPPED, wells)
 
 
 def read_appending(attributes: JSONObject) -> Appending | None:

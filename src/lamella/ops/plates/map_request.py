@@ -226,8 +226,8 @@ def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
     if paths is None:
         return dict(plate.positions())
     chosen = {}
-    for path in items_of(paths, "positions is a list of paths"):
-        path = plate._exact_path(str(path).strip("/"))
+    for name in items_of(paths, "positions is a list of paths"):
+        path = plate._exact_path(str(name).strip("/"))
         node = plate[path]
         if not isinstance(node, Position):
             raise InvalidArgumentError(

@@ -130,10 +130,8 @@ def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swapped: list[list[s
 
 def _chains_and_cycles(renames: Mapping[str, str]) -> tuple[list[list[str]], list[_Cycle]]:
     """Return lists of names, of which each well is renamed to the next one: with a free last name, and in cycles."""
-    chains = []
     left = dict(renames)
-    for first in [old for old in renames if old not in renames.values()]:
-        chains.append(_chain(first, left))
+    chains = [_chain(first, left) for first in renames if first not in renames.values()]
     cycles = []
     while left:
         cycles.append(_Cycle(_chain(next(iter(left)), left)[:-1]))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def _tables(plate: Plate, positions: Iterable[str] | None) -> Iterator[tuple[str, Tables]]:
     if positions is not None:
-        for path in items_of(positions, "positions is a list of paths"):
-            path = plate._exact_path(str(path).strip("/"))
+        for name in items_of(positions, "positions is a list of paths"):
+            path = plate._exact_path(str(name).strip("/"))
             yield path, Tables(plate[path].node_path.child("tables"), False)
         return
     for path, position in plate.positions():
