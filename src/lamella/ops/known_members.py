@@ -16,7 +16,7 @@ from lamella.store.documents import Documents
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3
 from lamella.store.keys import ancestors, is_key, join
-from lamella.store.known_storage import KnownStorage, known_storage
+from lamella.store.known_storage import KnownStorage
 from lamella.store.text_arrays import translated
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def listed(storage: Storage, path: str = "") -> Storage:
     """Return a storage that can list its content: the same one, or a view by its metadata."""
     if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
+    from lamella.store.known_object_storage import known_storage  # loads the clients of services
+
     walk = _Walk(storage)
     walk.visit(path)
     if not walk.documents:

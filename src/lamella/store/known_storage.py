@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
-from lamella.store.object_storage import ObjectStorage
 from lamella.store.storage import Storage
 from lamella.store.stored_chunks import MAX_REQUESTED_FILES
-from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.storage import Names, Stamp
+    from lamella.store.storage import Names
 
 
 class KnownStorage(Storage):
@@ -134,25 +132,3 @@ class KnownStorage(Storage):
         keys = {join(folder, name): name for name in names}
         there = self._inner.existing(list(keys))
         return [name for key, name in keys.items() if key in there]
-
-
-class KnownZarrStorage(KnownStorage, ZarrStorage):
-    """A view of a zarr-python store."""
-
-
-class KnownObjectStorage(KnownStorage, ObjectStorage):
-    """A view of an object store that may not be listed."""
-
-    def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
-        """Return the stamps of the known and existing keys below a folder."""
-        keys = self.keys_below(folder)
-        return dict(zip(keys, self.stamps(keys), strict=True))
-
-
-def known_storage(
-    inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]
-) -> KnownStorage | None:
-    """Return a view of a storage that cannot list; None for other kinds."""
-    if isinstance(inner, ObjectStorage):
-        return KnownObjectStorage(inner, documents, arrays)
-    return KnownZarrStorage(inner, documents, arrays) if isinstance(inner, ZarrStorage) else None

@@ -34,6 +34,9 @@ Names: TypeAlias = list[str]
 Stamp: TypeAlias = tuple[int | str, ...]
 """Identifies a version of a key's bytes; equal stamps mean unchanged bytes."""
 
+Fingerprint: TypeAlias = list[int | str]
+"""The same as JSON values, for other processes; see :mod:`lamella.store.file_fingerprint`."""
+
 
 def times_of(stamp: Stamp) -> tuple[int, int] | None:
     """Return mtime and ctime in ns from the stamp of a local file; None for objects."""

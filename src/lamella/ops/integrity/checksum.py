@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.file_fingerprint import Fingerprint
-    from lamella.store.storage import Storage
+    from lamella.store.storage import Fingerprint, Storage
     from lamella.types import JSONObject, StrPath
 
 _PART = 8 << 20

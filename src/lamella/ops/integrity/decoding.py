@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.arrays import StoredArray
-    from lamella.store.file_fingerprint import Fingerprint
+    from lamella.store.storage import Fingerprint
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20
