@@ -432,7 +432,8 @@ def test_where_too_much_would_wait_levels_are_made_one_after_the_other(counting_
 
 def test_grids_that_do_not_fit_read_some_chunks_twice_rather_than_hold_many(counting_store, monkeypatch):
     monkeypatch.setattr("lamella.ops.pyramids.passes.PENDING_BYTES", 2**10)
-    monkeypatch.setattr("lamella.ops.pyramids.passes.BLOCK_BYTES", 2**10)
+    for name in ("BLOCK_BYTES", "REQUESTED_BYTES"):
+        monkeypatch.setattr(f"lamella.ops.pyramids.passes.{name}", 2**10)
     data = noise((1, 1, 9, 64, 61))
     position = image(counting_store, data, chunks=(1, 1, 5, 15, 7))
     read, written = traffic(counting_store, position)

@@ -75,11 +75,8 @@ def test_a_new_plate_is_written_at_once_and_listed_last(asked, service, version)
         ) as plate:
             plate.create_positions(names, arrays={"0": {"shape": (1, 1, 1, 8, 8), "dtype": "u2"}})
 
-    # Looked at: the root, twice what is in it, its document and that of the row. Written: all, and the root's again.
-    looks = 2 + (7 if version == "0.4" else 2)
-    requests, waits = asked(create, {"GET", "PUT", "LIST"})
-    assert requests <= looks + documents * (1 + 1 + 5 + 40) + 1
-    assert waits <= 5 + (version == "0.4")
+    # Looked at: whether anything is there. Written: all, the document of the root again at the end.
+    assert asked(create, {"PUT", "LIST"}) == (1 + documents * (1 + 1 + 5 + 40) + 1, 4)
     assert service.requests[-1] == (
         "PUT",
         f"/bucket/new.zarr/{'.zattrs' if version == '0.4' else 'zarr.json'}",
@@ -144,9 +141,35 @@ def test_an_image_is_written_in_few_rounds(asked, version):
         )
         image.create_image("0", np.ones((1, 1, 4, 64, 64), "u2"), chunks=(1, 1, 1, 32, 32))
 
-    requests, waits = asked(write, {"GET", "PUT", "LIST"})
-    assert requests <= 16 + 7 * documents + 2
-    assert waits <= 8 + 3 * (documents - 1)
+    # Looked at: whether anything is there. Then the root, the array, the root that lists it, the chunks.
+    assert asked(write, {"PUT", "LIST"}) == (1 + 2 * documents + 1 + 16, 5)
+
+
+def test_an_array_is_added_to_an_image_after_one_look(asked, version):
+    documents = 2 if version == "0.4" else 1
+    image = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
+    requests, waits = asked(
+        lambda: image.create_image("beside", np.ones((1, 1, 1, 64, 64), "u1")), {"GET", "PUT", "LIST"}
+    )
+    # The list of the folder, the documents of the image, its level and label images; then the array, the image that
+    # lists it as unwritten, the chunk, the image.
+    assert requests <= 2 + 6 * documents
+    assert waits <= 3 + 4 * documents
+
+
+def test_a_pyramid_reads_and_writes_its_files_at_once(asked, version):
+    documents = 2 if version == "0.4" else 1
+    url = "s3://bucket/image.zarr"
+    image = lamella.open_ome_zarr(url, layout="fov", mode="w", channel_names=["a"], version=version)
+    image.create_image("0", np.ones((1, 1, 4, 64, 64), "u2"), chunks=(1, 1, 1, 32, 32))
+    image.close()
+    image = lamella.open_ome_zarr(url, mode="r+")
+    requests, waits = asked(lambda: image.compute_pyramid(levels=3), {"GET", "PUT", "LIST"})
+    # 16 chunks are read, 3 written. In rounds: the documents of image and level 0, those of the new levels, the mark,
+    # the arrays, the pixels read, written by two threads, all documents again, the list of levels, the label images.
+    assert requests <= 16 + 3 + (14 if version != "0.4" else 31)
+    assert waits <= 10 + 3 * (documents - 1)
+    assert [level.shape[-1] for level in map(image.open_level, image.dataset_paths)] == [64, 32, 16]
 
 
 def test_an_upgrade_reads_documents_and_chunks_at_once(asked, version, tmp_path):

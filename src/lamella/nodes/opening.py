@@ -97,7 +97,9 @@ def open_store(
     if mode == "w":
         if occupied:
             storage.delete("")
-        store_handle.documents.put_groups({"": first}, new=True)
+        with storage.looking(""):
+            store_handle.documents.put_groups({"": first}, new=True)
+            storage.note_created()
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
@@ -131,6 +133,7 @@ def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
     storage = documents.storage
     with storage.lock(""):
         if Documents.open(storage) is None and documents.put_root(first):
+            storage.note_created()
             return True
     if mode == "a":
         return False

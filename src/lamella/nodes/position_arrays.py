@@ -217,8 +217,9 @@ class PositionArrays(NGFFNode):
         document = self.document
         # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
-        model = document.last_shared_model if is_known else document.shared_model
         key, node_path = self._array_path(name)
+        is_vacant = self._is_vacant(node_path.path)
+        model = document.last_shared_model if is_known else document.shared_model
         if key in read_stale(document.last_attributes).unlisted:
             self._forget_unfinished()
             model = document.shared_model
@@ -227,7 +228,8 @@ class PositionArrays(NGFFNode):
         except InvalidArgumentError:
             model = document.shared_model  # another program may have appended a channel meanwhile
             array, listed, is_lower, fewer = self._fitted(model, key, request)
-        stored_kind = None if source is None else self._stored_kind(node_path.path, array)
+        is_seen = source is not None and not is_vacant
+        stored_kind = self._stored_kind(node_path.path, array) if is_seen else None
         if source is not None:
             self._check_free(key, stored_kind, listed)
             if stored_kind is None:
@@ -240,10 +242,8 @@ class PositionArrays(NGFFNode):
             nonlocal array, listed, is_lower
             array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
             if fewer_now and not fewer:
-                text = fewer_channels(key, array.shape, meta, self.node_path)
-                warnings.warn(text, UserWarning, stacklevel=2)
-            if listed:
-                meta = edits.remove_dataset(meta, key)
+                warnings.warn(fewer_channels(key, array.shape, meta, self.node_path), stacklevel=2)
+            meta = edits.remove_dataset(meta, key) if listed else meta
             if not is_level:
                 return meta
             return edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
@@ -261,7 +261,7 @@ class PositionArrays(NGFFNode):
         same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
         meta = document.edit(
             add,
-            before_write=lambda: self._put_array(key, array, listed, stored_kind),
+            before_write=lambda: self._put_array(key, array, listed, stored_kind, is_vacant),
             same=same,
             beside=beside,
         )
@@ -291,16 +291,31 @@ class PositionArrays(NGFFNode):
         """Whether only label images would break the rule, which then get one more level too."""
         return broken.rule == "LB-04" and self._kinds[-1] == "image"
 
-    def _put_array(self, key: str, array: ArrayMeta, listed: bool, kind_before: str | None) -> None:
+    def _is_vacant(self, path: str) -> bool:
+        """Whether nothing is at a path; False also where an exclusive creation does not make sure of it again.
+
+        Reads the document of the image in the same round.
+        """
+        storage = self.documents.storage
+        return (
+            storage.creates_exclusively
+            and storage.can_list
+            and not self.documents.existing([path], groups=[self.path])
+        )
+
+    def _put_array(
+        self, key: str, array: ArrayMeta, listed: bool, kind_before: str | None, is_vacant: bool
+    ) -> None:
         """Write the array that a document will list, under the document's lock, as the last step before it."""
         path = self.node_path.child(key).path
         if kind_before is None and "/" not in key and self.documents.put_new_array(path, array):
             return
         # Check again: another process may have created the array before the lock.
-        kind = self._stored_kind(path, array)
-        self._check_free(key, kind, listed)
-        if self._is_left(key) if kind is None else self._is_replaced(path, array):
-            self.documents.delete(path)
+        if not is_vacant:
+            kind = self._stored_kind(path, array)
+            self._check_free(key, kind, listed)
+            if self._is_left(key) if kind is None else self._is_replaced(path, array):
+                self.documents.delete(path)
         self.documents.put_groups({group: {} for group in self._groups_above(key)})
         others = self.documents.put_new({path: {"": array}})
         if others and not self._is_same(path, array):

@@ -20,7 +20,7 @@ from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key, is_private, natural_order
-from lamella.store.looked_at import LookedAt, Recent
+from lamella.store.looked_at import SECONDS, LookedAt, Recent
 from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_requests import AT_ONCE, GetResult, ObjectRequests, all_of
 from lamella.store.range_plan import Span
@@ -66,6 +66,7 @@ class ObjectStorage(FlatStorage):
         self._recent: Recent[GetResult] = Recent(SECONDS_TRUSTED)
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
         self._changes = _changes[0]
+        self._created: tuple[float, dict[str, GetResult | None]] | None = None
 
     def __repr__(self) -> str:
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
@@ -142,9 +143,31 @@ class ObjectStorage(FlatStorage):
         """Return a document that was requested ahead, or was read just now or since a lock was acquired."""
         came = self._expected.pop(key)
         if came is None:
-            return self._looked.get(key) or self._recent.get(key)
-        self._looked.keep(key, came[0])
+            known = self._looked.get(key) or self._recent.get(key)
+            if known is not None:
+                return known
+            came = self._just_created(key)
+        if came is not None:
+            self._looked.keep(key, came[0])
         return came
+
+    def note_created(self) -> None:
+        """Trust for a moment that nothing is stored but the documents of the root, which this thread has written."""
+        documents = {name: known[0] for name in METADATA_FILES if (known := self._looked.latest(name))}
+        self._forget_if_changed()
+        if any(documents.values()):  # a service that returns no ETags after writes is asked again
+            self._created = time.monotonic(), documents
+
+    def _is_new(self) -> bool:
+        """Whether the store was created a moment ago, and nothing was written since."""
+        self._forget_if_changed()
+        return self._created is not None and time.monotonic() - self._created[0] < SECONDS
+
+    def _just_created(self, key: str) -> tuple[GetResult | None] | None:
+        """Return a document of a store that is new, or that it has none."""
+        if self._created is None or not self._is_new() or key.rpartition("/")[2] not in METADATA_FILES:
+            return None
+        return (self._created[1].get(key),)
 
     @property
     def reads_ahead(self) -> bool:
@@ -166,8 +189,10 @@ class ObjectStorage(FlatStorage):
 
     def _unknown(self, keys: Iterable[str]) -> list[str]:
         """Return the keys without any record."""
-        known = self._expected.peek, self._looked.get, self._recent.get
-        return [key for key in map(check_key, keys) if all(find(key) is None for find in known)]
+        known = self._expected.peek, self._looked.get, self._recent.get, self._just_created
+        return [
+            key for key in dict.fromkeys(map(check_key, keys)) if all(find(key) is None for find in known)
+        ]
 
     def _remember_stamps(self, results: Mapping[str, GetResult | None]) -> None:
         """Remember documents that were read, and their stamps."""
@@ -190,6 +215,7 @@ class ObjectStorage(FlatStorage):
             self._expected.clear()
             self._recent.clear()
             self._seen.clear()
+            self._created = None
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Get part of a key with one request."""
@@ -226,6 +252,8 @@ class ObjectStorage(FlatStorage):
         return self.can_list
 
     def _names_in(self, folder: str) -> set[str]:
+        if self._created is not None and self._is_new():
+            return set() if folder else {name for name, document in self._created[1].items() if document}
         return self._run(self._requests.names_in(folder))
 
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
@@ -264,8 +292,8 @@ class ObjectStorage(FlatStorage):
         is_document = prefix.rpartition("/")[2] in DOCUMENTS
         if is_document or not self.can_list:
             return self.size(prefix) is not None
-        if not prefix:
-            return bool(self._names_in(""))
+        if not prefix or self._is_new():
+            return bool(self._names_in(prefix))
         own, names = self._run(_both(self._requests.head(prefix), self._requests.names_in(prefix)))
         return own is not None or bool(names)
 
@@ -273,6 +301,8 @@ class ObjectStorage(FlatStorage):
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
         self._forget_if_changed()
         documents = self._unknown(beside)
+        if self._is_new() and not documents:
+            return set()
         if self.can_list:
             work: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
         else:
@@ -301,6 +331,10 @@ class ObjectStorage(FlatStorage):
     def _look_at(self, key: str) -> GetResult | None:
         self._forget_if_changed()
         known = self._expected.peek(key) or self._looked.get(key) or self._recent.get(key)
+        if known is None:
+            known = self._just_created(key)
+            if known is not None:
+                self._looked.keep(key, known[0])
         if known is not None:
             return known[0]
         if key.rpartition("/")[2] not in METADATA_FILES:
@@ -427,7 +461,7 @@ class ObjectStorage(FlatStorage):
         """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
         self._check_file(key)
         with self.replacement_lock(key):
-            looked = self._looked.latest(key)
+            looked = self._looked.latest(key) or self._just_created(key)
             if looked is not None:
                 try:
                     return self._changed(key, looked[0], change)
@@ -454,7 +488,7 @@ class ObjectStorage(FlatStorage):
         """Replace the bytes of a key if they are `old`; return whether they were."""
         self._check_file(key)
         with self.replacement_lock(key):
-            looked = self._looked.latest(key)
+            looked = self._looked.latest(key) or self._just_created(key)
             result = self._read_to_change(key) if looked is None else looked[0]
             if result is None or bytes(result.data) != old:
                 return False

@@ -379,6 +379,9 @@ class Storage(ABC):
         del folder
         return nullcontext()
 
+    def note_created(self) -> None:  # noqa: B027
+        """Note that this thread has just created the root where nothing was, and need not look again what is stored."""
+
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Lock a key between threads, and between processes where `locks_processes`."""

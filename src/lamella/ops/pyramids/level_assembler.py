@@ -36,6 +36,11 @@ def unit_shape(array: StoredArray) -> Shape:
     return meta.chunks if streams else meta.files
 
 
+def waits_for_requests(array: StoredArray) -> bool:
+    """Return whether files are requests, many of which should be sent at once."""
+    return not isinstance(array.documents.storage, LocalStorage)
+
+
 class LevelAssembler:
     """Assembles the region of one level that is computed at once; every voxel of it is added once."""
 
@@ -44,11 +49,15 @@ class LevelAssembler:
         self._meta = array.meta
         self._region = region
         self._unit = unit_shape(array)
+        self._writes_together = waits_for_requests(array) and self._unit == self._meta.files
         self._lock = Lock()
         self._files: dict[Shape, _FilePart] = {}
 
     def add(self, region: Region, block: Array) -> None:
         """Add a region of the level, and write completed chunks or files. Several threads may add at the same time."""
+        if self._writes_together and self._is_whole_files(region):
+            self._array.write(region, block)
+            return
         for part in nested(region, [self._meta.files]):
             file_index = tuple(
                 span.start // length for span, length in zip(part, self._meta.files, strict=True)
@@ -60,6 +69,14 @@ class LevelAssembler:
             if file.add(part, block[inside(part, region)]):
                 with self._lock:
                     del self._files[file_index]
+
+    def _is_whole_files(self, region: Region) -> bool:
+        """Whether a region completes each file that it meets, as far as the file is computed at all."""
+        return all(
+            (span.start % length == 0 or span.start == whole.start)
+            and (span.stop % length == 0 or span.stop == whole.stop)
+            for span, length, whole in zip(region, self._meta.files, self._region, strict=True)
+        )
 
     def _begin(self, file_index: Shape) -> _FilePart:
         region = tuple(

@@ -9,6 +9,7 @@ decode, reduce or encode.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from threading import local
@@ -19,7 +20,7 @@ import numpy as np
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.level_assembler import LevelAssembler
+from lamella.ops.pyramids.level_assembler import LevelAssembler, waits_for_requests
 from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
@@ -125,12 +126,20 @@ def compute_unit(unit: PassUnit) -> Region:
     if any(max(target.step, default=1) > 1 for target in work.targets):
         downsample(np.zeros((2, 2), dtype), (2, 2), work.method)  # loads the kernel once, not on each thread
 
+    at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
+
     def reduce(box: Region, block: Array) -> None:
+        blocks: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(work.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
                 block = downsample(block, target.step, work.method)
             box = shrink(box, target.step)
-            assembler.add(box, block)
+            if at_once:
+                blocks.append((assembler, box, block))
+            else:
+                assembler.add(box, block)
+        if blocks:
+            _add_at_once(blocks)
 
     def compute(box: Region) -> None:
         block = _read(work.source, box, buffer)
@@ -146,6 +155,13 @@ def compute_unit(unit: PassUnit) -> Region:
             assembler.abort()
         raise
     return region
+
+
+def _add_at_once(blocks: Sequence[tuple[LevelAssembler, Region, Array]]) -> None:
+    """Add blocks of several levels, so that the requests of all are sent together."""
+    with ThreadPoolExecutor(len(blocks), "lamella-level") as writers:
+        for added in [writers.submit(assembler.add, box, block) for assembler, box, block in blocks]:
+            added.result()
 
 
 def _read(source: PixelReader, region: Region, buffer: local) -> Array:

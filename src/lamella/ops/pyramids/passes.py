@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import TYPE_CHECKING, Protocol
 
-from lamella.ops.pyramids.level_assembler import unit_shape
+from lamella.ops.pyramids.level_assembler import unit_shape, waits_for_requests
 from lamella.ops.regions import piece_shape
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2**20
 """Raw size of the blocks that are read, unless a chunk is larger: such a block stays in the processor's cache."""
+
+REQUESTED_BYTES = 32 * 2**20
+"""Raw size of the blocks where files are requests: each block is one round of requests."""
 
 PENDING_BYTES = 64 * 2**20
 """Maximum raw size of incomplete parts of targets in a pass of several targets."""
@@ -209,10 +212,11 @@ def order(read_pass: ReadPass) -> Order:
         grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
         fills = [_extent(read_pass.targets[0])]
     apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
-    in_cache = [] if apart else [box for box in fills if _nbytes(box, source) <= BLOCK_BYTES]
+    most = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
+    in_cache = [] if apart else [box for box in fills if _nbytes(box, source) <= most]
     beyond_cache = fills[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
-    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, BLOCK_BYTES)
+    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, most)
     files = [fills[-1]]  # limits open files, not memory
     for target in read_pass.targets:
         files.append(_common(files[-1], _file_extent(target), source.shape))

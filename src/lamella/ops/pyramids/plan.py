@@ -8,6 +8,7 @@ stored: (start, stop), such as ((0, 0), (512, 512)).
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,7 +22,7 @@ from lamella.store.arrays import StoredArray
 from lamella.store.pinned_array import PinnedArray, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.nodes.position import Position
     from lamella.spec.stale_levels import Bounds
@@ -91,6 +92,15 @@ def ended(
         return with_stale(attributes, replace(stale.ended(name, boxes), unlisted=()))
 
     return without_mark
+
+
+@contextmanager
+def looking_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator[None]:
+    """Read the documents of an image and of its levels again, in one round, for the end of a job."""
+    documents = position.documents
+    with documents.storage.looking(position.path):
+        documents.expect([position.path], arrays=[array.path for array in arrays], at_once=True)
+        yield
 
 
 def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:

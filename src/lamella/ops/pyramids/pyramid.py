@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.log import logged
+from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.level_factors import MAKER
 from lamella.ops.pyramids.one_pass import make_levels
-from lamella.ops.pyramids.plan import PlannedLevels, resized
+from lamella.ops.pyramids.plan import PlannedLevels, looking_again, resized
 from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
@@ -103,15 +104,35 @@ def compute_pyramid(
             f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
         )
     position.require_writable("compute a pyramid")
+    workers = Workers(jobs, executor)
+    check_progress(progress)
+    with position.documents.storage.looking(position.path):
+        _compute(position, levels, method, dims, factors, workers, progress, resume)
+    _match_labels(position, workers)
+
+
+def _compute(
+    position: Position,
+    levels: int | str | None,
+    method: str,
+    dims: Sequence[str] | None,
+    factors: Mapping[str, int] | None,
+    workers: Workers,
+    progress: Progress | bool | None,
+    resume: bool,
+) -> None:
+    """Compute the levels of the image alone, as `compute_pyramid` does."""
+    documents, child = position.documents, position.node_path.child
+    documents.expect([position.path], arrays=[child("0").path], at_once=True)  # level 0 by its usual name
     base = _level_0(position)
     if base.dtype.kind not in "biuf" or base.dtype.itemsize > 8:
         raise InvalidArgumentError(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
-    workers = Workers(jobs, executor)
-    check_progress(progress)
     workers.check_reach(position.documents.storage)
     existing = len(position.dataset_paths)
+    if existing > 1:
+        documents.expect((), arrays=[child(path).path for path in position.dataset_paths], at_once=True)
     if levels is None and existing == 1:
         levels = "auto"
     steps, source = _steps(position, base, dims, factors), pinned(base.stored)
@@ -126,7 +147,6 @@ def compute_pyramid(
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
             recompute_levels(position, method, workers, resume=resume, count=count)
-    _match_labels(position, workers)
 
 
 @contextmanager
@@ -217,7 +237,8 @@ def make_unlisted(
     except LamellaError:
         unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
         raise
-    unlisted.end(position, planned, progress.name, change, progress.ended(), progress.work)
+    with looking_again(position, [source, *(array for array, _ in targets)]):
+        unlisted.end(position, planned, progress.name, change, progress.ended(), progress.work)
 
 
 def recompute_levels(
@@ -239,7 +260,8 @@ def recompute_levels(
     levels.resize()
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
-    position.document.edit(described, beside=progress.ended())
+    with looking_again(position, levels.arrays):
+        position.document.edit(described, beside=progress.ended())
 
 
 def compute_parts(
@@ -383,7 +405,7 @@ def _plan(
             f"{requested} levels were asked of {position.node_path}, but {shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     return plan[:sensible]
 

@@ -34,7 +34,9 @@ def unlisted_levels(position: Position) -> tuple[str, ...]:
 def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
     """Record levels with ``mark``, and create their arrays; equal arrays of a killed call stay, with their pixels."""
     documents = position.documents
+    new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
+        documents.expect([position.path, *new], arrays=new, at_once=True)
         refuse_listed(position, position.document.refresh())
         ours = unlisted_levels(position)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
@@ -42,8 +44,7 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
         _delete(position, (path for path in ours if path not in reusable))
         marked = mark()
         # Reused arrays too: a kill may have happened between two files of one.
-        for path, meta in levels.items():
-            documents.put_array(position.node_path.child(path).path, meta)
+        documents.put_arrays(new)
     return marked
 
 

@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
 from lamella.ops.pyramids.level_factors import made_by
-from lamella.ops.pyramids.plan import PlannedLevels, ended, planned_arrays
+from lamella.ops.pyramids.plan import PlannedLevels, ended, looking_again, planned_arrays
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.selection import basic_or_fancy
 
@@ -62,9 +62,11 @@ def update_pyramid(
         levels.resize()
         for box in update.parts:
             compute_parts(levels, chosen, box, workers, count=count)
-        position.documents.edit_group(
-            position.path, ended(update.name, levels.arrays, lambda: update.parts, is_alone=update.is_alone)
-        )
+        with looking_again(position, levels.arrays):
+            position.documents.edit_group(
+                position.path,
+                ended(update.name, levels.arrays, lambda: update.parts, is_alone=update.is_alone),
+            )
 
 
 def _parts(
