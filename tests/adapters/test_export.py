@@ -13,7 +13,7 @@ import tifffile
 from click.testing import CliRunner
 
 import lamella
-from lamella.adapters.export import export as module
+from lamella.adapters.export import files as module
 from lamella.adapters.export import tiff_files
 from lamella.adapters.export.selection import Selection
 from lamella.cli import main
@@ -39,23 +39,29 @@ def described(position, seed=0, dtype="uint16"):
         ],
     )
     position.set_unit({"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"})
-    for channel, color in zip(("DAPI", "GFP"), COLORS, strict=True):
+    for channel, color in zip(position.channel_names, COLORS, strict=True):
         position.set_channel(channel, color=color)
     position.labels["nuclei"] = (pixels(seed)[:, 0] > 100).astype("uint8")
 
 
-@pytest.fixture
-def image(tmp_path):
-    position = lamella.open(tmp_path / "cells.zarr", "w", layout="fov", channel_names=["DAPI", "GFP"])
+def written_image(path, version="0.5"):
+    position = lamella.open(path, "w", layout="fov", channel_names=["DAPI", "GFP"], version=version)
     described(position)
     position.compute_pyramid(3)
     position.set_name("my cells")
     return position
 
 
-def test_an_ome_tiff_has_all_pixels_levels_and_metadata_and_comes_back(tmp_path, image):
+@pytest.fixture
+def image(tmp_path):
+    return written_image(tmp_path / "cells.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_an_ome_tiff_has_all_pixels_levels_and_metadata_and_comes_back(tmp_path, version):
+    image = written_image(tmp_path / "cells.zarr", version)
     files = lamella.export(image, tmp_path / "cells.ome.tif", labels=True)
-    assert [Path(file).name for file in files] == ["cells.ome.tif", "cells_nuclei.ome.tif"]
+    assert [Path(file).name for file in files] == ["cells.ome.tif", "cells_nuclei_labels.ome.tif"]
     with tifffile.TiffFile(files[0]) as tiff:
         series = tiff.series[0]
         np.testing.assert_array_equal(series.asarray().reshape(image.data.shape), image.data[...])
@@ -67,7 +73,7 @@ def test_an_ome_tiff_has_all_pixels_levels_and_metadata_and_comes_back(tmp_path,
     np.testing.assert_array_equal(
         tifffile.imread(files[1]).reshape(image.labels["nuclei"].data.shape), image.labels["nuclei"].data[...]
     )
-    lamella.convert(files[0], tmp_path / "again.zarr")
+    lamella.convert(files[0], tmp_path / "again.zarr", version=version)
     again = lamella.open(tmp_path / "again.zarr")
     np.testing.assert_array_equal(again["0"][...], image["0"][...])
     assert again.scale == image.scale
@@ -141,6 +147,9 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, image):
         (image, "a.ome.tif", {"z": 3}, "z=3"),
         (image, "a.ome.tif", {"region": {"q": (0, 1)}}, "axis 'q'"),
         (image, "a.ome.tif", {"format": "czi"}, "format is one of"),
+        (image, "a.png", {"level": 7}, "levels 0 to 2"),
+        ([image, large], "a.ome.tif", {}, "would be a folder"),
+        ([], "a", {}, "nothing to export"),
     ):
         with pytest.raises((InvalidArgumentError, LookupError), match=text):
             lamella.export(position, tmp_path / name, **options)
@@ -150,28 +159,70 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, image):
         lamella.export(image, tmp_path / "a.ome.tif")
 
 
-@pytest.fixture
-def plate(tmp_path):
-    plate = lamella.open(tmp_path / "plate.zarr", "w", layout="hcs", channel_names=["DAPI", "GFP"])
-    for seed, path in enumerate(("A/1/0", "A/1/1", "B/12/0")):
-        described(plate.create_position(*path.split("/")), seed)
+NAMES = ["Alexa Fluor 488/GFP_1", "DAPI"]
+
+
+def written_plate(path, version="0.5", names=("DAPI", "GFP")):
+    plate = lamella.open(path, "w", layout="hcs", channel_names=list(names), version=version)
+    for seed, place in enumerate(("A/1/0", "A/1/1", "B/12/0")):
+        described(plate.create_position(*place.split("/")), seed)
     return plate
 
 
-def test_a_plate_becomes_a_folder_and_a_plate_again(tmp_path, plate):
+@pytest.fixture
+def plate(tmp_path):
+    return written_plate(tmp_path / "plate.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_a_plate_becomes_a_folder_and_a_plate_again(tmp_path, version):
+    plate = written_plate(tmp_path / "plate.zarr", version, NAMES)
     files = lamella.export(plate, tmp_path / "tiffs")
     assert sorted(os.listdir(tmp_path / "tiffs")) == sorted(Path(file).name for file in files)
-    assert Path(files[0]).name == "A1_f0_DAPI.ome.tif"
-    pattern = r"(?P<row>[A-P])(?P<column>\d+)_f(?P<field>\d+)_(?P<channel>[^_]+)\.ome\.tif"
-    lamella.convert(tmp_path / "tiffs", tmp_path / "again.zarr", well_regex=pattern)
+    assert Path(files[0]).name == "A1_f0_Alexa-Fluor-488-GFP-1.ome.tif"
+    report = lamella.convert(tmp_path / "tiffs", tmp_path / "again.zarr", version=version)
+    assert "(--layout lamella)" in report.notes[0]
     again = lamella.open(tmp_path / "again.zarr")
     assert [path for path, _ in again.positions()] == [path for path, _ in plate.positions()]
-    assert again.channel_names == plate.channel_names
+    assert again.channel_names == NAMES
     for path, position in plate.positions():
         np.testing.assert_array_equal(again[path]["0"][...], position["0"][...])
         assert again[path].scale == position.scale
         assert again[path].get_effective_translation("0") == position.get_effective_translation("0")
         assert [channel.color for channel in again[path].metadata.omero.channels] == COLORS
+        assert [axis.unit for axis in again[path].axes] == [axis.unit for axis in position.axes]
+
+
+def test_several_images_are_resumed_and_finished_files_skipped(tmp_path, image, plate, monkeypatch):
+    written, write = [], module.write_file
+
+    def stopping(path, writer):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(Path(path).name)
+        write(path, writer)
+
+    monkeypatch.setattr(module, "write_file", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        lamella.export([image, plate], tmp_path / "out", labels=True, jobs=1)
+    assert written == ["cells.ome.tif", "cells_nuclei_labels.ome.tif"]
+    monkeypatch.setattr(
+        module, "write_file", lambda path, writer: written.append(Path(path).name) or write(path, writer)
+    )
+    files = lamella.export([image, plate], tmp_path / "out", labels=True, jobs=1)
+    assert written == [Path(file).name for file in files]
+    assert len(written) == 11
+    with pytest.raises(StoreExistsError, match="exists"):  # it was finished
+        lamella.export([image, plate], tmp_path / "out", labels=True, jobs=1)
+
+
+def test_a_folder_and_a_collection_are_destination_and_source(tmp_path, image):
+    (tmp_path / "out").mkdir()
+    assert lamella.export(image, tmp_path / "out") == [str(tmp_path / "out" / "cells.ome.tif")]
+    source = lamella.export(image, tmp_path / "film.ome.tif", t=0)
+    lamella.convert(source, tmp_path / "film.zarr", series="all")
+    (file,) = lamella.export(lamella.open(tmp_path / "film.zarr"), tmp_path / "out")
+    np.testing.assert_array_equal(tifffile.imread(file), image["0"][0])
 
 
 def test_the_export_of_a_plate_is_resumed_and_skips_finished_files(tmp_path, plate, monkeypatch):
@@ -212,7 +263,12 @@ def test_pictures_and_movies(tmp_path, image, monkeypatch):
         )  # in the proportions of 22.5 x 35 micrometers
     lamella.export(image, tmp_path / "a.gif", z=1)
     with image_module.open(tmp_path / "a.gif") as movie:
-        assert movie.n_frames == 2
+        assert (movie.n_frames, movie.info["loop"], movie.info["duration"]) == (2, 0, 100)
+        shown = lamella.export(image, tmp_path / "frame.png", z=1, t=1)
+        movie.seek(1)
+        with image_module.open(shown[0]) as frame:
+            difference = np.asarray(movie.convert("RGB"), int) - np.asarray(frame, int)
+        assert np.abs(difference).mean() < 8, "256 colours of its own"
     lamella.export(image, tmp_path / "b.gif", t=1)
     with image_module.open(tmp_path / "b.gif") as movie:
         assert movie.n_frames == 3  # along z

@@ -30,6 +30,7 @@ NAMES = {
     "incell": ("D - 12(fld 3 wv DAPI - DAPI z 2 time 4 - 1000 ms).tif", "D/12/3", "DAPI - DAPI"),
     "scanr": ("A1--W00001--P00002--Z00003--T00004--488nm.tif", "A/1/00002", "488nm"),
     "cellomics": ("AS_09047_050428030001_O14f01d2.TIF", "O/14/01", "2"),
+    "lamella": ("AB3_f0_DAPI.ome.tif", "AB/3/0", "DAPI"),
 }
 
 

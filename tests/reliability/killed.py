@@ -29,6 +29,7 @@ _IMPORTED = (
     *("lamella.ops.pyramids.pyramid", "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade"),
     *("lamella.store.checked_blosc", "lamella.store.engine_files", "lamella.ops.rewriting.rechunk"),
     *("lamella.ops.repair.reindex", "lamella.ops.plates.members", "lamella.ops.plates.copy"),
+    *("tifffile", "lamella.adapters.export.export", "lamella.ops.conversion.watch"),
 )
 
 
@@ -43,7 +44,7 @@ def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None
         os.write(pipe, json.dumps(message).encode() + b"\n")
 
     def replaced(path: str, data: bytes) -> None:
-        if path.endswith((".json", ".zattrs", ".zgroup", ".zarray")):
+        if path.endswith((".json", ".zattrs", ".zgroup", ".zarray", ".tif")):
             tell(document=digest(path, data))
 
     faults = Faults(folder, at, lambda step: (tell(killed=step), die(step))[1], on_replace=replaced)

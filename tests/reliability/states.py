@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,9 @@ _PRIVATE = (".lamella-", ".partial", ".__lock", "partial-")
 
 
 def settled(name: str, data: bytes) -> bytes:
-    """Return a document without the notes on who writes to it now, which name a process."""
+    """Return a document without the notes on who writes to it now, which name a process; a TIFF without its UUID."""
+    if name.endswith(".tif"):
+        return re.sub(rb"urn:uuid:[0-9a-f-]{36}", b"urn:uuid", data)
     if not name.endswith(_DOCUMENTS) or not any(note in data for note in _NOTES):
         return data
     document = json.loads(data)
@@ -48,7 +51,9 @@ def digest(name: str, data: bytes) -> str:
 
 def stores(folder: Path) -> list[Path]:
     """Stores of a folder that a user sees."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.iterdir() if path.suffix == ".zarr" and not path.name.startswith(".")
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -79,11 +84,11 @@ def litter(folder: Path) -> list[str]:
 
 
 def documents(folder: Path) -> dict[str, str]:
-    """Digest of each document that a reader of the folder meets."""
+    """Digest of each document, and each file for other programs, that a reader of the folder meets."""
     return {
         name: digest(name, data)
         for name, data in files(folder).items()
-        if name.endswith(_DOCUMENTS) and not any(mark in name for mark in _PRIVATE)
+        if name.endswith((*_DOCUMENTS, ".tif")) and not any(mark in name for mark in _PRIVATE)
     }
 
 

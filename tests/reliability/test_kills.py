@@ -77,6 +77,7 @@ def check_killed(folder: Path, line: dict, old: State, new: State, allowed: set[
     """What is there after a kill: everything opens, and is old or new."""
     for name, digest in documents(folder).items():
         assert digest in allowed, f"{name} is neither old nor new"
+    assert {name for name in old.documents if name.endswith(".tif")} <= documents(folder).keys()
     found = State.of(folder)
     for name, block in found.arrays.items():
         # A well that swaps names with another one waits under a temporary name.

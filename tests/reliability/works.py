@@ -348,6 +348,51 @@ def _stream(folder: Path, version: str, acknowledge: Acknowledge) -> None:
             stream.append(frame)
 
 
+def _labels_before(folder: Path, version: str) -> None:
+    _levels(folder, version)
+    _label(folder, version, lambda _: None)
+
+
+def _older_files(folder: Path, version: str) -> None:
+    """Export other pixels to the files that are replaced."""
+    _labels_before(folder, version)
+    lamella.export(folder / "plate.zarr/A/1/1", folder / "a.ome.tif")
+    lamella.export(folder / "plate.zarr/A/1/1", folder / "a_cells_labels.ome.tif")
+
+
+def _export(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.export(folder / "plate.zarr/A/1/0", folder / "a.ome.tif", labels=True)
+
+
+def _replace_by_export(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.export(folder / "plate.zarr/A/1/0", folder / "a.ome.tif", labels=True, overwrite=True)
+
+
+def _export_plate(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.export(folder / "plate.zarr", folder / "tiffs", channels=["GFP"], jobs=1)
+
+
+def _scan(folder: Path, version: str) -> None:
+    """Make a plate, and the folder that an instrument filled."""
+    plate(folder, version)
+    lamella.export(folder / "plate.zarr", folder / "scan", jobs=1)
+
+
+def _growing_scan(folder: Path, version: str) -> None:
+    """Watch the folder when it has the files of one well, and add those of the other."""
+    _scan(folder, version)
+    later = {file: file.read_bytes() for file in (folder / "scan").glob("B*")}
+    for file in later:
+        file.unlink()
+    _watch(folder, version, lambda _: None)
+    for file, data in later.items():
+        file.write_bytes(data)
+
+
+def _watch(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.watch(folder / "scan", folder / "new.zarr", version=version, idle=0, settle=0, jobs=1)
+
+
 WORKS: dict[str, Work] = {
     "levels of a map": Work(_levels_to_write, _map),
     "levels of an image": Work(_levels_to_write, _image_with_levels),
@@ -385,4 +430,9 @@ WORKS: dict[str, Work] = {
     "mosaic": Work(_tiles, _mosaic, StoreExistsError),
     "levels of a mosaic": Work(_levels_to_write, _mosaic_in_a_plate),
     "write an image": Work(plate, _write_image, StoreExistsError),
+    "export": Work(_labels_before, _export, StoreExistsError),
+    "export over files": Work(_older_files, _replace_by_export),
+    "export a plate": Work(plate, _export_plate, StoreExistsError),
+    "watch": Work(_scan, _watch),
+    "watch more positions": Work(_growing_scan, _watch),
 }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -46,8 +46,8 @@ def export(
     """Write images as OME-TIFF, ImageJ TIFF, pictures or movies.
 
     DST is a file for an image, whose ending names the format without --format: .ome.tif, .tif (ImageJ), .png, .gif or
-    .mp4. For a plate, or several STOREs, it is a
-    folder; the files of a plate are named by well, field and channel. OME-TIFF is tiled, with lower levels.
+    .mp4. For a plate, a collection or several STOREs, it is a folder; the files of a plate are named by well, field and
+    channel. OME-TIFF is tiled, with lower levels.
 
     Run the same command again to resume an interrupted one.
     """
@@ -61,25 +61,10 @@ def export(
         "jobs": options["jobs"],
         "progress": options["progress"],
     }
-    files: list[str] = []
-    if len(stores) > 1:
-        os.makedirs(destination, exist_ok=True)
-    for store in stores:
-        with opened(store, options) as node:
-            target = (
-                destination if len(stores) == 1 else _target(store, destination, node, settings["format"])
-            )
-            files += run(node, target, **chosen)
+    with ExitStack() as nodes:
+        sources = [nodes.enter_context(opened(store, options)) for store in stores]
+        files = run(sources[0] if len(sources) == 1 else sources, destination, **chosen)
     if as_json:
         echo_json({"files": files})
     elif not context.meta.get(QUIET):
         echo_lines([f"Wrote {destination}: {counted(len(files), 'file')}."])
-
-
-def _target(store: str, folder: str, node: Any, format: str | None) -> str:
-    """Return the file of one of several images, or the folder of one of several plates."""
-    from lamella.nodes.plate import Plate
-
-    name = os.path.basename(store.rstrip("/")).removesuffix(".zarr").removesuffix(".ome")
-    ending = {None: ".ome.tif", "ome-tiff": ".ome.tif", "imagej": ".tif"}.get(format, f".{format}")
-    return os.path.join(folder, name if isinstance(node, Plate) else f"{name}{ending}")

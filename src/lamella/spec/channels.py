@@ -163,3 +163,12 @@ def channel_meta(
         label=name,
         window=window,
     )
+
+
+def plain_name(name: str) -> str:
+    """Return a name as a part of a file name, with "-" instead of other characters than letters, digits and ".".
+
+    >>> plain_name("Alexa Fluor 488/GFP_1")
+    'Alexa-Fluor-488-GFP-1'
+    """
+    return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from math import prod
-from typing import IO, TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
-from lamella.adapters.export import pictures, tiff_files
+from lamella.adapters.export import pictures
+from lamella.adapters.export.files import TIFF, ExportedFile
 from lamella.adapters.export.selection import Selection
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WrongTypeError
+from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
+from lamella.nodes.collection import Collection
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.execution import Workers, run
-from lamella.ops.jobs.journal import Journal, LocalFile
-from lamella.ops.jobs.units import Files, digest, do_task, files_of, tasks
+from lamella.ops.jobs.journal import Journal, LocalFile, parsed
+from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import make_folder
-from lamella.store.keys import PRIVATE_PREFIX, is_private
+from lamella.spec.channels import plain_name
+from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
-from lamella.store.temporary_files import temporary_name
+from lamella.store.temporary_files import sweep_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
     from lamella.nodes.labels import LabelImage
@@ -52,15 +54,11 @@ ENDINGS: dict[str, Format] = {
 }
 """Format by the ending of a file, the longest ending first."""
 
-_TIFF: dict[str, tuple[str, Callable[[Selection], None], Callable[..., None]]] = {
-    "ome-tiff": (".ome.tif", tiff_files.check_ome_tiff, tiff_files.write_ome_tiff),
-    "imagej": (".tif", tiff_files.check_imagej, tiff_files.write_imagej),
-}
 _JOURNAL = f"{PRIVATE_PREFIX}export-journal"
 
 
 def export(
-    source: NGFFNode | StrPath,
+    source: NGFFNode | StrPath | Sequence[NGFFNode | StrPath],
     destination: StrPath,
     *,
     format: Format | None = None,
@@ -75,18 +73,19 @@ def export(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
 ) -> list[str]:
-    """Write an image as one file, or a plate as a folder with a file for each field and channel.
+    """Write an image as one file, a plate as a folder with a file for each field and channel, or several of them.
 
     OME-TIFF is tiled, with lower levels as SubIFDs and names, colours, sizes and positions in its OME-XML. Files appear
-    when they are complete. Of a plate, the same call resumes an interrupted one: finished files are skipped as long as
-    their pixels, metadata and settings stay the same.
+    when they are complete. The same call resumes an interrupted one: finished files are skipped as long as their
+    pixels, metadata and settings stay the same.
 
     Parameters
     ----------
     source
-        An image, or a plate, or the path or URL of one.
+        An image, a plate or a collection, or the path or URL of one; or a sequence of them.
     destination
-        The file; of a plate the folder, whose files are named by well, field and channel: ``B3_f0_DAPI.ome.tif``.
+        The file of an image, or an existing folder. Of a plate, a collection or a sequence the folder; the files of a
+        plate are named by well, field and channel: ``B3_f0_DAPI.ome.tif``.
     format
         "ome-tiff", "imagej" (uint8, uint16 and float32), "png" of one plane in colour, "gif" or "mp4" (which needs
         ffmpeg) over time, or over z without time. By default from the ending: ``.ome.tif``, ``.tif`` for ImageJ,
@@ -102,7 +101,7 @@ def export(
     region
         Start and stop by axis in pixels of level 0: ``{"y": (0, 512), "x": (0, 512)}``.
     labels
-        True, or names: write label images too, each to a file of its own: ``cells_nuclei.ome.tif``. In pictures one
+        True, or names: write label images too, each to its own file: ``cells_nuclei_labels.ome.tif``. In pictures one
         name, which is drawn over the image.
     overwrite
         Replace existing files.
@@ -131,29 +130,56 @@ def export(
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
+    path = local_path(destination, "the destination")
+    is_single = isinstance(source, str | os.PathLike) or not isinstance(source, Sequence)
+    sources: Sequence[NGFFNode | StrPath] = [source] if is_single else source  # type: ignore[list-item, assignment]
+    arguments = {"level": level, "channels": channels, "z": z, "t": t, "region": region}
     with ExitStack() as opened:
-        node: Any = source
-        if isinstance(source, str | os.PathLike):
-            node = opened.enter_context(open_ome_zarr(source))
-        if not isinstance(node, Plate | Position):
-            raise WrongTypeError(f"{node!r} is not an image or a plate: export one of its images.")
-        path = local_path(destination, "the destination")
-        refuse_in_store(path)
-        chosen = format or _format_of(path, node)
-        if chosen not in (*_TIFF, *pictures.FORMATS):
-            raise InvalidArgumentError(
-                f"format is one of {', '.join([*_TIFF, *pictures.FORMATS])}, not {format!r}."
-            )
-        with logged("Export %s to %s", node.node_path, path):
-            if chosen in pictures.FORMATS:
-                image = _image_of(node)
-                options = _picture_options(image, level, channels, z, t, region, labels)
-                return _picture(image, path, chosen, options, overwrite, progress)
-            arguments = {"level": level, "channels": channels, "z": z, "t": t, "region": region}
-            units = list(_units(node, path, chosen, arguments, labels))
-            workers.check_reach(*(unit.selection.position.documents.storage for unit in units))
-            _write(units, overwrite, isinstance(node, Plate), workers, progress)
-            return [os.path.join(unit.folder, unit.name) for unit in units]
+        images = [image for each in sources for image in _named_images(each, opened)]
+        is_one = is_single and len(images) == 1
+        is_file = is_one and isinstance(images[0][1], Position) and not os.path.isdir(path)
+        if not is_file:
+            _check_folder(path, images)
+        is_whole = is_file or (is_one and isinstance(images[0][1], Plate))
+        targets = [path] if is_whole else _targets(images, path, format)
+        units = list(_units([image for _, image in images], targets, format, arguments, labels))
+        workers.check_reach(*(unit.position.documents.storage for unit in units))
+        with logged("Export %s to %s", counted(len(images), "image"), path):
+            _write(units, path, overwrite, is_file, workers, progress)
+    return [unit.key for unit in units]
+
+
+def _named_images(source: NGFFNode | StrPath, opened: ExitStack) -> list[tuple[str, Plate | Position]]:
+    """Open a source; return the image or plate, or the images of a collection, each with a name for its file."""
+    node = source
+    if isinstance(source, str | os.PathLike):
+        node = opened.enter_context(open_ome_zarr(source))
+    if not isinstance(node, Plate | Position | Collection):
+        raise WrongTypeError(f"{node!r} is not an image or a plate: export one of its images.")
+    name = re.sub(r"(\.ome)?\.(zarr|ozx|zip)$", "", os.path.basename(str(node.node_path).rstrip("/")))
+    if isinstance(node, Collection):
+        return [(f"{name}_{path}", image) for path, image in node.positions()]
+    return [(name, node)]
+
+
+def _check_folder(path: str, images: Sequence[tuple[str, Plate | Position]]) -> None:
+    """Raise if several files cannot be written to a folder of this name."""
+    if not images:
+        raise InvalidArgumentError("There is nothing to export: name an image or a plate.")
+    ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
+    if ending and not os.path.isdir(path):
+        what = (
+            f"{images[0][1].node_path} is a plate" if len(images) == 1 else f"There are {len(images)} images"
+        )
+        raise InvalidArgumentError(
+            f"{what}, so {path} would be a folder: name one without the ending {ending}."
+        )
+
+
+def _targets(images: Sequence[tuple[str, Plate | Position]], folder: str, format: str | None) -> list[str]:
+    """Return the file of each image, and the folder of each plate, in a folder."""
+    ending = next((ending for ending, name in ENDINGS.items() if name == format), ".ome.tif")
+    return [os.path.join(folder, name if isinstance(node, Plate) else name + ending) for name, node in images]
 
 
 def _format_of(path: str, node: NGFFNode) -> Format:
@@ -162,117 +188,101 @@ def _format_of(path: str, node: NGFFNode) -> Format:
     for ending, name in ENDINGS.items():
         if path.lower().endswith(ending):
             return name
-    raise InvalidArgumentError(f"{path} has none of the endings {', '.join(ENDINGS)}: pass format=.")
-
-
-# -- TIFF ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _FileUnit:
-    """One TIFF file."""
-
-    selection: Selection
-    folder: str
-    name: str
-    format: str
-    together: int = 1
-
-    @property
-    def key(self) -> str:
-        return self.name
-
-    @property
-    def size(self) -> int:
-        selection = self.selection
-        levels = selection.levels() if self.format == "ome-tiff" else [selection.level]
-        return sum(prod(selection.shape(level)) for level in levels) * selection.dtype.itemsize
-
-    @property
-    def settings(self) -> list[Any]:
-        chosen = self.selection
-        metadata = tiff_files.ome_metadata(chosen)
-        region = sorted(chosen.region.items())
-        return [self.name, self.format, chosen.level, chosen.channels, chosen.maximum, region, metadata]
-
-    def reads(self) -> Files:
-        stored = self.selection.position[self.selection.level].stored
-        axis = PlaneAxes.of(self.selection.position.axes, stored.meta.ndim).channel
-        region = [slice(0, n) for n in stored.meta.shape]
-        if axis is not None:
-            region[axis] = slice(min(self.selection.channels), max(self.selection.channels) + 1)
-        return files_of(stored, tuple(region))
-
-    def writes(self) -> Files:
-        return Files(LocalStorage(self.folder), (self.name,))
-
-    def do(self) -> None:
-        self.write(lambda nbytes: None)
-
-    def write(self, done: Callable[[float], None]) -> None:
-        """Write the file; `done` is called with the bytes of pixels that were written."""
-        write_file(
-            os.path.join(self.folder, self.name),
-            lambda file: _TIFF[self.format][2](self.selection, file, done),
-        )
-
-
-def write_file(path: str, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file under a temporary name, and rename it when it is complete."""
-    temporary = os.path.join(os.path.dirname(path), temporary_name(".tmp"))
-    try:
-        with open(temporary, "x+b") as file:
-            write(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+    raise InvalidArgumentError(
+        f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format=, or name a folder that exists."
+    )
 
 
 def _units(
-    node: Plate | Position, path: str, format: str, arguments: Mapping[str, Any], labels: bool | Sequence[str]
-) -> Iterator[_FileUnit]:
-    ending, check, _ = _TIFF[format]
+    nodes: Sequence[Plate | Position],
+    targets: Sequence[str],
+    format: str | None,
+    arguments: Mapping[str, Any],
+    labels: bool | Sequence[str],
+) -> Iterator[ExportedFile]:
+    """Yield the files of all images; raise before the first one is written if two have the same path."""
+    paths: set[str] = set()
+    for node, target in zip(nodes, targets, strict=True):
+        chosen = format or _format_of(target, node)
+        if chosen not in (*TIFF, *pictures.FORMATS):
+            raise InvalidArgumentError(
+                f"format is one of {', '.join([*TIFF, *pictures.FORMATS])}, not {format!r}."
+            )
+        of_node = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
+        for unit in of_node(node, target, chosen, arguments, labels):
+            if unit.key in paths:
+                raise InvalidArgumentError(
+                    f"Two files would be named {unit.key}: rename a channel, or export one by one."
+                )
+            paths.add(unit.key)
+            yield unit
+
+
+def _tiffs_of(
+    node: Plate | Position,
+    path: str,
+    format: str,
+    arguments: Mapping[str, Any],
+    labels: bool | Sequence[str],
+) -> Iterator[ExportedFile]:
+    """Yield the file of an image, or one for each channel of each field of a plate, and those of label images."""
+    ending, check, _ = TIFF[format]
     if isinstance(node, Position):
         folder, name = os.path.split(path)
-        stem = re.sub(r"(\.ome)?\.tiff?$", "", name, flags=re.IGNORECASE)
-        images = [(name, stem, node)]
+        images = [(name, re.sub(r"(\.ome)?\.tiff?$", "", name, flags=re.IGNORECASE), node)]
     else:
         folder = path
         images = [("", _field_name(place), position) for place, position in node.positions()]
-    names: set[str] = set()
     for name, stem, position in images:
         selection = Selection.of(position, **arguments)
-        parts = [(name or None, selection)]
+        parts = [(name, selection)]
         if not name:
             parts = [
-                (f"{stem}_{_plain(channel)}{ending}", replace(selection, channels=(number,)))
+                (f"{stem}_{plain_name(channel)}{ending}", replace(selection, channels=(number,)))
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
-            parts.append((f"{stem}_{_plain(label)}{ending}", _of_label(position.labels[label], arguments)))
+            parts.append(
+                (f"{stem}_{plain_name(label)}_labels{ending}", _of_label(position.labels[label], arguments))
+            )
         for file, part in parts:
-            if str(file) in names:
-                raise InvalidArgumentError(
-                    f"Two files of {node.node_path} would be named {file}: rename a channel."
-                )
-            names.add(str(file))
             check(part)
-            yield _FileUnit(part, folder, str(file), format)
+            yield ExportedFile(part, folder, file, format)
+
+
+def _pictures_of(
+    node: Plate | Position,
+    path: str,
+    format: str,
+    arguments: Mapping[str, Any],
+    labels: bool | Sequence[str],
+) -> Iterator[ExportedFile]:
+    """Yield the picture or movie of an image."""
+    if isinstance(node, Plate):
+        raise InvalidArgumentError(
+            f"{node.node_path} is a plate, and a picture shows one image: lamella preview draws a plate."
+        )
+    names = _label_names(node, labels)
+    if len(names) > 1:
+        raise InvalidArgumentError(
+            f"A picture shows one label image over the pixels, not {', '.join(names)}."
+        )
+    channels = arguments["channels"]
+    options = PreviewOptions(
+        names[0] if names else None,
+        arguments["z"],
+        arguments["t"],
+        None if channels is None else tuple(channels),
+        Selection.of(node, arguments["level"]).level,
+        arguments["region"],
+    )
+    folder, name = os.path.split(path)
+    yield ExportedFile(pictures.Frames(node, options, still=format == "png"), folder, name, format)
 
 
 def _field_name(path: str) -> str:
     row, column, field = path.split("/")
     return f"{row}{column}_f{field}"
-
-
-def _plain(name: str) -> str:
-    """Return a name as a part of a file name: other characters than letters, digits, "." and "-" become "-"."""
-    return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"
 
 
 def _label_names(position: Position, labels: bool | Sequence[str]) -> list[str]:
@@ -291,84 +301,50 @@ def _of_label(label: LabelImage, arguments: Mapping[str, Any]) -> Selection:
 
 
 def _write(
-    units: Sequence[_FileUnit],
+    units: Sequence[ExportedFile],
+    path: str,
     overwrite: bool,
-    is_plate: bool,
+    is_file: bool,
     workers: Workers,
     progress: Progress | bool | None,
 ) -> None:
-    folder = units[0].folder
+    """Write the files that a killed call has not written: the journal is beside the file, or in the folder."""
+    place = os.path.join(path, _JOURNAL)
+    if is_file:
+        place = os.path.join(units[0].folder, f"{PRIVATE_PREFIX}{units[0].name}.export")
+    head = {"job": digest([__version__, [unit.key for unit in units]])}
     job = digest([__version__, [unit.settings for unit in units]])
-    with reporting(progress, "bytes") as report, ExitStack() as locks:
-        count = Count(report, "bytes", sum(unit.size for unit in units))
-        if not is_plate:
-            _refuse_existing(units, overwrite)
-            for unit in units:
-                unit.write(count.add)
-            return
+    for folder in dict.fromkeys(unit.folder for unit in units):
+        refuse_in_store(os.path.join(folder, units[0].name))
         make_folder(folder)
-        locks.enter_context(LocalStorage(folder).lock("export"))
-        place = os.path.join(folder, _JOURNAL)
-        if not os.path.lexists(place):
+        sweep_folder(folder)
+    what = "frames" if units[0].format in pictures.FORMATS else "bytes"
+    with reporting(progress, what) as report, ExitStack() as locks:
+        if not is_file:
+            locks.enter_context(LocalStorage(path).lock("export"))
+        if not _is_of_job(place, head):
             _refuse_existing(units, overwrite)
-        for name in os.listdir(folder):
-            if is_private(name) and name.endswith(".tmp"):
-                os.unlink(os.path.join(folder, name))
-        with Journal(LocalFile(place), {"job": job}) as journal:
-            run(do_task, tasks(units, job, journal), workers, done=count.add)
+        count = Count(report, what, sum(unit.size for unit in units))
+        with Journal(LocalFile(place), head) as journal:
+            if is_file:  # in this thread, with the progress within each file
+                for task in tasks((replace(unit, done=count.add) for unit in units), job, journal):
+                    do_task(task)
+                count.finish()
+            else:
+                run(do_task, tasks(units, job, journal), workers, done=count.add)
         journal.remove()
 
 
-def _refuse_existing(units: Sequence[_FileUnit], overwrite: bool) -> None:
+def _is_of_job(journal: str, head: Mapping[str, Any]) -> bool:
+    """Return whether a killed call for the same files has left its journal: then files may be its own."""
+    try:
+        with open(journal, "rb") as file:
+            return bool(parsed(file.readline()) == head)
+    except OSError:
+        return False
+
+
+def _refuse_existing(units: Sequence[ExportedFile], overwrite: bool) -> None:
     for unit in units:
-        path = os.path.join(unit.folder, unit.name)
-        if os.path.isdir(path) or (os.path.lexists(path) and not overwrite):
-            raise StoreExistsError(f"{path} exists. Choose another name, or pass overwrite=True.")
-
-
-# -- pictures -----------------------------------------------------------------------------------------------------
-
-
-def _image_of(node: Plate | Position) -> Position:
-    if isinstance(node, Position):
-        return node
-    raise InvalidArgumentError(
-        f"{node.node_path} is a plate, and a picture shows one image: lamella preview draws a plate."
-    )
-
-
-def _picture_options(
-    node: Position,
-    level: int | str,
-    channels: Sequence[str] | None,
-    z: int | Literal["max"] | None,
-    t: int | None,
-    region: Mapping[str, Any] | None,
-    labels: bool | Sequence[str],
-) -> PreviewOptions:
-    names = _label_names(node, labels)
-    if len(names) > 1:
-        raise InvalidArgumentError(
-            f"A picture shows one label image over the pixels, not {', '.join(names)}."
-        )
-    path = node.dataset_paths[level] if isinstance(level, int) and node.dataset_paths else str(level)
-    return PreviewOptions(
-        names[0] if names else None, z, t, None if channels is None else tuple(channels), path, region
-    )
-
-
-def _picture(
-    node: Position,
-    path: str,
-    format: str,
-    options: PreviewOptions,
-    overwrite: bool,
-    progress: Progress | bool | None,
-) -> list[str]:
-    if os.path.lexists(path) and not overwrite:
-        raise StoreExistsError(f"{path} exists. Choose another name, or pass overwrite=True.")
-    with reporting(progress, "frames") as report:
-        frames = pictures.Frames(node, options, still=format == "png")
-        count = Count(report, "frames", len(frames))
-        write_file(path, lambda file: pictures.WRITERS[format](frames, file, count.add))
-    return [path]
+        if os.path.isdir(unit.key) or (os.path.lexists(unit.key) and not overwrite):
+            raise StoreExistsError(f"{unit.key} exists. Choose another name, or pass overwrite=True.")

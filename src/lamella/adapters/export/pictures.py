@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import tempfile
 from dataclasses import replace
@@ -32,18 +33,20 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.display.preview import PreviewOptions
 
-    Done = Callable[[], None]
+    Done = Callable[[float], None]
 
 FORMATS = ("png", "gif", "mp4")
 _MOST_PIXELS = 16384
 _FRAMES_PER_SECOND = 10
+_REPEAT = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+"""Extension of a GIF: repeat without an end."""
 
 
 class Frames:
     """The pictures of an image, RGB of uint8 (Y, X, 3): one if ``still``, else along t, or along z without t."""
 
     def __init__(self, position: Position, options: PreviewOptions, *, still: bool) -> None:
-        self._position = position
+        self.position = position
         axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
         along = {"t": axes.time, "z": None if options.z is not None else axes.z}
         moving = [name for name, axis in along.items() if axis is not None and shape[axis] > 1]
@@ -60,44 +63,62 @@ class Frames:
             axis = along[moving[0]]
             assert axis is not None
             self._options = [replace(options, **{moving[0]: n}) for n in range(shape[axis])]  # type: ignore[arg-type]
-        channels = drawn_colors(
-            choose_channels(all_channels(position), options.channels, str(position.node_path))
-        )
-        first = self._options[len(self._options) // 2]
-        planes = channel_planes(position, [channel.name for channel in channels], first, self._side)
-        # One contrast for all frames.
-        self._channels = [
-            replace(channel, window=channel.window or auto_window(planes[channel.name]))
-            for channel in channels
-        ]
+        chosen = choose_channels(all_channels(position), options.channels, str(position.node_path))
+        self._drawn = drawn_colors(chosen)
 
     def __len__(self) -> int:
         return len(self._options)
 
+    @property
+    def images(self) -> list[Position]:
+        """The image, and the label image over it."""
+        label = self._options[0].label
+        return [self.position, *([] if label is None else [self.position.labels[label]])]
+
+    @property
+    def settings(self) -> list[Any]:
+        """What the pictures depend on besides pixels."""
+        return [repr(self._options), repr(self._drawn)]
+
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        channels = self._channels()
         for options in self._options:
-            yield resized(field_picture(self._position, self._channels, options, self._side), self._side)
+            yield resized(field_picture(self.position, channels, options, self._side), self._side)
+
+    def _channels(self) -> list[Any]:
+        """Return the channels with one contrast for all frames."""
+        middle = self._options[len(self._options) // 2]
+        names = [channel.name for channel in self._drawn]
+        planes = channel_planes(self.position, names, middle, self._side)
+        return [
+            replace(channel, window=channel.window or auto_window(planes[channel.name]))
+            for channel in self._drawn
+        ]
 
 
 def write_png(frames: Frames, file: IO[bytes], done: Done) -> None:
     """Write the first frame as a PNG."""
     pillow()[0].fromarray(next(iter(frames))).save(file, format="PNG", optimize=True)
-    done()
+    done(1)
 
 
 def write_gif(frames: Frames, file: IO[bytes], done: Done) -> None:
-    """Write all frames as a GIF that repeats; Pillow encodes one frame at a time."""
+    """Write all frames as a GIF that repeats, each with its own 256 colours.
+
+    Pillow's own writer of animations keeps all frames in memory, so its GIFs of one frame are joined here.
+    """
     image = pillow()[0]
+    from PIL import GifImagePlugin
 
-    def pictures() -> Iterator[Any]:
-        for frame in frames:
-            yield image.fromarray(frame)
-            done()
-
-    others = pictures()
-    first = next(others)
-    duration = 1000 // _FRAMES_PER_SECOND
-    first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    for number, frame in enumerate(frames):
+        picture = image.fromarray(frame).convert("P", palette=image.Palette.ADAPTIVE)
+        if number == 0:
+            file.write(b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0, 0, 0) + _REPEAT)
+        duration = 1000 // _FRAMES_PER_SECOND
+        for part in GifImagePlugin.getdata(picture, duration=duration, include_color_table=True):
+            file.write(part)
+        done(1)
+    file.write(b";")
 
 
 def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
@@ -123,7 +144,7 @@ def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
         try:
             for frame in chain([first], pictures):
                 process.stdin.write(_fitted(frame, height, width))
-                done()
+                done(1)
         except BrokenPipeError:
             pass  # ffmpeg ended, and its message is raised below
         finally:

@@ -223,8 +223,9 @@ def convert(
         CSV table with the header ``file,row,column,field[,channel,z,t]``; one column ``well`` ("B03") may stand for row
         and column.
     layout : str, optional
-        The instrument that named the files: "operetta", "imagexpress", "cellvoyager", "incell", "scanr" or "cellomics".
-        Its index is read if there is one, else the names. By default it is recognised.
+        The instrument that named the files: "operetta", "imagexpress", "cellvoyager", "incell", "scanr" or "cellomics";
+        "lamella" for the files of `lamella.export`. Its index is read if there is one, else the names. By default it is
+        recognised.
     series : int, "all" or "fields", optional
         For files with several images: the number of the one to convert, from 0; "all" makes a collection of them (as
         bioformats2raw does), "fields" the fields of the well A/1, unless the file names wells.

@@ -92,6 +92,13 @@ LAYOUTS = (
         "_" + _WELL + r"f(?P<field>\d+)d(?P<channel>\d+)" + _TIFF,
         "AS_09047_050428030001_O14f01d2.TIF",
     ),
+    FileLayout(
+        "lamella",
+        "lamella export",
+        r"(?:^|/)(?P<row>[A-Z]{1,2})(?P<column>\d+)_f(?P<field>[A-Za-z0-9]+)_(?P<channel>[^_/]+)\.ome"
+        + _TIFF,
+        "B3_f0_DAPI.ome.tif",
+    ),
 )
 """All layouts; each pattern matches the names of one instrument only."""
 

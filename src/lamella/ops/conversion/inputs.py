@@ -23,6 +23,7 @@ from lamella.ops.conversion.placement import (
     place_by_regex,
 )
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
+from lamella.spec.channels import plain_name
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path, location
 
@@ -521,11 +522,16 @@ def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Seq
 
 
 def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
-    """Return channels with the names of the placement and the colours of the files."""
+    """Return channels with the names of the placement and the colours of the files.
+
+    A name in the files is chosen where that of the placement is the same without special characters.
+    """
     described = [SourceChannel(name) for name in names]
     for member in members:
         file_channels = member.source.description.channels
         index = member.index["c"]
         if len(file_channels) == 1 and described[index].color is None:
-            described[index] = replace(file_channels[0], label=names[index])
+            own = file_channels[0].label
+            label = own if own and plain_name(own) == names[index] else names[index]
+            described[index] = replace(file_channels[0], label=label)
     return described

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.errors import InvalidArgumentError, SourceError, counted
+from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, SourceError, counted
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.ops.conversion.convert import convert_inputs, find_formats
@@ -22,6 +23,7 @@ from lamella.ops.conversion.inputs import Arrangement, Inputs, place_files
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import new_store
+from lamella.ops.rewriting.destination import Destination
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -150,6 +152,7 @@ def watch(
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     folder, plate = local_path(source, "the folder to watch"), local_path(destination, "the plate")
     watcher = _Watcher(folder, plate, arrangement, find_formats(format), settings, Workers(jobs, None))
+    watcher.finish_interrupted()
     present = len(watcher.converted())
     done: list[str] = []
     last: dict[str, Files] = {}
@@ -251,8 +254,7 @@ class _Watcher:
         new_paths = [path for path in paths if path not in present]
         if not new_paths:
             return []
-        temporary = self.temporary
-        target = temporary if present else self.plate
+        target = self.temporary if present else self.plate
         try:
             self._convert_to(target, new_paths, overwrite=bool(present))
         except SourceError:
@@ -260,17 +262,33 @@ class _Watcher:
                 raise
             return []
         if present:
-            with open_ome_zarr(self.plate, mode="r+") as plate, open_ome_zarr(temporary, mode="r") as new:
-                for path in new_paths:
-                    plate.add({path: new[path]}, jobs=self.workers.jobs)
+            self._add(new_paths)
         self.discard()
         return new_paths
+
+    def _add(self, paths: Iterable[str]) -> None:
+        """Copy positions of the temporary store into the plate; finish copies that a kill interrupted."""
+        with open_ome_zarr(self.plate, mode="r+") as plate, open_ome_zarr(self.temporary, mode="r") as new:
+            assert isinstance(new, Plate)
+            stored = dict(new.positions())
+            for path in paths:
+                if path in stored:
+                    with suppress(NodeExistsError):
+                        plate.add({path: stored[path]}, jobs=self.workers.jobs)
 
     @property
     def temporary(self) -> str:
         """Path of the store whose positions are copied into the plate; always the same, so that copies resume."""
         folder, name = os.path.split(os.path.abspath(self.plate))
         return os.path.join(folder, f".{name}.watch")
+
+    def finish_interrupted(self) -> None:
+        """Finish what a killed call had nearly done: the store was complete, or the plate listed a position already."""
+        for path in (self.plate, self.temporary):
+            Destination(path, True, "convert").finish_interrupted()
+        if os.path.lexists(self.temporary):
+            with suppress(LamellaError):  # a part of it was deleted
+                self._add(self.converted())
 
     def discard(self) -> None:
         """Delete the temporary store."""

@@ -1,0 +1,112 @@
+"""The files of an export as units of work: each is written under a temporary name, and renamed when it is complete."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import prod
+from typing import IO, TYPE_CHECKING, Any
+
+from lamella.adapters.export import pictures, tiff_files
+from lamella.adapters.export.pictures import Frames
+from lamella.errors import StorageError
+from lamella.ops.display.planes import PlaneAxes
+from lamella.ops.jobs.units import Files, files_of
+from lamella.ops.regions import whole_region
+from lamella.store.atomic_file import AtomicFile
+from lamella.store.local import LocalStorage
+from lamella.store.temporary_files import temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamella.adapters.export.selection import Selection
+    from lamella.nodes.position import Position
+
+TIFF: dict[str, tuple[str, Callable[[Selection], None], Callable[..., None]]] = {
+    "ome-tiff": (".ome.tif", tiff_files.check_ome_tiff, tiff_files.write_ome_tiff),
+    "imagej": (".tif", tiff_files.check_imagej, tiff_files.write_imagej),
+}
+"""Ending, check of the pixels, and writer of each kind of TIFF."""
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file to write; `done` is called with the bytes, or frames, that were written."""
+
+    source: Selection | Frames
+    folder: str
+    name: str
+    format: str
+    done: Callable[[float], None] | None = None
+    together: int = 1
+
+    @property
+    def key(self) -> str:
+        """Path of the file."""
+        return os.path.join(self.folder, self.name)
+
+    @property
+    def position(self) -> Position:
+        """The image."""
+        return self.source.position
+
+    @property
+    def size(self) -> int:
+        """Raw size of the pixels in bytes; of a picture, the number of frames."""
+        source = self.source
+        if isinstance(source, Frames):
+            return len(source)
+        levels = source.levels() if self.format == "ome-tiff" else [source.level]
+        return sum(prod(source.shape(level)) for level in levels) * source.dtype.itemsize
+
+    @property
+    def settings(self) -> list[Any]:
+        """Everything but pixels that the file depends on."""
+        source = self.source
+        if isinstance(source, Frames):
+            return [self.name, self.format, *source.settings]
+        region = sorted(source.region.items())
+        metadata = tiff_files.ome_metadata(source)
+        return [self.name, self.format, source.level, source.channels, source.maximum, region, metadata]
+
+    def reads(self) -> Files:
+        """Return the files with the pixels."""
+        source = self.source
+        if isinstance(source, Frames):
+            arrays = [image[path].stored for image in source.images for path in image.dataset_paths]
+            files = [files_of(array, whole_region(array.meta.shape)) for array in arrays]
+            return Files(files[0].storage, files[0].keys, tuple(files[1:]))
+        stored = source.position[source.level].stored
+        axis = PlaneAxes.of(source.position.axes, stored.meta.ndim).channel
+        region = [slice(0, n) for n in stored.meta.shape]
+        if axis is not None:
+            region[axis] = slice(min(source.channels), max(source.channels) + 1)
+        return files_of(stored, tuple(region))
+
+    def writes(self) -> Files:
+        """Return the file."""
+        return Files(LocalStorage(self.folder), (self.name,))
+
+    def do(self) -> None:
+        """Write the file."""
+        done = self.done or (lambda amount: None)
+        write = TIFF[self.format][2] if self.format in TIFF else pictures.WRITERS[self.format]
+        write_file(self.key, lambda file: write(self.source, file, done))
+
+
+def write_file(path: str, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file under a temporary name, and rename it when it is complete."""
+    temporary = os.path.join(os.path.dirname(path), temporary_name(".tmp"))
+    try:
+        target = AtomicFile(temporary, path, fsync=False)
+        try:
+            with open(temporary, "r+b") as file:
+                write(file)
+            target.commit()
+        finally:
+            target.discard()
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
