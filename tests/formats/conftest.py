@@ -32,14 +32,20 @@ def sample(request: pytest.FixtureRequest) -> Sample:
 
 
 @pytest.fixture(scope="session")
-def pool() -> Iterator[Executor]:
-    """Processes that begin with nothing; threads where the suite must be quick."""
-    if ALL_INSTALLED:
-        with ProcessPoolExecutor(2, get_context("spawn")) as processes:
-            yield processes
-    else:
+def executors() -> Iterator[list[Executor]]:
+    """Processes that begin with nothing, and Dask; threads where the suite must be quick."""
+    if not ALL_INSTALLED:
         with ThreadPoolExecutor(2) as threads:
-            yield threads
+            yield [threads]
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        ProcessPoolExecutor(2, get_context("spawn")) as processes,
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield [processes, client.get_executor()]
 
 
 def pytest_sessionstart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.formats.conftest import ALL_INSTALLED
 from tests.formats.samples import check_covered
 
 import lamella
@@ -110,6 +112,50 @@ def test_threads_pickles_and_closed_sources_read_what_one_thread_reads(sample: S
         np.testing.assert_array_equal(plane(sources[number], index), serial[-1])
 
 
+@pytest.mark.skipif(not ALL_INSTALLED, reason="make test-formats")
+def test_a_copy_that_lacks_its_end_or_its_index_is_refused_or_complete(
+    sample: Sample, tmp_path: Path
+) -> None:
+    options = choice(sample)
+    lamella.convert(sample.file, tmp_path / "a.zarr", **options)
+    whole = pixels_of(tmp_path / "a.zarr")
+    kinds = {file.suffix: file for file in sample.root.rglob("*") if file.is_file()} or {"": sample.root}
+    for number, (file, part) in enumerate(itertools.product(kinds.values(), (0, 0.5, -100, -1))):
+        size = file.stat().st_size
+        folder, out = tmp_path / str(number), tmp_path / str(number) / "out"
+        folder.mkdir()
+        path, _ = copy_sample(sample, folder)
+        out.mkdir()
+        victim = folder / sample.root.name / file.relative_to(sample.root)
+        os.truncate(victim, int(size * part) if part >= 0 else max(0, size + int(part)))
+        refusal = refusal_of(path, out / "a.zarr", options)
+        if refusal is None:
+            found = pixels_of(out / "a.zarr")
+            assert found.keys() == whole.keys(), f"{victim.name} of {size} bytes, cut at {part}"
+            for name, pixels in whole.items():
+                np.testing.assert_array_equal(found[name], pixels, err_msg=f"{victim.name} {part}")
+        else:
+            assert "\n" not in refusal
+            assert path.name in refusal or victim.name in refusal
+            assert list(out.iterdir()) == []
+
+
+def refusal_of(source: Path, store: Path, options: dict[str, Any]) -> str | None:
+    """Convert; return the message if the source is refused."""
+    try:
+        lamella.convert(source, store, **options)
+    except SourceError as error:
+        return str(error)
+    return None
+
+
+def pixels_of(store: Path) -> dict[str, np.ndarray]:
+    """The finest level of each image."""
+    with lamella.open_ome_zarr(store) as node:
+        images = node.positions() if isinstance(node, lamella.Plate) else [("", node)]
+        return {path: np.asarray(image["0"][:]) for path, image in images}
+
+
 def copy_sample(sample: Sample, folder: Path) -> tuple[Path, Path]:
     """Copy a data set; return what to convert, and the file to damage."""
     root = folder / sample.root.name
@@ -148,8 +194,8 @@ def choice(sample: Sample) -> dict[str, Any]:
     return {**options, "format": sample.reader} if sample.is_chosen else options
 
 
-def test_a_store_resumes_after_an_interrupt_and_is_the_same_on_an_executor(
-    sample: Sample, tmp_path: Path, pool: Executor
+def test_a_store_resumes_after_an_interrupt_and_is_the_same_on_every_executor(
+    sample: Sample, tmp_path: Path, executors: list[Executor]
 ) -> None:
     options = choice(sample)
 
@@ -160,8 +206,9 @@ def test_a_store_resumes_after_an_interrupt_and_is_the_same_on_an_executor(
     with pytest.raises(KeyboardInterrupt):
         lamella.convert(sample.file, tmp_path / "a.zarr", progress=interrupt, **options)
     report = lamella.convert(sample.file, tmp_path / "a.zarr", **options)
-    lamella.convert(sample.file, tmp_path / "b.zarr", executor=pool, **options)
-    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+    for executor in executors:
+        lamella.convert(sample.file, tmp_path / "b.zarr", executor=executor, overwrite=True, **options)
+        assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
     findings = lamella.validate(tmp_path / "a.zarr").findings
     assert [finding for finding in findings if finding.level == "MUST"] == []
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.zarr", "b.zarr"]

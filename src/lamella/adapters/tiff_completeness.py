@@ -75,6 +75,8 @@ def missing_parts(file: Any) -> Iterator[str]:
     yield from _missing_description(file)
     if file.is_ome and file.ome_metadata:
         yield from _missing_of_ome(file)
+    if file.is_ndtiff:
+        yield from _missing_of_ndtiff(file)
     if file.is_shaped:
         yield from _missing_of_shaped(file)
     if file.is_imagej and file.imagej_metadata:
@@ -93,6 +95,25 @@ def _missing_pages(file: Any) -> Iterator[str]:
     (following,) = _unpack(file, position, file.tiff.offsetformat)
     if following:
         yield f"after {len(file.pages)} pages there should be one at byte {following} of {file.filehandle.size}"
+
+
+def _missing_of_ndtiff(file: Any) -> Iterator[str]:
+    """Compare the end of each file with the last plane that the index lists in it: NDTiff appends planes."""
+    from tifffile.tifffile import read_ndtiff_index
+
+    folder = file.filehandle.dirname
+    ends: dict[str, int] = {}
+    for _, name, *_, offset, size, _ in read_ndtiff_index(os.path.join(folder, "NDTiff.index")):
+        ends[name] = max(ends.get(name, 0), offset + size)
+    for name, end in ends.items():
+        path = os.path.join(folder, name)
+        if end > (size := os.path.getsize(path)):
+            yield f"NDTiff.index needs {end} bytes of {name}, and the file has {size}"
+            continue
+        with open(path, "rb") as data:
+            data.seek(end)
+            if data.read(64).strip(b"\0"):  # a file of an acquisition that crashed ends with zeros
+                yield f"NDTiff.index ends before the last plane of {name}"
 
 
 def _missing_description(file: Any) -> Iterator[str]:

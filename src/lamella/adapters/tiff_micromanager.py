@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.tiff_metadata import TiffMetadata
-from lamella.errors import SourceError
 from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.units import is_size
 
@@ -141,20 +140,6 @@ class _Index:
             for axis, value in axes.items():
                 if isinstance(value, str) and value not in self._labels.setdefault(axis, []):
                     self._labels[axis].append(value)
-        self._check_sizes()
-
-    def _check_sizes(self) -> None:
-        ends: dict[str, int] = {}
-        for (name, _), (offset, size) in self._places.items():
-            ends[name] = max(ends.get(name, 0), offset + size)
-        for name, end in ends.items():
-            path = os.path.join(self._folder, name)
-            size = os.path.getsize(path)
-            if end > size:
-                raise SourceError(
-                    f"{path} is truncated: its index needs {end} bytes, the file has {size}; copy it again from where "
-                    "it was recorded"
-                )
 
     def labels(self, letter: str) -> list[str]:
         """Return the names along an axis, which tifffile numbers by their first use."""

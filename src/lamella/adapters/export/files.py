@@ -91,7 +91,9 @@ class ExportedFile:
     def do(self) -> None:
         """Write the file."""
         done = self.done or (lambda amount: None)
-        write = TIFF[self.format][2] if self.format in TIFF else pictures.WRITERS[self.format]
+        write: Callable[..., None] = (
+            TIFF[self.format][2] if self.format in TIFF else pictures.WRITERS[self.format]
+        )
         write_file(self.key, lambda file: write(self.source, file, done))
 
 

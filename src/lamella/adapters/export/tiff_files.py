@@ -27,6 +27,9 @@ _OME_DTYPES = (
     *("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"),
 )
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
+_BUFFER = 32 << 20
+"""Bytes of tiles that tifffile compresses at once; by default 512 MB."""
+
 _CLASSIC_BYTES = 2**32 - 2**26
 """Raw size up to which a classic TIFF has room for pixels, tags and tables of tiles."""
 
@@ -67,6 +70,7 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
         "compression": "zlib",
         "predictor": selection.dtype.kind in "iu",
         "photometric": "minisblack",
+        "buffersize": _BUFFER,
     }
     with load_tifffile().TiffWriter(file, bigtiff=nbytes > _CLASSIC_BYTES, ome=True) as writer:
         for number, level in enumerate(levels):
