@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
+from tests.formats.make_tiff import nd_pixels, write_nd, write_stk
 from tests.formats.small_screens import (
     SCREENS,
     SHAPE,
@@ -140,3 +141,49 @@ def test_a_folder_of_several_plates_is_refused(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "screens" / "one", tmp_path / "screens" / "two")
     with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
         lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
+
+
+def test_a_metamorph_folder_is_the_plate_that_its_stage_names_are(tmp_path: Path) -> None:
+    write_nd(tmp_path / "scan", stages=("A1 site 1", "A1 site 2", "B12"))
+    report = lamella.convert(tmp_path / "scan", tmp_path / "a.zarr")
+    assert report.layout == "hcs"
+    with lamella.open(tmp_path / "a.zarr") as plate:
+        assert [path for path, _ in plate.positions()] == ["A/01/1", "A/01/2", "B/12/1"]
+        for number, (_, position) in enumerate(plate.positions(), 1):
+            for wave, time in ((1, 1), (1, 2), (2, 1), (2, 2)):
+                pixels = position.data[time - 1, wave - 1]
+                planes = 3 if wave == 1 else 1
+                assert_array_equal(pixels[:planes], nd_pixels(number, wave, time)[:planes])
+                assert not pixels[planes:].any()
+            assert position.stage_position["x"] == pytest.approx(100 * number - 7 * 0.325)
+
+
+def test_metamorph_stages_that_are_no_wells_are_images_by_name(tmp_path: Path) -> None:
+    index = write_nd(tmp_path / "scan", stages=("P1", "P2"))
+    with pytest.raises(SourceError, match="holds 2 images, 0 'P1', 1 'P2': choose one with --series"):
+        lamella.convert(index, tmp_path / "a.zarr")
+    lamella.convert(index, tmp_path / "a.zarr", series=1)
+    with lamella.open(tmp_path / "a.zarr") as image:
+        assert_array_equal(image.data[1, 0], nd_pixels(2, 1, 2))
+
+
+def test_missing_and_odd_files_of_metamorph_are_listed(tmp_path: Path) -> None:
+    index = write_nd(tmp_path / "scan", stages=("A1", "B2"))
+    (tmp_path / "scan" / "scan_w2BF_s2_t1.TIF").unlink()
+    with pytest.raises(SourceError, match="1 plane of the index is missing: stage 2, wave 2, time 1"):
+        lamella.convert(index, tmp_path / "a.zarr")
+    lamella.convert(index, tmp_path / "a.zarr", take_what_is_there=True)
+    write_stk(tmp_path / "scan" / "scan_w1conf-488_s2_t2.stk", nd_pixels(2, 1, 2)[:2])
+    with pytest.raises(SourceError, match=r"s2_t2\.stk has 2 planes, but the other files of its wave have 3"):
+        lamella.convert(index, tmp_path / "b.zarr", take_what_is_there=True)
+    index.write_bytes(index.read_bytes()[:-12])
+    with pytest.raises(SourceError, match=r"scan\.nd is truncated, or not the index"):
+        lamella.convert(index, tmp_path / "c.zarr")
+
+
+def test_a_pattern_places_the_files_of_metamorph_without_their_index(tmp_path: Path) -> None:
+    write_nd(tmp_path / "scan", stages=("A1",))
+    report = lamella.convert(
+        tmp_path / "scan", tmp_path / "a.zarr", well_regex=r"_w(?P<channel>1).*_t(?P<t>\d)", dry_run=True
+    )
+    assert report.planes == 6

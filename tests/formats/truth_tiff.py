@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
+from tests.formats.make_tiff import nd_pixels, stack
 from tests.formats.samples import Sample
+
+from lamella.ops.conversion.source import SourceChannel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +63,18 @@ STACK_FACTS = {
     "units": {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"},
     "times": (0.0, 5.0, 10.0),
 }
+
+
+def metamorph(_: Path) -> list[np.ndarray]:
+    """TCZYX of one stage; the second wave has no z."""
+    pixels = np.array([[nd_pixels(1, wave, time) for wave in (1, 2)] for time in (1, 2)])
+    pixels[:, 1, 1:] = 0
+    return [pixels]
+
+
+MICROMETERS = {"z": "micrometer", "y": "micrometer", "x": "micrometer"}
+STK_STAGE = {"z": 10.0, "y": 50 - 6 * 0.325, "x": 100 - 7 * 0.325}
+
 COMPANION = {
     "axes": "czyx", "shape": (2, 3, 16, 20), "dtype": "uint16", "pixels": companion, "images": 2, "image": 1,
     "channels": ("DAPI", "GFP"), "colors": ("0000FF", "00FF00"), "original": ("METADATA.ome.xml",),
@@ -73,6 +88,46 @@ COMPANION = {
 SAMPLES = [
     Sample("companion", "companion/plate.companion.ome", **COMPANION),
     Sample("tiff", "companion/well1_f1_c0.ome.tif", **COMPANION),
+    Sample(
+        "tiff", "tiff/generated.stk", "zyx", (4, 12, 14), "uint16", by_tifffile, original=("stk.json",),
+        expected={
+            "scale": {"z": 0.5, "y": 0.325, "x": 0.325}, "units": MICROMETERS, "stage": STK_STAGE, "title": "A01",
+            "acquired": "2024-05-31T10:00:00", "channels": (SourceChannel("", emission=525.0, exposure=0.05),),
+        },
+    ),
+    Sample(
+        "metamorph", "nd/scan.nd", "tczyx", (2, 2, 3, 12, 14), "uint16", metamorph, original=("scan.nd",),
+        channels=("conf/488", "BF"), folder="nd", cut="scan_w1conf-488_s1_t2.stk",
+        expected={
+            "scale": {"z": 2.5, "y": 0.325, "x": 0.325}, "units": {**MICROMETERS, "t": "second"},
+            "stage": STK_STAGE, "times": (0.0, 10.0), "title": "A01", "well": ("A", "01", "1"), "plate": "scan",
+        },
+    ),
+    Sample(
+        "tiff", "tiff/generated.lsm", "tcyx", (3, 3, 12, 14), "uint16",
+        lambda path: by_tifffile(path)[:1], original=("lsm.json",),
+        channels=("Ch1-T1", "Ch2-T2", "T"), colors=("00FF00", "FF0000", "FFFFFF"),
+        expected={
+            "scale": {"t": 2.0, "z": 1.0, "y": 0.2, "x": 0.2}, "units": {**MICROMETERS, "t": "second"},
+            "times": (0.0, 2.0, 4.5), "stage": {"z": 20.0, "y": 500 - 6 * 0.2, "x": 1000 - 7 * 0.2}, "is_rgb": False,
+        },
+    ),
+    Sample(
+        "tiff", "tiff/generated_scanimage.tif", "tczyx", (2, 2, 3, 10, 20), "uint16",
+        lambda _: [stack(12, 10, 20).reshape(3, 2, 2, 10, 20).transpose(1, 2, 0, 3, 4)],
+        channels=("GCaMP", "tdTomato"), colors=("00FF00", "FF0000"), original=("scanimage.json",),
+        expected={
+            "scale": {"t": 0.0333, "z": 5.0, "y": 2.0, "x": 2.0}, "units": {**MICROMETERS, "t": "second"}, "notes": (),
+        },
+    ),
+    Sample(
+        "tiff", "tiff/generated_zeiss_sem.tif", "yx", (12, 14), "uint16", by_tifffile, original=("sem.json",),
+        expected={"scale": {"y": 2.5, "x": 2.5}, "units": {"y": "nanometer", "x": "nanometer"}},
+    ),
+    Sample(
+        "tiff", "tiff/generated_fei.tif", "yx", (12, 14), "uint16", by_tifffile, original=("fei.json",),
+        expected={"scale": {"y": 0.0125, "x": 0.0125}, "units": {"y": "micrometer", "x": "micrometer"}},
+    ),
     Sample(
         "tiff", "../samples/2010-06-18x24y5z1t2c8b-text.ome.tiff", "czyx", (2, 5, 24, 18), "uint8",
         lambda path: [by_tifffile(path)[0].swapaxes(0, 1)], original=("METADATA.ome.xml",),

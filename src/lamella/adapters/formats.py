@@ -28,6 +28,7 @@ _BUILT_IN = {
     "operetta": "lamella.adapters.screens.readers:OperaReader",
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",
+    "metamorph": "lamella.adapters.screens.metamorph:MetaMorphReader",
     "companion": "lamella.adapters.tiff:CompanionReader",
     "tiff": "lamella.adapters.tiff:TiffReader",
     "bioio": "lamella.adapters.bioio:BioioReader",

@@ -43,9 +43,10 @@ from lamella.adapters.tiff_pages import (
 )
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
+from lamella.adapters.tiff_vendors import read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
-from lamella.ops.conversion.source import ImageDescription
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path
 
@@ -82,7 +83,12 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
     with open_file(name, is_partial=is_partial) as file:
         if not is_partial:
             check_complete(name, file)
-        places = [(n, fixed) for n, series in enumerate(file.series) for fixed in positions_of(series)]
+        places = [
+            (n, fixed)
+            for n, series in enumerate(file.series)
+            for fixed in positions_of(series)
+            if not _is_thumbnail(series)
+        ]
         metadata = _metadata_of_images(file, places)
         if is_partial:
             notes = tuple(f"it is incomplete: {missing}" for missing in missing_parts(file))
@@ -111,6 +117,7 @@ def _original(file: Any) -> list[OriginalMetadata]:
     """Return the OME-XML of a file, and the summary of Micro-Manager."""
     summary = summary_of(file) if any(series.kind in KINDS for series in file.series) else ""
     texts = {"METADATA.ome.xml": file.is_ome and file.ome_metadata, "micromanager.json": summary}
+    texts |= vendor_json(file)
     return [OriginalMetadata(name, text) for name, text in texts.items() if text]
 
 
@@ -119,7 +126,7 @@ class TiffReader(Reader):
 
     name = "tiff"
     title = "TIFF, OME-TIFF, ImageJ TIFF"
-    endings: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+    endings: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm")
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
 
@@ -146,6 +153,7 @@ class CompanionReader(TiffReader):
     name = "companion"
     title = "OME-TIFF with a companion file"
     endings: ClassVar[tuple[str, ...]] = (COMPANION_ENDING,)
+    lists_files = True
 
     def recognises(self, head: bytes) -> bool:
         """Return False: OME-XML under any other name is not a companion file."""
@@ -329,7 +337,8 @@ def _describe(
     plan = _plan(series, image_name, fixed)
     page_axes = series.keyframe.axes
     outer = tuple(int(n) for n in series.shape[: len(series.axes) - len(page_axes)])
-    if not series.axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
+    axes = _axes_of(series)
+    if not axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
         raise SourceError(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
@@ -352,7 +361,7 @@ def _describe(
         dtype=np.dtype(series.dtype).newbyteorder("="),
         scale=metadata.scale,
         units=metadata.units,
-        channels=merge_channels(metadata.channels, series.keyframe, _length(plan, "c")),
+        channels=_channels(metadata.channels, series, _length(plan, "c")),
         notes=notes,
         title=metadata.title or (series.name if series.kind == "ome" else ""),
         well=metadata.well,
@@ -363,9 +372,28 @@ def _describe(
         objective=metadata.objective,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
-        is_rgb=is_rgb(series.keyframe),
+        is_rgb=is_rgb(series.keyframe) and series.kind != "lsm",
     )
     return description, layout
+
+
+def _channels(described: Sequence[SourceChannel], series: Any, count: int) -> tuple[SourceChannel, ...]:
+    """Return the channels of an image; LSM has detectors where other pages have the samples of a colour."""
+    if series.kind == "lsm":
+        return tuple(described) if len(described) == count else (SourceChannel(""),) * count
+    return merge_channels(described, series.keyframe, count)
+
+
+def _axes_of(series: Any) -> str:
+    """Return the letters of the axes of a series; the pages of LSM have their channels as samples."""
+    axes, page_axes = str(series.axes), str(series.keyframe.axes)
+    is_lsm = series.kind == "lsm" and axes[-len(page_axes) :] == page_axes.replace("S", "C")
+    return axes[: -len(page_axes)] + page_axes if is_lsm else axes
+
+
+def _is_thumbnail(series: Any) -> bool:
+    """Return whether a series has the small copies of the images of LSM."""
+    return series.kind == "lsm" and bool(series.keyframe.is_reduced)
 
 
 def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
@@ -378,7 +406,7 @@ def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
     free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
     # NDTiff and OME-TIFF name every axis: one that tifffile calls "other" has an unknown name, not none.
     return plan_axes(
-        "".join(series.axes[axis] for axis in free),
+        "".join(_axes_of(series)[axis] for axis in free),
         tuple(int(series.shape[axis]) for axis in free),
         image_name,
         named=series.kind in ("ndtiff", "ome"),
@@ -418,7 +446,8 @@ def _metadata_of_images(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[
         plan = _plan(file.series[0], str(file.filehandle.path))
         image = read_imagej(file.imagej_metadata, first.tags, plan)
         return _with_unused_pages([image], file, "its ImageJ metadata describe")
-    return [read_resolution(series.keyframe.tags) for series in file.series]
+    found = read_vendor(file, places)
+    return found or [read_resolution(file.series[number].keyframe.tags) for number, _ in places]
 
 
 def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 KINDS = ("mmstack", "ndtiff")
 """Kinds of series of tifffile that this module describes."""
 
-_PLACES = "RJK"
-"""Letters of tifffile for positions, and columns and rows of a mosaic."""
+_PLACES = {"mmstack": "RJK", "ndtiff": "RJK", "lsm": "PM"}
+"""Letters of tifffile for positions, and for columns, rows or tiles of a mosaic, by kind of series."""
 
 _PLANE_TAG = 51123
 _NAMES = {"R": "position", "J": "column", "K": "row", "C": "channel"}
@@ -44,8 +44,9 @@ Fixed = tuple[tuple[int, int], ...]
 
 def positions_of(series: Any) -> list[Fixed]:
     """Return the images of a series, each with its indices along the axes of positions that have a plane."""
-    axes = [number for number, letter in enumerate(series.axes) if letter in _PLACES]
-    if series.kind not in KINDS or not axes:
+    places = _PLACES.get(series.kind, "")
+    axes = [number for number, letter in enumerate(series.axes) if letter in places]
+    if not axes:
         return [()]
     outer = _outer(series)
     found = []

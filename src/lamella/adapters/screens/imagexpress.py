@@ -7,25 +7,31 @@ one plane per field and time point, one per channel, and one stack are opened fo
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lamella.adapters.metaseries import (
+    Properties,
+    exposure,
+    moment,
+    objective,
+    parse_metaseries,
+    pixel_size,
+    stage_position,
+)
+from lamella.adapters.screens.keys import read_keys
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenChannel,
     ScreenPlane,
     listed,
-    micrometres,
     number,
     seconds_between,
 )
-from lamella.errors import MetadataError, SourceError, counted
-from lamella.ops.conversion.source import Objective
-from lamella.spec.ome_xml import parse_xml
+from lamella.errors import SourceError, counted
 from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
@@ -41,9 +47,7 @@ _FILE = re.compile(
     r"(?:[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12})?\.tiff?",
     re.IGNORECASE,
 )
-_STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)")
 
-Properties = dict[str, str]
 ReadDescription = Callable[[str], str]
 """Returns the text of the first image description of a TIFF file."""
 
@@ -115,10 +119,10 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         index_files=(htd.path,) if htd else (),
         planes=tuple(_with_positions(planes, properties)),
         channels={wave: _channel(wave, names.get(wave, ""), by_channel[wave]) for wave in sorted(by_channel)},
-        pixel_size=_pixel_size(first),
+        pixel_size=pixel_size(first),
         plane_shape=_plane_shape(first),
-        date=_moment(first),
-        objective=_objective(first),
+        date=moment(first),
+        objective=objective(first),
         notes=tuple(notes),
         unlisted=tuple(_missing(htd, planes)) if htd else (),
     )
@@ -139,12 +143,7 @@ def _find_htd(folder: str) -> _Htd | None:
     if len(names) > 1:
         raise SourceError(f"{folder} holds {len(names)} plates ({listed(names)}): convert them one by one")
     path = os.path.join(folder, names[0])
-    try:
-        with open(path, encoding="latin-1", newline="") as file:
-            lines = list(csv.reader(file, skipinitialspace=True))
-    except (OSError, csv.Error) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
-    values = {line[0]: [value.strip() for value in line[1:]] for line in lines if line}
+    values = read_keys(path)
     if "EndFile" not in values or "XWells" not in values:
         raise SourceError(f"{path} is truncated, or not the description of an ImageXpress plate")
     return _Htd(path, values)
@@ -207,19 +206,16 @@ def _with_positions(
         if key not in seen or (*key, plane.channel) == stack:
             read[plane] = properties(plane)
         seen.add(key)
-    moments = {plane: _moment(values) for plane, values in read.items()}
+    moments = {plane: moment(values) for plane, values in read.items()}
     start = min((moment for moment in moments.values() if moment), default=None)
     for plane in planes:
         values = read.get(plane)
         if values is None:
             yield plane
             continue
-        x, y, height = (
-            number(values.get(name)) for name in ("stage-position-x", "stage-position-y", "z-position")
-        )
-        height = number(values.get("stage-position-z")) or height
+        at = stage_position(values)
         seconds = seconds_between(start, moments[plane])
-        yield replace(plane, x=x, y=y, height=height, seconds=seconds)
+        yield replace(plane, x=at["x"], y=at["y"], height=at["z"], seconds=seconds)
 
 
 def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
@@ -232,58 +228,17 @@ def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
                     yield f"{row}{column} field {site}, channel {wave}"
 
 
-def parse_metaseries(text: str, file: str) -> Properties:
-    """Return the properties of MetaSeries XML with their values as texts; raise SourceError for other texts.
-
-    >>> parse_metaseries('<MetaData><prop id="wavelength" type="float" value="452"/></MetaData>', "a.tif")
-    {'wavelength': '452'}
-    """
-    try:
-        root = parse_xml(text.strip("\0 \r\n\t"))
-    except MetadataError as error:
-        raise SourceError(
-            f"{file} has no MetaSeries description, as images of an ImageXpress have"
-        ) from error
-    return {
-        element.attrib["id"]: element.attrib.get("value", "")
-        for element in root.iter()
-        if element.tag in ("prop", "custom-prop") and "id" in element.attrib
-    }
-
-
 def _channel(wave: int, name: str, values: Mapping[str, str]) -> ScreenChannel:
-    exposure = re.fullmatch(r"([\d.]+) ms", values.get("Exposure Time", ""))
     return ScreenChannel(
         name=name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
         emission=number(values.get("wavelength")) or None,
-        exposure=None if exposure is None else float(exposure[1]) / 1000,
+        exposure=exposure(values),
     )
-
-
-def _objective(values: Mapping[str, str]) -> Objective | None:
-    name = values.get("_MagSetting_", "")
-    magnification = re.match(r"(\d+(?:\.\d+)?)[xX]\b", name)
-    aperture = number(values.get("_MagNA_")) or None
-    return Objective(name, float(magnification[1]) if magnification else None, aperture) if name else None
-
-
-def _pixel_size(values: Mapping[str, str]) -> tuple[float, float] | None:
-    if values.get("spatial-calibration-state", "on") != "on":
-        return None
-    unit = values.get("spatial-calibration-units")
-    y, x = (micrometres(number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
-    return (y, x) if y and x else None
 
 
 def _plane_shape(values: Mapping[str, str]) -> tuple[int, int] | None:
     y, x = (number(values.get(f"pixel-size-{axis}")) for axis in "yx")
     return (int(y), int(x)) if y and x else None
-
-
-def _moment(values: Mapping[str, str]) -> str | None:
-    """Return the time of a plane in ISO 8601, in the local time of the instrument."""
-    match = _STAMP.fullmatch(values.get("acquisition-time-local", ""))
-    return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}" if match else None
 
 
 def _plate_of(file: str) -> str:

@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from lamella.adapters.metaseries import corner
 from lamella.adapters.screens.cellvoyager import INDEX_ENDING as VOYAGER_ENDING
 from lamella.adapters.screens.cellvoyager import parse_cellvoyager
 from lamella.adapters.screens.imagexpress import INDEX_ENDING as HTD_ENDING
@@ -246,12 +247,8 @@ def _describe(
 def _stage(screen: Screen, field: ScreenField, sample: ImageDescription) -> dict[str, float]:
     """Return the position of the first voxel; the index states the centre of the image."""
     first = field.first
-    if screen.pixel_size is None or first.x is None or first.y is None:
-        return {}
-    height, width = sample.plane_shape
-    size_y, size_x = screen.pixel_size
-    stage = {"y": round(first.y - height * size_y / 2, 6), "x": round(first.x - width * size_x / 2, 6)}
-    return stage if first.height is None else {"z": first.height, **stage}
+    centre = {"x": first.x, "y": first.y, "z": first.height}
+    return corner(centre, sample.plane_shape, screen.pixel_size)
 
 
 def _original(screen: Screen) -> Iterator[OriginalMetadata]:

@@ -62,6 +62,10 @@ class FieldSource:
             while self._open:
                 self._open.popitem()[1].close()
 
+    def open_file(self, file: str) -> PlaneSource:
+        """Open a file of one plane."""
+        return open_plane(file)
+
     def _source(self, file: str) -> PlaneSource:
         """Return the open image of a file; close the least recently used one if there are many."""
         with self._lock:
@@ -69,7 +73,7 @@ class FieldSource:
             if source is not None:
                 self._open.move_to_end(file)
                 return source
-        source = open_plane(file)
+        source = self.open_file(file)
         expected, actual = self._description, source.description
         if (actual.plane_shape, actual.dtype) != (expected.plane_shape, expected.dtype):
             raise SourceError(

@@ -90,6 +90,8 @@ class Reader(ABC):
         The oldest Python on which the libraries install.
     is_fallback : bool
         Whether it is asked only if no other reader claims a path.
+    lists_files : bool
+        Whether its files only list other files, which have the pixels.
     """
 
     name: ClassVar[str]
@@ -99,6 +101,7 @@ class Reader(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     python: ClassVar[tuple[int, int]] = (3, 11)
     is_fallback: ClassVar[bool] = False
+    lists_files: ClassVar[bool] = False
 
     def claims(self, path: str) -> bool:
         """Return whether a file or folder is of this format, by its name or by an index file in it.
@@ -188,10 +191,13 @@ class Formats:
     def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
         """Return the files of a folder in natural order: those of the first reader that has any there.
 
-        ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores.
+        ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores, and lists no index: the
+        files are to be placed by their names.
         """
         names = list(_names_below(folder) if deep else _names_in(folder))
         for reader in self._readers:
+            if deep and reader.lists_files:
+                continue
             own = [name for name in names if name.lower().endswith(reader.endings)]
             if own:
                 return [os.path.join(folder, name) for name in sorted(own, key=natural_order)]

@@ -1,0 +1,274 @@
+"""Read what microscopes write into tags of their own: STK, LSM, ScanImage, FEI and Zeiss SEM, MetaSeries.
+
+``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version may lack a part of them, or the
+property itself: what is missing is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.metaseries import corner, read_metaseries
+from lamella.adapters.original import json_text
+from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.adapters.tiff_micromanager import Fixed
+
+_KINDS = ("stk", "lsm", "scanimage", "fei", "sem")
+"""Names of the properties of tifffile: ``stk_metadata`` and so on."""
+
+_EXPOSURE = re.compile(r"Exposure:\s*([\d.]+)\s*(ms|s)\b")
+_MAGNIFICATION = re.compile(r"(\d+(?:\.\d+)?)x(?:/(\d+(?:\.\d+)?))?", re.IGNORECASE)
+_BULKY = ("InputLut", "OutputLut")
+_COLORS = {
+    "red": "FF0000", "green": "00FF00", "blue": "0000FF", "gray": "FFFFFF", "grey": "FFFFFF", "cyan": "00FFFF",
+    "magenta": "FF00FF", "yellow": "FFFF00",
+}  # fmt: skip
+"""Names that ScanImage has for colours of channels."""
+
+
+def read_vendor(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata] | None:
+    """Return the metadata of each image of an open file by the tags of its microscope; None without such tags."""
+    facts = vendor_facts(file)
+    kinds = {"stk": _stk, "lsm": _lsm, "scanimage": _scanimage, "fei": _fei, "sem": _sem}
+    for kind, values in facts.items():
+        return [kinds[kind](values, file.series[number], fixed) for number, fixed in places]
+    page = file.pages.first
+    if getattr(page, "is_metaseries", False):
+        shape = int(page.imagelength), int(page.imagewidth)
+        return [read_metaseries(page.description, str(file.filehandle.path), shape)] * len(places)
+    return None
+
+
+def vendor_facts(file: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what tifffile parsed of the tags of the first microscope whose tags the file has; empty without any."""
+    for kind in _KINDS:
+        with suppress(Exception):  # tags that cannot be parsed are as good as missing ones
+            values = getattr(file, f"{kind}_metadata", None)
+            if kind == "scanimage" and values is not None:
+                values = values.get("FrameData") or _settings(file.pages.first.software)
+            if values:
+                return {kind: values}
+    return {}
+
+
+def vendor_json(file: Any) -> dict[str, str]:
+    """Return the parsed tags as JSON, by the name of the file to store them in."""
+    return {
+        f"{kind}.json": json_text({key: value for key, value in values.items() if key not in _BULKY})
+        for kind, values in vendor_facts(file).items()
+    }
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Parse the settings of ScanImage in the tag Software, where files that are not BigTIFF have them."""
+    import tifffile
+
+    parsed: dict[str, Any] = tifffile.matlabstr2py(text)
+    return parsed
+
+
+def _plane_shape(series: Any) -> tuple[int, int]:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    return int(sizes["Y"]), int(sizes["X"])
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the values of an array; empty without one, or if one is not finite."""
+    try:
+        numbers = [float(each) for each in np.ravel(value)]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(map(isfinite, numbers)) else []
+
+
+def _length(series: Any, axis: str) -> int:
+    return int(dict(zip(series.axes, series.shape, strict=True)).get(axis, 1))
+
+
+def _stk(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+    """Read the UIC tags of MetaMorph."""
+    del fixed
+    unit = unit_name(str(values.get("CalibrationUnits") or ""), "space")
+    size = _numbers([values.get("YCalibration"), values.get("XCalibration")])
+    is_calibrated = unit is not None and bool(values.get("SpatialCalibration", 1)) and all(map(is_size, size))
+    scale = dict(zip("yx", size, strict=False)) if is_calibrated else {}
+    units: dict[str, str | None] = dict.fromkeys(scale, unit)
+    heights = _numbers(values.get("AbsoluteZ")) if np.all(values.get("AbsoluteZValid", 0)) else []
+    distances = _numbers(values.get("ZDistance"))[1:]
+    steps = [float(step) for step in np.diff(heights)] if len(set(heights)) > 1 else distances
+    if (
+        "T" not in series.axes
+        and steps
+        and is_size(abs(steps[0]))
+        and np.allclose(steps, steps[0], rtol=1e-3)
+    ):
+        scale["z"], units["z"] = abs(steps[0]), "micrometer"
+    position = _numbers(values.get("StagePosition"))
+    stage = {}
+    if len(position) > 1 and unit == "micrometer" and "x" in scale:
+        centre = {"x": position[0], "y": position[1], "z": heights[0] if heights else None}
+        stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
+    dates = values.get("DatetimeCreated")
+    moments = np.asarray([] if dates is None else dates, "datetime64[ms]")
+    times = tuple(float((each - moments[0]) / np.timedelta64(1, "s")) for each in moments)
+    labels = values.get("StageLabel")
+    return TiffMetadata(
+        scale,
+        units,
+        (_stk_channel(values),),
+        title=str(labels[0] if isinstance(labels, list) and labels else labels or ""),
+        stage=stage,
+        times=times if len(times) == _length(series, "T") else (),
+        acquired=str(moments[0].item().isoformat()) if len(moments) else "",
+    )
+
+
+def _stk_channel(values: Mapping[str, Any]) -> SourceChannel:
+    """Return the channel of a stack, whose planes have one wavelength."""
+    planes = values.get("PlaneProperty") or []
+    names = {each.get("value") for each in planes if each.get("name") == "_IllumSetting_"}
+    waves = set(_numbers(values.get("Wavelengths")))
+    text = next(iter(values.get("PlaneDescriptions") or [""]))
+    exposure = _EXPOSURE.search(str(text))
+    return SourceChannel(
+        str(names.pop()) if len(names) == 1 else "",
+        emission=(waves.pop() or None) if len(waves) == 1 else None,
+        exposure=None if exposure is None else float(exposure[1]) / (1000 if exposure[2] == "ms" else 1),
+    )
+
+
+def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+    """Read the structure of Zeiss LSM; lengths in it are metres."""
+    micrometres = {axis: 1e6 * float(values.get(f"VoxelSize{axis.upper()}") or 0) for axis in "zyx"}
+    scale = {axis: round(size, 9) for axis, size in micrometres.items() if is_size(size)}
+    interval = float(values.get("TimeIntervall") or 0)
+    times = _numbers(values.get("TimeStamps", []))
+    if is_size(interval):
+        scale["t"] = interval
+    scan = values.get("ScanInformation") or {}
+    at = {series.axes[axis]: index for axis, index in fixed}
+    places = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
+    place = places[at.get("P", 0)] * 1e6 if len(places) > at.get("P", 0) else None
+    stage = {}
+    if place is not None and {"y", "x"} <= set(scale):
+        centre = {"x": float(place[0]), "y": float(place[1]), "z": float(place[2])}
+        stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
+    # Time stamps of several positions are those of all of them.
+    frames = tuple(round(time - times[0], 9) for time in times) if len(times) == _length(series, "T") else ()
+    lens = str(scan.get("Objective") or "").strip()
+    power = _MAGNIFICATION.search(lens)
+    return TiffMetadata(
+        scale,
+        {axis: "second" if axis == "t" else "micrometer" for axis in scale},
+        _lsm_channels(values),
+        title=" ".join(f"{'position' if axis == 'P' else 'tile'} {index}" for axis, index in at.items())
+        or str(scan.get("Name") or ""),
+        stage=stage,
+        times=frames,
+        acquired=_ole_date(scan.get("Sample0time")),
+        objective=Objective(
+            lens, float(power[1]) if power else None, float(power[2]) if power and power[2] else None
+        )
+        if lens
+        else None,
+    )
+
+
+def _lsm_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
+    found = values.get("ChannelColors") or {}
+    colors, names = found.get("Colors") or [], found.get("ColorNames") or []
+    count = int(values.get("DimensionChannels") or 0)
+    if len(colors) != count or len(names) != count:
+        return ()
+    return tuple(
+        SourceChannel(str(name), "".join(f"{int(part):02X}" for part in color[:3]))
+        for name, color in zip(names, colors, strict=True)
+    )
+
+
+def _ole_date(days: object) -> str:
+    """Return the date of a number of days since 1899-12-30 in ISO 8601.
+
+    >>> _ole_date(36526.5), _ole_date(None)
+    ('2000-01-01T12:00:00', '')
+    """
+    if isinstance(days, bool) or not isinstance(days, int | float) or not 1 < days < 1e5:
+        return ""
+    return str(np.datetime64("1899-12-30T00:00:00") + np.timedelta64(round(days * 86_400), "s"))
+
+
+def _scanimage(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+    """Read the settings of ScanImage, whose names begin with ``SI.``."""
+    del fixed
+    scale: dict[str, float] = {}
+    for axis, names in {
+        "z": ("SI.hStackManager.actualStackZStepSize", "SI.hStackManager.stackZStepSize"),
+        "t": ("SI.hRoiManager.scanFramePeriod",),
+    }.items():
+        steps = [number for name in names for number in _numbers(values.get(name)) if is_size(abs(number))]
+        if steps:
+            scale[axis] = abs(steps[0])
+    height, width = _plane_shape(series)
+    corners = _numbers(values.get("SI.hRoiManager.imagingFovUm"))
+    if len(corners) == 8:
+        field = np.reshape(corners, (4, 2))
+        across, down = field.max(axis=0) - field.min(axis=0)
+        sizes = {"y": round(float(down) / height, 9), "x": round(float(across) / width, 9)}
+        scale |= {axis: size for axis, size in sizes.items() if is_size(size)}
+    planned = _numbers(values.get("SI.hStackManager.actualNumSlices"))
+    notes: tuple[str, ...] = ()
+    if planned and 1 <= planned[0] < _length(series, "Z"):
+        notes = (f"its z axis has the slices of all volumes: {planned[0]:.0f} slices each",)
+    return TiffMetadata(
+        scale,
+        {axis: "second" if axis == "t" else "micrometer" for axis in scale},
+        _scanimage_channels(values),
+        notes=notes,
+    )
+
+
+def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
+    names, colors = (
+        values.get(f"SI.hChannels.{what}") or [] for what in ("channelName", "channelMergeColor")
+    )
+    names, colors = ([each] if isinstance(each, str) else list(each) for each in (names, colors))
+    channels = []
+    for saved in _numbers(values.get("SI.hChannels.channelSave")):
+        at = int(saved) - 1
+        color = _COLORS.get(str(colors[at]).lower()) if 0 <= at < len(colors) else None
+        channels.append(
+            SourceChannel(str(names[at]) if 0 <= at < len(names) else f"Channel {saved:g}", color)
+        )
+    return tuple(channels)
+
+
+def _fei(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+    """Read the pixel size of an electron microscope of FEI or Thermo Fisher, in metres."""
+    del series, fixed
+    scan = values.get("Scan") or values.get("EScan") or {}
+    sizes = {"y": scan.get("PixelHeight"), "x": scan.get("PixelWidth")}
+    metres = {axis: size for axis, size in sizes.items() if isinstance(size, float) and is_size(size)}
+    scale = {axis: round(1e6 * size, 12) for axis, size in metres.items()}
+    return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
+
+
+def _sem(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+    """Read the pixel size of an electron microscope of Zeiss, with its unit."""
+    del series, fixed
+    for key in ("ap_image_pixel_size", "ap_pixel_size"):
+        _, size, symbol = (*values.get(key, ()), None, None, None)[:3]
+        unit = unit_name(symbol, "space") if isinstance(symbol, str) else None
+        if unit is not None and isinstance(size, int | float) and is_size(size):
+            return TiffMetadata({"y": float(size), "x": float(size)}, {"y": unit, "x": unit})
+    return TiffMetadata()
