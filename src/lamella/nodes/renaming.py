@@ -27,6 +27,8 @@ class RenamesMembers(NGFFNode):
 
     document: MetadataDocument[Any]
     renaming: Renaming | None = None
+    moved: Renaming | None = None
+    """A rename whose files this call has moved, while it updates the metadata."""
 
     def has_moved(self, renaming: Renaming) -> bool:
         """Whether a member that is being renamed exists under its new name only.
@@ -34,6 +36,8 @@ class RenamesMembers(NGFFNode):
         A store without renames copies all files, then deletes the old ones, documents first: one document may be
         deleted.
         """
+        if self.moved == renaming:
+            return True
         documents = self.documents
         old, new = (self.node_path.child(path).path for path in renaming)
         if documents.kind(new) != "group":

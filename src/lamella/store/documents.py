@@ -204,6 +204,13 @@ class Documents:
             beside.append(V2.consolidated)
         return self.storage.existing(paths, beside=beside)
 
+    def look_at_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
+        """Return which of two nodes exist, before a `move`; the documents of groups are requested with them."""
+        beside = [join(path, file) for path in groups for file in self.files.all]
+        if self.format == 2:
+            beside += [join(path, V2.consolidated) for path in ("", *groups)]
+        return self.storage.look_at_move(old, new, beside=beside)
+
     def children(self, path: str) -> dict[str, NodeKind]:
         """List the nodes directly below a group, in natural order, with their kinds.
 

@@ -34,6 +34,8 @@ class FlatStorage(Storage):
     at_once: int
     #: Whether keys can be deleted.
     can_delete: bool = True
+    #: How many keys one request deletes.
+    deleted_at_once: int = 1
 
     # ---- implemented by each kind of storage ----------------------------------------------------
 
@@ -184,7 +186,7 @@ class FlatStorage(Storage):
         On a failure before the deletion the copies are removed.
         """
         self._check_movable(old, new)
-        sizes, present = self._sizes_of_each([old, new])
+        sizes, present = self._sizes_to_move(old, new)
         if not sizes:
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
         if present:
@@ -196,13 +198,9 @@ class FlatStorage(Storage):
         except BaseException:
             self._discard(new, target.values())
             raise
-        # Delete the node's own document first: without it, readers no longer see the old node.
-        documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
-        for keys in (documents, [key for key in sizes if key not in documents]):
-            if keys:
-                self._delete_keys(keys)
+        self._delete_documents_first(old, sizes)
         log.debug("Moved %s to %s", self.where(old), self.where(new))
-        left = self._sizes_of(old)
+        left = self._sizes_again([old], sizes)[0]
         if left:
             raise StorageError(
                 f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
@@ -210,6 +208,23 @@ class FlatStorage(Storage):
                 f"them with those in {new!r}, then delete {old!r}."
             )
         self._delete_folder(old)
+
+    def _delete_documents_first(self, path: str, keys: Collection[str]) -> None:
+        """Delete a node, its own documents first: what a kill leaves without them is not a node."""
+        documents = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
+        others = [key for key in keys if key not in documents]
+        for part in ([*documents, *others],) if len(keys) <= self.deleted_at_once else (documents, others):
+            if part:
+                self._delete_keys(part)
+
+    def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
+        """Return the keys of both nodes before a move, with their sizes."""
+        return self._sizes_of_each([old, new])
+
+    def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
+        """Return the keys of nodes with their sizes; single keys are not looked at if all moved keys are in folders."""
+        del moved
+        return self._sizes_of_each(paths)
 
     def _check_movable(self, old: str, new: str) -> None:
         self.check_writable(old)
@@ -223,7 +238,9 @@ class FlatStorage(Storage):
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""
         expected_copies = {target[key]: size for key, size in sizes.items()}
-        for found, expected in zip(self._sizes_of_each([new, old]), (expected_copies, sizes), strict=True):
+        for found, expected in zip(
+            self._sizes_again([new, old], sizes), (expected_copies, sizes), strict=True
+        ):
             if found == expected:
                 continue
             other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))

@@ -67,6 +67,8 @@ class ObjectStorage(FlatStorage):
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
         self._changes = _changes[0]
         self._created: tuple[float, dict[str, GetResult | None]] | None = None
+        self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
+        self.deleted_at_once = _BULK if access.kind == "s3" else 1
 
     def __repr__(self) -> str:
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
@@ -286,6 +288,37 @@ class ObjectStorage(FlatStorage):
 
         return self._run(all_of(map(look_at, paths)))
 
+    def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
+        """List both folders with their sizes, once within seconds, for a `move` that follows."""
+        self._forget_if_changed()
+        documents, sizes = self._unknown(beside), self._listed_to_move(old, new)
+        if not self.can_list:
+            return super().look_at_move(old, new, beside=documents)
+        listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
+        found, came = self._run(_both(all_of(listings), self._requests.get_many(documents)))
+        self._remember_stamps(came)
+        self._expected.add(came)
+        if sizes is None:
+            sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
+            self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
+        return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
+
+    def _listed_to_move(self, old: str, new: str) -> list[dict[str, int]] | None:
+        """Return what `look_at_move` has listed; None where it is too long ago."""
+        listed_at, sizes = self._to_move or (-SECONDS, {})
+        is_fresh = list(sizes) == [old, new] and time.monotonic() - listed_at < SECONDS
+        return list(sizes.values()) if is_fresh else None
+
+    def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
+        sizes = self._listed_to_move(old, new)
+        return sizes if sizes and sizes[0] else self._sizes_of_each([old, new])
+
+    def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
+        if len(moved) == 1:  # maybe one key that is no folder
+            return self._sizes_of_each(paths)
+        entries = self._run(all_of(map(self._requests.entries_below, paths)))
+        return [{key: size for key, (size, _) in found.items()} for found in entries]
+
     def exists(self, prefix: str) -> bool:
         """Whether a key exists, or keys below it."""
         check_key(prefix)
@@ -387,6 +420,8 @@ class ObjectStorage(FlatStorage):
             _changes[0] += 1
             for key in keys:
                 self._looked.forget(key)
+                if self._to_move and any(key.startswith(f"{path}/") for path in self._to_move[1]):
+                    self._to_move = None
 
     def _put(self, batch: dict[str, bytes]) -> None:
         stamps = self._change(batch, self._requests.put_many(batch))
@@ -535,12 +570,7 @@ class ObjectStorage(FlatStorage):
             self._delete_root()
             return
         sizes = self._sizes_of(prefix)
-        # Delete the node's own documents first: without them, what a kill leaves is not a node.
-        documents = [key for key in sizes if key.removeprefix(prefix).strip("/") in DOCUMENTS]
-        others = [key for key in sizes if key not in documents]
-        for keys in (documents, others) if len(sizes) > _BULK else (list(sizes),):
-            if keys:
-                self._delete_keys(keys)
+        self._delete_documents_first(prefix, sizes)
         if sizes:
             self._check_deleted(prefix, self._sizes_of(prefix))
         log.debug("Deleted %s below %s", prefix, self.name)

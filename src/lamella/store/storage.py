@@ -321,6 +321,10 @@ class Storage(ABC):
         del beside
         return {prefix for prefix in prefixes if self.exists(prefix)}
 
+    def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
+        """Return which of two folders exist, before a `move` that need not look again; for `beside` see `existing`."""
+        return self.existing([old, new], beside=beside)
+
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
         return any(self.size(name) is not None for name in names)

@@ -24,6 +24,7 @@ from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.intents import Renaming, read_renaming, read_swapped, with_renaming, with_swapped
 from lamella.spec.names import new_well
+from lamella.store.keys import is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,9 +176,11 @@ def _may_be_most(plate: Plate, images: Images) -> bool:
 def rename_well(plate: Plate, old: str, new: str) -> None:
     """Rename a well; the same call finishes a killed one, the opposite undoes it. See :meth:`Plate.rename_well`."""
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
-    documents = plate.documents
-    with documents.lock(plate.path):
-        documents.expect([plate.path], at_once=True)
+    with plate.documents.lock(plate.path):
+        if all(is_key(name) and name.count("/") == 1 for name in (old, new)):
+            _look_at_rename(plate, old, new)
+        else:
+            plate.documents.expect([plate.path], at_once=True)
         rename_locked_well(plate, *well_paths(plate, old, new))
         if read_swapped(plate.document.last_attributes):  # from here on the same swap is another one
             record_swap(plate, None)
@@ -208,6 +211,13 @@ def check_well_path(plate: Plate, path: str) -> None:
         plate_edits.check_name(part)
 
 
+def _look_at_rename(plate: Plate, old: str, new: str) -> set[str]:
+    """Return which of two wells have files, and request the documents that a rename reads, in one round."""
+    child = plate.node_path.child
+    groups = [plate.path, *dict.fromkeys(child(path.partition("/")[0]).path for path in (old, new, "OME"))]
+    return plate.documents.look_at_move(child(old).path, child(new).path, groups=groups)
+
+
 def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     """Rename a well by its paths; the caller has locked the members of the plate."""
     for path in (old, new):
@@ -217,7 +227,7 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     row = plate.node_path.child(new.partition("/")[0]).path
     if _finish_rename(plate) == (old, new):
         return
-    there = documents.existing([source, target], groups=[row, plate.node_path.child("OME").path])
+    there = _look_at_rename(plate, old, new)
     listed = {well.path for well in plate.document.refresh().wells}
     # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
     moved = old in listed and source not in there and target in there
@@ -240,7 +250,8 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         if undone:
             documents.move(source, target)
         else:
-            _move(plate, Renaming(old, new))
+            _move_and_settle(plate, Renaming(old, new))
+            return
     _settle(plate, Renaming(old, new))
 
 
@@ -281,8 +292,16 @@ def rename_position(well: Well, old: str, new: str) -> None:
             return
         if new in listed or documents.storage.exists(target):
             raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
-        _move(well, Renaming(old, new))
-        _settle(well, Renaming(old, new))
+        _move_and_settle(well, Renaming(old, new))
+
+
+def _move_and_settle(node: RenamesMembers, renaming: Renaming) -> None:
+    _move(node, renaming)
+    node.moved = renaming
+    try:
+        _settle(node, renaming)
+    finally:
+        node.moved = None
 
 
 def _move(node: RenamesMembers, renaming: Renaming) -> None:
