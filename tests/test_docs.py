@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,32 @@ def test_make_targets_that_the_readme_names_exist():
     named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert named
     assert {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
+
+
+def length_of(code):
+    """Statements of a script, and its words: names, keywords, numbers and texts."""
+    words = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING)
+    return (
+        sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(code))),
+        sum(token.type in words for token in tokenize.generate_tokens(io.StringIO(code).readline)),
+    )
+
+
+def test_each_task_is_at_most_as_long_as_with_another_library_and_counted_in_a_page():
+    """tests/interop runs both sides of each pair; `COMPARED_PAGE=1` writes the table."""
+    rows = []
+    for page in sorted((ROOT / "docs" / "coming-from").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r"^## ([^\n]+)$|^```python ([\w-]+)\n(.*?)^```", text, re.M | re.S)
+        headings = [heading for heading, _, _ in found if heading]
+        blocks = [(name, code) for heading, name, code in found if not heading]
+        for task, (name, theirs), (_, ours) in zip(headings, blocks[::2], blocks[1::2], strict=False):
+            (statements, words), (own_statements, own_words) = length_of(theirs), length_of(ours)
+            assert own_statements <= statements, f"{page.name}: {task}"
+            assert own_words <= words, f"{page.name}: {task}"
+            rows.append(f"| {task} | {name} | {statements} | {own_statements} | {words} | {own_words} |")
+    page = ROOT / "docs" / "coming-from" / "compared.md"
+    table = re.compile(r"(?<=\|---\|\n)(\|[^\n]*\n)+")
+    if os.environ.get("COMPARED_PAGE"):
+        page.write_text(table.sub("\n".join(rows) + "\n", page.read_text(encoding="utf-8")), encoding="utf-8")
+    assert table.search(page.read_text(encoding="utf-8"))[0].splitlines() == rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import typing
 
@@ -108,3 +109,50 @@ def test_every_call_that_asks_for_a_well_understands_its_name_on_the_plate(plate
     assert written("rename-well", store, "B12", "B01", name="screen.zarr")[-1] == "B/1/site3"
     result = CliRunner().invoke(main, ["rename-well", str(store), "B01", "B03"])  # no column 3, nor 03
     assert (result.exit_code, "columns 1, 12" in result.stderr) == (1, True), result.stderr
+
+
+def test_wrong_arguments_of_calls_are_refused_with_what_they_are_to_be(plate, tmp_path, files):
+    position = plate["A/1/0"]
+    nuclei, mosaic = position.labels["nuclei"], plate.mosaic("A/1")
+    before = files(tmp_path)
+    for call, text in (
+        (lambda: position.set_scale({5: 1}), "no axis 5"),
+        (lambda: position.set_channel("DAPI", window={"low": 1}), "start, end, min and max"),
+        (lambda: plate.rename_position("A/1/0", None), "named by text"),
+        (lambda: plate.rename_well(None, "A/3"), "named by text"),
+        (lambda: position.crop(c=[]), "names no channel"),
+        (lambda: plate.map(len, over="regions", name="n", axes=5), "axes is text"),
+        (
+            lambda: plate.map(lambda block: block, over="regions", name="n", kwargs={"sigma": 1}),
+            "no option 'sigma'",
+        ),
+        (lambda: plate.map(lambda node, sigma: 1, kwargs={"sgima": 1}), "Did you mean 'sigma'"),
+        (
+            lambda: position.tables.write("t", None),
+            "is a DataFrame, a dict of columns or a list of rows, not None",
+        ),
+        (lambda: position.tables.write_rois("r", "FOV_1"), "maps names of regions to bounds"),
+        (lambda: position.tables.write_rois("r", {"FOV_1": 5}), "the bounds of 'FOV_1'"),
+        (lambda: position.tables.write_rois("r", {"FOV_1": {5: (0, 1)}}), "bounds along 5"),
+        (lambda: nuclei.measure(["area"], channels=["dapi"]), "Did you mean 'DAPI'"),
+        (lambda: mosaic["x"], "does not fit an axis"),
+        (lambda: mosaic[1.5], "does not fit an axis"),
+        (lambda: mosaic[99], "does not fit an axis"),
+        (lambda: plate.subset(tmp_path / "screen.zarr" / "part.zarr"), "Choose another path"),
+        (lambda: position.subset(tmp_path / "screen.zarr" / "A" / "part.zarr"), "Choose another path"),
+    ):
+        with pytest.raises(LamellaError, match=text):
+            call()
+    assert files(tmp_path) == before
+
+
+def test_a_notebook_shows_a_bar_for_progress(plate, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    ipython = pytest.importorskip("IPython.display")
+    shown = []
+    shell = type("ZMQInteractiveShell", (), {})  # what rich recognises a notebook by
+    monkeypatch.setattr(builtins, "get_ipython", shell, raising=False)
+    monkeypatch.setattr(ipython, "display", lambda *things, **_: shown.extend(things))
+    assert plate.map(len, progress=True)
+    assert {type(one).__name__ for one in shown} >= {"Output", "JupyterRenderable"}
+    assert any("positions" in getattr(one, "html", "") for one in shown)

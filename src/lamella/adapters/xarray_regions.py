@@ -97,6 +97,8 @@ def _channels(position: Position, channels: Any) -> list[int]:
         if isinstance(channels, str)
         else items_of(channels, "c is a channel, or a list of channels")
     )
+    if not wanted:
+        raise InvalidArgumentError(f"c names no channel; {position.node_path} has {names}.")
     for name in wanted:
         if name not in names:
             raise InvalidArgumentError(

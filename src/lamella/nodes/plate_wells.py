@@ -221,7 +221,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.ops.plates.members import rename_well
 
-        rename_well(cast("Plate", self), str(old), str(new))
+        rename_well(cast("Plate", self), name_text(old), name_text(new))
 
     def rename_position(self, old: str, new: str) -> None:
         """Rename a position within its well. The name of its image does not change; see :meth:`Position.set_name`.
@@ -252,7 +252,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.ops.plates.members import position_to_rename, rename_position
 
-        well, name, new_name = position_to_rename(cast("Plate", self), str(old), str(new))
+        well, name, new_name = position_to_rename(cast("Plate", self), name_text(old), name_text(new))
         rename_position(well, name, new_name)
 
     def reindex(self) -> None:

@@ -293,8 +293,8 @@ def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     if name in names:
         return names.index(name)
     lowered = [axis_name.lower() for axis_name in names]
-    if name.lower() in lowered:
-        return lowered.index(name.lower())
+    if str(name).lower() in lowered:
+        return lowered.index(str(name).lower())
     raise InvalidArgumentError(
         f"there is no axis {name!r}: the axes are {', '.join(names)}.{did_you_mean(name, names)}"
     )

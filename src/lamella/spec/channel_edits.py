@@ -110,6 +110,11 @@ def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
 
 def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> ImagesMeta:
     """Set the contrast limits of a channel; keys that are not passed stay."""
+    unknown = sorted(set(map(str, window)) - set(WindowDict.__annotations__))
+    if unknown:
+        raise InvalidArgumentError(
+            f"the contrast limits of channel {channel!r} are start, end, min and max, not {unknown[0]!r}"
+        )
     edited = meta.copied()
     channel_meta = _find_channel(edited, channel)
     limits: WindowDict = {} if channel_meta.window is None else channel_meta.window

@@ -205,7 +205,7 @@ def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Pos
         names = label.axis_names
         units = requested.units
         if not isinstance(units, str):
-            units = {axis: unit for axis, unit in units.items() if axis.lower() in names}
+            units = {axis: unit for axis, unit in units.items() if str(axis).lower() in names}
         sizes = dict(_label_sizes(position, label, requested.sizes))
         yield label, ImageEdits(sizes=sizes, units=units)
 
@@ -220,9 +220,9 @@ def _label_sizes(
     )
     own = dict(zip(label.axis_names, zip(label.scale, label.data.shape, strict=False), strict=False))
     for axis, size in sizes.items():
-        if axis.lower() not in own or axis.lower() not in image:
+        if str(axis).lower() not in own or str(axis).lower() not in image:
             continue
-        (old, length), (label_size, label_length) = image[axis.lower()], own[axis.lower()]
+        (old, length), (label_size, label_length) = image[str(axis).lower()], own[str(axis).lower()]
         is_done = isclose(label_size, size * length / max(1, label_length), rel_tol=1e-6)
         if not is_done and old > 0:
             yield axis, size * (label_size / old)

@@ -5,12 +5,13 @@ Pixels are read when they are asked for, from the fields that the region touches
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError
+from lamella.errors import InvalidArgumentError, MissingDependencyError, OutOfBoundsError
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
@@ -421,9 +422,9 @@ def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
             region.append(slice(start, max(start, stop)))
             after.append(slice(None, None, step))
             continue
-        number = int(np.asarray(one).item()) if np.ndim(one) == 0 else None
+        number = operator.index(one) if hasattr(one, "__index__") and np.ndim(one) == 0 else None
         if number is None or not -n <= number < n:
-            raise IndexError(f"The index {one!r} does not fit an axis of length {n}.")
+            raise OutOfBoundsError(f"The index {one!r} does not fit an axis of length {n}.")
         region.append(slice(number % n, number % n + 1))
         after.append(0)
     return tuple(region), tuple(after)

@@ -225,7 +225,7 @@ def checked_sources(
 
 
 def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
-    """Raise for a new plate inside its own source: the copy would copy itself."""
+    """Raise for a new store inside the store of its source, which would not list it, or which it would copy."""
     storage = open_storage(store_path)
     if not isinstance(storage, LocalStorage):
         return
@@ -234,10 +234,10 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
         storage = source.documents.storage
         if not isinstance(storage, LocalStorage):
             continue
-        folder = os.path.realpath(os.path.join(storage.root, source.path))
+        folder = os.path.realpath(storage.root)
         if target == folder or target.startswith(folder + os.sep):
             raise InvalidArgumentError(
-                f"The new store {target} would lie inside of the position {source.node_path} that it is made from. "
+                f"The new store {target} would lie inside of {storage.name}, from which {source.node_path} is copied. "
                 "Choose another path."
             )
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import os
 import pickle
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.arguments import items_of, whole_number
-from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options
 from lamella.nodes.position import Position
 from lamella.ops.plates.map_blocks import block_plan
 from lamella.ops.plates.map_output import refuse_inside
@@ -120,16 +122,30 @@ def checked_request(
         _retries(retries),
         bool(resume),
         _halo(halo),
-        None if axes is None else [str(name) for name in axes],
+        None if axes is None else _axes(axes),
     )
     if over == "regions":
         _check_blocks(request)
     return request
 
 
+def _axes(axes: Sequence[str]) -> list[str]:
+    names = (
+        list(axes)
+        if isinstance(axes, str)
+        else items_of(axes, "axes is text, such as 'tyx', or a list of names")
+    )
+    return [str(name) for name in names]
+
+
 def _with_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
     if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
         raise InvalidArgumentError(f"kwargs maps names of parameters to values, not {kwargs!r}.")
+    parameters: Mapping[str, inspect.Parameter] = {}
+    with suppress(ValueError):  # some builtins have no signature
+        parameters = inspect.signature(function).parameters
+    if parameters and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        check_options(getattr(function, "__qualname__", "function"), kwargs, parameters)
     return functools.partial(function, **kwargs)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
+from lamella.errors import InvalidArgumentError, MissingDependencyError, WrongTypeError, did_you_mean
 from lamella.spec.tables import (
     BACKENDS,
     LABEL_TYPES,
@@ -48,14 +49,13 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
         frame = value.to_df().join(value.obs)
     elif hasattr(value, "to_pandas"):
         frame = value.to_pandas()
+    elif not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        raise WrongTypeError(f"{_what(name)}, not {value!r}.")
     else:
         try:
             frame = pd.DataFrame(value)
         except (TypeError, ValueError) as fault:
-            raise InvalidArgumentError(
-                f"The table {name!r} is a DataFrame, a dict of columns or a list of rows, not "
-                f"{type(value).__name__}: {fault}"
-            ) from fault
+            raise InvalidArgumentError(f"{_what(name)}, not this {type(value).__name__}: {fault}") from fault
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
     odd = [column for column in frame.columns if not isinstance(column, str) or not column]
@@ -65,6 +65,10 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
             f"The columns of the table {name!r} have different names that are text; found {twice[:5]}."
         )
     return frame
+
+
+def _what(name: str) -> str:
+    return f"The table {name!r} is a DataFrame, a dict of columns or a list of rows"
 
 
 def checked_choice(value: str, choices: tuple[str, ...], what: str) -> str:

@@ -190,13 +190,14 @@ def _request(
         space = space[1:]
     scale = dict(zip(axes, labels.get_effective_scale(own), strict=True))
     origin = dict(zip(axes, labels.get_effective_translation(own), strict=True))
+    measured = () if channel is None else _channels(position, channels)  # checked also where none is needed
     return _Request(
         labels[own],
         image,
         axes,
         tuple(image_axes),
         tuple(space),
-        () if channel is None or image is None else _channels(position, channels),
+        () if image is None else measured,
         tuple(name for name in dict.fromkeys(names) if name != "label"),
         tuple(scale[name] if physical else 1.0 for name in space),
         tuple(origin[name] if physical else 0.0 for name in space),

@@ -6,19 +6,20 @@ the image do not change them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean
 from lamella.ops.regions import physical_slice
 from lamella.ops.tables.frames import pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
 from lamella.spec.units import unit_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -180,14 +181,19 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
     """
     units, extents = _ratios(position), _extents(position)
     rows: dict[str, dict[str, float]] = {}
+    text = "rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
+    if not isinstance(rois, Mapping):
+        raise WrongTypeError(f"{text}, not {rois!r}.")
     for name, bounds in rois.items():
-        unknown = [axis for axis in bounds if axis.lower() not in units]
+        if not isinstance(bounds, Mapping):
+            raise WrongTypeError(f"{text}; the bounds of {name!r} are {bounds!r}.")
+        unknown = [axis for axis in bounds if str(axis).lower() not in units]
         if unknown:
             raise InvalidArgumentError(
                 f"The region {name!r} has bounds along {unknown[0]!r}, and regions of {position.node_path} lie along "
                 f"{', '.join(units)}."
             )
-        intervals = {axis.lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
+        intervals = {str(axis).lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
         row: dict[str, float] = {}
         for axis in "xyzt":
             first, length, _ = _COLUMNS[axis]
