@@ -223,6 +223,52 @@ def test_three_dimensions_show_the_maximum_along_each_ray(opened, store):
     assert opened.run("lamella.volume.turn.yaw") > 0.3
 
 
+def test_labels_are_bodies_in_three_dimensions_in_their_colours(opened):
+    left, top = field(opened, "A/1/0")
+    look_at(opened, left + 32, top + 32, 4)
+    opened.run("Object.assign(lamella.state, {label: 'cells', opacity: 1, mode: 'volume'})")
+    opened.run("Object.assign(lamella.volume.turn, {yaw: 0, pitch: 0}); lamella.state.changed()")
+    opened.drawn()
+    width, height = opened.run("[lamella.canvas.width, lamella.canvas.height]")
+    scale = min(width, height) / np.sqrt(64**2 + 64**2 + 8**2)
+    column, row = (int(size / 2 + (16 - 32) * scale) for size in (width, height))
+    assert np.abs(screen(opened)[row, column].astype(int) - [250, 120, 10]).max() <= 1
+    outside = int(width / 2 + (28 - 32) * scale)
+    assert screen(opened)[row, outside].max() < 60  # the image, which is dark beside the label
+    opened.run("lamella.state.channels[0].active = false; lamella.state.changed()")
+    opened.drawn()
+    assert np.abs(screen(opened)[row, column].astype(int) - [250, 120, 10]).max() <= 1
+    assert screen(opened)[row, outside].max() == 0
+
+
+def test_names_in_fields_that_were_not_searched_are_found_on_request(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("lamella.ops.view.scene._SAMPLED_FIELDS", 1)
+    monkeypatch.setattr("lamella.ops.view.heat._SAMPLED_FIELDS", 1)
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version="0.5"
+    ) as plate:
+        for column in "123":
+            plate.create_position("A", column, "0")["0"] = np.ones((1, 1, 1, SIDE, SIDE), "uint8")
+        plate["A/3/0"].labels.create("rare", np.ones((1, 1, SIDE, SIDE), "uint8"))
+        plate["A/3/0"].tables["counts"] = {"id": [1, 2]}
+        browser.leave()
+        with lamella.view(plate, browser=False) as viewer:
+            browser.open(viewer.url)
+            assert "from 1 field of 3" in browser.run("document.getElementById('search').textContent")
+            assert browser.run("document.getElementById('labels').hidden")
+            browser.run("document.getElementById('search-all').click()")
+            browser.wait("document.getElementById('hint').textContent.includes('were searched')")
+            assert browser.run("document.getElementById('search').hidden")
+            assert browser.run("[...document.getElementById('label').options].map((o) => o.value)") == [
+                "",
+                "rare",
+            ]
+            assert "counts" in browser.run(
+                "[...document.getElementById('table').options].map((o) => o.value)"
+            )
+            assert browser.problems() == []
+
+
 def test_contrast_is_saved_only_by_choice_and_only_where_the_viewer_may_edit(browser, store, tmp_path):
     copy = lamella.copy_store(store, tmp_path / "copy.zarr")
     path = tmp_path / "copy.zarr"

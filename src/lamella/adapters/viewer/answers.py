@@ -4,7 +4,8 @@ A request is a path without a leading slash:
 
 =====================================  ====================================================================
 ``scene.json``                         the scene; ``?refresh=1`` reads the documents again, ``?refresh=all``
-                                       also drops all tiles
+                                       also drops all tiles; ``fields=all`` with it lists the channels, labels and
+                                       tables of all fields from then on
 ``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
 ``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
 ``volume/FIELD``                       a small volume: as a tile
@@ -88,6 +89,7 @@ class Answers:
         self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
         self._refreshing = threading.Lock()
         self._closed = False
+        self._every_field = False
         self._shown = self._read()
 
     @cached_property
@@ -146,13 +148,14 @@ class Answers:
     # -- scene --------------------------------------------------------------------------------------------------
 
     def _read(self) -> _Shown:
-        scene = view_scene(self.node)
+        scene = view_scene(self.node, every_field=self._every_field)
         tiles = Tiles(scene, self._threads)
         return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
 
     def _scene(self, options: Mapping[str, str]) -> JSON:
         if "refresh" in options:
             with self._refreshing:
+                self._every_field |= options.get("fields") == "all"
                 shown = self._read()
                 if options["refresh"] == "all" or shown.text != self._shown.text:
                     self._shown = shown
@@ -211,7 +214,7 @@ class Answers:
         return {"properties": properties}
 
     def _tables(self, options: Mapping[str, str]) -> JSON:
-        return list(heat_tables(self.node, self.scene))
+        return list(heat_tables(self.node, self.scene, every_field=self._every_field))
 
     def _columns(self, options: Mapping[str, str]) -> JSON:
         return list(heat_columns(self.node, options.get("table", "")))

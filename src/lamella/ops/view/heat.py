@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.ops.view.scene import reader_threads, spread
 from lamella.spec.names import find_well
 
 if TYPE_CHECKING:
@@ -23,15 +24,15 @@ _SAMPLED_FIELDS = 8
 """Fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
 
 
-def heat_tables(node: NGFFNode, scene: ViewScene) -> list[str]:
-    """Return the names of the tables of a plate, its own and those of some of its fields; none for other nodes."""
+def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) -> list[str]:
+    """Return the names of the tables of a plate, its own and those of some or all fields; none for other nodes."""
     if not isinstance(node, Plate):
         return []
     readable = [area.node for area in scene.fields if area.shape and isinstance(area.node, Position)]
-    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
-    return list(
-        dict.fromkeys([*node.tables.stored_names(), *(name for field in sample for name in field.tables)])
-    )
+    fields = spread(readable, None if every_field else _SAMPLED_FIELDS)
+    with reader_threads(node) as threads:
+        found = list(threads.map(lambda field: list(field.tables), fields))
+    return list(dict.fromkeys([*node.tables.stored_names(), *(name for names in found for name in names)]))
 
 
 def heat_columns(node: NGFFNode, table: str) -> list[str]:

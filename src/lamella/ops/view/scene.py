@@ -12,7 +12,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, MultiScaleMeta
     from lamella.types import JSONObject
+
+T = TypeVar("T")
 
 _SAMPLE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
@@ -96,7 +98,8 @@ class ViewScene:
     """The metadata that a viewer needs before it reads pixels.
 
     ``pixel`` is the size of a canvas unit in ``unit``. ``acquisitions`` are the ids and names of the acquisitions, if
-    there are several; each is placed by itself, and one is shown at a time.
+    there are several; each is placed by itself, and one is shown at a time. ``searched`` is the number of fields whose
+    channels and label images are listed.
     """
 
     name: str
@@ -118,6 +121,7 @@ class ViewScene:
     unit: str | None
     acquisitions: list[tuple[int | None, str]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    searched: int = 1
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
@@ -139,6 +143,7 @@ class ViewScene:
             "rows": self.rows,
             "columns": self.columns,
             "labels": self.labels,
+            "searched": self.searched,
             "channels": [
                 {
                     "name": channel.name,
@@ -178,8 +183,11 @@ def _pixels(area: Field) -> tuple[int, int]:
     return (0, 0) if area.axes is None else (area.axes.width(area.shape), area.axes.height(area.shape))
 
 
-def view_scene(node: NGFFNode) -> ViewScene:
-    """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image."""
+def view_scene(node: NGFFNode, *, every_field: bool = False) -> ViewScene:
+    """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image.
+
+    Channels and label images are those of 64 to 127 fields, spread over the plate, unless ``every_field`` is set.
+    """
     if isinstance(node, Labels):
         raise MetadataError(
             f"{node.node_path} is a group of label images. View the image above it, or one of them."
@@ -192,7 +200,8 @@ def view_scene(node: NGFFNode) -> ViewScene:
     pixel, unit = first.pixel
     fields = [_sized(area, first) for area in fields]
     fields, wells, width, height = _arranged(fields, wells, pixel)
-    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(fields)
+    searched = spread([area for area in fields if area.shape], None if every_field else _SAMPLED_FIELDS)
+    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
     return ViewScene(
         name=_name(node),
@@ -213,8 +222,18 @@ def view_scene(node: NGFFNode) -> ViewScene:
         pixel=pixel,
         unit=unit,
         acquisitions=_acquisitions(node, fields),
-        labels=_label_names(fields),
+        labels=_label_names(searched),
+        searched=len(searched),
     )
+
+
+def spread(items: Sequence[T], count: int | None) -> Sequence[T]:
+    """Return at least ``count`` items and fewer than twice as many, at equal distances; all of them for None.
+
+    >>> spread(range(100), 10), spread("abc", 10)
+    (range(0, 100, 10), 'abc')
+    """
+    return items if count is None else items[:: max(1, len(items) // count)]
 
 
 def _letters(area: Field) -> str:
@@ -429,17 +448,13 @@ def _staged(areas: Sequence[Field], pixel: float | None) -> list[Field] | None:
 
 def _channels(fields: Sequence[Field]) -> tuple[list[ShownChannel], list[bool]]:
     """Return all channels of the fields, each with a window, and the channels shown by default."""
-    readable = [area for area in fields if area.shape]
-    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
-    known = known_channels([Tile(0, 0, 0, area.path, area.node) for area in sample])
+    known = known_channels([Tile(0, 0, 0, area.path, area.node) for area in fields])
     channels = [with_window(channel, PreviewOptions(), _SAMPLE) for channel in known.values()]
     return channels, [channel.is_shown for channel in known.values()]
 
 
 def _label_names(fields: Sequence[Field]) -> list[str]:
-    """Return the names of label images of some fields, spread over a plate, in the order of their first field."""
-    readable = [area for area in fields if area.shape]
-    sample = readable[:: max(1, len(readable) // _SAMPLED_FIELDS)]
+    """Return the names of label images of the fields, in the order of their first field."""
 
     def names(area: Field) -> list[str]:
         assert isinstance(area.node, Position)
@@ -448,12 +463,12 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
         except LamellaError:
             return []
 
-    first = sample[0].node
+    first = fields[0].node
     if isinstance(first, LabelImage):
         return [label_name(first)]
     assert isinstance(first, Position)
     with reader_threads(first) as threads:
-        return list(dict.fromkeys(name for found in threads.map(names, sample) for name in found))
+        return list(dict.fromkeys(name for found in threads.map(names, fields) for name in found))
 
 
 def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:

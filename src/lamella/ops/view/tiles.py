@@ -379,7 +379,7 @@ class Tiles:
             (ids,) = _planes(level, cut, rows, columns, [0], ids=True)
             missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
-            colors = _stored_colors(image.node, ids)
+            colors = stored_colors(image.node, ids)
             return _Part(target, [ids] if colors is None else [ids, colors], _mask(missing))
         indices = self._names(number)
         present = [name for name in names if name in indices]  # a field may lack channels
@@ -419,7 +419,7 @@ def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(missing, np.uint8(UNWRITTEN), np.uint8(1))
 
 
-def _stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | None:
+def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | None:
     """Return 2**24 plus the stored colour of each id, 0 for an id without one; None if the image stores no colours."""
     colors = image.colors
     if not colors:

@@ -15,6 +15,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError
 from lamella.nodes.labels import LabelImage
 from lamella.ops.display.planes import PlaneAxes, current_levels
 from lamella.ops.display.preview import channel_keys
+from lamella.ops.view.tiles import stored_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ class Block:
 
 
 def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], label: str | None) -> Block:
-    """Read all planes of a field at one time, reduced to a small volume.
+    """Read all planes of a field at one time, reduced to a small volume: channels, or as a tile ids and their colours.
 
     Raises OutOfBoundsError for a field, time or channel that does not exist.
     """
@@ -68,7 +69,8 @@ def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], l
     scaled = tuple(
         size * (1 if axis is None else steps[axis]) for size, axis in zip(sizes, _zyx(axes), strict=True)
     )
-    return Block(np.stack(reduced), scaled)  # type: ignore[arg-type]
+    colors = stored_colors(node, reduced[0]) if isinstance(node, LabelImage) else None
+    return Block(np.stack(reduced if colors is None else [*reduced, colors]), scaled)  # type: ignore[arg-type]
 
 
 def read_slice(

@@ -81,7 +81,7 @@ function dimensionActions(view) {
   const { state, scene } = view;
   let playing = 0;
   const mode = (/** @type {"slices" | "volume"} */ name) => {
-    if (scene.depth < 2 || !scene.channels.length) return;
+    if (!state.canShow(name)) return;
     state.mode = state.mode === name ? "plane" : name;
     if (name === "slices") {
       const [, , left, top, across, down] = scene.fields[state.nearestField()];
@@ -213,6 +213,16 @@ function plateActions(view) {
       byId("heat").hidden = !names.length;
       setOptions(byId("table"), [["", "none"], ...names.map((/** @type {string} */ name) => [name, name])]);
       if (state.heat) byId("table").value = state.heat.table;
+    },
+    searchAll: async () => {
+      view.act.hint("All fields are searched for channels, labels and tables.");
+      try {
+        await view.renew(false, true);
+        await view.act.listTables();
+        view.act.hint("All fields were searched.");
+      } catch (error) {
+        view.problem(/** @type {Error} */ (error).message);
+      }
     },
     heatTable: async (/** @type {string} */ table) => {
       const column = byId("column");

@@ -16,7 +16,7 @@ export const KEYS = [
   ["W", "contrast of each well, or one for all"],
   ["L", "labels on or off"],
   ["S", "slices along Z; click to move them"],
-  ["V", "maximum projection in 3-D"],
+  ["V", "channels and labels in 3-D"],
   ["F", "follow pixels as they are written"],
   ["R", "read everything again"],
   ["C, P", "copy as Python, save as PNG"],

@@ -26,6 +26,13 @@ export function labelColor(id) {
   return color;
 }
 
+/** Return the colour of an id. @param {number} id @param {number} stored 2**24 plus its stored colour, or 0
+ * @param {string} palette "stored" or "safe" */
+export function colorOfLabel(id, stored, palette) {
+  if (palette === "safe") return safeLabelColor(id);
+  return stored ? [(stored >> 16) & 255, (stored >> 8) & 255, stored & 255] : labelColor(id);
+}
+
 /**
  * Return the picture of a tile of labels: made once for each look.
  * @param {import("./tiles.js").Tile} tile @param {number} opacity @param {string} palette "stored" or "safe"
@@ -37,7 +44,6 @@ export function labelPicture(tile, opacity, palette) {
   const pixels = width * height;
   const picture = new ImageData(width, height);
   const { data } = picture;
-  const hasColors = palette === "stored" && tile.count > 1;
   const [inside, outline] = [Math.round(255 * opacity), Math.round(255 * Math.min(1, opacity * 2.5))];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -49,12 +55,7 @@ export function labelPicture(tile, opacity, palette) {
         (x + 1 < width && planes[i + 1] !== id) ||
         (y > 0 && planes[i - width] !== id) ||
         (y + 1 < height && planes[i + width] !== id);
-      const stored = hasColors ? planes[pixels + i] : 0;
-      const color = stored
-        ? [(stored >> 16) & 255, (stored >> 8) & 255, stored & 255]
-        : palette === "safe"
-          ? safeLabelColor(id)
-          : labelColor(id);
+      const color = colorOfLabel(id, tile.count > 1 ? planes[pixels + i] : 0, palette);
       data[4 * i] = color[0];
       data[4 * i + 1] = color[1];
       data[4 * i + 2] = color[2];

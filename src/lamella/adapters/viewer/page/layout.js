@@ -6,7 +6,7 @@ const MARKUP = `
   <canvas id="lines"></canvas>
   <canvas id="xz" class="slice" aria-label="Slice along X and Z" hidden></canvas>
   <canvas id="yz" class="slice" aria-label="Slice along Y and Z" hidden></canvas>
-  <canvas id="solid" aria-label="Maximum projection in 3-D. Drag to turn, wheel to zoom." hidden></canvas>
+  <canvas id="solid" aria-label="Channels and labels in 3-D. Drag to turn, wheel to zoom." hidden></canvas>
   <div id="hint" role="status"></div>
   <div id="cursor"></div>
   <div id="legend" hidden><span></span><canvas width="160" height="8"></canvas><output></output><output></output></div>
@@ -70,11 +70,15 @@ const MARKUP = `
       <select id="column" aria-label="Column" hidden></select>
     </div>
   </section>
+  <section id="search" hidden>
+    <p></p>
+    <div class="buttons"><button id="search-all" title="List the channels, labels and tables of all fields">Search all fields</button></div>
+  </section>
   <section>
     <div class="buttons">
       <button id="fit" title="Show everything (0)">Fit</button>
       <button id="slices" title="Planes across Z (S)" aria-pressed="false">Slices</button>
-      <button id="volume" title="Maximum projection in 3-D (V)" aria-pressed="false">3-D</button>
+      <button id="volume" title="Channels and labels in 3-D (V)" aria-pressed="false">3-D</button>
       <button id="follow" title="Show pixels as they are written (F)" aria-pressed="false">Follow</button>
       <button id="python" title="Copy Python that reads this region (C)">Copy as Python</button>
       <button id="png" title="Save the picture as PNG (P)">PNG</button>

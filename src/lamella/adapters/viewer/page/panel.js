@@ -11,7 +11,7 @@ import { channelColors, paletteOf } from "./palettes.js";
  * @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
 export function buildPanel(state, act, byId) {
   const { scene } = state;
-  const parts = [heading, channelRows, sharing, dimensions, labelControls, plateControls, heatControls, buttons];
+  const parts = [heading, channelRows, sharing, dimensions, labelControls, plateControls, heatControls, search, buttons];
   const refresh = parts.map((part) => part(state, act, byId));
   byId("intensities").hidden = !scene.channels.length;
   return () => {
@@ -271,14 +271,28 @@ function heatControls(state, act, byId) {
   };
 }
 
+/** Which fields were searched for names, if not all. @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+function search(state, act, byId) {
+  byId("search-all").addEventListener("click", () => act.searchAll());
+  return () => {
+    const { fields, searched } = state.scene;
+    const readable = fields.filter((field) => !field[6]).length;
+    byId("search").hidden = searched >= readable;
+    byId("search").querySelector("p").textContent =
+      `Channels, labels and tables are listed from ${counted(searched, "field")} of ${readable.toLocaleString("en")}.`;
+  };
+}
+
 /** @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
 function buttons(state, act, byId) {
   for (const name of ["fit", "slices", "volume", "follow", "python", "png", "theme", "help"]) {
     byId(name).addEventListener("click", () => act[name]());
   }
   return () => {
-    byId("slices").hidden = byId("volume").hidden = state.scene.depth < 2 || !state.scene.channels.length;
-    for (const name of ["slices", "volume"]) byId(name).setAttribute("aria-pressed", String(state.mode === name));
+    for (const name of /** @type {const} */ (["slices", "volume"])) {
+      byId(name).hidden = !state.canShow(name);
+      byId(name).setAttribute("aria-pressed", String(state.mode === name));
+    }
     byId("follow").setAttribute("aria-pressed", String(state.following));
   };
 }

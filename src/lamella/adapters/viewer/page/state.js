@@ -8,7 +8,7 @@
  *   labels: string[], channels: Channel[], levels: number, acquisitions: string[], editable: boolean,
  *   wells: [string, number, number, number, number][],
  *   fields: [string, number, number, number, number, number, string, number, number, number][],
- *   store: string, axes: string}} Scene
+ *   store: string, axes: string, searched: number}} Scene
  * @typedef {{get: (path: string, signal?: AbortSignal) => Promise<ArrayBuffer>,
  *   post: (path: string, value: any) => Promise<any>}} Source answers requests, whatever carries them
  */
@@ -52,6 +52,12 @@ export class State {
 
   changed() {
     for (const listener of this.listeners) listener();
+  }
+
+  /** Return whether there is something to show across Z. @param {"slices" | "volume"} mode */
+  canShow(mode) {
+    const { depth, channels, labels } = this.scene;
+    return depth > 1 && (channels.length > 0 || (mode === "volume" && labels.length > 0));
   }
 
   /** Return the parameters of pixels at the shown time and Z. */

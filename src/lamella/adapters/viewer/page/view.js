@@ -341,9 +341,10 @@ export class View {
     }
   }
 
-  /** Read the documents again, and show what is new. @param {boolean} all also request all pixels again */
-  async renew(all) {
-    const fresh = await readJson(this.source, `scene.json?refresh=${all ? "all" : "1"}`);
+  /** Read the documents again, and show what is new. @param {boolean} all also request all pixels again
+   * @param {boolean} search list channels and labels of all fields */
+  async renew(all, search = false) {
+    const fresh = await readJson(this.source, `scene.json?refresh=${all ? "all" : "1"}${search ? "&fields=all" : ""}`);
     const { scene, state } = this;
     const layout = (/** @type {any} */ { wells, fields, levels, channels, acquisitions }) =>
       JSON.stringify([wells, fields, levels, channels, acquisitions]);

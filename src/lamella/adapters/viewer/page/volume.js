@@ -1,5 +1,6 @@
-/** Maximum projection of a field in 3-D, turned with the mouse. Computed by the processor, in any browser. */
+/** A field in 3-D, turned with the mouse: the maximum of channels, and labels as bodies. Computed by the processor, in any browser. */
 
+import { colorOfLabel } from "./labels.js";
 import { rgb } from "./state.js";
 import { unpacked } from "./tiles.js";
 
@@ -18,9 +19,12 @@ export class Volume {
     this.failed = failed;
     this.turn = { yaw: 0.6, pitch: -0.5 };
     this.scale = 1;
-    this.path = "";
+    /** @type {Record<"block" | "ids", string>} what was requested: the volume of the channels, and that of the labels */
+    this.paths = { block: "", ids: "" };
     /** @type {any} */
     this.block = null;
+    /** @type {any} */
+    this.ids = null;
     this.resting = 0;
     this.complete = true;
     this.listen();
@@ -29,43 +33,49 @@ export class Volume {
   /** Draw the field in the middle of the screen. @param {number} width @param {number} height @param {number[]} active */
   draw(width, height, active) {
     const { state, canvas } = this;
-    const shown = state.mode === "volume" && active.length > 0;
+    const shown = state.mode === "volume" && (active.length > 0 || state.label !== "");
     canvas.hidden = !shown;
     this.complete = true;
-    if (!shown) {
-      this.block = null;
-      this.path = "";
-      return;
-    }
-    const path = `volume/${state.nearestField()}?c=${active.join(",")}&t=${state.t}`;
-    if (this.path !== path) this.request(path);
-    this.complete = this.block !== null && !this.resting;
+    const field = `volume/${state.nearestField()}?t=${state.t}`;
+    this.want("block", shown && active.length ? `${field}&c=${active.join(",")}` : "");
+    this.want("ids", shown && state.label ? `${field}&label=${encodeURIComponent(state.label)}` : "");
+    if (!shown) return;
+    const has = (/** @type {"block" | "ids"} */ name) => !this.paths[name] || this[name] !== null;
+    this.complete = has("block") && has("ids") && !this.resting;
     [canvas.width, canvas.height] = [width, height];
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.fillStyle = "#000"; // as the pixels, in both themes
     context.fillRect(0, 0, width, height);
-    if (!this.block) return;
-    const channels = active.map((index) => state.channels[index]);
-    const picture = project(this.block, channels, this.turn, this.scale, width / height, this.resting ? COARSE : FINE);
+    const block = this.block ?? this.ids;
+    if (!block) return;
+    const channels = this.block ? active.map((index) => state.channels[index]) : [];
+    const labels = this.ids && { block: this.ids, palette: state.labelPalette, opacity: channels.length ? state.opacity : 1 };
+    const rays = this.resting ? COARSE : FINE;
+    const picture = project(block, channels, this.turn, this.scale, width / height, rays, labels);
     const small = new OffscreenCanvas(picture.width, picture.height);
     /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d")).putImageData(picture, 0, 0);
     context.imageSmoothingEnabled = true;
     context.drawImage(small, 0, 0, width, height);
-    outline(context, this.block, this.turn, this.scale);
+    outline(context, block, this.turn, this.scale);
   }
 
-  /** @param {string} path */
-  async request(path) {
-    this.path = path;
+  /** Request a volume unless it was requested already; nothing for an empty path. @param {"block" | "ids"} name @param {string} path */
+  async want(name, path) {
+    if (this.paths[name] === path) return;
+    this.paths[name] = path;
+    if (!path || name === "ids") this[name] = null; // ids of another image never lie over this one
+    if (!path) return;
+    let block = null;
     try {
       const { header, planes } = unpacked(await this.source.get(path));
-      if (this.path !== path) return;
       const [count, depth, height, width] = header.shape;
-      this.block = { planes, count, depth, height, width, sizes: header.sizes };
+      block = { planes, count, depth, height, width, sizes: header.sizes };
     } catch (error) {
       this.failed(String(/** @type {Error} */ (error).message || error));
-      this.block = { planes: new Uint8Array(0), count: 0, depth: 1, height: 1, width: 1, sizes: [1, 1, 1] };
+      block = { planes: new Uint8Array(1), count: 0, depth: 1, height: 1, width: 1, sizes: [1, 1, 1] };
     }
+    if (this.paths[name] !== path) return;
+    this[name] = block;
     this.arrived();
   }
 
@@ -154,13 +164,47 @@ function outline(context, block, turn, scale) {
   context.stroke();
 }
 
+/** Return the voxel of a volume at a distance along a ray. @param {any} block @param {number[]} from @param {number[]} ahead
+ * @param {number} t @param {number[]} sides of the volume along X, Y and Z */
+function voxelAt({ width, height, depth }, from, ahead, t, sides) {
+  const at = (/** @type {number} */ axis, /** @type {number} */ length) =>
+    Math.min(Math.max(Math.floor(((from[axis] + t * ahead[axis]) / sides[axis]) * length), 0), length - 1);
+  return (at(2, depth) * height + at(1, height)) * width + at(0, width);
+}
+
+/** Draw the labels that rays have met over a picture, brighter where they face the screen.
+ * @param {ImageData} picture @param {{block: any, palette: string, opacity: number}} labels @param {Int32Array} voxels of the rays,
+ * or -1 @param {Float32Array} distances of these voxels @param {number} pixel distance between rays */
+function shade({ data, width, height }, { block, palette, opacity }, voxels, distances, pixel) {
+  const { planes, count } = block;
+  const stored = count > 1 ? planes.length / count : 0;
+  const strength = Math.min(1, 1.8 * opacity);
+  const slope = (/** @type {number} */ before, /** @type {number} */ after, /** @type {number} */ here) => {
+    const [low, high] = [before, after].map((ray) => (voxels[ray] >= 0 ? distances[ray] : distances[here]));
+    return (high - low) / (2 * pixel);
+  };
+  for (let here = 0; here < voxels.length; here++) {
+    if (voxels[here] < 0) continue;
+    const [u, v] = [here % width, Math.floor(here / width)];
+    const across = slope(here - (u > 0 ? 1 : 0), here + (u + 1 < width ? 1 : 0), here);
+    const down = slope(here - (v > 0 ? width : 0), here + (v + 1 < height ? width : 0), here);
+    const light = 0.35 + 0.65 / Math.hypot(across, down, 1);
+    const color = colorOfLabel(planes[voxels[here]], stored ? planes[stored + voxels[here]] : 0, palette);
+    for (let part = 0; part < 3; part++) {
+      const at = 4 * here + part;
+      data[at] = data[at] * (1 - strength) + color[part] * light * strength;
+    }
+  }
+}
+
 /**
- * Return the maximum along each ray, through the windows and colours of the channels.
+ * Return the maximum along each ray, through the windows and colours of the channels, and the first label over it.
  * @param {{planes: ArrayLike<number>, count: number, depth: number, height: number, width: number, sizes: number[]}} block
  * @param {import("./state.js").Channel[]} channels @param {{yaw: number, pitch: number}} turn @param {number} scale
  * @param {number} aspect width divided by height @param {number} rays along the smaller side
+ * @param {{block: any, palette: string, opacity: number} | null} [labels]
  */
-export function project(block, channels, turn, scale, aspect, rays) {
+export function project(block, channels, turn, scale, aspect, rays, labels = null) {
   const [across, down] = aspect > 1 ? [Math.round(rays * aspect), rays] : [rays, Math.round(rays / aspect)];
   const picture = new ImageData(across, down);
   const { planes, width, height, depth } = block;
@@ -171,6 +215,8 @@ export function project(block, channels, turn, scale, aspect, rays) {
   const voxels = width * height * depth;
   const colors = channels.map((channel) => rgb(channel.color));
   const middle = sides.map((side) => side / 2);
+  const met = new Int32Array(labels ? across * down : 0).fill(-1);
+  const distances = new Float32Array(met.length);
   for (let v = 0; v < down; v++) {
     for (let u = 0; u < across; u++) {
       const [a, b] = [(u + 0.5 - across / 2) * pixel, (v + 0.5 - down / 2) * pixel];
@@ -208,7 +254,15 @@ export function project(block, channels, turn, scale, aspect, rays) {
       picture.data[at + 1] = green;
       picture.data[at + 2] = blue;
       picture.data[at + 3] = 255;
+      for (let t = near + step / 2; labels && t < far; t += step) {
+        const voxel = voxelAt(labels.block, from, ahead, t, sides);
+        if (!labels.block.planes[voxel]) continue;
+        met[v * across + u] = voxel;
+        distances[v * across + u] = t;
+        break;
+      }
     }
   }
+  if (labels) shade(picture, labels, met, distances, pixel);
   return picture;
 }
