@@ -95,12 +95,12 @@ format: $(LINT_READY) ## lay out the code and mend what ruff can mend
 	$(VENV)/bin/ruff format .
 
 bench: ## measure against the floor of this machine, and against iohub where it installs
+	@if [ -z "$(BENCH)" ]; then $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/roof.py --folder benchmarks/out; fi
 	@if [ -n "$(INTEROP_PYTHON)" ]; then \
 	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python benchmarks/bench.py --peer iohub=iohub.ngff $(BENCH); \
 	else \
 	    $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/bench.py $(BENCH); \
 	fi
-	@if [ -z "$(BENCH)" ]; then $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/roof.py --folder benchmarks/out; fi
 
 bench-remote: $(READY) ## count requests, rounds and seconds on an object store, and write docs/remote-figures.md
 	$(VENV)/bin/python benchmarks/remote.py $(if $(wildcard $(INTEROP_READY)),--peers $(INTEROP_VENV)/bin/python) $(BENCH)
