@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from tests.formats.page import PAGE
+from tests.formats.samples import DATA
 
 import lamella
 from lamella.adapters import formats
@@ -181,6 +182,15 @@ def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refus
         lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="tiff")
     with pytest.raises(InvalidArgumentError, match="no format 'dng'"):
         lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="dng")
+
+
+def test_the_folder_of_a_bigdataviewer_is_a_data_set_and_other_folders_are_refused(tmp_path: Path) -> None:
+    reader = formats.choose_formats().find(str(DATA / "bdv"))
+    assert reader is not None
+    assert reader.name == "bdv"
+    (tmp_path / "notes.xml").write_text("<notes/>")
+    with pytest.raises(SourceError, match=r"no image of a known format: lamella convert --list-formats"):
+        lamella.convert(tmp_path, tmp_path / "a.zarr")
 
 
 def test_a_missing_library_names_the_extra_or_the_python_it_needs(stack: Path) -> None:

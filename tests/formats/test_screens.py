@@ -44,9 +44,9 @@ PLATES = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_screen_becomes_a_plate_without_a_pattern(name: str, tmp_path: Path) -> None:
-    folder = WRITERS[name](tmp_path / "date" / "screen")
+    folder = WRITERS[name](tmp_path / "screens" / "plate 7" / "2024-04-22" / "1697")
     # The resolution in the images of an Opera is that of the camera, and no note is due.
-    report = lamella.convert(tmp_path / "date", tmp_path / "plate.zarr")
+    report = lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
     assert (report.layout, report.images, report.planes, report.notes) == ("hcs", 4, 48, ())
     with lamella.open_ome_zarr(tmp_path / "plate.zarr") as plate:
         positions = dict(plate.positions())

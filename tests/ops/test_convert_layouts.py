@@ -49,6 +49,24 @@ def test_each_layout_places_its_names_and_those_of_no_other() -> None:
                     layout.place([strange], {strange: strange})
 
 
+def test_each_layout_makes_a_plate_of_its_files(tmp_path: Path) -> None:
+    for number, (layout, (name, path, _)) in enumerate(NAMES.items()):
+        folder = tmp_path / layout
+        (folder / name).parent.mkdir(parents=True)
+        tifffile.imwrite(folder / name, np.full((8, 9), number, "uint16"))
+        (folder / "notes.txt").touch()
+        store = tmp_path / f"{layout}.zarr"
+        command = ["convert", "--layout", layout, str(folder), str(store)]
+        shown = CliRunner().invoke(main, [*command, "--dry-run"])
+        assert shown.exit_code == 0, shown.output
+        well, _, field = path.rpartition("/")
+        assert shown.stdout.endswith(f"{well}: 1 field ({field}), 1 file\n")
+        assert not store.exists()
+        assert CliRunner().invoke(main, command).exit_code == 0
+        with lamella.open_ome_zarr(store) as plate:
+            assert_array_equal(plate[path]["0"][...].squeeze(), np.full((8, 9), number))
+
+
 def write_scanr(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number, well in enumerate(("A1", "B2")):

@@ -41,7 +41,7 @@ class BdvReader(HandleReader):
     handles = 1
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is the XML of a data set, or the HDF5 file beside one."""
+        """Return whether a file is the XML of a data set, the HDF5 file beside one, or their folder."""
         index = _index_of(path)
         if index is None or not os.path.isfile(index):
             return False
@@ -71,7 +71,10 @@ class BdvReader(HandleReader):
 
 
 def _index_of(path: str) -> str | None:
-    """Return the path of the XML for itself, or for the HDF5 file beside it."""
+    """Return the path of the XML for itself, for the HDF5 file beside it, or for their folder."""
+    if os.path.isdir(path):
+        names = [name for name in os.listdir(path) if name.lower().endswith(".xml")]
+        return os.path.join(path, names[0]) if len(names) == 1 else None
     stem, ending = os.path.splitext(path)
     if ending.lower() == ".xml":
         return path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.adapters.screens.screen import micrometres, number
 from lamella.adapters.tiff_metadata import TiffMetadata
-from lamella.errors import MetadataError, SourceError
+from lamella.errors import MetadataError
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.ome_xml import parse_xml
 
@@ -20,18 +20,16 @@ Properties = dict[str, str]
 """The properties of a MetaSeries description, with their values as texts."""
 
 
-def parse_metaseries(text: str, file: str) -> Properties:
-    """Return the properties of MetaSeries XML with their values as texts; raise SourceError for other texts.
+def parse_metaseries(text: str) -> Properties:
+    """Return the properties of MetaSeries XML with their values as texts; empty for other texts.
 
-    >>> parse_metaseries('<MetaData><prop id="wavelength" type="float" value="452"/></MetaData>', "a.tif")
+    >>> parse_metaseries('<MetaData><prop id="wavelength" type="float" value="452"/></MetaData>')
     {'wavelength': '452'}
     """
     try:
         root = parse_xml(text.strip("\0 \r\n\t"))
-    except MetadataError as error:
-        raise SourceError(
-            f"{file} has no MetaSeries description, as images of an ImageXpress have"
-        ) from error
+    except MetadataError:  # saved again by another program
+        return {}
     return {
         element.attrib["id"]: element.attrib.get("value", "")
         for element in root.iter()
@@ -39,9 +37,9 @@ def parse_metaseries(text: str, file: str) -> Properties:
     }
 
 
-def read_metaseries(text: str, file: str, shape: tuple[int, int]) -> TiffMetadata:
+def read_metaseries(text: str, shape: tuple[int, int]) -> TiffMetadata:
     """Return the metadata of a TIFF with a MetaSeries description; ``shape`` is that of a plane."""
-    values = parse_metaseries(text, file)
+    values = parse_metaseries(text)
     size = pixel_size(values)
     channel = SourceChannel(
         values.get("_IllumSetting_") or "",

@@ -46,7 +46,7 @@ def read_vendor(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMeta
     page = file.pages.first
     if getattr(page, "is_metaseries", False):
         shape = int(page.imagelength), int(page.imagewidth)
-        return [read_metaseries(page.description, str(file.filehandle.path), shape)] * len(places)
+        return [read_metaseries(page.description, shape)] * len(places)
     return None
 
 

@@ -164,7 +164,7 @@ def convert(
 
     begin = time.monotonic()
     with warnings.catch_warnings():
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)  # those about deprecated functions are for programmers
         # Gaps and guesses are printed before anything is written: the user may stop it.
         report = run(
             sources, destination, on_note=lambda note: echo_notes(context, [note]), **settings, **options

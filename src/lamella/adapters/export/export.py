@@ -189,7 +189,7 @@ def _format_of(path: str, node: NGFFNode) -> Format:
         if path.lower().endswith(ending):
             return name
     raise InvalidArgumentError(
-        f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format=, or name a folder that exists."
+        f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format= (--format), or name a folder that exists."
     )
 
 
@@ -347,4 +347,6 @@ def _is_of_job(journal: str, head: Mapping[str, Any]) -> bool:
 def _refuse_existing(units: Sequence[ExportedFile], overwrite: bool) -> None:
     for unit in units:
         if os.path.isdir(unit.key) or (os.path.lexists(unit.key) and not overwrite):
-            raise StoreExistsError(f"{unit.key} exists. Choose another name, or pass overwrite=True.")
+            raise StoreExistsError(
+                f"{unit.key} exists. Choose another name, or pass overwrite=True (--overwrite)."
+            )

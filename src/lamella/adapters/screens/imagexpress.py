@@ -105,13 +105,17 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
     planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
 
     def properties(plane: ScreenPlane) -> Properties:
-        return parse_metaseries(read_description(plane.file), plane.file)
+        return parse_metaseries(read_description(plane.file))
 
     by_channel: dict[int, Properties] = {}
     for plane in planes:
         if plane.channel not in by_channel:
             by_channel[plane.channel] = properties(plane)
     first = next(iter(by_channel.values()))
+    if not first:
+        notes.append(
+            "the images have no MetaSeries description, so sizes, stage positions and times are unknown"
+        )
     names = htd.waves() if htd else {}
     return Screen(
         name=os.path.splitext(os.path.basename(htd.path))[0] if htd else _plate_of(planes[0].file),

@@ -1,6 +1,6 @@
 """The readers of screens: an index and its TIFF files become one image per field, with its well.
 
-Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the folder of the call and two levels
+Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the folder of the call and four levels
 below, because instruments wrap it in folders of dates and numbers.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lamella.adapters.screens.screen import Screen, ScreenField, ScreenGrid
 
-_DEPTH = 2
+_DEPTH = 4
 """Levels of folders in which an index is searched."""
 
 _KEPT_BYTES = 16 << 20

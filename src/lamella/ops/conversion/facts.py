@@ -139,7 +139,8 @@ def summarize(
     """
     present = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
     names = [fact for fact, is_there in present.items() if is_there]
-    names += [f"the original metadata in OME/{original.name}" for original in originals]
+    if originals:
+        names.append(f"the original metadata in {', '.join(f'OME/{each.name}' for each in originals)}")
     needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
     lacking = [
         fact

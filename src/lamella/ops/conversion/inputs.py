@@ -226,6 +226,8 @@ def _checked(source: object) -> str:
 
 
 def _titles(images: Sequence[PlaneSource]) -> str:
+    if not any(image.description.title for image in images):
+        return f"0 to {len(images) - 1}"
     shown = ", ".join(f"{n} {image.description.title!r}" for n, image in enumerate(images[:4]))
     return f"{shown}, ..." if len(images) > 4 else shown
 

@@ -203,7 +203,8 @@ class Formats:
                 return [os.path.join(folder, name) for name in sorted(own, key=natural_order)]
         where = " and the folders below it hold" if deep else " holds"
         raise SourceError(
-            f"the folder {os.path.abspath(folder)}{where} no image (no file ends with {', '.join(self._endings())})"
+            f"the folder {os.path.abspath(folder)}{where} no image of a known format: lamella convert --list-formats "
+            "lists them"
         )
 
     def _endings(self) -> list[str]:
