@@ -189,7 +189,8 @@ def _format_of(path: str, node: NGFFNode) -> Format:
         if path.lower().endswith(ending):
             return name
     raise InvalidArgumentError(
-        f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format= (--format), or name a folder that exists."
+        f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format= (--format), or name a folder "
+        "that exists."
     )
 
 
