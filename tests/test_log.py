@@ -95,3 +95,27 @@ def test_verbose_prints_the_log_while_the_command_runs(image):
     assert any(line.startswith("lamella: debug: Wrote ") for line in twice)
     assert all(line.endswith(".") for line in twice)
     assert (logging.getLogger("lamella").handlers, logging.getLogger("lamella").level) == before
+
+
+def test_operations_on_plates_name_what_they_work_on_and_where_the_result_will_be(tmp_path, caplog):
+    new, table = tmp_path / "part.zarr", {"area": [1]}
+    with (
+        lamella.open(tmp_path / "p.zarr", "w", layout="hcs", channel_names=["GFP"], axes="cyx") as plate,
+        caplog.at_level("INFO", logger="lamella"),
+    ):
+        position = plate.create_position("A", "1", "0")
+        position["0"] = np.ones((1, 16, 16), "uint16")
+        position.labels["cells"] = np.ones((16, 16), "uint8")
+        position.tables["t"] = table
+        plate.subset(new)
+        plate.add({"A/1/1": position})
+        plate.set_channel("GFP", color="lime")
+        position.labels["cells"].measure(["area"])
+    infos = [record.getMessage() for record in caplog.records]
+    for line in (
+        f"Copy 1 position to {new}.",
+        f"Copy 1 position to {plate.node_path}.",
+        f"Change the channel 'GFP' in {plate.node_path}.",
+        f"Measure {position.labels['cells'].node_path}.",
+    ):
+        assert sum(line == info for info in infos) == 1, infos

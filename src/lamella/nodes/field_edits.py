@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import channel_name
+from lamella.log import logged
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class FieldEdits(NGFFNode):
         from lamella.ops.images.edit import edit_fields
 
         self.require_writable(what)
-        return edit_fields(dict(cast("Plate", self).positions()), edits)
+        with logged("%s in %s", what[0].upper() + what[1:], self.node_path):
+            return edit_fields(dict(cast("Plate", self).positions()), edits)
 
     def set_name(self, name: str) -> None:
         """Set the name of the plate, which viewers show. Its path does not change.

@@ -168,9 +168,9 @@ def _check_folder(path: str, images: Sequence[tuple[str, Plate | Position]]) -> 
         raise InvalidArgumentError("There is nothing to export: name an image or a plate.")
     ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
     if ending and not os.path.isdir(path):
-        what = (
-            f"{images[0][1].node_path} is a plate" if len(images) == 1 else f"There are {len(images)} images"
-        )
+        first = images[0][1]
+        is_plate = len(images) == 1 and isinstance(first, Plate)
+        what = f"{first.node_path} is a plate" if is_plate else f"{counted(len(images), 'image')} in a list"
         raise InvalidArgumentError(
             f"{what}, so {path} would be a folder: name one without the ending {ending}."
         )

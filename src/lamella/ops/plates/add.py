@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError
+from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError, counted
+from lamella.log import logged
 from lamella.nodes.plate_creation import list_stored, not_listed_error
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers
@@ -51,7 +52,7 @@ def add_positions(
             raise InvalidArgumentError(f"The position {source.node_path} cannot be copied to itself.")
     job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
     key = join(plate.path, f"{PRIVATE_PREFIX}add-{job}")
-    with ExitStack() as locks:
+    with ExitStack() as locks, logged("Copy %s to %s", counted(len(sources), "position"), plate.node_path):
         for path in sorted(sources):
             locks.enter_context(storage.lock(plate.node_path.child(path).path))
         resumed = storage.size(key) is not None

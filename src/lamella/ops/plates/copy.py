@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from lamella.ops.plates.composition import Composition, ImagePlan
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
 _COPIES = 4
@@ -134,8 +135,6 @@ def create_store(
     Everything is checked before anything is written, and the store appears at its path when it is complete. The same
     call resumes after a kill; a call that fails leaves no files.
     """
-    from lamella.nodes.open import open_ome_zarr
-
     workers = Workers(jobs, executor)
     check_progress(progress)
     store_path = with_options(store_path, storage_options)
@@ -143,6 +142,21 @@ def create_store(
     storage = open_storage(store_path)
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
     plans = _plans(request)
+    with logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name):
+        return _create_checked(store_path, storage, request, plans, workers, progress)
+
+
+def _create_checked(
+    store_path: StrPath | Store,
+    storage: Storage,
+    request: NewStore,
+    plans: dict[str, ImagePlan],
+    workers: Workers,
+    progress: Progress | bool | None,
+) -> Plate | Position:
+    """Create a store whose arguments are checked."""
+    from lamella.nodes.open import open_ome_zarr
+
     if not isinstance(storage, LocalStorage):
         copy = PositionCopy(_create(store_path, request, "w-"), request.sources, workers, plans)
         try:
@@ -309,10 +323,7 @@ class PositionCopy:
 
     def run(self, progress: Progress | bool | None, *, resumed: bool = False) -> None:
         """Copy all positions, without listing them."""
-        with (
-            logged("Copy %s to %s", counted(len(self._sources), "position"), self.root.node_path),
-            reporting(progress, "positions") as show,
-        ):
+        with reporting(progress, "positions") as show:
             count = Count(show, "positions", len(self._sources))
             done = None if show is None else count.add
             run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)

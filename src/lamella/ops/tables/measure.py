@@ -16,6 +16,7 @@ import numpy as np
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
+from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count, check_progress, reporting
@@ -120,7 +121,7 @@ def measure(
     units = list(_units(labels, request, workers))
     total = sum(len(ids) for _, ids, _ in units)
     pieces: list[dict[str, Any]] = []
-    with reporting(progress, "labels") as report_progress:
+    with logged("Measure %s", labels.node_path), reporting(progress, "labels") as report_progress:
         count = Count(report_progress, "labels", total)
 
         def done(piece: dict[str, Any]) -> None:
