@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 TESTS = Path(__file__).parent / "tests"
+CROSSING = ("tests/ops/", "tests/reliability/")
 
 # The first imports another library, and tests/test_api_page.py runs it with ours; the second is `make test-minimal`.
 collect_ignore = ["tests/data/api_script.py", "tests/minimal"]
@@ -62,11 +63,15 @@ def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collecto
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out cases of tests with many, the same ones each time: interpreters differ by kind, not by case."""
+    """Leave out cases of tests with many, the same ones each time: interpreters differ by kind, not by case.
+
+    Tests of long jobs and of faults cross the same code again and again, so there a file counts as one test.
+    """
     step = config.getoption("--every")
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        path, _, test = item.nodeid.partition("[")[0].partition("::")
+        cases.setdefault(path if path.startswith(CROSSING) else f"{path}::{test}", []).append(item)
     kept = {
         item
         for name, several in cases.items()

@@ -6,12 +6,11 @@ import ast
 import io
 import os
 import re
-import subprocess
-import sys
 import tokenize
 from pathlib import Path
 
 import pytest
+from tests.warm import run
 
 from fields import cut_fields
 
@@ -23,8 +22,10 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 #: Runs scripts one after the other, each as a main module of its own: processes find its functions in its file.
 RUN = """
 import sys
+import warnings
 from types import ModuleType
 
+warnings.simplefilter("error")
 for path in sys.argv[1:]:
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = path
@@ -45,7 +46,6 @@ def python_of(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=name_of)
 def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     if page.stem == "tutorial":  # begins with what `make demo` leaves
         cut_fields(
             ROOT / "tests" / "data" / "samples" / "idr0062_nuclei.ome.tif", tmp_path / "demo/out/fields"
@@ -53,9 +53,8 @@ def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
     scripts = [tmp_path / f"block{number}.py" for number in range(len(python_of(page)))]
     for script, code in zip(scripts, python_of(page), strict=True):
         script.write_text(code, encoding="utf-8")
-    command = [sys.executable, "-W", "error", "-c", RUN, *map(str, scripts)]
-    run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    done = run(RUN, *scripts, cwd=tmp_path, environment={"PYTHONPATH": str(ROOT / "src")})
+    assert done.returncode == 0, done.stderr
 
 
 def test_pages_import_from_public_modules_alone():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
+from tests.warm import run
 
 import lamella
 from lamella.models import axes
@@ -187,7 +186,7 @@ with lamella.open_ome_zarr(sys.argv[1], mode="r+") as position:
 def test_a_held_node_sees_what_another_process_wrote(image, path):
     array = image["0"]
     assert (array.shape, image.channel_names, list(image.labels)) == ((2, 2, 3, 8, 10), ["DAPI", "GFP"], [])
-    subprocess.run([sys.executable, "-c", ELSEWHERE, str(path)], check=True)
+    run(ELSEWHERE, path).check_returncode()
     assert image.channel_names == ["DAPI", "GFP", "RFP"]
     assert image.scale[-1] == 0.25
     assert list(image.labels) == ["cells"]

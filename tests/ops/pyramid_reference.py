@@ -10,6 +10,13 @@ import numpy as np
 
 METHODS = ("mean", "median", "mode", "min", "max", "stride")
 DTYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+KERNELS = tuple(
+    (name, method)
+    for turn, name in enumerate(DTYPES)
+    for number, method in enumerate(METHODS)
+    if method == "mean" or name in ("u2", "f4") or (turn + number) % 3 == 0
+)
+"""Each method for the data types of microscopes, the mean of each type, of the others a third: compiling takes long."""
 NAN = float("nan")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.warm import run
 
 from lamella.ops.conversion import write
 from lamella.ops.conversion.convert import convert
@@ -99,9 +98,8 @@ def killed(
     source: Path, target: Path, after: int, version: str, where: str = "threads", wells: str = ""
 ) -> None:
     """Convert in a process that is killed when so many time points, or images, are written."""
-    given = [str(source), str(target), str(PART), str(after), version, where, wells]
-    done = subprocess.run([sys.executable, "-c", CHILD, *given], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    done = run(CHILD, source, target, PART, after, version, where, wells)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert not target.exists()
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
+from tests.warm import run
 
 import lamella
 from lamella import open_ome_zarr
@@ -40,8 +39,7 @@ def store(tmp_path, version):
 @pytest.fixture
 def killed(store):
     """A store whose pyramid of three levels was killed after three of eight units."""
-    call = [sys.executable, "-c", CHILD, str(store), str(UNIT), "3", "here"]
-    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert run(CHILD, store, UNIT, 3, "here").returncode == -signal.SIGKILL
     assert (store / "1").exists()
     return store
 

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.warm import run
 from zarr.storage import MemoryStore
 
 from lamella import open_ome_zarr
@@ -142,8 +141,7 @@ def position(request, tmp_path):
 def test_after_a_kill_the_same_call_makes_what_was_not_made(tmp_path, units, after, where):
     path = tmp_path / "a.zarr"
     image(path, DATA, "0.5", **LAYOUTS["shards"])
-    call = [sys.executable, "-c", CHILD, str(path), str(UNIT), str(after), where]
-    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert run(CHILD, path, UNIT, after, where).returncode == -signal.SIGKILL
     position = open_ome_zarr(path, mode="r+")
     assert position.dataset_paths == list(position) == ["0"]
     before = level_files(path)

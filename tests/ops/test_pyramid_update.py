@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.warm import run
 
 from lamella import open_ome_zarr, validate
 from lamella.cli import main
@@ -243,7 +242,7 @@ def test_a_killed_writer_leaves_levels_that_are_stale_everywhere(pyramid, versio
         "position['0'][1, 1, 7, 31, 39] = 60000\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert run(code).returncode == -signal.SIGKILL
     assert marker(pyramid)["writers"]
     with open_ome_zarr(pyramid, mode="r+") as position:
         assert position.stale_levels

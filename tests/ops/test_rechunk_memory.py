@@ -50,7 +50,11 @@ def build(path, version, chunks, **options):
     group = zarr.create_group(path, zarr_format=2 if old else 3, attributes=attributes)
     names = {} if old else {"dimension_names": list("zyx")}
     array = group.create_array("0", shape=SHAPE, chunks=chunks, dtype="u2", **names, **options)
-    block = np.random.default_rng(0).integers(0, 4096, (16, *SHAPE[1:])).astype("u2")
+    noise = np.random.default_rng(0).integers(0, 4096, (16, 64, 64)).astype("u2")
+    tiles = (
+        np.arange(256, dtype="u2").reshape(16, 16) << 12 // 16
+    )  # each tile differs, and all are compressed fast
+    block = np.tile(noise, (1, 16, 16)) + np.kron(tiles, np.ones((64, 64), "u2"))
     for z in range(0, SHAPE[0], 16):
         block[0, 0, 0] = z
         array[z : z + 16] = block

@@ -16,6 +16,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.warm import run
 
 import lamella
 from lamella.errors import ClosedError, InvalidArgumentError, NodeExistsError, StorageError
@@ -514,14 +515,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_kill_costs_no_stored_frame_and_the_stream_goes_on(tmp_path, version, ratio, flush_every, stored):
     path = str(tmp_path / "film.zarr")
     arguments = [path, "27", str(flush_every), repr(ratio), version]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    ended = run(KILLED, *arguments)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert int(ended.stdout) == stored
     with lamella.open_ome_zarr(path, mode="r+") as position:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import zarr
+from tests.warm import run
 
 import lamella
 from lamella.errors import InvalidArgumentError
@@ -121,15 +119,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_after_a_kill_all_positions_go_on_from_the_same_frame(plate, path, options):
     plate.close()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     arguments = [str(path), repr(options["shards_ratio"])]
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    ended = run(KILLED, *arguments)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     with lamella.open_ome_zarr(path, layout="hcs", mode="r+") as again:
         with again.stream(FIELDS, "0", FRAME, "uint16", order="tpcz", resume=True, **options) as frames:

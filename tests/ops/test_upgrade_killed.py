@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.warm import run
 
 import lamella
 from lamella.errors import InvalidArgumentError
@@ -62,8 +61,7 @@ RMTREE = "shutil:rmtree"
 
 def kill(place, count, when, operation, *positional, **options):
     arguments = repr(([str(item) for item in positional], options))
-    command = [sys.executable, "-c", SCRIPT, place, str(count), when, operation, arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(SCRIPT, place, count, when, operation, arguments)
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
 

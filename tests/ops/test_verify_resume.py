@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from tests.warm import run
 
 import lamella
 from lamella.errors import InvalidArgumentError, StorageError
@@ -72,8 +71,7 @@ def in_turn(*values):
 @pytest.mark.parametrize(("plate", "work", "after"), in_turn(0, 3), indirect=["plate", "work"])
 def test_after_a_kill_the_same_call_reads_what_was_not_read(plate, work, after):
     before = files_of(plate)
-    killed = subprocess.run([sys.executable, "-c", CHILD, str(after), work.code(plate)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert run(CHILD, after, work.code(plate)).returncode == -signal.SIGKILL
     assert work.record.exists()
     assert not (work.folder / "sums").exists()  # no manifest before it is complete
     found = work(plate)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
+from tests.warm import run
 
 import lamella
 from lamella.cli import main
@@ -141,7 +140,7 @@ def test_a_killed_watch_resumes_with_what_the_plate_lacks(folder: Path, tmp_path
         lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)
         write(folder, "A02")
         arguments = [moment, str(folder), str(store), PATTERN]
-        assert subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False).returncode == 9
+        assert run(KILLED, *arguments).returncode == 9
         if moment == "before":
             write(folder, "B01")
         report = lamella.watch(folder, store, well_regex=PATTERN, idle=0, settle=0)

@@ -58,7 +58,7 @@ def elsewhere(url):
 
 
 def meanwhile(service, one, other):
-    """Make a call while another program makes another one before every second of its requests, in turn.
+    """Make a call while another program makes another one before every third of its requests, in turn.
 
     Yields
     ------
@@ -90,7 +90,7 @@ def meanwhile(service, one, other):
         if not met:
             return
         yield turn, first, met[0]
-        turn += 2
+        turn += 3
 
 
 PIXELS = np.full((1, 1, 1, 8, 8), 7, "u2")

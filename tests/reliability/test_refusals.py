@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.warm import run
 
 import lamella
 from lamella.errors import LamellaError, StorageError
@@ -168,10 +169,7 @@ def image(tmp_path):
 @pytest.mark.parametrize("end", ["refused", "killed"])
 def test_a_file_that_the_system_cuts_short_is_never_seen(image, engine, ratio, end):
     path = image(ratio)
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LIMITED, str(path), engine, end],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    ran = run(LIMITED, path, engine, end)
     assert ran.stdout.startswith("acknowledged"), ran.stderr
     if end == "killed":
         assert ran.returncode == -25, ran.stderr  # SIGXFSZ

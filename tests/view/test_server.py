@@ -14,12 +14,14 @@ import lamella
 from lamella.errors import ReadOnlyError, StoreNotFoundError
 
 
-@pytest.fixture
-def viewer(tmp_path):
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory):
     """A viewer of one image (C, Y, X) = (2, 40, 50)."""
     pixels = np.arange(4000, dtype="uint16").reshape(2, 40, 50)
     with (
-        lamella.write_image(tmp_path / "i.zarr", pixels, axes="cyx", channels=["a", "b"]) as image,
+        lamella.write_image(
+            tmp_path_factory.mktemp("viewer") / "i.zarr", pixels, axes="cyx", channels=["a", "b"]
+        ) as image,
         lamella.view(image, browser=False) as viewer,
     ):
         yield viewer

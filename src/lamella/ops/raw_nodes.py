@@ -97,7 +97,9 @@ class StoredNode:
     @property
     def zarr_format(self) -> int | None:
         """The Zarr format; 3 for documents of both, as in zarr-python. None without a node."""
-        return max(self.formats, default=None)
+        if V3.group in self.data:
+            return 3
+        return 2 if self.formats else None
 
     @property
     def kind(self) -> NodeKind | None:

@@ -66,12 +66,6 @@ class Fix:
     edit: Callable[[JSONObject, Facts], None] = field(repr=False)
     first: bool = False
 
-    def __call__(self, ome: JSONObject, facts: Facts) -> JSONObject:
-        """Return the fixed OME part; the argument is not changed."""
-        fixed_ome = copy.deepcopy(ome)
-        self.edit(fixed_ome, facts)
-        return fixed_ome
-
 
 FIXES: list[Fix] = []
 """All fixes, in the order in which they are applied; those that are `first` run before the others."""
@@ -97,12 +91,13 @@ def fixed(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple[
     ({'version': '0.5', 'omero': {'channels': [{'color': 'FF00FF'}]}}, ('ST-07', 'OM-02'))
     """
     rules: list[str] = []
+    edited = copy.deepcopy(ome)
     for fix in sorted(FIXES, key=lambda fix: not fix.first):
         if kind not in fix.kinds:
             continue
-        new = fix(ome, facts)
-        if new != ome:
-            ome = new
+        fix.edit(edited, facts)
+        if edited != ome:
+            ome = copy.deepcopy(edited)
             rules += fix.rules
     return ome, tuple(dict.fromkeys(rules))
 
