@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -316,13 +317,25 @@ def test_a_stream_is_followed_while_it_is_written(browser, tmp_path):
             browser.key("f")
 
 
-def test_every_kind_of_store_opens(browser, tmp_path, store):
+def test_every_kind_of_store_opens(browser, tmp_path, store, service):
     image = tmp_path / "image.zarr"
     lamella.write_image(image, np.full((SIDE, SIDE), 9, "uint8"), axes="yx").close()
     lamella.pack(image, tmp_path / "image.ozx")
-    collection = write_collection(tmp_path / "scan.zarr")
-    kinds = [(image, 1), (tmp_path / "image.ozx", 1), (collection, 2), (store / "A", 3), (store / "A/1", 2)]
-    kinds += [(store / "A/1/0/labels/cells", 1)]
+    shutil.make_archive(str(tmp_path / "image"), "zip", tmp_path, "image.zarr")
+    service.put_folder(store, "/bucket/plate.zarr")
+    kinds = [
+        (image, 1),
+        (tmp_path / "image.ozx", 1),
+        (tmp_path / "image.zip", 1),
+        (write_collection(tmp_path / "scan.zarr"), 2),
+        (write_tiled(tmp_path / "tiled.zarr"), 1),
+        (write_scene(tmp_path / "scene.zarr"), 2),
+        (store / "A", 3),
+        (store / "A/1", 2),
+        (store / "A/1/0/labels/cells", 1),
+        (f"{service.endpoint}/bucket/plate.zarr", 3),
+        ("s3://bucket/plate.zarr", 3),
+    ]
     for path, fields in kinds:
         with lamella.view(path, browser=False) as viewer:
             browser.open(viewer.url)
@@ -330,7 +343,49 @@ def test_every_kind_of_store_opens(browser, tmp_path, store):
             browser.drawn()
             assert len(browser.run("lamella.scene.fields")) == fields, path
             assert browser.run("document.getElementById('problems').hidden"), path
-            assert browser.run("[...lamella.pixels.kept.values(), ...lamella.ids.kept.values()].length") > 0
+            shown = browser.run(
+                "[...lamella.pixels.kept.values(), ...lamella.ids.kept.values()].map((t) => Math.max(...t.planes))"
+            )
+            assert shown, path
+            assert max(shown) > 0, path
+
+
+def write_tiled(path):
+    """Write a tiled image of 2 x 2 tiles of 64 x 64 pixels."""
+    with lamella.open_ome_zarr(
+        path, layout="tiled", mode="w", channel_names=["DAPI"], version="0.5"
+    ) as mosaic:
+        tiles = mosaic.make_tiles("0", grid_shape=(2, 2), tile_shape=(SIDE, SIDE), dtype="uint8")
+        for row, column in np.ndindex(2, 2):
+            tiles.write_tile(np.full((SIDE, SIDE), 50 * (1 + row + column), "uint8"), row, column)
+    return path
+
+
+def write_scene(path):
+    """Write a scene of two images side by side."""
+    import zarr
+
+    plane = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    steps = [
+        {
+            "type": "translation",
+            "translation": [0, at],
+            "input": {"path": name, "name": "physical"},
+            "output": {"name": "world"},
+        }
+        for name, at in (("left", 0), ("right", SIDE))
+    ]
+    scene = {
+        "coordinateSystems": [{"name": "world", "axes": plane}],
+        "coordinateTransformations": steps,
+    }
+    zarr.create_group(path, zarr_format=3, attributes={"ome": {"version": "0.6", "scene": scene}})
+    for name in ("left", "right"):
+        with lamella.open_ome_zarr(
+            path / name, layout="fov", mode="w", channel_names=["a"], version="0.6"
+        ) as image:
+            image["0"] = np.full((1, 1, 1, SIDE, SIDE), 5, "uint8")
+    return path
 
 
 def write_collection(path):
