@@ -188,5 +188,5 @@ def test_the_command_watches_until_it_is_idle(folder: Path, tmp_path: Path) -> N
     ]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"A/01/0\nWrote {store}: 1 position, 0 were there.\n"
+    assert result.stdout == f"A/01/0\nWrote {store}: 1 position (0 before).\n"
     assert_array_equal(pixels_of(store)["A/01/0"], [0, 1])

@@ -194,7 +194,7 @@ def _watch(
         echo_json(report.to_dict())
     elif not is_quiet:
         done = counted(len(report.positions), "position")
-        echo_lines([f"Wrote {report.destination}: {done}, {report.present} were there."])
+        echo_lines([f"Wrote {report.destination}: {done} ({report.present} before)."])
 
 
 def _plan_lines(report: ConvertReport) -> Iterator[str]:
