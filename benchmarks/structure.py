@@ -102,6 +102,8 @@ def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
         code = frame.f_code
         if event != "call" or code.co_name.startswith("<") or not code.co_filename.startswith(str(SOURCES)):
             return
+        if not code.co_flags & inspect.CO_OPTIMIZED:
+            return  # the body of a class, which runs when its module is imported
         if code.co_flags & GENERATORS:
             if id(frame) in ids:
                 return
