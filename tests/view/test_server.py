@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import re
 import socket
+import threading
+from importlib import resources
 
 import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import ReadOnlyError, StoreNotFoundError
+from lamella.errors import MetadataError, ReadOnlyError, StoreNotFoundError
+from lamella.ops.view import scene
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +162,43 @@ def test_a_path_is_opened_by_the_viewer(tmp_path):
         assert json.loads(ask(viewer, f"/{viewer.token}/scene.json")[2])["name"] == "i.zarr"
     with pytest.raises(StoreNotFoundError):
         lamella.view(tmp_path / "nothing.zarr", browser=False)
+
+
+def test_the_page_is_served_while_the_documents_of_a_plate_are_read(tmp_path, monkeypatch):
+    opened, go_on = scene._opened, threading.Event()
+
+    def open_slowly(path, *given):
+        if path == "A/1/1":
+            assert go_on.wait(60)
+        return opened(path, *given)
+
+    monkeypatch.setattr(scene, "_opened", open_slowly)
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for position in plate.create_positions([("A", "1", name) for name in "01"]):
+            position["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
+        with lamella.view(plate, browser=False) as viewer:
+            assert ask(viewer, f"/{viewer.token}/")[0] == 200
+            assert repr(viewer).startswith("<Viewer of p")
+            go_on.set()
+            assert len(json.loads(ask(viewer, f"/{viewer.token}/scene.json")[2])["fields"]) == 2
+
+
+def test_nothing_to_show_is_an_error_before_there_is_an_address(tmp_path):
+    with (
+        lamella.open_ome_zarr(
+            tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+        ) as plate,
+        pytest.raises(MetadataError, match="nothing to show"),
+    ):
+        plate.create_positions([("A", "1", "0")])
+        lamella.view(plate, browser=False)
+
+
+def test_the_page_asks_for_all_of_its_modules_at_once():
+    folder = resources.files("lamella.adapters.viewer") / "page"
+    listed = re.findall(r'modulepreload" href="(\w+\.js)"', (folder / "index.html").read_text("utf-8"))
+    assert sorted([*listed, "main.js", "neuroglancer.js"]) == sorted(
+        file.name for file in folder.iterdir() if file.name.endswith(".js")
+    )

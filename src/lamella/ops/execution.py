@@ -15,7 +15,6 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     as_completed,
     wait,
@@ -124,6 +123,8 @@ def _check_executor(executor: object) -> None:
         hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
         raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
     # Only Python's own pools are tested: a task of other executors may be expensive.
+    from concurrent.futures import ProcessPoolExecutor
+
     if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):
         try:
             cast("Executor", executor).submit(int).cancel()

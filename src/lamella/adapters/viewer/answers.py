@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -42,12 +42,12 @@ from lamella.ops.view.well_windows import well_windows
 from lamella.ops.view.write_contrast import write_contrast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.view.scene import ViewScene
+    from lamella.ops.view.scene import Field, ViewScene
     from lamella.types import JSON, JSONObject
 
 IN_FLIGHT = 16
@@ -77,7 +77,11 @@ class _Shown:
 
 
 class Answers:
-    """Answers for one node. Thread-safe."""
+    """Answers for one node. Thread-safe.
+
+    The constructor returns when the first image is found; the other documents are read meanwhile. It raises
+    MetadataError if there is no image.
+    """
 
     def __init__(self, node: NGFFNode, *, editable: bool = False) -> None:
         if editable:
@@ -90,7 +94,33 @@ class Answers:
         self._refreshing = threading.Lock()
         self._closed = False
         self._every_field = False
-        self._shown = self._read()
+        self._current: Future[_Shown] = Future()
+        self._reader = threading.Thread(target=self._read_first, name="lamella-view-scene", daemon=True)
+        self._has_image = threading.Event()
+        self._reader.start()
+        self._has_image.wait()
+        if self._current.done():
+            self._current.result()  # raises if there is nothing to show
+
+    def _read_first(self) -> None:
+        """Read the scene while the page is loaded, and wake the constructor at the first image."""
+
+        def seen(area: Field) -> None:
+            if self._closed:
+                raise ClosedError("The viewer was closed.")
+            if area.shape:
+                self._has_image.set()
+
+        try:
+            self._current.set_result(self._read(seen))
+        except BaseException as error:
+            self._current.set_exception(error)  # each request for the scene raises it
+        finally:
+            self._has_image.set()
+
+    @property
+    def _shown(self) -> _Shown:
+        return self._current.result()
 
     @cached_property
     def page(self) -> dict[str, bytes]:
@@ -100,12 +130,13 @@ class Answers:
 
     @property
     def scene(self) -> ViewScene:
-        """The scene that is shown."""
+        """The scene that is shown; waits until all documents are read."""
         return self._shown.scene
 
     def close(self) -> None:
         """Stop the reading threads."""
         self._closed = True
+        self._reader.join()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def get(self, request: str) -> tuple[str, bytes]:
@@ -147,8 +178,8 @@ class Answers:
 
     # -- scene --------------------------------------------------------------------------------------------------
 
-    def _read(self) -> _Shown:
-        scene = view_scene(self.node, every_field=self._every_field)
+    def _read(self, seen: Callable[[Field], None] | None = None) -> _Shown:
+        scene = view_scene(self.node, seen, every_field=self._every_field)
         tiles = Tiles(scene, self._threads)
         return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
 
@@ -158,7 +189,8 @@ class Answers:
                 self._every_field |= options.get("fields") == "all"
                 shown = self._read()
                 if options["refresh"] == "all" or shown.text != self._shown.text:
-                    self._shown = shown
+                    self._current = Future()
+                    self._current.set_result(shown)
         return self._shown.text
 
     # -- pixels -------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from lamella._version import __version__
 from lamella.adapters.viewer.answers import MOST_POSTED, Answers, UnknownRequestError
 from lamella.adapters.viewer.neuroglancer import NeuroglancerAnswers
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
+from lamella.ops.view.scene import scene_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -132,7 +133,7 @@ class Viewer:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Viewer of {self.scene.name} at {self.url}>"
+        return f"<Viewer of {scene_name(self.answers.node)} at {self.url}>"
 
 
 class _Server(ThreadingHTTPServer):
@@ -156,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = f"lamella/{__version__}"
     sys_version = ""
     timeout = 60
+    disable_nagle_algorithm = True  # headers and body are sent one after the other: the body would wait 40 ms
     server: _Server
 
     def do_GET(self) -> None:

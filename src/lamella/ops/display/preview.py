@@ -18,7 +18,6 @@ from lamella.nodes.position_metadata import dtype_window
 from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
 from lamella.ops.display.render import Window, auto_window, composite, lightened
-from lamella.ops.images.points import checked_level
 from lamella.ops.pixel_regions import pixel_region
 from lamella.spec.channels import (
     ALPHA,
@@ -291,6 +290,8 @@ def plane_of(position: Position, options: PreviewOptions, size: int, part: Part 
     """Choose the level and the plane to read for a picture with ``size`` pixels along its larger side."""
     rows, columns = part = part or part_of(position, options)
     if options.level is not None:
+        from lamella.ops.images.points import checked_level
+
         level = checked_level(position, options.level)
         array = position.open_level(level)
     else:

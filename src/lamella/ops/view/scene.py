@@ -29,7 +29,7 @@ from lamella.spec import geometry
 from lamella.store.codec_threads import cpus, mark_codec_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
@@ -183,16 +183,19 @@ def _pixels(area: Field) -> tuple[int, int]:
     return (0, 0) if area.axes is None else (area.axes.width(area.shape), area.axes.height(area.shape))
 
 
-def view_scene(node: NGFFNode, *, every_field: bool = False) -> ViewScene:
+def view_scene(
+    node: NGFFNode, seen: Callable[[Field], None] | None = None, *, every_field: bool = False
+) -> ViewScene:
     """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image.
 
-    Channels and label images are those of 64 to 127 fields, spread over the plate, unless ``every_field`` is set.
+    ``seen`` is called with each field when its documents have been read. Channels and label images are those of 64 to
+    127 fields, spread over the plate, unless ``every_field`` is set.
     """
     if isinstance(node, Labels):
         raise MetadataError(
             f"{node.node_path} is a group of label images. View the image above it, or one of them."
         )
-    fields, wells, rows, columns = _members(node)
+    fields, wells, rows, columns = _members(node, seen)
     first = next((area for area in fields if area.shape), None)
     if first is None:
         reason = next((_state(area) for area in fields), "It contains no image.")
@@ -204,7 +207,7 @@ def view_scene(node: NGFFNode, *, every_field: bool = False) -> ViewScene:
     channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched)
     shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
     return ViewScene(
-        name=_name(node),
+        name=scene_name(node),
         store=str(node.node_path),
         axes=_letters(first),
         kind=type(node).__name__.lower(),
@@ -244,12 +247,15 @@ def _letters(area: Field) -> str:
     return "".join(roles.get(axis, "_") for axis in range(len(area.shape)))
 
 
-def _name(node: NGFFNode) -> str:
+def scene_name(node: NGFFNode) -> str:
+    """Return the name of a plate, else the last part of the path."""
     stated = node.metadata.name if isinstance(node, Plate) else None
     return stated or str(node.node_path).rstrip("/").split("/")[-1]
 
 
-def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
+def _members(
+    node: NGFFNode, seen: Callable[[Field], None] | None
+) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
     """Return the fields of a node, without rectangles, its wells, and the names of rows and columns."""
     if isinstance(node, Position):
         return [_opened("", 0, node)], [WellArea("", 0, 0)], [""], [""]
@@ -260,9 +266,12 @@ def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], li
     rows, columns, indices = grid_of_wells(node)
     wells = [WellArea(path, row, column) for path, (row, column) in indices.items()]
     numbers = {well.path: number for number, well in enumerate(wells)}
-    fields = [
-        _opened(member.path, numbers[member.well], member.node, member.acquisition) for member in walk(node)
-    ]
+    fields = []
+    for member in walk(node):
+        area = _opened(member.path, numbers[member.well], member.node, member.acquisition)
+        fields.append(area)
+        if seen is not None:
+            seen(area)
     return fields, wells, list(rows), list(columns)
 
 

@@ -26,8 +26,11 @@ const FOLLOW = 1500;
 export async function mount(root, source, { address = false } = {}) {
   build(root);
   root.dataset.theme = readTheme();
+  const scene = readJson(source, "scene.json");
   try {
-    const view = new View(root, source, await readJson(source, "scene.json"), address);
+    const canvas = finder(root)("pixels");
+    const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas); // takes as long as the scene
+    const view = new View(root, source, await scene, renderer, address);
     if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
     return view;
   } catch (error) {
@@ -47,8 +50,8 @@ function readTheme() {
 
 export class View {
   /** @param {HTMLElement} root @param {import("./state.js").Source} source @param {import("./state.js").Scene} scene
-   * @param {boolean} address */
-  constructor(root, source, scene, address) {
+   * @param {GLRenderer | SoftRenderer} renderer @param {boolean} address */
+  constructor(root, source, scene, renderer, address) {
     this.root = root;
     this.source = source;
     this.scene = scene;
@@ -58,7 +61,7 @@ export class View {
     this.stage = /** @type {HTMLElement} */ (this.byId("stage"));
     this.canvas = /** @type {HTMLCanvasElement} */ (this.byId("pixels"));
     this.over = /** @type {HTMLCanvasElement} */ (this.byId("lines"));
-    this.renderer = GLRenderer.create(this.canvas) ?? new SoftRenderer(this.canvas);
+    this.renderer = renderer;
     /** @type {Map<number, string>} fields that could not be read */
     this.damaged = new Map();
     /** @type {{x: number, y: number} | null} */
@@ -81,6 +84,12 @@ export class View {
 
   start() {
     const { state, scene, byId } = this;
+    this.measure();
+    if (this.canvas.width > 1 && !(this.address && location.hash)) {
+      this.act.fit();
+      const active = this.active();
+      if (active.length) this.visiblePixels(active); // requests them: they are read while the controls are made
+    }
     byId("keys")
       .querySelector("table")
       .append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
@@ -99,10 +108,7 @@ export class View {
     this.listenToSlices();
     let shown = this.address && this.fromAddress();
     this.watch = new ResizeObserver(() => {
-      for (const target of [this.canvas, this.over]) {
-        target.width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
-        target.height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
-      }
+      this.measure();
       this.sized = true;
       if (!shown) this.act.fit();
       shown = true;
@@ -121,6 +127,15 @@ export class View {
     if (table && column) this.act.heat({ table, column });
     this.state.changed();
     return placed;
+  }
+
+  /** Let the canvases have the size of the stage. */
+  measure() {
+    const [width, height] = [this.stage.clientWidth, this.stage.clientHeight].map((side) => Math.max(1, Math.round(side * this.ratio)));
+    for (const target of [this.canvas, this.over]) {
+      if (target.width !== width) target.width = width;
+      if (target.height !== height) target.height = height;
+    }
   }
 
   get ratio() {
