@@ -186,14 +186,12 @@ def test_the_page_is_served_while_the_documents_of_a_plate_are_read(tmp_path, mo
 
 
 def test_nothing_to_show_is_an_error_before_there_is_an_address(tmp_path):
-    with (
-        lamella.open_ome_zarr(
-            tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
-        ) as plate,
-        pytest.raises(MetadataError, match="nothing to show"),
-    ):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
         plate.create_positions([("A", "1", "0")])
-        lamella.view(plate, browser=False)
+        with pytest.raises(MetadataError, match="nothing to show"):
+            lamella.view(plate, browser=False)
 
 
 def test_the_page_asks_for_all_of_its_modules_at_once():
