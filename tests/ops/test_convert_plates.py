@@ -21,6 +21,7 @@ from lamella.ops.conversion.combine import CombinedSource, Member, number_axis
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.placement import place_by_regex
 from lamella.ops.conversion.source import ArraySource
+from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -347,3 +348,34 @@ def test_a_combined_source_pickles_and_closes() -> None:
     assert copy.read_plane((0, 20)) is None
     assert copy.missing == 1
     copy.close()
+
+
+def test_documents_are_written_once_for_each_thing_that_is_found_out(
+    files: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = tmp_path / "stack.ome.tif"
+    with tifffile.TiffWriter(stack, ome=True) as file:
+        for _ in range(3):
+            file.write(np.ones((300, 300), "u1"))
+    written: list[str] = []
+    write, write_folder = LocalStorage._write, LocalStorage.write_new_folder
+
+    def counted(self: Any, key: str, data: bytes, **kwargs: Any) -> Any:
+        written.append(key)
+        return write(self, key, data, **kwargs)
+
+    def counted_folder(self: Any, folder: str, inside: Any) -> bool:
+        written.extend(f"{folder}/{name}" for name, _ in inside)
+        return write_folder(self, folder, inside)
+
+    monkeypatch.setattr(LocalStorage, "_write", counted)
+    monkeypatch.setattr(LocalStorage, "write_new_folder", counted_folder)
+    convert(files, store, well_regex=PATTERN)
+    fields = [f"{well}/{field}" for well in ("A/01", "B/12") for field in (0, 1)]
+    # That it exists, that it has pixels, and the contrast of the plate.
+    assert [written.count(f"{field}/zarr.json") for field in fields] == [3] * 4
+    assert [written.count(f"{field}/0/zarr.json") for field in fields] == [1] * 4
+    written.clear()
+    convert(stack, tmp_path / "images.zarr", series="all")
+    assert [written.count(f"{image}/zarr.json") for image in range(3)] == [2] * 3
+    assert [written.count(f"{image}/{level}/zarr.json") for image in range(3) for level in (0, 1)] == [1] * 6

@@ -29,12 +29,12 @@ from lamella.ops.conversion.store import (
     create_positions,
     describe_plate,
     end_image,
-    state_of_image,
+    is_whole,
+    plan_arrays,
 )
 from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
-from lamella.ops.jobs.units import is_done
 from lamella.ops.new_store import new_store
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.store.file_system import stamp_of
@@ -417,30 +417,33 @@ def _write_all(
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
-    images = plan.images
+    images, levels = plan.images, plan_arrays(plan.images, settings)
 
     with create_positions(folder, plan, settings, name=name) as (root, positions):
 
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
                 line = journal.get(f"image {number}")
-                if line is not None and is_done(line, job, state_of_image(position)):
+                if line is not None and is_whole(position, line, job):
                     tally.add(image.source.description.plane_count)
                 else:
-                    yield number, begin_image(image, position, settings)
+                    yield number, begin_image(image, position, levels[number])
 
         def finish_image(number: int, sample: Sample) -> None:
-            end_image(images[number], positions[number], sample, is_described_later=plan.layout == "hcs")
-            journal.add(f"image {number}", job, [state_of_image(positions[number])])
+            has_own_contrast = plan.layout != "hcs"
+            state = end_image(
+                images[number], positions[number], levels[number], sample, has_own_contrast=has_own_contrast
+            )
+            journal.add(f"image {number}", job, [state])
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
         write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)
         if plan.layout == "hcs":
-            describe_plate(images, positions, workers)
+            describe_plate(images, positions, levels, workers)
         in_order = sorted(images, key=lambda image: image.number)
         write_originals(root, plan.originals, [image.path for image in in_order if image.path])
-        return max(len(position.dataset_paths) for position in positions)
+        return max(len(plan_of_image.arrays) for plan_of_image in levels)
 
 
 def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lamella.nodes.node import NGFFNode
-    from lamella.nodes.position import Position
     from lamella.ops.conversion.reader import OriginalMetadata
     from lamella.ops.conversion.source import ImageDescription
     from lamella.spec.transforms import TransformationMeta
@@ -85,21 +84,16 @@ def mean_step(times: Sequence[float]) -> float:
     return float(times[-1] - times[0]) / (len(times) - 1)
 
 
-def write_facts(position: Position, description: ImageDescription) -> None:
-    """Record the source of an image, and what is known of its acquisition, in its document."""
+def with_facts(attributes: JSONObject, description: ImageDescription, path: str) -> JSONObject:
+    """Add the source of an image, and what is known of its acquisition; ``path`` is that of its finest level."""
     own = facts_of(description)
     times = frame_times(description)
     step = float(description.scale["t"]) if "t" in description.scale else mean_step(times) if times else 1.0
     regular = np.arange(len(times)) * step
-    real = None if not times or np.allclose(times, regular, rtol=0, atol=1e-6 * step) else times
-
-    def add(attributes: JSONObject) -> JSONObject:
-        attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
-        if real is None:
-            return attributes
-        return with_real_times(attributes, position.dataset_paths[0], 0.0, step, dict(enumerate(real)))
-
-    position.documents.edit_group(position.path, add)
+    attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
+    if not times or np.allclose(times, regular, rtol=0, atol=1e-6 * step):
+        return attributes
+    return with_real_times(attributes, path, 0.0, step, dict(enumerate(times)))
 
 
 def facts_of(description: ImageDescription) -> JSONObject:

@@ -6,32 +6,36 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
-from lamella.nodes.position import Position
+from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.reporting import refuse_broken
 from lamella.ops.contrast import choose_windows
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
-from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, write_facts
+from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import line_order
 from lamella.ops.conversion.write import ImageWrite
-from lamella.ops.jobs.units import Files, files_of_region, state_of
-from lamella.ops.pyramids.pyramid import begin_levels
+from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
+from lamella.ops.pyramids.pyramid import list_levels, plan_levels
 from lamella.ops.regions import whole_region
 from lamella.spec.axes import axes as usual_axes
+from lamella.spec.channel_edits import set_windows
 from lamella.spec.channels import distinct_colors
+from lamella.spec.edits import new_images
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
-from lamella.store.documents import Documents
+from lamella.store.documents import Documents, new_array
+from lamella.store.pinned_array import PinnedArray
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lamella.nodes.collection import Collection
     from lamella.nodes.node import NGFFNode
@@ -40,11 +44,14 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.inputs import ImagePlan, InputPlan
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.execution import Workers
+    from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
     from lamella.store.layout import Cut
-    from lamella.types import VersionName
+    from lamella.types import JSONObject, VersionName
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,9 @@ def _check_channels(images: Sequence[ImagePlan]) -> None:
 
 def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSettings) -> Collection:
     """Create or resume a store of images by number, each with channels and axes of its own."""
+    version = by_name(settings.version)
+    documents = Documents.create(open_storage(path), version.zarr_format)
+    new: dict[str, dict[str, JSONObject | ArrayMeta]] = {}
     for image in images:
         place = os.path.join(path, image.path)
         if os.path.lexists(place):
@@ -149,16 +159,10 @@ def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSe
                 continue
             shutil.rmtree(place)
         description = image.source.description
-        open_ome_zarr(
-            place,
-            layout="fov",
-            mode="w-",
-            channel_names=channel_labels(description),
-            axes=image_axes(description),
-            version=settings.version,
-        ).close()
-    documents = Documents.create(open_storage(path), by_name(settings.version).zarr_format)
-    list_series(documents, by_name(settings.version), [image.path for image in images])
+        meta = new_images(image_axes(description), channel_labels(description), image.path)
+        new[image.path] = {"": pending_attributes(version, meta, version.dump(meta, {}))}
+    list_series(documents, version, [image.path for image in images])
+    documents.put_new(new)
     collection: Collection = open_ome_zarr(path, layout="auto", mode="r+")
     return collection
 
@@ -192,9 +196,43 @@ def _resumed_positions(
     return None
 
 
-def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> ImageWrite:
-    """Create the missing arrays of one image, without pixels and contrast; return its source and arrays."""
-    description = image.source.description
+def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[NewLevels]:
+    """Plan the arrays of all images; images of one shape and type share a plan."""
+    plans: dict[tuple[object, ...], NewLevels] = {}
+    planned = []
+    for image in images:
+        description = image.source.description
+        key = description.axes, description.shape, description.dtype
+        if key not in plans:
+            plans[key] = _plan(description, settings)
+        planned.append(plans[key])
+    return planned
+
+
+def begin_image(image: ImagePlan, position: Position, levels: NewLevels) -> ImageWrite:
+    """Create the arrays of one image, without pixels; its document lists them when they are complete.
+
+    Arrays of a killed call keep their pixels.
+    """
+    arrays = _arrays(position, levels)
+    for array in arrays:
+        if not position.documents.put_new_array(array.path, array.meta):
+            position.documents.put_array(array.path, array.meta)
+    if not position.path:  # so that the first write of a single image is as fast as the others
+        arrays[0].prepare()
+    return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)))
+
+
+def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
+    return [
+        PinnedArray(position.documents, position.node_path.child(name).path, meta)
+        for name, meta in levels.arrays.items()
+    ]
+
+
+def _plan(description: ImageDescription, settings: ImageSettings) -> NewLevels:
+    """Plan the arrays of an image."""
+    version = by_name(settings.version)
     chunks, shards = choose_layout(
         description.axes,
         description.shape,
@@ -203,47 +241,84 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
         shards=settings.shards,
         sharded=settings.sharded,
     )
-    ratio = None if shards is None else tuple(s // c for s, c in zip(shards, chunks, strict=True))
-    if position.dataset_paths:  # by a killed call
-        array = position["0"]
-    else:
-        array = position.create_zeros(
-            "0",
-            description.shape,
-            description.dtype,
-            chunks,
-            ratio,
-            voxel_transforms(description),
-        )
-    lower = begin_levels(position, settings.levels, "mean")
-    return ImageWrite(image.source, [(array.stored, (1,) * array.ndim), *lower])
+    axes = image_axes(description)
+    first = new_array(
+        description.shape,
+        description.dtype,
+        zarr_format=version.zarr_format,
+        chunks=chunks,
+        shards=shards,
+        dimension_names=[axis.name for axis in axes],
+    )
+    return plan_levels(description.name, "0", first, settings.levels, axes)
 
 
-def state_of_image(position: Position) -> str | None:
+def is_whole(position: Position, line: list[Any], job: str) -> bool:
+    """Return whether an image is listed and its files are those of a line of the journal."""
+    return is_done(line, job, _state([position[path].stored for path in position.dataset_paths]))
+
+
+def _state(arrays: Sequence[StoredArray]) -> str | None:
     """Return a fingerprint of the files of all levels."""
-    arrays = [position[path].stored for path in position.dataset_paths]
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
-    return state_of(Files(position.documents.storage, keys))
+    return state_of(Files(arrays[0].documents.storage, keys)) if arrays else None
 
 
-def end_image(image: ImagePlan, position: Position, sample: Sample, *, is_described_later: bool) -> None:
-    """Finish an image: describe it, unless it belongs to a plate, whose images are described together at the end."""
+def end_image(
+    image: ImagePlan, position: Position, levels: NewLevels, sample: Sample, *, has_own_contrast: bool
+) -> str | None:
+    """Describe a complete image in one write; return the fingerprint of its files.
+
+    Images of a plate get their contrast together at the end.
+    """
     description = image.source.description
-    if not is_described_later:
+    windows: dict[int, WindowDict] = {}
+    if has_own_contrast:
         sampler = ContrastSampler(description.axes, description.shape, description.dtype)
         sampler.merge(sample)
-        windows = [
-            sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
-        ]
-        _describe(position, description, windows)
-    write_facts(position, description)
+        windows = {
+            index: sampler.window(index, channel.window)
+            for index, channel in enumerate(_channels(description))
+        }
+    _put(position, description, levels, windows)
+    return _state(_arrays(position, levels))
 
 
-def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], workers: Workers) -> None:
-    """Describe the images of a plate. Windows are the median of the files' windows, else computed from all fields."""
+def _put(
+    position: Position,
+    description: ImageDescription,
+    levels: NewLevels,
+    windows: Mapping[int, WindowDict],
+) -> None:
+    """Write the document of an image; raise MetadataError instead if what a reader found breaks a rule.
+
+    It is made anew and not edited: nobody else writes into the unfinished store, and thousands of edited models would
+    stay in memory with their positions.
+    """
+    meta = new_images(image_axes(description), channel_labels(description), description.name)
+    meta = list_levels(meta, levels, voxel_transforms(description), "mean")
+    if meta.omero is not None:
+        if meta.omero.rdefs is not None:
+            meta.omero.rdefs.default_z = description.length("z") // 2
+        channels = _channels(description)
+        colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
+        for shown, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
+            shown.active = channel.active
+            shown.color = color
+        if windows:
+            meta = set_windows(meta, windows)
+    attributes = with_facts(position.store_handle.version.dump(meta, {}), description, "0")
+    refuse_broken(position.node_path, {}, attributes, ("image",))
+    position.documents.put_groups({position.path: attributes}, new=True)
+
+
+def describe_plate(
+    images: Sequence[ImagePlan], positions: Sequence[Position], plans: Sequence[NewLevels], workers: Workers
+) -> None:
+    """Write the contrast of a plate's images. It is the median of the files' windows, else computed from all fields."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
-    windows: list[WindowDict] = []
+    windows: dict[int, WindowDict] = {}
     chosen: dict[tuple[str, int], WindowDict] = {}
     for index, name in enumerate(names):
         file_windows = [
@@ -251,38 +326,19 @@ def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], w
         ]
         if len(file_windows) < len(descriptions) and not chosen:
             chosen = choose_windows(positions, workers)
-        windows.append(
+        windows[index] = (
             chosen[name, 0]
             if len(file_windows) < len(descriptions)
             else _stated(file_windows, descriptions[0].dtype)
         )
-    for description, position in zip(descriptions, positions, strict=True):
-        _describe(position, description, windows)
+    for description, position, levels in zip(descriptions, positions, plans, strict=True):
+        _put(position, description, levels, windows)
 
 
 def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
     """Return the median of the windows in the files."""
     start, end = (float(np.median([window[side] for window in windows])) for side in (0, 1))
     return window_of(start, end, type_limits(dtype) or (start, end), dtype)
-
-
-def _describe(position: Position, description: ImageDescription, windows: Sequence[WindowDict]) -> None:
-    """Write the description of the source into the metadata of the position."""
-    meta = position.metadata
-    image = meta.multiscales[0]
-    image.name = description.name
-    image.axes = image_axes(description)
-    if meta.omero is not None:
-        meta.omero.name = description.name
-        if meta.omero.rdefs is not None:
-            meta.omero.rdefs.default_z = description.length("z") // 2
-        channels = _channels(description)
-        colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
-        for shown, channel, color, window in zip(meta.omero.channels, channels, colors, windows, strict=True):
-            shown.active = channel.active
-            shown.color = color
-            shown.window = window
-    position.dump_meta()
 
 
 def image_axes(description: ImageDescription) -> list[AxisMeta]:

@@ -15,11 +15,13 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.log import logged
+from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
+    from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
     from lamella.spec.stale_levels import Bounds
+    from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import JSONObject, Shape
@@ -65,7 +69,7 @@ def initialize_pyramid(
     base = _level_0(position)
     steps = _steps(position, base, dims, factors)
     source = pinned(base.stored)
-    plan = _plan(position, source, levels, steps)
+    plan = _plan(position.node_path, position.axes, source.meta.shape, levels, steps)
     if len(plan) == 1:
         return
     if len(position.dataset_paths) > 1:
@@ -81,7 +85,9 @@ def _unwritten(
 ) -> JSONObject:
     """Mark new levels as unwritten, and as stale if level 0 was resized."""
     stale = read_stale(attributes)
-    for path, (shape, _) in zip(_planned(position, source, plan), plan[1:], strict=True):
+    for path, (shape, _) in zip(
+        _planned(position.dataset_paths[0], source.meta, plan), plan[1:], strict=True
+    ):
         stale = stale.with_unwritten(path, [((0,) * len(shape), shape)] if all(shape) else [])
     return with_stale(attributes, stale.ended("", resized([source])))
 
@@ -137,7 +143,13 @@ def _compute(
         levels = "auto"
     steps, source = _steps(position, base, dims, factors), pinned(base.stored)
     if levels is not None or dims is not None or factors is not None:
-        plan = _plan(position, source, existing if levels is None else levels, steps)
+        plan = _plan(
+            position.node_path,
+            position.axes,
+            source.meta.shape,
+            existing if levels is None else levels,
+            steps,
+        )
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
@@ -169,7 +181,7 @@ def _make_levels(
     count: Count,
 ) -> None:
     """Compute levels that the image lists when they are complete."""
-    planned = _planned(position, source, plan)
+    planned = _planned(position.dataset_paths[0], source.meta, plan)
     paths = list(planned)
     totals = dict(zip(paths, (factors for _, factors in plan[1:]), strict=True))
     steps = {
@@ -286,17 +298,36 @@ def compute_parts(
         )
 
 
-def begin_levels(
-    position: Position, levels: int | Literal["auto"], method: Method
-) -> list[tuple[StoredArray, Shape]]:
-    """Create lower levels without pixels, for callers that write them with level 0; return them with their factors."""
-    base = _level_0(position)
-    if len(position.dataset_paths) == 1:
-        steps, source = _steps(position, base, None, None), pinned(base.stored)
-        _create_levels(position, source, _plan(position, source, levels, steps), method)
-    levels_of_image = PlannedLevels.of(position)
-    position.document.edit(functools.partial(_described, method=method, steps=levels_of_image.steps))
-    return levels_of_image.targets
+@dataclass(frozen=True)
+class NewLevels:
+    """The levels of an image that is written whole: ``arrays`` by path, finest first, and each one's ``factors``.
+
+    The factors are those from the level before, ones for the first.
+    """
+
+    arrays: dict[str, ArrayMeta]
+    factors: list[Shape]
+
+
+def plan_levels(
+    image: str, path: str, base: ArrayMeta, levels: int | Literal["auto"], axes: Sequence[AxisMeta]
+) -> NewLevels:
+    """Plan all levels of an image whose first will be ``base`` at a path; ``image`` is its name for warnings."""
+    plan = _plan(image, axes, base.shape, levels, dict.fromkeys(space_axes(axes), 2))
+    arrays = {path: base, **_planned(path, base, plan)}
+    totals = [factors for _, factors in plan]
+    steps = [tuple(b // a for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(totals)]
+    return NewLevels(arrays, [(1,) * base.ndim, *steps])
+
+
+def list_levels(
+    meta: ImagesMeta, levels: NewLevels, transforms: Sequence[TransformationMeta], method: Method
+) -> ImagesMeta:
+    """List the levels of an image that has none, the first with given transformations."""
+    first, *lower = levels.arrays
+    meta = edits.add_dataset(meta, first, transforms, dtype_window(levels.arrays[first].dtype))
+    meta = edits.add_datasets(meta, dict.fromkeys(lower, transforms))
+    return _described(meta, method, dict(zip(lower, levels.factors[1:], strict=True)))
 
 
 def delete_pyramid(position: Position) -> None:
@@ -385,12 +416,11 @@ def check_levels(levels: object) -> None:
 
 
 def _plan(
-    position: Position, source: PinnedArray, levels: int | str, steps: Mapping[int, int]
+    image: object, axes: Sequence[AxisMeta], shape: Shape, levels: int | str, steps: Mapping[int, int]
 ) -> list[tuple[Shape, Shape]]:
     """Return the shape and the factors to level 0 of each level, including level 0."""
-    shape = source.meta.shape
     if levels == "auto":
-        plane = {i: shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
+        plane = {i: shape[i] for i in space_axes(axes)[-2:] if i in steps}
         requested = 1
         while max(plane.values(), default=1) > COARSEST_SIDE:
             plane, requested = {i: -(-n // steps[i]) for i, n in plane.items()}, requested + 1
@@ -402,7 +432,7 @@ def _plan(
     if sensible < requested:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{requested} levels were asked of {position.node_path}, but {shape} cannot be {verb} beyond {sensible}; "
+            f"{requested} levels were asked of {image}, but {shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
             stacklevel=callers_level(),
@@ -437,11 +467,8 @@ def _level_path(base: str, number: int) -> str:
     return path if replaced and path != base else str(number)
 
 
-def _planned(
-    position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]]
-) -> dict[str, ArrayMeta]:
+def _planned(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
     """Return the path and metadata of each planned level but the first."""
-    base_path, meta = position.dataset_paths[0], source.meta
     return {
         _level_path(base_path, number): _level_meta(meta, shape)
         for number, (shape, _) in enumerate(plan)
@@ -458,7 +485,7 @@ def _create_levels(
 ) -> None:
     """Create arrays and metadata of levels, once if several calls do; `beside` changes other keys of the document."""
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = _planned(position, source, plan)
+    levels = _planned(position.dataset_paths[0], source.meta, plan)
     if not levels:
         return
 
