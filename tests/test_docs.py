@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import os
 import re
+import shlex
 import tokenize
 from pathlib import Path
 
+import click
 import pytest
 from tests.warm import run
 
 from fields import cut_fields
+from lamella.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -107,3 +111,53 @@ def test_each_task_is_at_most_as_long_as_with_another_library_and_counted_in_a_p
     if os.environ.get("COMPARED_PAGE"):
         page.write_text(table.sub("\n".join(rows) + "\n", page.read_text(encoding="utf-8")), encoding="utf-8")
     assert table.search(page.read_text(encoding="utf-8"))[0].splitlines() == rows
+
+
+#: Blocks that other tests run, by the word after the language.
+RUN_ELSEWHERE = {"icechunk", "remote", "lamella", "iohub", "ngff-zarr", "ngio", "ome-zarr"}
+
+
+def fenced(page):
+    """The kinds and texts of the code blocks of a page."""
+    return re.findall(r"^```([^\n`]+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_each_example_is_run_or_listed_with_the_reason_why_it_cannot_be():
+    kinds = {
+        (name_of(page), kind)
+        for page in PAGES
+        for kind, _ in fenced(page)
+        if kind != "python" and kind.partition(" ")[2] not in RUN_ELSEWHERE
+    }
+    with open(ROOT / "tests" / "examples_not_run.csv", newline="", encoding="utf-8") as lines:
+        listed = list(csv.DictReader(lines))
+    assert {(row["page"], row["block"]) for row in listed} == kinds
+    for row in listed:
+        paths = re.findall(r"tests/[\w/]+(?:\.py)?", row["reason"])
+        assert all((ROOT / path).exists() for path in paths), row
+
+
+def test_commands_that_pages_show_have_these_names_and_options():
+    shells = [
+        (name_of(page), text.replace("\\\n", " "))
+        for page in PAGES
+        for kind, text in fenced(page)
+        if kind in ("console", "bash", "sh")
+    ]
+    found = [
+        (page, line)
+        for page, text in shells
+        for line in re.findall(r"^(?:\$ )?lamella (.*)$", text, re.MULTILINE)
+    ]
+    assert len(found) > 20
+    for page, line in found:
+        words = shlex.split(line, comments=True)
+        if words[0].startswith("-"):
+            continue
+        command = main.get_command(click.Context(main), words[0])
+        assert command is not None, (page, line)
+        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {
+            "--help"
+        }
+        used = {word.partition("=")[0] for word in words if re.match(r"--\w", word)}
+        assert used <= known, (page, line, used - known)
