@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from tests.formats.samples import DATA
 
 import lamella
 from lamella.adapters import formats
+from lamella.adapters.tiff import TiffReader
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, MissingDependencyError, SourceError
 from lamella.readers import HandleReader, ImageDescription, list_formats
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lamella.readers import Container
 
 PIXELS = np.arange(3 * 8 * 16 * 20, dtype=np.uint16).reshape(3, 8, 16, 20)
 
@@ -211,3 +215,21 @@ def test_the_page_lists_every_format() -> None:
     page = PAGE.read_text(encoding="utf-8")
     names = [form.name for form in list_formats()]
     assert [name for name in names if f"`{name}`" not in page] == [], "make formats-docs writes the table"
+
+
+def test_the_command_prints_no_warning_about_the_code_of_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS[0, 0])
+    opened = TiffReader.open
+
+    def warn(self: TiffReader, path: str) -> Container:
+        warnings.warn("numpy 2.5 wants another call", DeprecationWarning, stacklevel=2)
+        return opened(self, path)
+
+    monkeypatch.setattr(TiffReader, "open", warn)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("ignore", DeprecationWarning)  # as Python does outside of pytest
+        run = CliRunner().invoke(main, ["convert", str(tmp_path / "a.tif"), str(tmp_path / "a.zarr")])
+    assert run.exit_code == 0
+    assert [str(each.message) for each in seen] == []

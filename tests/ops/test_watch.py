@@ -190,3 +190,60 @@ def test_the_command_watches_until_it_is_idle(folder: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     assert result.stdout == f"A/01/0\nWrote {store}: 1 position (0 before).\n"
     assert_array_equal(pixels_of(store)["A/01/0"], [0, 1])
+
+
+def test_what_the_user_corrects_is_in_every_position_and_truncated_files_are_read_at_the_end(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "plate.zarr"
+    seen: list[dict[str, list[int]]] = []
+
+    def instrument() -> Iterator[None]:
+        write(folder, "A01")
+        whole = (folder / "A01_GFP.tif").read_bytes()
+        (folder / "A01_GFP.tif").write_bytes(whole[:-200])
+        for _ in range(4):
+            yield
+        seen.append(pixels_of(store) if store.exists() else {})
+        (folder / "A01_GFP.tif").write_bytes(whole)
+        for _ in range(4):
+            yield
+        write(folder, "A02")
+        (folder / "A02_GFP.tif").write_bytes((folder / "A02_GFP.tif").read_bytes()[:-200])
+        (tmp_path / "stop").touch()
+        yield
+
+    lamella.watch(
+        folder, store, well_regex=PATTERN, files_per_position=2, settle=1, stop_file=tmp_path / "stop",
+        pixel_size=0.5, unit="nanometer", channel_names=["a", "b"], colors=["FF0000", "0000FF"], dtype="float32",
+        take_what_is_there=True, **steps(instrument()),
+    )  # fmt: skip
+    assert seen == [{}]
+    assert pixels_of(store) == {"A/01/0": [0, 1], "A/02/0": [10, 0]}
+    with lamella.open(store) as plate:
+        for _, position in plate.positions():
+            assert position.scale[-2:] == [0.5, 0.5]
+            assert position.channel_names == ["a", "b"]
+            assert position.data.dtype == "float32"
+    with pytest.raises(InvalidArgumentError, match="pixel_size"):
+        lamella.watch(folder, tmp_path / "b.zarr", well_regex=PATTERN, pixel_size=-1)
+
+
+def test_the_command_watches_with_corrections(folder: Path, tmp_path: Path) -> None:
+    write(folder, "A01")
+    command = [
+        "convert",
+        str(folder),
+        str(tmp_path / "plate.zarr"),
+        "--watch",
+        "--idle",
+        "0",
+        "--settle",
+        "0",
+    ]
+    run = CliRunner().invoke(
+        main, [*command, "--well-regex", PATTERN, "--pixel-size", "0.5", "--colors", "FF0000,00FF00"]
+    )
+    assert run.exit_code == 0, run.output
+    with lamella.open(tmp_path / "plate.zarr" / "A" / "01" / "0") as position:
+        assert position.scale[-1] == 0.5

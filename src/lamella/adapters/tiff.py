@@ -355,7 +355,7 @@ def _describe(
     notes = (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe))
     description = ImageDescription(
         name=os.path.basename(path),
-        files=tuple(sorted({page.file for page in pages if page is not None})),
+        files=tuple(sorted({page.file for page in pages if page is not None} or {path})),
         axes=plan.axes,
         shape=plan.shape,
         dtype=np.dtype(series.dtype).newbyteorder("="),

@@ -18,6 +18,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, 
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.ops.conversion.convert import convert_inputs, find_formats
+from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.file_layouts import find_layout
 from lamella.ops.conversion.inputs import Arrangement, Inputs, place_files
 from lamella.ops.conversion.store import ImageSettings
@@ -27,7 +28,9 @@ from lamella.ops.rewriting.destination import Destination
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.reader import Reader
     from lamella.store.layout import Cut
@@ -88,6 +91,15 @@ def watch(
     levels: int | Literal["auto"] = "auto",
     jobs: int | None = None,
     format: str | Reader | None = None,
+    axes: str | None = None,
+    pixel_size: float | Sequence[float] | None = None,
+    unit: str | None = None,
+    channel_names: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
+    time_step: float | None = None,
+    name: str | None = None,
+    dtype: DTypeLike | None = None,
+    take_what_is_there: bool = False,
     on_position: Callable[[str], None] | None = None,
     wait: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -109,6 +121,10 @@ def watch(
         The plate, a local folder; positions that it has are not converted again.
     well_regex, map_file, layout, version, chunks, shards, levels, jobs, format
         As for `lamella.convert`.
+    axes, pixel_size, unit, channel_names, colors, time_step, name, dtype
+        Corrections of what the files state, as for `lamella.convert`.
+    take_what_is_there : bool
+        At the end, read truncated files too; before, a truncated file counts as one that is being written.
     files_per_position : int, optional
         Number of files of a complete position.
     stop_file : str or path-like, optional
@@ -146,14 +162,44 @@ def watch(
     """
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
-    for name, value in (("idle", idle), ("settle", settle)):
+    for option, value in (("idle", idle), ("settle", settle)):
         if not value >= 0:
-            raise InvalidArgumentError(f"{name}={value!r} is not a number of seconds")
+            raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds")
+    corrections = Corrections(
+        axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
+    )
+    corrections.check()
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     folder, plate = local_path(source, "the folder to watch"), local_path(destination, "the plate")
-    watcher = _Watcher(folder, plate, arrangement, find_formats(format), settings, Workers(jobs, None))
+    watcher = _Watcher(
+        folder, plate, arrangement, corrections, find_formats(format), settings, Workers(jobs, None)
+    )
     watcher.finish_interrupted()
     present = len(watcher.converted())
+    timing = _Timing(idle, settle, wait, clock)
+    done = _run(watcher, timing, stop_file, files_per_position, on_position)
+    return WatchReport(plate, tuple(done), present)
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """When a watch ends and a file counts as written, in seconds, and the clock that counts them."""
+
+    idle: float
+    settle: float
+    wait: Callable[[float], None]
+    clock: Callable[[], float]
+
+
+def _run(
+    watcher: _Watcher,
+    timing: _Timing,
+    stop_file: StrPath | None,
+    files_per_position: int | None,
+    on_position: Callable[[str], None] | None,
+) -> list[str]:
+    """Convert positions until the end; return them in the order of their completion."""
+    settle, clock = timing.settle, timing.clock
     done: list[str] = []
     last: dict[str, Files] = {}
     changed: dict[str, float] = {}
@@ -167,7 +213,7 @@ def watch(
             if last.get(path) != files:
                 changed[path] = latest = now
         last = look.files
-        is_end = stops or now - latest >= idle
+        is_end = stops or now - latest >= timing.idle
         ready = [
             path
             for path, files in look.files.items()
@@ -180,8 +226,8 @@ def watch(
         if is_end:
             watcher.discard()
             watcher.check(look)
-            return WatchReport(plate, tuple(done), present)
-        wait(min(1.0, max(settle, 0.1)))
+            return done
+        timing.wait(min(1.0, max(settle, 0.1)))
 
 
 @dataclass(frozen=True)
@@ -213,6 +259,7 @@ class _Watcher:
     folder: str
     plate: str
     arrangement: Arrangement
+    corrections: Corrections
     formats: Any
     settings: ImageSettings
     workers: Workers
@@ -256,7 +303,7 @@ class _Watcher:
             return []
         target = self.temporary if present else self.plate
         try:
-            self._convert_to(target, new_paths, overwrite=bool(present))
+            self._convert_to(target, new_paths, overwrite=bool(present), is_end=is_end)
         except SourceError:
             if is_end:
                 raise
@@ -295,9 +342,12 @@ class _Watcher:
         if os.path.lexists(self.temporary):
             shutil.rmtree(self.temporary)
 
-    def _convert_to(self, target: str, paths: list[str], *, overwrite: bool) -> None:
+    def _convert_to(self, target: str, paths: list[str], *, overwrite: bool, is_end: bool) -> None:
         arrangement = replace(self.arrangement, only=frozenset(paths))
-        inputs = Inputs([self.folder], self.formats, arrangement=arrangement)
+        corrections = self.corrections
+        if not is_end:  # a truncated file is one that is being written
+            corrections = replace(corrections, take_what_is_there=False)
+        inputs = Inputs([self.folder], self.formats, arrangement=arrangement, corrections=corrections)
         store = new_store(target, overwrite, "convert", self.settings.version, None, None)
         convert_inputs(inputs, target, store, self.settings, self.workers, None, None)
 
