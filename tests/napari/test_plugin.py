@@ -10,6 +10,7 @@ import lamella
 from lamella.adapters.napari.reader import get_reader
 from lamella.adapters.napari.writer import LayersError
 from lamella.errors import StoreExistsError
+from lamella.ops.view import alike
 from lamella.ops.view.level_arrays import LevelArray
 from lamella.ops.view.scene import view_scene
 
@@ -128,13 +129,20 @@ def test_a_plate_opens_without_its_pixels_and_draws_what_is_on_the_screen(tmp_pa
     monkeypatch.setattr(
         lamella.ImageArray, "__getitem__", lambda self, index: read.append(self) or original(self, index)
     )
+    together = []
+    read_alike = alike.read_alike
+    monkeypatch.setattr(
+        alike,
+        "read_alike",
+        lambda documents, paths, *rest: together.extend(paths) or read_alike(documents, paths, *rest),
+    )
     (data, _, _), _ = get_reader(str(path))(str(path))
-    assert read == []
+    assert read == together == []
     assert (data[0][:200, :200] == 50).all()
     assert len(read) == 1
     assert (data[-1][:64, :64] == 50).all()
-    assert len(read) == 17
-    assert {array.shape for array in read[1:]} == {(1, 256, 256)}
+    assert len(read) == 1
+    assert sorted(together) == sorted(f"{row}/{column}/0/1" for row in "ABCD" for column in "1234")
 
 
 def test_layers_are_written_as_an_image_with_labels(image, tmp_path):
