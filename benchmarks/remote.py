@@ -323,23 +323,139 @@ def ts_level(url: str) -> Iterator[None]:
     array.read().result()
 
 
+def _iohub(url: str, name: str, mode: str = "r", **options: Any) -> Any:
+    from iohub.ngff import open_ome_zarr
+    from obstore.store import S3Store
+    from zarr.storage import ObjectStore
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    path = f"{prefix}/{name}".lstrip("/")
+    return open_ome_zarr(
+        ObjectStore(S3Store(bucket, prefix=path)), mode=mode, **{"version": "0.5", **options}
+    )
+
+
+def iohub_open(url: str) -> Iterator[None]:
+    yield
+    _iohub(url, "image.zarr", layout="fov")
+
+
+def iohub_field(url: str) -> Iterator[None]:
+    plate = _iohub(url, "plate.zarr", layout="hcs")
+    yield
+    assert plate["A/3/1"]["0"].shape == ARRAY["shape"]
+
+
+def iohub_walk(url: str) -> Iterator[None]:
+    yield
+    plate = _iohub(url, "plate.zarr", layout="hcs")
+    assert len([position["0"].shape for _, position in plate.positions()]) == WELLS * FIELDS
+
+
+def iohub_crop(url: str) -> Iterator[None]:
+    array = _iohub(url, "image.zarr", layout="fov")["0"]
+    yield
+    array[0, 0, 0, 10:40, 10:40]
+
+
+def iohub_level(url: str) -> Iterator[None]:
+    array = _iohub(url, "image.zarr", layout="fov")["0"]
+    yield
+    array[...]
+
+
+def iohub_create(url: str) -> Iterator[None]:
+    yield
+    with _iohub(url, "new.zarr", "w", layout="hcs", channel_names=["a"]) as plate:
+        for position in plate.create_positions(fields(50)):
+            position.create_zeros("0", **ARRAY)
+
+
+def iohub_write(url: str) -> Iterator[None]:
+    import numpy as np
+
+    pixels = np.random.default_rng(0).poisson(100, (1, 1, 4, 1024, 1024)).astype("uint16")
+    yield
+    with _iohub(url, "written.zarr", "w", layout="fov", channel_names=["a"]) as image:
+        image.create_image("0", pixels, chunks=(1, 1, 1, 512, 512))
+
+
+def iohub_pyramid(url: str) -> Iterator[None]:
+    image = _iohub(url, "levels.zarr", "r+", layout="fov")
+    yield
+    image.compute_pyramid(levels=3)
+
+
+def _ngff_zarr(url: str, path: str) -> Any:
+    import ngff_zarr
+
+    options = {"key": "testing", "secret": "testing", "endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
+    return ngff_zarr.from_ome_zarr(
+        f"{url}/{path}", storage_options={**options, "client_kwargs": {"region_name": "us-east-1"}}
+    )
+
+
+def ngff_zarr_open(url: str) -> Iterator[None]:
+    yield
+    _ngff_zarr(url, "image.zarr")
+
+
+def ngff_zarr_field(url: str) -> Iterator[None]:
+    yield
+    assert _ngff_zarr(url, "plate.zarr/A/3/1").images[0].data.shape == ARRAY["shape"]
+
+
+def ngff_zarr_crop(url: str) -> Iterator[None]:
+    array = _ngff_zarr(url, "image.zarr").images[0].data
+    yield
+    array[0, 0, 0, 10:40, 10:40].compute()
+
+
+def ngff_zarr_level(url: str) -> Iterator[None]:
+    array = _ngff_zarr(url, "image.zarr").images[0].data
+    yield
+    array.compute()
+
+
 #: Of each operation: its name, how lamella does it, and how others do.
 CASES: dict[str, tuple[Case, dict[str, Case]]] = {
-    "open an image": (open_image, {"zarr + obstore": zarr_open}),
-    "field by its path, with shape": (field_by_path, {}),
-    "field of an open plate, with shape": (field_of_plate, {"zarr + obstore": zarr_field}),
+    "open an image": (
+        open_image,
+        {"zarr + obstore": zarr_open, "iohub + obstore": iohub_open, "ngff-zarr": ngff_zarr_open},
+    ),
+    "field by its path, with shape": (field_by_path, {"ngff-zarr": ngff_zarr_field}),
+    "field of an open plate, with shape": (
+        field_of_plate,
+        {"zarr + obstore": zarr_field, "iohub + obstore": iohub_field},
+    ),
     "open an image as xarray": (to_xarray, {}),
-    "walk 200 fields": (walk, {"zarr + obstore": zarr_walk}),
+    "walk 200 fields": (walk, {"zarr + obstore": zarr_walk, "iohub + obstore": iohub_walk}),
     "walk 200 fields of 0.4": (walk_old, {}),
     "table of 200 fields": (table, {}),
-    "crop": (crop, {"zarr + obstore": zarr_crop, "TensorStore": ts_crop}),
+    "crop": (
+        crop,
+        {
+            "zarr + obstore": zarr_crop,
+            "TensorStore": ts_crop,
+            "iohub + obstore": iohub_crop,
+            "ngff-zarr": ngff_zarr_crop,
+        },
+    ),
     "the same crop again": (crop_again, {"zarr + obstore": zarr_crop_again, "TensorStore": ts_crop_again}),
     "64 crops": (crops, {"zarr + obstore": zarr_crops, "TensorStore": ts_crops}),
-    "whole level of 8 shards": (level, {"zarr + obstore": zarr_level, "TensorStore": ts_level}),
-    "create a plate with 50 positions": (create_plate, {}),
+    "whole level of 8 shards": (
+        level,
+        {
+            "zarr + obstore": zarr_level,
+            "TensorStore": ts_level,
+            "iohub + obstore": iohub_level,
+            "ngff-zarr": ngff_zarr_level,
+        },
+    ),
+    "create a plate with 50 positions": (create_plate, {"iohub + obstore": iohub_create}),
     "edit one document": (edit, {"zarr + obstore": zarr_edit}),
-    "write an image of 8 MiB in 16 chunks": (write_image, {}),
-    "compute 2 levels of 8 shards": (pyramid, {}),
+    "write an image of 8 MiB in 16 chunks": (write_image, {"iohub + obstore": iohub_write}),
+    "compute 2 levels of 8 shards": (pyramid, {"iohub + obstore": iohub_pyramid}),
     "status of 200 fields": (status, {}),
     "preview of 200 fields": (preview, {}),
     "rename a well of 13 objects": (rename_well, {}),

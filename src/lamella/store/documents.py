@@ -56,6 +56,8 @@ class Documents:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
         self.files = FORMATS[zarr_format]
+        #: Whether attributes are those of a group: in Zarr v2, ``.zgroup`` is not looked for then.
+        self.names_group: Callable[[JSONObject], bool] | None = None
         self._consolidated = ConsolidatedCopies(storage, zarr_format)
 
     def __repr__(self) -> str:
@@ -122,6 +124,10 @@ class Documents:
             if document is None:
                 raise self._no("group", path)
             return format_v3.attributes_of(document, self.at(path))
+        if self.names_group is not None:
+            attributes = self.document(path, V2.attributes)
+            if attributes is not None and self.names_group(attributes):
+                return attributes
         self._expect_both([path])
         marked = self._is_marked(path)
         attributes = self.document(path, V2.attributes)
@@ -131,6 +137,13 @@ class Documents:
 
     def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
         """Read the attributes of a group as a shared value, with their stamp."""
+        if self.format == 2 and self.names_group is not None:
+            stamped = self.storage.read_stamped(join(path, V2.attributes))
+            if stamped is not None:
+                data, stamp = stamped
+                group = stored_group(data, 2, lambda: self._parse_group(path, data))
+                if self.names_group(group.attributes):
+                    return group, stamp
         self._expect_both([path])
         marked = self.format == 2 and self._is_marked(path)
         stamped = self.storage.read_stamped(join(path, self._attributes_file))
@@ -183,12 +196,22 @@ class Documents:
             return document, format_v3.attributes_of(document, self.at(path))
         return document, self.document(path, V2.attributes) or {}
 
-    def expect(self, groups: Iterable[str], *, arrays: Iterable[str] = (), at_once: bool = False) -> None:
-        """Request the documents of nodes that will be opened next, in one round on remote stores."""
+    def expect(
+        self,
+        groups: Iterable[str],
+        *,
+        arrays: Iterable[str] = (),
+        at_once: bool = False,
+        attributes_only: bool = False,
+    ) -> None:
+        """Request the documents of nodes that will be opened next, in one round on remote stores.
+
+        ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
+        """
         if at_once or self.storage.reads_ahead:
             files = dict.fromkeys((self.files.array, self.files.attributes))
             of_arrays = [join(path, file) for path in arrays for file in files]
-            files = dict.fromkeys((self.files.group, self.files.attributes))
+            files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
             of_groups = [join(path, file) for path in groups for file in files]
             self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
 

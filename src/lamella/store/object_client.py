@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 RETRIES = 6
 """Limit of repetitions of a request."""
 
-_TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-"""Timeouts of connecting, of each read, and of a whole answer."""
-
 _used_in: list[int] = []
 """The id of the process that used obstore first."""
 
@@ -40,6 +37,16 @@ def most_at_once() -> int:
         return 256
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 256 if files == resource.RLIM_INFINITY else max(8, min(256, files // 4))
+
+
+_TIMEOUTS = {
+    "connect_timeout": "5s",
+    "read_timeout": "30s",
+    "timeout": "10m",
+    "pool_idle_timeout": "15s",
+    "pool_max_idle_per_host": str(most_at_once()),
+}
+"""Timeouts of connecting, of each read, and of a whole answer; how long and how many idle connections are kept."""
 
 
 def check_process(where: str) -> None:

@@ -169,6 +169,9 @@ class ObjectStorage(FlatStorage):
         """Return a document of a store that is new, or that it has none."""
         if self._created is None or not self._is_new() or key.rpartition("/")[2] not in METADATA_FILES:
             return None
+        for name, document in self._created[1].items():
+            if self._looked.latest(name) is None:
+                self._looked.keep(name, document)
         return (self._created[1].get(key),)
 
     @property

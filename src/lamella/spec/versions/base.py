@@ -152,6 +152,11 @@ class SpecVersion(ABC):
                 document = target.dump(supported, document)
         return document
 
+    def names_group(self, attributes: JSONObject) -> bool:
+        """Return whether attributes have a part of OME-NGFF: only groups have one."""
+        ome = self.ome(attributes)
+        return any(mark in ome for part in self.parts.values() for mark in part.marks)
+
     def _part_of(self, kind: type[MetaModel]) -> tuple[type[MetaModel], Part]:
         for base in kind.__mro__:
             if base in self.parts:
