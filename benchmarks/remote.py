@@ -5,7 +5,7 @@
 The store is the server of the tests on loopback, which waits before each answer. Every operation runs in a process of
 its own, once on a store beside to pay for imports, and once counted. A round is one step of the longest chain of
 requests that each begin after the one before has been answered. PYTHON is an interpreter with other libraries:
-zarr-python with obstore, TensorStore. With all cases measured, they are written into the page.
+zarr-python and iohub with obstore, TensorStore, ngff-zarr. With all cases measured, they are written into the page.
 """
 
 from __future__ import annotations
@@ -619,26 +619,28 @@ requests by the clock of the server, which may be longer than what they wait for
 
 ## Goals that are not met
 
-- A walk of 0.4: each node has two documents there. `.zgroup` is read beside `.zattrs`, because a path whose `.zgroup`
-  is missing may be an array or half a group that a kill left.
-- 50 positions: the documents of wells and rows are created before those of positions are listed, and the root is read
-  before it is changed.
-- Writing an image: the root is read again after it was written, and the place of the array is looked at before the
-  array is created, so that two programs never write one array. Its document is written before the list of levels, and
-  that before the pixels.
+- A walk of 0.4: an array has two documents there, and its attributes may name unfinished frames, which reading must
+  know. `.zgroup` is read only where `.zattrs` do not show what the group is.
+- 50 positions: more objects (115) than the goal has requests. Beside them, the root is listed before it is created, and
+  its document is written again at the end. A service with an endpoint of its own is asked once whether it honours
+  conditions.
+- Writing an image: the root exists when opening returns, the document of the array is written before the list of
+  levels, and that before the pixels, so that a kill leaves no listed array that is missing, and no pixels without a
+  document.
 - A pyramid: the document of the image says that levels are unfinished before the first file is written, and lists them
-  after the last one. In between it is compared with what was read before each step, since another program may write to
-  level 0. Files are written as soon as they are complete, in several rounds, so that memory is bounded.
-- Renaming a well: S3 has no rename. Old and new keys are listed before the copies and after them, the documents of the
-  old well are deleted before its chunks, so that a killed rename never shows half a well, and what is left is listed at
-  the end. A record in the plate's document, written before and removed after, lets the same call finish.
+  after the last one. The documents of the new levels are looked at before, so that no array of another program is
+  replaced, and all documents are read again at the end, since another program may have written or resized level 0. Two
+  threads read, compute and write, so that the rounds of pixels vary between 2 and 4.
+- Renaming a well: S3 has no rename. Old and new keys are listed before the copies and after them, and the old ones
+  again after the deletion, because a service may keep keys. A record in the plate's document, written before and
+  removed after, lets the same call finish. A new row is one round more.
 - Consolidated metadata are not used instead of documents: nothing shows that they are out of date. Where a store cannot
   be listed they say which nodes there are.
 
 The plates have wells of four fields, each with one array of one chunk, in OME-NGFF 0.5 (the one that is upgraded, 0.4);
 the image has 8 shards of 4 chunks. What the tests promise is in `tests/store/test_rounds.py`, `test_objects.py` and
-`test_object_storage.py`. zarr-python walks and crops on 64 threads, its fastest way; ngff-zarr and ome-zarr read images
-through it, and iohub opens no URLs.
+`test_object_storage.py`. zarr-python walks and crops on 64 threads, its fastest way. iohub opens no URLs, but stores of
+zarr-python, here that of obstore; ngff-zarr reads URLs by zarrista and obstore, one image at a time, and writes none.
 """
 
 
