@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codeop
 import csv
 import io
 import os
@@ -59,6 +60,24 @@ def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
         script.write_text(code, encoding="utf-8")
     done = run(RUN, *scripts, cwd=tmp_path, environment={"PYTHONPATH": str(ROOT / "src")})
     assert done.returncode == 0, done.stderr
+
+
+def refused_at_the_prompt(code):
+    """The first line that Python's prompt refuses of a pasted script, where a blank line ends a block."""
+    pasted = []
+    for line in [*code.splitlines(), ""]:
+        pasted.append(line)
+        try:
+            if codeop.compile_command("\n".join(pasted)):
+                pasted = []
+        except SyntaxError:
+            return line
+    return "\n".join(pasted).strip() or None
+
+
+def test_the_python_of_a_page_can_be_pasted_into_the_prompt():
+    refused = [(name_of(page), refused_at_the_prompt(code)) for page in PAGES for code in python_of(page)]
+    assert [(page, line) for page, line in refused if line] == []
 
 
 def test_pages_import_from_public_modules_alone():
