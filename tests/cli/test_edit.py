@@ -46,7 +46,13 @@ def test_edit_changes_all_fields_and_a_dry_run_none(plate, files):
         assert (position.channel_names, position.scale) == (["DAPI", "w2"], [1, 1, 0.65, 0.65])
         channel = position.metadata.omero.channels[0]
         assert (channel.color, channel.window["start"], channel.window["end"]) == ("0000FF", 5, 500)
-    assert run(*words).stdout == "Changed the metadata of 0 nodes.\n"  # a second time nothing is left
+    assert run(*words[:6], *words[8:]).stdout == "Changed the metadata of 0 nodes.\n"  # nothing is left
+    again = run(*words)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "If 'w1' was renamed to 'DAPI' before, leave out this rename" in again.stderr
+    with_more = run(*words, "--contrast")  # may resume a killed call, so the rename is skipped visibly
+    assert with_more.exit_code == 0, with_more.stderr
+    assert "Skipped the rename of 'w1': no image has it, and 'DAPI' exists already." in with_more.stdout
 
 
 def test_edit_deletes_channels_and_computes_contrast(plate):
@@ -73,6 +79,11 @@ def test_edit_deletes_channels_and_computes_contrast(plate):
         (["--color", "w1=bleu"], 1, "Did you mean 'blue'"),
         (["--color", "w3=blue"], 1, "No image has the channel 'w3'"),
         (["--delete-channel", "w3", "--name", "x"], 1, "No image has the channel 'w3'"),
+        (["--rename-channel", "w1=a", "--color", "w1=red"], 1, "is renamed to 'a' first: use 'a'"),
+        (["--rename-channel", "w1=a", "--window", "w1=1,2", "-n"], 1, "is renamed to 'a' first: use 'a'"),
+        (["--rename-channel", "w1=a", "--delete-channel", "w1"], 1, "is renamed to 'a' first: use 'a'"),
+        (["--rename-channel", "W1=w2"], 1, "No image has the channel 'W1': there are w1, w2."),
+        (["--rename-channel", "W1=w2", "--color", "w1=red", "-n"], 1, "Did you mean 'w1'?"),
         (["--attribute", "ome=1", "--name", "x"], 1, "metadata of OME-NGFF"),
     ],
 )
@@ -82,6 +93,40 @@ def test_edit_refuses_before_it_writes(plate, files, words, code, text):
     assert result.exit_code == code
     assert text in result.stderr
     assert files(plate) == before
+
+
+def test_options_follow_the_new_names_also_in_a_chain_of_renames(plate):
+    words = [
+        "--rename-channel",
+        "w2=w3",
+        "--rename-channel",
+        "w1=w2",
+        "--color",
+        "w2=red",
+        "--color",
+        "w3=lime",
+    ]
+    result = run("edit", plate, *words)
+    assert result.exit_code == 0, result.stderr
+    assert run("edit", plate / "A/1/1", "--rename-channel", "w3=w3", "--color", "w3=blue").exit_code == 0
+    colors = [
+        [(channel.label, channel.color) for channel in position.metadata.omero.channels]
+        for _, position in lamella.open(plate).positions()
+    ]
+    assert colors == [
+        [("w2", "FF0000"), ("w3", "00FF00")],
+        [("w2", "FF0000"), ("w3", "0000FF")],
+        [("w2", "FF0000"), ("w3", "00FF00")],
+    ]
+
+
+def test_changes_of_a_plate_without_fields_are_refused(tmp_path):
+    path = tmp_path / "empty.zarr"
+    lamella.open(path, "w-", layout="hcs", channel_names=["w1"]).close()
+    result = run("edit", path, "--unit", "um")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "There is no image to change" in result.stderr
+    assert run("edit", path, "--name", "screen").exit_code == 0
 
 
 def test_pyramid_computes_the_levels_of_all_fields(plate):

@@ -149,6 +149,8 @@ def test_a_position_is_renamed_within_its_well(where):
         (lambda plate: plate.set_channel("GFP", active=1), "True or False"),
         (lambda plate: plate.rename_channel("DAPI", "Cy5"), "already"),  # of the second field alone
         (lambda plate: plate.rename_channel("TRITC", "red"), "No image has the channel"),
+        (lambda plate: plate.rename_channel("Gfp", "DAPI"), "there are DAPI, GFP, Cy5.*Did you mean 'GFP'"),
+        (lambda plate: plate.set_channel("Gfp", label="Cy5", active=False), "Did you mean 'GFP'"),
         (lambda plate: plate.set_scale({"q": 1}), "No image has the axis 'q'"),
         (lambda plate: plate.set_scale({"x": -1}), "above 0"),
         (lambda plate: plate.set_scale(0.5), "mapping"),
@@ -182,6 +184,7 @@ def test_an_edit_that_was_cut_short_is_finished_by_the_same_call(tmp_path, monke
         plate["A/1/0"].rename_channel("a", "DAPI")  # as far as a killed call came
         plate["A/1/0"].set_scale({"x": 2})
         assert plate.rename_channel("a", "DAPI") == ["A/1/1", "A/1/2"]
-        assert plate.rename_channel("a", "DAPI") == []
+        with pytest.raises(InvalidArgumentError, match="renamed to 'DAPI' before, leave out this rename"):
+            plate.rename_channel("a", "DAPI")
         assert plate.set_scale({"x": 2}) == ["A/1/1", "A/1/2"]
         assert [position.channel_names[0] for _, position in plate.positions()] == ["DAPI"] * 3

@@ -122,7 +122,7 @@ def edit(
     PATH is an image, or a well, plate or collection: then all images are changed that have the named channels and
     axes. Everything is checked before anything is written. An interrupted command is resumed by running it again.
 
-    Channels are renamed first, so --color, --window and --delete-channel use the new names.
+    Channels are renamed first: --color, --window and --delete-channel use the new names, and an old one is an error.
     """
     from lamella.ops.images.edit import ImageEdits
     from lamella.ops.images.edit_store import edit_store

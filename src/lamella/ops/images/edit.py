@@ -17,7 +17,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axis_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
@@ -85,12 +85,20 @@ class ImageEdits:
             *(("channel", name) for name in (*self.renamed, *(set(self.channels) - new))),
         }
 
+    def check_new_names(self, names: Iterable[str]) -> None:
+        """Raise for a channel that the same changes rename: everything else uses its new name."""
+        for name in names:
+            if name in self.renamed and name not in self.renamed.values():
+                new = self.renamed[name]
+                raise InvalidArgumentError(
+                    f"The channel {name!r} is renamed to {new!r} first: use {new!r} for its other changes."
+                )
+
     def fitting(self, position: Position) -> tuple[ImageEdits, set[_Target]]:
         """Return the changes whose axes and channels an image has, and these axes and channels."""
         axes, names = set(position.axis_names), position.channel_names
         renamed = {old: new for old, new in self.renamed.items() if old in names}
-        done = {old for old, new in self.renamed.items() if old not in names and new in names}
-        after = {*names, *renamed.values()} - set(renamed)
+        after = (set(names) - set(renamed)) | set(renamed.values())
         sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
         units = self.units
         if not isinstance(units, str):
@@ -101,7 +109,7 @@ class ImageEdits:
         ):  # a field without pixels has no range that a pair could be completed by
             channels = {name: _without_pair(options) for name, options in channels.items()}
         part = ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
-        return part, part.targets | {("channel", old) for old in done}
+        return part, part.targets
 
     def apply(self, meta: ImagesMeta, position: Position, names: list[str]) -> ImagesMeta:
         """Return the changed metadata of an image; ``names`` are its channel names."""
@@ -155,14 +163,25 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
     return list(parts)
 
 
-def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, ImageEdits]:
-    """Return the changes of each image that will differ, by its path; raise as `edit_fields` does."""
+def planned_edits(
+    positions: Mapping[str, Position], requested: ImageEdits, *, is_first_step: bool = False
+) -> dict[str, ImageEdits]:
+    """Return the changes of each image that will differ, by its path; raise as `edit_fields` does.
+
+    With ``is_first_step`` more steps follow, and a killed call may have renamed the channels of all images before
+    them: then a channel that only has its new name is no error.
+    """
+    if not positions and requested != ImageEdits():
+        raise InvalidArgumentError("There is no image to change: the plate, well or collection has none.")
+    requested.check_new_names(requested.channels)
     changed: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
         parts[path], matched = requested.fitting(position)
         changed |= matched
-    _check_found(requested.targets - changed, positions)
+    if is_first_step or any(part.renamed for part in parts.values()):
+        changed |= {("channel", old) for old in already_renamed(positions, requested)}
+    _check_found(requested.targets - changed, positions, requested.renamed)
     return {
         path: parts[path]
         for path, position in positions.items()
@@ -170,16 +189,25 @@ def planned_edits(positions: Mapping[str, Position], requested: ImageEdits) -> d
     }
 
 
-def _check_found(missing: set[_Target], positions: Mapping[str, Position]) -> None:
+def already_renamed(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, str]:
+    """Return the renames whose old name no image has, and whose new name one has."""
+    names = {name for position in positions.values() for name in position.channel_names}
+    return {old: new for old, new in requested.renamed.items() if old not in names and new in names}
+
+
+def _check_found(
+    missing: set[_Target], positions: Mapping[str, Position], renamed: Mapping[str, str]
+) -> None:
     for kind, name in sorted(missing):
         names = dict.fromkeys(
             member
             for position in positions.values()
             for member in (position.axis_names if kind == "axis" else position.channel_names)
         )
-        raise InvalidArgumentError(
-            f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
-        )
+        text = f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'}."
+        if kind == "channel" and renamed.get(name) in names:
+            text += f" If {name!r} was renamed to {renamed[name]!r} before, leave out this rename."
+        raise InvalidArgumentError(text + did_you_mean(name, names))
 
 
 def _differs(position: Position, requested: ImageEdits) -> bool:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, counted
+from lamella.errors import InvalidArgumentError, counted, did_you_mean
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -16,6 +16,7 @@ from lamella.ops.contrast import compute_contrast
 from lamella.ops.images.delete_channel import delete_from_fields
 from lamella.ops.images.edit import (
     ImageEdits,
+    already_renamed,
     checked_attributes,
     edit_attributes,
     edit_image,
@@ -48,15 +49,21 @@ class EditReport:
         Deleted channels with the paths of the images.
     dry_run
         Whether nothing was written.
+    skipped_renames
+        Old and new names of channels that no image has by the old name, and that one has by the new name.
     """
 
     changes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     deleted: tuple[tuple[str, tuple[str, ...]], ...]
     dry_run: bool
+    skipped_renames: tuple[tuple[str, str], ...] = ()
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        lines = []
+        lines = [
+            f"Skipped the rename of {old!r}: no image has it, and {new!r} exists already."
+            for old, new in self.skipped_renames
+        ]
         for paths, difference in self.changes:
             lines += [f"{_named(paths)}:", *(f"  {line}" for line in difference)]
         verb = "Would delete" if self.dry_run else "Deleted"
@@ -72,6 +79,7 @@ class EditReport:
                 {"paths": list(paths), "difference": list(difference)} for paths, difference in self.changes
             ],
             "deleted": [{"channel": name, "paths": list(paths)} for name, paths in self.deleted],
+            "skipped_renames": [{"old": old, "new": new} for old, new in self.skipped_renames],
             "dry_run": self.dry_run,
         }
 
@@ -105,7 +113,9 @@ def edit_store(
     if isinstance(node, Position) and name is not None:
         edits = ImageEdits(edits.renamed, edits.channels, edits.sizes, edits.units, name)
     with logged("Edit %s", node.node_path):
-        parts = planned_edits(images, edits)
+        edits.check_new_names(delete)
+        parts = planned_edits(images, edits, is_first_step=bool(delete) or contrast)
+        skipped = tuple(already_renamed(images, edits).items())
         changes: dict[tuple[str, ...], list[str]] = {}
         for image, part in parts.items():
             for where, difference in _differences(images[image], part):
@@ -126,7 +136,10 @@ def edit_store(
             if contrast:
                 compute_contrast(list(images.values()), jobs=jobs, progress=progress)
     return EditReport(
-        tuple((tuple(paths), difference) for difference, paths in changes.items()), tuple(removed), dry_run
+        tuple((tuple(paths), difference) for difference, paths in changes.items()),
+        tuple(removed),
+        dry_run,
+        skipped,
     )
 
 
@@ -152,7 +165,13 @@ def _removed(
             if name in {edits.renamed.get(channel, channel) for channel in position.channel_names}
         )
         if not paths:
-            raise InvalidArgumentError(f"No image has the channel {name!r} to delete.")
+            names = dict.fromkeys(
+                channel for position in images.values() for channel in position.channel_names
+            )
+            raise InvalidArgumentError(
+                f"No image has the channel {name!r} to delete: there are {', '.join(names) or 'none'}."
+                f"{did_you_mean(name, names)}"
+            )
         removed.append((name, paths))
     return removed
 
