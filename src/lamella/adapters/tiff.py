@@ -80,7 +80,8 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
     """
     name = local_path(path, "a file to convert")
     key = file_key(name)
-    with open_file(name, is_partial=is_partial) as file:
+    damage: list[str] = []
+    with open_file(name, is_partial=is_partial, damage=damage) as file:
         if not is_partial:
             check_complete(name, file)
         places = [
@@ -91,7 +92,8 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
         ]
         metadata = _metadata_of_images(file, places)
         if is_partial:
-            notes = tuple(f"it is incomplete: {missing}" for missing in missing_parts(file))
+            missing = list(missing_parts(file)) or damage[:1]
+            notes = tuple(f"it is incomplete: {part}" for part in missing)
             metadata[0] = replace(metadata[0], notes=(*metadata[0].notes, *notes))
         pages = [list_pages(series, is_partial=is_partial) for series in file.series]
         parts_of_images = [

@@ -71,10 +71,10 @@ def _listening() -> Iterator[list[str]]:
 
 
 @contextmanager
-def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
+def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None = None) -> Iterator[Any]:
     """Yield an open TIFF file, after its list of series was read: that of the whole set if others belong to it.
 
-    With ``is_partial``, damage that tifffile logs is not an error.
+    With ``is_partial``, damage that tifffile logs is not an error, and its messages are added to ``damage``.
     Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
     """
     tifffile = load_tifffile()
@@ -87,6 +87,8 @@ def open_file(path: str, *, is_partial: bool = False) -> Iterator[Any]:
                 series = list(file.series)
                 if not is_partial:
                     _check_messages(path, messages)
+                elif damage is not None:
+                    damage += [_reason(message) for message in messages if _is_damage(message)]
                 if not series:
                     raise SourceError(f"{path} is a TIFF file without any image")
                 yield file
@@ -113,14 +115,23 @@ def _check_file(path: str) -> None:
 
 def _check_messages(path: str, messages: list[str]) -> None:
     for message in messages:
-        if any(part in message for part in _DAMAGE):
+        if _is_damage(message):
             if no_file := _NO_FILE.search(message):
                 raise SourceError(
                     f"{path} is damaged or incomplete: its OME-XML names the file {no_file[1]}, which does not "
                     "exist; put all files of the set into one folder"
                 )
-            reason = message.partition(">")[2].strip() if message.startswith("<") else message
-            raise SourceError(f"{path} is damaged or incomplete: {_one_line(reason or message)}")
+            raise SourceError(f"{path} is damaged or incomplete: {_reason(message)}")
+
+
+def _is_damage(message: str) -> bool:
+    return any(part in message for part in _DAMAGE)
+
+
+def _reason(message: str) -> str:
+    """Return a message of tifffile without the object that it is about."""
+    reason = message.partition(">")[2].strip() if message.startswith("<") else message
+    return _one_line(reason or message)
 
 
 def _short(error: Exception) -> str:

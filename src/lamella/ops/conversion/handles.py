@@ -81,6 +81,15 @@ class HandleReader(Reader):
             check_description(path, description)
         return _FileContainer(file, [_with_units(each) for each in descriptions], original)
 
+    def open_what_is_there(self, path: str) -> Container:
+        """Describe the images of a complete file; the refusal of another says that the option cannot help."""
+        try:
+            return self.open(path)
+        except SourceError as error:
+            raise SourceError(
+                f"{error}; --take-what-is-there cannot help: {self.title} is read only from complete files"
+            ) from error
+
 
 _UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
 
