@@ -143,6 +143,14 @@ def test_an_option_of_several_commands_is_one_that_the_page_lists():
     assert {word for word, names in found.items() if len(names) > 1} - own == set(SHARED)
 
 
+def test_every_command_reaches_stores_with_credentials():
+    for name in COMMANDS:
+        options = {
+            word for option in main.get_command(click.Context(main), name).params for word in option.opts
+        }
+        assert "--storage" in options, name
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["preview", "--help"]])
 def test_help_loads_none_of_the_slow_libraries(arguments):
     code = (
