@@ -41,7 +41,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _repr = Repr()
 _repr.maxlevel = 3
@@ -73,6 +73,16 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1 plane', '0 planes', '2 axes')
     """
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first eight names, and the number of the others.
+
+    >>> first_of(["A/1", "A/2"]), first_of("abcdefghij")
+    ('A/1, A/2', 'a, b, c, d, e, f, g, h and 2 more')
+    """
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"{', '.join(names[:8])}{more}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -47,7 +47,7 @@ def test_a_broken_must_ends_with_1_and_is_told_in_full(image):
     result = run(image)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{image}: not valid OME-NGFF 0.5; 1 MUST broken in 1 group"
+    assert lines[0] == f"{image}: not valid OME-NGFF 0.5; 1 MUST broken; 1 group checked"
     assert lines[2] == "/"
     assert lines[3].split()[:3] == ["MUST", "OM-02", "ome.omero.channels[0].color:"]
     assert "six hex digits" in lines[4]
@@ -58,6 +58,29 @@ def test_a_broken_should_fails_only_when_strict(image):
     assert run(image).exit_code == 0
     assert run(image, "--strict").exit_code == 1
     assert "SHOULD MS-08" in run(image).stdout
+
+
+def test_a_must_comes_first_and_equal_findings_of_several_images_are_one_line(tmp_path):
+    path = tmp_path / "plate.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["GFP"], axes=axes("cyx"), version="0.5", plate_name="p"
+    ) as plate:
+        for number in range(10):
+            plate.create_position("A", "1", str(number)).create_image("0", np.ones((1, 8, 8), "uint16"))
+    for number in range(10):
+        change(path / "A" / "1" / str(number), lambda ome: ome["multiscales"][0].pop("name"))
+    change(path / "A" / "1" / "9", lambda ome: ome["omero"]["channels"][0].update(color="green"))
+    lines = run(path).stdout.splitlines()
+    assert lines[0].endswith("; 1 MUST, 10 SHOULD broken; 12 groups checked")
+    assert [line for line in lines[1:] if not line.startswith("     ")] == [
+        "",
+        "A/1/9",
+        *(line for line in lines if "MUST   OM-02" in line),
+        "",
+        f"{', '.join(f'A/1/{number}' for number in range(8))} and 2 more",
+        *(line for line in lines if "SHOULD MS-08" in line),
+    ]
+    assert len(json.loads(run(path, "--json").stdout)["findings"]) == 11
 
 
 def test_damaged_pixels_are_found_with_pixels_only(image):

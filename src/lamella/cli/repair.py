@@ -28,7 +28,7 @@ def repair(
     """Fix metadata that can be fixed without guessing.
 
     Each change is printed as a diff before it is written, and the old documents are saved in PATH.backup-DATE, beside
-    the store. Remaining findings are listed at the end, and decide the exit code. Pixels are never changed.
+    the store. Remaining findings decide the exit code, and are listed after the changes. Pixels are never changed.
     """
     from lamella.ops.repair.repair import repair as run
     from lamella.ops.repair.repair import write_repair
@@ -42,8 +42,11 @@ def repair(
     if as_json:
         echo_json(report.to_dict())
     elif text:
-        lines = [str(report), *report.after.lines()]
-        echo_lines(["", lines[0], "", *lines[1:]] if report.changes else lines)
+        if report.changes:
+            echo_lines(["", str(report), "", *report.after.lines()])
+        else:
+            advice = [f"The findings: lamella validate {report.after.store}"] if report.after.findings else []
+            echo_lines([str(report), report.after.verdict, *advice])
     if not report.after.readable:
         context.exit(UNREADABLE)
     if not report.after.valid:

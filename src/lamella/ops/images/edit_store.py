@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, counted, did_you_mean
+from lamella.errors import InvalidArgumentError, counted, did_you_mean, first_of
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.progress import Progress
     from lamella.types import JSON, JSONObject, StrPath
-
-_SHOWN = 8
-"""Most paths of fields that are named for one change."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,9 @@ class EditReport:
             for old, new in self.skipped_renames
         ]
         for paths, difference in self.changes:
-            lines += [f"{_named(paths)}:", *(f"  {line}" for line in difference)]
+            lines += [f"{first_of(paths)}:", *(f"  {line}" for line in difference)]
         verb = "Would delete" if self.dry_run else "Deleted"
-        lines += [f"{verb} the channel {name!r} of {_named(paths)}." for name, paths in self.deleted]
+        lines += [f"{verb} the channel {name!r} of {first_of(paths)}." for name, paths in self.deleted]
         count = len({path for paths, _ in self.changes for path in paths})
         verb = "Would change" if self.dry_run else "Changed"
         return [*lines, f"{verb} the metadata of {counted(count, 'node')}."]
@@ -203,8 +200,3 @@ def _difference(before: JSONObject, after: JSONObject) -> tuple[str, ...]:
     return tuple(
         f"{line[0]} {line[1:].strip().rstrip(',')}" for line in changed if line[:2] not in ("--", "++", "@@")
     )
-
-
-def _named(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return f"{', '.join(paths[:_SHOWN])}{more}"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, StoreNotFoundError
+from lamella.errors import InvalidArgumentError, StoreNotFoundError, counted, first_of
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
@@ -68,13 +68,13 @@ class ValidationReport:
     >>> report.valid, report.counts, report.rules
     (False, {'MUST': 1, 'SHOULD': 2}, ('PL-12', 'VE-02'))
     >>> print(report)
-    /...: not valid OME-NGFF 0.4; 1 MUST, 2 SHOULD broken in 1 group
+    /...: not valid OME-NGFF 0.4; 1 MUST, 2 SHOULD broken; 1 group checked
     <BLANKLINE>
     /
-      SHOULD VE-02  well: there is no version
-                     add version: "0.4"
       MUST   PL-12  well.images[0].path: there is no image "0"
                      write the image, or take it off the list
+      SHOULD VE-02  well: there is no version
+                     add version: "0.4"
       SHOULD PL-12  the well has no images
                      remove the empty group
     """
@@ -117,18 +117,23 @@ class ValidationReport:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the report as text: the verdict, then the findings of each node below its path.
+        """Yield the report as text: the verdict, then the findings below the paths of the nodes that have them.
+
+        Each MUST comes before each SHOULD, and findings that differ only in the node are one.
 
         Examples
         --------
         >>> import lamella
         >>> next(lamella.validate(position).lines())
-        '...: valid OME-NGFF 0.5; nothing broken in 1 group'
+        '...: valid OME-NGFF 0.5; nothing broken; 1 group checked'
         """
         yield self.verdict
-        for node, findings in groupby(self.findings, key=lambda finding: finding.node):
-            yield f"\n{node or '/'}"
-            for finding in findings:
+        nodes: dict[Finding, list[str]] = {}
+        for finding in sorted(self.findings, key=lambda finding: finding.level):
+            nodes.setdefault(replace(finding, node=""), []).append(finding.node or "/")
+        for paths, equal in groupby(nodes.items(), key=lambda item: item[1]):
+            yield f"\n{first_of(paths)}"
+            for finding, _ in equal:
                 where = location_text(finding.location)
                 yield f"  {finding.level:6} {finding.rule}  {where + ': ' if where else ''}{finding.found}"
                 yield f"                 {finding.remedy}"
@@ -143,11 +148,10 @@ class ValidationReport:
             return f"{self.store}: nothing here is OME-NGFF"
         counts = self.counts
         numbers = ", ".join(f"{counts[level]} {level}" for level in counts if counts[level])
-        groups = f"{self.nodes} group{'' if self.nodes == 1 else 's'}"
         verdict = "valid" if self.valid else "not valid"
         return (
             f"{self.store}: {verdict} OME-NGFF {self.version or 'of an unknown version'}; "
-            f"{numbers or 'nothing'} broken in {groups}"
+            f"{numbers or 'nothing'} broken; {counted(self.nodes, 'group')} checked"
         )
 
     def to_dict(self) -> JSONObject:
