@@ -32,6 +32,7 @@ def test_plates_are_merged(plate, tmp_path):
     refused = run("merge", plate, plate, tmp_path / "both.zarr")
     assert refused.exit_code == 1
     assert "A/1/0" in refused.stderr
+    assert "Pass --renumber to name" in refused.stderr
     result = run("merge", plate, plate, tmp_path / "both.zarr", "--renumber", "--jobs", 2)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"Wrote {tmp_path / 'both.zarr'}: a plate of 6 images, in ")

@@ -152,6 +152,8 @@ def test_wells_are_renamed_by_name_and_by_a_table_that_can_be_repeated(plate, tm
     assert run("rename-well", plate, "--table", table).stdout == "Renamed A/2 to B/3.\n"
     assert run("rename-well", plate, "--table", table).stdout == "Nothing is left to rename.\n"
     assert sorted(path for path, _ in lamella.open(plate).wells()) == ["B/3", "C/4"]
+    result = run("rename-well", plate, "B/3", "C/4")
+    assert result.stderr.endswith("has this well already. To swap wells, list both renames in --table.\n")
     for lines, text in (
         ("B/3,C/4", "already"),
         ("B/33,D/1", "Did you mean 'B/3'"),

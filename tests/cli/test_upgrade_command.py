@@ -63,7 +63,7 @@ def test_what_is_refused_is_one_line(store, tmp_path):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
         f"lamella: error: {tmp_path / 'out.zarr'} exists already: choose another name, "
-        "or replace it with overwrite=True (--overwrite).\n"
+        "or replace it with --overwrite.\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,10 @@ UNREADABLE: Final = 2
 """Exit code for a wrong command line, as in click, and for a store that cannot be read."""
 
 
+_ARGUMENT_WITH_OPTION: Final = re.compile(r"\b\w+=\w* \((--[^()]+)\)")
+"""An argument of a function, and in brackets the option of the command line."""
+
+
 def sentence(text: str) -> str:
     """Return a message as one line that starts with a capital and ends with a full stop.
 
@@ -72,11 +77,16 @@ def error_line(error: BaseException) -> str:
 
     >>> error_line(FileNotFoundError(2, "No such file or directory", "a.tif"))
     'a.tif: No such file or directory.'
+
+    Of an argument in Python with its option, only the option is shown:
+
+    >>> error_line(ValueError("a.zarr exists: pass overwrite=True (--overwrite)"))
+    'a.zarr exists: pass --overwrite.'
     """
     if isinstance(error, OSError) and not isinstance(error, LamellaError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return sentence(f"{where}{error.strerror}")
-    return sentence(one_line(error))
+    return sentence(_ARGUMENT_WITH_OPTION.sub(r"\1", one_line(error)))
 
 
 def echo_message(kind: str, text: str) -> None:

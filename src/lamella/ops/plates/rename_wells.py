@@ -154,7 +154,8 @@ def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, st
     free = [name for name in names if name not in wells]
     if not free:
         raise NodeExistsError(
-            f"Cannot rename {names[-2]!r} to {names[-1]!r}: {plate.node_path} has this well already."
+            f"Cannot rename {names[-2]!r} to {names[-1]!r}: {plate.node_path} has this well already. "
+            "To swap wells, list both renames in --table."
         )
     if len(free) > 1:
         raise _no_well(free[0], wells, plate)

@@ -199,7 +199,8 @@ def merge(
             if new_path in sources:
                 raise InvalidArgumentError(
                     f"{owners[new_path].node_path} and {plate.node_path} both have a position {path!r}. Pass "
-                    "renumber=True to name the second one by the next free number of its well, or rename a well first."
+                    "renumber=True (--renumber) to name the second one by the next free number of its well, or rename "
+                    "a well first."
                 )
             sources[new_path], owners[new_path] = position, plate
     if not sources:

@@ -87,7 +87,7 @@ def convert_attributes(
     >>> convert_attributes(scene, by_name("0.6"), by_name("0.5"))
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: OME-NGFF 0.5 has no scene: remove them, or convert ... with lossy=True
+    lamella.errors.MetadataError: OME-NGFF 0.5 has no scene: remove them, or convert ... with lossy=True (--lossy)
     """
     if source is target:
         return attributes

@@ -145,7 +145,7 @@ class SpecVersion(ABC):
             if unsupported and not lossy:
                 raise MetadataError(
                     f"OME-NGFF {target.name} has no {', no '.join(unsupported)}: remove them, or convert the rest "
-                    "with lossy=True"
+                    "with lossy=True (--lossy)"
                 )
             supported = _without_systems(part) if unsupported else part
             if supported is not None:
