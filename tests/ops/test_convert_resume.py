@@ -26,9 +26,9 @@ from lamella.ops.conversion import layout, write
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.pyramids import passes
-assert write._ALONE_BYTES and write.UNIT_BYTES and write._PART_BYTES and layout.BLOCK_BYTES and passes.BLOCK_BYTES
-write._ALONE_BYTES = 0
-write.UNIT_BYTES = write._PART_BYTES = layout.BLOCK_BYTES = passes.BLOCK_BYTES = int(sys.argv[3])
+assert write._SMALL_BYTES and write.UNIT_BYTES and write._LARGE_UNIT_BYTES and layout.BLOCK_BYTES and passes.BLOCK_BYTES
+write._SMALL_BYTES = 0
+write.UNIT_BYTES = write._LARGE_UNIT_BYTES = layout.BLOCK_BYTES = passes.BLOCK_BYTES = int(sys.argv[3])
 read_many, seen, after = PlanesArray.read_many, set(), int(sys.argv[4])
 def killed(self, regions, **given):
     seen.update((self.source.description.name, region[0].start) for region in regions)
@@ -88,9 +88,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return compute(unit)
 
     monkeypatch.setattr(write, "compute_unit", watched)
-    monkeypatch.setattr(write, "_ALONE_BYTES", 0)  # no image is too small to be cut
+    monkeypatch.setattr(write, "_SMALL_BYTES", 0)  # no image is too small to be cut
     monkeypatch.setattr(write, "UNIT_BYTES", PART)
-    monkeypatch.setattr(write, "_PART_BYTES", PART)
+    monkeypatch.setattr(write, "_LARGE_UNIT_BYTES", PART)
     return found
 
 

@@ -146,7 +146,7 @@ def test_a_conversion_is_the_same_when_a_worker_is_killed(client, tmp_path, monk
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "ZYX"})
     for module in ("lamella.ops.conversion.write", "lamella.ops.pyramids.passes"):
         monkeypatch.setattr(f"{module}.UNIT_BYTES", 100_000)  # an image of several units
-    monkeypatch.setattr("lamella.ops.conversion.write._PART_BYTES", 0)
+    monkeypatch.setattr("lamella.ops.conversion.write._LARGE_UNIT_BYTES", 0)
     kill = KillOne(client)
     options = {"levels": 3, "chunks": (4, 32, 32), "shards": "none"}
     convert(

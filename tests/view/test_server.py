@@ -165,14 +165,14 @@ def test_a_path_is_opened_by_the_viewer(tmp_path):
 
 
 def test_the_page_is_served_while_the_documents_of_a_plate_are_read(tmp_path, monkeypatch):
-    opened, go_on = scene._opened, threading.Event()
+    opened, go_on = scene._read_documents, threading.Event()
 
     def open_slowly(path, *given):
         if path == "A/1/1":
             assert go_on.wait(60)
         return opened(path, *given)
 
-    monkeypatch.setattr(scene, "_opened", open_slowly)
+    monkeypatch.setattr(scene, "_read_documents", open_slowly)
     with lamella.open_ome_zarr(
         tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
     ) as plate:

@@ -58,15 +58,15 @@ if TYPE_CHECKING:
 _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
-_SHORT = 64
+_MAX_SEGMENTS = 64
 """Maximum number of strips and tiles of a file whose pages stay in memory while it is closed."""
 
 
 def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
-    Files are not parsed again for reading: short lists of pages stay in memory, long ones until the sources are closed
-    with ``is_read_next``.
+    Reading does not parse a file again: a short list of its pages stays in memory, and with ``is_read_next`` also a
+    long one until the source is closed.
     With ``is_partial``, pages without bytes are missing planes, and do not raise.
     Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
     MissingDependencyError without ``tifffile``.
@@ -84,28 +84,28 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
     with open_file(name, is_partial=is_partial, damage=damage) as file:
         if not is_partial:
             check_complete(name, file)
-        places = [
+        images = [
             (n, fixed)
             for n, series in enumerate(file.series)
             for fixed in positions_of(series)
             if not _is_thumbnail(series)
         ]
-        metadata = _metadata_of_images(file, places)
+        metadata = _metadata_of_images(file, images)
         if is_partial:
             missing = list(missing_parts(file)) or damage[:1]
             notes = tuple(f"it is incomplete: {part}" for part in missing)
             metadata[0] = replace(metadata[0], notes=(*metadata[0].notes, *notes))
         pages = [list_pages(series, is_partial=is_partial) for series in file.series]
-        parts_of_images = [
-            _describe(name, file, place, facts, pages[place[0]], len(places), is_partial)
-            for place, facts in zip(places, metadata, strict=True)
+        described = [
+            _describe(name, file, image, own_metadata, pages[image[0]], len(images), is_partial)
+            for image, own_metadata in zip(images, metadata, strict=True)
         ]
-        if len(places) > 1:
+        if len(images) > 1:
             PAGES.put(name, _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
         original, own_file = _original(file), str(file.filehandle.path)
-    sources = [TiffSource(*parts) for parts in parts_of_images]
+    sources = [TiffSource(description, layout) for description, layout in described]
     if len(sources) == 1:
         short = _short_list(pages[0], own_file)
         if short is not None:
@@ -124,7 +124,7 @@ def _original(file: Any) -> list[OriginalMetadata]:
 
 
 class TiffReader(Reader):
-    """TIFF of any dialect; its sources share open files and parsed pages by themselves."""
+    """TIFF of any kind; its sources share open files and parsed pages without a `Container` of their own."""
 
     name = "tiff"
     title = "TIFF, OME-TIFF, ImageJ TIFF"
@@ -137,15 +137,15 @@ class TiffReader(Reader):
         return head[:4] in _MAGIC
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is named so, or a folder is an NDTiff."""
+        """Return whether a file has one of the endings, or a folder contains an NDTiff."""
         return super().claims(path) or _ndtiff_in(path) is not None
 
     def open(self, path: str) -> Container:
-        """Describe the images of a file: see `open_tiff`."""
+        """Open a file, or the NDTiff in a folder: see `open_tiff`."""
         return open_tiff(_ndtiff_in(path) or path)
 
     def open_what_is_there(self, path: str) -> Container:
-        """Describe the images of a file that may be truncated: see `Reader.open_what_is_there`."""
+        """Open a file that may be truncated: see `Reader.open_what_is_there`."""
         return open_tiff(_ndtiff_in(path) or path, is_partial=True)
 
 
@@ -162,12 +162,12 @@ class CompanionReader(TiffReader):
         return False
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is named so."""
+        """Return whether a file has the ending of a companion file."""
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
 
 def _ndtiff_in(folder: str) -> str | None:
-    """Return the first file of an NDTiff in a folder, which may have its levels in folders of their own."""
+    """Return the first file of an NDTiff in a folder: there, or below it if each level has a folder of its own."""
     for inner in (folder, os.path.join(folder, "Full resolution")):
         if os.path.isfile(os.path.join(inner, "NDTiff.index")):
             names = [name for name in os.listdir(inner) if name.lower().endswith(TiffReader.endings)]
@@ -263,7 +263,7 @@ class TiffSource:
 
 def _short_list(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
     """Return pages that take little memory, for thousands of files; None for many pages, or some of other files."""
-    if sum(1 if page is None else len(page.offsets) for page in pages) > _SHORT:
+    if sum(1 if page is None else len(page.offsets) for page in pages) > _MAX_SEGMENTS:
         return None
     short: list[PageBytes | None] = []
     for page in pages:
@@ -294,8 +294,8 @@ class SeriesLayout:
     """The location of the planes of an image in the pages of a file: ``series`` is the number of the image.
 
     ``plan`` maps the axes of the file to those of the image. ``outer`` are the lengths of the axes that count pages,
-    and ``page_axes`` the letters of the axes within a page. ``fixed`` are the axes along which the image is one of
-    several in a series, with its index. The pages of a file with several images are cached together (``is_shared``).
+    and ``page_axes`` the letters of the axes within a page. ``fixed`` are axes along which a series has several images,
+    each with the index of this image. The pages of a file with several images are cached together (``is_shared``).
     """
 
     path: str
@@ -308,7 +308,7 @@ class SeriesLayout:
     is_partial: bool = False
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
-        """Return the page of a plane, and which of the page's planes it is."""
+        """Return the number of the page that contains a plane, and where the plane lies in the page."""
         file_index = self.plan.place(index)
         for axis, at in self.fixed:
             file_index.insert(axis, at)
@@ -322,14 +322,17 @@ class SeriesLayout:
 def _describe(
     path: str,
     file: Any,
-    place: tuple[int, Fixed],
+    image: tuple[int, Fixed],
     metadata: TiffMetadata,
     pages: list[PageBytes | None],
-    images: int,
+    count: int,
     is_partial: bool,
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe one image of an open file with several: a series, or one position of it; check that its pixels exist."""
-    number, fixed = place
+    """Describe one of the ``count`` images of an open file, and check that its pages exist.
+
+    ``image`` is the number of its series, and its index along axes of the series that count images.
+    """
+    number, fixed = image
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
     if series.dtype is None or series.dtype.kind not in "buif":
@@ -345,7 +348,7 @@ def _describe(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
-    layout = SeriesLayout(path, number, plan, outer, page_axes, images > 1, fixed, is_partial)
+    layout = SeriesLayout(path, number, plan, outer, page_axes, count > 1, fixed, is_partial)
     if len(pages) < math.prod(outer):
         raise SourceError(
             f"{image_name} is damaged or incomplete: its shape {tuple(series.shape)} ({series.axes}) needs "
@@ -363,7 +366,7 @@ def _describe(
         dtype=np.dtype(series.dtype).newbyteorder("="),
         scale=metadata.scale,
         units=metadata.units,
-        channels=_channels(metadata.channels, series, _length(plan, "c")),
+        channels=_channels(metadata.channels, series, _length_of(plan, "c")),
         notes=notes,
         title=metadata.title or (series.name if series.kind == "ome" else ""),
         well=metadata.well,
@@ -380,7 +383,7 @@ def _describe(
 
 
 def _channels(described: Sequence[SourceChannel], series: Any, count: int) -> tuple[SourceChannel, ...]:
-    """Return the channels of an image; LSM has detectors where other pages have the samples of a colour."""
+    """Return the channels of an image; the samples of LSM pages are detectors, those of other pages colours."""
     if series.kind == "lsm":
         return tuple(described) if len(described) == count else (SourceChannel(""),) * count
     return merge_channels(described, series.keyframe, count)
@@ -406,7 +409,7 @@ def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
 
 def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
     free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
-    # NDTiff and OME-TIFF name every axis: one that tifffile calls "other" has an unknown name, not none.
+    # NDTiff and OME-TIFF name every axis: an axis that tifffile calls "other" has a name that tifffile does not know.
     return plan_axes(
         "".join(_axes_of(series)[axis] for axis in free),
         tuple(int(series.shape[axis]) for axis in free),
@@ -415,7 +418,7 @@ def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
     )
 
 
-def _length(plan: AxisPlan, axis: str) -> int:
+def _length_of(plan: AxisPlan, axis: str) -> int:
     return plan.shape[plan.axes.index(axis)] if axis in plan.axes else 1
 
 
@@ -432,24 +435,24 @@ def _channels_together(page: Any) -> int:
     return int(samples) if separate == 1 else 1
 
 
-def _metadata_of_images(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata]:
-    """Return the metadata of each image of an open file, from its richest dialect."""
+def _metadata_of_images(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata]:
+    """Return the metadata of each image of an open file: of Micro-Manager, OME-XML, ImageJ, a vendor, or plain tags."""
     count = len(file.series)
     if count == 1 and file.series[0].kind in KINDS:
-        return read_micromanager(file, file.series[0], [fixed for _, fixed in places])
+        return read_micromanager(file, file.series[0], [fixed for _, fixed in images])
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
-        images = read_ome(ome_root(file))
-        if len(images) == count and all(series.kind == "ome" for series in file.series):
-            return _with_unused_pages(images, file, "its OME-XML describes")
+        described = read_ome(ome_root(file))
+        if len(described) == count and all(series.kind == "ome" for series in file.series):
+            return _with_unused_pages(described, file, "its OME-XML describes")
         note = "its OME-XML does not describe its pages and was not used"
         return [TiffMetadata(notes=(note,))] * count
     if file.is_imagej and file.imagej_metadata and count == 1:
         plan = _plan(file.series[0], str(file.filehandle.path))
-        image = read_imagej(file.imagej_metadata, first.tags, plan)
-        return _with_unused_pages([image], file, "its ImageJ metadata describe")
-    found = read_vendor(file, places)
-    return found or [read_resolution(file.series[number].keyframe.tags) for number, _ in places]
+        imagej = read_imagej(file.imagej_metadata, first.tags, plan)
+        return _with_unused_pages([imagej], file, "its ImageJ metadata describe")
+    vendor = read_vendor(file, images)
+    return vendor or [read_resolution(file.series[number].keyframe.tags) for number, _ in images]
 
 
 def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:
@@ -457,7 +460,9 @@ def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[T
     own = {
         page.offset for series in file.series for page in series if page is not None and page.parent is file
     }
-    if not own:  # its pages are listed again as those of a file that a companion names
+    if (
+        not own
+    ):  # the file belongs to a companion, for which tifffile lists the pages as those of another object
         return images
     unused = len(file.pages) - len(own)
     if unused <= 0:

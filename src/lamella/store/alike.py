@@ -1,7 +1,7 @@
-"""Read one region of many arrays with equal descriptions at once: a plate has thousands of such levels.
+"""Read one region of many arrays with equal metadata at once: a plate has thousands of such levels.
 
-What is equal is computed once: the codecs, the chunks of the region, and where their values lie. On remote stores all
-chunks of all arrays are requested in one round.
+The codecs, the chunks of the region, and where their values lie are computed once. On remote stores all chunks of all
+arrays are requested in one round.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def read_alike(
 ) -> Array | None:
     """Return a region of the arrays at some paths, as (array, ...); None if only zarr-python knows their codecs.
 
-    All arrays have the description ``meta``. Chunks that are not stored read as the fill value. Raises the engine's
-    own error if one of the arrays cannot be read: the caller reads each by itself then, to name it.
+    All arrays have the metadata ``meta``. Chunks that are not stored read as the fill value. Raise the engine's own
+    error if one of the arrays cannot be read, without its name: the caller then reads each by itself.
     """
     if coding_of(meta) is None:
         return None
     where = f"of {len(paths)} arrays of {documents.storage.name}"
     with opening(documents.storage, "", meta, where):
-        engine = open_engine(documents.storage, "", meta)
+        engine = open_engine(documents.storage, "", meta)  # for no array: the paths follow below
     assert isinstance(engine, FilesEngine)
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)

@@ -4,6 +4,19 @@ Requests are slow, so independent ones are sent together. The stamp of a key is 
 condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
 the threads of this process.
 
+Documents are small and read often, so `ObjectStorage` remembers some of them, each kind for its own reason:
+
+===============  ==========================================================================================
+``_expected``    requested ahead in one round; each is returned by one read
+``_looked``      read by this thread since it acquired a lock: the base of a conditional write (`LookedAt`)
+``_recent``      read by a read-only handle in the last 2 seconds
+``_seen``        the stamps of documents, with the time when they were read
+``_created``     the documents of the root of a store that was created a moment ago: no others exist
+``_to_move``     sizes of the keys that a `move` is about to copy
+===============  ==========================================================================================
+
+A write of this process to any store clears all but ``_looked`` and ``_to_move``.
+
 Imports obstore and zarr-python inside functions.
 """
 
@@ -42,6 +55,9 @@ T = TypeVar("T")
 SECONDS_TRUSTED = 2.0
 """How long a read-only store handle trusts the stamp of a document."""
 _MAX_SEEN = 100_000
+"""Maximum number of stamps that are remembered."""
+_BULK = 1000
+"""Keys that are deleted with one request."""
 _changes = [0]
 """Number of writes of this process to any object store; after a write, stamps of documents are requested again."""
 
@@ -102,7 +118,7 @@ class ObjectStorage(FlatStorage):
         return self._requests
 
     def _do_not_list(self) -> None:
-        """List by metadata, as on the web; a store that is open for writing raises when listed."""
+        """Go by metadata as on the web, instead of listing; a store open for writing still lists, which raises."""
         self.can_list = self.can_list and not self.read_only
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -142,22 +158,22 @@ class ObjectStorage(FlatStorage):
         return {key: values.get(key) for key in keys}
 
     def _known(self, key: str) -> tuple[GetResult | None] | None:
-        """Return a document that was requested ahead, or was read just now or since a lock was acquired."""
-        came = self._expected.pop(key)
-        if came is None:
-            known = self._looked.get(key) or self._recent.get(key)
-            if known is not None:
-                return known
-            came = self._just_created(key)
-        if came is not None:
-            self._looked.keep(key, came[0])
-        return came
+        """Return a remembered document in a tuple, with None for one that is missing in the store; None if none is."""
+        document = self._expected.pop(key)
+        if document is None:
+            cached = self._looked.get(key) or self._recent.get(key)
+            if cached is not None:
+                return cached
+            document = self._just_created(key)
+        if document is not None:
+            self._looked.keep(key, document[0])
+        return document
 
     def note_created(self) -> None:
-        """Trust for a moment that nothing is stored but the documents of the root, which this thread has written."""
-        documents = {name: known[0] for name in METADATA_FILES if (known := self._looked.latest(name))}
+        """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
+        documents = {name: looked[0] for name in METADATA_FILES if (looked := self._looked.latest(name))}
         self._forget_if_changed()
-        if any(documents.values()):  # a service that returns no ETags after writes is asked again
+        if any(documents.values()):  # none are remembered if the service returns no ETags for writes
             self._created = time.monotonic(), documents
 
     def _is_new(self) -> bool:
@@ -166,7 +182,7 @@ class ObjectStorage(FlatStorage):
         return self._created is not None and time.monotonic() - self._created[0] < SECONDS
 
     def _just_created(self, key: str) -> tuple[GetResult | None] | None:
-        """Return a document of a store that is new, or that it has none."""
+        """Return a document of a store that was just created, as `_known` does; None for any other store."""
         if self._created is None or not self._is_new() or key.rpartition("/")[2] not in METADATA_FILES:
             return None
         for name, document in self._created[1].items():
@@ -193,10 +209,10 @@ class ObjectStorage(FlatStorage):
         self._expected.add(results)
 
     def _unknown(self, keys: Iterable[str]) -> list[str]:
-        """Return the keys without any record."""
-        known = self._expected.peek, self._looked.get, self._recent.get, self._just_created
+        """Return the keys of documents that are not remembered."""
+        caches = self._expected.peek, self._looked.get, self._recent.get, self._just_created
         return [
-            key for key in dict.fromkeys(map(check_key, keys)) if all(find(key) is None for find in known)
+            key for key in dict.fromkeys(map(check_key, keys)) if all(find(key) is None for find in caches)
         ]
 
     def _remember_stamps(self, results: Mapping[str, GetResult | None]) -> None:
@@ -247,7 +263,7 @@ class ObjectStorage(FlatStorage):
         }
 
     def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
-        """Drop ranges of a key from that folder."""
+        """Drop ranges of a key from the folder `storage_options["cache"]`."""
         if stamp is not None:
             self._requests.drop_cached(key, stamp, spans)
 
@@ -292,22 +308,22 @@ class ObjectStorage(FlatStorage):
         return self._run(all_of(map(look_at, paths)))
 
     def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
-        """List both folders with their sizes, once within seconds, for a `move` that follows."""
+        """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
         self._forget_if_changed()
         documents, sizes = self._unknown(beside), self._listed_to_move(old, new)
         if not self.can_list:
             return super().look_at_move(old, new, beside=documents)
         listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
-        found, came = self._run(_both(all_of(listings), self._requests.get_many(documents)))
-        self._remember_stamps(came)
-        self._expected.add(came)
+        found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
+        self._remember_stamps(fetched)
+        self._expected.add(fetched)
         if sizes is None:
             sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
             self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
         return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
 
     def _listed_to_move(self, old: str, new: str) -> list[dict[str, int]] | None:
-        """Return what `look_at_move` has listed; None where it is too long ago."""
+        """Return the sizes that `look_at_move` has listed within 5 seconds; None without."""
         listed_at, sizes = self._to_move or (-SECONDS, {})
         is_fresh = list(sizes) == [old, new] and time.monotonic() - listed_at < SECONDS
         return list(sizes.values()) if is_fresh else None
@@ -317,7 +333,7 @@ class ObjectStorage(FlatStorage):
         return sizes if sizes and sizes[0] else self._sizes_of_each([old, new])
 
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
-        if len(moved) == 1:  # maybe one key that is no folder
+        if len(moved) == 1:  # one key may be a file and not a folder
             return self._sizes_of_each(paths)
         entries = self._run(all_of(map(self._requests.entries_below, paths)))
         return [{key: size for key, (size, _) in found.items()} for found in entries]
@@ -340,13 +356,13 @@ class ObjectStorage(FlatStorage):
         if self._is_new() and not documents:
             return set()
         if self.can_list:
-            work: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
+            search: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
         else:
-            work = self._requests.readable(prefixes)
+            search = self._requests.readable(prefixes)
         found: set[str]
-        found, came = self._run(_both(work, self._requests.get_many(documents)))
-        self._remember_stamps(came)
-        self._expected.add(came)
+        found, fetched = self._run(_both(search, self._requests.get_many(documents)))
+        self._remember_stamps(fetched)
+        self._expected.add(fetched)
         return found
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -358,7 +374,7 @@ class ObjectStorage(FlatStorage):
         return is_present
 
     def size(self, key: str) -> int | None:
-        """Return the size of a key; of a document by GET, which credentials may allow where they do not allow HEAD."""
+        """Return the size of a key; of a document by GET, as credentials may allow GET and not HEAD."""
         if not check_key(key):
             return None
         result = self._look_at(key)
@@ -432,7 +448,7 @@ class ObjectStorage(FlatStorage):
             self._wrote(key, data, stamp)
 
     def _wrote(self, key: str, data: bytes, stamp: Stamp | None) -> None:
-        """Keep a document that was written, as if it had been read."""
+        """Remember a document that was written, as if it had been read."""
         if stamp is not None and key.rpartition("/")[2] in METADATA_FILES:
             self._looked.keep(key, GetResult(memoryview(data), stamp, len(data), {}))
 
@@ -478,12 +494,12 @@ class ObjectStorage(FlatStorage):
         ]
         if (
             created and self._requests.forbidden_means_missing
-        ):  # the object exists, is unreadable, and may have other chunks
+        ):  # an object exists that could not be read, and may contain other chunks
             raise may_exist_error(created[0], self.name)
         return changed
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys at once, each under the condition that it is not there."""
+        """Write keys at once, each on the condition that it does not exist."""
         new = dict(items)
         for key in new:
             self._check_file(key)
@@ -505,7 +521,7 @@ class ObjectStorage(FlatStorage):
                     return self._changed(key, looked[0], change)
                 except StorageError:
                     raise
-                except (ChangedError, LamellaError):  # which may not be so of what is there now
+                except (ChangedError, LamellaError):  # the remembered document may be too old: read it again
                     self._looked.forget(key)
             for wait in waits():
                 with suppress(ChangedError):
@@ -544,7 +560,7 @@ class ObjectStorage(FlatStorage):
         return result
 
     def looking(self, folder: str) -> AbstractContextManager[None]:
-        """Read no document twice during a call that changes a folder."""
+        """Read each document once during a call that changes a folder."""
         return self._looked.under(folder)
 
     @contextmanager
@@ -592,10 +608,6 @@ def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: 
     storage = ObjectStorage(access, read_only)
     storage.cache_bytes, storage.trusted = cache_bytes, {} if trusts else None
     return storage
-
-
-_BULK = 1000
-"""Keys that are deleted with one request."""
 
 
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:

@@ -32,7 +32,10 @@ TIFF: dict[str, tuple[str, Callable[[Selection], None], Callable[..., None]]] = 
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file to write; `done` is called with the bytes, or frames, that were written."""
+    """One file to write, as a unit of a job: see `Unit`.
+
+    ``done`` is called with the bytes, or frames, that were written. ``together`` is the number of files of a task.
+    """
 
     source: Selection | Frames
     folder: str
@@ -43,12 +46,12 @@ class ExportedFile:
 
     @property
     def key(self) -> str:
-        """Path of the file."""
+        """Path of the file; identifies the unit in the journal."""
         return os.path.join(self.folder, self.name)
 
     @property
     def position(self) -> Position:
-        """The image."""
+        """The image that is exported."""
         return self.source.position
 
     @property
@@ -71,7 +74,7 @@ class ExportedFile:
         return [self.name, self.format, source.level, source.channels, source.maximum, region, metadata]
 
     def reads(self) -> Files:
-        """Return the files with the pixels."""
+        """Return the files with the pixels: of all channels from the first to the last exported one."""
         source = self.source
         if isinstance(source, Frames):
             arrays = [image[path].stored for image in source.images for path in image.dataset_paths]
@@ -85,11 +88,11 @@ class ExportedFile:
         return files_of(stored, tuple(region))
 
     def writes(self) -> Files:
-        """Return the file."""
+        """Return the exported file, by its name in its folder."""
         return Files(LocalStorage(self.folder), (self.name,))
 
     def do(self) -> None:
-        """Write the file."""
+        """Write the file with the writer of its format."""
         done = self.done or (lambda amount: None)
         write: Callable[..., None] = (
             TIFF[self.format][2] if self.format in TIFF else pictures.WRITERS[self.format]

@@ -1,7 +1,8 @@
 """The readers of screens: an index and its TIFF files become one image per field, with its well.
 
-Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the folder of the call and four levels
-below, because instruments wrap it in folders of dates and numbers.
+Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the given folder and in four levels of
+folders below, because instruments put it into folders named by dates and numbers. For ImageXpress, "index" is
+the folder of the plate: names of files and folders in it state wells, fields and channels.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 _DEPTH = 4
 """Levels of folders in which an index is searched."""
 
-_KEPT_BYTES = 16 << 20
-"""Maximum size of an index that is kept in the store as original metadata."""
+_MAX_ORIGINAL_BYTES = 16 << 20
+"""Maximum size of an index that is stored as original metadata."""
 
 _IMAGE_ENDINGS = (".tif", ".tiff")
 
 
 class ScreenReader(Reader):
-    """A reader of an index: ``index_endings`` are endings of its file name in lower case."""
+    """A reader of a screen by its index; ``index_endings`` are endings of the index file's name in lower case."""
 
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
@@ -46,7 +47,7 @@ class ScreenReader(Reader):
 
     @abstractmethod
     def parse(self, index: str) -> Screen:
-        """Read an index, or the folder of one."""
+        """Parse an index, as `indexes_of` lists it."""
 
     def is_index(self, path: str) -> bool:
         """Return whether a file is an index, by its name."""
@@ -69,11 +70,11 @@ class ScreenReader(Reader):
         return []
 
     def claims(self, path: str) -> bool:
-        """Return whether a path is an index or has one: see `Reader.claims`."""
+        """Return whether a path is an index, or a folder with one: see `Reader.claims`."""
         return bool(self.find_indexes(path))
 
     def open(self, path: str) -> Container:
-        """Describe the fields of a screen: see `Reader.open`. No image but the first is opened."""
+        """Return the fields of a screen: see `Reader.open`. Only the first image is opened."""
         self.require()
         indexes = self.find_indexes(path)
         if not indexes:
@@ -118,7 +119,7 @@ class ImageXpressReader(ScreenReader):
     index_endings = (HTD_ENDING,)
 
     def indexes_of(self, folder: str) -> list[str]:
-        """List the folder itself if it is that of a plate."""
+        """Return the folder itself in a list if it is that of a plate."""
         return [folder] if super().indexes_of(folder) or contains_steps(folder) else []
 
     def find_indexes(self, path: str) -> list[str]:
@@ -128,21 +129,21 @@ class ImageXpressReader(ScreenReader):
 
     def parse(self, index: str) -> Screen:
         """Read the folder of a plate."""
-        return parse_imagexpress(index, _description_of)
+        return parse_imagexpress(index, _tiff_description)
 
 
-def _description_of(file: str) -> str:
+def _tiff_description(file: str) -> str:
     with open_file(file) as tiff:
         return str(tiff.pages.first.description)
 
 
 def _inner_folders(folder: str) -> list[str]:
-    """List the folders in a folder that has no image itself."""
+    """List the folders in a folder; none if it has images itself."""
     with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-    if any(entry.name.lower().endswith(_IMAGE_ENDINGS) for entry in shown):
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    if any(entry.name.lower().endswith(_IMAGE_ENDINGS) for entry in visible):
         return []
-    return sorted(entry.path for entry in shown if entry.is_dir())
+    return sorted(entry.path for entry in visible if entry.is_dir())
 
 
 def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
@@ -169,11 +170,11 @@ def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
             description,
             {index: plane.file for index, plane in field.planes.items() if plane.file in existing},
         )
-        notes, unlisted = (), ()
+        notes, unlisted = (), ()  # the first field has those of the whole screen
 
 
 def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[str, ...]:
-    """Return what the user should know about the whole screen."""
+    """Return notes for the user about the whole screen."""
     notes = list(screen.notes)
     if screen.pixel_size is None:
         notes.append("the pixel size is unknown")
@@ -254,6 +255,6 @@ def _stage(screen: Screen, field: ScreenField, sample: ImageDescription) -> dict
 def _original(screen: Screen) -> Iterator[OriginalMetadata]:
     """Yield the files of the index, if they are of moderate size."""
     for path in screen.index_files:
-        if os.path.getsize(path) <= _KEPT_BYTES:
+        if os.path.getsize(path) <= _MAX_ORIGINAL_BYTES:
             with open(path, encoding="utf-8-sig", errors="replace") as file:
                 yield OriginalMetadata(os.path.basename(path), file.read())

@@ -1,11 +1,11 @@
-"""Answer the requests of the page, whatever carries them: HTTP, or the messages of a notebook.
+"""Answer the requests of the viewer's page, which come by HTTP or as messages of a notebook.
 
 A request is a path without a leading slash:
 
 =====================================  ====================================================================
-``scene.json``                         the scene; ``?refresh=1`` reads the documents again, ``?refresh=all``
-                                       also drops all tiles; ``fields=all`` with it lists the channels, labels and
-                                       tables of all fields from then on
+``scene.json``                         the scene; ``refresh=1`` reads the documents again, ``refresh=all``
+                                       also drops all tiles; ``fields=all`` beside ``refresh`` lists the channels,
+                                       labels and tables of all fields from then on
 ``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
 ``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
 ``volume/FIELD``                       a small volume: as a tile
@@ -15,8 +15,8 @@ A request is a path without a leading slash:
 ``heat.json``                          a number for each well: ``table=``, ``column=``
 =====================================  ====================================================================
 
-Pixels are the length of a JSON header (four bytes, little-endian), the header, the planes and the mask of a tile. Every
-parameter is checked, and each answer is bounded.
+An answer with pixels is the length of a JSON header (four bytes, little-endian), the header, the planes, and for a tile
+its mask. Every parameter is checked, and each answer is bounded.
 """
 
 from __future__ import annotations
@@ -51,25 +51,24 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 IN_FLIGHT = 16
-"""Answers with pixels that are made at a time; others wait."""
+"""Maximum number of answers with pixels that are computed at a time; others wait."""
 
 MOST_POSTED = 1 << 16
-"""Limit of the bytes of a request that changes the store."""
-
+"""Maximum size of a request that changes the store, in bytes."""
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 )
-"""What the page may load: from this server alone."""
+"""The content security policy of the page: it loads from this server alone."""
 
 
 class UnknownRequestError(LamellaError):
-    """No request has this path."""
+    """Raised for a path that is not a request."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A scene and the reader of its tiles; replaced together when the documents have changed."""
+    """A scene, the reader of its tiles, and its JSON; replaced together when the documents have changed."""
 
     scene: ViewScene
     tiles: Tiles
@@ -79,8 +78,8 @@ class _Shown:
 class Answers:
     """Answers for one node. Thread-safe.
 
-    The constructor returns when the first image is found; the other documents are read meanwhile. It raises
-    MetadataError if there is no image.
+    The constructor returns when the first image is found; a thread reads the other documents, and requests for the
+    scene wait for it. It raises MetadataError if there is no image.
     """
 
     def __init__(self, node: NGFFNode, *, editable: bool = False) -> None:
@@ -105,14 +104,14 @@ class Answers:
     def _read_first(self) -> None:
         """Read the scene while the page is loaded, and wake the constructor at the first image."""
 
-        def seen(area: Field) -> None:
+        def on_field(field: Field) -> None:
             if self._closed:
                 raise ClosedError("The viewer was closed.")
-            if area.shape:
+            if field.shape:
                 self._has_image.set()
 
         try:
-            self._current.set_result(self._read(seen))
+            self._current.set_result(self._read(on_field))
         except BaseException as error:
             self._current.set_exception(error)  # each request for the scene raises it
         finally:
@@ -150,12 +149,12 @@ class Answers:
         except (RuntimeError, CancelledError) as error:
             if not self._closed:
                 raise
-            raise ClosedError("The viewer was closed.") from error  # its threads end
+            raise ClosedError("The viewer was closed.") from error  # its threads were stopped
 
     def _get(self, request: str) -> tuple[str, bytes]:
         url = urlsplit(request)
         kind, *rest = url.path.split("/")
-        options = _options(url.query)
+        options = _parse_options(url.query)
         if kind in _PIXELS and len(rest) == _PIXELS[kind]:
             with self._in_flight:
                 return "application/octet-stream", getattr(self, f"_{kind}")(rest, options)
@@ -173,13 +172,13 @@ class Answers:
             raise InvalidArgumentError("This viewer only reads. Start it with --edit to save contrast.")
         if request != "contrast":
             raise UnknownRequestError("There is no such page.")
-        saved = write_contrast(self.scene, _windows(body))
+        saved = write_contrast(self.scene, _parse_windows(body))
         return "application/json", json.dumps({"fields": saved}).encode()
 
     # -- scene --------------------------------------------------------------------------------------------------
 
-    def _read(self, seen: Callable[[Field], None] | None = None) -> _Shown:
-        scene = view_scene(self.node, seen, every_field=self._every_field)
+    def _read(self, on_field: Callable[[Field], None] | None = None) -> _Shown:
+        scene = view_scene(self.node, on_field, every_field=self._every_field)
         tiles = Tiles(scene, self._threads)
         return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
 
@@ -199,27 +198,31 @@ class Answers:
         level, column, row = (parse_number(part) for part in rest)
         shown = self._shown
         tile = shown.tiles.tile(
-            level, column, row, _view(options), self._channels(options), options.get("label")
+            level, column, row, _parse_view(options), self._channels(options), options.get("label")
         )
-        return _packed(tile.planes, {"damaged": [list(pair) for pair in tile.damaged]}, tile.mask)
+        return _pack(tile.planes, {"damaged": [list(pair) for pair in tile.damaged]}, tile.mask)
 
     def _slice(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_slice(
             self.scene,
             parse_number(rest[0]),
             rest[1],
-            _fraction(options.get("at", "0")),
-            _view(options).t,
+            _parse_fraction(options.get("at", "0")),
+            _parse_view(options).t,
             self._channels(options),
             options.get("label"),
         )
-        return _packed(block.planes, {"sizes": list(block.sizes)})
+        return _pack(block.planes, {"sizes": list(block.sizes)})
 
     def _volume(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_volume(
-            self.scene, parse_number(rest[0]), _view(options).t, self._channels(options), options.get("label")
+            self.scene,
+            parse_number(rest[0]),
+            _parse_view(options).t,
+            self._channels(options),
+            options.get("label"),
         )
-        return _packed(block.planes, {"sizes": list(block.sizes)})
+        return _pack(block.planes, {"sizes": list(block.sizes)})
 
     def _channels(self, options: Mapping[str, str]) -> list[int]:
         texts = [text for text in options.get("c", "").split(",") if text]
@@ -232,7 +235,7 @@ class Answers:
     def _windows(self, options: Mapping[str, str]) -> JSON:
         shown = self._shown
         with self._in_flight:
-            windows = well_windows(shown.scene, shown.tiles, _view(options), self._threads)
+            windows = well_windows(shown.scene, shown.tiles, _parse_view(options), self._threads)
         return [None if well is None else [list(window) for window in well] for well in windows]
 
     def _label(self, options: Mapping[str, str]) -> JSON:
@@ -242,7 +245,9 @@ class Answers:
             raise InvalidArgumentError(f"There is no field {field} with labels.")
         image = node if isinstance(node, LabelImage) else node.labels[options.get("label", "")]
         assert isinstance(image, LabelImage)
-        properties = {str(key): _short(value) for key, value in image.properties.get(number, {}).items()}
+        properties = {
+            str(key): _json_of_property(value) for key, value in image.properties.get(number, {}).items()
+        }
         return {"properties": properties}
 
     def _tables(self, options: Mapping[str, str]) -> JSON:
@@ -256,12 +261,13 @@ class Answers:
 
 
 _PIXELS = {"tile": 3, "slice": 2, "volume": 1}
-"""Requests of pixels, and the number of parts of their paths."""
+"""Requests of pixels, and the number of names that follow in their paths; methods have the same names."""
 
 _JSON = ("scene", "windows", "label", "tables", "columns", "heat")
+"""Requests that are answered with JSON; methods have the same names."""
 
 
-def _options(query: str) -> dict[str, str]:
+def _parse_options(query: str) -> dict[str, str]:
     """Parse the parameters of a request; the first of equal names counts."""
     try:
         return {name: values[0] for name, values in parse_qs(query, max_num_fields=8).items()}
@@ -269,7 +275,7 @@ def _options(query: str) -> dict[str, str]:
         raise InvalidArgumentError("A request has at most 8 parameters.") from None
 
 
-def _view(options: Mapping[str, str]) -> View:
+def _parse_view(options: Mapping[str, str]) -> View:
     z = options.get("z", "0")
     return View(
         parse_number(options.get("t", "0")),
@@ -285,7 +291,7 @@ def parse_number(text: str) -> int:
     return int(text)
 
 
-def _fraction(text: str) -> float:
+def _parse_fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:
         value = float(text)
@@ -296,14 +302,14 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _short(value: object) -> JSON:
-    """Return a property as JSON that fits a line."""
+def _json_of_property(value: object) -> JSON:
+    """Return a property as JSON, long texts cut to 200 characters."""
     if value is None or isinstance(value, bool | int | float):
         return value if not isinstance(value, float) or math.isfinite(value) else str(value)
     return str(value)[:200]
 
 
-def _packed(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = None) -> bytes:
+def _pack(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = None) -> bytes:
     """Return pixels as header, planes and mask."""
     header = json.dumps({"dtype": str(planes.dtype), "shape": list(planes.shape), **more}).encode()
     header += b" " * (-len(header) % 4)
@@ -312,7 +318,7 @@ def _packed(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = 
     return b"".join(parts if mask is None else [*parts, mask.tobytes()])
 
 
-def _windows(body: bytes) -> dict[str, tuple[float, float]]:
+def _parse_windows(body: bytes) -> dict[str, tuple[float, float]]:
     """Parse the body of a request to save contrast: [{"name": ..., "window": [start, end]}, ...]."""
     wrong = InvalidArgumentError('The body is a list of channels: [{"name": "DAPI", "window": [0, 1000]}].')
     try:

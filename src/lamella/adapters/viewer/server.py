@@ -1,8 +1,9 @@
-"""Serve the viewer on 127.0.0.1: the page, and what it asks for (`answers`).
+"""Serve the viewer on 127.0.0.1: the files of the page, and the answers to its requests (`answers`).
 
 URLs are `http://127.0.0.1:PORT/TOKEN/...`; other users and web pages cannot guess the random token. The `Host` header
 must be a loopback name or an allowed name, so that pages whose domain resolves to 127.0.0.1 are refused. Parts of a URL
-are never used as a file path. Only GET is answered, unless the viewer may edit: then also one POST from its own page.
+are never used as a file path. Only GET is answered; a viewer that may edit also answers the POST of its own page that
+saves contrast.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _TYPES = {
     "wasm": "application/wasm",
 }
 _EVENTS = "text/event-stream"
-_ALIVE = 15.0
-"""Seconds between two signs of life on a stream without events."""
+_SECONDS_BETWEEN_COMMENTS = 15.0
+"""Seconds between two empty comments on the stream of events, which show whether the page is still open."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -79,7 +80,7 @@ class Viewer:
         self.token = secrets.token_urlsafe(16)
         self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.view = self
+        self._server.viewer = self
         self.port: int = self._server.server_address[1]
         self.hosts = {*_LOOPBACK, *(host.lower() for host in allow_hosts)}
         self._thread = threading.Thread(target=self._server.serve_forever, name="lamella-view", daemon=True)
@@ -139,7 +140,7 @@ class Viewer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = False
-    view: Viewer
+    viewer: Viewer
 
 
 class _RefusedError(Exception):
@@ -151,13 +152,13 @@ class _RefusedError(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Answers one request; its answers are those of `Viewer.answers`."""
 
     protocol_version = "HTTP/1.1"
     server_version = f"lamella/{__version__}"
     sys_version = ""
     timeout = 60
-    disable_nagle_algorithm = True  # headers and body are sent one after the other: the body would wait 40 ms
+    disable_nagle_algorithm = True  # else the body, sent after the headers, waits 40 ms
     server: _Server
 
     def do_GET(self) -> None:
@@ -166,15 +167,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Carry out a change, if the viewer may edit and the page itself asks for it."""
-        if not self.server.view.answers.editable:
+        if not self.server.viewer.answers.editable:
             self.close_connection = True  # the body stays unread
             self.send_error(HTTPStatus.NOT_IMPLEMENTED, "This viewer only reads")
             return
         self._answer(self._post)
 
-    def _answer(self, make: Callable[[str], tuple[str, bytes]]) -> None:
+    def _answer(self, respond: Callable[[str], tuple[str, bytes]]) -> None:
         try:
-            kind, body = make(self._request())
+            kind, body = respond(self._request())
         except _RefusedError as refusal:
             self.close_connection = self.command == "POST"
             self._send(refusal.status, "text/plain", str(refusal).encode())
@@ -191,44 +192,46 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, kind, body)
 
     def _wait_with_events(self) -> None:
-        """Answer with a stream of events that has none, until the page or the viewer is closed."""
+        """Keep a stream without events open until the page or the viewer is closed."""
         self.close_connection = True
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", _EVENTS)
         self._end_headers()
         try:
             self.wfile.write(b":\n\n")
-            while not self.server.view.ended.wait(_ALIVE):
+            while not self.server.viewer.ended.wait(_SECONDS_BETWEEN_COMMENTS):
                 self.wfile.write(b":\n\n")
         except OSError:
             pass  # the page was closed
 
     def _request(self) -> str:
         """Check the host and the token, and return the rest of the URL."""
-        view = self.server.view
+        viewer = self.server.viewer
         host = (self.headers.get("Host") or "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in view.hosts:
+        if name not in viewer.hosts:
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN,
                 f"The viewer is not served as {name or 'a host without a name'}. Open it at 127.0.0.1, or start it "
                 f"with --allow-host.",
             )
         token, slash, rest = self.path.lstrip("/").partition("/")
-        if not slash or not hmac.compare_digest(token.encode("utf-8", "replace"), view.token.encode()):
+        if not slash or not hmac.compare_digest(token.encode("utf-8", "replace"), viewer.token.encode()):
             raise _RefusedError(
                 HTTPStatus.NOT_FOUND, "There is no such viewer. Open the URL that lamella printed."
             )
         return rest
 
     def _get(self, request: str) -> tuple[str, bytes]:
-        view = self.server.view
+        """Return a file of the page, or an answer."""
+        answers = self.server.viewer.answers
         file = request.partition("?")[0] or "index.html"
-        if file in view.answers.page:
-            return _TYPES[file.rpartition(".")[2]], view.answers.page[file]
-        return view.answers.get(request)
+        if file in answers.page:
+            return _TYPES[file.rpartition(".")[2]], answers.page[file]
+        return answers.get(request)
 
     def _post(self, request: str) -> tuple[str, bytes]:
+        """Check that the page itself sent the request, and its body, and carry it out."""
         host, origin = self.headers.get("Host") or "", self.headers.get("Origin") or ""
         if origin.partition("://")[2].lower() != host.lower():
             raise _RefusedError(HTTPStatus.FORBIDDEN, "Only the viewer's own page can change the store.")
@@ -239,11 +242,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has a length of at most {MOST_POSTED} bytes."
             )
-        return self.server.view.answers.post(request, self.rfile.read(int(length)))
+        return self.server.viewer.answers.post(request, self.rfile.read(int(length)))
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         encoding, body = (
-            _encoded(body, self.headers.get("Accept-Encoding") or "")
+            _compress(body, self.headers.get("Accept-Encoding") or "")
             if status == HTTPStatus.OK
             else ("", body)
         )
@@ -259,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Send the headers that every answer has."""
         for name, value in (
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", self.server.view.answers.policy),
+            ("Content-Security-Policy", self.server.viewer.answers.policy),
             ("Referrer-Policy", "no-referrer"),
             ("X-Content-Type-Options", "nosniff"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -268,11 +271,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: the terminal is the user's."""
+        """Print nothing: requests do not belong in the user's terminal."""
 
 
-def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
-    """Compress the body if the browser accepts that; small bodies stay as they are."""
+def _compress(body: bytes, accepted: str) -> tuple[str, bytes]:
+    """Return an encoding that the browser accepts and the compressed body; "" and the same body if it is small."""
     names = {part.partition(";")[0].strip() for part in accepted.split(",")}
     if len(body) < 1024:
         return "", body

@@ -1,6 +1,7 @@
 """Plan the images to write from the arguments of the user: files, folders and opened sources.
 
-List folders, choose the image of a file, group files to fields, and refuse ambiguous sources. A parameter opens files.
+List folders, choose the image of a file, group files to fields, and refuse ambiguous sources. `Formats` opens
+the files.
 """
 
 from __future__ import annotations
@@ -35,14 +36,13 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
 
-_SHOWN = 5
-"""Maximum number of planes that a message lists."""
+_MAX_LISTED = 5
+"""Maximum number of items that a message lists."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
-
 Layout = Literal["fov", "hcs", "collection"]
-"""One image, a plate, or the images of a file by number."""
+"""One image ("fov"), a plate ("hcs"), or the images of a file under their numbers ("collection")."""
 
 Series = int | Literal["all", "fields"]
 """Which of the images of a file are converted: one, all as a collection, or all as fields of one well."""
@@ -62,9 +62,10 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class InputPlan:
-    """All images to write, with notes for the user, and the metadata of their file if all are of one.
+    """All images to write, with notes for the user.
 
-    ``originals_left_out`` is the number of files whose metadata are left out, because there are several.
+    ``originals`` are the original metadata of the file, if only one was opened; else ``originals_left_out`` is the
+    number of files whose original metadata are not stored.
     """
 
     layout: Layout
@@ -76,9 +77,10 @@ class InputPlan:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The source of each file's destination: a pattern, a table, or the layout of an instrument; by default the files.
+    """What assigns files to positions: a pattern for names, a table, or the layout of an instrument; at most one.
 
-    ``only`` are the paths of the positions to convert; by default all. Raise InvalidArgumentError for more than one.
+    Without any, names and metadata of the files decide. ``only`` are the paths of the positions to convert; by default
+    all.
     """
 
     well_regex: str | None = None
@@ -94,15 +96,16 @@ class Arrangement:
 
     @property
     def is_by_name(self) -> bool:
-        """Whether folders are walked, and none is one data set."""
+        """Whether a pattern or a table assigns the files of folders; then no folder is opened as one data set."""
         return self.well_regex is not None or self.map_file is not None
 
 
 class Inputs:
-    """The sources of a conversion, opened when needed; ``series`` is the number of the image in files with several.
+    """The sources of a conversion, opened when needed.
 
-    ``relative`` has the path of each file in its folder; ``is_nested`` says that a folder has files only below it, and
-    ``has_data_set`` that a reader takes a folder as one data set.
+    ``names`` are the sources, ``folders`` those that are folders, and ``files`` the files of all. ``relative`` are the
+    paths of files in their folders. ``is_nested``: a folder contains files only in folders below it. ``has_data_set``:
+    a reader opens a folder as one data set. ``series`` chooses the image of files with several.
     """
 
     def __init__(
@@ -132,7 +135,7 @@ class Inputs:
             if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_plane"):
                 self._add_opened(source)
             else:
-                self._add_path(_checked(source))
+                self._add_path(_local_path_of(source))
 
     def _add_path(self, path: str) -> None:
         self.names.append(path)
@@ -174,7 +177,7 @@ class Inputs:
         self._opened[name] = [self.corrections.apply(source)]
 
     def images_of(self, file: str) -> list[PlaneSource]:
-        """Describe the images of a file, or only the chosen one."""
+        """Return the images of a file, or only the one that ``series`` chooses; the file is described once."""
         if file not in self._opened:
             images = list(self._open(file))
             if isinstance(self.series, int):
@@ -199,7 +202,7 @@ class Inputs:
             container.close()
 
     def image_of(self, file: str) -> PlaneSource:
-        """Describe the only image of a file."""
+        """Return the only image of a file; raise for a file with several."""
         images = self.images_of(file)
         if len(images) > 1:
             raise SourceError(
@@ -219,7 +222,7 @@ class Inputs:
         return next((file for file in self.files if os.path.normpath(file).endswith(os.sep + tail)), None)
 
 
-def _checked(source: object) -> str:
+def _local_path_of(source: object) -> str:
     """Return the path of a source with the home folder resolved; raise for a URL."""
     local_path(source, "a file to convert")
     return location(source)
@@ -243,14 +246,14 @@ def plan_images(inputs: Inputs) -> InputPlan:
     else:
         chosen = [item for item in placed if only is None or item.placement.path in only]
         images = _combine_placed(inputs, chosen, keep_order=inputs.arrangement.map_file is not None)
-    missing = _missing_of_index(images)
+    missing = _note_of_missing_planes(images)
     if missing and not inputs.corrections.take_what_is_there:
         raise SourceError(f"{missing}; --take-what-is-there writes zeros for them")
     notes += [missing] if missing else []
     for image in images:
         image.source.redescribe(inputs.corrections.describe(image.source.description))
     notes[:0] = _notes_of_files(images)
-    notes += _missing(images)
+    notes += _notes_of_gaps(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
     originals = [container.original for container in inputs.containers if container.original]
     if len(inputs.containers) > 1:
@@ -258,24 +261,25 @@ def plan_images(inputs: Inputs) -> InputPlan:
     return InputPlan(layout, tuple(images), tuple(notes), originals[0] if originals else ())
 
 
-def _missing_of_index(images: Sequence[ImagePlan]) -> str:
-    """List the planes that an index names and whose files are missing; empty without any."""
+def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
+    """Return a note that lists planes of an index whose files are missing; empty without any."""
     missing = [text for image in images for text in image.source.description.missing]
     if not missing:
         return ""
     verb = "is" if len(missing) == 1 else "are"
-    shown = f"{'; '.join(missing[:_SHOWN])}{_and_more(len(missing))}"
+    shown = f"{'; '.join(missing[:_MAX_LISTED])}{_and_unlisted(len(missing))}"
     return f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}"
 
 
-def _left_out(files: Sequence[str], reason: str) -> list[str]:
+def _notes_of_unused(files: Sequence[str], reason: str) -> list[str]:
+    """Return a note on files that were left out; the name of the first one ends the sentence ``reason``."""
     if not files:
         return []
     left_out = f"{counted(len(files), 'file')} {'was' if len(files) == 1 else 'were'} left out"
-    return [f"{left_out}: {reason} {os.path.basename(files[0])}{_more(files)}"]
+    return [f"{left_out}: {reason} {os.path.basename(files[0])}{_and_other_files(files)}"]
 
 
-def _more(files: Sequence[str]) -> str:
+def _and_other_files(files: Sequence[str]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
@@ -286,12 +290,13 @@ def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
         for file, note in image.source.notes_by_file:
             files.setdefault(note, {})[file] = None
     return [
-        f"{next(iter(files_of_note))}{_more(list(files_of_note))}: {note}"
+        f"{next(iter(files_of_note))}{_and_other_files(list(files_of_note))}: {note}"
         for note, files_of_note in files.items()
     ]
 
 
-def _missing(images: Sequence[ImagePlan]) -> list[str]:
+def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
+    """Return a note on combinations of channel, z and t that no file has."""
     incomplete = [image for image in images if image.source.missing]
     if not incomplete:
         return []
@@ -303,16 +308,16 @@ def _missing(images: Sequence[ImagePlan]) -> list[str]:
     )
     return [
         f"{total} combinations of channel, z and t have no file and are zeros, in {len(incomplete)} of {len(images)} "
-        f"images: {', '.join(islice(gaps, _SHOWN))}{_and_more(total)}"
+        f"images: {', '.join(islice(gaps, _MAX_LISTED))}{_and_unlisted(total)}"
     ]
 
 
-def _and_more(total: int) -> str:
-    return f", and {total - _SHOWN} more" if total > _SHOWN else ""
+def _and_unlisted(total: int) -> str:
+    return f", and {total - _MAX_LISTED} more" if total > _MAX_LISTED else ""
 
 
 def _check_distinct(placed: Sequence[PlacedFile]) -> None:
-    """Raise SourceError, which lists them, for files with the same placement."""
+    """Raise SourceError for files with the same placement, and list them."""
     files: dict[Placement, PlacedFile] = {}
     pairs = [
         (other, item) for item in placed if (other := files.setdefault(item.placement, item)) is not item
@@ -321,10 +326,10 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
         return
     texts = [
         f"{first.origin} and {second.origin} have the same position ({second.placement})"
-        for first, second in pairs[:_SHOWN]
+        for first, second in pairs[:_MAX_LISTED]
     ]
     raise SourceError(
-        f"{'; '.join(texts)}{_and_more(len(pairs))}: add the field, channel, z or t that distinguishes them"
+        f"{'; '.join(texts)}{_and_unlisted(len(pairs))}: add the field, channel, z or t that distinguishes them"
     )
 
 
@@ -336,11 +341,11 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
         used = {os.path.abspath(item.file) for item in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]
-        notes += _left_out(unused, f"{table} does not name")
+        notes += _notes_of_unused(unused, f"{table} does not name")
         return placed
     if arrangement.well_regex is not None:
         placed, unused = place_by_regex(inputs.files, arrangement.well_regex, inputs.relative)
-        notes += _left_out(unused, "the pattern does not match")
+        notes += _notes_of_unused(unused, "the pattern does not match")
         return placed
     layout = arrangement.layout
     if inputs.has_data_set:
@@ -350,12 +355,12 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
     if layout is None:
         return None
     placed, unused = layout.place(inputs.files, inputs.relative)
-    notes += _left_out(unused, f"{layout.title} does not name files like")
+    notes += _notes_of_unused(unused, f"{layout.title} does not name files like")
     return placed
 
 
 def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
-    """Return the layout that the names of all files of a folder have; None without one."""
+    """Return the layout that the names of all files have; None without one, or if not all files are of folders."""
     if len(inputs.files) < 2 or len(inputs.relative) < len(inputs.files):
         return None
     layout = recognise_layout(inputs.files, inputs.relative)
@@ -374,6 +379,7 @@ def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
 
 
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
+    """Plan files without placement: the images of one file or data set, or a stack of the files of a folder."""
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
     first = inputs.files[0]
@@ -390,11 +396,11 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
         folder_path, count = os.path.abspath(inputs.names[0]), len(inputs.files)
-        _check_alone(first, images, folder_path)
+        _check_single_file(first, images, folder_path)
         order = order_stack(inputs.files, folder_path)
         opened = [(file, inputs.image_of(file)) for file in order.files]
         for file, image in opened:
-            _check_alone(file, [image], folder_path)
+            _check_single_file(file, [image], folder_path)
         stack, axis = stack_sources(opened, folder, order.axis)
         reason = f", since {order.word!r} stands before the number" if order.word else ""
         notes.append(
@@ -425,8 +431,8 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     )
 
 
-def _check_alone(file: str, images: Sequence[PlaneSource], folder: str) -> None:
-    """Raise if the image of a file has further files, and the folder has files of another image."""
+def _check_single_file(file: str, images: Sequence[PlaneSource], folder: str) -> None:
+    """Raise if a file is one of several of an OME-TIFF: files of a folder that are stacked are one image each."""
     files = max(len(image.description.files) for image in images)
     if files > 1:
         raise SourceError(
@@ -452,17 +458,18 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
 
 
 def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
+    """Return an image as a source with axes of length 1 for those it lacks."""
     return CombinedSource([Member(source, {}, name)], {}, axes=axes, name=name)
 
 
 def _union(axes: Iterable[str]) -> str:
-    """Return all axes of some images, in legal order, with the channel axis."""
+    """Return the axes that any of some images has, and the channel axis, in legal order."""
     letters = {"c", *"".join(axes)}
     return "".join(axis for axis in LEGAL_ORDER if axis in letters)
 
 
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
-    """Combine placed files to one image per field, all with the same axes and the same grid of channel, z and t."""
+    """Combine placed files to one image per field; all get the same axes and the same grid of channel, z and t."""
     _check_distinct(placed)
     channels = _channel_order(placed, keep_order=keep_order)
     grids: dict[str, dict[int, int]] = {}
@@ -488,7 +495,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
     plans = []
     for path in sorted(fields, key=lambda path: [line_order(name) for name in path.split("/")]):
         members = [
-            Member(source, _place(item.placement, grids, channels), item.origin)
+            Member(source, _index_in_field(item.placement, grids, channels), item.origin)
             for item, source in fields[path]
         ]
         name = os.path.basename(members[0].source.description.name)
@@ -516,7 +523,10 @@ def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], stated: Sequence
         )
 
 
-def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Sequence[str]) -> dict[str, int]:
+def _index_in_field(
+    placement: Placement, grids: dict[str, dict[int, int]], channels: Sequence[str]
+) -> dict[str, int]:
+    """Return the index of a file along t, z and channel of its field."""
     index = {axis: grid[getattr(placement, axis)] for axis, grid in grids.items()}
     if channels and placement.channel is not None:
         index["c"] = channels.index(placement.channel)
@@ -526,7 +536,7 @@ def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Seq
 def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
     """Return channels with the names of the placement and the colours of the files.
 
-    A name in the files is chosen where that of the placement is the same without special characters.
+    The name in a file is preferred if that of the placement is the same without special characters.
     """
     described = [SourceChannel(name) for name in names]
     for member in members:

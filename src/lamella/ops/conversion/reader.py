@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OriginalMetadata:
-    """The metadata of a file as it states them: a text of OME-XML, or of another XML, JSON or plain text.
+    """A text with metadata of a file, unchanged: OME-XML, other XML, JSON or plain text.
 
-    ``name`` is the name of the file to store it in, such as ``METADATA.ome.xml`` or ``metadata.json``.
+    ``name`` is the name of the file in the store that gets the text, such as ``METADATA.ome.xml`` or ``metadata.json``.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Container(Sequence["PlaneSource"]):
         return self.sources[index]
 
     def keep_open(self) -> None:
-        """Keep files that the images share open until `close`, also while no image is being read."""
+        """Keep files that the images share open until `close`; do nothing if they share none."""
 
     def close(self) -> None:
         """Close the files of all images; a later read opens them again."""
@@ -89,7 +89,7 @@ class Reader(ABC):
     python : tuple of int
         The oldest Python on which the libraries install.
     is_fallback : bool
-        Whether it is asked only if no other reader claims a path.
+        Whether the reader is asked only if no other reader claims a path.
     lists_files : bool
         Whether its files only list other files, which have the pixels.
     """
@@ -106,26 +106,26 @@ class Reader(ABC):
     def claims(self, path: str) -> bool:
         """Return whether a file or folder is of this format, by its name or by an index file in it.
 
-        A folder that is claimed is one data set. The libraries need not be installed: the path is then refused with
-        the name of the extra.
+        A folder that is claimed is one data set. Libraries are not checked here: if one is not installed, `open` raises
+        with the name of the extra.
         """
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether the first 512 bytes of a file are of this format: for files that no reader claims by name."""
+        """Return whether a file that no reader claims by name is of this format, by its first 512 bytes."""
         return False
 
     @abstractmethod
     def open(self, path: str) -> Container:
-        """Describe the images of a path; the files are closed again.
+        """Return the images of a path with their descriptions; the files are closed again.
 
         Raise SourceError for a file that is damaged, truncated, or has unsupported axes or pixels.
         """
 
     def open_what_is_there(self, path: str) -> Container:
-        """Describe the images of a path that may be truncated: planes without bytes are missing, and a note names them.
+        """Open a path that may be truncated: planes without bytes are missing, and a note names them.
 
-        By default such a file is refused, as by `open`.
+        A reader that does not override this refuses truncated files, as `open` does.
         """
         return self.open(path)
 
@@ -179,7 +179,7 @@ class Formats:
         return chosen or next((reader for reader in fallbacks if reader.claims(path)), None)
 
     def open(self, path: str, *, what_is_there: bool = False) -> Container:
-        """Describe the images of a path; raise SourceError if no reader claims it."""
+        """Open a path by its reader; raise SourceError if no reader claims it."""
         reader = self.find(path)
         if reader is None:
             raise SourceError(
@@ -189,18 +189,18 @@ class Formats:
         return reader.open_what_is_there(path) if what_is_there else reader.open(path)
 
     def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
-        """Return the files of a folder in natural order: those of the first reader that has any there.
+        """Return the files of a folder in natural order: those of the first reader whose endings occur there.
 
-        ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores, and lists no index: the
-        files are to be placed by their names.
+        ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores. It skips readers whose
+        files only list other files (``lists_files``): names of files decide where they belong.
         """
         names = list(_names_below(folder) if deep else _names_in(folder))
         for reader in self._readers:
             if deep and reader.lists_files:
                 continue
-            own = [name for name in names if name.lower().endswith(reader.endings)]
-            if own:
-                return [os.path.join(folder, name) for name in sorted(own, key=natural_order)]
+            matching = [name for name in names if name.lower().endswith(reader.endings)]
+            if matching:
+                return [os.path.join(folder, name) for name in sorted(matching, key=natural_order)]
         where = " and the folders below it hold" if deep else " holds"
         raise SourceError(
             f"the folder {os.path.abspath(folder)}{where} no image of a known format: lamella convert --list-formats "
@@ -218,7 +218,7 @@ def _names_in(folder: str) -> Iterator[str]:
 
 
 def _names_below(folder: str) -> Iterator[str]:
-    """Yield the paths, from a folder on, of the visible files in it and below."""
+    """Yield the paths, relative to a folder, of the visible files in it and below."""
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
         inner = os.path.relpath(root, folder)
@@ -230,7 +230,7 @@ def _names_below(folder: str) -> Iterator[str]:
 
 
 def check_description(path: str, description: ImageDescription) -> None:
-    """Raise SourceError for an image without y and x, without pixels, or of pixels that are no numbers."""
+    """Raise SourceError for an image without y and x, without pixels, or with pixels that are not numbers."""
     axes, shape, dtype = description.axes, description.shape, description.dtype
     described = f"{path} has an image with the axes {axes!r} of shape {tuple(shape)}"
     if not {"y", "x"} <= set(axes):

@@ -1,7 +1,7 @@
 """Write the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
-A unit is an image, or a region of a large one. ``store`` writes metadata, ``planes`` reads blocks, and
-:mod:`lamella.ops.pyramids.one_pass` is the pass itself.
+A unit is an image, or a region of a large one. In this folder, ``store`` writes metadata and ``planes`` reads blocks;
+:mod:`lamella.ops.pyramids.one_pass` computes the levels of a unit.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
     from lamella.types import Shape
 
-_ALONE_BYTES = 16 << 20
+_SMALL_BYTES = 16 << 20
 """Images up to this size are written by one thread each, if there are many."""
 
-_PART_BYTES = 64 << 20
-"""Minimum size of a unit of a large image, because each worker first lists the pages of the file."""
+_LARGE_UNIT_BYTES = 64 << 20
+"""Approximate size of the units of a large image: each worker first lists the pages of the file, so not too many."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,10 @@ class ImageWrite:
 
 @dataclass(frozen=True)
 class _Unit:
-    """An image, or a region of it. ``first`` computes levels from the source, ``rest`` from the complete image."""
+    """An image, or a region of it.
+
+    ``first`` reads the source and computes levels; ``rest`` computes the levels that need a complete finer level.
+    """
 
     number: int
     first: PassUnit
@@ -99,6 +102,8 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class _UnitResult:
+    """The written planes, with fractions for some rows of a plane, and their contrast sample."""
+
     number: int
     planes: float
     sample: Sample
@@ -116,16 +121,16 @@ def write_images(
     """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
 
     ``images`` yields the images with their numbers, each with its arrays, when it is needed; ``sizes`` are their sizes
-    in bytes. ``written`` is called in this thread with the number and the contrast sample of each complete image.
+    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image.
     """
     executor = workers.executor
-    are_many_small = len(sizes) >= workers.count and max(sizes) <= _ALONE_BYTES
-    large: list[tuple[int, ImageWrite]] = []
+    are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
+    large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_tasks`
 
     def task(unit: _Unit) -> _Task:
         return _Task(unit, journal.get(unit.key), WriteJob(job, journal.place))
 
-    def small_units() -> Iterator[_Task]:
+    def small_tasks() -> Iterator[_Task]:
         for number, image in images():
             if executor is not None and image.nbytes > UNIT_BYTES:
                 large.append((number, image))
@@ -138,12 +143,12 @@ def write_images(
         finish_image(result.number, result.sample)
 
     if executor is not None or are_many_small:
-        run(write_unit, small_units(), workers, done=collect)
+        run(write_unit, small_tasks(), workers, done=collect)
         for number, image in large:
-            finish_image(number, _spread(number, image, tally, workers, task))
+            finish_image(number, _write_large(number, image, tally, workers, task))
         return
     for number, image in images():
-        for unit in _parts(_whole_unit(number, image, tally, workers.jobs)):
+        for unit in _split_unit(_whole_unit(number, image, tally, workers.jobs)):
             result = write_unit(task(unit))
         collect(result)
 
@@ -181,15 +186,15 @@ def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int |
     return _Unit(number, PassUnit(first, image.whole, jobs), tuple(rest))
 
 
-def _parts(unit: _Unit) -> Iterator[_Unit]:
-    """Split a unit at file boundaries of its first pass; all parts share one contrast sampler."""
-    regions = list(nested(unit.first.region, [_part_shape(unit.first.work, UNIT_BYTES)]))
+def _split_unit(unit: _Unit) -> Iterator[_Unit]:
+    """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
+    regions = list(nested(unit.first.region, [_unit_shape(unit.first.work, UNIT_BYTES)]))
     for region in regions:
         rest = unit.rest if region == regions[-1] else ()
         yield replace(unit, first=replace(unit.first, region=region), rest=rest)
 
 
-def _spread(
+def _write_large(
     number: int,
     image: ImageWrite,
     tally: Count,
@@ -204,24 +209,24 @@ def _spread(
         tally.add(result.planes)
         sampler.merge(result.sample)
 
-    parts = nested(image.whole, [_part_shape(first, _PART_BYTES)])
-    units = (task(_Unit(number, PassUnit(first, part, 1))) for part in parts)
+    regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
+    units = (task(_Unit(number, PassUnit(first, region, 1))) for region in regions)
     run(write_unit, units, workers, done=collect)
     tally.add(0, "pyramid")
     for read_pass in rest:
         units_of_pass = (
-            PassUnit(read_pass, part, 1)
-            for part in nested(whole_region(read_pass.source.meta.shape), [unit_box(read_pass)])
+            PassUnit(read_pass, region, 1)
+            for region in nested(whole_region(read_pass.source.meta.shape), [unit_box(read_pass)])
         )
         run(compute_unit, units_of_pass, workers)
     return sampler.sample
 
 
-def _part_shape(first: ReadPass, most: int) -> Shape:
-    """Return the shape of the parts of a source: whole rows that fill whole files of every level, near a given size."""
+def _unit_shape(first: ReadPass, nbytes: int) -> Shape:
+    """Return the shape of units of a source: whole rows that fill whole files of every level, near a size in bytes."""
     meta = first.source.meta
-    part = [*unit_box(first)[:-1], meta.shape[-1]]
+    shape = [*unit_box(first)[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):
-        while part[axis] < meta.shape[axis] and 2 * prod(part) * meta.dtype.itemsize <= most:
-            part[axis] = min(2 * part[axis], meta.shape[axis])
-    return tuple(part)
+        while shape[axis] < meta.shape[axis] and 2 * prod(shape) * meta.dtype.itemsize <= nbytes:
+            shape[axis] = min(2 * shape[axis], meta.shape[axis])
+    return tuple(shape)

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
-_COPIES = 4
+_MIN_COPYING = 4
 """Minimum number of workers that copy files, unless the caller passes a number."""
 
 
@@ -109,16 +109,17 @@ class NewStore:
 
     @property
     def job(self) -> str:
-        """Digest of all settings."""
+        """Digest of the settings on which the new store depends: only the same job is resumed."""
         paths = {path: str(source.node_path) for path, source in self.sources.items()}
-        chosen = {path: one.settings for path, one in self.compositions.items()}
-        return digest([__version__, paths, chosen] if chosen else [__version__, paths])
+        composed = {path: composition.settings for path, composition in self.compositions.items()}
+        return digest([__version__, paths, composed] if composed else [__version__, paths])
 
     @property
     def read(self) -> list[Position]:
-        """All positions that are read."""
-        parts = [part.position for one in self.compositions.values() for part in one.parts]
-        return list({str(one.node_path): one for one in [*self.sources.values(), *parts]}.values())
+        """All positions that are read, each once."""
+        parts = [part.position for composition in self.compositions.values() for part in composition.parts]
+        positions = [*self.sources.values(), *parts]
+        return list({str(position.node_path): position for position in positions}.values())
 
 
 def create_store(
@@ -154,7 +155,7 @@ def _create_checked(
     workers: Workers,
     progress: Progress | bool | None,
 ) -> Plate | Position:
-    """Create a store whose arguments are checked."""
+    """Create the store after the checks: in a folder by a resumable job, elsewhere directly at its URL."""
     from lamella.nodes.open import open_ome_zarr
 
     if not isinstance(storage, LocalStorage):
@@ -175,7 +176,7 @@ def _create_checked(
         workspace.begin(job)
         try:
             journal_path = os.path.join(workspace.folder, "journal")
-            # The journal is created after the root: without it the root may be half created.
+            # The journal is created after the root: without a journal the root may be incomplete.
             resumed = os.path.lexists(journal_path)
             root = (
                 open_ome_zarr(workspace.new, layout=request.layout, mode="r+")
@@ -197,7 +198,8 @@ def _create_checked(
 def _plans(request: NewStore) -> dict[str, ImagePlan]:
     """Plan the images that are composed of parts, with the Zarr format of the new store."""
     version = next(iter(request.sources.values())).store_handle.version
-    return {path: plan_image(one, version.zarr_format) for path, one in request.compositions.items()}
+    compositions = request.compositions.items()
+    return {path: plan_image(composition, version.zarr_format) for path, composition in compositions}
 
 
 def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"]) -> Plate | Position:
@@ -239,20 +241,20 @@ def checked_sources(
 
 
 def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
-    """Raise for a new store inside the store of its source, which would not list it, or which it would copy."""
+    """Raise for a new store inside the store of a source: that would not list it, and a copy could include itself."""
     storage = open_storage(store_path)
     if not isinstance(storage, LocalStorage):
         return
     target = os.path.realpath(storage.root)
     for source in sources:
-        storage = source.documents.storage
-        if not isinstance(storage, LocalStorage):
+        source_storage = source.documents.storage
+        if not isinstance(source_storage, LocalStorage):
             continue
-        folder = os.path.realpath(storage.root)
+        folder = os.path.realpath(source_storage.root)
         if target == folder or target.startswith(folder + os.sep):
             raise InvalidArgumentError(
-                f"The new store {target} would lie inside of {storage.name}, from which {source.node_path} is copied. "
-                "Choose another path."
+                f"The new store {target} would lie inside of {source_storage.name}, from which {source.node_path} is "
+                "copied. Choose another path."
             )
 
 
@@ -279,7 +281,7 @@ def _list_positions(
     if origins.only is not None:
         copy_attributes(origins.only, plate, PlateMeta)
 
-    def listed(meta: PlateMeta) -> PlateMeta:
+    def list_wells(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
         new = origins.only.document.shared_model.copied() if origins.only is not None else meta.copied()
         new.name = origins.name or plate_name or meta.name
@@ -289,13 +291,14 @@ def _list_positions(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )
 
-    plate.document.edit(listed)
+    plate.document.edit(list_wells)
 
 
 class PositionCopy:
     """A copy of positions into a store: files first, then documents, then the lists of positions.
 
-    ``root`` is the plate, or the position of a store of one image. ``plans`` are for positions that are copied in part.
+    ``root`` is the plate, or the position of a store of one image. ``plans`` are for positions that are composed of
+    parts of others. Positions of the Zarr format of ``root`` are copied file by file.
     """
 
     def __init__(
@@ -311,14 +314,16 @@ class PositionCopy:
         self._plans = plans or {}
         self._job, self._journal = job, journal
         self._node_paths = {path: _listable(source.node_path) for path, source in sources.items()}
-        self._same = {path for path, node_path in self._node_paths.items() if self._is_same(node_path)}
-        if len(self._same) == len(sources) and workers.executor is None and workers.jobs is None:
-            workers = Workers(max(workers.count, _COPIES))  # a disk serves several requests at a time
+        self._same_format = {
+            path for path, node_path in self._node_paths.items() if self._has_same_format(node_path)
+        }
+        if len(self._same_format) == len(sources) and workers.executor is None and workers.jobs is None:
+            workers = Workers(max(workers.count, _MIN_COPYING))  # a disk serves several requests at a time
         self._workers = workers
         self._sizes: dict[str, int] = {}
         self._documents: list[Unit] = []
 
-    def _is_same(self, node_path: NodePath) -> bool:
+    def _has_same_format(self, node_path: NodePath) -> bool:
         return node_path.store_handle.version.zarr_format == self.root.store_handle.version.zarr_format
 
     def run(self, progress: Progress | bool | None, *, resumed: bool = False) -> None:
@@ -327,8 +332,8 @@ class PositionCopy:
             count = Count(show, "positions", len(self._sources))
             done = None if show is None else count.add
             run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)
-            # Documents last: other readers may see the plate already, and no array may appear before its chunks.
-            # They are not in the journal: copying them again is faster than looking them up.
+            # Documents last: a reader may have opened the plate, and no array may appear before its chunks.
+            # The journal omits them: to copy them again is faster than to look them up.
             run(do_task, tasks(self._documents), self._workers)
             run(self._complete, self._sources, Workers(self._workers.jobs))
             for path, plan in self._plans.items():
@@ -346,15 +351,15 @@ class PositionCopy:
 
     def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
         source = _listable(source)
-        if self._is_same(source):
+        if self._has_same_format(source):
             return _files(source, target, set(), True)
-        return _recoded(source, target, set(), True)
+        return _encode_again(source, target, set(), True)
 
     def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
         return tasks(units, self._job, self._journal, self._share)
 
     def _share(self, unit: Unit) -> float:
-        """Return the size of a unit relative to its position."""
+        """Return the size of a unit as a fraction of its position, for progress."""
         below = unit.key[len(self.root.path) :].strip("/")
         path = "" if "" in self._sources else "/".join(below.split("/")[:3])
         return unit.size / max(1, self._sizes[path])
@@ -365,25 +370,25 @@ class PositionCopy:
             target = self.root.node_path.child(path)
             plan = self._plans.get(path, WHOLE)
             units: list[Unit] = []
-            if path in self._same:
+            if path in self._same_format:
                 files = list(_files(source, target, plan.left_out, resumed))
                 self._documents += [unit for unit in files if _is_document(unit)]
                 units += [unit for unit in files if not _is_document(unit)]
             else:
-                units += _recoded(source, target, plan.left_out, resumed)
+                units += _encode_again(source, target, plan.left_out, resumed)
             units += new_arrays(plan, target, resumed)
             units += self._added_labels(plan, target, resumed)
             self._sizes[path] = sum(unit.size for unit in units)
             yield from units
 
     def _added_labels(self, plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Unit]:
-        """Yield the units of label images that come from other images than the first part."""
+        """Yield the units of label images that come from other parts than the first."""
         for name, label in plan.labels.items():
-            source, place = _listable(label.node_path), target.child(join("labels", name))
-            if not self._is_same(source):
-                yield from _recoded(source, place, set(), resumed)
+            source, label_path = _listable(label.node_path), target.child(join("labels", name))
+            if not self._has_same_format(source):
+                yield from _encode_again(source, label_path, set(), resumed)
                 continue
-            for unit in _files(source, place, set(), resumed):
+            for unit in _files(source, label_path, set(), resumed):
                 if _is_document(unit):
                     self._documents.append(unit)
                 else:
@@ -392,7 +397,7 @@ class PositionCopy:
     def _complete(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""
         source, target = self._node_paths[path], self.root.node_path.child(path)
-        if path in self._same:
+        if path in self._same_format:
             if self.root.documents.kind(target.path) is None:
                 raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
             _rewrite_versions(source, target)
@@ -420,7 +425,7 @@ def _files(
 
 
 def _listable(node_path: NodePath) -> NodePath:
-    """Return a node path that lists its children by metadata; the same object if the store can list."""
+    """Return a node path whose children can be listed: by metadata, with a warning, if the store cannot list."""
     documents = node_path.store_handle.documents
     storage = listed(documents.storage, node_path.path)
     if storage is documents.storage:
@@ -449,28 +454,30 @@ def _rewrite_versions(source: NodePath, target: NodePath) -> None:
         if is_in_tables(documents, group_path):
             continue
         if kind == "group" and source.store_handle.version_of(documents.group(group_path)) is not version:
-            documents.put_group(group_path, _converted(source, target, path))
+            documents.put_group(group_path, _converted_attributes(source, target, path))
 
 
-def _recoded(source: NodePath, target: NodePath, without: Collection[str], resumed: bool) -> Iterator[Unit]:
+def _encode_again(
+    source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
+) -> Iterator[Unit]:
     """Write the documents of a position for the other Zarr format, and yield the units that encode its arrays again."""
     documents = target.store_handle.documents
     nodes = list(_groups_and_arrays(source))
-    left = _left_out(source, nodes) | set(without)
+    left_out = {*left_out, *_find_unsupported(source, nodes)}
     for path, kind in nodes:
-        if is_below(path, left):
+        if is_below(path, left_out):
             continue
         if kind == "array":
-            yield from _recoded_array(source.child(path), target.child(path), resumed)
+            yield from _encode_array_again(source.child(path), target.child(path), resumed)
         else:
-            documents.put_group(target.child(path).path, _converted(source, target, path))
+            documents.put_group(target.child(path).path, _converted_attributes(source, target, path))
             yield from _other_files(source.child(path), target.child(path))
     yield from _other_files(source, target)
-    documents.put_group(target.path, _converted(source, target, ""))
+    documents.put_group(target.path, _converted_attributes(source, target, ""))
 
 
 def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:
-    """Yield the files in the folder of a group that are no documents, such as the CSV file of a table."""
+    """Yield the files in the folder of a group that are not documents, such as the CSV file of a table."""
     stores = source.store_handle.documents.storage, target.store_handle.documents.storage
     names = [
         name for name in stores[0].list(source.path) if name not in METADATA_FILES and not is_private(name)
@@ -481,8 +488,8 @@ def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:
             yield FileUnit(*stores, join(source.path, name), join(target.path, name), size)
 
 
-def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
-    """Return, with a warning, the nodes that the other Zarr format does not support, whole tables included."""
+def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
+    """Return the nodes that the other Zarr format does not support, with a warning for each; of a table, the whole."""
     documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
@@ -492,44 +499,44 @@ def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
             source.store_handle.version, documents.group(group)
         )
 
-    left: set[str] = set()
+    unsupported: set[str] = set()
     for path in (path for path, kind in nodes if kind == "array"):
         node_path = source.child(path)
         try:
             documents.array(node_path.path)
-        except NotDecodedError as found:
-            if _texts(node_path) is None:
+        except NotDecodedError as error:
+            if _text_array_metas(node_path) is None:
                 part = part_of_others(path, groups, is_ome)
-                if part == path:  # it is in the image itself, and may have its pixels
+                if part == path:  # it belongs to the image itself, and may contain its pixels
                     raise
-                left.add(part)
+                unsupported.add(part)
                 warnings.warn(
-                    f"{source.child(part)} was left out of the new plate with all that is in it: {found}",
+                    f"{source.child(part)} was left out of the new plate with all that is in it: {error}",
                     UserWarning,
                     stacklevel=2,
                 )
-    return left
+    return unsupported
 
 
-def _texts(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
-    """Describe an array of texts in both Zarr formats; None for other arrays."""
+def _text_array_metas(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
+    """Return the metadata of an array of texts in both Zarr formats; None for other arrays."""
     return translated(*array.store_handle.documents.array_document(array.path), array.path)
 
 
-def _recoded_array(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
+def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
     """Write the document of an array with the same chunks, and yield the units that fill it."""
     documents = target.store_handle.documents
     try:
         meta = source.store_handle.documents.array(source.path)
     except NotDecodedError:
-        both = _texts(source)
-        if both is None:
+        formats = _text_array_metas(source)  # of the source and the target
+        if formats is None:
             raise
-        documents.put_array(target.path, both[1], new=True)
+        documents.put_array(target.path, formats[1], new=True)
         stores = source.store_handle.documents.storage, documents.storage
         if resumed:
-            remove_vanished_chunks(*_stored(source, target), *both, unchanged=True)
-        for old, moved in moved_files(source.store_handle.documents, source.path, *both, target.path):
+            remove_vanished_chunks(*_stored_arrays(source, target), *formats, unchanged=True)
+        for old, moved in moved_files(source.store_handle.documents, source.path, *formats, target.path):
             yield FileUnit(*stores, old, moved, 0)
         return
     new = array_like(
@@ -540,10 +547,11 @@ def _recoded_array(source: NodePath, target: NodePath, resumed: bool) -> Iterato
     )
     documents.put_array(target.path, new)
     # Not through nodes, which would mark levels as stale: all levels are copied.
-    yield from array_units(*_stored(source, target), new, resumed=resumed)
+    yield from array_units(*_stored_arrays(source, target), new, resumed=resumed)
 
 
-def _stored(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArray]:
+def _stored_arrays(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArray]:
+    """Return the arrays at two node paths."""
     old, new = source.store_handle.documents, target.store_handle.documents
     return StoredArray(old, source.path), StoredArray(new, target.path)
 
@@ -556,7 +564,8 @@ def _axis_names(array: NodePath) -> list[str] | None:
     return None if axes is None else [axis.name for axis in axes]
 
 
-def _converted(source: NodePath, target: NodePath, path: str) -> JSONObject:
+def _converted_attributes(source: NodePath, target: NodePath, path: str) -> JSONObject:
+    """Return the attributes of a group in the version of the target; those of tables are the same."""
     documents, group = source.store_handle.documents, source.child(path).path
     attributes = documents.group(group)
     if is_in_tables(documents, group):

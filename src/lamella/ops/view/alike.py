@@ -1,7 +1,7 @@
-"""Read the coarse planes of many fields at once, where their levels are described alike: nearly always in a plate.
+"""Read coarse planes of many fields at once, if the arrays have equal metadata: in a plate they nearly always do.
 
-A field by itself costs a millisecond, thousands of them seconds. So the fields of a tile are read in portions: the
-region of all of them in one call, and the mean of blocks of all of them in one computation.
+To read one field takes a millisecond, thousands take seconds. So the fields of a tile are read in portions: one call
+reads the region of all of them, and one computation reduces all of them to means of blocks.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
 
-_MOST_VALUES = 1 << 18
-"""Values of a field that are read whole: larger ones gain nothing."""
+_MAX_VALUES = 1 << 18
+"""Maximum number of values of a field that is read together with others; larger fields gain nothing."""
 
 PORTION = 64
-"""Fields that are read in one call."""
+"""Number of fields that are read in one call."""
 
 Region = tuple[tuple[int, int], ...]
 """Start and stop along each dimension."""
@@ -53,9 +53,9 @@ class Wanted:
 def whole_region(
     meta: ArrayMeta, axes: PlaneAxes, cut: dict[int, int | slice], channels: Sequence[int]
 ) -> Region | None:
-    """Return the region with the whole plane of channels that follow each other; None if it is to be read in parts.
+    """Return the region with the whole plane of channels that follow each other; None if there is no such region.
 
-    So are planes of several chunks, large ones, and complex numbers.
+    Also None for planes of several chunks, for large ones, and for complex numbers: these are read field by field.
     """
     shape, chunks = meta.shape, meta.chunks
     if any(shape[axis] > chunks[axis] for axis in (axes.y, axes.x)) or meta.dtype.kind not in "uif":
@@ -69,55 +69,55 @@ def whole_region(
         region[axes.channel] = (channels[0], channels[0] + len(channels))
     elif len(channels) > 1:
         return None
-    return tuple(region) if math.prod(b - a for a, b in region) <= _MOST_VALUES else None
+    return tuple(region) if math.prod(b - a for a, b in region) <= _MAX_VALUES else None
 
 
 def read_wanted(documents: Documents, wanted: Sequence[Wanted]) -> list[NDArray[Any] | None]:
     """Return the planes of fields, each (channel, row, column); None for a field that is to be read by itself.
 
-    So is a field with a plane of nothing but fill values, which may not be written.
+    Also None for a field with only fill values in a plane: the plane may not be written.
     """
     groups: dict[tuple[int, Region, int], list[int]] = {}
-    for number, one in enumerate(wanted):
-        groups.setdefault((id(one.meta), one.region, one.reduce), []).append(number)
+    for number, request in enumerate(wanted):
+        groups.setdefault((id(request.meta), request.region, request.reduce), []).append(number)
     results: list[NDArray[Any] | None] = [None] * len(wanted)
     for numbers in groups.values():
         first = wanted[numbers[0]]
-        planes = _stacked(documents, [wanted[number].path for number in numbers], first)
+        planes = _read_stack(documents, [wanted[number].path for number in numbers], first)
         if planes is None:
             continue
         fill = np.asarray(first.meta.fill_value, first.meta.dtype)
         empty = np.isnan(planes) if first.meta.dtype.kind == "f" and np.isnan(fill) else planes == fill
-        suspect = empty.all(axis=(2, 3)).any(axis=1).tolist()
+        all_fill = empty.all(axis=(2, 3)).any(axis=1).tolist()
         means = block_mean(planes, first.reduce)
-        for number, of_field, is_suspect in zip(numbers, means, suspect, strict=True):
-            if not is_suspect:
-                results[number] = _picked(of_field, wanted[number])
+        for number, mean, is_fill in zip(numbers, means, all_fill, strict=True):
+            if not is_fill:
+                results[number] = _select(mean, wanted[number])
     return results
 
 
-def _stacked(documents: Documents, paths: Sequence[str], one: Wanted) -> NDArray[Any] | None:
-    """Return the planes of arrays like that of a field, (field, channel, Y, X); None if one of them cannot be read."""
+def _read_stack(documents: Documents, paths: Sequence[str], request: Wanted) -> NDArray[Any] | None:
+    """Read the region of a request from the arrays of many, (field, channel, Y, X); None if one cannot be read."""
     try:
-        values = read_alike(documents, paths, one.meta, tuple(slice(*span) for span in one.region))
-    except Exception:  # whatever the engine raises: each field is read by itself then, and says why
+        values = read_alike(documents, paths, request.meta, tuple(slice(*span) for span in request.region))
+    except Exception:  # any error of the engine: each field is then read by itself, and raises its own
         return None
     if values is None:
         return None
-    axes = one.axes
+    axes = request.axes
     order = [axis for axis in (axes.channel, axes.z) if axis is not None]
     planes = [axes.y, axes.x]
-    rest = [axis for axis in range(len(one.region)) if axis not in (*order, *planes)]
+    rest = [axis for axis in range(len(request.region)) if axis not in (*order, *planes)]
     values = values.transpose([0, *(1 + axis for axis in (*rest, *order, *planes))])
-    lengths = {axis: stop - start for axis, (start, stop) in enumerate(one.region)}
+    lengths = {axis: stop - start for axis, (start, stop) in enumerate(request.region)}
     count = 1 if axes.channel is None else lengths[axes.channel]
     values = values.reshape(len(paths), count, -1, lengths[axes.y], lengths[axes.x])
     return values[:, :, 0] if values.shape[2] == 1 else values.max(axis=2)
 
 
-def _picked(means: NDArray[Any], one: Wanted) -> NDArray[Any]:
-    """Return the rows and columns of a field, out of its reduced planes."""
-    spans = [indices // one.reduce for indices in (one.rows, one.columns)]
+def _select(means: NDArray[Any], request: Wanted) -> NDArray[Any]:
+    """Return the rows and columns of a request, out of the reduced planes of its field."""
+    spans = [indices // request.reduce for indices in (request.rows, request.columns)]
     if all(span[-1] - span[0] + 1 == span.size for span in spans):
         rows, columns = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
         return means[:, rows, columns]

@@ -28,7 +28,7 @@ def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) 
     """Return the names of the tables of a plate, its own and those of some or all fields; none for other nodes."""
     if not isinstance(node, Plate):
         return []
-    readable = [area.node for area in scene.fields if area.shape and isinstance(area.node, Position)]
+    readable = [field.node for field in scene.fields if field.shape and isinstance(field.node, Position)]
     fields = spread(readable, None if every_field else _SAMPLED_FIELDS)
     with reader_threads(node) as threads:
         found = list(threads.map(lambda field: list(field.tables), fields))
@@ -51,7 +51,7 @@ def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> 
         raise InvalidArgumentError(
             f"The table {table!r} of {node.node_path} has no column {column!r} of numbers."
         )
-    paths = [area.path for area in scene.wells]
+    paths = [well.path for well in scene.wells]
     values = frame[column].astype("float64")
     means = values[values.abs() < math.inf].groupby(frame[well].astype(str)).mean()
     by_well = {find_well(str(name), paths): float(value) for name, value in means.items()}

@@ -8,10 +8,11 @@ read, and pixels of a few fields without stored contrast.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -39,17 +40,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SAMPLE = 256
+_SAMPLE_SIDE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
 
 _SAMPLED_FIELDS = 64
 """Fields, spread over a plate, whose channels and windows are read."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
-"""Room between wells, and between fields in a grid, as a fraction of the larger side of a field."""
+"""Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
 
-_SPARSE = 8
-"""Stage positions count if the fields cover at least one part in so many of the rectangle around them."""
+_MAX_SPARSENESS = 8
+"""Stage positions are used if the fields cover at least 1/8 of the rectangle around them."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class ViewScene:
     """The metadata that a viewer needs before it reads pixels.
 
     ``pixel`` is the size of a canvas unit in ``unit``. ``acquisitions`` are the ids and names of the acquisitions, if
-    there are several; each is placed by itself, and one is shown at a time. ``searched`` is the number of fields whose
+    there are several; each is placed by itself, and one is shown at a time. ``active`` are the channels shown by
+    default, ``times`` and ``depth`` the largest lengths of T and Z. ``searched`` is the number of fields whose
     channels and label images are listed.
     """
 
@@ -119,8 +121,8 @@ class ViewScene:
     height: float
     pixel: float | None
     unit: str | None
-    acquisitions: list[tuple[int | None, str]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    acquisitions: list[tuple[int | None, str]] = dataclasses.field(default_factory=list)
+    labels: list[str] = dataclasses.field(default_factory=list)
     searched: int = 1
 
     def to_dict(self) -> JSONObject:
@@ -156,31 +158,39 @@ class ViewScene:
             "wells": [[well.path, well.x, well.y, well.width, well.height] for well in self.wells],
             "fields": [
                 [
-                    *(area.path, area.well, area.x, area.y, area.width, area.height, _state(area)),
-                    *_pixels(area),
-                    self.acquisition_number(area),
+                    *(
+                        field.path,
+                        field.well,
+                        field.x,
+                        field.y,
+                        field.width,
+                        field.height,
+                        _reason_not_shown(field),
+                    ),
+                    *_count_pixels(field),
+                    self.acquisition_number(field),
                 ]
-                for area in self.fields
+                for field in self.fields
             ],
             "acquisitions": [name for _, name in self.acquisitions],
         }
 
-    def acquisition_number(self, area: Field) -> int:
+    def acquisition_number(self, field: Field) -> int:
         """Return the index of a field's acquisition in ``acquisitions``; 0 if there is one at most."""
         ids = [number for number, _ in self.acquisitions]
-        return ids.index(area.acquisition) if ids else 0
+        return ids.index(field.acquisition) if ids else 0
 
 
-def _state(area: Field) -> str:
+def _reason_not_shown(field: Field) -> str:
     """Return why a field shows no pixels: an error, or no array yet; empty if it has pixels."""
-    if isinstance(area.node, LamellaError):
-        return one_line(area.node)
-    return "" if area.shape else "No pixels are written yet."
+    if isinstance(field.node, LamellaError):
+        return one_line(field.node)
+    return "" if field.shape else "No pixels are written yet."
 
 
-def _pixels(area: Field) -> tuple[int, int]:
+def _count_pixels(field: Field) -> tuple[int, int]:
     """Return the number of pixels of level 0 along X and Y."""
-    return (0, 0) if area.axes is None else (area.axes.width(area.shape), area.axes.height(area.shape))
+    return (0, 0) if field.axes is None else (field.axes.width(field.shape), field.axes.height(field.shape))
 
 
 def view_scene(
@@ -196,16 +206,16 @@ def view_scene(
             f"{node.node_path} is a group of label images. View the image above it, or one of them."
         )
     fields, wells, rows, columns = _members(node, seen)
-    first = next((area for area in fields if area.shape), None)
+    first = next((field for field in fields if field.shape), None)
     if first is None:
-        reason = next((_state(area) for area in fields), "It contains no image.")
+        reason = next((_reason_not_shown(field) for field in fields), "It contains no image.")
         raise MetadataError(f"{node.node_path} has nothing to show. {reason}")
     pixel, unit = first.pixel
-    fields = [_sized(area, first) for area in fields]
-    fields, wells, width, height = _arranged(fields, wells, pixel)
-    searched = spread([area for area in fields if area.shape], None if every_field else _SAMPLED_FIELDS)
+    fields = [_with_size(field, first) for field in fields]
+    fields, wells, width, height = _arrange(fields, wells, pixel)
+    searched = spread([field for field in fields if field.shape], None if every_field else _SAMPLED_FIELDS)
     channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched)
-    shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
+    shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
     return ViewScene(
         name=scene_name(node),
         store=str(node.node_path),
@@ -239,12 +249,12 @@ def spread(items: Sequence[T], count: int | None) -> Sequence[T]:
     return items if count is None else items[:: max(1, len(items) // count)]
 
 
-def _letters(area: Field) -> str:
+def _letters(field: Field) -> str:
     """Return a letter for each dimension of a field: t, c, z, y, x, or _ for other dimensions, shown at index 0."""
-    assert area.axes is not None
-    axes = area.axes
+    assert field.axes is not None
+    axes = field.axes
     roles = {axes.y: "y", axes.x: "x", axes.z: "z", axes.channel: "c", axes.time: "t"}
-    return "".join(roles.get(axis, "_") for axis in range(len(area.shape)))
+    return "".join(roles.get(axis, "_") for axis in range(len(field.shape)))
 
 
 def scene_name(node: NGFFNode) -> str:
@@ -258,7 +268,7 @@ def _members(
 ) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
     """Return the fields of a node, without rectangles, its wells, and the names of rows and columns."""
     if isinstance(node, Position):
-        return [_opened("", 0, node)], [WellArea("", 0, 0)], [""], [""]
+        return [_read_documents("", 0, node)], [WellArea("", 0, 0)], [""], [""]
     if not isinstance(node, CONTAINERS):
         raise MetadataError(
             f"{node.node_path} is a {type(node).__name__}: only images and plates can be viewed."
@@ -268,10 +278,10 @@ def _members(
     numbers = {well.path: number for number, well in enumerate(wells)}
     fields = []
     for member in walk(node):
-        area = _opened(member.path, numbers[member.well], member.node, member.acquisition)
-        fields.append(area)
+        field = _read_documents(member.path, numbers[member.well], member.node, member.acquisition)
+        fields.append(field)
         if seen is not None:
-            seen(area)
+            seen(field)
     return fields, wells, list(rows), list(columns)
 
 
@@ -308,8 +318,10 @@ class _Facts:
         return self.plane_axes[ndim]
 
 
-def _opened(path: str, well: int, node: Position | LamellaError, acquisition: int | None = None) -> Field:
-    """Read the documents of a field, each once: a plate has thousands."""
+def _read_documents(
+    path: str, well: int, node: Position | LamellaError, acquisition: int | None = None
+) -> Field:
+    """Return a field without its rectangle; each document is read once, because a plate has thousands."""
     unreadable = Field(path, well, node, acquisition=acquisition)
     if isinstance(node, LamellaError):
         return unreadable
@@ -323,14 +335,14 @@ def _opened(path: str, well: int, node: Position | LamellaError, acquisition: in
         return replace(unreadable, node=error)
     if 0 in meta.shape:
         return unreadable
-    known: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     scale, offset = facts.scale, len(facts.axes) - len(meta.shape)
     if scale and min(scale) <= 0:
         with suppress(LamellaError):
-            node.get_effective_scale(facts.paths[0])  # warns
+            node.get_effective_scale(facts.paths[0])  # for its warning
     if scale:
         size, unit = scale[axes.x + offset], facts.axes[axes.x + offset].unit
-        known = {
+        sizes = {
             "aspect": aspect_of(scale, facts.axes, axes, len(meta.shape)),
             "pixel": (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
             "corner": (facts.translation[axes.x + offset], facts.translation[axes.y + offset]),
@@ -345,24 +357,24 @@ def _opened(path: str, well: int, node: Position | LamellaError, acquisition: in
         dtype=meta.dtype,
         levels=facts.paths[:1] if shows_old_pixels(node) else facts.paths,
         image_axes=facts.axes,
-        **known,
+        **sizes,
     )
 
 
-def _sized(area: Field, first: Field) -> Field:
+def _with_size(field: Field, first: Field) -> Field:
     """Return a field with width and height; an unreadable field has the size of the first."""
-    shown = area if area.shape else first
-    assert shown.axes is not None
-    (mine, my_unit), (base, unit) = shown.pixel, first.pixel
-    ratio = mine / base if mine and base and my_unit == unit else 1.0
-    ratio = ratio if 1 / 64 <= ratio <= 64 else 1.0
-    width, height = shown.axes.width(shown.shape), shown.axes.height(shown.shape)
-    return replace(area, width=width * ratio, height=height * ratio * shown.aspect)
+    sized = field if field.shape else first
+    assert sized.axes is not None
+    (pixel, unit), (first_pixel, first_unit) = sized.pixel, first.pixel
+    ratio = pixel / first_pixel if pixel and first_pixel and unit == first_unit else 1.0
+    ratio = ratio if 1 / 64 <= ratio <= 64 else 1.0  # beyond, an error of the metadata is likelier
+    width, height = sized.axes.width(sized.shape), sized.axes.height(sized.shape)
+    return replace(field, width=width * ratio, height=height * ratio * sized.aspect)
 
 
 def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | None, str]]:
-    """Return id and name of each acquisition that has fields, in the order of ids; none if there is one only."""
-    ids = sorted({area.acquisition for area in fields}, key=lambda number: (number is None, number or 0))
+    """Return id and name of each acquisition that has fields, in the order of ids; empty if there is only one."""
+    ids = sorted({field.acquisition for field in fields}, key=lambda number: (number is None, number or 0))
     if len(ids) < 2:
         return []
     listed = (node.metadata.acquisitions or []) if isinstance(node, Plate) else []
@@ -373,102 +385,102 @@ def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | N
     ]
 
 
-def _arranged(
+def _arrange(
     fields: Sequence[Field], wells: Sequence[WellArea], pixel: float | None
 ) -> tuple[list[Field], list[WellArea], float, float]:
     """Place fields in wells, and wells in rows and columns of equal cells."""
     members: dict[int, list[Field]] = {number: [] for number in range(len(wells))}
-    for area in fields:
-        members[area.well].append(area)
-    placed = {number: _within_well(areas, pixel) for number, areas in members.items()}
-    sizes = [_extent(areas) for areas in placed.values()]
+    for field in fields:
+        members[field.well].append(field)
+    placed = {number: _place_in_well(group, pixel) for number, group in members.items()}
+    sizes = [_extent(group) for group in placed.values()]
     cell_width = max((width for width, _ in sizes), default=1.0)
     cell_height = max((height for _, height in sizes), default=1.0)
     cell_width, cell_height = math.ceil(cell_width), math.ceil(cell_height)
     gap = math.ceil(_WELL_GAP * max(cell_width, cell_height)) if len(wells) > 1 else 0
     moved: list[Field] = []
-    areas: list[WellArea] = []
+    placed_wells: list[WellArea] = []
     for number, well in enumerate(wells):
         x, y = well.column * (cell_width + gap), well.row * (cell_height + gap)
-        areas.append(replace(well, x=x, y=y, width=cell_width, height=cell_height))
-        moved += [replace(area, x=area.x + x, y=area.y + y) for area in placed[number]]
+        placed_wells.append(replace(well, x=x, y=y, width=cell_width, height=cell_height))
+        moved += [replace(field, x=field.x + x, y=field.y + y) for field in placed[number]]
     columns, rows = (
         1 + max((getattr(well, name) for well in wells), default=0) for name in ("column", "row")
     )
-    return moved, areas, columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap
+    return moved, placed_wells, columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap
 
 
-def _extent(areas: Sequence[Field]) -> tuple[float, float]:
+def _extent(fields: Sequence[Field]) -> tuple[float, float]:
     return (
-        max((area.x + area.width for area in areas), default=0.0),
-        max((area.y + area.height for area in areas), default=0.0),
+        max((field.x + field.width for field in fields), default=0.0),
+        max((field.y + field.height for field in fields), default=0.0),
     )
 
 
-def _within_well(areas: Sequence[Field], pixel: float | None) -> list[Field]:
-    """Place the fields of a well from (0, 0), those of each acquisition by themselves, in the order of the well."""
-    ids = dict.fromkeys(area.acquisition for area in areas)
+def _place_in_well(fields: Sequence[Field], pixel: float | None) -> list[Field]:
+    """Place the fields of a well, each acquisition by itself from (0, 0); return them in the order of the well."""
+    ids = dict.fromkeys(field.acquisition for field in fields)
     if len(ids) > 1:
         groups = {
-            number: iter(_placed([area for area in areas if area.acquisition == number], pixel))
+            number: iter(_place_fields([field for field in fields if field.acquisition == number], pixel))
             for number in ids
         }
-        return [next(groups[area.acquisition]) for area in areas]
-    return _placed(areas, pixel)
+        return [next(groups[field.acquisition]) for field in fields]
+    return _place_fields(fields, pixel)
 
 
-def _placed(areas: Sequence[Field], pixel: float | None) -> list[Field]:
+def _place_fields(fields: Sequence[Field], pixel: float | None) -> list[Field]:
     """Place fields by their stage positions, or in a grid."""
-    staged = _staged(areas, pixel)
+    staged = _place_by_stage(fields, pixel)
     if staged is not None:
         return staged
-    count = len(areas)
+    count = len(fields)
     columns = max(1, math.ceil(math.sqrt(count)))
-    width = max((area.width for area in areas), default=0.0)
-    height = max((area.height for area in areas), default=0.0)
+    width = max((field.width for field in fields), default=0.0)
+    height = max((field.height for field in fields), default=0.0)
     width, height = math.ceil(width), math.ceil(height)
     gap = math.ceil(_FIELD_GAP * max(width, height))
     return [
-        replace(area, x=(slot % columns) * (width + gap), y=(slot // columns) * (height + gap))
-        for slot, area in enumerate(areas)
+        replace(field, x=(slot % columns) * (width + gap), y=(slot // columns) * (height + gap))
+        for slot, field in enumerate(fields)
     ]
 
 
-def _staged(areas: Sequence[Field], pixel: float | None) -> list[Field] | None:
+def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field] | None:
     """Place fields by their translations; None if these are missing, equal, or far apart."""
-    if len(areas) < 2 or pixel is None:
+    if len(fields) < 2 or pixel is None:
         return None
     corners = []
-    for area in areas:
-        if area.corner is None:
+    for field in fields:
+        if field.corner is None:
             return None
-        corners.append((area.corner[0] / pixel, area.corner[1] / pixel))
+        corners.append((field.corner[0] / pixel, field.corner[1] / pixel))
     if len(set(corners)) < len(corners) or not np.isfinite(corners).all():
         return None
     left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
     placed = [
-        replace(area, x=float(round(x - left)), y=float(round(y - top)))
-        for area, (x, y) in zip(areas, corners, strict=True)
+        replace(field, x=float(round(x - left)), y=float(round(y - top)))
+        for field, (x, y) in zip(fields, corners, strict=True)
     ]
     width, height = _extent(placed)
-    covered = sum(area.width * area.height for area in placed)
-    return placed if width * height <= _SPARSE * covered else None
+    covered = sum(field.width * field.height for field in placed)
+    return placed if width * height <= _MAX_SPARSENESS * covered else None
 
 
 def _channels(fields: Sequence[Field]) -> tuple[list[ShownChannel], list[bool]]:
     """Return all channels of the fields, each with a window, and the channels shown by default."""
-    known = known_channels([Tile(0, 0, 0, area.path, area.node) for area in fields])
-    channels = [with_window(channel, PreviewOptions(), _SAMPLE) for channel in known.values()]
-    return channels, [channel.is_shown for channel in known.values()]
+    previews = known_channels([Tile(0, 0, 0, field.path, field.node) for field in fields])
+    channels = [with_window(channel, PreviewOptions(), _SAMPLE_SIDE) for channel in previews.values()]
+    return channels, [channel.is_shown for channel in previews.values()]
 
 
 def _label_names(fields: Sequence[Field]) -> list[str]:
     """Return the names of label images of the fields, in the order of their first field."""
 
-    def names(area: Field) -> list[str]:
-        assert isinstance(area.node, Position)
+    def names(field: Field) -> list[str]:
+        assert isinstance(field.node, Position)
         try:
-            return list(area.node.labels)
+            return list(field.node.labels)
         except LamellaError:
             return []
 
@@ -483,7 +495,7 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
 def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
     """Return threads that read for a viewer: as many as processors, or 32 where each read waits for a server.
 
-    They decode by themselves: thousands of small fields are read, and each hand-over costs more than its chunk.
+    Each decodes the chunks that it reads: to hand a small chunk to another thread costs more than to decode it.
     """
     count = 32 if node.documents.storage.reads_ahead else max(2, min(8, cpus()))
     return ThreadPoolExecutor(count, "lamella-view", initializer=mark_codec_thread)
@@ -496,7 +508,7 @@ def label_name(image: LabelImage) -> str:
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:
     """Return a dtype that a browser can draw and that fits all fields: uint8, uint16 or float32."""
-    dtypes = {area.dtype for area in fields if area.dtype is not None}
+    dtypes = {field.dtype for field in fields if field.dtype is not None}
     for dtype in (np.dtype("uint8"), np.dtype("uint16")):
         if all(np.can_cast(other, dtype) for other in dtypes):
             return dtype

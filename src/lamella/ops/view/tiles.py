@@ -1,8 +1,8 @@
 """Read tiles of the canvas: raw pixels of all fields in a square, reduced by 1, 2, 4, ...
 
 A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field is read from its coarsest level
-that is at least as fine. Fields are read by threads and drawn in their order, so that of fields that overlap the later
-one is always on top. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
+that is at least as fine. Fields are read by threads and drawn in their order: where fields overlap, the later one is
+always on top. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ SIDE = 512
 """Pixels of a tile along each side."""
 
 CACHE_BYTES = 96 << 20
-"""Tiles that are kept in memory."""
+"""Maximum size of cached tiles."""
 
-_COARSE = 256
-"""Pixels along a side of a field from which a contrast is computed."""
+_CONTRAST_SIDE = 256
+"""Approximate side of the reduced field, in pixels, from which a contrast is computed."""
 
-_FEW = 8
-"""Fields of a tile that are read one by one; more are read at once."""
+_MIN_TOGETHER = 8
+"""Minimum number of fields in a tile that are read together; fewer are read one by one."""
 
-_EXACT = 1.01
-"""A level that is this much coarser than a tile still counts as fine enough: 5 pixels of 11 are not quite 2.2."""
+_TOLERANCE = 1.01
+"""A level may be this much coarser than a tile, as sizes of levels are rounded: 500 of 1001 pixels count as half."""
 
 
 UNWRITTEN = 2
@@ -90,7 +90,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class _Level:
-    """A level of an image, and the metadata of when it was opened."""
+    """A level of an image, with its metadata from the time when it was opened."""
 
     array: ImageArray
     axes: PlaneAxes
@@ -99,7 +99,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image or label image with its opened levels; a plate of thousands of fields needs only the coarsest.
+    """An image or label image. Its levels are opened when needed: often only the coarsest one is.
 
     ``shape`` is that of level 0.
     """
@@ -111,7 +111,7 @@ class _Image:
     opened: dict[str, _Level | None]
     plane_axes: PlaneAxes | None = None
 
-    def level_for(self, area: Field, step: int) -> _Level:
+    def level_for(self, field: Field, step: int) -> _Level:
         """Return the coarsest level with at least as many pixels as the tile, else the finest."""
         for path in reversed(self.paths[1:]):
             level = self._level(path)
@@ -119,15 +119,15 @@ class _Image:
                 continue
             shape = level.meta.shape
             if (
-                level.axes.width(shape) * step * _EXACT >= area.width
-                and level.axes.height(shape) * step * _EXACT >= area.height
+                level.axes.width(shape) * step * _TOLERANCE >= field.width
+                and level.axes.height(shape) * step * _TOLERANCE >= field.height
             ):
                 return level
         finest = self._level(self.paths[0])
         return self._open(self.paths[0]) if finest is None else finest
 
     def _level(self, path: str) -> _Level | None:
-        """Open a level; None if it is listed and cannot be opened, because a finer level shows the same."""
+        """Return a level, opened once; None if it cannot be opened: a finer level shows the same."""
         if path not in self.opened:
             try:
                 self.opened[path] = self._open(path)
@@ -144,8 +144,8 @@ class _Image:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The pixels of one field in a tile; None for a channel that the field lacks."""
+class _FieldPixels:
+    """The pixels of one field in a tile; ``planes`` has None for a channel that the field lacks."""
 
     target: tuple[slice, slice]
     planes: list[NDArray[Any] | None]
@@ -165,11 +165,11 @@ class Tiles:
         self._names = lru_cache(maxsize=8192)(self._channel_indices)
         self._threads = threads
         self._documents = next(
-            area.node.documents for area in scene.fields if isinstance(area.node, Position)
+            field.node.documents for field in scene.fields if isinstance(field.node, Position)
         )
-        self._acquisitions = np.array([scene.acquisition_number(area) for area in scene.fields])
+        self._acquisitions = np.array([scene.acquisition_number(field) for field in scene.fields])
         self._corners = np.array(
-            [[area.x, area.y, area.width, area.height] for area in scene.fields]
+            [[field.x, field.y, field.width, field.height] for field in scene.fields]
         ).reshape(-1, 4)
 
     @property
@@ -197,7 +197,7 @@ class Tiles:
             if key in self._tiles:
                 self._tiles.move_to_end(key)
                 return self._tiles[key]
-        tile = self._drawn(level, column, row, view, channels, label)
+        tile = self._draw(level, column, row, view, channels, label)
         if not tile.damaged and not (tile.mask == UNWRITTEN).any():
             with self._lock:
                 if key not in self._tiles:
@@ -223,11 +223,11 @@ class Tiles:
 
     def coarse_planes(self, number: int, view: View) -> list[NDArray[Any] | None]:
         """Return the planes of all channels of a field, of about 256 pixels a side; None for those that it lacks."""
-        area = self._scene.fields[number]
-        step = 1 << max(0, int(np.ceil(np.log2(max(area.width, area.height, 1) / _COARSE))))
-        shape = -(-int(np.ceil(area.height)) // step), -(-int(np.ceil(area.width)) // step)
+        field = self._scene.fields[number]
+        step = 1 << max(0, int(np.ceil(np.log2(max(field.width, field.height, 1) / _CONTRAST_SIDE))))
+        shape = -(-int(np.ceil(field.height)) // step), -(-int(np.ceil(field.width)) // step)
         names = [channel.name for channel in self._scene.channels]
-        part = self._read_field(number, area, (area.x, area.y, step), shape, view, names, None)
+        part = self._read_field(number, field, (field.x, field.y, step), shape, view, names, None)
         return [None] * len(names) if part is None else part.planes
 
     def _check(
@@ -248,7 +248,7 @@ class Tiles:
         if len(set(channels)) != len(channels) or any(not 0 <= c < len(scene.channels) for c in channels):
             raise OutOfBoundsError(f"Channels are different numbers from 0 to {len(scene.channels) - 1}.")
 
-    def _drawn(
+    def _draw(
         self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
     ) -> Tile:
         step = 1 << level
@@ -257,7 +257,7 @@ class Tiles:
         height = min(SIDE, int(np.ceil((self._scene.height - top) / step)))
         names = [self._scene.channels[index].name for index in channels]
         x, y, across, down = self._corners.T
-        met = np.flatnonzero(
+        in_tile = np.flatnonzero(
             (x < left + width * step)
             & (x + across > left)
             & (y < top + height * step)
@@ -266,60 +266,59 @@ class Tiles:
         )
         damaged: list[tuple[int, str]] = []
 
-        def read(number: int) -> _Part | None:
-            area = self._scene.fields[number]
+        def read(number: int) -> _FieldPixels | None:
+            field = self._scene.fields[number]
             try:
-                return self._read_field(number, area, (left, top, step), (height, width), view, names, label)
+                return self._read_field(number, field, (left, top, step), (height, width), view, names, label)
             except LamellaError as error:
                 damaged.append((number, one_line(error)))
                 return None
 
-        numbers = [number for number in met.tolist() if self._scene.fields[number].shape]
-        found: dict[int, _Part | None] = {}
-        if label is None and len(numbers) >= _FEW:
-            many = partial(self._read_many, (left, top, step), (height, width), view, names)
+        numbers = [number for number in in_tile.tolist() if self._scene.fields[number].shape]
+        pixels: dict[int, _FieldPixels | None] = {}
+        if label is None and len(numbers) >= _MIN_TOGETHER:
+            read_portion = partial(self._read_together, (left, top, step), (height, width), view, names)
             portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
-            for parts_of_many in self._threads.map(many, portions):
-                found |= parts_of_many
-        others = [number for number in numbers if number not in found]
-        found |= zip(others, self._threads.map(read, others), strict=True)
-        parts = [part for number in numbers if (part := found[number])]
-        count = len(names) if label is None else max((len(part.planes) for part in parts), default=1)
+            for portion in self._threads.map(read_portion, portions):
+                pixels |= portion
+        others = [number for number in numbers if number not in pixels]
+        pixels |= zip(others, self._threads.map(read, others), strict=True)
+        drawn = [part for number in numbers if (part := pixels[number])]
+        count = len(names) if label is None else max((len(part.planes) for part in drawn), default=1)
         planes = np.zeros((count, height, width), self._scene.dtype if label is None else np.dtype("uint32"))
         mask = np.zeros((height, width), np.uint8)
-        for part in parts:
+        for part in drawn:
             for out, plane in enumerate(part.planes):
                 planes[(out, *part.target)] = 0 if plane is None else plane
             planes[(slice(len(part.planes), None), *part.target)] = 0
             mask[part.target] = part.mask
         return Tile(planes, mask, sorted(damaged))
 
-    def _read_many(
+    def _read_together(
         self,
         origin: tuple[float, float, int],
         shape: tuple[int, int],
         view: View,
         names: Sequence[str],
         numbers: Sequence[int],
-    ) -> dict[int, _Part]:
-        """Read the parts of fields that lie in a tile at once; those that are missing are to be read one by one."""
-        wanted: dict[int, tuple[Wanted, tuple[slice, slice]]] = {}
+    ) -> dict[int, _FieldPixels]:
+        """Read fields of a tile together; those that the result lacks are to be read one by one."""
+        requests: dict[int, tuple[Wanted, tuple[slice, slice]]] = {}
         for number in numbers:
             try:
-                one = self._wanted(number, origin, shape, view, names)
+                request = self._plan_read(number, origin, shape, view, names)
             except LamellaError:
-                continue  # read by itself, it raises that again
-            if one is not None:
-                wanted[number] = one
-        documents = self._documents
-        found = read_wanted(documents, [one for one, _ in wanted.values()])
+                continue  # `_read_field` raises it again
+            if request is not None:
+                requests[number] = request
+        planes_of_fields = read_wanted(self._documents, [wanted for wanted, _ in requests.values()])
         return {
-            number: _Part(target, list(planes), 1)
-            for (number, (_, target)), planes in zip(wanted.items(), found, strict=True)
+            number: _FieldPixels(target, list(planes), 1)
+            for (number, (_, target)), planes in zip(requests.items(), planes_of_fields, strict=True)
             if planes is not None
         }
 
-    def _wanted(
+    def _plan_read(
         self,
         number: int,
         origin: tuple[float, float, int],
@@ -327,21 +326,21 @@ class Tiles:
         view: View,
         names: Sequence[str],
     ) -> tuple[Wanted, tuple[slice, slice]] | None:
-        """Return what to read of a field, and where it lies in the tile; None if it is to be read by itself."""
+        """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
         left, top, step = origin
-        area = self._scene.fields[number]
+        field = self._scene.fields[number]
         image = self._image(number, None)
         assert image is not None
-        level = image.level_for(area, step)
+        level = image.level_for(field, step)
         axes, meta, finest = level.axes, level.meta, image.shape
-        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(meta.shape))
-        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(meta.shape))
+        rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(meta.shape))
+        columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(meta.shape))
         indices = self._names(number)
         if not rows.size or not columns.size or any(name not in indices for name in names):
             return None
         if axes.time is not None and 1 < finest[axes.time] <= view.t:
             return None
-        cut = _indices(axes, finest, meta.shape, view)
+        cut = _plane_cut(axes, finest, meta.shape, view)
         region = whole_region(meta, axes, cut, [indices[name] for name in names])
         if region is None:
             return None
@@ -352,39 +351,39 @@ class Tiles:
     def _read_field(
         self,
         number: int,
-        area: Field,
+        field: Field,
         origin: tuple[float, float, int],
         shape: tuple[int, int],
         view: View,
         names: Sequence[str],
         label: str | None,
-    ) -> _Part | None:
-        """Read the pixels of one field that lie in a tile; None if missing."""
+    ) -> _FieldPixels | None:
+        """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
         left, top, step = origin
         image = self._image(number, label)
         if image is None:
-            return None  # this field has no such labels
-        level = image.level_for(area, step)
+            return None
+        level = image.level_for(field, step)
         axes, level_shape, finest = level.axes, level.meta.shape, image.shape
-        rows, from_y = sampled_indices(top, step, shape[0], area.y, area.height, axes.height(level_shape))
-        columns, from_x = sampled_indices(left, step, shape[1], area.x, area.width, axes.width(level_shape))
+        rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape))
+        columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(level_shape))
         if not rows.size or not columns.size:
             return None
         target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
         if axes.time is not None and 1 < finest[axes.time] <= view.t:  # not recorded yet
             missing = np.ones((rows.size, columns.size), bool)
-            return _Part(target, [None] * max(1, len(names)), _mask(missing))
-        cut = _indices(axes, finest, level_shape, view)
+            return _FieldPixels(target, [None] * max(1, len(names)), _mask(missing))
+        cut = _plane_cut(axes, finest, level_shape, view)
         if label is not None:
-            (ids,) = _planes(level, cut, rows, columns, [0], ids=True)
+            (ids,) = _read_channels(level, cut, rows, columns, [0], ids=True)
             missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
             colors = stored_colors(image.node, ids)
-            return _Part(target, [ids] if colors is None else [ids, colors], _mask(missing))
+            return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(missing))
         indices = self._names(number)
         present = [name for name in names if name in indices]  # a field may lack channels
         numbers = [indices[name] for name in present]
-        read = dict(zip(present, _planes(level, cut, rows, columns, numbers), strict=True))
+        read = dict(zip(present, _read_channels(level, cut, rows, columns, numbers), strict=True))
         missing = np.full((rows.size, columns.size), bool(present))
         for name, plane in read.items():
             if not missing.any():
@@ -392,26 +391,26 @@ class Tiles:
             if axes.channel is not None:
                 cut[axes.channel] = indices[name]
             missing &= unwritten(level.array, level.meta, axes, cut, rows, columns, plane)
-        return _Part(target, [read.get(name) for name in names], _mask(missing))
+        return _FieldPixels(target, [read.get(name) for name in names], _mask(missing))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
         """Open a field, or a label image of it; None if the field has no label image with this name."""
-        area = self._scene.fields[number]
-        node = area.node
+        field = self._scene.fields[number]
+        node = field.node
         assert isinstance(node, Position)
         if label is not None and not isinstance(node, LabelImage):
             if label not in node.labels:
                 return None
             node = node.labels[label]
             return _Image(node, current_levels(node), node.axes, node.data.shape, {})
-        return _Image(node, area.levels, area.image_axes, area.shape, {}, area.axes)
+        return _Image(node, field.levels, field.image_axes, field.shape, {}, field.axes)
 
     def _channel_indices(self, number: int) -> dict[str, int]:
         """Return the index of each channel of a field by its name in the scene."""
-        area = self._scene.fields[number]
-        assert isinstance(area.node, Position)
-        assert area.axes is not None
-        keys = keys_of(area.node.channel_names, area.axes, area.shape)
+        field = self._scene.fields[number]
+        assert isinstance(field.node, Position)
+        assert field.axes is not None
+        keys = keys_of(field.node.channel_names, field.axes, field.shape)
         return {name: index for index, name in enumerate(keys)}
 
 
@@ -424,12 +423,12 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
     colors = image.colors
     if not colors:
         return None
-    present, places = np.unique(ids, return_inverse=True)
+    present, inverse = np.unique(ids, return_inverse=True)
     packed = [
         0 if color is None else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
         for color in (colors.get(int(number)) for number in present)
     ]
-    return np.array(packed, np.uint32)[places].reshape(ids.shape)
+    return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
 
 
 @lru_cache(maxsize=1024)  # fields of one row or column of wells have the same
@@ -447,10 +446,10 @@ def sampled_indices(
     return (indices[inside], int(inside[0])) if inside.size else (indices[:0], 0)
 
 
-def _indices(
+def _plane_cut(
     axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
-    """Return the index along every dimension except Y and X; a field with fewer planes shows its last one."""
+    """Return the index of each dimension except Y and X; a field with fewer planes shows its last one."""
     z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
     t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
     cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
@@ -459,7 +458,7 @@ def _indices(
     return cut
 
 
-def _planes(
+def _read_channels(
     level: _Level,
     cut: dict[int, int | slice],
     rows: NDArray[np.intp],
@@ -468,7 +467,7 @@ def _planes(
     *,
     ids: bool = False,
 ) -> list[NDArray[Any]]:
-    """Read the pixels of channels at some rows and columns: the mean or the label id of each block between them.
+    """Read channels at some rows and columns: the mean of the block around each pixel, or its label id.
 
     Channels that follow each other are read at once.
     """
@@ -496,27 +495,27 @@ def _read_planes(
     *,
     ids: bool = False,
 ) -> list[NDArray[Any]]:
-    """Read one plane, or one for each channel of a slice; a slice along Z is reduced to its maximum."""
+    """Read one plane, or one for each channel of a slice of channels; reduce a slice of Z to its maximum."""
     reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
     shape = level.meta.shape
-    deep = math.prod(
+    depth = math.prod(
         len(range(shape[axis])[index]) for axis, index in cut.items() if isinstance(index, slice)
     )
-    bands = _bands(rows, columns, deep)
+    bands = _bands(rows, columns, depth)
     if len(bands) == 1:
         return _read_band(level, cut, rows, columns, reduce)
     read = [_read_band(level, cut, band, columns, reduce) for band in bands]
     return [np.concatenate(planes) for planes in zip(*read, strict=True)]
 
 
-def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], deep: int) -> list[NDArray[np.intp]]:
-    """Split rows of ``deep`` planes, so that a field without levels that fit is read in bounded memory.
+def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], depth: int) -> list[NDArray[np.intp]]:
+    """Split rows of ``depth`` planes, so that a field without coarse levels is read in bounded memory.
 
     >>> import numpy as np
-    >>> [band.size for band in _bands(np.arange(0, 4000, 10), np.arange(0, 40_000, 100), deep=2)][:3]
+    >>> [band.size for band in _bands(np.arange(0, 4000, 10), np.arange(0, 40_000, 100), depth=2)][:3]
     [22, 21, 21]
     """
-    pixels = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * deep
+    pixels = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * depth
     return np.array_split(rows, min(rows.size, -(-pixels // BAND_PIXELS)))
 
 
@@ -536,15 +535,15 @@ def _read_band(
         axes.x: slice(first_column, min(int(columns[-1]) // reduce * reduce + reduce, shape[axes.x])),
     }
     pixels = np.asarray(level.array[tuple(index[axis] for axis in range(len(shape)))])
-    kept = [axis for axis in range(len(shape)) if isinstance(index[axis], slice)]
-    order = [axis for axis in (axes.channel, axes.z, axes.y, axes.x) if axis in kept]
-    pixels = pixels.transpose([kept.index(axis) for axis in order])
+    sliced = [axis for axis in range(len(shape)) if isinstance(index[axis], slice)]
+    order = [axis for axis in (axes.channel, axes.z, axes.y, axes.x) if axis in sliced]
+    pixels = pixels.transpose([sliced.index(axis) for axis in order])
     if pixels.dtype.kind == "c":
         pixels = np.abs(pixels)
-    if axes.z in kept:
+    if axes.z in sliced:
         pixels = pixels.max(axis=-3)
-    place = np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
-    return [block_mean(plane, reduce)[place] for plane in pixels.reshape(-1, *pixels.shape[-2:])]
+    selected = np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
+    return [block_mean(plane, reduce)[selected] for plane in pixels.reshape(-1, *pixels.shape[-2:])]
 
 
 def _spacing(indices: NDArray[np.intp]) -> int:

@@ -29,9 +29,9 @@ def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) 
     """
     tiles.check_view(view)
     members: dict[int, list[int]] = {}
-    for number, area in enumerate(scene.fields):
-        if area.shape and scene.acquisition_number(area) == view.acquisition:
-            members.setdefault(area.well, []).append(number)
+    for number, field in enumerate(scene.fields):
+        if field.shape and scene.acquisition_number(field) == view.acquisition:
+            members.setdefault(field.well, []).append(number)
 
     def windows(well: int) -> list[Window] | None:
         fields = members.get(well, [])

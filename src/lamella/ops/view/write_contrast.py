@@ -28,9 +28,9 @@ def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]])
     if unknown:
         raise InvalidArgumentError(f"{scene.name} has no channel {unknown[0][:100]!r}: it has {names}.")
     written = 0
-    for area in scene.fields:
-        position = area.node
-        if not area.shape or not isinstance(position, Position) or isinstance(position, LabelImage):
+    for field in scene.fields:
+        position = field.node
+        if not field.shape or not isinstance(position, Position) or isinstance(position, LabelImage):
             continue
         limits = dtype_window(position.data.dtype)
         chosen: dict[int, WindowDict] = {
