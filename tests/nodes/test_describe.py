@@ -118,7 +118,7 @@ def test_a_level_that_is_gone_is_damage_and_the_others_are_told(image, version):
     finest, coarse = describe(lamella.open_ome_zarr(image)).levels
     assert finest.shape == (2, 3, 8, 8)
     assert coarse == UnreadableNode("1", coarse.error)
-    assert "nothing is stored at" in coarse.error
+    assert f"{document.name} is missing: restore" in coarse.error
 
 
 def test_a_plate_from_its_documents(plate, version):

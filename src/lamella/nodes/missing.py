@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, NodeNotFoundError, nearest
+from lamella.store.keys import join
+from lamella.store.missing_document import content_without_document
 
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
@@ -15,9 +17,13 @@ _MAX_NAMES = 20
 def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
     """Return the error for a missing member of a node, or of a node below it."""
     parent, found_parts, other_parts = _deepest(node, key.split("/"))
-    what = f"There is no member {key!r} in {node.node_path}."
     if parent is None:
+        what = f"There is no member {key!r} in {node.node_path}."
         return NodeNotFoundError(f"{what} Nothing lies below the array {'/'.join(found_parts)!r}.")
+    lost = content_without_document(parent.documents, join(parent.path, other_parts[0]))
+    if lost is not None:
+        return NodeNotFoundError(f"Cannot open {key!r} in {node.node_path}. {lost}")
+    what = f"There is no member {key!r} in {node.node_path}."
     try:
         names = parent._member_names()
     except LamellaError as fault:

@@ -19,6 +19,7 @@ from lamella.nodes.parts import stored_ome
 from lamella.nodes.store_handle import NodePath, join
 from lamella.spec.axes import axes_from
 from lamella.store.keys import is_document_name, is_private
+from lamella.store.missing_document import content_without_document
 
 if TYPE_CHECKING:
     import types
@@ -311,9 +312,12 @@ class NGFFNode(Mapping[str, Any]):
         try:
             return self._open(kind, key)
         except NodeNotFoundError:
+            member = self.node_path.child(key)
+            lost = content_without_document(self.documents, member.path, "group")
             raise MetadataError(
-                f"{self.node_path} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at "
-                f"{self.node_path.child(key)}."
+                f"{self.node_path} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at {member}."
+                if lost is None
+                else lost
             ) from None
 
     def missing_error(self, key: str) -> NodeNotFoundError:

@@ -32,6 +32,7 @@ from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
 from lamella.store.formats import METADATA_FILES
 from lamella.store.local import LocalStorage
+from lamella.store.missing_document import without_attributes, without_metadata
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
 from lamella.store.zip_storage import ZipStorage
@@ -190,6 +191,8 @@ def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
         return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
     if storage.exists(""):
+        if lost := without_metadata(storage):
+            return MetadataError(f"Cannot open {storage.name}: {lost}")
         return MetadataError(
             f"Cannot open {storage.name}: it holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
             "OME-Zarr store. Give the path of the folder that holds them."
@@ -342,7 +345,7 @@ def _open(
     if node_type is None:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
-            f"members are: {_some_members(documents)}.{_older_documents(documents)}"
+            f"members are: {_some_members(documents)}.{_older_documents(documents)}{without_attributes(documents, '')}"
         )
     _check_options(node_type, kwargs)
     if documents.format == 3:

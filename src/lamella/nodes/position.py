@@ -30,6 +30,7 @@ from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import natural_order
+from lamella.store.missing_document import content_without_document, without_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,10 +134,9 @@ class Position(
         else:
             names = ["0"] if self.documents.kind(join(self.path, "0")) == "array" else []
         if names:
-            raise unreadable(
-                self.node_path,
-                MetadataError(f"there are no multiscales, but the arrays {', '.join(map(repr, names))}"),
-            )
+            text = f"there are no multiscales, but the arrays {', '.join(map(repr, names))}."
+            text += without_attributes(self.documents, self.path)
+            raise unreadable(self.node_path, MetadataError(text.rstrip(".")))
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
         """Report rules that a level breaks, alone and with the levels that were read before."""
@@ -312,9 +312,12 @@ class Position(
         try:
             meta = array.stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
+            member = self.node_path.child(path)
+            lost = content_without_document(self.documents, member.path, "array")
             raise NodeNotFoundError(
-                f"The metadata of {self.node_path} lists the array {path!r}, but nothing is stored at "
-                f"{self.node_path.child(path)}."
+                f"The metadata of {self.node_path} lists the array {path!r}, but nothing is stored at {member}."
+                if lost is None
+                else lost
             ) from None
         self._last_array = array.stored
         self._check_level(path, image, meta)

@@ -16,6 +16,7 @@ from lamella.store.document_cache import StoredGroup, encoded_array, parsed_arra
 from lamella.store.formats import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
+from lamella.store.missing_document import documents_of
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
@@ -607,7 +608,10 @@ class Documents:
     def _has(self, path: str, file: str) -> bool:
         return self.storage.size(join(path, file)) is not None
 
-    def _no(self, what: str, path: str, reason: str = "nothing is stored there") -> NodeNotFoundError:
+    def _no(self, what: str, path: str, reason: str = "") -> NodeNotFoundError:
+        if not reason:
+            files = documents_of(self.format, "array" if what == "array" else "group")
+            reason = f"{files} {'are' if ' and ' in files else 'is'} missing"
         return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {reason}")
 
 

@@ -19,6 +19,7 @@ from lamella.store.archives import is_archive_name
 from lamella.store.documents import Documents
 from lamella.store.formats import DOCUMENTS
 from lamella.store.local import LocalStorage
+from lamella.store.missing_document import without_metadata
 from lamella.store.parents import groups_above
 from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
@@ -49,6 +50,8 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
     documents = Documents.open(storage)
     if documents is None:
         if storage.exists(""):
+            if lost := without_metadata(storage):
+                raise MetadataError(f"Cannot open {storage.name}: {lost}")
             raise MetadataError(
                 f"{storage.name} holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "
                 "Use the path of the folder with these files."

@@ -55,14 +55,7 @@ def _visit_series(
     for number, path in enumerate(images):
         image = inspection.reader.group(join(node.path, path))
         if not image.exists:
-            inspection.report(
-                "BF-05",
-                ome,
-                (*at, number),
-                f"there is no image {describe(path)}",
-                "write it, or take it off the list",
-                version=version,
-            )
+            inspection.report_missing("BF-05", ome, (*at, number), "image", path, below=node, version=version)
         elif "plate" not in node.ome:
             inspection.visit_image(inspection.read_group(image.path))
 

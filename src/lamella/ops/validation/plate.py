@@ -51,14 +51,7 @@ def _visit_listed(
 ) -> Fields | None:
     well = inspection.read_group(join(checked.node.path, path))
     if not well.exists:
-        inspection.report(
-            "PL-12",
-            checked.node,
-            at,
-            f"there is no well {describe(path)}",
-            "write the well, or take it off the list",
-            version=checked.version,
-        )
+        inspection.report_missing("PL-12", checked.node, at, "well", path, version=checked.version)
         return None
     checked.members.append(path)
     return visit_well(inspection, well, acquisitions)
@@ -154,14 +147,7 @@ def visit_well(
             checked.members.append(path)
             inspection.visit_image(image)
         else:
-            inspection.report(
-                "PL-12",
-                node,
-                (*at, position, "path"),
-                f"there is no image {describe(path)}",
-                "write the image, or take it off the list",
-                version=version,
-            )
+            inspection.report_missing("PL-12", node, (*at, position, "path"), "image", path, version=version)
     _visit_unlisted(inspection, checked, fields)
     if not checked.members and not checked.unlisted and not node.unreadable:
         inspection.report(

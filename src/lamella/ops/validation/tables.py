@@ -82,13 +82,12 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
         and (replacing is None or replacing[0] != name)
     ]
     for name in missing:
-        inspection.report_own(
-            "LM-21",
-            group.path,
+        found, remedy = inspection.lost(join(group.path, name), group, "group") or (
             f"there is no table {describe(name)}",
             "write it, or take it off the list",
-            at=("tables", value.index(name) if isinstance(value, list) else 0),
         )
+        at = ("tables", value.index(name) if isinstance(value, list) else 0)
+        inspection.report_own("LM-21", group.path, found, remedy, at=at)
     for name in existing:
         if name not in listed:
             inspection.report_own(

@@ -8,7 +8,7 @@ Raises nothing for the content of a store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lamella.ops.validation import collection, plate
@@ -21,8 +21,16 @@ from lamella.spec.rules.raw_json import datasets, multiscales, ome_object
 from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.values import describe
 from lamella.spec.versions import detect
+from lamella.store.formats import V2
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign
+from lamella.store.missing_document import (
+    content_of,
+    describe_content,
+    documents_of,
+    has_nodes,
+    how_to_restore,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
     from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
+    from lamella.store.documents import NodeKind
     from lamella.types import JSONObject
 
 _DEPTH = 4
@@ -113,6 +122,38 @@ class Inspection:
         path = node if isinstance(node, str) else node.path
         self.findings.append(
             RuleContext(VERSION_TRAITS[version], path).finding(rule, at, found, remedy, level=level)
+        )
+
+    def report_missing(
+        self,
+        rule: str,
+        node: StoredNode,
+        at: Location,
+        kind: str,
+        path: str,
+        *,
+        below: StoredNode | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Report a member that ``node`` lists, and that has no document, with or without content.
+
+        ``path`` starts at the group ``below``, which is ``node`` by default.
+        """
+        found, remedy = self.lost(join((below or node).path, path), node, "group") or (
+            f"there is no {kind} {describe(path)}",
+            f"write the {kind}, or take it off the list",
+        )
+        self.report(rule, node, at, found, remedy, version=version)
+
+    def lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
+        """Describe a member of a node that has content but no document, and the remedy; None for others."""
+        names = content_of(self.reader.storage, path)
+        if not names:
+            return None
+        files = documents_of(node.zarr_format, kind)
+        return (
+            f"{describe(path)} has content ({describe_content(names)}), but no {files.replace(' and ', ' and no ')}",
+            how_to_restore(files, kind),
         )
 
     def report_own(
@@ -206,12 +247,15 @@ class Inspection:
                     "remove them, or consolidate again",
                 )
         if not self.group_count and not self.findings:
-            self.report_own(
-                "LM-06",
-                path,
+            found, remedy = (
                 "there is no OME-NGFF metadata here or below",
                 "use the path of an image, a plate or a collection",
             )
+            names = [] if node.exists else content_of(self.reader.storage, path)
+            if has_nodes(self.reader.storage, path, names):
+                found = f"there is no metadata document here, but Zarr nodes are below ({describe_content(names)})"
+                remedy = f"restore the document from a backup, or {remedy}"
+            self.report_own("LM-06", path, found, remedy)
 
     def _version(self, node: StoredNode) -> str:
         if node.version is not None:
@@ -256,8 +300,19 @@ class Inspection:
             findings = check_attributes(
                 kind, node.attributes, version, node=node.path, acquisitions=acquisitions
             )
+            if node.zarr_format == 2 and V2.attributes not in node.data and node.members:
+                remedy = self._how_to_restore(V2.attributes, kind)
+                findings = [
+                    replace(finding, found=f"no {V2.attributes}: {finding.found}", remedy=remedy)
+                    for finding in findings
+                ]
             self.findings.extend(findings)
         return version
+
+    def _how_to_restore(self, files: str, kind: Kind) -> str:
+        if kind == "labels":  # its content can be derived
+            return f"restore {files} from a backup, or list the label images with repair"
+        return how_to_restore(files, "group")
 
     def check_group(self, node: StoredNode) -> str:
         """Count a group, and check the rules for groups of any kind; return its version."""
@@ -279,8 +334,13 @@ class Inspection:
         if self.version in VERSION_TRAITS and node.zarr_format != VERSION_TRAITS[self.version].zarr_format:
             zarr_format = VERSION_TRAITS[self.version].zarr_format
             rule = {2: "ST-01", 3: "ST-02"}[zarr_format]
-            found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is not a group"
-            self.report(rule, node, (), found, f"store it as Zarr v{zarr_format}", version=self.version)
+            found, remedy = f"the group is Zarr v{node.zarr_format}", f"store it as Zarr v{zarr_format}"
+            if not node.exists:
+                files = documents_of(zarr_format, "group")
+                found = f"the folder has content, but no {files.replace(' and ', ' and no ')}"
+                kind: Kind = "labels" if node.path.rpartition("/")[2] == "labels" else "image"
+                remedy = self._how_to_restore(files, kind)
+            self.report(rule, node, (), found, remedy, version=self.version)
         elif node.stated_version is not None and version != self.version:
             self.report(
                 "ST-08",
@@ -349,9 +409,11 @@ class Inspection:
         for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=above):
             if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
                 continue
-            if finding.rule == "MS-04" and self._is_damaged(checked, finding):
+            array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
+            if array is not None and array.exists and array.kind != "group":
                 continue  # it exists, and LM-01 or LM-07 describes the problem
-            self.findings.append(finding)
+            lost = None if array is None or array.exists else self.lost(array.path, node, "array")
+            self.findings.append(finding if lost is None else replace(finding, found=lost[0], remedy=lost[1]))
 
     def _check_keys(self, checked: CheckedGroup) -> None:
         """Check the keys of the levels' chunks; the check of pixels does this itself."""
@@ -365,12 +427,12 @@ class Inspection:
                     "correct the separator (dimension_separator or chunk_key_encoding) in the document",
                 )
 
-    def _is_damaged(self, checked: CheckedGroup, finding: Finding) -> bool:
+    def _array_of(self, checked: CheckedGroup, finding: Finding) -> ArrayNode | None:
+        """Return the array whose path is at the location of a finding."""
         value = checked.node.attributes
         for part in finding.location:
             value = value[part]
-        array = checked.arrays.get(value)
-        return array is not None and array.exists and array.kind != "group"
+        return checked.arrays.get(value)
 
     # -- labels --------------------------------------------------------------------------------------------------
 
@@ -391,14 +453,7 @@ class Inspection:
                 self._check_between(node, path)
                 self.visit_image(image, label=True, parent=parent)
             elif path and ".." not in path.split("/"):
-                self.report(
-                    "LB-01",
-                    node,
-                    (*at, number),
-                    f"there is no label image {describe(path)}",
-                    "write it, or take it off the list",
-                    version=version,
-                )
+                self.report_missing("LB-01", node, (*at, number), "label image", path, version=version)
         for path, image in self._unlisted_images(node, "", set(listed), 0):
             checked.unlisted.append(path)
             if not node.unreadable:
