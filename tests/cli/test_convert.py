@@ -60,9 +60,9 @@ def test_it_says_what_it_kept_what_was_missing_and_what_it_left_out(tmp_path: Pa
         tifffile.imwrite(tmp_path / "fields" / f"{name}.ome.tif", np.zeros((8, 9), "u1"), ome=True)
     result = run(tmp_path / "fields", tmp_path / "p.zarr", "--well-regex", r"(?P<row>[A-Z])(?P<col>\d)")
     assert result.stdout.splitlines()[1:] == [
-        "Kept: image names.",
+        "Kept: image names, the original metadata in OME/A1.ome.tif.METADATA.ome.xml, "
+        "OME/A2.ome.tif.METADATA.ome.xml.",
         "Not in the file: pixel size, channel names.",
-        "Left out: the original metadata of 2 files.",
     ]
 
 

@@ -21,6 +21,7 @@ from tests.formats.small_screens import (
 )
 
 import lamella
+from lamella.adapters.screens import readers
 from lamella.adapters.screens.readers import OperaReader
 from lamella.errors import SourceError
 
@@ -187,3 +188,23 @@ def test_a_pattern_places_the_files_of_metamorph_without_their_index(tmp_path: P
         tmp_path / "scan", tmp_path / "a.zarr", well_regex=r"_w(?P<channel>1).*_t(?P<t>\d)", dry_run=True
     )
     assert report.planes == 6
+
+
+def test_an_index_that_is_too_large_to_keep_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_opera(tmp_path / "screen")
+    monkeypatch.setattr(readers, "MAX_ORIGINAL_BYTES", 100)
+    report = lamella.convert(folder, tmp_path / "a.zarr")
+    assert not any("original metadata" in fact for fact in report.kept)
+    assert [fact for fact in report.dropped if fact.startswith("1 text of original metadata")]
+
+
+def test_an_imagexpress_without_its_description_keeps_what_its_images_state(tmp_path: Path) -> None:
+    report = lamella.convert(SCREENS / "imagexpress" / "in_place", tmp_path / "a.zarr")
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "a.zarr/OME").glob("*.tif.xml")]
+    with lamella.open_ome_zarr(tmp_path / "a.zarr") as plate:
+        channels = next(position for _, position in plate.positions()).channel_names
+    assert len(texts) == len(channels)
+    assert all(text.startswith("<MetaData>") for text in texts)
+    assert any("original metadata" in fact for fact in report.kept)

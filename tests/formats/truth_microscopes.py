@@ -174,7 +174,8 @@ SAMPLES = [
         channels=("Red", "Green", "Blue"), colors=("FF0000", "00FF00", "0000FF"), expected={"is_rgb": True},
     ),
     Sample(
-        "oif", "test.oib", "tczyx", (1, 3, 1, 256, 256), "uint16", by_oiffile, original=("oif.json",),
+        "oif", "test.oib", "tczyx", (1, 3, 1, 256, 256), "uint16", by_oiffile,
+        original=("oif.json", "s_C001.pty", "s_C003.pty"),
         channels=("CH1", "Alexa Fluor 546", "TD1"), colors=("00FF00", "FF0000", "FFFFFF"),
         expected={"scale": {"y": 0.177, "x": 0.177}, "acquired": "2012-07-26T15:13:35"},
     ),

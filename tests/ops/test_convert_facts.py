@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 import lamella
 from lamella.errors import InvalidArgumentError, SourceError
+from lamella.ops.conversion import originals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +123,41 @@ def test_an_interrupted_collection_resumes(tmp_path: Path) -> None:
 def test_a_word_that_is_no_choice_of_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="series"):
         lamella.convert(two_images(tmp_path / "two.ome.tif"), tmp_path / "a.zarr", series="every")  # type: ignore[arg-type]
+
+
+def write_fields(folder: Path) -> Path:
+    """Write an OME-TIFF for each of two wells, with the same name in two folders."""
+    for number, well in enumerate(("A1", "B1")):
+        (folder / well).mkdir(parents=True)
+        metadata = {"axes": "YX", "Name": well, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        tifffile.imwrite(folder / well / "img.ome.tif", PIXELS[0, 0] + number, ome=True, metadata=metadata)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_the_original_metadata_of_several_files_are_stored_by_their_names(
+    tmp_path: Path, version: Any
+) -> None:
+    folder = write_fields(tmp_path / "plate")
+    pattern = r"(?P<row>[A-Z])(?P<col>\d)/img"
+    report = lamella.convert(folder, tmp_path / "a.zarr", well_regex=pattern, version=version)
+    for well in ("A1", "B1"):
+        xml = (tmp_path / f"a.zarr/OME/{well}_img.ome.tif.METADATA.ome.xml").read_text(encoding="utf-8")
+        assert f'Name="{well}"' in xml
+        assert "TiffData" not in xml
+    assert report.kept[-1] == (
+        "the original metadata in OME/A1_img.ome.tif.METADATA.ome.xml, OME/B1_img.ome.tif.METADATA.ome.xml"
+    )
+    assert report.dropped == ()
+    assert lamella.validate(tmp_path / "a.zarr").findings == ()
+
+
+def test_original_metadata_beyond_the_limit_are_left_out_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_fields(tmp_path / "plate")
+    monkeypatch.setattr(originals, "MAX_ORIGINALS", 1)
+    report = lamella.convert(folder, tmp_path / "a.zarr", well_regex=r"(?P<row>[A-Z])(?P<col>\d)/img")
+    assert [path.name for path in (tmp_path / "a.zarr/OME").iterdir()] == ["A1_img.ome.tif.METADATA.ome.xml"]
+    (left_out,) = report.dropped
+    assert left_out.startswith("1 text of original metadata, beyond ")

@@ -16,7 +16,7 @@ from lamella.ops.conversion.source import ImageDescription, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lamella.types import Array
 
@@ -45,8 +45,8 @@ class OifReader(HandleReader):
         return [_describe(handle, path)]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the settings of the main file as JSON."""
-        return [OriginalMetadata("oif.json", json_text(handle.file.mainfile))]
+        """Return the settings of the main file as JSON, and those of each plane as they are."""
+        return [OriginalMetadata("oif.json", json_text(handle.file.mainfile)), *_settings_of_planes(handle)]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
         """Read rows of the TIFF of a plane."""
@@ -129,6 +129,13 @@ def _describe(file: _File, path: str) -> ImageDescription:
         acquired=date.replace(" ", "T"),
         band_rows=sizes["y"],
     )
+
+
+def _settings_of_planes(file: _File) -> Iterator[OriginalMetadata]:
+    for name in sorted(file.file.glob("*.pty")):
+        with file.file.open_file(name) as stream:
+            text = stream.read().decode("utf-16", "replace")
+        yield OriginalMetadata(name.replace("\\", "/").rpartition("/")[2], text)
 
 
 def _files(file: _File, path: str) -> tuple[str, ...]:

@@ -108,9 +108,13 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         return parse_metaseries(read_description(plane.file))
 
     by_channel: dict[int, Properties] = {}
+    originals: dict[str, str] = {}
     for plane in planes:
         if plane.channel not in by_channel:
-            by_channel[plane.channel] = properties(plane)
+            text = read_description(plane.file)
+            by_channel[plane.channel] = parse_metaseries(text)
+            if by_channel[plane.channel]:
+                originals[f"{os.path.basename(plane.file)}.xml"] = text.strip("\0")
     first = next(iter(by_channel.values()))
     if not first:
         notes.append(
@@ -129,6 +133,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         objective=objective(first),
         notes=tuple(notes),
         unlisted=tuple(_missing(htd, planes)) if htd else (),
+        originals=tuple(originals.items()),
     )
 
 

@@ -21,7 +21,7 @@ from lamella.adapters.screens.screen import arrange, listed
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
 from lamella.adapters.tiff_file import open_file
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
+from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES, Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription, SourceChannel
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _DEPTH = 4
 """Levels of folders in which an index is searched."""
-
-_MAX_ORIGINAL_BYTES = 16 << 20
-"""Maximum size of an index that is stored as original metadata."""
 
 _IMAGE_ENDINGS = (".tif", ".tiff")
 
@@ -84,7 +81,9 @@ class ScreenReader(Reader):
                 f"{path} holds {len(indexes)} plates ({listed(indexes)}): convert them one by one"
             )
         screen = self.parse(indexes[0])
-        return Container(list(_fields(screen, arrange(screen))), list(_original(screen)))
+        sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))
+        left_out = len(screen.index_files) + len(screen.originals) - len(originals)
+        return Container(sources, originals, originals_left_out=left_out)
 
 
 class OperaReader(ScreenReader):
@@ -252,9 +251,11 @@ def _stage(screen: Screen, field: ScreenField, sample: ImageDescription) -> dict
     return corner(centre, sample.plane_shape, screen.pixel_size)
 
 
-def _original(screen: Screen) -> Iterator[OriginalMetadata]:
-    """Yield the files of the index, if they are of moderate size."""
+def _originals(screen: Screen) -> Iterator[OriginalMetadata]:
+    """Yield the files of the index that are not too large, and what the images themselves state."""
     for path in screen.index_files:
-        if os.path.getsize(path) <= _MAX_ORIGINAL_BYTES:
+        if os.path.getsize(path) <= MAX_ORIGINAL_BYTES:
             with open(path, encoding="utf-8-sig", errors="replace") as file:
                 yield OriginalMetadata(os.path.basename(path), file.read())
+    for name, text in screen.originals:
+        yield OriginalMetadata(name, text)

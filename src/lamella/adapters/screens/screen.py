@@ -75,6 +75,7 @@ class Screen:
     ``origin`` is the index or folder for messages, and ``index_files`` are the files of the index. ``pixel_size`` is
     (y, x) in micrometres and ``plane_shape`` (y, x) in pixels, None if the index lacks them. ``date`` is the start of
     the measurement in ISO 8601. ``unlisted`` are planes that the index expects without a name for their files.
+    ``originals`` are original metadata beside the index, each a text after the name to store it by.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Screen:
     objective: Objective | None = None
     notes: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    originals: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

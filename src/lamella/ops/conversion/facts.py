@@ -11,7 +11,8 @@
     attributes["lamella"]["samples"]     "rgb"
     attributes["lamella"]["times"]       see :mod:`lamella.spec.frame_times`
 
-``OME/METADATA.ome.xml`` (or another name) has the metadata of the file as they are.
+``OME/METADATA.ome.xml`` (or another name) has the metadata of the file as they are; those of several files are in the
+same folder, each named after its file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella.errors import counted
+from lamella.ops.conversion.originals import MAX_ORIGINALS
+from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
 from lamella.spec.frame_times import with_real_times
 from lamella.spec.geometry import scale_and_translation
 from lamella.spec.units import unit_ratio
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
 
 OME_XML = "METADATA.ome.xml"
 """Name of the OME-XML of a store, as bioformats2raw writes it."""
+
+_SHOWN = 3
+"""Maximum number of files that the closing lines list."""
 
 _IMAGE = re.compile(r"<(?:\w+:)?Image[\s>]")
 _PIXELS = re.compile(
@@ -129,19 +136,22 @@ def summarize(
 ) -> tuple[list[str], list[str], list[str]]:
     """Return which facts about images are in the store, which basic ones no file has, and which were dropped.
 
-    ``left_out`` is the number of files whose original metadata are not stored.
+    ``left_out`` is the number of texts of original metadata that are not stored.
     """
     present = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
     names = [fact for fact, is_there in present.items() if is_there]
     if originals:
-        names.append(f"the original metadata in {', '.join(f'OME/{each.name}' for each in originals)}")
+        shown = ", ".join(f"OME/{each.name}" for each in originals[:_SHOWN])
+        more = f" and {len(originals) - _SHOWN} more" if len(originals) > _SHOWN else ""
+        names.append(f"the original metadata in {shown}{more}")
     needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
     lacking = [
         fact
         for fact, axis in needed.items()
         if not present[fact] and any(each.length(axis) > 1 for each in descriptions)
     ]
-    dropped = [f"the original metadata of {left_out} files"] if left_out else []
+    limits = f"beyond {MAX_ORIGINALS:,} texts or {MAX_ORIGINAL_BYTES >> 20} MiB"
+    dropped = [f"{counted(left_out, 'text')} of original metadata, {limits}"] if left_out else []
     if any(each.times and not frame_times(each) for each in descriptions):
         dropped.append("times of frames, which do not ascend or lack frames")
     return names, lacking, dropped
@@ -171,14 +181,16 @@ _FACTS: dict[str, Callable[[ImageDescription], object]] = {
 
 
 def write_originals(root: NGFFNode, originals: Sequence[OriginalMetadata], series: Sequence[str]) -> None:
-    """Write the metadata of the file into the folder ``OME``; ``series`` are the paths of its images, in its order.
+    """Write the metadata of the files into the folder ``OME``; ``series`` are the paths of the images, in their order.
 
-    OME-XML is found by the images if it describes each of them, which a plate and a collection list for that.
+    OME-XML of a single file is found by the images if it describes each of them, which a plate and a collection list
+    for that.
     """
     for original in originals:
         name, text = original.name, original.text
-        if name == OME_XML:
+        if name.endswith(OME_XML):
             text, count = without_pixels(text)
+        if name == OME_XML:
             if series and count == len(series):
                 list_series(root.documents, root.store_handle.version, series)
             elif series:

@@ -16,6 +16,7 @@ from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, 
 from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
+from lamella.ops.conversion.originals import choose_originals
 from lamella.ops.conversion.placement import (
     PlacedFile,
     Placement,
@@ -62,10 +63,9 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class InputPlan:
-    """All images to write, with notes for the user.
+    """All images to write, with notes for the user, and the original metadata of their files.
 
-    ``originals`` are the original metadata of the file, if only one was opened; else ``originals_left_out`` is the
-    number of files whose original metadata are not stored.
+    ``originals_left_out`` is the number of texts of original metadata that are not stored.
     """
 
     layout: Layout
@@ -124,7 +124,7 @@ class Inputs:
         self.corrections = corrections or Corrections()
         self.series = series
         self._opened: dict[str, list[PlaneSource]] = {}
-        self.containers: list[Container] = []
+        self.containers: list[tuple[str, Container]] = []
         self.names: list[str] = []
         self.folders: list[str] = []
         self.files: list[str] = []
@@ -193,12 +193,12 @@ class Inputs:
         container = self._formats.open(file, what_is_there=self.corrections.take_what_is_there)
         if len(self.files) == 1:  # thousands would exhaust the file descriptors
             container.keep_open()
-        self.containers.append(container)
+        self.containers.append((file, container))
         return container
 
     def close(self) -> None:
         """Close the files of all sources."""
-        for container in self.containers:
+        for _, container in self.containers:
             container.close()
 
     def image_of(self, file: str) -> PlaneSource:
@@ -255,10 +255,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
     notes[:0] = _notes_of_files(images)
     notes += _notes_of_gaps(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
-    originals = [container.original for container in inputs.containers if container.original]
-    if len(inputs.containers) > 1:
-        return InputPlan(layout, tuple(images), tuple(notes), originals_left_out=len(originals))
-    return InputPlan(layout, tuple(images), tuple(notes), originals[0] if originals else ())
+    return InputPlan(layout, tuple(images), tuple(notes), *choose_originals(inputs.containers))
 
 
 def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:

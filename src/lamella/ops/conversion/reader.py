@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, PlaneSource
 
 
+MAX_ORIGINAL_BYTES = 64 << 20
+"""Maximum size of the original metadata in a store that are of several files, and of each file of an index."""
+
+
 @dataclass(frozen=True)
 class OriginalMetadata:
     """A text with metadata of a file, unchanged: OME-XML, other XML, JSON or plain text.
@@ -39,6 +43,8 @@ class OriginalMetadata:
 class Container(Sequence["PlaneSource"]):
     """The images of one path, in the order of the format, and its original metadata.
 
+    ``originals_left_out`` is the number of texts of original metadata that were too large to read.
+
     Examples
     --------
     >>> import numpy as np
@@ -48,9 +54,16 @@ class Container(Sequence["PlaneSource"]):
     (1, (4, 5))
     """
 
-    def __init__(self, sources: Sequence[PlaneSource], original: Sequence[OriginalMetadata] = ()) -> None:
+    def __init__(
+        self,
+        sources: Sequence[PlaneSource],
+        original: Sequence[OriginalMetadata] = (),
+        *,
+        originals_left_out: int = 0,
+    ) -> None:
         self.sources = tuple(sources)
         self.original = tuple(original)
+        self.originals_left_out = originals_left_out
 
     def __len__(self) -> int:
         return len(self.sources)

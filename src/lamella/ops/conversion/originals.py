@@ -1,0 +1,60 @@
+"""Choose the original metadata that a store keeps: those of one file by their names, those of several by its name too.
+
+The number and the size of the texts are limited, because a plate can be made of tens of thousands of files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.ops.conversion.reader import Container, OriginalMetadata
+
+MAX_ORIGINALS = 1000
+"""Maximum number of texts of original metadata in a store."""
+
+
+def choose_originals(files: Sequence[tuple[str, Container]]) -> tuple[tuple[OriginalMetadata, ...], int]:
+    """Return the texts to store, with the names to store them by, and the number of those that are left out.
+
+    The first text of a single file is kept at any size.
+
+    >>> from lamella.ops.conversion.reader import Container, OriginalMetadata
+    >>> files = [(f"/data/{name}.tif", Container([], [OriginalMetadata("a.json", "{}")])) for name in ("A/1", "B/1")]
+    >>> [original.name for original in choose_originals(files)[0]]
+    ['A_1.tif.a.json', 'B_1.tif.a.json']
+    """
+    left_out = sum(container.originals_left_out for _, container in files)
+    chosen: dict[str, OriginalMetadata] = {}
+    size = 0
+    for original in files[0][1].original if len(files) == 1 else _by_file(files):
+        length = len(original.text)
+        is_first = len(files) == 1 and not chosen
+        if not is_first and (len(chosen) == MAX_ORIGINALS or size + length > MAX_ORIGINAL_BYTES):
+            left_out += 1
+            continue
+        name = original.name
+        while name in chosen:
+            name = f"_{name}"
+        chosen[name] = replace(original, name=name)
+        size += length
+    return tuple(chosen.values()), left_out
+
+
+def _by_file(files: Sequence[tuple[str, Container]]) -> list[OriginalMetadata]:
+    """Return the texts of several files, named after each file's path in their common folder."""
+    described = [(os.path.abspath(file), container) for file, container in files if container.original]
+    if not described:
+        return []
+    common = os.path.commonpath([os.path.dirname(file) for file, _ in described])
+    return [
+        replace(original, name=f"{os.path.relpath(file, common).replace(os.sep, '_')}.{original.name}")
+        for file, container in described
+        for original in container.original
+    ]
