@@ -282,6 +282,18 @@ def test_a_flipped_bit_at_a_url_is_damage_without_the_advice_to_write_again(stor
     assert "write that region" not in str(caught.value)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stored", ["0.5 shards"], indirect=True)
+def test_a_shard_without_bytes_is_damage_and_no_failure_of_the_service(stored, way):
+    """A service answers 416 to a range of an empty object."""
+    image = lamella.open_ome_zarr(reach(stored, way))
+    stored.objects["/bucket/image.zarr/0/c/1/0/0/0/0"] = b""
+    with pytest.raises(DamagedDataError):
+        image["0"][1, 0, 0, :4, :4]
+    assert image.status().state == "damaged"
+    assert not lamella.verify(image).unread
+
+
 def test_a_part_that_is_not_decoded_once_is_read_again(stored):
     """What came may be damaged on its way."""
     image = lamella.open_ome_zarr(reach(stored, "http"))

@@ -25,9 +25,11 @@ def store_of_obstore(endpoint):
 
 
 def read(pickled, answers):
-    """Read a handle that came from the parent."""
+    """Read a handle or compute an array of Dask that came from the parent."""
     try:
-        answers.put(pickle.loads(pickled)["0"][...].tolist())
+        sent = pickle.loads(pickled)
+        read = sent.compute(scheduler="sync") if hasattr(sent, "compute") else sent["0"][...]
+        answers.put(read.tolist())
     except StorageError as error:
         answers.put(str(error))
 
@@ -69,3 +71,7 @@ def test_a_forked_child_is_refused_at_once_through_every_store_of_obstore(handle
 def test_handles_of_object_stores_read_in_processes_that_begin_anew(handles, start):
     for handle in handles[::2]:
         assert in_child(start, handle) == PIXELS.tolist()
+
+
+def test_an_array_of_dask_is_computed_from_an_object_store_in_a_process_that_begins_anew(handles):
+    assert in_child("spawn", handles[0]["0"].dask_array()) == PIXELS.tolist()

@@ -9,8 +9,9 @@ import uuid
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore as ObstoreMemory
 from tests.remote import object_storage
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore
 
 from lamella.errors import (
     InvalidArgumentError,
@@ -49,13 +50,17 @@ def objects(s3_server):
     return Bucket(s3_server, f"bucket-{uuid.uuid4().hex[:12]}")
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "fsspec", "obstore", "s3"])
 def storage(request, tmp_path):
     """A writable, empty storage of each implementation."""
     if request.param == "local":
         return LocalStorage(tmp_path / "store.zarr")
     if request.param == "memory":
         return ZarrStorage(MemoryStore())
+    if request.param == "fsspec":
+        return ZarrStorage(FsspecStore.from_url(f"memory://{uuid.uuid4().hex}/store 1.zarr"))
+    if request.param == "obstore":
+        return ZarrStorage(ObjectStore(ObstoreMemory()))
     bucket = request.getfixturevalue("objects")
     return object_storage(bucket.endpoint, bucket.url(f"{uuid.uuid4().hex[:8]}/store 1.zarr"))
 

@@ -23,6 +23,7 @@ from lamella.store.service_errors import (
     is_denied,
     is_forbidden,
     is_lamella_error,
+    is_unmet_range,
     may_exist_error,
     ranges_ignored_error,
     request_error,
@@ -99,7 +100,9 @@ class Service:
                 return None
             if is_forbidden(error) and await self._denials.learn():
                 return None
-            raise request_error("read", key, self.address, error) from error
+            if byte_range is None or not is_unmet_range(error):
+                raise request_error("read", key, self.address, error) from error
+            buffer = prototype.buffer.from_bytes(b"")
         if buffer is None:
             return None
         self._check_part(key, byte_range, len(buffer))

@@ -36,6 +36,9 @@ _OBSTORE_MODULE = re.compile(r"^_?obstore\b")
 _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
+_PAST_END = re.compile(
+    r"wanted range starting at \d+, but", re.IGNORECASE
+)  # obstore's stores in memory and on disk
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
 
@@ -136,7 +139,7 @@ def is_temporary(error: BaseException) -> bool:
 
 def is_unmet_range(error: BaseException) -> bool:
     """Whether the requested range begins past the end."""
-    return status_of(error) == _NO_SUCH_RANGE
+    return status_of(error) == _NO_SUCH_RANGE or any(_PAST_END.search(str(cause)) for cause in _chain(error))
 
 
 def is_unsupported(error: BaseException) -> bool:
