@@ -250,6 +250,12 @@ def test_every_function_and_command_with_a_path_reaches_a_private_bucket(
         ["preview", url, "-o", str(tmp_path / "a.png")],
         ["upgrade", url, str(tmp_path / "b.zarr"), "--to", "0.6"],
         ["rechunk", url, str(tmp_path / "c.zarr"), "--compressor", "zstd"],
+        ["copy", url, str(tmp_path / "d.zarr")],
+        ["subset", url, "s3://bucket/part.zarr", "--wells", "A/1"],
+        ["merge", url, "s3://bucket/copy.zarr", "s3://bucket/merged.zarr"],
+        ["pack", url, str(tmp_path / "e.ozx")],
+        ["export", f"{url}/A/1/0", str(tmp_path / "f.ome.tif")],
+        ["pyramid", url],
     ):
         result = CliRunner().invoke(main, [*command, *storage])
         assert result.exit_code == 0, (command, result.output)
