@@ -124,7 +124,10 @@ class Stored(dict):
     ("version", "well", "deleting"),
     [("0.4", "A/1", False), ("0.5", "A/1", True), ("0.5", "B/2", False), ("0.4", "B/2", True)],
 )
-def test_what_others_wrote_after_the_service_died_stays(service, version, tmp_path, well, deleting):
+def test_what_others_wrote_after_the_service_died_stays(
+    service, version, tmp_path, well, deleting, monkeypatch
+):
+    monkeypatch.setattr("lamella.store.object_storage._BULK", 4)  # the service dies between two deletions
     make_plate(tmp_path / "plate.zarr", version)
     service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
     plate = lamella.open_ome_zarr(URL, mode="r+")

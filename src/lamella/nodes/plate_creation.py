@@ -12,7 +12,13 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.arguments import items_of, name_text
-from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+)
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.store_handle import NodePath, join
@@ -456,10 +462,23 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
             for path in new
         }
         plate.documents.put_groups(listings)
-        plate.document.edit(change)
+        try:
+            plate.document.edit(change)
+        except LamellaError:
+            _unlist_images(plate, new)
+            raise
         for path, well in wells.items():
             _list_images(well, images[path], replaceable=[name for name, _ in images[path]])
     return new
+
+
+def _unlist_images(plate: Plate, wells: Sequence[str]) -> None:
+    """Make wells that the plate does not list groups without images: the caller deletes the images."""
+    with suppress(LamellaError):  # the service still fails
+        listed = {well.path for well in plate.document.refresh().wells}
+        empty = plate.store_handle.version.with_ome({}, {})
+        unlisted = [plate.node_path.child(path).path for path in wells if path not in listed]
+        plate.documents.put_groups(dict.fromkeys(unlisted, empty))
 
 
 def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from lamella.errors import StorageError
 from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ def remove_folder(path: str, *, may_stay: bool = False) -> None:
             shutil.rmtree(aside, onerror=_unless_gone)
     except OSError as error:
         raise _put_back(path, aside, before, error) from error
+
+
+def delete_unfinished(path: str) -> None:
+    """Delete a folder that a killed call left; raise StorageError if the system refuses."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise StorageError(f"cannot delete {path}: {error.strerror or error}", error.errno) from error
 
 
 def _empty(path: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +31,7 @@ from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents, new_array
 from lamella.store.pinned_array import PinnedArray
+from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSe
         if os.path.lexists(place):
             with suppress(LamellaError), open_ome_zarr(place, layout="fov", mode="r+"):
                 continue
-            shutil.rmtree(place)
+            delete_unfinished(place)
         description = image.source.description
         meta = new_images(image_axes(description), channel_labels(description), image.path)
         new[image.path] = {"": pending_attributes(version, meta, version.dump(meta, {}))}
@@ -192,7 +192,7 @@ def _resumed_positions(
         if stored.keys() == {image.path for image in images}:
             return node, [stored[image.path] for image in images]
         node.close()
-    shutil.rmtree(path)
+    delete_unfinished(path)
     return None
 
 

@@ -8,7 +8,6 @@ lists what is done, so a call after a kill resumes with the positions that the p
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from lamella.ops.execution import Workers
 from lamella.ops.new_store import new_store
 from lamella.ops.rewriting.destination import Destination
 from lamella.store.paths import local_path
+from lamella.store.removal import delete_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -340,7 +340,7 @@ class _Watcher:
     def discard(self) -> None:
         """Delete the temporary store."""
         if os.path.lexists(self.temporary):
-            shutil.rmtree(self.temporary)
+            delete_unfinished(self.temporary)
 
     def _convert_to(self, target: str, paths: list[str], *, overwrite: bool, is_end: bool) -> None:
         arrangement = replace(self.arrangement, only=frozenset(paths))

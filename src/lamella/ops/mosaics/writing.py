@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -25,6 +24,7 @@ from lamella.ops.rewriting.arrays import UNIT_BYTES
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX, join
 from lamella.store.local import LocalStorage
+from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class MosaicWrite:
             position = open_ome_zarr(folder, layout="fov", mode="r+")
         else:
             if os.path.lexists(folder):
-                shutil.rmtree(folder)
+                delete_unfinished(folder)
             position = self._create(folder, "w-")
             self._create_image(position)
         with Journal(LocalFile(path), {"job": self.job}) as journal:
