@@ -42,7 +42,7 @@ def executors() -> Iterator[list[Executor]]:
 
     with (
         ProcessPoolExecutor(2, get_context("spawn")) as processes,
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield [processes, client.get_executor()]

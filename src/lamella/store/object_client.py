@@ -9,7 +9,9 @@ obstore and icechunk hang in a process that was forked after its parent used the
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +51,20 @@ _TIMEOUTS = {
 """Timeouts of connecting, of each read, and of a whole answer; how long and how many idle connections are kept."""
 
 
+_SECONDS_TO_END = 0.05
+"""How long an ending process waits for the threads of obstore.
+
+They need the interpreter once more after an answer was returned. Python before 3.14 ends a thread that comes too late,
+which Rust answers by SIGABRT: https://github.com/PyO3/pyo3/pull/4874.
+"""
+
+
 def check_process(where: str) -> None:
     """Raise in a process that was forked after its parent used obstore."""
     process = os.getpid()
     if not _used_in:
         _used_in.append(process)
+        atexit.register(time.sleep, _SECONDS_TO_END)
     elif _used_in[0] != process:
         raise StorageError(
             f"Cannot use {where} in a process that was forked after its parent used an object store: the connections "
