@@ -163,7 +163,8 @@ def test_a_preview_reads_its_fields_at_once(asked, version, tmp_path):
     fields = WELLS * FIELDS
     requests, waits = asked(lambda: write_preview(lamella.open_ome_zarr(URL), tmp_path / "plate.png"))
     assert requests <= 4 + documents * (WELLS + 2 * fields) + 2 * fields
-    assert waits <= 14
+    # Measured 6 to 12, as the threads meet; one field after the other would be two for each.
+    assert waits < fields
 
 
 def test_an_image_is_written_in_few_rounds(asked, version):
