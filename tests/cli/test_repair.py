@@ -77,7 +77,7 @@ def test_a_sound_store_has_nothing_to_mend(plate, tmp_path, files):
     assert files(tmp_path) == before
 
 
-def test_without_anything_to_fix_it_prints_the_verdict_and_where_the_findings_are(plate):
+def test_without_anything_to_fix_it_lists_what_must_be_changed_and_where_all_findings_are(plate):
     document = json.loads((plate / "zarr.json").read_text())
     document["attributes"]["ome"]["plate"]["rows"][0]["name"] = "A 1"
     (plate / "zarr.json").write_text(json.dumps(document))
@@ -85,10 +85,12 @@ def test_without_anything_to_fix_it_prints_the_verdict_and_where_the_findings_ar
     for options in ([], ["--dry-run"]):
         result = run(plate, *options)
         assert result.exit_code == 1
-        first, verdict, advice = result.stdout.splitlines()
+        first, verdict, *musts, advice = result.stdout.splitlines()
         assert first == f"{plate}: nothing that can be fixed"
         assert verdict == next(lamella.validate(plate).lines())
-        assert advice == f"The findings: lamella validate {plate}"
+        assert any("PL-03" in line for line in musts)
+        assert not any("SHOULD" in line for line in musts)
+        assert advice == f"All findings: lamella validate {plate}"
 
 
 def test_json(plate, tmp_path):

@@ -45,8 +45,10 @@ def repair(
         if report.changes:
             echo_lines(["", str(report), "", *report.after.lines()])
         else:
-            advice = [f"The findings: lamella validate {report.after.store}"] if report.after.findings else []
-            echo_lines([str(report), report.after.verdict, *advice])
+            others = (
+                [f"\nAll findings: lamella validate {report.after.store}"] if report.after.findings else []
+            )
+            echo_lines([str(report), *report.after.lines(level="MUST"), *others])
     if not report.after.readable:
         context.exit(UNREADABLE)
     if not report.after.valid:

@@ -116,10 +116,11 @@ class ValidationReport:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, *, level: Level | None = None) -> Iterator[str]:
         """Yield the report as text: the verdict, then the findings below the paths of the nodes that have them.
 
-        Each MUST comes before each SHOULD, and findings that differ only in the node are one.
+        Each MUST comes before each SHOULD, and findings that differ only in the node are one. With a level, only its
+        findings are listed.
 
         Examples
         --------
@@ -129,7 +130,8 @@ class ValidationReport:
         """
         yield self.verdict
         nodes: dict[Finding, list[str]] = {}
-        for finding in sorted(self.findings, key=lambda finding: finding.level):
+        listed = [finding for finding in self.findings if level in (None, finding.level)]
+        for finding in sorted(listed, key=lambda finding: finding.level):
             nodes.setdefault(replace(finding, node=""), []).append(finding.node or "/")
         for paths, equal in groupby(nodes.items(), key=lambda item: item[1]):
             yield f"\n{first_of(paths)}"
