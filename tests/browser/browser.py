@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from websocket import create_connection
@@ -34,6 +35,14 @@ def chromium() -> str | None:
     """Return the program, by the environment variable CHROMIUM or on the PATH."""
     names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
     return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+_NAVIGATED = "Inspected target navigated or closed"
+"""How DevTools answers a script that was running in a page that led to another one."""
+
+
+class NavigatedError(Exception):
+    """The page in which a script ran has been left."""
 
 
 class Browser:
@@ -82,6 +91,8 @@ class Browser:
         while True:
             message = json.loads(self._socket.recv())
             if message.get("id") == self._number:
+                if _NAVIGATED in str(message.get("error")):
+                    raise NavigatedError(f"{method}: the page went to another address meanwhile")
                 assert "error" not in message, f"{method}: {message['error']}"
                 return message["result"]
             self.events.append(message)
@@ -95,9 +106,12 @@ class Browser:
     def wait(self, condition: str, seconds: float = 60) -> None:
         """Wait until a condition in JavaScript holds."""
         until = time.monotonic() + seconds
-        while not self.run(f"Boolean({condition})"):
+        while True:
+            with suppress(NavigatedError):  # a page may lead to another one, of which nothing holds yet
+                if self.run(f"Boolean({condition})"):
+                    return
+                self.run("new Promise(requestAnimationFrame)")
             assert time.monotonic() < until, f"{condition} did not become true; page says {self.problems()}"
-            self.run("new Promise(requestAnimationFrame)")
 
     def open(self, url: str) -> None:
         """Open a viewer and wait until all its tiles are drawn."""
