@@ -13,7 +13,11 @@ from lamella.errors import LamellaError
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import channel_keys
 from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
+from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.label_palette import label_color
+from lamella.spec.units import unit_ratio
+from lamella.store import format_v3
+from lamella.store.documents import new_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +32,6 @@ if TYPE_CHECKING:
 _LEAST_VOXELS, MOST_VOXELS = 1 << 16, 1 << 20
 """Voxels of a served chunk."""
 
-_PREFIXES = {"milli": -3, "micro": -6, "nano": -9, "pico": -12, "centi": -2, "deci": -1, "kilo": 3, "": 0}
-_UNITS = {"meter": "m", "second": "s"}
-_OTHER_UNITS = {"angstrom": (1e-10, "m"), "minute": (60.0, "s"), "hour": (3600.0, "s"), "day": (86400.0, "s")}
 _LONG_UNITS = {"m": "meter", "s": "second", "": None}
 
 
@@ -79,18 +80,15 @@ class ServedImage:
 
     def array(self, level: ServedLevel) -> JSONObject:
         """Return the document of a level."""
-        return {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": list(level.array.shape),
-            "data_type": str(self.dtype),
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(level.chunks)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-            "fill_value": 0,
-            "attributes": {},
-            "dimension_names": list(self.names),
-        }
+        meta = new_array(
+            level.array.shape,
+            self.dtype,
+            zarr_format=3,
+            chunks=level.chunks,
+            compressor="none",
+            dimension_names=self.names,
+        )
+        return format_v3.array_document(meta)
 
     def read(self, level: ServedLevel, index: Sequence[int]) -> NDArray[Any]:
         """Read a chunk; beyond the end of the level it is 0."""
@@ -200,13 +198,9 @@ def _si_unit(unit: str | None) -> tuple[float, str]:
     >>> _si_unit("micrometer"), _si_unit("hour"), _si_unit(None)
     ((1e-06, 'm'), (3600.0, 's'), (1.0, ''))
     """
-    if unit in _OTHER_UNITS:
-        return _OTHER_UNITS[unit]
-    for name, short in _UNITS.items():
-        prefix = (unit or "").removesuffix(name)
-        if (unit or "").endswith(name) and prefix in _PREFIXES:
-            return float(f"1e{_PREFIXES[prefix]}"), short
-    return 1.0, ""
+    if unit in SPACE_UNITS:
+        return unit_ratio(unit, "meter"), "m"
+    return (unit_ratio(unit, "second"), "s") if unit in TIME_UNITS else (1.0, "")
 
 
 def _chunk_shape(stored: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
