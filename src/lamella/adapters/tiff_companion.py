@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import MetadataError, SourceError, short_repr
+from lamella.errors import MetadataError, SourceError, first_of, short_repr
 from lamella.spec.ome_xml import children, parse_xml
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
     plain = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
     first = next((name for name in plain if os.path.isfile(os.path.join(folder, name))), None)
     if first is None:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        raise SourceError(f"{path} names the file {names[0]}{more}, which does not exist in its folder")
+        raise SourceError(f"{path} names the file {first_of(names, 1)}, which does not exist in its folder")
     dialects = {f"is_{kind}": False for kind in _OTHER_DIALECTS}
     return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **dialects)
 

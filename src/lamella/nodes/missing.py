@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, NodeNotFoundError, nearest
+from lamella.errors import LamellaError, NodeNotFoundError, first_of, nearest
 from lamella.store.keys import join
 from lamella.store.missing_document import content_without_document
 
@@ -29,10 +29,9 @@ def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
     except LamellaError as fault:
         return NodeNotFoundError(f"{what} Which members there are cannot be read: {fault}")
     whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     close = nearest(other_parts[0], names)
     hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"
-    return NodeNotFoundError(f"{what} {whose}: {', '.join(names[:_MAX_NAMES]) or 'none'}{more}.{hint}")
+    return NodeNotFoundError(f"{what} {whose}: {first_of(names, _MAX_NAMES)}.{hint}")
 
 
 def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:

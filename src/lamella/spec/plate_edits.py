@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    NodeExistsError,
+    NodeNotFoundError,
+    first_of,
+)
 from lamella.spec.names import case_collisions, check_name, find_well, is_temporary_well
 from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupMeta, WellIndexMeta
 from lamella.spec.plate_lines import lines_of
@@ -146,8 +152,7 @@ def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
         if well.path == path:
             return well
     paths = [well.path for well in plate.wells]
-    shown = ", ".join(paths[:12]) + (f" and {len(paths) - 12} more" if len(paths) > 12 else "")
-    raise NodeNotFoundError(f"the plate has no well {path!r}: it has {shown or 'none'}")
+    raise NodeNotFoundError(f"the plate has no well {path!r}: it has {first_of(paths, 12)}")
 
 
 def _drop_unused(plate: PlateMeta, path: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, first_of
 from lamella.store.formats import METADATA_FILES, V2, V3
 from lamella.store.keys import is_private, join
 
@@ -49,12 +49,6 @@ def how_to_restore(documents: str, kind: NodeKind) -> str:
     return f"restore {documents} from a backup, or copy {pronoun} from {_SIMILAR[kind]}"
 
 
-def describe_content(names: Sequence[str]) -> str:
-    """Return the first names of a folder, for messages."""
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return f"{', '.join(names[:_MAX_NAMES])}{more}"
-
-
 def content_without_document(documents: Documents, path: str, kind: NodeKind | None = None) -> str | None:
     """Describe a folder with content but without the documents of its node; None if there is no such folder."""
     names = content_of(documents.storage, path)
@@ -65,7 +59,7 @@ def content_without_document(documents: Documents, path: str, kind: NodeKind | N
     files = documents_of(documents.format, kind)
     verb = "are" if " and " in files else "is"
     return (
-        f"The folder {documents.at(path)} has content ({describe_content(names)}), but {files} {verb} missing: "
+        f"The folder {documents.at(path)} has content ({first_of(names)}), but {files} {verb} missing: "
         f"{how_to_restore(files, kind)}."
     )
 
@@ -95,7 +89,7 @@ def without_metadata(storage: Storage) -> str:
     files = f"{V3.group}, or {V2.group} and {V2.attributes}"
     if has_nodes(storage, "", names):
         return (
-            f"its members ({describe_content(names)}) are those of a Zarr group, but its metadata document ({files}) "
+            f"its members ({first_of(names)}) are those of a Zarr group, but its metadata document ({files}) "
             f"is missing. If it is an OME-Zarr store, {how_to_restore('the document', 'group')}. If it is not, use "
             "the path of the store."
         )

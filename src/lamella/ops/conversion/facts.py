@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.errors import counted
+from lamella.errors import counted, first_of
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
 from lamella.spec.frame_times import with_real_times
@@ -141,9 +141,8 @@ def summarize(
     present = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
     names = [fact for fact, is_there in present.items() if is_there]
     if originals:
-        shown = ", ".join(f"OME/{each.name}" for each in originals[:_SHOWN])
-        more = f" and {len(originals) - _SHOWN} more" if len(originals) > _SHOWN else ""
-        names.append(f"the original metadata in {shown}{more}")
+        files = first_of([f"OME/{each.name}" for each in originals], _SHOWN)
+        names.append(f"the original metadata in {files}")
     needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
     lacking = [
         fact

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lamella.arguments import items_of, whole_number
-from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, first_of
 from lamella.nodes.kinds import node_class
 from lamella.nodes.plate import Plate
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -108,7 +108,7 @@ class _SelectionBuilder:
             wells.setdefault(path.rpartition("/")[0], []).append(path.rpartition("/")[2])
         listed = self.node._well_paths()
         if unknown := [well for well in wells if well not in listed]:
-            raise NodeNotFoundError(f"{self.node} has no well {unknown[0]!r}: it has {_shown(listed)}.")
+            raise NodeNotFoundError(f"{self.node} has no well {unknown[0]!r}: it has {first_of(listed, 12)}.")
         paths = [join(well, name) for well, names in wells.items() for name in self._keep_images(well, names)]
         rows = {well.partition("/")[0] for well in wells}
         self.selection.dropped |= {
@@ -135,7 +135,7 @@ class _SelectionBuilder:
         listed = [name for name, _ in self._listed_images(well)]
         if unknown := [name for name in names if name not in listed]:
             raise NodeNotFoundError(
-                f"{self.documents.location(well)} has no field {unknown[0]!r}: it has {_shown(listed)}."
+                f"{self.documents.location(well)} has no field {unknown[0]!r}: it has {first_of(listed, 12)}."
             )
         self.selection.dropped |= {join(well, name) for name in listed if name not in names}
 
@@ -203,8 +203,3 @@ class _SelectionBuilder:
                 attributes, parse_object(self.documents.storage.read(key) or b"{}", location, V3.group)
             )
         self.selection.changed[key] = to_bytes(document, location, file)
-
-
-def _shown(names: Sequence[str]) -> str:
-    first_names = ", ".join(names[:12])
-    return f"{first_names} and {len(names) - 12} more" if len(names) > 12 else first_names or "none"

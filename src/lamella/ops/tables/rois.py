@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean, first_of
 from lamella.ops.regions import physical_slice
 from lamella.ops.tables.frames import pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
@@ -126,10 +126,9 @@ def find_roi(position: Position, name: str | int, table: str | None = None) -> R
     matches = [roi for roi in rois if roi.name == str(name)]
     if not matches:
         names = list(dict.fromkeys(roi.name for roi in rois))
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         where = f"the table {table!r}" if table is not None else "the tables"
         raise NodeNotFoundError(
-            f"There is no region {name!r} in {where} of {position.node_path}. The regions are: {shown or 'none'}."
+            f"There is no region {name!r} in {where} of {position.node_path}. The regions are: {first_of(names, 20)}."
             f"{did_you_mean(str(name), names)}"
         )
     if len(matches) > 1:

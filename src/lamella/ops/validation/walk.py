@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lamella.errors import first_of
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
 from lamella.ops.validation.tables import visit_tables
@@ -26,7 +27,6 @@ from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign
 from lamella.store.missing_document import (
     content_of,
-    describe_content,
     documents_of,
     has_nodes,
     how_to_restore,
@@ -152,7 +152,7 @@ class Inspection:
             return None
         files = documents_of(node.zarr_format, kind)
         return (
-            f"{describe(path)} has content ({describe_content(names)}), but no {files.replace(' and ', ' and no ')}",
+            f"{describe(path)} has content ({first_of(names)}), but no {files.replace(' and ', ' and no ')}",
             how_to_restore(files, kind),
         )
 
@@ -253,7 +253,7 @@ class Inspection:
             )
             names = [] if node.exists else content_of(self.reader.storage, path)
             if has_nodes(self.reader.storage, path, names):
-                found = f"there is no metadata document here, but Zarr nodes are below ({describe_content(names)})"
+                found = f"there is no metadata document here, but Zarr nodes are below ({first_of(names)})"
                 remedy = f"restore the document from a backup, or {remedy}"
             self.report_own("LM-06", path, found, remedy)
 
