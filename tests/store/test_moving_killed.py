@@ -127,7 +127,8 @@ class Stored(dict):
 def test_what_others_wrote_after_the_service_died_stays(
     service, version, tmp_path, well, deleting, monkeypatch
 ):
-    monkeypatch.setattr("lamella.store.object_storage._BULK", 4)  # the service dies between two deletions
+    # The service dies between two deletions.
+    monkeypatch.setattr("lamella.store.object_storage.KEYS_DELETED_AT_ONCE", 4)
     make_plate(tmp_path / "plate.zarr", version)
     service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
     plate = lamella.open_ome_zarr(URL, mode="r+")

@@ -63,7 +63,7 @@ _LARGEST_COPY = 5 << 30
 """Limit of S3 for copying with one request, in bytes."""
 _MULTIPART = 64 << 20
 """Size from which an object is written in parts, in bytes."""
-_BULK = 1000
+KEYS_DELETED_AT_ONCE = 1000
 """Limit of S3 for deleting with one request."""
 
 _honours: dict[tuple[str, str, str], bool] = {}
@@ -565,8 +565,8 @@ class ObjectRequests:
         ordered = sorted(keys)
         try:
             if self.client.access.kind == "s3":
-                for first in range(0, len(ordered), _BULK):
-                    await self.client.store.delete_async(ordered[first : first + _BULK])
+                for first in range(0, len(ordered), KEYS_DELETED_AT_ONCE):
+                    await self.client.store.delete_async(ordered[first : first + KEYS_DELETED_AT_ONCE])
             else:
                 await all_of(map(self._delete_one, ordered))
         except Exception as error:

@@ -35,7 +35,7 @@ from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key, is_private, natural_order
 from lamella.store.looked_at import SECONDS, LookedAt, Recent
 from lamella.store.object_client import ObjectClient, check_process
-from lamella.store.object_requests import AT_ONCE, GetResult, ObjectRequests, all_of
+from lamella.store.object_requests import AT_ONCE, KEYS_DELETED_AT_ONCE, GetResult, ObjectRequests, all_of
 from lamella.store.range_plan import Span
 from lamella.store.retries import PATIENCE, waits
 from lamella.store.service_errors import may_exist_error
@@ -56,8 +56,6 @@ SECONDS_TRUSTED = 2.0
 """How long a read-only store handle trusts the stamp of a document."""
 _MAX_SEEN = 100_000
 """Maximum number of stamps that are remembered."""
-_BULK = 1000
-"""Keys that are deleted with one request."""
 _changes = [0]
 """Number of writes of this process to any object store; after a write, stamps of documents are requested again."""
 
@@ -84,7 +82,7 @@ class ObjectStorage(FlatStorage):
         self._changes = _changes[0]
         self._created: tuple[float, dict[str, GetResult | None]] | None = None
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
-        self.deleted_at_once = _BULK if access.kind == "s3" else 1
+        self.deleted_at_once = KEYS_DELETED_AT_ONCE if access.kind == "s3" else 1
 
     def __repr__(self) -> str:
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
@@ -161,12 +159,8 @@ class ObjectStorage(FlatStorage):
         """Return a remembered document in a tuple, with None for one that is missing in the store; None if none is."""
         document = self._expected.pop(key)
         if document is None:
-            cached = self._looked.get(key) or self._recent.get(key)
-            if cached is not None:
-                return cached
-            document = self._just_created(key)
-        if document is not None:
-            self._looked.keep(key, document[0])
+            return self._looked.get(key) or self._recent.get(key) or self._just_created(key)
+        self._looked.keep(key, document[0])
         return document
 
     def note_created(self) -> None:
@@ -188,7 +182,9 @@ class ObjectStorage(FlatStorage):
         for name, document in self._created[1].items():
             if self._looked.latest(name) is None:
                 self._looked.keep(name, document)
-        return (self._created[1].get(key),)
+        document = self._created[1].get(key)
+        self._looked.keep(key, document)
+        return (document,)
 
     @property
     def reads_ahead(self) -> bool:
@@ -383,10 +379,7 @@ class ObjectStorage(FlatStorage):
     def _look_at(self, key: str) -> GetResult | None:
         self._forget_if_changed()
         known = self._expected.peek(key) or self._looked.get(key) or self._recent.get(key)
-        if known is None:
-            known = self._just_created(key)
-            if known is not None:
-                self._looked.keep(key, known[0])
+        known = known or self._just_created(key)
         if known is not None:
             return known[0]
         if key.rpartition("/")[2] not in METADATA_FILES:

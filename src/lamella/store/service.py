@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lamella.errors import StorageError
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
+from lamella.store.object_requests import KEYS_DELETED_AT_ONCE
 from lamella.store.range_plan import extract_ranges, spans_of
 from lamella.store.service_errors import (
     already_exists,
@@ -44,9 +45,6 @@ AT_ONCE = 64
 """Limit of simultaneous requests."""
 
 _KEY_OF_ICECHUNK = re.compile(r"(?:.+/)?(?:zarr\.json|c(?:/\d+)*)", re.ASCII)
-
-_BULK = 1000
-"""Limit of S3 for deleting with one request."""
 
 
 class Service:
@@ -328,8 +326,8 @@ class Service:
             if bulk is None:
                 await _in_batches(self.store.delete(key) for key in ordered)
                 return
-            for first in range(0, len(ordered), _BULK):
-                await bulk([self._path(key) for key in ordered[first : first + _BULK]])
+            for first in range(0, len(ordered), KEYS_DELETED_AT_ONCE):
+                await bulk([self._path(key) for key in ordered[first : first + KEYS_DELETED_AT_ONCE]])
         except Exception as error:
             raise request_error("delete", ordered[0] if ordered else "", self.address, error) from error
 
