@@ -33,7 +33,7 @@ class HandleReader(Reader):
     Attributes
     ----------
     handles : int
-        Maximum number of handles that are open at a time. No two threads use one handle at the same time; with 1, all
+        Maximum number of handles that are open at a time. No two threads use one handle at the same time; with 1,
         one thread reads at a time.
     """
 

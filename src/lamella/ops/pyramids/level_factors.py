@@ -18,7 +18,7 @@ MAKER = "lamella.compute_pyramid"
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
-    """Return the whole factors between two stored levels; None if missing.
+    """Return the whole factors between two stored levels; None without whole factors.
 
     ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
     voxels become 2 by a factor of 3 or of 4.

@@ -9,7 +9,6 @@ decode, reduce or encode.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from threading import local
@@ -139,7 +138,7 @@ def compute_unit(unit: PassUnit) -> Region:
             else:
                 assembler.add(box, block)
         if blocks:
-            _add_at_once(blocks)
+            run(_add, blocks, Workers(len(blocks)))  # the requests of all levels are sent together
 
     def compute(box: Region) -> None:
         block = _read(work.source, box, buffer)
@@ -157,11 +156,9 @@ def compute_unit(unit: PassUnit) -> Region:
     return region
 
 
-def _add_at_once(blocks: Sequence[tuple[LevelAssembler, Region, Array]]) -> None:
-    """Add blocks of several levels, so that the requests of all are sent together."""
-    with ThreadPoolExecutor(len(blocks), "lamella-level") as writers:
-        for added in [writers.submit(assembler.add, box, block) for assembler, box, block in blocks]:
-            added.result()
+def _add(part: tuple[LevelAssembler, Region, Array]) -> None:
+    assembler, box, block = part
+    assembler.add(box, block)
 
 
 def _read(source: PixelReader, region: Region, buffer: local) -> Array:
