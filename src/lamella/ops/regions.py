@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,3 +150,20 @@ def inside(part: Region, surrounding: Region) -> Region:
     return tuple(
         slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
     )
+
+
+def expand_index(index: Any, ndim: int) -> list[Any]:
+    """Return one entry of an index for each dimension: the ellipsis, or the end, becomes whole dimensions.
+
+    Raise IndexError for an index with too many entries, or several ellipses.
+
+    >>> expand_index((0, ..., slice(1, 3)), 4)
+    [0, slice(None, None, None), slice(None, None, None), slice(1, 3, None)]
+    """
+    entries = list(index) if isinstance(index, tuple) else [index]
+    places = [place for place, entry in enumerate(entries) if entry is Ellipsis]
+    at = places[0] if places else len(entries)
+    entries[at : at + 1] = [slice(None)] * (ndim - len(entries) + len(places[:1]))
+    if len(entries) != ndim or len(places) > 1:
+        raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
+    return entries

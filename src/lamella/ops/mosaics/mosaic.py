@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError, MissingDependencyError, OutOfBo
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
-from lamella.ops.regions import inside, region_shape
+from lamella.ops.regions import expand_index, inside, region_shape
 from lamella.spec.axes import space_axes
 
 if TYPE_CHECKING:
@@ -405,13 +405,10 @@ def _check_fields(positions: Sequence[Position]) -> None:
 
 def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
     """Return the region that an index touches, and the index to apply to it."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    places = [n for n, one in enumerate(items) if one is Ellipsis]
-    if len(places) > 1 or len(items) - len(places) > len(shape):
-        raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.")
-    if places:
-        items[places[0] : places[0] + 1] = [slice(None)] * (len(shape) - len(items) + 1)
-    items += [slice(None)] * (len(shape) - len(items))
+    try:
+        items = expand_index(index, len(shape))
+    except IndexError:
+        raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.") from None
     region: list[slice] = []
     after: list[slice | int] = []
     for one, n in zip(items, shape, strict=True):

@@ -21,7 +21,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.jobs.units import Files, state_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
 from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
-from lamella.ops.regions import inside, region_shape, regions
+from lamella.ops.regions import expand_index, inside, region_shape, regions
 from lamella.store.keys import PRIVATE_PREFIX, join
 
 if TYPE_CHECKING:
@@ -196,12 +196,7 @@ class StitchedLabels:
         return out.reshape(tuple(out.shape[axis] for axis in self._kept))
 
     def _region(self, index: Any) -> Region:
-        items = list(index) if isinstance(index, tuple) else [index]
-        if Ellipsis in items:
-            at = items.index(Ellipsis)
-            items[at : at + 1] = [slice(None)] * (self.ndim - len(items) + 1)
-        items += [slice(None)] * (self.ndim - len(items))
-        parts = iter(items)
+        parts = iter(expand_index(index, self.ndim))
         plan = self._files.plan
         return tuple(
             slice(0, 1) if axis in plan.dropped else slice(*next(parts).indices(n)[:2])

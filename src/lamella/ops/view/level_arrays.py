@@ -11,6 +11,7 @@ import numpy as np
 
 from lamella.errors import LamellaError
 from lamella.ops.display.planes import current_levels
+from lamella.ops.regions import expand_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,10 @@ class LazyArray(ABC):
         return np.asarray(self[...], dtype)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        return self._read(_full_index(index, self.ndim))
+        entries = expand_index(index, self.ndim)
+        return self._read(
+            tuple(entry if isinstance(entry, slice) else operator.index(entry) for entry in entries)
+        )
 
     @abstractmethod
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
@@ -59,22 +63,6 @@ class LazyArray(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.shape} {self.dtype}>"
-
-
-def _full_index(index: Any, ndim: int) -> tuple[int | slice, ...]:
-    """Return one integer or slice for each dimension.
-
-    >>> _full_index((0, ..., slice(1, 3)), 4)
-    (0, slice(None, None, None), slice(None, None, None), slice(1, 3, None))
-    """
-    entries = list(index) if isinstance(index, tuple) else [index]
-    places = [place for place, entry in enumerate(entries) if entry is Ellipsis]
-    missing = [slice(None)] * (ndim - len(entries) + len(places))
-    at = places[0] if places else len(entries)
-    entries[at : at + len(places)] = missing
-    if len(entries) != ndim:
-        raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
-    return tuple(entry if isinstance(entry, slice) else operator.index(entry) for entry in entries)
 
 
 class LevelArray(LazyArray):
