@@ -152,6 +152,20 @@ class _FieldPixels:
     mask: NDArray[np.uint8] | int
 
 
+@dataclass(frozen=True)
+class _FieldPart:
+    """The pixels of a field that lie in a tile: rows and columns of a level, and their region of the tile.
+
+    ``cut`` is the index of the displayed plane; None for a time that is not recorded yet.
+    """
+
+    level: _Level
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    target: tuple[slice, slice]
+    cut: dict[int, int | slice] | None
+
+
 class Tiles:
     """Reader of the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
 
@@ -327,26 +341,19 @@ class Tiles:
         names: Sequence[str],
     ) -> tuple[Wanted, tuple[slice, slice]] | None:
         """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
-        left, top, step = origin
-        field = self._scene.fields[number]
         image = self._image(number, None)
         assert image is not None
-        level = image.level_for(field, step)
-        axes, meta, finest = level.axes, level.meta, image.shape
-        rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(meta.shape))
-        columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(meta.shape))
+        part = _part_in_tile(image, self._scene.fields[number], origin, shape, view)
         indices = self._names(number)
-        if not rows.size or not columns.size or any(name not in indices for name in names):
+        if part is None or part.cut is None or any(name not in indices for name in names):
             return None
-        if axes.time is not None and 1 < finest[axes.time] <= view.t:
-            return None
-        cut = _plane_cut(axes, finest, meta.shape, view)
-        region = whole_region(meta, axes, cut, [indices[name] for name in names])
+        level, rows, columns = part.level, part.rows, part.columns
+        region = whole_region(level.meta, level.axes, part.cut, [indices[name] for name in names])
         if region is None:
             return None
         reduce = min(_spacing(rows), _spacing(columns))
-        target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
-        return Wanted(level.array.path, meta, axes, region, reduce, rows, columns), target
+        wanted = Wanted(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
+        return wanted, part.target
 
     def _read_field(
         self,
@@ -359,21 +366,15 @@ class Tiles:
         label: str | None,
     ) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
-        left, top, step = origin
         image = self._image(number, label)
-        if image is None:
+        part = None if image is None else _part_in_tile(image, field, origin, shape, view)
+        if image is None or part is None:
             return None
-        level = image.level_for(field, step)
-        axes, level_shape, finest = level.axes, level.meta.shape, image.shape
-        rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape))
-        columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(level_shape))
-        if not rows.size or not columns.size:
-            return None
-        target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
-        if axes.time is not None and 1 < finest[axes.time] <= view.t:  # not recorded yet
+        level, rows, columns, target, cut = part.level, part.rows, part.columns, part.target, part.cut
+        axes = level.axes
+        if cut is None:
             missing = np.ones((rows.size, columns.size), bool)
             return _FieldPixels(target, [None] * max(1, len(names)), _mask(missing))
-        cut = _plane_cut(axes, finest, level_shape, view)
         if label is not None:
             (ids,) = _read_channels(level, cut, rows, columns, [0], ids=True)
             missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
@@ -412,6 +413,23 @@ class Tiles:
         assert field.axes is not None
         keys = keys_of(field.node.channel_names, field.axes, field.shape)
         return {name: index for index, name in enumerate(keys)}
+
+
+def _part_in_tile(
+    image: _Image, field: Field, origin: tuple[float, float, int], shape: tuple[int, int], view: View
+) -> _FieldPart | None:
+    """Return the part of a field in a tile; None without any."""
+    left, top, step = origin
+    level = image.level_for(field, step)
+    axes, level_shape, finest = level.axes, level.meta.shape, image.shape
+    rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape))
+    columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(level_shape))
+    if not rows.size or not columns.size:
+        return None
+    target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
+    is_recorded = axes.time is None or not 1 < finest[axes.time] <= view.t
+    cut = _plane_cut(axes, finest, level_shape, view) if is_recorded else None
+    return _FieldPart(level, rows, columns, target, cut)
 
 
 def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
