@@ -392,3 +392,25 @@ def test_a_plate_is_drawn_without_reading_its_fields_one_by_one(tmp_path, opened
         _scene, tiles = opened(plate)
         monkeypatch.setattr(Tiles, "_read_field", None)
         assert (tiles.tile(0, 0, 0, View(0, 0), [0]).mask == 1).sum() == 9 * 64 * 64
+
+
+def test_documents_and_pixels_of_all_fields_at_a_url_are_requested_at_once(tmp_path, service, rounds):
+    path = tmp_path / "p.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version="0.5"
+    ) as plate:
+        for number, position in enumerate(
+            plate.create_positions([(r, w, f) for r in "AB" for w in "123" for f in "0123"])
+        ):
+            position["0"] = np.full((1, 2, 1, 32, 32), 1 + number, "uint16")
+            position.compute_pyramid(levels=3)
+    service.put_folder(path, "/bucket/p.zarr")
+    with lamella.view("s3://bucket/p.zarr", browser=False) as viewer:
+        assert len(viewer.scene.fields) == 24
+        to_scene = rounds.rounds
+        assert to_scene < 24
+        drawn = viewer.answers.get("tile/0/0/0?c=0,1&t=0&z=0")[1]
+        assert b'"damaged": []' in drawn[:400]
+        assert rounds.rounds - to_scene <= 3 + 1  # the documents of each level, and the pixels
+        paths = [path for method, path in service.requests if method == "GET"]
+        assert not [path for path in paths if path.endswith("zarr.json") and paths.count(path) > 1]

@@ -34,6 +34,7 @@ from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
 MOST_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
@@ -175,19 +176,25 @@ class KnownChannel:
     windows: list[Window]
 
 
-def known_channels(tiles: Sequence[Tile]) -> dict[str, KnownChannel]:
-    """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged."""
-    known: dict[str, KnownChannel] = {}
-    for tile in tiles:
-        if not isinstance(tile.node, Position):
-            continue
+def known_channels(tiles: Sequence[Tile], threads: Executor | None = None) -> dict[str, KnownChannel]:
+    """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged.
+
+    ``threads`` read the documents of fields at the same time.
+    """
+
+    def channels_of(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         try:
-            channels = all_channels(tile.node)
+            return all_channels(position)
         except LamellaError:
-            continue
+            return {}
+
+    fields = [tile.node for tile in tiles if isinstance(tile.node, Position)]
+    known: dict[str, KnownChannel] = {}
+    channels_of_each = (map if threads is None else threads.map)(channels_of, fields)
+    for position, channels in zip(fields, channels_of_each, strict=True):
         for name, (channel, is_shown) in channels.items():
             entry = known.setdefault(name, KnownChannel(channel, is_shown, [], []))
-            entry.fields.append(tile.node)
+            entry.fields.append(position)
             if channel.window is not None:
                 entry.windows.append(channel.window)
     return known

@@ -26,8 +26,10 @@ from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
-from lamella.spec import geometry
+from lamella.ops.execution import THREADS
+from lamella.spec import edits, geometry
 from lamella.store.codec_threads import cpus, mark_codec_thread
+from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.display.preview import ShownChannel
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, MultiScaleMeta
+    from lamella.store.documents import Documents
     from lamella.types import JSONObject
 
 T = TypeVar("T")
@@ -60,7 +63,8 @@ class Field:
     ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
     0, ``acquisition`` its id in the well. ``pixel`` is the width of a pixel and its unit, if the metadata state a
     length, ``aspect`` its height divided by its width, and ``corner`` the translation along X and Y. ``levels`` are
-    the paths of the arrays that show its pixels, ``image_axes`` the axes of the image.
+    the paths of the arrays that show its pixels, ``image_axes`` the axes of the image, ``channel_names`` the stored
+    names of its channels; None if these do not fit its pixels.
     """
 
     path: str
@@ -79,6 +83,7 @@ class Field:
     corner: tuple[float, float] | None = None
     levels: tuple[str, ...] = ()
     image_axes: tuple[AxisMeta, ...] = ()
+    channel_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def view_scene(
     fields = [_with_size(field, first) for field in fields]
     fields, wells, width, height = _arrange(fields, wells, pixel)
     searched = spread([field for field in fields if field.shape], None if every_field else _SAMPLED_FIELDS)
-    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched)
+    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched, node.documents)
     shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
     return ViewScene(
         name=scene_name(node),
@@ -294,6 +299,7 @@ class _Facts:
     axes: tuple[AxisMeta, ...]
     scale: list[float]
     translation: list[float]
+    channel_names: tuple[str, ...]
     plane_axes: dict[int, PlaneAxes]
 
     @classmethod
@@ -309,7 +315,8 @@ class _Facts:
                     geometry.effective_scale(meta, paths[0]),
                     geometry.effective_translation(meta, paths[0]),
                 )
-        return cls(image, paths, tuple(axis.copied() for axis in image.axes), scale, translation, {})
+        axes = tuple(axis.copied() for axis in image.axes)
+        return cls(image, paths, axes, scale, translation, tuple(edits.channel_names(meta)), {})
 
     def axes_of(self, ndim: int) -> PlaneAxes:
         """Return the axes of a plane of an array with a number of dimensions."""
@@ -347,6 +354,7 @@ def _read_documents(
             "pixel": (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
             "corner": (facts.translation[axes.x + offset], facts.translation[axes.y + offset]),
         }
+    count = 1 if axes.channel is None else meta.shape[axes.channel]
     return Field(
         path,
         well,
@@ -357,6 +365,7 @@ def _read_documents(
         dtype=meta.dtype,
         levels=facts.paths[:1] if shows_old_pixels(node) else facts.paths,
         image_axes=facts.axes,
+        channel_names=facts.channel_names if len(facts.channel_names) == count else None,
         **sizes,
     )
 
@@ -467,10 +476,25 @@ def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field]
     return placed if width * height <= _MAX_SPARSENESS * covered else None
 
 
-def _channels(fields: Sequence[Field]) -> tuple[list[ShownChannel], list[bool]]:
-    """Return all channels of the fields, each with a window, and the channels shown by default."""
-    previews = known_channels([Tile(0, 0, 0, field.path, field.node) for field in fields])
-    channels = [with_window(channel, PreviewOptions(), _SAMPLE_SIDE) for channel in previews.values()]
+def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[ShownChannel], list[bool]]:
+    """Return all channels of the fields, each with a window, and the channels shown by default.
+
+    A remote store is asked for the documents of all fields at once, then for the pixels of all.
+    """
+    paths = [(field.node.path, field.levels[0]) for field in fields if isinstance(field.node, Position)]
+    documents.expect(
+        [path for path, _ in paths], arrays=[join(*of_field) for of_field in paths], attributes_only=True
+    )
+    tiles = [Tile(0, 0, 0, field.path, field.node) for field in fields]
+    if documents.storage.reads_ahead:
+        with _reader_threads(documents) as threads:
+            previews = known_channels(tiles, threads)
+    else:
+        previews = known_channels(tiles)
+    workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
+    channels = [
+        with_window(channel, PreviewOptions(), _SAMPLE_SIDE, workers) for channel in previews.values()
+    ]
     return channels, [channel.is_shown for channel in previews.values()]
 
 
@@ -497,7 +521,11 @@ def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
 
     Each decodes the chunks that it reads: to hand a small chunk to another thread costs more than to decode it.
     """
-    count = 32 if node.documents.storage.reads_ahead else max(2, min(8, cpus()))
+    return _reader_threads(node.documents)
+
+
+def _reader_threads(documents: Documents) -> ThreadPoolExecutor:
+    count = 32 if documents.storage.reads_ahead else max(2, min(8, cpus()))
     return ThreadPoolExecutor(count, "lamella-view", initializer=mark_codec_thread)
 
 

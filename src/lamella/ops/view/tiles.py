@@ -24,6 +24,7 @@ from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
 from lamella.ops.view.alike import PORTION, Wanted, read_wanted, whole_region
 from lamella.ops.view.unwritten import unwritten
+from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,11 @@ class _Level:
     axes: PlaneAxes
     meta: ArrayMeta
 
+    def is_enough(self, field: Field, step: int) -> bool:
+        """Return whether the level has at least as many pixels of a field as a tile, whose pixels are ``step`` wide."""
+        width, height = self.axes.width(self.meta.shape), self.axes.height(self.meta.shape)
+        return width * step * _TOLERANCE >= field.width and height * step * _TOLERANCE >= field.height
+
 
 @dataclass(frozen=True)
 class _Image:
@@ -113,27 +119,35 @@ class _Image:
 
     def level_for(self, field: Field, step: int) -> _Level:
         """Return the coarsest level with at least as many pixels as the tile, else the finest."""
-        for path in reversed(self.paths[1:]):
-            level = self._level(path)
-            if level is None:
-                continue
-            shape = level.meta.shape
-            if (
-                level.axes.width(shape) * step * _TOLERANCE >= field.width
-                and level.axes.height(shape) * step * _TOLERANCE >= field.height
-            ):
-                return level
-        finest = self._level(self.paths[0])
-        return self._open(self.paths[0]) if finest is None else finest
+        while (path := self.next_level(field, step)) is not None:
+            self.open_level(path)
+        opened = (self.opened[path] for path in self._from_coarsest if path in self.opened)
+        enough = next((level for level in opened if level is not None and level.is_enough(field, step)), None)
+        if enough is not None:
+            return enough
+        finest = self.opened[self.paths[0]]
+        return self._open(self.paths[0]) if finest is None else finest  # raises why it cannot be opened
 
-    def _level(self, path: str) -> _Level | None:
-        """Return a level, opened once; None if it cannot be opened: a finer level shows the same."""
-        if path not in self.opened:
-            try:
-                self.opened[path] = self._open(path)
-            except LamellaError:
-                self.opened[path] = None
-        return self.opened[path]
+    def next_level(self, field: Field, step: int) -> str | None:
+        """Return the next level that `level_for` has to open; None without any."""
+        for path in self._from_coarsest:
+            if path not in self.opened:
+                return path
+            level = self.opened[path]
+            if level is not None and level.is_enough(field, step):
+                return None
+        return None
+
+    @property
+    def _from_coarsest(self) -> tuple[str, ...]:
+        return (*reversed(self.paths),)
+
+    def open_level(self, path: str) -> None:
+        """Open a level, or note that it cannot be opened: a finer one shows the same."""
+        try:
+            self.opened[path] = self._open(path)
+        except LamellaError:
+            self.opened[path] = None
 
     def _open(self, path: str) -> _Level:
         array = self.node.open_level(path, self.node.document.last_shared_model.multiscales[0])
@@ -290,6 +304,8 @@ class Tiles:
 
         numbers = [number for number in in_tile.tolist() if self._scene.fields[number].shape]
         pixels: dict[int, _FieldPixels | None] = {}
+        if label is None and self._documents.storage.reads_ahead:
+            self._open_levels(numbers, step)
         if label is None and len(numbers) >= _MIN_TOGETHER:
             read_portion = partial(self._read_together, (left, top, step), (height, width), view, names)
             portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
@@ -307,6 +323,21 @@ class Tiles:
             planes[(slice(len(part.planes), None), *part.target)] = 0
             mask[part.target] = part.mask
         return Tile(planes, mask, sorted(damaged))
+
+    def _open_levels(self, numbers: Sequence[int], step: int) -> None:
+        """Open the levels of fields that a tile needs, with one round of requests for each depth of the pyramids."""
+        images = {number: self._image(number, None) for number in numbers}
+        while images:
+            needed: list[tuple[_Image, str]] = []
+            for number, image in list(images.items()):
+                path = None if image is None else image.next_level(self._scene.fields[number], step)
+                if image is None or path is None:
+                    del images[number]
+                else:
+                    needed.append((image, path))
+            self._documents.expect([], arrays=[join(image.node.path, path) for image, path in needed])
+            for image, path in needed:
+                image.open_level(path)
 
     def _read_together(
         self,
@@ -411,7 +442,8 @@ class Tiles:
         field = self._scene.fields[number]
         assert isinstance(field.node, Position)
         assert field.axes is not None
-        keys = keys_of(field.node.channel_names, field.axes, field.shape)
+        names = field.node.channel_names if field.channel_names is None else field.channel_names
+        keys = keys_of(names, field.axes, field.shape)
         return {name: index for index, name in enumerate(keys)}
 
 
