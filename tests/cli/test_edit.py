@@ -129,6 +129,22 @@ def test_changes_of_a_plate_without_fields_are_refused(tmp_path):
     assert run("edit", path, "--name", "screen").exit_code == 0
 
 
+@pytest.mark.parametrize("words", [["--window", "DAPI=0,100"], ["--pixel-size", "x=0.5"]])
+def test_what_only_pixels_can_have_is_refused_where_there_are_none(tmp_path, words):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version="0.5"
+    ) as plate:
+        plate.create_position("A", "1", "0")
+    before = (tmp_path / "p.zarr/A/1/0/zarr.json").read_bytes()
+    result = run("edit", str(tmp_path / "p.zarr"), *words)
+    assert result.exit_code == 1
+    assert (
+        f"cannot be stored without pixels. Write pixels to {tmp_path / 'p.zarr/A/1/0'} first."
+        in result.stderr
+    )
+    assert (tmp_path / "p.zarr/A/1/0/zarr.json").read_bytes() == before
+
+
 def test_pyramid_computes_the_levels_of_all_fields(plate):
     assert run("pyramid", plate).stdout == "3 images with 2 levels.\n"
     assert run("pyramid", plate, "--levels", 3).exit_code == 1

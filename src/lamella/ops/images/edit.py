@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.errors import InvalidArgumentError, WrongTypeError, did_you_mean
+from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window, named
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
@@ -174,6 +174,8 @@ def planned_edits(
     if not positions and requested != ImageEdits():
         raise InvalidArgumentError("There is no image to change: the plate, well or collection has none.")
     requested.check_new_names(requested.channels)
+    if not any(position.dataset_paths for position in positions.values()):
+        _check_without_pixels(requested, positions)
     changed: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
@@ -187,6 +189,20 @@ def planned_edits(
         for path, position in positions.items()
         if sum(_differs(*pair) for pair in (*label_edits(position, parts[path]), (position, parts[path])))
     }
+
+
+def _check_without_pixels(requested: ImageEdits, positions: Mapping[str, Position]) -> None:
+    """Raise for changes that need an array, which no image has."""
+    pairs = [name for name, options in requested.channels.items() if _without_pair(options) != options]
+    for what in (
+        *(f"contrast limits of {name!r}" for name in pairs),
+        *(f"size along {axis}" for axis in requested.sizes),
+    ):
+        first, *others = (str(position.node_path) for position in positions.values())
+        where = f"{first} and {counted(len(others), 'other image')}" if others else first
+        raise InvalidArgumentError(
+            f"The {what} cannot be stored without pixels. Write pixels to {where} first."
+        )
 
 
 def already_renamed(positions: Mapping[str, Position], requested: ImageEdits) -> dict[str, str]:
