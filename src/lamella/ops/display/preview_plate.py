@@ -33,7 +33,7 @@ from lamella.ops.execution import THREADS, Workers, run
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from concurrent.futures import Executor
 
 MOST_SAMPLES = 24
@@ -158,7 +158,7 @@ def plate_channels(
     window is the median of the stored windows, because each may fit only its own field, and the first may be an empty
     control. Without stored windows it is the median of windows computed for up to 24 fields, spread over the plate.
     """
-    known = known_channels(tiles)
+    known = known_channels(tile.node for tile in tiles)
     if not known:
         return []
     shown = {name: (entry.channel, entry.is_shown) for name, entry in known.items()}
@@ -176,7 +176,9 @@ class KnownChannel:
     windows: list[Window]
 
 
-def known_channels(tiles: Sequence[Tile], threads: Executor | None = None) -> dict[str, KnownChannel]:
+def known_channels(
+    nodes: Iterable[Position | LamellaError], threads: Executor | None = None
+) -> dict[str, KnownChannel]:
     """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged.
 
     ``threads`` read the documents of fields at the same time.
@@ -188,7 +190,7 @@ def known_channels(tiles: Sequence[Tile], threads: Executor | None = None) -> di
         except LamellaError:
             return {}
 
-    fields = [tile.node for tile in tiles if isinstance(tile.node, Position)]
+    fields = [node for node in nodes if isinstance(node, Position)]
     known: dict[str, KnownChannel] = {}
     channels_of_each = (map if threads is None else threads.map)(channels_of, fields)
     for position, channels in zip(fields, channels_of_each, strict=True):

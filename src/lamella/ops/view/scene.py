@@ -25,7 +25,7 @@ from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import Tile, grid_of_wells, known_channels, with_window
+from lamella.ops.display.preview_plate import grid_of_wells, known_channels, with_window
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.codec_threads import cpus, mark_codec_thread
@@ -146,6 +146,7 @@ class ViewScene:
             "times": self.times,
             "depth": self.depth,
             "dtype": str(self.dtype),
+            "types": sorted({str(field.dtype) for field in self.fields if field.dtype is not None}),
             "limits": limits,
             "rows": self.rows,
             "columns": self.columns,
@@ -485,12 +486,12 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     documents.expect(
         [path for path, _ in paths], arrays=[join(*of_field) for of_field in paths], attributes_only=True
     )
-    tiles = [Tile(0, 0, 0, field.path, field.node) for field in fields]
+    nodes = [field.node for field in fields]
     if documents.storage.reads_ahead:
         with _reader_threads(documents) as threads:
-            previews = known_channels(tiles, threads)
+            previews = known_channels(nodes, threads)
     else:
-        previews = known_channels(tiles)
+        previews = known_channels(nodes)
     workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
     channels = [
         with_window(channel, PreviewOptions(), _SAMPLE_SIDE, workers) for channel in previews.values()

@@ -36,7 +36,7 @@ function heading(state, _act, byId) {
         : many
           ? [counted(scene.fields.length, "image")]
           : [size];
-    byId("subtitle").textContent = [...parts, scene.dtype].join(" · ");
+    byId("subtitle").textContent = [...parts, scene.types.join(", ")].join(" · ");
   };
 }
 

@@ -4,7 +4,7 @@
  * @typedef {[number, number]} Range
  * @typedef {{name: string, color: string, window: Range, active: boolean}} Channel
  * @typedef {{name: string, kind: string, width: number, height: number, pixel: number | null, unit: string | null,
- *   times: number, depth: number, dtype: string, limits: Range, rows: string[], columns: string[],
+ *   times: number, depth: number, dtype: string, types: string[], limits: Range, rows: string[], columns: string[],
  *   labels: string[], channels: Channel[], levels: number, acquisitions: string[], editable: boolean,
  *   wells: [string, number, number, number, number][],
  *   fields: [string, number, number, number, number, number, string, number, number, number][],
