@@ -43,6 +43,9 @@ _EVENTS = "text/event-stream"
 _SECONDS_BETWEEN_COMMENTS = 15.0
 """Seconds between two empty comments on the stream of events, which show whether the page is still open."""
 
+_SECONDS_TO_CLOSE = 0.02
+"""Interval in which the server looks whether it is closed."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -83,7 +86,9 @@ class Viewer:
         self._server.viewer = self
         self.port: int = self._server.server_address[1]
         self.hosts = {*_LOOPBACK, *(host.lower() for host in allow_hosts)}
-        self._thread = threading.Thread(target=self._server.serve_forever, name="lamella-view", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_SECONDS_TO_CLOSE,), name="lamella-view", daemon=True
+        )
         self._thread.start()
 
     @property
