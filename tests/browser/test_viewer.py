@@ -162,12 +162,14 @@ def test_copied_python_reads_the_region_on_the_screen(opened, plate):
     )
 
 
-def test_labels_lie_over_the_image_and_name_their_id(browser, tmp_path):
-    mask = np.zeros((1, 64, 64), "uint32")
-    mask[0, 10:40, 20:50] = 7
+@pytest.mark.parametrize("number", [7, 2**40])
+def test_labels_lie_over_the_image_and_name_their_id(browser, tmp_path, number):
+    mask = np.zeros((1, 64, 64), "uint64")
+    mask[0, 10:40, 20:50] = number
     lamella.write_image(tmp_path / "cells.zarr", np.zeros((1, 64, 64), "uint8"), axes="zyx")
     with lamella.open(tmp_path / "cells.zarr", "r+") as image:
         image.labels["cells"] = mask
+        image.labels["cells"].set_properties({number: {"class": "mitotic"}})
         with lamella.view(image, browser=False) as viewer:
             browser.open(viewer.url)
             browser.key("l")
@@ -178,7 +180,9 @@ def test_labels_lie_over_the_image_and_name_their_id(browser, tmp_path):
             assert middle.max() > 40  # a tint
             assert shown[360 - 28 * 8, 504].max() == 0  # outside of the object
             browser.mouse("mouseMoved", 504, 360)
-            assert "cells 7" in browser.run("document.getElementById('cursor').textContent")
+            assert f"cells {number}" in browser.run("document.getElementById('cursor').textContent")
+            browser.wait("document.getElementById('cursor').textContent.includes('class mitotic')")
+            assert browser.problems() == []
 
 
 def test_a_damaged_and_an_empty_field_are_shown_as_such(browser, tmp_path):

@@ -121,9 +121,10 @@ def test_fields_lie_at_their_stage_positions(tmp_path):
     assert (fields["A/1/0"].x, fields["A/1/0"].y) == (96, 0)
 
 
-def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened):
-    mask = np.zeros((1, 1, 400, 400), "uint32")
-    mask[..., 100:300, 100:300] = 70001
+@pytest.mark.parametrize("number", [70001, 2**40 + 3])
+def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened, number):
+    mask = np.zeros((1, 1, 400, 400), "uint64")
+    mask[..., 100:300, 100:300] = number
     with lamella.open_ome_zarr(
         tmp_path / "i.zarr", layout="fov", mode="w", channel_names=["a"], version="0.5"
     ) as image:
@@ -131,12 +132,13 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened):
         image.labels["cells"] = mask
         _scene, tiles = opened(image)
         drawn = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes[0]
-        assert set(np.unique(drawn)) == {0, 70001}
+        assert set(np.unique(drawn)) == {0, number}
         assert drawn.shape == (100, 100)
-        assert (drawn == 70001).sum() == 2500
-        image.labels["cells"].set_colors({70001: (255, 128, 0, 255)})
+        assert (drawn == number).sum() == 2500
+        assert number in read_volume(_scene, 0, 0, [], "cells").planes
+        image.labels["cells"].set_colors({number: (255, 128, 0, 255)})
         ids, colors = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes
-        assert set(np.unique(colors[ids == 70001])) == {1 << 24 | 255 << 16 | 128 << 8}
+        assert set(np.unique(colors[ids == number])) == {1 << 24 | 255 << 16 | 128 << 8}
         assert not colors[ids == 0].any()
 
 

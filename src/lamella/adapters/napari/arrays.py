@@ -45,7 +45,7 @@ class CanvasArray(LazyArray):
             *(length for length, shown in zip(lengths, self._over, strict=True) if shown),
             *sides,
         )
-        self.dtype = np.dtype("uint32") if label is not None else scene.dtype
+        self.dtype = np.dtype("uint64") if label is not None else scene.dtype
         self._reported: set[int] = set()
 
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:

@@ -31,6 +31,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+
 from lamella.errors import ClosedError, InvalidArgumentError, LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
@@ -239,7 +241,7 @@ class Answers:
         return [None if well is None else [list(window) for window in well] for well in windows]
 
     def _label(self, options: Mapping[str, str]) -> JSON:
-        field, number = parse_number(options.get("field", "")), parse_number(options.get("id", ""))
+        field, number = parse_number(options.get("field", "")), _parse_id(options.get("id", ""))
         node = self.scene.fields[field].node if field < len(self.scene.fields) else None
         if not isinstance(node, Position):
             raise InvalidArgumentError(f"There is no field {field} with labels.")
@@ -291,6 +293,13 @@ def parse_number(text: str) -> int:
     return int(text)
 
 
+def _parse_id(text: str) -> int:
+    """Parse the id of a label."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 1 << 64):
+        raise InvalidArgumentError(f"{text[:30]!r} is not the id of a label.")
+    return int(text)
+
+
 def _parse_fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:
@@ -310,7 +319,11 @@ def _json_of_property(value: object) -> JSON:
 
 
 def _pack(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = None) -> bytes:
-    """Return pixels as header, planes and mask."""
+    """Return pixels as header, planes and mask; ids of 64 bits as planes of 32: low bits, colours, high bits."""
+    if planes.dtype == np.uint64:
+        colors = planes[1] if len(planes) > 1 else np.zeros_like(planes[0])
+        low = planes[0] & np.uint64(0xFFFFFFFF)
+        planes = np.stack([low, colors, planes[0] >> np.uint64(32)]).astype(np.uint32)
     header = json.dumps({"dtype": str(planes.dtype), "shape": list(planes.shape), **more}).encode()
     header += b" " * (-len(header) % 4)
     pixels = planes.astype(planes.dtype.newbyteorder("<"), copy=False)

@@ -76,8 +76,9 @@ class Tile:
     Attributes
     ----------
     planes
-        (channel, Y, X) in the dtype of the scene. Of label images uint32 (1, Y, X), the ids; (2, Y, X) if colours are
-        stored: the second plane is 2**24 plus red, green and blue of the id, or 0 without a colour.
+        (channel, Y, X) in the dtype of the scene. Of label images (1, Y, X), the ids, uint32 or uint64 (`label_ids`);
+        (2, Y, X) if colours are stored: the second plane is 2**24 plus red, green and blue of the id, or 0 without a
+        colour.
     mask
         uint8 (Y, X): 1 for pixels of a field, 2 for pixels of a field that are not written.
     damaged
@@ -315,7 +316,9 @@ class Tiles:
         pixels |= zip(others, self._threads.map(read, others), strict=True)
         drawn = [part for number in numbers if (part := pixels[number])]
         count = len(names) if label is None else max((len(part.planes) for part in drawn), default=1)
-        planes = np.zeros((count, height, width), self._scene.dtype if label is None else np.dtype("uint32"))
+        dtypes = [np.dtype("uint32"), *(part.planes[0].dtype for part in drawn if part.planes[0] is not None)]
+        dtype = self._scene.dtype if label is None else np.result_type(*dtypes)
+        planes = np.zeros((count, height, width), dtype)
         mask = np.zeros((height, width), np.uint8)
         for part in drawn:
             for out, plane in enumerate(part.planes):
@@ -410,6 +413,7 @@ class Tiles:
             (ids,) = _read_channels(level, cut, rows, columns, [0], ids=True)
             missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
+            ids = label_ids(ids)
             colors = stored_colors(image.node, ids)
             return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(missing))
         indices = self._names(number)
@@ -466,6 +470,17 @@ def _part_in_tile(
 
 def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(missing, np.uint8(UNWRITTEN), np.uint8(1))
+
+
+def label_ids(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the ids of a label image as uint32, or as uint64 if one of them needs more bits.
+
+    >>> import numpy as np
+    >>> label_ids(np.array([3])).dtype, label_ids(np.array([2**40])).dtype
+    (dtype('uint32'), dtype('uint64'))
+    """
+    is_wide = pixels.dtype.itemsize > 4 and pixels.size > 0 and pixels.max() > np.iinfo(np.uint32).max
+    return pixels.astype(np.uint64 if is_wide else np.uint32, copy=False)
 
 
 def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | None:

@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError
 from lamella.nodes.labels import LabelImage
 from lamella.ops.display.planes import PlaneAxes, current_levels
 from lamella.ops.display.preview import channel_keys
-from lamella.ops.view.tiles import stored_colors
+from lamella.ops.view.tiles import label_ids, stored_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,7 @@ def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], l
     scaled = tuple(
         size * (1 if axis is None else steps[axis]) for size, axis in zip(sizes, _zyx(axes), strict=True)
     )
-    colors = stored_colors(node, reduced[0]) if isinstance(node, LabelImage) else None
-    return Block(np.stack(reduced if colors is None else [*reduced, colors]), scaled)  # type: ignore[arg-type]
+    return Block(_with_colors(node, np.stack(reduced)), scaled)  # type: ignore[arg-type]
 
 
 def read_slice(
@@ -82,7 +81,7 @@ def read_slice(
     channels: Sequence[int],
     label: str | None,
 ) -> Block:
-    """Read the plane "xz" or "yz" of a field at a place along the third axis, from 0 to 1.
+    """Read the plane "xz" or "yz" of a field at a place along the third axis, from 0 to 1; labels as in `read_volume`.
 
     Raises OutOfBoundsError for a field, time, channel or place that does not exist.
     """
@@ -100,7 +99,13 @@ def read_slice(
         region[axes.z] = slice(None, None, -(-array.shape[axes.z] // SLICE_SIDE))
     planes = _read(scene, node, array, axes, t, channels, label, region)
     flat = np.stack(planes).squeeze(2 if across == "xz" else 3)
-    return Block(flat, sizes)
+    return Block(_with_colors(node, flat), sizes)
+
+
+def _with_colors(node: Position, planes: NDArray[Any]) -> NDArray[Any]:
+    """Add the plane of stored colours to the ids of a label image that has some."""
+    colors = stored_colors(node, planes[0]) if isinstance(node, LabelImage) else None
+    return planes if colors is None else np.concatenate([planes, colors[None]])
 
 
 def _node(scene: ViewScene, field: int, label: str | None) -> Position:
@@ -157,7 +162,7 @@ def _read(
     label: str | None,
     region: dict[int, Any],
 ) -> list[NDArray[Any]]:
-    """Read a region of each channel as (Z, Y, X), in the dtype of the scene, or ids as uint32."""
+    """Read a region of each channel as (Z, Y, X), in the dtype of the scene, or ids (`label_ids`)."""
     if not 0 <= t < scene.times:
         raise OutOfBoundsError(f"There is no t={t}: {scene.name} has {scene.times} along t.")
     if label is None and (not channels or len(set(channels)) != len(channels)):
@@ -180,7 +185,7 @@ def _read(
         if name is not None and name not in keys:
             pixels = np.zeros_like(pixels)  # this field was recorded without the channel
         pixels = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
-        planes.append(pixels.astype(np.uint32 if label is not None else scene.dtype, copy=False))
+        planes.append(label_ids(pixels) if label is not None else pixels.astype(scene.dtype, copy=False))
     return planes
 
 

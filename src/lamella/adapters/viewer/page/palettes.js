@@ -20,8 +20,8 @@ export function paletteOf(channels, stored) {
 
 const SAFE_IDS = OKABE_ITO.slice(0, 7).map((color) => [0, 2, 4].map((start) => Number.parseInt(color.slice(start, start + 2), 16)));
 
-/** Return the colour of a label id. @param {number} id */
-export const safeLabelColor = (id) => SAFE_IDS[id % SAFE_IDS.length];
+/** Return the colour of a label id. @param {number | bigint} id */
+export const safeLabelColor = (id) => SAFE_IDS[Number(BigInt(id) % BigInt(SAFE_IDS.length))];
 
 /** Cividis, from low to high. */
 const STOPS = [

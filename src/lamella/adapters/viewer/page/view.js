@@ -3,7 +3,7 @@
 import { actions } from "./actions.js";
 import { GLRenderer } from "./gl.js";
 import { KEYS, listen } from "./input.js";
-import { labelPicture } from "./labels.js";
+import { idAt, labelPicture } from "./labels.js";
 import { build, element, finder } from "./layout.js";
 import { drawLines, shortUnit } from "./lines.js";
 import { drawMap } from "./overview.js";
@@ -295,13 +295,14 @@ export class View {
         ...(values ?? []).map((value, index) => `${state.channels[active[index]].name || "value"} ${Number(value.toPrecision(6))}`),
       );
     const ids = state.label ? this.valuesAt(this.ids, `label=${encodeURIComponent(state.label)}`, pointer) : null;
-    if (ids && ids !== "not written" && ids[0]) parts.push(`${state.label} ${ids[0]}`, this.propertiesOf(field, ids[0]));
+    const id = ids && ids !== "not written" ? idAt(ids, ids.length, 0) : 0;
+    if (id) parts.push(`${state.label} ${id}`, this.propertiesOf(field, id));
     const heat = state.heat?.values[scene.fields[field][1]];
     if (heat !== undefined && heat !== null) parts.push(`${state.heat?.column} ${Number(heat.toPrecision(6))}`);
     text.textContent = parts.filter(Boolean).join("  ·  ");
   }
 
-  /** Return what is stored about a label, or "" until it is known. @param {number} field @param {number} id */
+  /** Return what is stored about a label, or "" until it is known. @param {number} field @param {number | bigint} id */
   propertiesOf(field, id) {
     const request = `label.json?field=${field}&label=${encodeURIComponent(this.state.label)}&id=${id}`;
     const known = this.properties.get(request);

@@ -1,6 +1,6 @@
 /** A field in 3-D, turned with the mouse: the maximum of channels, and labels as bodies. Computed by the processor, in any browser. */
 
-import { colorOfLabel } from "./labels.js";
+import { colorOfLabel, idAt, storedColorAt } from "./labels.js";
 import { rgb } from "./state.js";
 import { unpacked } from "./tiles.js";
 
@@ -177,7 +177,6 @@ function voxelAt({ width, height, depth }, from, ahead, t, sides) {
  * or -1 @param {Float32Array} distances of these voxels @param {number} pixel distance between rays */
 function shade({ data, width, height }, { block, palette, opacity }, voxels, distances, pixel) {
   const { planes, count } = block;
-  const stored = count > 1 ? planes.length / count : 0;
   const strength = Math.min(1, 1.8 * opacity);
   const slope = (/** @type {number} */ before, /** @type {number} */ after, /** @type {number} */ here) => {
     const [low, high] = [before, after].map((ray) => (voxels[ray] >= 0 ? distances[ray] : distances[here]));
@@ -189,7 +188,7 @@ function shade({ data, width, height }, { block, palette, opacity }, voxels, dis
     const across = slope(here - (u > 0 ? 1 : 0), here + (u + 1 < width ? 1 : 0), here);
     const down = slope(here - (v > 0 ? width : 0), here + (v + 1 < height ? width : 0), here);
     const light = 0.35 + 0.65 / Math.hypot(across, down, 1);
-    const color = colorOfLabel(planes[voxels[here]], stored ? planes[stored + voxels[here]] : 0, palette);
+    const color = colorOfLabel(idAt(planes, count, voxels[here]), storedColorAt(planes, count, voxels[here]), palette);
     for (let part = 0; part < 3; part++) {
       const at = 4 * here + part;
       data[at] = data[at] * (1 - strength) + color[part] * light * strength;
@@ -256,7 +255,7 @@ export function project(block, channels, turn, scale, aspect, rays, labels = nul
       picture.data[at + 3] = 255;
       for (let t = near + step / 2; labels && t < far; t += step) {
         const voxel = voxelAt(labels.block, from, ahead, t, sides);
-        if (!labels.block.planes[voxel]) continue;
+        if (!idAt(labels.block.planes, labels.block.count, voxel)) continue;
         met[v * across + u] = voxel;
         distances[v * across + u] = t;
         break;
