@@ -46,6 +46,7 @@ LARGEST_DOCUMENT = 256 << 20
 
 #: Limit of nesting: documents have ten levels, and recursive functions edit and compare them.
 _MAX_DEPTH = 100
+_CONTAINERS = frozenset({dict, list})
 
 
 def parse_object(data: bytes, node: str, file: str) -> JSONObject:
@@ -88,7 +89,7 @@ def is_deeper(value: Any, levels: int = _MAX_DEPTH) -> bool:
             member
             for container in below
             for member in (container.values() if isinstance(container, dict) else container)
-            if isinstance(member, dict | list)
+            if member.__class__ in _CONTAINERS
         ]
         if not below:
             return False

@@ -141,15 +141,10 @@ def _well_test(names: dict[str, list[str | None] | None]) -> Callable[[JSON], bo
         if well.__class__ is not dict:
             return False
         row, column = well.get("rowIndex"), well.get("columnIndex")
-        # True is 1 as a key.
-        if (
-            row.__class__ is not int
-            or column.__class__ is not int
-            or row not in rows
-            or column not in columns
-        ):
+        if row.__class__ is not int or column.__class__ is not int:  # True and 1.0 are 1 as a key
             return False
-        return bool(well.get("path") == f"{rows[row]}/{columns[column]}")
+        letter, number = rows.get(row), columns.get(column)
+        return bool(letter and number and well.get("path") == f"{letter}/{number}")
 
     return is_right
 
