@@ -78,6 +78,11 @@ def import_time(_: Path, __: Path) -> Figures:
     return best_of(5, lambda: subprocess.run([sys.executable, "-c", "import numpy"], check=True))
 
 
+def first_open(_: Path, __: Path) -> Figures:
+    """Import numpy and pydantic, which every store needs, in a new interpreter."""
+    return best_of(5, lambda: subprocess.run([sys.executable, "-c", "import numpy, pydantic"], check=True))
+
+
 def plate_create(_: Path, output: Path) -> Figures:
     """Write one document per position and one per array, each with an atomic replace."""
     return _plate_create(output, ("zarr.json",))
@@ -335,6 +340,7 @@ WORKLOADS = {
     work.__name__: work
     for work in (
         import_time,
+        first_open,
         plate_create,
         plate_create_04,
         plate_create_bulk,

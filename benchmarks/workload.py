@@ -36,14 +36,22 @@ class Workloads:
         self.module = module
         self.data = data
         self.output = output
-        self.library: Any = importlib.import_module(module)  # not timed: import_time does that,
-        self.library.open_ome_zarr  # noqa: B018 (with what a name that is loaded on first use brings along)
+        self.library: Any = importlib.import_module(module)
+        # Modules are not timed here, whether they load on import or on first use: first_open does both.
+        with self.open_small("w", layout="hcs", channel_names=["a"]) as plate:
+            plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 8, 8), "uint16")
+        with self.open_small() as plate:
+            _facts(plate["A/1/0"])
 
     def open(self, name: str, mode: str = "r", **kwargs: Any) -> Any:
         """Open a store with the library."""
         if mode == "w":
             kwargs = {"version": "0.5", **kwargs}
         return self.library.open_ome_zarr(self.output / name, mode=mode, **kwargs)
+
+    def open_small(self, mode: str = "r", **kwargs: Any) -> Any:
+        """Open the plate with one position that every process makes first."""
+        return self.open("small.zarr", mode, **kwargs)
 
     def volume(self) -> Any:
         """Read the volume into memory."""
@@ -54,6 +62,13 @@ class Workloads:
     def import_time(self) -> Figures:
         """Import the library in a new interpreter."""
         command = [sys.executable, "-c", f"from {self.module} import open_ome_zarr"]
+        return best_of(5, lambda: subprocess.run(command, check=True))
+
+    def first_open(self) -> Figures:
+        """Import the library in a new interpreter, and read shape, scale and channels of a position."""
+        read = f"plate = open_ome_zarr({str(self.output / 'small.zarr')!r}); p = plate['A/1/0']"
+        facts = "p.data.shape, p.scale, p.channel_names"
+        command = [sys.executable, "-c", f"from {self.module} import open_ome_zarr; {read}; {facts}"]
         return best_of(5, lambda: subprocess.run(command, check=True))
 
     def plate_create(self, version: str = "0.5") -> Figures:
@@ -96,7 +111,7 @@ class Workloads:
 
         def work() -> None:
             with self.open("plate-0.5.zarr") as plate:
-                read.extend((p.data.shape, p.scale, p.channel_names) for _, p in plate.positions())
+                read.extend(_facts(p) for _, p in plate.positions())
 
         figures = measured(work)
         assert len(read) == len(sample.field_paths()), len(read)
@@ -117,16 +132,13 @@ class Workloads:
         last = "/".join(sample.wide_field_paths()[-1])
         opened: list[str] = []
 
-        def told(p: Any) -> Any:
-            return p.data.shape, p.scale, p.channel_names
-
         def through_plate() -> None:
             with self.library.open_ome_zarr(wide) as plate:
-                told(plate[last])
+                _facts(plate[last])
 
         def by_itself() -> None:
             with self.library.open_ome_zarr(wide / last) as position:
-                told(position)
+                _facts(position)
 
         def note(event: str, details: tuple[Any, ...]) -> None:
             if event == "open" and os.path.basename(str(details[0])) in DOCUMENTS:
@@ -268,6 +280,11 @@ class Workloads:
     def convert_zlib(self) -> Figures:
         """Convert the TIFF whose strips are compressed by zlib."""
         return self.convert_raw(compressed=True)
+
+
+def _facts(position: Any) -> Any:
+    """Read what a script asks of each position."""
+    return position.data.shape, position.scale, position.channel_names
 
 
 def _region(corner: tuple[int, ...]) -> tuple[int | slice, ...]:
