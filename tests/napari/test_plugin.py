@@ -10,7 +10,7 @@ import lamella
 from lamella.adapters.napari.reader import get_reader
 from lamella.adapters.napari.writer import LayersError
 from lamella.errors import StoreExistsError
-from lamella.ops.view import alike
+from lamella.ops.view import field_planes
 from lamella.ops.view.level_arrays import LevelArray
 from lamella.ops.view.scene import view_scene
 
@@ -130,11 +130,11 @@ def test_a_plate_opens_without_its_pixels_and_draws_what_is_on_the_screen(tmp_pa
         lamella.ImageArray, "__getitem__", lambda self, index: read.append(self) or original(self, index)
     )
     together = []
-    read_alike = alike.read_alike
+    read_equal_arrays = field_planes.read_equal_arrays
     monkeypatch.setattr(
-        alike,
-        "read_alike",
-        lambda documents, paths, *rest: together.extend(paths) or read_alike(documents, paths, *rest),
+        field_planes,
+        "read_equal_arrays",
+        lambda documents, paths, *rest: together.extend(paths) or read_equal_arrays(documents, paths, *rest),
     )
     (data, _, _), _ = get_reader(str(path))(str(path))
     assert read == together == []

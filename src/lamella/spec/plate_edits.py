@@ -83,8 +83,8 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
         listed.add(path)
         entry = WellIndexMeta(
             path=path,
-            row_index=rows.place(row, row_index, path),
-            column_index=columns.place(column, column_index, path),
+            row_index=rows.index_of(row, row_index, path),
+            column_index=columns.index_of(column, column_index, path),
         )
         edited.wells.append(entry)
     if taken:

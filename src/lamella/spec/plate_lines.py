@@ -19,11 +19,11 @@ _MOST_ROWS = 26 + 26 * 26  # A to ZZ
 _MOST_COLUMNS = 999
 
 
-class Lines:
-    """The rows or the columns of a plate, found by name; placing a name extends the plate's list.
+class NameIndex:
+    """The rows or the columns of a plate, found by name; the index of a new name extends the plate's list.
 
-    >>> rows = Lines("row", "row_index", [], standard_row, 702)
-    >>> rows.place("C", 2, "C/1")
+    >>> rows = NameIndex("row", "row_index", [], standard_row, 702)
+    >>> rows.index_of("C", 2, "C/1")
     2
     >>> [entry.name for entry in rows.entries]
     ['A', 'B', 'C']
@@ -46,7 +46,7 @@ class Lines:
         for index, entry in enumerate(entries):
             self.index.setdefault(entry.name, index)
 
-    def place(self, name: str, wanted: int | None, well: str) -> int:
+    def index_of(self, name: str, wanted: int | None, well: str) -> int:
         """Return the index of a name; a new name is appended, after the gap before ``wanted`` is filled."""
         if wanted is not None:
             wanted = whole_number(wanted, f"{self.argument} of the well {well}", 0)
@@ -97,7 +97,7 @@ def standard_column(index: int) -> str:
     return str(index + 1)
 
 
-def lines_of(plate: PlateMeta) -> tuple[Lines, Lines]:
+def lines_of(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     """Index the rows and columns of a plate, and make its wells agree with them.
 
     Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a
@@ -110,11 +110,11 @@ def lines_of(plate: PlateMeta) -> tuple[Lines, Lines]:
     >>> plate.wells[0].row_index, columns.index
     (0, {'1': 0})
     """
-    rows = Lines("row", "row_index", plate.rows, standard_row, _MOST_ROWS)
-    columns = Lines("column", "col_index", plate.columns, standard_column, _MOST_COLUMNS)
+    rows = NameIndex("row", "row_index", plate.rows, standard_row, _MOST_ROWS)
+    columns = NameIndex("column", "col_index", plate.columns, standard_column, _MOST_COLUMNS)
     for well in plate.wells:
         row, _, column = well.path.partition("/")
         if is_name(row) and is_name(column):
-            well.row_index = rows.place(row, None, well.path)
-            well.column_index = columns.place(column, None, well.path)
+            well.row_index = rows.index_of(row, None, well.path)
+            well.column_index = columns.index_of(column, None, well.path)
     return rows, columns

@@ -81,7 +81,9 @@ class FilesEngine:
                     uses.setdefault(part.number, []).append((block, part.inside, part.where))
         self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
 
-    def read_alike(self, paths: Sequence[str], files: Sequence[tuple[Shape, list[Part]]], out: Array) -> None:
+    def read_arrays(
+        self, paths: Sequence[str], files: Sequence[tuple[Shape, list[Part]]], out: Array
+    ) -> None:
         """Read the same parts of arrays at some paths below this one, into a block each."""
         self._missing.is_checked = True
         keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]

@@ -56,7 +56,7 @@ class CombinedSource:
         channels: Sequence[SourceChannel] | None = None,
     ) -> None:
         self._placed = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
-        self._check_alike(members)
+        self._check_same_kind(members)
         self._members: dict[tuple[int, ...], PlaneSource] = {}
         origins: dict[tuple[int, ...], str] = {}
         for member in members:
@@ -157,7 +157,7 @@ class CombinedSource:
                 # A thread that still reads it opens it again: closing is always safe.
                 self._open.popitem(last=False)[1].close()
 
-    def _check_alike(self, members: Sequence[Member]) -> None:
+    def _check_same_kind(self, members: Sequence[Member]) -> None:
         first = members[0]
         expected = first.source.description
         for member in members:

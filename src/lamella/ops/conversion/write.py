@@ -128,7 +128,7 @@ def write_images(
     large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_tasks`
 
     def task(unit: _Unit) -> _Task:
-        return _Task(unit, journal.get(unit.key), WriteJob(job, journal.place))
+        return _Task(unit, journal.get(unit.key), WriteJob(job, journal.file))
 
     def small_tasks() -> Iterator[_Task]:
         for number, image in images():

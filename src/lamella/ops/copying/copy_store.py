@@ -268,7 +268,7 @@ def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[St
             target.delete(name)
         target.delete("")
     with Journal(StoredObject(target, _JOURNAL), {"job": job}) as journal:
-        journal.place.append(b"")  # before any other object exists
+        journal.file.append(b"")  # before any other object exists
         yield target, journal
     journal.remove()
 

@@ -184,24 +184,24 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
 class Journal(Generic[P]):
     """The finished units of one job (``head``), as a context manager that writes pending lines at the end."""
 
-    def __init__(self, place: P, head: JSONObject, *, refuses: bool = False) -> None:
-        self.place = place
+    def __init__(self, file: P, head: JSONObject, *, refuses: bool = False) -> None:
+        self.file = file
         self._head = head
         self._waiting: list[bytes] = []
         self._bytes, self._last = 0, time.monotonic()
         first = line_of(head)
-        self._file = place.open(first)
-        stored = parsed(self._file.readline())
+        self._lines = file.open(first)
+        stored = parsed(self._lines.readline())
         if stored != head:
-            self._file.close()
+            self._lines.close()
             if refuses:
                 raise InvalidArgumentError(self._refusal(stored))
-            place.replace(first)
-            self._file = io.BytesIO()
+            file.replace(first)
+            self._lines = io.BytesIO()
         self._hashes, self._offsets = self._index()
 
     def _refusal(self, head: Any) -> str:
-        path = self.place.where
+        path = self.file.where
         if not isinstance(head, dict) or head.get("lamella") != "record":
             return f"{path} exists, and is not a journal of lamella: choose another name for the record"
         return (
@@ -212,8 +212,8 @@ class Journal(Generic[P]):
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return the sorted hashes of all keys, and the offsets of their lines: 16 bytes per line."""
         hashes, offsets = array("Q"), array("Q")
-        offset, torn = self._file.tell(), False
-        for line in self._file:
+        offset, torn = self._lines.tell(), False
+        for line in self._lines:
             values = parsed(line)
             if isinstance(values, list) and values:
                 hashes.append(_hash(values[0]))
@@ -221,7 +221,7 @@ class Journal(Generic[P]):
             offset += len(line)
             torn = not line.endswith(b"\n")
         if torn:
-            self.place.append(b"\n")  # workers append whole lines behind it
+            self.file.append(b"\n")  # workers append whole lines behind it
         all_hashes, all_offsets = np.array(hashes, np.uint64), np.array(offsets, np.uint64)
         order = np.argsort(all_hashes, kind="stable")
         return all_hashes[order], all_offsets[order]
@@ -234,8 +234,8 @@ class Journal(Generic[P]):
         index = int(np.searchsorted(self._hashes, np.uint64(key_hash), "right")) - 1
         if index < 0 or int(self._hashes[index]) != key_hash:
             return None
-        self._file.seek(int(self._offsets[index]))
-        line = parsed(self._file.readline())
+        self._lines.seek(int(self._offsets[index]))
+        line = parsed(self._lines.readline())
         return line[1:] if isinstance(line, list) and line[:1] == [key] else None
 
     def add(self, key: str, state: Any, values: list[Any], size: int = 0) -> None:
@@ -251,21 +251,21 @@ class Journal(Generic[P]):
         self._waiting.clear()
         self._bytes, self._last = 0, time.monotonic()
         if data:
-            self.place.append(data)
+            self.file.append(data)
 
     def remove(self) -> None:
         """Delete the journal: the job is complete."""
         self._waiting.clear()
-        self.place.remove()
+        self.file.remove()
 
     def end_reading(self) -> None:
         """Close the file that `get` reads; lines can still be added."""
-        self._file.close()
+        self._lines.close()
         self._hashes = self._offsets = np.array([], np.uint64)
 
     def close(self) -> None:
         """Write pending lines, and close the file."""
-        self._file.close()
+        self._lines.close()
         self.flush()
 
     def __enter__(self) -> Journal[P]:

@@ -143,7 +143,7 @@ def tasks(
     for together, same_size in groupby(units, key=lambda unit: unit.together):
         while batch := list(islice(same_size, together)):
             lines = [None if journal is None else journal.get(unit.key) for unit in batch]
-            file = None if journal is None else journal.place
+            file = None if journal is None else journal.file
             yield Task(tuple(zip(batch, lines, strict=True)), sum(map(weight, batch)), job, file)
 
 

@@ -159,8 +159,8 @@ class MosaicWrite:
                 f"{position.node_path} has an image already. Write the mosaic to another position, or delete the image."
             )
         with Journal(stored_journal(storage, key), {"job": self.job}) as journal:
-            journal.place.append(b"")
-            local = cast("Journal[LocalFile]", journal) if isinstance(journal.place, LocalFile) else None
+            journal.file.append(b"")
+            local = cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
             try:
                 if not position.dataset_paths:
                     self._create_image(position)

@@ -59,9 +59,9 @@ def add_positions(
         if not resumed:
             _refuse_existing(plate, sources)
         with Journal(stored_journal(storage, key), {"job": job}) as journal:
-            journal.place.append(b"")  # it is there before anything else is
+            journal.file.append(b"")  # it is there before anything else is
             try:
-                local = cast("Journal[LocalFile]", journal) if isinstance(journal.place, LocalFile) else None
+                local = cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
                 _copy_and_list(plate, sources, workers, progress, local, job, resumed)
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt | WorkerLostError):

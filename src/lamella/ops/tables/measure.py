@@ -186,7 +186,7 @@ def _request(
         image_axes[channel] = "c"
     space = [labels.axis_names[place] for place in space_axes(labels.axes)]
     lengths = dict(zip(axes, labels[own].shape, strict=True))
-    _check_alike(labels, position, lengths, image_axes, image)
+    _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
         space = space[1:]
     scale = dict(zip(axes, labels.get_effective_scale(own), strict=True))
@@ -205,7 +205,7 @@ def _request(
     )
 
 
-def _check_alike(
+def _check_same_shape(
     labels: LabelImage,
     position: Position,
     lengths: dict[str, int],

@@ -22,7 +22,7 @@ from lamella.nodes.position import Position
 from lamella.ops.display.planes import BAND_PIXELS, PlaneAxes, current_levels, plane_index
 from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
-from lamella.ops.view.alike import PORTION, Wanted, read_wanted, whole_region
+from lamella.ops.view.field_planes import PORTION, PlaneRequest, read_planes, whole_region
 from lamella.ops.view.unwritten import unwritten
 from lamella.store.keys import join
 
@@ -351,7 +351,7 @@ class Tiles:
         numbers: Sequence[int],
     ) -> dict[int, _FieldPixels]:
         """Read fields of a tile together; those that the result lacks are to be read one by one."""
-        requests: dict[int, tuple[Wanted, tuple[slice, slice]]] = {}
+        requests: dict[int, tuple[PlaneRequest, tuple[slice, slice]]] = {}
         for number in numbers:
             try:
                 request = self._plan_read(number, origin, shape, view, names)
@@ -359,7 +359,7 @@ class Tiles:
                 continue  # `_read_field` raises it again
             if request is not None:
                 requests[number] = request
-        planes_of_fields = read_wanted(self._documents, [wanted for wanted, _ in requests.values()])
+        planes_of_fields = read_planes(self._documents, [request for request, _ in requests.values()])
         return {
             number: _FieldPixels(target, list(planes), 1)
             for (number, (_, target)), planes in zip(requests.items(), planes_of_fields, strict=True)
@@ -373,7 +373,7 @@ class Tiles:
         shape: tuple[int, int],
         view: View,
         names: Sequence[str],
-    ) -> tuple[Wanted, tuple[slice, slice]] | None:
+    ) -> tuple[PlaneRequest, tuple[slice, slice]] | None:
         """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
         image = self._image(number, None)
         assert image is not None
@@ -386,8 +386,8 @@ class Tiles:
         if region is None:
             return None
         reduce = min(_spacing(rows), _spacing(columns))
-        wanted = Wanted(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
-        return wanted, part.target
+        request = PlaneRequest(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
+        return request, part.target
 
     def _read_field(
         self,

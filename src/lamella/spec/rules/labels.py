@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.values import alike, describe, is_integer, is_number, is_text
+from lamella.spec.rules.values import describe, is_equal, is_integer, is_number, is_text
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _check_colors(colors: list[JSON], at: Location, context: RuleContext) -> Ite
         if not is_number(value):
             continue
         if value in first:
-            same = alike(first[value], color)
+            same = is_equal(first[value], color)
             yield context.finding(
                 "LB-11",
                 (*where, "label-value"),
@@ -141,7 +141,7 @@ def _check_properties(value: JSON, at: Location, context: RuleContext) -> Iterat
             continue
         yield from _check_label_value(item, where, "LB-12", context)
         label = item.get("label-value")
-        if is_number(label) and label in first and alike(first[label], item):
+        if is_number(label) and label in first and is_equal(first[label], item):
             yield context.finding(
                 "LB-12", where, f"the properties of label {describe(label)} are listed twice", "remove one"
             )

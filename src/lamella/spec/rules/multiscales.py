@@ -11,7 +11,7 @@ from lamella.spec.rules.coordinate_systems import check_systems
 from lamella.spec.rules.plain_transforms import check_plain_list
 from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, level_scale
 from lamella.spec.rules.transformations import check_further_list, check_level_list
-from lamella.spec.rules.values import alike, describe
+from lamella.spec.rules.values import describe, is_equal
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_multiscales(ome: JSONObject, at: Location, context: RuleContext) -> It
                 "MS-01", (*where, index), f"the entry is {describe(multiscale)}", "write an object"
             )
             continue
-        if index and alike(multiscale, value[0]):
+        if index and is_equal(multiscale, value[0]):
             yield context.finding("MS-01", (*where, index), "the entry repeats the first one", "remove it")
         yield from _check_multiscale(multiscale, (*where, index), context)
 

@@ -77,7 +77,7 @@ def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
                 yield index, item
 
 
-def alike(one: JSON, other: JSON) -> bool:
+def is_equal(one: JSON, other: JSON) -> bool:
     """Return whether two values are equal; false for values nested too deeply to compare."""
     try:
         return bool(one == other)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 
-def read_alike(
+def read_equal_arrays(
     documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
 ) -> Array | None:
     """Return a region of the arrays at some paths, as (array, ...); None if only zarr-python knows their codecs.
@@ -42,5 +42,5 @@ def read_alike(
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)
     check_block(out.shape, meta.dtype.itemsize, f"reading a region {where}")
-    engine.read_alike(paths, list(parts_by_file(meta, selection)), out)
+    engine.read_arrays(paths, list(parts_by_file(meta, selection)), out)
     return out

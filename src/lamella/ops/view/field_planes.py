@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.display.render import block_mean
-from lamella.store.alike import read_alike
+from lamella.store.equal_arrays import read_equal_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ Region = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlaneRequest:
     """The planes of a field: those of the array at ``path`` in ``region``, at some rows and columns.
 
     The means of blocks of ``reduce`` x ``reduce`` pixels are returned; 1 for single pixels.
@@ -72,18 +72,18 @@ def whole_region(
     return tuple(region) if math.prod(b - a for a, b in region) <= _MAX_VALUES else None
 
 
-def read_wanted(documents: Documents, wanted: Sequence[Wanted]) -> list[NDArray[Any] | None]:
+def read_planes(documents: Documents, requests: Sequence[PlaneRequest]) -> list[NDArray[Any] | None]:
     """Return the planes of fields, each (channel, row, column); None for a field that is to be read by itself.
 
     Also None for a field with only fill values in a plane: the plane may not be written.
     """
     groups: dict[tuple[int, Region, int], list[int]] = {}
-    for number, request in enumerate(wanted):
+    for number, request in enumerate(requests):
         groups.setdefault((id(request.meta), request.region, request.reduce), []).append(number)
-    results: list[NDArray[Any] | None] = [None] * len(wanted)
+    results: list[NDArray[Any] | None] = [None] * len(requests)
     for numbers in groups.values():
-        first = wanted[numbers[0]]
-        planes = _read_stack(documents, [wanted[number].path for number in numbers], first)
+        first = requests[numbers[0]]
+        planes = _read_stack(documents, [requests[number].path for number in numbers], first)
         if planes is None:
             continue
         fill = np.asarray(first.meta.fill_value, first.meta.dtype)
@@ -92,14 +92,16 @@ def read_wanted(documents: Documents, wanted: Sequence[Wanted]) -> list[NDArray[
         means = block_mean(planes, first.reduce)
         for number, mean, is_fill in zip(numbers, means, all_fill, strict=True):
             if not is_fill:
-                results[number] = _select(mean, wanted[number])
+                results[number] = _select(mean, requests[number])
     return results
 
 
-def _read_stack(documents: Documents, paths: Sequence[str], request: Wanted) -> NDArray[Any] | None:
+def _read_stack(documents: Documents, paths: Sequence[str], request: PlaneRequest) -> NDArray[Any] | None:
     """Read the region of a request from the arrays of many, (field, channel, Y, X); None if one cannot be read."""
     try:
-        values = read_alike(documents, paths, request.meta, tuple(slice(*span) for span in request.region))
+        values = read_equal_arrays(
+            documents, paths, request.meta, tuple(slice(*span) for span in request.region)
+        )
     except Exception:  # any error of the engine: each field is then read by itself, and raises its own
         return None
     if values is None:
@@ -115,7 +117,7 @@ def _read_stack(documents: Documents, paths: Sequence[str], request: Wanted) -> 
     return values[:, :, 0] if values.shape[2] == 1 else values.max(axis=2)
 
 
-def _select(means: NDArray[Any], request: Wanted) -> NDArray[Any]:
+def _select(means: NDArray[Any], request: PlaneRequest) -> NDArray[Any]:
     """Return the rows and columns of a request, out of the reduced planes of its field."""
     spans = [indices // request.reduce for indices in (request.rows, request.columns)]
     if all(span[-1] - span[0] + 1 == span.size for span in spans):
