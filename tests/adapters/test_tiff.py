@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from lamella.adapters.tiff import TiffSource, open_tiff
+from lamella.adapters.tiff_templates import TemplateCache
 from lamella.errors import MissingDependencyError, SourceError
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
@@ -449,7 +450,43 @@ def test_small_files_are_parsed_once_and_again_after_a_change(
     for _ in range(2):  # `pixels_of` closes them
         for source, plane in zip(sources, planes, strict=True):
             assert_array_equal(pixels_of(source), plane)
-    assert parsed == [str(path) for path in paths]
+    assert parsed == [str(path) for path in paths[:2]]  # the third differs from the second in its pixels only
     tifffile.imwrite(paths[1], planes[0] + 1, description="longer than before, so that pixels lie elsewhere")
     assert_array_equal(pixels_of(sources[1]), planes[0] + 1)
-    assert len(parsed) == 4
+    assert len(parsed) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"metadata": None, "description": "7.tif", "resolution": (2.0, 4.0), "bigtiff": True},
+        {"imagej": True, "metadata": {"axes": "ZYX", "spacing": 0.5, "unit": "um"}},
+        {"ome": True, "metadata": {"axes": "TYX"}},
+        {"compression": "zlib"},
+        {"byteorder": ">", "photometric": "miniswhite", "rowsperstrip": 5},
+    ],
+    ids=["shaped", "plain", "imagej", "ome", "compressed", "strips"],
+)
+def test_a_file_is_described_by_its_own_bytes_after_others_of_the_same_kind(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = random_pixels((3, 2, 20, 30))
+    for number, stack in enumerate(planes):
+        tifffile.imwrite(tmp_path / f"{number}.tif", stack, **options)
+    bent = bytearray((tmp_path / "2.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "2.tif") as file:
+        bent[file.pages.first.tags["XResolution"].valueoffset] += 1  # the same size, another pixel size
+    (tmp_path / "3.tif").write_bytes(bent)
+    (tmp_path / "linked.tif").symlink_to("1.tif")
+    (tmp_path / "cut.tif").write_bytes(bent[: len(bent) // 2])
+    one(tmp_path / "0.tif")
+    for name, stack in (("1", planes[1]), ("2", planes[2]), ("3", planes[2]), ("linked", planes[1])):
+        source = one(tmp_path / f"{name}.tif")
+        assert_array_equal(np.squeeze(pixels_of(source)), stack)
+        assert_array_equal(np.squeeze(pixels_of(pickle.loads(pickle.dumps(source)))), stack)
+        with monkeypatch.context() as patch:
+            patch.setattr("lamella.adapters.tiff.TEMPLATES", TemplateCache())  # parsed without the others
+            assert one(tmp_path / f"{name}.tif").description == source.description
+    with pytest.raises(SourceError, match=r"cut\.tif"):
+        one(tmp_path / "cut.tif")

@@ -40,6 +40,10 @@ class BdvReader(HandleReader):
     libraries = ("h5py",)
     handles = 1
 
+    def may_claim_file(self, name: str) -> bool:
+        """Return whether a file has one of the endings: see `Reader.may_claim_file`."""
+        return name.lower().endswith((".xml", ".h5", ".hdf5"))
+
     def claims(self, path: str) -> bool:
         """Return whether a file is the XML of a data set, the HDF5 file beside one, or their folder."""
         index = _index_of(path)

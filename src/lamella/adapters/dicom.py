@@ -31,6 +31,10 @@ class DicomReader(HandleReader):
     extra = "dicom"
     libraries = ("wsidicom", "pydicom")
 
+    def may_claim_file(self, name: str) -> bool:
+        """Return whether a file has one of the endings: see `Reader.may_claim_file`."""
+        return name.lower().endswith(self.endings)
+
     def claims(self, path: str) -> bool:
         """Return whether a file is named as DICOM, or a folder has such files."""
         if not os.path.isdir(path):

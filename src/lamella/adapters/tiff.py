@@ -43,6 +43,7 @@ from lamella.adapters.tiff_pages import (
 )
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
+from lamella.adapters.tiff_templates import TEMPLATES
 from lamella.adapters.tiff_vendors import read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
@@ -79,6 +80,8 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
     ('zyx', (5, 16, 16))
     """
     name = local_path(path, "a file to convert")
+    if not is_partial and (container := _open_by_template(name)) is not None:
+        return container
     key = file_key(name)
     damage: list[str] = []
     with open_file(name, is_partial=is_partial, damage=damage) as file:
@@ -105,14 +108,29 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
         elif is_read_next:
             _with_decoders(pages)
         original, own_file = _original(file), str(file.filehandle.path)
+        short = _short_list(pages[0], own_file) if len(images) == 1 else None
+        if short is not None and not is_partial:
+            TEMPLATES.put(key, file, *described[0], short, original)
     sources = [TiffSource(description, layout) for description, layout in described]
-    if len(sources) == 1:
-        short = _short_list(pages[0], own_file)
-        if short is not None:
-            sources[0].keep_pages(key, short)
-        elif is_read_next:
-            sources[0].keep_until_closed(pages[0])
+    if short is not None:
+        sources[0].keep_pages(key, own_file, short)
+    elif is_read_next and len(images) == 1:
+        sources[0].keep_until_closed(pages[0])
     return Container(sources, original)
+
+
+def _open_by_template(path: str) -> Container | None:
+    """Describe a file that has the bytes of one parsed before, except for pixels; None without such a file."""
+    found = TEMPLATES.find(path)
+    if found is None:
+        return None
+    template, key = found
+    own_file = os.path.realpath(path)
+    own_file = path if own_file == path else own_file  # one text in memory, not two
+    description = replace(template.description, name=os.path.basename(path), files=(own_file,))
+    source = TiffSource(description, replace(template.layout, path=path))
+    source.keep_pages(key, own_file, template.pages)
+    return Container([source], template.original)
 
 
 def _original(file: Any) -> list[OriginalMetadata]:
@@ -168,6 +186,8 @@ class CompanionReader(TiffReader):
 
 def _ndtiff_in(folder: str) -> str | None:
     """Return the first file of an NDTiff in a folder: there, or below it if each level has a folder of its own."""
+    if not os.path.isdir(folder):
+        return None
     for inner in (folder, os.path.join(folder, "Full resolution")):
         if os.path.isfile(os.path.join(inner, "NDTiff.index")):
             names = [name for name in os.listdir(inner) if name.lower().endswith(TiffReader.endings)]
@@ -192,7 +212,7 @@ class TiffSource:
         self._lock = threading.Lock()
         self._files = FilePool()
         self._pages: list[PageBytes | None] | None = None
-        self._short: tuple[FileKey, list[PageBytes | None]] | None = None
+        self._short: tuple[FileKey, str, list[PageBytes | None]] | None = None
 
     def __getstate__(self) -> tuple[ImageDescription, SeriesLayout]:
         return self._description, self._layout
@@ -241,9 +261,9 @@ class TiffSource:
         with self._lock:
             self._pages = None  # thousands of sources would fill the memory with their lists of pages
 
-    def keep_pages(self, key: FileKey, short: list[PageBytes | None]) -> None:
-        """Use a short list of pages that were just parsed, as long as the file is unchanged."""
-        self._short = key, short
+    def keep_pages(self, key: FileKey, own_file: str, short: list[PageBytes | None]) -> None:
+        """Use a short list of pages, which are in one file, as long as the file is unchanged."""
+        self._short = key, own_file, short
 
     def keep_until_closed(self, pages: list[PageBytes | None]) -> None:
         """Use pages that were just parsed, until the source is closed."""
@@ -253,7 +273,8 @@ class TiffSource:
         path, number = self._layout.path, self._layout.series
         with self._lock:
             if self._pages is None and self._short is not None and self._short[0] == file_key(path):
-                self._pages = self._short[1]
+                _, own_file, short = self._short
+                self._pages = [page and replace(page, file=own_file) for page in short]
             elif self._pages is None and self._layout.is_shared:
                 self._pages = PAGES.get(path, lambda: _parse_pages(path, self._layout.is_partial))[number]
             elif self._pages is None:

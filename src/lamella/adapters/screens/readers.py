@@ -50,6 +50,10 @@ class ScreenReader(Reader):
         """Return whether a file is an index, by its name."""
         return os.path.basename(path).lower().endswith(self.index_endings)
 
+    def may_claim_file(self, name: str) -> bool:
+        """Return whether a file is an index, by its name: see `Reader.may_claim_file`."""
+        return self.is_index(name)
+
     def indexes_of(self, folder: str) -> list[str]:
         """List the indexes in a folder itself."""
         return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.is_index(name))

@@ -124,6 +124,10 @@ class Reader(ABC):
         """
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
+    def may_claim_file(self, name: str) -> bool:
+        """Return False if `claims` is false for every file of a name; the disk is then not asked."""
+        return True
+
     def recognises(self, head: bytes) -> bool:
         """Return whether a file that no reader claims by name is of this format, by its first 512 bytes."""
         return False
@@ -180,10 +184,12 @@ class Formats:
 
     def find(self, path: str) -> Reader | None:
         """Return the reader of a file or of a folder that is one data set."""
-        if self._is_chosen and not os.path.isdir(path):
+        is_folder = os.path.isdir(path)
+        if self._is_chosen and not is_folder:
             return self._readers[0]
         plain = [reader for reader in self._readers if not reader.is_fallback]
-        chosen = next((reader for reader in plain if reader.claims(path)), None)
+        asked = (reader for reader in plain if is_folder or reader.may_claim_file(path))
+        chosen = next((reader for reader in asked if reader.claims(path)), None)
         if chosen is None and os.path.isfile(path):
             with suppress(OSError), open(path, "rb") as file:
                 head = file.read(512)

@@ -1,0 +1,147 @@
+"""Describe TIFF files that differ from one parsed before in their pixels only, such as the planes of a screen.
+
+A template is a parsed file: its description, and all its bytes except the pixels. A file of the same size with the same
+bytes outside of the pixels is described by them, because parsing reads nothing else; it is not parsed again. Only files
+whose description depends on no other file, and whose pixels are one run of uncompressed bytes, become templates.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamella.adapters.tiff_cache import file_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.adapters.tiff_cache import FileKey, Pages
+    from lamella.ops.conversion.reader import OriginalMetadata
+    from lamella.ops.conversion.source import ImageDescription
+
+_TEMPLATES = 8
+"""Maximum number of templates: a folder has few kinds of files, or each file is of its own kind."""
+
+_MOST_BYTES = 1 << 14
+"""Maximum number of bytes outside of the pixels of a template."""
+
+_KINDS = {"uniform", "shaped", "imagej"}
+"""Kinds of series of tifffile whose pages are in the file itself."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed file: what it is described by, and its bytes before and after the pixels from ``start`` to ``end``."""
+
+    size: int
+    start: int
+    end: int
+    head: bytes
+    tail: bytes
+    description: ImageDescription
+    layout: Any
+    pages: Pages
+    original: tuple[OriginalMetadata, ...]
+
+
+class TemplateCache:
+    """The most recently used templates."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._templates: OrderedDict[tuple[int, bytes, bytes], Template] = OrderedDict()
+
+    def find(self, path: str) -> tuple[Template, FileKey] | None:
+        """Return the template that describes a file, and the key of the file; None if it must be parsed."""
+        with self._lock:
+            templates = list(self._templates.values())
+        if not templates:
+            return None
+        try:
+            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError:
+            return None  # parsing raises the error
+        try:
+            status = os.fstat(file)
+            key = path, status.st_size, status.st_mtime_ns, status.st_ino
+            for template in reversed(templates):
+                if template.size == status.st_size and _has_bytes_of(file, template):
+                    self._use(template)
+                    return template, key
+        except OSError:
+            return None
+        finally:
+            os.close(file)
+        return None
+
+    def put(self, key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any) -> None:
+        """Add an open file that was parsed, if it can be a template; ``key`` is that of the file before parsing."""
+        span = _pixels_of(file, description, pages)
+        if span is None:
+            return
+        path, size, *_ = key
+        start, end = span
+        with open(path, "rb") as data:
+            head = data.read(start)
+            data.seek(end)
+            tail = data.read()
+        if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
+            self._use(
+                Template(size, start, end, head, tail, description, layout, pages, tuple(original))
+            )
+
+    def _use(self, template: Template) -> None:
+        key = template.size, template.head, template.tail
+        with self._lock:
+            self._templates[key] = template
+            self._templates.move_to_end(key)
+            while len(self._templates) > _TEMPLATES:
+                self._templates.popitem(last=False)
+
+    def unlock_in_child(self) -> None:
+        """Replace the lock: see `PageCache.unlock_in_child`."""
+        self._lock = threading.Lock()
+
+
+def _has_bytes_of(file: int, template: Template) -> bool:
+    """Return whether an open file has the bytes of a template outside of the pixels."""
+    return (
+        _read(file, len(template.head), 0) == template.head
+        and _read(file, len(template.tail), template.end) == template.tail
+    )
+
+
+def _read(file: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, count, offset)
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, count)
+
+
+def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -> tuple[int, int] | None:
+    """Return where the pixels of a file begin and end, if all other bytes determine its description."""
+    (series,) = file.series if len(file.series) == 1 else (None,)
+    if series is None or series.kind not in _KINDS or file.is_ome or file.is_micromanager:
+        return None
+    spans = sorted((page.offsets, page.counts) for page in pages if page is not None and page.frame.is_final)
+    if len(spans) < len(pages) or len(description.files) != 1:
+        return None
+    start = end = spans[0][0][0]
+    for offsets, counts in spans:
+        if len(offsets) != 1 or offsets[0] != end:
+            return None
+        end += counts[0]
+    size = file.filehandle.size
+    name = description.name
+    is_small = start + size - end <= _MOST_BYTES
+    is_named = any(name in text for text in (description.title, *description.notes))
+    return (start, end) if is_small and start > 0 and not is_named else None
+
+
+TEMPLATES = TemplateCache()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TEMPLATES.unlock_in_child)
