@@ -77,7 +77,9 @@ class TemplateCache:
             os.close(file)
         return None
 
-    def put(self, key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any) -> None:
+    def put(
+        self, key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any
+    ) -> None:
         """Add an open file that was parsed, if it can be a template; ``key`` is that of the file before parsing."""
         span = _pixels_of(file, description, pages)
         if span is None:
@@ -89,9 +91,7 @@ class TemplateCache:
             data.seek(end)
             tail = data.read()
         if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
-            self._use(
-                Template(size, start, end, head, tail, description, layout, pages, tuple(original))
-            )
+            self._use(Template(size, start, end, head, tail, description, layout, pages, tuple(original)))
 
     def _use(self, template: Template) -> None:
         key = template.size, template.head, template.tail

@@ -117,17 +117,18 @@ def choose_windows(
 
     run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=collect)
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
-    return {key: _window(key, samples[key]) for key in order if key in samples}
+    return {key: window_of_samples(key[0], samples[key]) for key in order if key in samples}
 
 
-def _window(key: _Key, parts: Sequence[Array]) -> WindowDict:
+def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
+    """Return the contrast window of a channel by samples of its pixels."""
     limits = [type_limits(part.dtype) for part in parts]
     values = np.concatenate(parts)
     start, end = spread(values)
     known_limits = [limit for limit in limits if limit is not None]
     if len(known_limits) == len(parts):
         possible = min(low for low, _ in known_limits), max(high for _, high in known_limits)
-        if key[0].lower() == ALPHA:
+        if name.lower() == ALPHA:
             start, end = 0.0, possible[1]
     else:
         finite = values[np.isfinite(values)]
@@ -156,7 +157,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
                 read_plane(array, axes, index, 4 * _SIDE, ids=True) for index in planes_of_channel[::step]
             ]
             values = np.concatenate([plane.ravel() for plane in pixels])
-            sample[key] = values[:: max(1, -(-values.size // field.pixels))]
+            sample[key] = values[:: max(1, -(-values.size // field.pixels))].copy()  # not the whole planes
     return sample
 
 

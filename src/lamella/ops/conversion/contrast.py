@@ -1,7 +1,7 @@
 """Compute contrast limits from a sample of the pixels, collected while they are converted.
 
-The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel. It does not depend on the
-number of threads or the order of the blocks.
+The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel of an image, and about as
+many of all images of a plate. It does not depend on the number of threads or the order of the blocks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from lamella.spec.omero import WindowDict
     from lamella.types import Array, Shape
 
-_PLANES = 64
-_PIXELS = 1 << 14
+_PLANES, _FEWEST_PLANES = 64, 3
+"""Number of planes that are sampled of each channel of one image, and of each of many images."""
+
+_PIXELS, _FEWEST_PIXELS = 1 << 20, 256
+"""Number of pixels that are sampled of each channel of all images together, and of each of many images."""
+
+_PLANE_PIXELS = 1 << 14
+"""Maximum number of pixels that are sampled of a plane."""
+
 LOW, HIGH = 0.1, 99.9
 """Percentiles of the sample that become black and full intensity."""
 
@@ -46,6 +53,8 @@ class Sample:
 class ContrastSampler:
     """Collect a sample of the pixels of each channel of an image, whose axes include "c".
 
+    ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own.
+
     >>> import numpy as np
     >>> sampler = ContrastSampler("cyx", (1, 10, 10), np.dtype("uint8"))
     >>> sampler.add((0,), 0, np.arange(100, dtype="uint8").reshape(10, 10))
@@ -53,13 +62,15 @@ class ContrastSampler:
     {'start': 0.0, 'end': 99.0, 'min': 0.0, 'max': 255.0}
     """
 
-    def __init__(self, axes: str, shape: Shape, dtype: np.dtype[np.generic]) -> None:
+    def __init__(self, axes: str, shape: Shape, dtype: np.dtype[np.generic], images: int = 0) -> None:
         self._channel = axes.index("c")
         self._outer = shape[:-2]
         self._dtype = dtype
         per_channel = math.prod(self._outer) // self._outer[self._channel]
-        self._plane_step = math.ceil(per_channel / _PLANES)
-        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / _PIXELS)))
+        planes = min(per_channel, max(_FEWEST_PLANES, min(_PLANES, 256 // max(1, images))))
+        pixels = min(_PLANE_PIXELS, max(_FEWEST_PIXELS, _PIXELS // max(1, images)) // planes)
+        self._plane_step = math.ceil(per_channel / planes)
+        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels)))
         self._lock = threading.Lock()
         self._sample = Sample()
 

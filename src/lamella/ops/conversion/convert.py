@@ -24,13 +24,15 @@ from lamella.ops.conversion.file_layouts import find_layout
 from lamella.ops.conversion.inputs import Arrangement, Inputs, plan_images
 from lamella.ops.conversion.store import (
     ImageSettings,
+    PlateSample,
     begin_image,
     channel_labels,
     create_positions,
+    describe_image,
     describe_plate,
-    end_image,
     is_whole,
     plan_arrays,
+    state_of_image,
 )
 from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import Workers
@@ -418,29 +420,38 @@ def _write_all(
     job: str,
 ) -> int:
     images, levels = plan.images, plan_arrays(plan.images, settings)
+    plate = PlateSample(len(images)) if plan.layout == "hcs" else None
 
     with create_positions(folder, plan, settings, name=name) as (root, positions):
 
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
                 line = journal.get(f"image {number}")
-                if line is not None and is_whole(position, line, job):
+                if line is not None and is_whole(
+                    position, levels[number], line, job, is_listed=plate is None
+                ):
                     tally.add(image.source.description.plane_count)
+                    if plate is not None:
+                        plate.add_stored(image, position, levels[number])
                 else:
-                    yield number, begin_image(image, position, levels[number])
+                    yield (
+                        number,
+                        begin_image(image, position, levels[number], 0 if plate is None else len(images)),
+                    )
 
         def finish_image(number: int, sample: Sample) -> None:
-            has_own_contrast = plan.layout != "hcs"
-            state = end_image(
-                images[number], positions[number], levels[number], sample, has_own_contrast=has_own_contrast
-            )
+            if plate is None:
+                describe_image(images[number], positions[number], levels[number], sample)
+            else:
+                plate.add(sample)
+            state = state_of_image(positions[number], levels[number])
             journal.add(f"image {number}", job, [state])
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
         write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)
-        if plan.layout == "hcs":
-            describe_plate(images, positions, levels, workers)
+        if plate is not None:
+            describe_plate(images, positions, levels, plate)
         in_order = sorted(images, key=lambda image: image.number)
         write_originals(root, plan.originals, [image.path for image in in_order if image.path])
         return max(len(plan_of_image.arrays) for plan_of_image in levels)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lamella.ops.conversion.contrast import ContrastSampler
 from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_planes
@@ -32,13 +34,20 @@ _SHARED_BYTES = 48 << 20
 
 
 class PlanesArray:
-    """Source pixels to write into ``target``, read in blocks like a StoredArray. Pickling drops sample and progress."""
+    """Source pixels to write into ``target``, read in blocks like a StoredArray. Pickling drops sample and progress.
 
-    def __init__(self, source: PlaneSource, target: StoredArray, tally: Count | None = None) -> None:
+    ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own. Missing
+    planes of a plate count as zeros in its sample, because those of the store cannot be told from zeros.
+    """
+
+    def __init__(
+        self, source: PlaneSource, target: StoredArray, tally: Count | None = None, *, images: int = 0
+    ) -> None:
         description = source.description
         self.source = source
         self.tally = tally
-        self.sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+        self._images = images
+        self.sampler = self._new_sampler()
         block = choose_block(
             description.shape,
             unit_shape(target),
@@ -49,14 +58,17 @@ class PlanesArray:
         )
         self._meta = new_array(description.shape, description.dtype, zarr_format=3, chunks=block)
 
-    def __getstate__(self) -> tuple[PlaneSource, ArrayMeta]:
-        return self.source, self._meta
+    def __getstate__(self) -> tuple[PlaneSource, ArrayMeta, int]:
+        return self.source, self._meta, self._images
 
-    def __setstate__(self, state: tuple[PlaneSource, ArrayMeta]) -> None:
-        self.source, self._meta = state
-        description = self.source.description
-        self.sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+    def __setstate__(self, state: tuple[PlaneSource, ArrayMeta, int]) -> None:
+        self.source, self._meta, self._images = state
+        self.sampler = self._new_sampler()
         self.tally = None
+
+    def _new_sampler(self) -> ContrastSampler:
+        description = self.source.description
+        return ContrastSampler(description.axes, description.shape, description.dtype, self._images)
 
     @property
     def meta(self) -> ArrayMeta:
@@ -85,6 +97,9 @@ class PlanesArray:
                 for index, pixels in zip(sampled_indices, planes, strict=True):
                     if pixels is not None:
                         self.sampler.add(index, rows.start, pixels)
+                    elif self._images:
+                        shape = rows.stop - rows.start, self._meta.shape[-1]
+                        self.sampler.add(index, rows.start, np.zeros(shape, self._meta.dtype))
                 self._count(indices, rows)
 
     def _read(self, task: _Task, block: Array) -> None:
@@ -92,10 +107,8 @@ class PlanesArray:
         for index, block_index, pixels in zip(
             indices, block_indices, read_planes(self.source, indices, rows), strict=True
         ):
-            if pixels is None:
-                block[block_index] = 0
-            else:
-                block[block_index] = pixels
+            block[block_index] = 0 if pixels is None else pixels
+            if pixels is not None or self._images:
                 self.sampler.add(index, rows.start, block[block_index])
         self._count(indices, rows)
 

@@ -14,7 +14,7 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import refuse_broken
-from lamella.ops.contrast import choose_windows
+from lamella.ops.contrast import window_of_samples
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
@@ -43,15 +43,13 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import ImagePlan, InputPlan
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
-    from lamella.ops.execution import Workers
     from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
     from lamella.store.layout import Cut
-    from lamella.types import JSONObject, VersionName
+    from lamella.types import Array, JSONObject, VersionName
 
 
 @dataclass(frozen=True)
@@ -209,10 +207,11 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
     return planned
 
 
-def begin_image(image: ImagePlan, position: Position, levels: NewLevels) -> ImageWrite:
+def begin_image(image: ImagePlan, position: Position, levels: NewLevels, images: int) -> ImageWrite:
     """Create the arrays of one image, without pixels; its document lists them when they are complete.
 
-    Arrays of a killed call keep their pixels.
+    ``images`` is the number of images of a plate, which get one contrast together. Arrays of a killed call keep their
+    pixels.
     """
     arrays = _arrays(position, levels)
     for array in arrays:
@@ -220,7 +219,7 @@ def begin_image(image: ImagePlan, position: Position, levels: NewLevels) -> Imag
             position.documents.put_array(array.path, array.meta)
     if not position.path:  # so that the first write of a single image is as fast as the others
         arrays[0].prepare()
-    return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)))
+    return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)), images)
 
 
 def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
@@ -253,35 +252,56 @@ def _plan(description: ImageDescription, settings: ImageSettings) -> NewLevels:
     return plan_levels(description.name, "0", first, settings.levels, axes)
 
 
-def is_whole(position: Position, line: list[Any], job: str) -> bool:
-    """Return whether an image is listed and its files are those of a line of the journal."""
-    return is_done(line, job, _state([position[path].stored for path in position.dataset_paths]))
+def is_whole(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
+    """Return whether the files of an image are those of a line of the journal, and with ``is_listed``, are listed."""
+    return (not is_listed or bool(position.dataset_paths)) and is_done(
+        line, job, state_of_image(position, levels)
+    )
 
 
-def _state(arrays: Sequence[StoredArray]) -> str | None:
+def state_of_image(position: Position, levels: NewLevels) -> str | None:
     """Return a fingerprint of the files of all levels."""
+    arrays = _arrays(position, levels)
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
-    return state_of(Files(arrays[0].documents.storage, keys)) if arrays else None
+    return state_of(Files(position.documents.storage, keys))
 
 
-def end_image(
-    image: ImagePlan, position: Position, levels: NewLevels, sample: Sample, *, has_own_contrast: bool
-) -> str | None:
-    """Describe a complete image in one write; return the fingerprint of its files.
-
-    Images of a plate get their contrast together at the end.
-    """
+def describe_image(image: ImagePlan, position: Position, levels: NewLevels, sample: Sample) -> None:
+    """Describe a complete image that has a contrast of its own, in one write."""
     description = image.source.description
-    windows: dict[int, WindowDict] = {}
-    if has_own_contrast:
-        sampler = ContrastSampler(description.axes, description.shape, description.dtype)
-        sampler.merge(sample)
-        windows = {
-            index: sampler.window(index, channel.window)
-            for index, channel in enumerate(_channels(description))
-        }
+    sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+    sampler.merge(sample)
+    windows = {
+        index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
+    }
     _put(position, description, levels, windows)
-    return _state(_arrays(position, levels))
+
+
+class PlateSample:
+    """The sampled pixels of each channel of the ``images`` of a plate, which get one contrast together."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._parts: dict[int, list[Array]] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Add the sample of an image."""
+        for channel, parts in sample.planes.items():
+            self._parts.setdefault(channel, []).extend(parts.values())
+
+    def add_stored(self, image: ImagePlan, position: Position, levels: NewLevels) -> None:
+        """Add the sample of an image that an interrupted call has written, from the store."""
+        array, description = _arrays(position, levels)[0], image.source.description
+        sampler = ContrastSampler(description.axes, description.shape, description.dtype, self._images)
+        height, band = description.plane_shape[0], array.meta.files[-2]
+        for index in np.ndindex(*description.shape[:-2]):
+            for row in range(0, height, band) if sampler.needs(index) else ():
+                sampler.add(index, row, array.read((*index, slice(row, row + band))))
+        self.add(sampler.sample)
+
+    def window(self, channel: int, name: str) -> WindowDict:
+        """Return the contrast of a channel."""
+        return window_of_samples(name, self._parts[channel])
 
 
 def _put(
@@ -313,21 +333,21 @@ def _put(
 
 
 def describe_plate(
-    images: Sequence[ImagePlan], positions: Sequence[Position], plans: Sequence[NewLevels], workers: Workers
+    images: Sequence[ImagePlan],
+    positions: Sequence[Position],
+    plans: Sequence[NewLevels],
+    sample: PlateSample,
 ) -> None:
-    """Write the contrast of a plate's images. It is the median of the files' windows, else computed from all fields."""
+    """Describe all images of a plate. Their contrast is the median of the files' windows, else that of the sample."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: dict[int, WindowDict] = {}
-    chosen: dict[tuple[str, int], WindowDict] = {}
     for index, name in enumerate(names):
         file_windows = [
             window for description in descriptions if (window := _channels(description)[index].window)
         ]
-        if len(file_windows) < len(descriptions) and not chosen:
-            chosen = choose_windows(positions, workers)
         windows[index] = (
-            chosen[name, 0]
+            sample.window(index, name)
             if len(file_windows) < len(descriptions)
             else _stated(file_windows, descriptions[0].dtype)
         )

@@ -40,10 +40,14 @@ _LARGE_UNIT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ImageWrite:
-    """The source of one image, and the levels to write, finest first, with factors from the level before."""
+    """The source of one image, and the levels to write, finest first, with factors from the level before.
+
+    ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own.
+    """
 
     source: PlaneSource
     levels: Sequence[tuple[StoredArray, Shape]]
+    images: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -177,7 +181,7 @@ def write_unit(task: _Task) -> _UnitResult:
 
 
 def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[ReadPass]:
-    pixels = PlanesArray(image.source, image.levels[0][0], tally)
+    pixels = PlanesArray(image.source, image.levels[0][0], tally, images=image.images)
     return passes(pixels, image.levels, "mean", spread=spread)
 
 
@@ -203,7 +207,7 @@ def _write_large(
 ) -> Sample:
     """Write one image in regions on an executor; return the sample of the whole image."""
     first, *rest = _passes(image, None, spread=True)
-    sampler = PlanesArray(image.source, image.levels[0][0]).sampler
+    sampler = PlanesArray(image.source, image.levels[0][0], images=image.images).sampler
 
     def collect(result: _UnitResult) -> None:
         tally.add(result.planes)
