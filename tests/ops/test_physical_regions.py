@@ -182,3 +182,16 @@ def test_an_image_of_two_axes_has_regions_too(tmp_path):
     assert image.crop(x=(0.5, 1.5), y=(1, 2)).values.tolist() == [[5, 6]]
     with pytest.raises(InvalidArgumentError, match="no axis 'z'"):
         image.crop(z=(0, 1))
+
+
+def test_names_and_coordinates_select_as_in_xarray(image):
+    array = image["1"][:]
+    z = image.to_xarray(level="1").z.values
+    selected = image.sel(c="GFP", t=60, z=slice(z[1], z[2]), level="1")
+    assert selected.dims == ("z", "y", "x")
+    np.testing.assert_array_equal(selected.values, array[0, 1, 1:3])
+    labels = image.labels["cells"].sel(t=[60, 120])
+    np.testing.assert_array_equal(labels.values, image.labels["cells"]["0"][:][::2])
+    for wrong in ({"c": "DPAI"}, {"q": 1}, {"t": 61}):
+        with pytest.raises(InvalidArgumentError, match=r"Its axes are t, c, z, y, x, and its channels .*GFP"):
+            image.sel(**wrong)

@@ -78,6 +78,14 @@ def test_a_subset_keeps_geometry_names_acquisitions_colours_levels_and_labels(tm
     assert [entry.name for entry in part.metadata.acquisitions] == ["before"]
     assert files(tmp_path / "part.zarr/B/3/0") == files(tmp_path / "plate.zarr/B/3/0")
     is_valid(tmp_path / "part.zarr")
+    assert (plate.well_paths(), plate.acquisition_names) == (["A/1", "B/3"], ["before", "after"])
+    assert plate.position_paths() == ["A/1/0", "A/1/1", "B/3/0"]
+    for acquisition, paths in ((0, ["A/1/0", "B/3/0"]), ("after", ["A/1/1"])):
+        assert plate.position_paths(acquisition=acquisition) == paths
+        assert [path for path, _ in plate.positions(acquisition=acquisition)] == paths
+    for call in (plate.position_paths, plate.positions):
+        with pytest.raises(NodeNotFoundError, match=r"Its acquisitions are: 0 \(before\), 1 \(after\)"):
+            call(acquisition="during")
     with pytest.raises(NodeNotFoundError, match="H12"):
         plate.subset(tmp_path / "other.zarr", wells=["H12"])
     with pytest.raises(NodeNotFoundError, match="before"):

@@ -211,10 +211,11 @@ def test_levels_beyond_sense_are_said_and_not_made(tmp_path):
     ]
 
 
-def test_dims_choose_the_axes(tmp_path):
+@pytest.mark.parametrize("dims", [["Y", "x"], "yx"])
+def test_dims_choose_the_axes(tmp_path, dims):
     data = noise((1, 1, 4, 8, 8))
     position = image(tmp_path / "a.zarr", data)
-    position.compute_pyramid(2, dims=["Y", "x"])
+    position.compute_pyramid(2, dims=dims)
     np.testing.assert_array_equal(position["1"][...], slow(data, (1, 1, 1, 2, 2), "mean"))
     assert position.get_effective_scale("1") == [1, 1, 1, 2, 2]
 
@@ -485,7 +486,7 @@ def test_automatic_levels_follow_the_factors(tmp_path):
     "options",
     [
         {"dims": {"y": 4}},
-        {"dims": "yx"},
+        {"dims": "yq"},
         {"dims": [1, 2]},
         {"factors": {"q": 2}},
         {"factors": {"y": 0}},

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+import zarr
 from tests.nodes.conftest import check_valid
 
 import lamella
@@ -93,11 +94,19 @@ def test_axes_in_another_order_are_transposed(tmp_path):
     array = np.random.default_rng(3).integers(0, 255, (20, 30, 3, 2)).astype("uint8")
     for number, source in enumerate((array, of_zarr(array, tmp_path))):
         image = lamella.write_image(
-            tmp_path / f"{number}.zarr", source, "yxcz", scale=[0.5, 0.25, 1, 3], chunks=(10, 15, 1, 2)
+            tmp_path / f"{number}.zarr",
+            source,
+            "yxcz",
+            scale=[0.5, 0.25, 1, 3],
+            chunks=(10, 15, 1, 2),
+            shards_ratio=(2, 1, 3, 1),
+            translation=[1200, -350.5, 0, 7],
         )
         np.testing.assert_array_equal(image.data[:], array.transpose(2, 3, 0, 1))
         assert (image.axis_names, image.scale) == (list("czyx"), [1, 3, 0.5, 0.25])
         assert image.data.chunks == (1, 2, 10, 15)
+        assert image.data.shards == (3, 2, 20, 15)
+        assert image.get_effective_translation("0") == [0, 7, 1200, -350.5]
         assert image.channel_names == ["channel_0", "channel_1", "channel_2"]
 
 
@@ -135,11 +144,15 @@ def test_a_labelled_array_brings_all_it_knows(tmp_path):
     )
     for data in (cells, cells.chunk({"Y": 5})):
         image = lamella.write_image(
-            tmp_path / "a.zarr", data, channels={"GFP": None, "wall": "red"}, overwrite=True
+            tmp_path / "a.zarr",
+            data,
+            channels={"GFP": None, "wall": "red"},
+            translation={"X": 3},
+            overwrite=True,
         )
         assert [axis.unit for axis in image.axes] == ["minute", None, "micrometer", "micrometer"]
         assert (image.axis_names, image.scale) == (list("tcyx"), [1, 1, 0.5, 0.5])
-        assert image.get_effective_translation("0") == [2, 0, 5, 0]
+        assert image.get_effective_translation("0") == [2, 0, 5, 3]
         assert image.channel_names == ["GFP", "wall"]
         assert image.metadata.multiscales[0].name == "colony"
         back = image.to_xarray()
@@ -183,6 +196,11 @@ def test_a_source_that_fails_leaves_what_was_there(tmp_path):
 
 
 def test_it_writes_to_memory_and_into_archives(tmp_path):
+    with lamella.write_image(zarr.storage.MemoryStore(), PIXELS) as image:  # a store without a name
+        assert (image.data[:] == PIXELS).all()
+        assert image.metadata.multiscales[0].name == "image"
+    with lamella.write_image(tmp_path / ".zarr", PIXELS) as image:
+        assert image.metadata.multiscales[0].name == "image"
     url = "memory://write-image/a.zarr"
     lamella.write_image(url, PIXELS, "czyx", channels=["a", "b"])
     with pytest.raises(StoreExistsError):
@@ -212,6 +230,10 @@ def test_it_writes_to_memory_and_into_archives(tmp_path):
         ({"method": "average"}, "mean"),
         ({"chunks": (4, 4)}, "2 numbers for 4 axes"),
         ({"chunks": "big"}, "'auto'"),
+        ({"shards_ratio": (2, 2)}, "2 numbers for 4 axes"),
+        ({"version": "0.4", "shards_ratio": (1, 1, 2, 2)}, "needs version='0.5'"),
+        ({"translation": {"q": 1}}, "names the axis 'q'; the axes are c, z, y, x"),
+        ({"translation": {"x": float("nan")}}, "translation along axis 'x'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, options, message):

@@ -27,8 +27,8 @@ class FieldEdits(NGFFNode):
     def set_channel(
         self,
         name: str,
-        *,
         color: str | None = None,
+        *,
         window: WindowDict | tuple[float, float] | None = None,
         active: bool | None = None,
         label: str | None = None,

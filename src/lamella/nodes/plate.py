@@ -13,6 +13,7 @@ from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
 from lamella.nodes.plate_building import PlateBuilding
+from lamella.nodes.plate_listing import PlateListing, is_of
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
@@ -47,6 +48,7 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 class Plate(
     WellEdits,
     PlateBuilding,
+    PlateListing,
     PlateOperations,
     FieldEdits,
     OMEXMLMethods,
@@ -330,12 +332,16 @@ class Plate(
         )
 
     @overload
-    def positions(self, on_error: Literal["raise"] = "raise") -> Iterator[tuple[str, Position]]: ...
+    def positions(
+        self, on_error: Literal["raise"] = "raise", *, acquisition: int | str | None = None
+    ) -> Iterator[tuple[str, Position]]: ...
     @overload
-    def positions(self, on_error: Literal["report"]) -> Iterator[tuple[str, Position | LamellaError]]: ...
+    def positions(
+        self, on_error: Literal["report"], *, acquisition: int | str | None = None
+    ) -> Iterator[tuple[str, Position | LamellaError]]: ...
 
     def positions(
-        self, on_error: Literal["raise", "report"] = "raise"
+        self, on_error: Literal["raise", "report"] = "raise", *, acquisition: int | str | None = None
     ) -> Iterator[tuple[str, Position]] | Iterator[tuple[str, Position | LamellaError]]:
         """Iterate over the paths ("A/1/0") and positions, along rows, columns and the fields of each well.
 
@@ -344,11 +350,15 @@ class Plate(
         on_error
             For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which
             yields the error instead of the position and continues.
+        acquisition
+            Id or name of one acquisition; all by default.
 
         Raises
         ------
         MetadataError
             At a missing or damaged node, with ``on_error="raise"``.
+        NodeNotFoundError
+            If there is no such acquisition (a KeyError).
 
         Examples
         --------
@@ -357,9 +367,9 @@ class Plate(
         """
         if on_error not in ("raise", "report"):
             raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
-        return self._walk(on_error == "report")
+        return self._walk(on_error == "report", self._acquisition_id(acquisition))
 
-    def _walk(self, report: bool) -> Iterator[tuple[str, Position]]:
+    def _walk(self, report: bool, acquisition: int | None) -> Iterator[tuple[str, Position]]:
         for well_path, well in self._wells_ahead():
             if isinstance(well, LamellaError):
                 if not report:
@@ -367,6 +377,8 @@ class Plate(
                 yield well_path, cast("Position", well)
                 continue
             for image in well.document.shared_model.images:
+                if not is_of(image.acquisition, acquisition):
+                    continue
                 try:
                     position: Position = well._open_listed(Position, image.path)
                 except LamellaError as fault:

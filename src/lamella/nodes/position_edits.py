@@ -21,8 +21,8 @@ class PositionEdits(NGFFNode):
     def set_channel(
         self,
         name: str,
-        *,
         color: str | None = None,
+        *,
         window: WindowDict | tuple[float, float] | None = None,
         active: bool | None = None,
         label: str | None = None,
@@ -50,7 +50,7 @@ class PositionEdits(NGFFNode):
 
         Examples
         --------
-        >>> position.set_channel("GFP", color="orange", window=(100, 400), label="Actin")
+        >>> position.set_channel("GFP", "orange", window=(100, 400), label="Actin")
         >>> channel = position.metadata.omero.channels[1]
         >>> channel.label, channel.color, channel.window["start"], channel.window["max"]
         ('Actin', 'FFA500', 100, 65535.0)

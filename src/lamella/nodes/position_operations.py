@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from lamella.errors import InvalidArgumentError
 from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -448,6 +449,40 @@ class PositionOperations(Pictures):
         from lamella.adapters.xarray_export import to_xarray
 
         return to_xarray(cast("Position", self), level)
+
+    def sel(self, *, level: str | int | None = None, **labels: Any) -> xr.DataArray:
+        """Select by names and coordinates, as :meth:`xarray.DataArray.sel` does: ``to_xarray(level=level).sel(...)``.
+
+        A name or a number drops its axis; a list or a slice keeps it. A slice includes both of its ends; half-open
+        regions in physical units are cut out by :meth:`crop`.
+
+        Parameters
+        ----------
+        level
+            Path of the level; the finest by default.
+        **labels
+            Axis to the name of a channel, to a coordinate in the unit of the axis, or to a list or slice of them.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such axis, channel or coordinate (a ValueError).
+        NodeNotFoundError
+            If the level does not exist (a KeyError).
+
+        Examples
+        --------
+        >>> position.sel(c="GFP", t=0).shape, position.sel(c=["GFP"], z=slice(0, 0.5)).shape
+        ((4, 8, 8), (1, 1, 2, 8, 8))
+        """
+        array = self.to_xarray(level=level)
+        try:
+            return array.sel(labels)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InvalidArgumentError(
+                f"Cannot select {labels} in {self.node_path}: {error}. Its axes are {', '.join(map(str, array.dims))}, "
+                f"and its channels {self.channel_names}."
+            ) from error
 
     def write_xarray(self, data_array: xr.DataArray, image: str = "0") -> None:
         """Write a labelled array, or some of its channels and timepoints.

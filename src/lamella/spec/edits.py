@@ -261,6 +261,15 @@ def checked_size(axis_name: str, value: float) -> float:
     return float(value)
 
 
+def checked_position(axis_name: str, value: float) -> float:
+    """Return a coordinate along an axis; raise if it is not a finite number."""
+    if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(float(value)):
+        raise InvalidArgumentError(
+            f"the translation along axis {axis_name!r} must be a finite number, found {value!r}"
+        )
+    return float(value)
+
+
 def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, value: float) -> None:
     ndim = len(scales.axes)
     stored = [

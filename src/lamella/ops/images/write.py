@@ -23,6 +23,7 @@ from lamella.spec import edits
 from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, channel_axis
 from lamella.spec.channel_edits import fitted_names
 from lamella.spec.colors import parse_color
+from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.archives import is_archive_name
 from lamella.store.local import LocalStorage
@@ -60,6 +61,8 @@ def write_image(
     version: VersionName = "0.5",
     storage_options: Mapping[str, Any] | None = None,
     *,
+    translation: Mapping[str, float] | Sequence[float] | None = None,
+    shards_ratio: Sequence[int] | None = None,
     name: str | None = None,
     method: str = "mean",
     compressor: CompressorChoice = None,
@@ -100,13 +103,18 @@ def write_image(
         Number of levels, or ``"auto"`` until the larger of y and x is at most 256.
     chunks
         Lengths of a chunk in the order of `axes`, or ``"auto"``: near 1 MiB, in shards near 256 MiB where the version
-        has shards.
+        has shards. Chunks of given lengths are stored without shards unless `shards_ratio` is given.
     overwrite
         Replace an existing store; its path must contain ".zarr".
     version
         OME-NGFF version.
     storage_options
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
+    translation
+        Position of the first voxel by axis, in the unit of the axis, such as ``{"y": 1200, "x": -350}`` of a stage; or
+        a number for each axis. By default that of a DataArray's coordinates, or else 0.
+    shards_ratio
+        Chunks per shard along each axis, in the order of `axes` (version 0.5 and later).
     name
         Name of the image; by default that of a DataArray, or else of the store.
     method
@@ -142,7 +150,7 @@ def write_image(
     workers = Workers(jobs, executor)
     check_progress(progress)
     _check_pyramid(levels, method)
-    plan = _Plan.of(array, axes, scale, units, channels, chunks)
+    plan = _Plan.of(array, axes, scale, units, channels, chunks, shards_ratio, translation)
     job = _Job(plan, levels, method, compressor, version, jobs, executor, progress)
     target = with_options(path, storage_options)
     storage = open_storage(target)
@@ -154,7 +162,7 @@ def write_image(
                 new_store(root, overwrite, "write_image", version, progress) as destination,
                 destination.temporary(None) as folder,
             ):
-                job.write(folder, name or plan.name or destination.name, "w-")
+                job.write(folder, name or plan.name or destination.name or "image", "w-")
             return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(root) else "r+")
         if overwrite and reads_below(array, storage.name):
             raise InvalidArgumentError(
@@ -162,7 +170,8 @@ def write_image(
                 "to another path."
             )
         with _deleted_on_errors(storage, overwrite):
-            return job.write(target, name or plan.name or storage.title, "w" if overwrite else "w-")
+            new_name = name or plan.name or storage.title or "image"
+            return job.write(target, new_name, "w" if overwrite else "w-")
 
 
 @contextmanager
@@ -191,10 +200,22 @@ class _Plan:
     names: list[str]
     colors: dict[str, str]
     chunks: tuple[int, ...] | Literal["auto"]
+    shards_ratio: tuple[int, ...] | None
+    offsets: dict[str, float]
     name: str | None
 
     @classmethod
-    def of(cls, array: Any, axes: Any, scale: Any, units: Any, channels: Any, chunks: Any) -> _Plan:
+    def of(
+        cls,
+        array: Any,
+        axes: Any,
+        scale: Any,
+        units: Any,
+        channels: Any,
+        chunks: Any,
+        shards_ratio: Any,
+        translation: Any,
+    ) -> _Plan:
         is_labelled = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
         data = array if is_labelled else _as_array(array)
         if not 2 <= len(data.shape) <= 5:
@@ -222,6 +243,8 @@ class _Plan:
             labels,
             colors,
             _chunks_of(chunks, order),
+            None if shards_ratio is None else _per_axis(shards_ratio, "shards_ratio", order),
+            _offsets(array_axes, translation),
             str(array.name) if is_labelled and array.name is not None else None,
         )
 
@@ -267,7 +290,11 @@ class _Job:
 
     def _write_pixels(self, position: Position) -> None:
         data = self.plan.data
-        options: Any = {"chunks": self.plan.chunks, "compressor": self.compressor}
+        options: Any = {
+            "chunks": self.plan.chunks,
+            "shards_ratio": self.plan.shards_ratio,
+            "compressor": self.compressor,
+        }
         if hasattr(data, "coords"):
             from lamella.adapters.xarray_write import write_xarray
 
@@ -285,6 +312,12 @@ class _Job:
             meta = edits.set_unit(meta, axis, unit)
         for axis, size in self.plan.sizes.items():
             meta = edits.set_scale(meta, "0", axis, size)
+        if self.plan.offsets:
+            offsets = [
+                self.plan.offsets.get(axis.name, old)
+                for axis, old in zip(self.plan.axes, effective_translation(meta, "0"), strict=True)
+            ]
+            meta = edits.set_transform(meta, "0", scale_and_translation(effective_scale(meta, "0"), offsets))
         for channel, color in self.plan.colors.items():
             meta = edits.set_channel(meta, channel, color=color)
         return meta
@@ -379,16 +412,26 @@ def _units(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
 
 
 def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
-    if scale is None:
+    return {axis: edits.checked_size(axis, number) for axis, number in _numbers(axes, scale, "scale").items()}
+
+
+def _offsets(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
+    numbers = _numbers(axes, translation, "translation")
+    return {axis: edits.checked_position(axis, number) for axis, number in numbers.items()}
+
+
+def _numbers(axes: Sequence[AxisMeta], values: Any, what: str) -> dict[str, Any]:
+    """Return numbers by axis name, from a mapping or from one number per axis."""
+    if values is None:
         return {}
-    if not isinstance(scale, Mapping):
-        numbers = items_of(scale, "scale is a number for each axis, or a mapping of axis to number")
+    if not isinstance(values, Mapping):
+        numbers = items_of(values, f"{what} is a number for each axis, or a mapping of axis to number")
         if len(numbers) != len(axes):
             raise InvalidArgumentError(
-                f"scale {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
+                f"{what} {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
             )
-        scale = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
-    return {axis: edits.checked_size(axis, number) for axis, number in _by_axis(scale, axes, "scale").items()}
+        values = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
+    return _by_axis(values, axes, what)
 
 
 def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
@@ -407,9 +450,14 @@ def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["
         if chunks != "auto":
             raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
         return "auto"
-    lengths = whole_numbers(chunks, "chunks", 1)
+    return _per_axis(chunks, "chunks", order)
+
+
+def _per_axis(numbers: Any, what: str, order: Sequence[int]) -> tuple[int, ...]:
+    """Return one whole number per axis, in the order of the stored axes."""
+    lengths = whole_numbers(numbers, what, 1)
     if len(lengths) != len(order):
-        raise InvalidArgumentError(f"chunks {lengths} has {len(lengths)} numbers for {len(order)} axes.")
+        raise InvalidArgumentError(f"{what} {lengths} has {len(lengths)} numbers for {len(order)} axes.")
     return tuple(lengths[index] for index in order)
 
 

@@ -380,7 +380,8 @@ def _steps(
     if factors is None:
         if dims is None:
             return dict.fromkeys(space_axes(axes), 2)
-        names = items_of(dims, text := "dims is a list of axis names, such as ['y', 'x']")
+        text = "dims is a list of axis names, such as ['y', 'x']"
+        names = list(dims) if isinstance(dims, str) else items_of(dims, text)
         if not all(isinstance(name, str) for name in names):
             raise InvalidArgumentError(f"{text}, not {dims!r}.")
         return {position.get_axis_index(name): 2 for name in names}
