@@ -68,6 +68,24 @@ def test_a_pattern_places_every_plane(files: Path, store: Path, version: Any) ->
                 assert_array_equal(position.data[t, c, z], expected)
 
 
+def test_an_image_of_a_plate_is_named_by_its_files_or_by_its_field(tmp_path: Path, store: Path) -> None:
+    for well, names in (("A01", ("left", "left")), ("A02", ("DAPI", "GFP")), ("A03", ("", ""))):
+        for channel, name in zip(("DAPI", "GFP"), names, strict=True):
+            metadata = {"axes": "YX", "Name": name} if name else None
+            tifffile.imwrite(tmp_path / f"{well}_{channel}.ome.tif", plane(well, channel), metadata=metadata)
+    convert(
+        tmp_path,
+        store,
+        well_regex=r"(?P<well>A\d\d)_(?P<channel>[A-Z]+)",
+        name="screen",
+        channel_names=["a", "b"],
+    )
+    with open_ome_zarr(store) as plate:
+        assert plate.metadata.name == "screen"
+        names = [position.metadata.multiscales[0].name for _, position in plate.positions()]
+        assert names == ["left", "A/02/0", "A/03/0"]
+
+
 def test_the_same_plate_comes_from_a_table(files: Path, store: Path, tmp_path: Path) -> None:
     lines = ["file,row,column,field,channel,z,t"]
     for name in sorted(os.listdir(files)):

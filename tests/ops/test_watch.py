@@ -229,6 +229,38 @@ def test_what_the_user_corrects_is_in_every_position_and_truncated_files_are_rea
         lamella.watch(folder, tmp_path / "b.zarr", well_regex=PATTERN, pixel_size=-1)
 
 
+def test_names_and_original_metadata_of_later_positions_are_in_the_plate(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "plate.zarr"
+    for well in WELLS:
+        path = folder / f"{well}_DAPI.ome.tif"
+        tifffile.imwrite(path, plane(well, "DAPI"), metadata={"axes": "YX", "Name": f"cells of {well}"})
+        lamella.watch(
+            folder,
+            store,
+            well_regex=r"(?P<well>[A-P]\d\d)_",
+            idle=0,
+            settle=0,
+            axes="yx",
+            channel_names=["a"],
+        )
+    with lamella.open(store) as plate:
+        for well, (_, position) in zip(WELLS, plate.positions(), strict=True):
+            assert position.metadata.multiscales[0].name == f"cells of {well}"
+            assert position.channel_names == ["a"]
+            text = (store / "OME" / f"{well}_DAPI.ome.tif.METADATA.ome.xml").read_text()
+            assert f"cells of {well}" in text
+    assert lamella.validate(store)
+    named = tmp_path / "named.zarr"
+    for well in WELLS:
+        lamella.watch(folder, named, well_regex=rf"(?P<well>{well})_", idle=0, settle=0, name="mine")
+    with lamella.open(named) as plate:
+        assert plate.metadata.name == "mine"
+        names = {position.metadata.multiscales[0].name for _, position in plate.positions()}
+        assert names == {f"cells of {well}" for well in WELLS}
+
+
 def test_the_command_watches_with_corrections(folder: Path, tmp_path: Path) -> None:
     write(folder, "A01")
     command = [

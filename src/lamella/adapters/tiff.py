@@ -392,6 +392,8 @@ def _describe(
         title=metadata.title or (series.name if series.kind == "ome" else ""),
         well=metadata.well,
         plate=metadata.plate,
+        acquisition=metadata.acquisition,
+        acquisition_name=metadata.acquisition_name,
         stage=metadata.stage,
         times=metadata.times,
         acquired=metadata.acquired,

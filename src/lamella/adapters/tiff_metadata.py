@@ -25,6 +25,8 @@ class TiffMetadata:
     notes: tuple[str, ...] = ()
     title: str = ""
     plate: str = ""
+    acquisition: int | None = None
+    acquisition_name: str = ""
     stage: dict[str, float] = field(default_factory=dict)
     times: tuple[float, ...] = ()
     acquired: str = ""

@@ -60,11 +60,14 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     wells = _wells(root)
     objectives = _objectives(root)
     plates = [plate.get("Name") or "" for plate in children(root, "Plate")]
+    acquisitions = _acquisitions(root)
     return [
         replace(
             _read_pixels(pixels),
             well=wells.get(image.get("ID", "")),
             plate=plates[0] if len(plates) == 1 else "",
+            acquisition=acquisitions.get(image.get("ID", ""), (None, ""))[0],
+            acquisition_name=acquisitions.get(image.get("ID", ""), (None, ""))[1],
             title=image.get("Name") or "",
             acquired=next((date.text or "" for date in children(image, "AcquisitionDate")), "").strip(),
             objective=next(
@@ -116,9 +119,16 @@ def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
             excitation=_length(element, "ExcitationWavelength", "nm", "nanometer"),
             emission=_length(element, "EmissionWavelength", "nm", "nanometer"),
             exposure=exposures.get(number),
+            number=_last_number(element.get("ID", "")),
         )
         for number, element in enumerate(children(pixels, "Channel"))
     )
+
+
+def _last_number(identifier: str) -> int | None:
+    """Return the number that ends an ID: 1 of "Channel:0:1"."""
+    number = identifier.rpartition(":")[2]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else None
 
 
 def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]:
@@ -127,10 +137,13 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
     if not planes:
         return {}
     first = min(planes, key=lambda plane: [plane.get(axis, "") for axis in ("TheT", "TheZ", "TheC")])
-    values = {
-        axis: _length(first, f"Position{axis.upper()}", "reference frame", units.get(axis) or "micrometer")
-        for axis in "zyx"
-    }
+    values = {}
+    for axis in "zyx":
+        name = f"Position{axis.upper()}"
+        if first.get(f"{name}Unit") == pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") == "pixel":
+            values[axis] = _number(first, name)  # no unit for both, as an export writes images without units
+        else:
+            values[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
     return {axis: value for axis, value in values.items() if value is not None}
 
 
@@ -200,6 +213,36 @@ def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
                 if row is not None and column is not None:
                     positions[reference.get("ID", "")] = (row, column, str(field))
     return positions
+
+
+def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
+    """Return image ID to number and name of its acquisition, of the single plate of the XML.
+
+    The only acquisition of a plate without wells is that of all images: so `lamella.export` writes one field.
+    """
+    plates = list(children(root, "Plate"))
+    if len(plates) != 1:
+        return {}
+    stated = list(children(plates[0], "PlateAcquisition"))
+    wells = list(children(plates[0], "Well"))
+    if len(stated) == 1 and not wells:
+        images = [image.get("ID", "") for image in children(root, "Image")]
+        return dict.fromkeys(images, (_last_number(stated[0].get("ID", "")), stated[0].get("Name") or ""))
+    image_of = {
+        sample.get("ID", ""): reference.get("ID", "")
+        for well in wells
+        for sample in children(well, "WellSample")
+        for reference in children(sample, "ImageRef")
+    }
+    numbers = [_last_number(each.get("ID", "")) for each in stated]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        numbers = list(range(len(stated)))
+    return {
+        image_of[sample.get("ID", "")]: (number, each.get("Name") or "")
+        for number, each in zip(numbers, stated, strict=True)
+        for sample in children(each, "WellSampleRef")
+        if sample.get("ID", "") in image_of
+    }
 
 
 def _well_name(index: str | None, convention: str) -> str | None:

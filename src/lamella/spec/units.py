@@ -136,6 +136,19 @@ def legal_unit(unit: str, kind: str | None) -> str:
     return name
 
 
+def unit_symbol(unit: str | None) -> str | None:
+    """Return the symbol of a unit as OME-XML writes it; None for a unit of another kind.
+
+    >>> unit_symbol("micrometer"), unit_symbol("angstrom"), unit_symbol("minute"), unit_symbol("degree")
+    ('µm', 'Å', 'min', None)
+    """
+    for symbols in (_SPACE_SYMBOLS, _TIME_SYMBOLS):
+        for symbol, name in symbols.items():
+            if name == unit:
+                return f"µ{symbol[1:]}" if unit.startswith("micro") else symbol
+    return None
+
+
 def unit_ratio(unit: str | None, other: str) -> float:
     """Return how many of another unit one unit is; 1 if one of them is missing or unknown.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella._version import __version__
 from lamella.adapters.export import pictures
 from lamella.adapters.export.files import TIFF, ExportedFile
-from lamella.adapters.export.selection import Selection
+from lamella.adapters.export.selection import OfPlate, Selection
 from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.collection import Collection
@@ -234,8 +234,10 @@ def _tiffs_of(
     else:
         folder = path
         images = [("", _field_name(place), position) for place, position in node.positions()]
+    origins = _origins(node) if isinstance(node, Plate) else {}
     for name, stem, position in images:
-        selection = Selection.of(position, **arguments)
+        origin = origins.get(position.path)
+        selection = replace(Selection.of(position, **arguments), plate=origin)
         parts = [(name, selection)]
         if not name:
             parts = [
@@ -243,12 +245,24 @@ def _tiffs_of(
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
-            parts.append(
-                (f"{stem}_{plain_name(label)}_labels{ending}", _of_label(position.labels[label], arguments))
-            )
+            part = replace(_of_label(position.labels[label], arguments), plate=origin)
+            parts.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
         for file, part in parts:
             check(part)
             yield ExportedFile(part, folder, file, format)
+
+
+def _origins(plate: Plate) -> dict[str, OfPlate]:
+    """Return the name of a plate, and the acquisition of each field, by the path of the field."""
+    stated = {each.id: each for each in plate.metadata.acquisitions or ()}
+    name = plate.metadata.name or ""
+    if not stated:
+        return dict.fromkeys((path for path, _ in plate.positions()), OfPlate(name))
+    return {
+        f"{path}/{image.path}": OfPlate(name, stated.get(image.acquisition or 0))
+        for path, well in plate.wells()
+        for image in well.metadata.images
+    }
 
 
 def _pictures_of(
@@ -282,8 +296,14 @@ def _pictures_of(
 
 
 def _field_name(path: str) -> str:
+    """Return a name for a field's files: B3_f0; row1-2_f0 of a well whose name is not letters and a number.
+
+    >>> _field_name("B/03/0"), _field_name("row1/2/0")
+    ('B03_f0', 'row1-2_f0')
+    """
     row, column, field = path.split("/")
-    return f"{row}{column}_f{field}"
+    is_usual = re.fullmatch(r"[A-Z]{1,2}", row) and re.fullmatch(r"[0-9]+", column)
+    return f"{row}{'' if is_usual else '-'}{column}_f{field}"
 
 
 def _label_names(position: Position, labels: bool | Sequence[str]) -> list[str]:

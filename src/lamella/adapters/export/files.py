@@ -8,6 +8,7 @@ from math import prod
 from typing import IO, TYPE_CHECKING, Any
 
 from lamella.adapters.export import pictures, tiff_files
+from lamella.adapters.export.ome_document import ome_document
 from lamella.adapters.export.pictures import Frames
 from lamella.errors import StorageError
 from lamella.ops.display.planes import PlaneAxes
@@ -70,7 +71,7 @@ class ExportedFile:
         if isinstance(source, Frames):
             return [self.name, self.format, *source.settings]
         region = sorted(source.region.items())
-        metadata = tiff_files.ome_metadata(source)
+        metadata = ome_document(source).decode()
         return [self.name, self.format, source.level, source.channels, source.maximum, region, metadata]
 
     def reads(self) -> Files:
@@ -114,4 +115,6 @@ def write_file(path: str, write: Callable[[IO[bytes]], None]) -> None:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
+        # numpy writes arrays without the reason why the system refused.
+        reason = error.strerror or f"{error}; the disk may be full"
+        raise StorageError(f"Cannot write {path}: {reason}.", error.errno) from error

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.ops.conversion.contrast import type_limits
 from lamella.ops.display.planes import PlaneAxes, read_plane
 from lamella.ops.images.points import checked_level
 from lamella.ops.pixel_regions import pixel_region
+from lamella.spec.frame_times import real_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lamella.nodes.position import Position
+    from lamella.spec.plate import AcquisitionMeta
+    from lamella.types import JSONObject
 
 AXES = "tczyx"
+
+
+@dataclass(frozen=True)
+class OfPlate:
+    """The plate that an exported field is from: its name, and the field's acquisition if the plate lists it."""
+
+    name: str
+    acquisition: AcquisitionMeta | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Selection:
         Whether z is the maximum over the region along z.
     region
         Start and stop by axis, in pixels of level 0; whole axes are left out.
+    plate
+        The plate of the image; None for another image.
     """
 
     position: Position
@@ -46,6 +60,7 @@ class Selection:
     channels: tuple[int, ...]
     maximum: bool
     region: Mapping[str, tuple[int, int]]
+    plate: OfPlate | None = None
 
     @classmethod
     def of(
@@ -162,6 +177,29 @@ class Selection:
         }
         return sizes, shifts, units
 
+    def times(self) -> list[float]:
+        """Return the time of each frame in the unit of the time axis; empty without a time axis.
+
+        The times of the microscope count where the image has them, else those of the regular axis.
+        """
+        sizes, shifts, _ = self.geometry()
+        if "t" not in sizes:
+            return []
+        first, last = self.spans(self.level)["t"]
+        times = [shifts["t"] + frame * sizes["t"] for frame in range(last - first)]
+        finest, names = self.position.dataset_paths[0], [name.lower() for name in self.position.axis_names]
+        if self.spans(finest)["t"] != (first, last):
+            return times
+        axis = names.index("t")
+        start = self.position.get_effective_translation(finest)[axis]
+        step = self.position.get_effective_scale(finest)[axis]
+        real = real_times(self.facts(), finest, start, step) or {}
+        return [real.get(first + frame, time) for frame, time in enumerate(times)]
+
+    def facts(self) -> JSONObject:
+        """Return the attributes of the image, which have the facts that `convert` stored."""
+        return self.position.documents.group(self.position.path)
+
     def names(self) -> list[str]:
         """Return the names of the channels."""
         names = self.position.channel_names
@@ -172,6 +210,18 @@ class Selection:
         omero = self.position.metadata.omero
         stored = omero.channels if omero is not None else []
         return [stored[c].color if c < len(stored) else None for c in self.channels]
+
+    def windows(self) -> list[tuple[float, float]]:
+        """Return the displayed range of each channel; empty if one is missing, or the whole range of its type."""
+        omero = self.position.metadata.omero
+        stored = omero.channels if omero is not None else []
+        windows: list[tuple[float, float]] = []
+        for c in self.channels:
+            window = stored[c].window if c < len(stored) else None
+            if window is None or (window["start"], window["end"]) == type_limits(self.dtype):
+                return []
+            windows.append((float(window["start"]), float(window["end"])))
+        return windows
 
 
 def _indices(position: Position, channels: Sequence[str] | None, count: int) -> tuple[int, ...]:

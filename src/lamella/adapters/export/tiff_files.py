@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella._version import __version__
+from lamella.adapters.export.ome_document import ome_document
 from lamella.adapters.tiff_file import load_tifffile
 from lamella.errors import InvalidArgumentError
 from lamella.spec.colors import parse_color
@@ -30,6 +32,9 @@ _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _BUFFER = 32 << 20
 """Bytes of tiles that tifffile compresses at once; by default 512 MB."""
 
+_SMALLEST = 2.0**-32
+"""Size of a pixel in micrometers that the resolution of a TIFF, a fraction of two 32-bit numbers, can still state."""
+
 _CLASSIC_BYTES = 2**32 - 2**26
 """Raw size up to which a classic TIFF has room for pixels, tags and tables of tiles."""
 
@@ -48,6 +53,13 @@ def check_imagej(selection: Selection) -> None:
             f"An ImageJ TIFF has at most 4 GB, and {selection.position.node_path} has {nbytes / 1e9:.1f} GB: export "
             "an OME-TIFF, a lower level or a region."
         )
+    lengths = _micrometers(selection)
+    for size in (lengths.get("y", 1.0), lengths.get("x", 1.0)):
+        if not _SMALLEST < size < 1 / _SMALLEST:
+            raise InvalidArgumentError(
+                f"An ImageJ TIFF has pixels of {_SMALLEST:.1e} to {1 / _SMALLEST:.1e} micrometers, and those of "
+                f"{selection.position.node_path} have {size:.3g}: export an OME-TIFF."
+            )
 
 
 def _check_dtype(selection: Selection, dtypes: tuple[str, ...], what: str) -> None:
@@ -71,15 +83,17 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
         "predictor": selection.dtype.kind in "iu",
         "photometric": "minisblack",
         "buffersize": _BUFFER,
+        "metadata": None,
+        "software": f"lamella {__version__}",
     }
-    with load_tifffile().TiffWriter(file, bigtiff=nbytes > _CLASSIC_BYTES, ome=True) as writer:
+    first = {"subifds": len(levels) - 1, "description": ome_document(selection)}
+    with load_tifffile().TiffWriter(file, bigtiff=nbytes > _CLASSIC_BYTES) as writer:
         for number, level in enumerate(levels):
-            sub: dict[str, Any] = {"subfiletype": 1, "metadata": None} if number else {}
             writer.write(
                 _tiles(selection, level, tile, done),
                 shape=selection.shape(level),
                 **options,
-                **(sub or {"subifds": len(levels) - 1, "metadata": ome_metadata(selection)}),
+                **({"subfiletype": 1} if number else first),
             )
 
 
@@ -97,61 +111,14 @@ def _tiles(selection: Selection, level: str, tile: int, done: Done) -> Iterator[
             done(rows.nbytes)
 
 
-def ome_metadata(selection: Selection) -> dict[str, Any]:
-    """Return the metadata that tifffile writes as OME-XML."""
-    sizes, shifts, units = selection.geometry()
-    metadata: dict[str, Any] = {"axes": "TCZYX", "Name": image_name(selection)}
-    count = math.prod(selection.shape(selection.level)[:3])
-    plane: dict[str, Any] = {}
-    for axis in "xyz":
-        if axis not in sizes or not sizes[axis] > 0:
-            continue
-        unit = units[axis]
-        ratio = 1.0 if unit is None else unit_ratio(unit, "micrometer")
-        metadata[f"PhysicalSize{axis.upper()}"] = sizes[axis] * ratio
-        metadata[f"PhysicalSize{axis.upper()}Unit"] = "pixel" if unit is None else "µm"
-        if any(shifts[name] for name in "xyz" if name in shifts):
-            plane[f"Position{axis.upper()}"] = [shifts[axis] * ratio] * count
-            plane[f"Position{axis.upper()}Unit"] = ["pixel" if unit is None else "µm"] * count
-    if sizes.get("t", 0) > 0 and units.get("t") is not None:
-        metadata["TimeIncrement"] = sizes["t"] * unit_ratio(str(units["t"]), "second")
-        metadata["TimeIncrementUnit"] = "s"
-    channels: dict[str, Any] = {"Name": selection.names()}
-    if all(selection.colors()):
-        channels["Color"] = [_rgba(str(color)) for color in selection.colors()]
-    if selection.position.channel_names:
-        metadata["Channel"] = channels
-    return {**metadata, "Plane": plane} if plane else metadata
-
-
-def _rgba(color: str) -> int:
-    """Return a colour as OME stores it: a signed number of red, green, blue and opacity.
-
-    >>> _rgba("FF0000"), _rgba("0000FF")
-    (-16776961, 65535)
-    """
-    number = int(color[:6], 16) << 8 | 0xFF
-    return number - (1 << 32) if number >= 1 << 31 else number
-
-
-def image_name(selection: Selection) -> str:
-    """Return the name of the image, or the last part of its path."""
-    name = selection.position.metadata.multiscales[0].name
-    return name or str(selection.position.node_path).rstrip("/").rpartition("/")[2]
-
-
 def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
     """Write a hyperstack of ImageJ, with pixel size, names, colours and contrast."""
     t, c, z, height, width = selection.shape(selection.level)
     sizes, _, units = selection.geometry()
-
-    def ratio(axis: str) -> float:
-        unit = units.get(axis)
-        return 1.0 if unit is None else unit_ratio(unit, "micrometer")
-
-    metadata: dict[str, Any] = {"axes": "TZCYX", "unit": "um" if units.get("x") else "pixel"}
-    if sizes.get("z", 0) > 0:
-        metadata["spacing"] = sizes["z"] * ratio("z")
+    lengths = _micrometers(selection)
+    metadata: dict[str, Any] = {"unit": "um" if units.get("x") else "pixel"}
+    if "z" in lengths:
+        metadata["spacing"] = lengths["z"]
     if sizes.get("t", 0) > 0 and units.get("t"):
         metadata["finterval"] = sizes["t"] * unit_ratio(str(units["t"]), "second")
     names = selection.names()
@@ -160,6 +127,11 @@ def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
         metadata["mode"] = "composite"
     if all(selection.colors()):
         metadata["LUTs"] = [_ramp(str(color)) for color in selection.colors()]
+    ranges = [limit for window in selection.windows() for limit in window]
+    if c == 1 and ranges:
+        metadata["min"], metadata["max"] = ranges
+    elif len(ranges) == 2 * c:
+        metadata["Ranges"] = ranges
     planes = (
         np.ascontiguousarray(selection.read(selection.level, ti, ci, zi, slice(0, height)))
         for ti, zi, ci in product(range(t), range(z), range(c))
@@ -170,16 +142,25 @@ def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
             yield plane.astype(plane.dtype.newbyteorder(">"), copy=False)
             done(plane.nbytes)
 
-    per_pixel = [1 / (sizes[axis] * ratio(axis)) if sizes.get(axis, 0) > 0 else 1.0 for axis in "xy"]
     with load_tifffile().TiffWriter(file, imagej=True, byteorder=">") as writer:
         writer.write(
             counted(),
-            shape=(t, z, c, height, width),
+            shape=(t, z, c, height, width, 1),  # samples too: else a width of 1 is taken for them
             dtype=selection.dtype.newbyteorder(">"),
             photometric="minisblack",
-            resolution=tuple(per_pixel),
+            resolution=tuple(1 / lengths.get(axis, 1.0) for axis in "xy"),
             metadata=metadata,
         )
+
+
+def _micrometers(selection: Selection) -> dict[str, float]:
+    """Return the size of a voxel along z, y and x in micrometers, or in pixels for axes without a unit."""
+    sizes, _, units = selection.geometry()
+    return {
+        axis: sizes[axis] * (1.0 if units[axis] is None else unit_ratio(units[axis], "micrometer"))
+        for axis in "zyx"
+        if sizes.get(axis, 0) > 0
+    }
 
 
 def _ramp(color: str) -> NDArray[np.uint8]:

@@ -111,6 +111,14 @@ class CombinedSource:
         )
 
     @property
+    def titles(self) -> set[str]:
+        """Names of the image in its files."""
+        found: set[str] = set()
+        for source in self._members.values():
+            found |= source.titles if isinstance(source, CombinedSource) else {source.description.title}
+        return found
+
+    @property
     def notes_by_file(self) -> Iterator[tuple[str, str]]:
         """Notes of all members, each with its file."""
         for source in self._members.values():

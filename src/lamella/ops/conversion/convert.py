@@ -350,6 +350,8 @@ def _report(
         for note in plan.notes:
             on_note(note)
     descriptions = [image.source.description for image in plan.images]
+    if plan.layout != "hcs":  # only a plate has room for its name
+        descriptions = [replace(description, plate="") for description in descriptions]
     kept, lacking, dropped = summarize(descriptions, plan.originals, plan.originals_left_out)
     planned = (
         PlannedImage(

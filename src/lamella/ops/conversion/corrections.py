@@ -100,8 +100,7 @@ class Corrections:
             units=units,
             times=times,
             channels=self._channels(original),
-            name=self.name or original.name,
-            plate=self.name if self.name and original.plate else original.plate,
+            plate=self.name or original.plate,
         )
 
     def _sizes(self) -> dict[str, float]:

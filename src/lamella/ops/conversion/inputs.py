@@ -7,6 +7,7 @@ the files.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +31,7 @@ from lamella.store.keys import natural_order
 from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.ops.conversion.file_layouts import FileLayout
     from lamella.ops.conversion.reader import Container, Formats, OriginalMetadata
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 _MAX_LISTED = 5
 """Maximum number of items that a message lists."""
+
+_NO_NAME = re.compile(r"(?i:Image[ :_]?\d*)|([A-Za-z]:)?[/\\].*")
+"""What libraries write for images without a name: a number, or the path of another file."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
@@ -53,12 +57,13 @@ Series = int | Literal["all", "fields"]
 class ImagePlan:
     """An image to write: its path in the store (empty for a single image), and a source with an axis "c".
 
-    ``number`` is its number among the images of its file.
+    ``number`` is its number among the images of its file, ``name`` the name that the store has for it.
     """
 
     path: str
     source: CombinedSource
     number: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,12 +255,28 @@ def plan_images(inputs: Inputs) -> InputPlan:
     if missing and not inputs.corrections.take_what_is_there:
         raise SourceError(f"{missing}; --take-what-is-there writes zeros for them")
     notes += [missing] if missing else []
+    images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
         image.source.redescribe(inputs.corrections.describe(image.source.description))
     notes[:0] = _notes_of_files(images)
     notes += _notes_of_gaps(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
-    return InputPlan(layout, tuple(images), tuple(notes), *choose_originals(inputs.containers))
+    folder = None if only is None or placed is None else os.path.abspath(inputs.names[0])
+    return InputPlan(layout, tuple(images), tuple(notes), *choose_originals(inputs.containers, folder))
+
+
+def _stored_name(image: ImagePlan, inputs: Inputs) -> str:
+    """Return the name of an image: the user's, that in its files if they agree, its field in a plate, or the file.
+
+    In a plate the user names the plate; and files of a field are named after a channel, so none is the image's name.
+    """
+    titles = image.source.titles
+    if inputs.corrections.name is not None and "/" not in image.path:
+        return inputs.corrections.name
+    title = next(iter(titles)).strip() if len(titles) == 1 else ""
+    if title and not _NO_NAME.fullmatch(title):
+        return title
+    return image.path if "/" in image.path else image.source.description.name
 
 
 def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
@@ -468,7 +489,8 @@ def _union(axes: Iterable[str]) -> str:
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
     """Combine placed files to one image per field; all get the same axes and the same grid of channel, z and t."""
     _check_distinct(placed)
-    channels = _channel_order(placed, keep_order=keep_order)
+    sources = {item.file: _placed_source(inputs, item) for item in placed}
+    channels = _channel_order(placed, sources, keep_order=keep_order)
     grids: dict[str, dict[int, int]] = {}
     for axis in "tz":
         numbers = [getattr(item.placement, axis) for item in placed]
@@ -481,13 +503,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
         lengths["c"] = len(channels)
     fields: dict[str, list[tuple[PlacedFile, PlaneSource]]] = {}
     for item in placed:
-        source = inputs.image_of(item.file)
-        if len(source.description.files) > 1:
-            raise SourceError(
-                f"{item.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
-                "how they belong together: convert it without a pattern or table"
-            )
-        fields.setdefault(item.placement.path, []).append((item, source))
+        fields.setdefault(item.placement.path, []).append((item, sources[item.file]))
     axes = _union([*lengths, *(source.description.axes for group in fields.values() for _, source in group)])
     plans = []
     for path in sorted(fields, key=lambda path: [line_order(name) for name in path.split("/")]):
@@ -503,13 +519,35 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
     return plans
 
 
-def _channel_order(placed: Sequence[PlacedFile], *, keep_order: bool) -> list[str]:
-    """Return the names of the placed channels: in the order of the table, or in natural order."""
+def _placed_source(inputs: Inputs, item: PlacedFile) -> PlaneSource:
+    """Open a placed file; raise for one of several files of an image that describes itself."""
+    source = inputs.image_of(item.file)
+    if len(source.description.files) > 1:
+        raise SourceError(
+            f"{item.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
+            "how they belong together: convert it without a pattern or table"
+        )
+    return source
+
+
+def _channel_order(
+    placed: Sequence[PlacedFile], sources: Mapping[str, PlaneSource], *, keep_order: bool
+) -> list[str]:
+    """Return the names of the placed channels: in the order of the table, of their numbers, or in natural order."""
     _check_all_or_none("channel", placed, [item.placement.channel is not None for item in placed])
     names = list(
         dict.fromkeys(item.placement.channel for item in placed if item.placement.channel is not None)
     )
-    return names if keep_order else sorted(names, key=natural_order)
+    if keep_order:
+        return names
+    numbers: dict[str, set[int | None]] = {}
+    for item in placed:
+        own = sources[item.file].description.channels
+        numbers.setdefault(item.placement.channel or "", set()).add(own[0].number if len(own) == 1 else None)
+    stated = {name: next(iter(found)) for name, found in numbers.items() if len(found) == 1}
+    if len(stated) == len(names) and None not in stated.values() and len(set(stated.values())) == len(names):
+        return sorted(names, key=lambda name: stated[name] or 0)
+    return sorted(names, key=natural_order)
 
 
 def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], stated: Sequence[bool]) -> None:

@@ -20,22 +20,26 @@ MAX_ORIGINALS = 1000
 """Maximum number of texts of original metadata in a store."""
 
 
-def choose_originals(files: Sequence[tuple[str, Container]]) -> tuple[tuple[OriginalMetadata, ...], int]:
+def choose_originals(
+    files: Sequence[tuple[str, Container]], folder: str | None = None
+) -> tuple[tuple[OriginalMetadata, ...], int]:
     """Return the texts to store, with the names to store them by, and the number of those that are left out.
 
-    The first text of a single file is kept at any size.
+    The first text of a single file is kept at any size. With ``folder`` also a single file is named, by its path in the
+    folder: other files of it are converted by other calls.
 
     >>> from lamella.ops.conversion.reader import Container, OriginalMetadata
     >>> files = [(f"/data/{name}.tif", Container([], [OriginalMetadata("a.json", "{}")])) for name in ("A/1", "B/1")]
     >>> [original.name for original in choose_originals(files)[0]]
     ['A_1.tif.a.json', 'B_1.tif.a.json']
     """
+    is_single = len(files) == 1 and folder is None
     left_out = sum(container.originals_left_out for _, container in files)
     chosen: dict[str, OriginalMetadata] = {}
     size = 0
-    for original in files[0][1].original if len(files) == 1 else _by_file(files):
+    for original in files[0][1].original if is_single else _by_file(files, folder):
         length = len(original.text)
-        is_first = len(files) == 1 and not chosen
+        is_first = is_single and not chosen
         if not is_first and (len(chosen) == MAX_ORIGINALS or size + length > MAX_ORIGINAL_BYTES):
             left_out += 1
             continue
@@ -47,12 +51,12 @@ def choose_originals(files: Sequence[tuple[str, Container]]) -> tuple[tuple[Orig
     return tuple(chosen.values()), left_out
 
 
-def _by_file(files: Sequence[tuple[str, Container]]) -> list[OriginalMetadata]:
-    """Return the texts of several files, named after each file's path in their common folder."""
+def _by_file(files: Sequence[tuple[str, Container]], folder: str | None) -> list[OriginalMetadata]:
+    """Return the texts of files, named after each file's path in a folder, by default the one that they share."""
     described = [(os.path.abspath(file), container) for file, container in files if container.original]
     if not described:
         return []
-    common = os.path.commonpath([os.path.dirname(file) for file, _ in described])
+    common = folder or os.path.commonpath([os.path.dirname(file) for file, _ in described])
     return [
         replace(original, name=f"{os.path.relpath(file, common).replace(os.sep, '_')}.{original.name}")
         for file, container in described

@@ -48,6 +48,9 @@ class SourceChannel:
         Wavelengths in nanometres; None if unknown.
     exposure : float or None
         Exposure time in seconds; None if unknown.
+    number : int or None
+        Its number among the channels of the data set, where a file with one channel states it. It orders channels
+        whose order no table states.
     """
 
     label: str
@@ -57,6 +60,7 @@ class SourceChannel:
     excitation: float | None = None
     emission: float | None = None
     exposure: float | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class ImageDescription:
         Name of the plate, empty without one.
     acquisition : int or None
         Number of the acquisition of the plate, if it has several.
+    acquisition_name : str
+        Its name, empty without one.
     stage : mapping of str to float
         Position of the first voxel on the stage, by axis ("x", "y", "z"), in the unit of that axis (`units`;
         micrometers without one).
@@ -133,6 +139,7 @@ class ImageDescription:
     well: tuple[str, str, str] | None = None
     plate: str = ""
     acquisition: int | None = None
+    acquisition_name: str = ""
     stage: Mapping[str, float] = field(default_factory=dict)
     times: tuple[float, ...] = ()
     acquired: str = ""

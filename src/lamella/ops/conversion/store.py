@@ -118,10 +118,15 @@ def create_positions(
             return
         positions = resumed[1] if resumed else node.create_positions([_spec(image) for image in images])
         node.metadata.name = first.plate or name
-        numbers = {image.source.description.acquisition for image in images}
-        if numbers != {None}:
-            stated = sorted(number for number in numbers if number is not None)
-            node.metadata.acquisitions = [AcquisitionMeta(id=number) for number in stated]
+        names = {
+            image.source.description.acquisition: image.source.description.acquisition_name
+            for image in images
+        }
+        stated = sorted(number for number in names if number is not None)
+        if stated:
+            node.metadata.acquisitions = [
+                AcquisitionMeta(id=number, name=names[number] or None) for number in stated
+            ]
         _sort_lines(node.metadata)
         node.dump_meta()
         yield node, positions
@@ -274,7 +279,7 @@ def describe_image(image: ImagePlan, position: Position, levels: NewLevels, samp
     windows = {
         index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
     }
-    _put(position, description, levels, windows)
+    _put(position, image, levels, windows)
 
 
 class PlateSample:
@@ -306,7 +311,7 @@ class PlateSample:
 
 def _put(
     position: Position,
-    description: ImageDescription,
+    image: ImagePlan,
     levels: NewLevels,
     windows: Mapping[int, WindowDict],
 ) -> None:
@@ -315,7 +320,8 @@ def _put(
     It is made anew and not edited: nobody else writes into the unfinished store, and thousands of edited models would
     stay in memory with their positions.
     """
-    meta = new_images(image_axes(description), channel_labels(description), description.name)
+    description = image.source.description
+    meta = new_images(image_axes(description), channel_labels(description), image.name)
     meta = list_levels(meta, levels, voxel_transforms(description), "mean")
     if meta.omero is not None:
         if meta.omero.rdefs is not None:
@@ -351,8 +357,8 @@ def describe_plate(
             if len(file_windows) < len(descriptions)
             else _stated(file_windows, descriptions[0].dtype)
         )
-    for description, position, levels in zip(descriptions, positions, plans, strict=True):
-        _put(position, description, levels, windows)
+    for image, position, levels in zip(images, positions, plans, strict=True):
+        _put(position, image, levels, windows)
 
 
 def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:

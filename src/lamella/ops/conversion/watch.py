@@ -20,6 +20,7 @@ from lamella.ops.conversion.convert import convert_inputs, find_formats
 from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.file_layouts import find_layout
 from lamella.ops.conversion.inputs import Arrangement, Inputs, place_files
+from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import new_store
@@ -316,12 +317,27 @@ class _Watcher:
     def _add(self, paths: Iterable[str]) -> None:
         """Copy positions of the temporary store into the plate; finish copies that a kill interrupted."""
         with open_ome_zarr(self.plate, mode="r+") as plate, open_ome_zarr(self.temporary, mode="r") as new:
+            assert isinstance(plate, Plate)
             assert isinstance(new, Plate)
             stored = dict(new.positions())
             for path in paths:
                 if path in stored:
                     with suppress(NodeExistsError):
                         plate.add({path: stored[path]}, jobs=self.workers.jobs)
+            self._add_originals(plate)
+
+    def _add_originals(self, plate: Plate) -> None:
+        """Copy the original metadata of new positions into the plate, as far as there is room for them."""
+        folder = os.path.join(self.temporary, "OME")
+        if not os.path.isdir(folder):
+            return
+        present = os.path.join(self.plate, "OME")
+        names = set(os.listdir(present)) if os.path.isdir(present) else set()
+        for name in sorted(os.listdir(folder)):
+            if name in names or len(names) < MAX_ORIGINALS:
+                names.add(name)
+                with open(os.path.join(folder, name), "rb") as file:
+                    plate.documents.storage.write(f"OME/{name}", file.read())
 
     @property
     def temporary(self) -> str:

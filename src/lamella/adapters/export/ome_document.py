@@ -1,0 +1,185 @@
+"""Describe an exported image as OME-XML: names, sizes, positions and times, channels, objective, and its plate.
+
+Numbers keep the unit of their axis. An axis without a unit has the unit "pixel".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from datetime import datetime
+from itertools import product
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
+from xml.etree import ElementTree
+
+from lamella._version import __version__
+from lamella.spec.units import unit_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from xml.etree.ElementTree import Element
+
+    from lamella.adapters.export.selection import OfPlate, Selection
+
+_SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+_TYPES = {
+    "float32": "float", "float64": "double", "complex64": "complex", "complex128": "double-complex",
+}  # fmt: skip
+"""OME's names of data types that differ from numpy's."""
+
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def ome_document(selection: Selection) -> bytes:
+    """Return the OME-XML of an OME-TIFF with one image: the same bytes for the same image."""
+    root = ElementTree.Element(
+        "OME",
+        {
+            "xmlns": _SCHEMA,
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:schemaLocation": f"{_SCHEMA} {_SCHEMA}/ome.xsd",
+            "Creator": f"lamella {__version__}",
+        },
+    )
+    if selection.plate is not None:
+        _add_plate(root, selection.plate)
+    own = _own(selection.facts())
+    objective = _objective(own)
+    if objective:
+        instrument = _add(root, "Instrument", ID="Instrument:0")
+        _add(instrument, "Objective", ID="Objective:0:0", **objective)
+    image = _add(root, "Image", ID="Image:0", Name=image_name(selection))
+    if date := _date(own.get("acquired")):
+        _add(image, "AcquisitionDate").text = date
+    if objective:
+        _add(image, "InstrumentRef", ID="Instrument:0")
+        _add(image, "ObjectiveSettings", ID="Objective:0:0")
+    _add_pixels(image, selection, own)
+    root.set("UUID", f"urn:uuid:{uuid5(NAMESPACE_OID, ElementTree.tostring(root, encoding='unicode'))}")
+    document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def image_name(selection: Selection) -> str:
+    """Return the name of the image, or the last part of its path."""
+    name = selection.position.metadata.multiscales[0].name
+    return name or str(selection.position.node_path).rstrip("/").rpartition("/")[2]
+
+
+def _add(parent: Element, name: str, **attributes: object) -> Element:
+    """Add an element; attributes that are None are left out, as are characters that XML cannot have."""
+    texts = {key: _text(value) for key, value in attributes.items() if value is not None}
+    return ElementTree.SubElement(parent, name, texts)
+
+
+def _text(value: object) -> str:
+    return _NOT_IN_XML.sub("\ufffd", repr(value) if isinstance(value, float) else str(value))
+
+
+def _add_plate(root: Element, origin: OfPlate) -> None:
+    """Name the plate and the acquisition. The wells are in the names of the files: see the layout "lamella"."""
+    plate = _add(root, "Plate", ID="Plate:0", Name=origin.name or None)
+    acquisition = origin.acquisition
+    if acquisition is not None:
+        _add(plate, "PlateAcquisition", ID=f"PlateAcquisition:{acquisition.id}", Name=acquisition.name)
+
+
+def _add_pixels(image: Element, selection: Selection, own: Mapping[str, Any]) -> None:
+    sizes, shifts, units = selection.geometry()
+    t, c, z, y, x = selection.shape(selection.level)
+    dtype = selection.dtype.name
+    attributes: dict[str, object] = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": c, "SizeT": t}
+    symbols = {axis: unit_symbol(units[axis]) or "pixel" for axis in "zyx" if axis in sizes}
+    for axis, symbol in symbols.items():
+        if _is_size(sizes[axis]):
+            attributes[f"PhysicalSize{axis.upper()}"] = float(sizes[axis])
+            attributes[f"PhysicalSize{axis.upper()}Unit"] = symbol
+    clock = unit_symbol(units.get("t"))
+    if clock is not None and _is_size(sizes["t"]):
+        attributes |= {"TimeIncrement": float(sizes["t"]), "TimeIncrementUnit": clock}
+    pixels = _add(
+        image, "Pixels", ID="Pixels:0", DimensionOrder="XYZCT", Type=_TYPES.get(dtype, dtype), **attributes
+    )
+    channels = _channel_facts(selection, own)
+    for number, channel in zip(selection.channels, channels, strict=True):
+        facts = {key: value for key, value in channel.items() if key != "ExposureTime"}
+        _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=1, **facts)
+    _add(pixels, "TiffData", IFD=0, PlaneCount=t * c * z)
+    places: dict[str, object] = {}
+    if any(shifts[axis] for axis in symbols):
+        places |= {f"Position{axis.upper()}": float(shifts[axis]) for axis in symbols}
+        places |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
+    times = selection.times() if clock is not None else []
+    for frame, number, plane in product(range(t), range(c), range(z)):
+        facts = dict(places)
+        if times:
+            facts |= {"DeltaT": float(times[frame]), "DeltaTUnit": clock}
+        if "ExposureTime" in channels[number]:
+            facts["ExposureTime"] = channels[number]["ExposureTime"]
+        if facts:
+            _add(pixels, "Plane", TheZ=plane, TheT=frame, TheC=number, **facts)
+
+
+def _is_size(number: float) -> bool:
+    return number > 0 and math.isfinite(number)
+
+
+def _own(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = attributes.get("lamella")
+    return own if isinstance(own, dict) else {}
+
+
+def _channel_facts(selection: Selection, own: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Return name, colour, wavelengths and exposure of each channel, by the names of OME-XML."""
+    is_named = bool(selection.position.channel_names)
+    stored = own.get("channels")
+    # A list of another length is of other channels.
+    known = (
+        stored if isinstance(stored, list) and len(stored) == len(selection.position.channel_names) else []
+    )
+    found: list[dict[str, object]] = []
+    for number, name, color in zip(selection.channels, selection.names(), selection.colors(), strict=True):
+        facts: dict[str, object] = {}
+        if is_named:
+            facts["Name"] = name
+        if is_named and color:
+            facts["Color"] = _rgba(color)
+        of_channel = known[number] if known and isinstance(known[number], dict) else {}
+        for key, attribute in (
+            ("excitation", "ExcitationWavelength"),
+            ("emission", "EmissionWavelength"),
+            ("exposure", "ExposureTime"),
+        ):
+            value = of_channel.get(key)
+            if isinstance(value, int | float) and _is_size(value):
+                facts[attribute] = float(value)
+        found.append(facts)
+    return found
+
+
+def _objective(own: Mapping[str, Any]) -> dict[str, object]:
+    stored = own.get("objective")
+    if not isinstance(stored, dict):
+        return {}
+    names = {"name": "Model", "magnification": "NominalMagnification", "aperture": "LensNA"}
+    return {names[key]: value for key, value in stored.items() if key in names}
+
+
+def _date(text: object) -> str | None:
+    """Return a date and time in the spelling of XML; None for another text."""
+    if isinstance(text, str):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text).isoformat()
+    return None
+
+
+def _rgba(color: str) -> int:
+    """Return a colour as OME stores it: a signed number of red, green, blue and opacity.
+
+    >>> _rgba("FF0000"), _rgba("0000FF")
+    (-16776961, 65535)
+    """
+    number = int(color[:6], 16) << 8 | 0xFF
+    return number - (1 << 32) if number >= 1 << 31 else number
