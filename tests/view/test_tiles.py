@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +15,7 @@ from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.ops.view.scene import view_scene
 from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
 from lamella.ops.view.volumes import read_volume
+from lamella.store import page_cache
 
 
 def write_plate(path, version="0.5", side=96, levels=2):
@@ -416,3 +420,55 @@ def test_documents_and_pixels_of_all_fields_at_a_url_are_requested_at_once(tmp_p
         assert rounds.rounds - to_scene <= 3 + 1  # the documents of each level, and the pixels
         paths = [path for method, path in service.requests if method == "GET"]
         assert not [path for path in paths if path.endswith("zarr.json") and paths.count(path) > 1]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_folder_that_is_not_in_the_page_cache_is_loaded_ahead_file_by_file(
+    tmp_path, opened, monkeypatch, version
+):
+    path = tmp_path / "p.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version=version
+    ) as plate:
+        for position in plate.create_positions([("A", str(w), f) for w in range(1, 6) for f in "01"]):
+            position["0"] = np.full((1, 2, 1, 64, 64), 7, "uint16")
+            position.compute_pyramid(levels=2)
+    loaded: list[str] = []
+    load = page_cache._load
+
+    def note_and_load(open_file, remaining):
+        loaded.extend(key for key in list(remaining) if key not in loaded)
+        load(open_file, remaining)
+
+    monkeypatch.setattr(page_cache, "_load", note_and_load)
+    with lamella.open_ome_zarr(path) as plate:
+        for cached in (True, False):
+            assert not loaded
+            monkeypatch.setattr(page_cache, "is_cached", lambda *_, cached=cached: cached)
+            _scene, tiles = opened(plate)
+            drawn = tiles.tile(1, 0, 0, View(0, 0), [0, 1])
+            assert (drawn.planes[:, drawn.mask == 1] == 7).all()
+    for thread in threading.enumerate():
+        if thread.name == "lamella-ahead":
+            thread.join()
+    stored = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    assert set(loaded) <= stored
+    group, array = ("zarr.json", "zarr.json") if version == "0.5" else (".zattrs", ".zarray")
+    documents = {f"A/5/{name}" for name in (group, f"0/{group}", f"0/0/{array}", f"1/1/{array}")}
+    assert documents <= set(loaded)  # the walk itself reads the first wells
+    pixels = {file for file in stored if file.count("/") > 4 and file.split("/")[3] == "1"}
+    assert len(pixels) == 10 * 2
+    assert pixels <= set(loaded)
+
+
+def test_a_file_is_cached_after_it_was_loaded(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"1")
+
+    def opened(key):
+        return os.open(tmp_path / key, os.O_RDONLY)
+
+    remaining = deque(["a", "missing", "b"])
+    page_cache._load(opened, remaining)
+    assert not remaining
+    assert all(page_cache.is_cached(opened, key) for key in ("a", "b", "missing"))

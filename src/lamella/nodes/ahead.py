@@ -1,12 +1,13 @@
 """Request the documents of many nodes before they are opened, in walks over remote stores that are open for reading.
 
 A walk over a plate requests the next wells in one round, then their fields and arrays. Local folders and stores that
-are open for writing are read node by node.
+are open for writing are read node by node; the system loads the documents of folders ahead, if it has not cached them.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lamella.errors import LamellaError
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 _WELLS: Final = 128
 """Limit of wells that are requested at once."""
+_READ_ALONE: Final = 3
+"""Number of wells of a folder that a walk reads before the system loads more: many callers need only the first."""
 _FIELDS: Final = 256
 """Limit of fields whose documents are requested at once."""
 _SLOW: Final = 4.0
@@ -41,8 +44,13 @@ def wells_ahead(
 ) -> Iterator[tuple[str, Well | LamellaError]]:
     """Yield the wells at `paths` below `root`, or the error of opening them; their fields are requested ahead."""
     if not documents.storage.reads_ahead:
-        for path in paths:
-            yield path, opened(open_well, path)
+        loaded = _READ_ALONE
+        for number, path in enumerate(paths):
+            well = opened(open_well, path)
+            if number + 1 >= _READ_ALONE and number + _WELLS >= loaded and loaded < len(paths):
+                _load_ahead(documents, root, paths[loaded : loaded + _WELLS], well)
+                loaded += _WELLS
+            yield path, well
         return
     position, share = 0, 1
     while position < len(paths):
@@ -57,6 +65,17 @@ def wells_ahead(
             yield from part
             del wells[: len(part)]
             share = min(_FIELDS, share * 8) if time.monotonic() - started > _SLOW else max(1, share // 8)
+
+
+def _load_ahead(documents: Documents, root: str, paths: Sequence[str], like: Well | LamellaError) -> None:
+    """Let the system load the documents of wells, and of fields that have the same names as those of another well."""
+    names: list[str] = []
+    if not isinstance(like, LamellaError):
+        with suppress(LamellaError):  # reading its fields raises it again
+            names = [image.path for image in like.document.last_shared_model.images[:_FIELDS]]
+    wells = [join(root, path) for path in paths]
+    documents.load_ahead(wells)
+    documents.load_ahead([join(well, name) for well in wells for name in names], array="0")
 
 
 def _next_part(
@@ -83,11 +102,11 @@ def _field_names(well: Well) -> list[str]:
 
 def members_ahead(documents: Documents, root: str, names: Sequence[str]) -> Iterator[str]:
     """Yield the names of images below a node, with their documents requested ahead."""
-    if not documents.storage.reads_ahead:
-        yield from names
-        return
     for first in range(0, len(names), _FIELDS):
         part = names[first : first + _FIELDS]
         paths = [join(root, name) for name in part]
-        documents.expect(paths, arrays=[join(path, "0") for path in paths], attributes_only=True)
+        if documents.storage.reads_ahead:
+            documents.expect(paths, arrays=[join(path, "0") for path in paths], attributes_only=True)
+        else:
+            documents.load_ahead(paths, array="0")
         yield from part

@@ -210,11 +210,22 @@ class Documents:
         ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
         """
         if at_once or self.storage.reads_ahead:
-            files = dict.fromkeys((self.files.array, self.files.attributes))
-            of_arrays = [join(path, file) for path in arrays for file in files]
+            of_arrays = [join(path, file) for path in arrays for file in self.files_of_array]
             files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
             of_groups = [join(path, file) for path in groups for file in files]
             self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
+
+    def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
+        """Let the system load documents in folders that are read next: of groups, each with one of its arrays."""
+        files = [self.files.attributes]
+        if array is not None:
+            files += [f"{array}/{file}" for file in self.files_of_array]
+        self.storage.load_ahead([join(path, file) for path in groups for file in files])
+
+    @property
+    def files_of_array(self) -> list[str]:
+        """Names of the documents of an array."""
+        return list(dict.fromkeys((self.files.array, self.files.attributes)))
 
     def _expect_both(self, groups: Iterable[str] = (), *, arrays: Iterable[str] = ()) -> None:
         """Request the two documents of a node in Zarr v2 in one round on remote stores."""

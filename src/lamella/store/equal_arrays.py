@@ -6,6 +6,7 @@ arrays are requested in one round.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
     from lamella.types import Array
+
+
+_MOST_LOADED = 1 << 20
+"""Maximum size of a decoded chunk whose file `load_equal_arrays` loads."""
+
+
+def load_equal_arrays(
+    documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
+) -> None:
+    """Let the system load files in folders that `read_equal_arrays` reads next, each with the document of its array.
+
+    Large chunks and shards are left out: they are read in parts, or take as long as their decoding.
+    """
+    names = documents.files_of_array
+    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MOST_LOADED:
+        files = parts_by_file(meta, basic_or_fancy(region, meta.shape))
+        names += [meta.chunk_key(file_index) for file_index, _ in files]
+    documents.storage.load_ahead([f"{path}/{name}" for path in paths for name in names])
 
 
 def read_equal_arrays(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
 from lamella.store import file_system as system
+from lamella.store import page_cache
 from lamella.store.folders import Folders
 from lamella.store.formats import DOCUMENTS
 from lamella.store.json_document import check_size
@@ -156,6 +157,10 @@ class LocalStorage(Storage):
                 raise
         self._guard.check(key)
         return os.open(path, system.READ)
+
+    def load_ahead(self, keys: Sequence[str]) -> None:
+        """Load files into the page cache of the system, many at a time."""
+        page_cache.load_ahead(self.open_file, keys)
 
     def _path_of(self, key: str) -> str:
         """Return the path of a key; FileNotFoundError where the folder is not in the store."""

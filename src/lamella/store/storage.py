@@ -190,6 +190,10 @@ class Storage(ABC):
         """
         del keys, at_once
 
+    def load_ahead(self, keys: Sequence[str]) -> None:
+        """Let the system load files that will be read next; only folders do something. Nothing is remembered."""
+        del keys
+
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Read ranges of several keys, at once in remote stores; None for missing ones.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.display.render import block_mean
-from lamella.store.equal_arrays import read_equal_arrays
+from lamella.store.equal_arrays import load_equal_arrays, read_equal_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,11 @@ def whole_region(
     elif len(channels) > 1:
         return None
     return tuple(region) if math.prod(b - a for a, b in region) <= _MAX_VALUES else None
+
+
+def load_ahead(documents: Documents, paths: Sequence[str], request: PlaneRequest) -> None:
+    """Let the system load files in folders that `read_planes` reads next, if arrays are like that of a request."""
+    load_equal_arrays(documents, paths, request.meta, tuple(slice(*span) for span in request.region))
 
 
 def read_planes(documents: Documents, requests: Sequence[PlaneRequest]) -> list[NDArray[Any] | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from lamella.nodes.position import Position
 from lamella.ops.display.planes import BAND_PIXELS, PlaneAxes, current_levels, plane_index
 from lamella.ops.display.preview import keys_of
 from lamella.ops.display.render import block_mean
-from lamella.ops.view.field_planes import PORTION, PlaneRequest, read_planes, whole_region
+from lamella.ops.view.field_planes import PORTION, PlaneRequest, load_ahead, read_planes, whole_region
 from lamella.ops.view.unwritten import unwritten
 from lamella.store.keys import join
 
@@ -309,6 +310,7 @@ class Tiles:
             self._open_levels(numbers, step)
         if label is None and len(numbers) >= _MIN_TOGETHER:
             read_portion = partial(self._read_together, (left, top, step), (height, width), view, names)
+            self._load_ahead((left, top, step), (height, width), view, names, numbers)
             portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
             for portion in self._threads.map(read_portion, portions):
                 pixels |= portion
@@ -341,6 +343,24 @@ class Tiles:
             self._documents.expect([], arrays=[join(image.node.path, path) for image, path in needed])
             for image, path in needed:
                 image.open_level(path)
+
+    def _load_ahead(
+        self,
+        origin: tuple[float, float, int],
+        shape: tuple[int, int],
+        view: View,
+        names: Sequence[str],
+        numbers: Sequence[int],
+    ) -> None:
+        """Let the system load what `_read_together` reads in folders, if other fields are stored as the first one."""
+        with suppress(LamellaError):  # `_read_field` raises it again
+            request = self._plan_read(numbers[0], origin, shape, view, names)
+            if request is None:
+                return
+            nodes = [self._scene.fields[number].node for number in numbers]
+            paths = [node.path for node in nodes if isinstance(node, Position)]
+            level = request[0].path.removeprefix(f"{paths[0]}/")
+            load_ahead(self._documents, [join(path, level) for path in paths], request[0])
 
     def _read_together(
         self,
