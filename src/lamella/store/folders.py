@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NoReturn
 
-from lamella.errors import InvalidNameError, StorageError
+from lamella.errors import InvalidNameError, NodeNotFoundError, StorageError
 from lamella.store.file_system import fsync_path
 from lamella.store.path_guard import MAX_FOLDERS
 from lamella.store.temporary_files import sweep_folder
@@ -86,9 +86,10 @@ class Folders:
         self._existing.add(folder)
 
     def _check(self, folder: str) -> None:
-        """Raise where a path is not a folder, or is outside the store."""
-        self._guard.check(folder)
-        if self._guard.is_alias(folder):
+        """Raise where a path is not a folder, or is outside the store; the folder above was checked."""
+        try:
+            self._guard.check_folder(folder)
+        except NodeNotFoundError:
             raise InvalidNameError(
                 f"cannot make the folder {folder!r} in {self._root}: {self._guard.describe_alias(folder)}"
             ) from None
