@@ -362,8 +362,8 @@ def _s3_keys(keys: Mapping[str, str]) -> StaticCredentials:
 def _no_credentials(url: str, looked_for: str) -> AccessError:
     return AccessError(
         f"Cannot open {clean_url(url)}: there are no credentials. Looked for {looked_for}. Pass credentials, or "
-        "anon=True (--storage anon=true) for public data, or instance_role=True to ask the metadata service of this "
-        "machine."
+        "anon=True (--storage anon=true) for public data, or instance_role=True (--storage instance_role=true) to ask "
+        "the metadata service of this machine."
     )
 
 
