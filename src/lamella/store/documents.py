@@ -120,40 +120,38 @@ class Documents:
 
     def group(self, path: str) -> JSONObject:
         """Read the attributes of a group."""
-        if self.format == 3:
-            document = self._group_document(path)
-            if document is None:
-                raise self._no("group", path)
-            return format_v3.attributes_of(document, self.at(path))
-        if self.names_group is not None:
-            attributes = self.document(path, V2.attributes)
-            if attributes is not None and self.names_group(attributes):
-                return attributes
-        self._expect_both([path])
-        marked = self._is_marked(path)
-        attributes = self.document(path, V2.attributes)
-        if attributes is None and not marked:
-            raise self._no("group", path)
-        return attributes or {}
+        stamped = self._group_bytes(path)
+        return {} if stamped is None else self._parse_group(path, stamped[0])
 
     def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
         """Read the attributes of a group as a shared value, with their stamp."""
-        if self.format == 2 and self.names_group is not None:
-            stamped = self.storage.read_stamped(join(path, V2.attributes))
-            if stamped is not None:
-                data, stamp = stamped
-                group = stored_group(data, 2, lambda: self._parse_group(path, data))
-                if self.names_group(group.attributes):
-                    return group, stamp
-        self._expect_both([path])
-        marked = self.format == 2 and self._is_marked(path)
+        stamped = self._group_bytes(path)
+        return (StoredGroup(b"", {}), None) if stamped is None else self._shared_group(path, *stamped)
+
+    def _shared_group(
+        self, path: str, data: bytes, stamp: Stamp | None = None
+    ) -> tuple[StoredGroup, Stamp | None]:
+        return stored_group(data, self.format, lambda: self._parse_group(path, data)), stamp
+
+    def _group_bytes(self, path: str) -> tuple[bytes, Stamp | None] | None:
+        """Read the document with the attributes of a group, with its stamp; None for a group of Zarr v2 without.
+
+        Attributes that name a group, as those of OME-NGFF do, make other documents of Zarr v2 needless.
+        """
+        if self.names_group is None:
+            self._expect_both([path])
         stamped = self.storage.read_stamped(join(path, self._attributes_file))
-        if stamped is not None:
-            data, stamp = stamped
-            return stored_group(data, self.format, lambda: self._parse_group(path, data)), stamp
-        if not marked:
+        if self.format == 3:
+            if stamped is None:
+                raise self._no("group", path)
+            return stamped
+        if stamped is not None and self.names_group is not None:
+            group, _ = self._shared_group(path, *stamped)
+            if self.names_group(group.attributes):
+                return stamped
+        if not self._is_marked(path) and stamped is None:
             raise self._no("group", path)
-        return StoredGroup(b"", {}), None
+        return stamped
 
     def array(self, path: str) -> ArrayMeta:
         """Read the description of an array."""
@@ -390,14 +388,12 @@ class Documents:
 
         def change(data: bytes | None) -> JSONObject:
             nonlocal edited, is_marked
-            if self.format == 2:
-                is_marked = self._check_group(path, data)
-                edited = edit({} if data is None else parse_object(data, self.at(path), V2.attributes))
-                return edited
-            if data is None:
+            is_marked = self.format == 3 or self._is_marked(path)
+            if data is None and (self.format == 3 or not is_marked):
                 raise self._no("group", path)
-            edited = edit(self._parse_group(path, data))
-            return format_v3.group_document(edited, parse_object(data, self.at(path), V3.group))
+            document = {} if data is None else parse_object(data, self.at(path), self._attributes_file)
+            edited = edit(self._attributes_in(path, document))
+            return edited if self.format == 2 else format_v3.group_document(edited, document)
 
         stamp = self.edit_document(path, self._attributes_file, change)
         if not is_marked:  # a creation was killed after the attributes
@@ -527,7 +523,7 @@ class Documents:
         self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
-            old = None if new else self._group_document(path, for_writing=True)
+            old = None if new else self._replaced_group(path)
             if old is not None:
                 yield (
                     join(path, V3.group),
@@ -574,35 +570,27 @@ class Documents:
         attributes = to_bytes(meta.attributes, self.at(path), V2.attributes)
         yield join(path, V2.attributes), attributes
 
-    def _group_document(self, path: str, *, for_writing: bool = False) -> JSONObject | None:
+    def _replaced_group(self, path: str) -> JSONObject | None:
+        """Read the document of a group of Zarr v3 that is written again; None if there is none."""
         document = self.document(path, V3.group)
         if document is not None and format_v3.node_type(document, self.at(path)) == "array":
-            if for_writing:
-                raise NodeExistsError(
-                    f"cannot make a group at {self.location(path)}: an array is stored there"
-                )
-            raise self._no("group", path, "an array is stored there")
+            raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
         return document
 
     def _parse_group(self, path: str, data: bytes) -> JSONObject:
-        where = self.at(path)
-        document = parse_object(data, where, self._attributes_file)
+        return self._attributes_in(path, parse_object(data, self.at(path), self._attributes_file))
+
+    def _attributes_in(self, path: str, document: JSONObject) -> JSONObject:
+        """Return the attributes of a group in its document."""
         if self.format == 2:
             return document
-        if format_v3.node_type(document, where) == "array":
+        if format_v3.node_type(document, self.at(path)) == "array":
             raise self._no("group", path, "an array is stored there")
-        return format_v3.attributes_of(document, where)
+        return format_v3.attributes_of(document, self.at(path))
 
     @property
     def _attributes_file(self) -> str:
         return self.files.attributes
-
-    def _check_group(self, path: str, attributes: bytes | None) -> bool:
-        """Return whether a Zarr v2 group has its ``.zgroup``; raise where the path is not a group."""
-        is_marked = self._is_marked(path)
-        if not is_marked and attributes is None:
-            raise self._no("group", path)
-        return is_marked
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
