@@ -12,6 +12,7 @@ from tests.remote import object_storage
 
 from lamella.errors import AccessError, DamagedDataError, StorageError
 from lamella.store import object_storage as s3_storage
+from lamella.store.documents import Documents
 from lamella.store.object_client import _used_in, split_url
 from lamella.store.object_requests import _honours
 from lamella.store.storage import ChangedError, RangeRequest
@@ -271,3 +272,12 @@ def test_a_forked_child_is_refused_at_once(service, storage):
     child.join()
     assert "spawn" in answer
     assert "forkserver" in answer
+
+
+def test_attributes_beside_ome_ngff_are_requested_once(service):
+    service.objects["/bucket/a.zarr/A/.zattrs"] = b'{"note": "ours"}'
+    service.objects["/bucket/a.zarr/A/.zgroup"] = b'{"zarr_format": 2}'
+    documents = Documents(object_storage(service.endpoint, "s3://bucket/a.zarr"), 2)
+    documents.names_group = lambda attributes: "multiscales" in attributes
+    assert documents.group("A") == {"note": "ours"}
+    assert [path.rpartition("/")[2] for _, path in service.requests] == [".zattrs", ".zgroup"]
