@@ -13,7 +13,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Well
 from lamella.ops.mosaics.mosaic import Mosaic
-from lamella.ops.plates.acquisitions import acquisition_of
+from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.spec.axes import space_axes
 from lamella.store.keys import join
 
@@ -58,7 +58,8 @@ def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int |
 def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | None) -> Mosaic:
     fields = {join(path, name): position for name, position in well.positions()}
     if acquisition is not None:
-        fields = {key: one for key, one in fields.items() if acquisition_of(one).id == acquisition}
+        acquisitions = acquisitions_of(fields)
+        fields = {key: field for key, field in fields.items() if acquisitions[key].id == acquisition}
     return Mosaic(fields, blend)
 
 

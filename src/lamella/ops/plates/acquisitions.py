@@ -18,6 +18,7 @@ from lamella.store.parents import group_above, path_below
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.types import JSONObject
 
@@ -29,7 +30,7 @@ def merged_acquisitions(
     ids = {_words(entry): entry.id for entry in known}
     merged = {entry.id: entry for entry in known}
     chosen: dict[str, int] = {}
-    acquisitions = {path: acquisition_of(position) for path, position in sources.items()}
+    acquisitions = acquisitions_of(sources)
     highest = max((entry.id for entry in acquisitions.values()), default=0)
     highest = max([highest, *merged])
     for path, entry in acquisitions.items():
@@ -45,25 +46,50 @@ def merged_acquisitions(
     return [merged[number] for number in sorted(merged)], chosen
 
 
-def acquisition_of(position: Position) -> AcquisitionMeta:
-    """Return the acquisition of a position from its plate; one with id 0 if it is unknown."""
+def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionMeta]:
+    """Return the acquisitions of positions from their plates; one with id 0 where it is unknown."""
     (unknown,) = new_plate().acquisitions or []
-    try:
-        well = well_of(position.node_path)
-        if well is None:
-            return unknown
-        well_path, name = well
-        listed = read_part(well_path, WellGroupMeta, well_path.store_handle.documents.group(well_path.path))
-        numbers = (
-            [] if listed is None else [image.acquisition for image in listed.images if image.path == name]
-        )
-        if not numbers or numbers[0] is None:
-            return unknown
-        plate = plate_above(well_path, 2)
-        entries = (plate.document.own_model.acquisitions or []) if plate is not None else []
-        return next((entry for entry in entries if entry.id == numbers[0]), AcquisitionMeta(id=numbers[0]))
-    except LamellaError:
-        return unknown  # positions of a damaged well can be copied
+    wells = Wells()
+    acquisitions = {}
+    for path, position in positions.items():
+        try:
+            acquisitions[path] = wells.acquisition_of(position) or unknown
+        except LamellaError:
+            acquisitions[path] = unknown  # positions of a damaged well can be copied
+    return acquisitions
+
+
+class Wells:
+    """The wells and plates of positions, each read once."""
+
+    def __init__(self) -> None:
+        self._plates: dict[NodePath, Plate | None] = {}
+        self._images: dict[NodePath, dict[str, int | None]] = {}
+
+    def plate_of(self, well: NodePath) -> Plate | None:
+        """Return the plate of a well; None if missing."""
+        key = well.parent.parent if "/" in well.path else well
+        if key not in self._plates:
+            self._plates[key] = plate_above(well, 2)
+        return self._plates[key]
+
+    def acquisition_of(self, position: Position) -> AcquisitionMeta | None:
+        """Return the acquisition of a position; None if its well states none."""
+        well, name = well_of(position.node_path) or (None, "")
+        number = None if well is None else self._acquisitions_in(well).get(name)
+        if well is None or number is None:
+            return None
+        plate = self.plate_of(well)
+        entries = (plate.document.shared_model.acquisitions or []) if plate is not None else []
+        return next((entry for entry in entries if entry.id == number), AcquisitionMeta(id=number))
+
+    def _acquisitions_in(self, well: NodePath) -> dict[str, int | None]:
+        """Return the ids of the acquisitions of the images in a well; of an image listed twice, the first."""
+        if well not in self._images:
+            listed = read_part(well, WellGroupMeta, well.store_handle.documents.group(well.path))
+            images = [] if listed is None else reversed(listed.images)
+            self._images[well] = {image.path: image.acquisition for image in images}
+        return self._images[well]
 
 
 def well_of(position: NodePath) -> tuple[NodePath, str] | None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.store_handle import NodePath
-from lamella.nodes.well import plate_above
-from lamella.ops.plates.acquisitions import well_of
+from lamella.ops.plates.acquisitions import Wells, well_of
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
 
@@ -63,15 +62,13 @@ class Origins:
     @classmethod
     def of(cls, sources: Mapping[str, Position]) -> Origins:
         """Find the plates and wells of positions, by their paths in the new plate."""
+        found = Wells()
         plates: dict[str, Plate] = {}
-        plate_of_well: dict[str, Plate | None] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         alone = False
         for path, position in sources.items():
             well_path = _well_path(position)
-            if well_path is not None and str(well_path) not in plate_of_well:
-                plate_of_well[str(well_path)] = _plate_of(well_path)
-            plate = plate_of_well.get(str(well_path)) if well_path is not None else None
+            plate = None if well_path is None else _plate_of(well_path, found)
             if plate is None or well_path is None:
                 alone = True
                 continue
@@ -126,9 +123,9 @@ def _well_path(position: Position) -> NodePath | None:
     return None if well is None else well[0]
 
 
-def _plate_of(well: NodePath) -> Plate | None:
+def _plate_of(well: NodePath, found: Wells) -> Plate | None:
     try:
-        plate = plate_above(well, 2)
+        plate = found.plate_of(well)
         return None if plate is None else plate if plate.document.shared_model.rows else None
     except LamellaError:
         return None  # positions of a damaged plate can be copied

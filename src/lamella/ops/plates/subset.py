@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError, nearest
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.pixel_regions import pixel_region
-from lamella.ops.plates.acquisitions import acquisition_of
+from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.copy import NewStore, create_store
 
@@ -86,7 +86,7 @@ def _of_acquisitions(
 ) -> dict[str, Position]:
     """Return the positions of some acquisitions, by id or name."""
     listed = plate.document.shared_model.acquisitions or []
-    acquisitions = {path: acquisition_of(position) for path, position in positions.items()}
+    acquisitions = acquisitions_of(positions)
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
     for id_or_name in chosen:
