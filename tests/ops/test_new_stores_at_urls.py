@@ -139,3 +139,17 @@ def test_a_download_is_a_copy_to_this_machine(service, tmp_path, monkeypatch):
     done = CliRunner().invoke(main, ["download", "s3://bucket/lab/plate.zarr", "s3://bucket/other.zarr"])
     assert done.exit_code != 0
     assert "is a URL" in done.output
+
+
+def test_the_plate_of_many_positions_is_read_as_often_as_that_of_a_few(service, tmp_path):
+    url = "s3://bucket/plate.zarr"
+    with lamella.open_ome_zarr(url, "hcs", "w-", ["a"], version="0.5") as source:
+        for position in source.create_positions([("A", "1", str(n)) for n in range(4)]):
+            position["0"] = PIXELS[None, None]
+    counts = []
+    for n in (1, 4):
+        positions = dict([*lamella.open_ome_zarr(url, mode="r+").positions()][:n])
+        service.requests.clear()
+        lamella.Plate.from_positions(tmp_path / f"{n}.zarr", positions)
+        counts.append(service.requests.count(("GET", "/bucket/plate.zarr/zarr.json")))
+    assert counts[0] == counts[1] > 0

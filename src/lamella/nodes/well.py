@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import name_text
-from lamella.errors import counted
+from lamella.errors import NodeNotFoundError, counted
 from lamella.nodes.ahead import members_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
@@ -297,18 +297,29 @@ def plate_above(node_path: NodePath, levels: int) -> Plate | None:
 
     None also if the plate does not list the well.
     """
-    from lamella.nodes.plate import Plate
-
     if not node_path.path:
         return _plate_outside(node_path, levels)
     for _ in range(levels):
         if not node_path.path:
             return None
         node_path = node_path.parent
-    documents = node_path.store_handle.documents
-    if documents.kind(node_path.path) != "group" or "plate" not in stored_ome(node_path):
+    return _plate_at(node_path)
+
+
+def _plate_at(node_path: NodePath) -> Plate | None:
+    """Read the plate at a node path; None if there is no plate."""
+    from lamella.nodes.plate import Plate
+
+    try:
+        stored, stamp = node_path.store_handle.documents.stored_group(node_path.path)
+    except NodeNotFoundError:
         return None
-    return Plate(node_path)
+    if "plate" not in ome_of(node_path, stored.attributes):
+        return None
+    plate = Plate(node_path, parse_meta=False)
+    plate._adopt_document(stored, stamp)
+    plate._parse_meta()
+    return plate
 
 
 def path_in_plate(well: NodePath) -> str:
@@ -318,8 +329,6 @@ def path_in_plate(well: NodePath) -> str:
 
 def _plate_outside(node_path: NodePath, levels: int) -> Plate | None:
     """Return the plate in the folders above a well that was opened as a store; None in other stores."""
-    from lamella.nodes.plate import Plate
-
     documents = group_above(node_path.store_handle.documents.storage, 2) if levels == 2 else None
     if documents is None or documents.format != node_path.store_handle.documents.format:
         return None
@@ -330,7 +339,5 @@ def _plate_outside(node_path: NodePath, levels: int) -> Plate | None:
         ),
         "",
     )
-    if "plate" not in stored_ome(outside):
-        return None
-    plate = Plate(outside)
-    return plate if path_in_plate(node_path) in plate._well_paths() else None
+    plate = _plate_at(outside)
+    return plate if plate is not None and path_in_plate(node_path) in plate._well_paths() else None

@@ -5,6 +5,7 @@ Example: two plates have acquisition 0, "before" and "after"; the new plate has 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
 
@@ -59,18 +61,27 @@ def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionM
     return acquisitions
 
 
+@dataclass(frozen=True)
+class SourcePlate:
+    """A plate, and its metadata as they were read."""
+
+    node: Plate
+    meta: PlateMeta
+
+
 class Wells:
     """The wells and plates of positions, each read once."""
 
     def __init__(self) -> None:
-        self._plates: dict[NodePath, Plate | None] = {}
+        self._plates: dict[NodePath, SourcePlate | None] = {}
         self._images: dict[NodePath, dict[str, int | None]] = {}
 
-    def plate_of(self, well: NodePath) -> Plate | None:
+    def plate_of(self, well: NodePath) -> SourcePlate | None:
         """Return the plate of a well; None if missing."""
         key = well.parent.parent if "/" in well.path else well
         if key not in self._plates:
-            self._plates[key] = plate_above(well, 2)
+            plate = plate_above(well, 2)
+            self._plates[key] = None if plate is None else SourcePlate(plate, plate.document.shared_model)
         return self._plates[key]
 
     def acquisition_of(self, position: Position) -> AcquisitionMeta | None:
@@ -80,7 +91,7 @@ class Wells:
         if well is None or number is None:
             return None
         plate = self.plate_of(well)
-        entries = (plate.document.shared_model.acquisitions or []) if plate is not None else []
+        entries = (plate.meta.acquisitions or []) if plate is not None else []
         return next((entry for entry in entries if entry.id == number), AcquisitionMeta(id=number))
 
     def _acquisitions_in(self, well: NodePath) -> dict[str, int | None]:

@@ -279,11 +279,11 @@ def _list_positions(
     for well, origin in origins.wells.items():
         copy_attributes(origin, plate.node_path.child(well), WellGroupMeta)
     if origins.only is not None:
-        copy_attributes(origins.only, plate, PlateMeta)
+        copy_attributes(origins.only.node, plate, PlateMeta)
 
     def list_wells(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
-        new = origins.only.document.shared_model.copied() if origins.only is not None else meta.copied()
+        new = origins.only.meta.copied() if origins.only is not None else meta.copied()
         new.name = origins.name or plate_name or meta.name
         new.rows, new.columns, new.wells = origins.rows(), origins.columns(), []
         meta = new.model_copy(update={"acquisitions": acquisitions, "version": None, "field_count": None})
@@ -345,7 +345,9 @@ class PositionCopy:
         """List the positions in a new plate; ``name`` is the plate's name if the sources have none."""
         if "" not in self._sources:
             origins = Origins.of(self._sources)
-            units = plate_tables(cast("Plate", self.root), origins.plates, self._units_of_table)
+            units = plate_tables(
+                cast("Plate", self.root), [plate.node for plate in origins.plates], self._units_of_table
+            )
             run(do_task, tasks(units), self._workers)
             _list_positions(cast("Plate", self.root), self._sources, origins, name)
 

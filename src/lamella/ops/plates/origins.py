@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.store_handle import NodePath
-from lamella.ops.plates.acquisitions import Wells, well_of
+from lamella.ops.plates.acquisitions import SourcePlate, Wells, well_of
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lamella.nodes.node import NGFFNode
-    from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.spec.plate import PlateAxisMeta, PlateMeta, WellGroupMeta
     from lamella.spec.versions import SpecVersion
@@ -55,7 +54,7 @@ def copy_attributes(
 class Origins:
     """Source plates, and the source well of each new well with a single one; ``alone``: some are in no plate."""
 
-    plates: list[Plate]
+    plates: list[SourcePlate]
     wells: dict[str, NodePath]
     alone: bool
 
@@ -63,7 +62,7 @@ class Origins:
     def of(cls, sources: Mapping[str, Position]) -> Origins:
         """Find the plates and wells of positions, by their paths in the new plate."""
         found = Wells()
-        plates: dict[str, Plate] = {}
+        plates: dict[str, SourcePlate] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         alone = False
         for path, position in sources.items():
@@ -72,7 +71,7 @@ class Origins:
             if plate is None or well_path is None:
                 alone = True
                 continue
-            plates.setdefault(str(plate.node_path), plate)
+            plates.setdefault(str(plate.node.node_path), plate)
             wells.setdefault(path.rpartition("/")[0], {})[str(well_path)] = well_path
         single = {
             path: next(iter(source_wells.values()))
@@ -97,22 +96,22 @@ class Origins:
         }
 
     @property
-    def only(self) -> Plate | None:
+    def only(self) -> SourcePlate | None:
         """The only plate of all positions; None if there are several, or none."""
         return self.plates[0] if len(self.plates) == 1 and not self.alone else None
 
     @property
     def name(self) -> str | None:
         """Name of the only plate; None without one."""
-        return None if self.only is None else self.only.document.shared_model.name
+        return None if self.only is None else self.only.meta.name
 
     def rows(self) -> list[PlateAxisMeta]:
         """Return the rows of all plates, in their order."""
-        return _joined([plate.document.shared_model.rows for plate in self.plates])
+        return _joined([plate.meta.rows for plate in self.plates])
 
     def columns(self) -> list[PlateAxisMeta]:
         """Return the columns of all plates, in their order."""
-        return _joined([plate.document.shared_model.columns for plate in self.plates])
+        return _joined([plate.meta.columns for plate in self.plates])
 
 
 def _well_path(position: Position) -> NodePath | None:
@@ -123,10 +122,10 @@ def _well_path(position: Position) -> NodePath | None:
     return None if well is None else well[0]
 
 
-def _plate_of(well: NodePath, found: Wells) -> Plate | None:
+def _plate_of(well: NodePath, found: Wells) -> SourcePlate | None:
     try:
         plate = found.plate_of(well)
-        return None if plate is None else plate if plate.document.shared_model.rows else None
+        return None if plate is None else plate if plate.meta.rows else None
     except LamellaError:
         return None  # positions of a damaged plate can be copied
 
