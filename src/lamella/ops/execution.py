@@ -21,6 +21,7 @@ from concurrent.futures import (
 )
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -180,14 +181,20 @@ def run(
 
 
 def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
-    """Run units on a number of threads, each of which fetches its next unit itself."""
-    queue, lock, stopped = iter(units), threading.Lock(), threading.Event()
+    """Run units on a number of threads, each of which fetches its next unit itself; a single unit needs no thread."""
+    queue = iter(units)
+    first = list(islice(queue, count))
+    if len(first) <= 1:
+        for unit in first:
+            work(unit)
+        return
+    all_units, lock, stopped = chain(first, queue), threading.Lock(), threading.Event()
 
     def run_units() -> None:
         try:
             while not stopped.is_set():
                 with lock:
-                    unit = next(queue, _NONE_LEFT)
+                    unit = next(all_units, _NONE_LEFT)
                 if unit is _NONE_LEFT:
                     return
                 work(cast("U", unit))
@@ -195,8 +202,8 @@ def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
             stopped.set()
             raise
 
-    with ThreadPoolExecutor(count, "lamella") as pool:
-        futures = [pool.submit(run_units) for _ in range(count)]
+    with ThreadPoolExecutor(len(first), "lamella") as pool:
+        futures = [pool.submit(run_units) for _ in first]
         try:
             for future in as_completed(futures):
                 future.result()
