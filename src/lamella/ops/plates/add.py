@@ -18,7 +18,8 @@ from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.plates.copy import PositionCopy, checked_sources
+from lamella.ops.plates.copy import PositionCopy
+from lamella.ops.plates.new_store import checked_sources
 from lamella.ops.plates.origins import Origins, copy_attributes
 from lamella.ops.progress import check_progress
 from lamella.spec.plate import WellGroupMeta

@@ -1,32 +1,21 @@
-"""Create a plate from positions of other stores, by copying encoded chunks if possible.
+"""Copy positions of other stores into a store, by copying encoded chunks if possible.
 
 Positions of the same Zarr format are copied file by file. Others are encoded again, chunk by chunk.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from lamella._version import __version__
 from lamella.errors import (
-    InvalidArgumentError,
     NodeNotFoundError,
     NotDecodedError,
-    StoreExistsError,
-    WorkerLostError,
-    counted,
 )
-from lamella.log import logged
-from lamella.nodes.position import Position
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables
 from lamella.ops.execution import Workers, run
-from lamella.ops.jobs.journal import Journal, LocalFile
-from lamella.ops.jobs.units import digest, do_task, tasks
+from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.composed_store import (
@@ -36,226 +25,36 @@ from lamella.ops.plates.composed_store import (
     new_arrays,
     write_documents,
 )
-from lamella.ops.plates.composition import plan_image
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.plates.plate_tables import plate_tables
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.progress import Count, reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
-from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import is_private, join
-from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage, with_options
 from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-    from concurrent.futures import Executor
-
-    from zarr.abc.store import Store
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.jobs.units import Task, Unit
-    from lamella.ops.plates.composition import Composition, ImagePlan
+    from lamella.ops.plates.composition import ImagePlan
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.storage import Storage
-    from lamella.types import JSONObject, StrPath
+    from lamella.types import JSONObject
 
 _MIN_COPYING = 4
 """Minimum number of workers that copy files, unless the caller passes a number."""
-
-
-def from_positions(
-    store_path: StrPath | Store,
-    positions: Mapping[str, Position],
-    **options: Any,
-) -> Plate:
-    """Create a plate from positions of other stores; see :meth:`Plate.from_positions`."""
-    request = NewStore("from_positions", checked_sources(positions))
-    return cast("Plate", create_store(store_path, request, **options))
-
-
-@dataclass(frozen=True)
-class NewStore:
-    """Request for a store that is created from positions of other stores.
-
-    Attributes
-    ----------
-    command
-        Name of the operation; only the same operation resumes an unfinished store.
-    sources
-        Positions by their path in the new store. The path is "" for a store of one image.
-    compositions
-        Selected parts of positions, by path in the new store; other positions are copied whole.
-    """
-
-    command: str
-    sources: Mapping[str, Position]
-    compositions: Mapping[str, Composition] = field(default_factory=dict)
-
-    @property
-    def layout(self) -> Literal["hcs", "fov"]:
-        """The layout of the new store."""
-        return "fov" if "" in self.sources else "hcs"
-
-    @property
-    def job(self) -> str:
-        """Digest of the settings on which the new store depends: only the same job is resumed."""
-        paths = {path: str(source.node_path) for path, source in self.sources.items()}
-        composed = {path: composition.settings for path, composition in self.compositions.items()}
-        return digest([__version__, paths, composed] if composed else [__version__, paths])
-
-    @property
-    def read(self) -> list[Position]:
-        """All positions that are read, each once."""
-        parts = [part.position for composition in self.compositions.values() for part in composition.parts]
-        positions = [*self.sources.values(), *parts]
-        return list({str(position.node_path): position for position in positions}.values())
-
-
-def create_store(
-    store_path: StrPath | Store,
-    request: NewStore,
-    *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
-    progress: Progress | bool | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Plate | Position:
-    """Create a store from positions of other stores, and return it open for reading and writing.
-
-    Everything is checked before anything is written, and the store appears at its path when it is complete. The same
-    call resumes after a kill; a call that fails leaves no files.
-    """
-    workers = Workers(jobs, executor)
-    check_progress(progress)
-    store_path = with_options(store_path, storage_options)
-    _refuse_inside(store_path, request.read)
-    storage = open_storage(store_path)
-    workers.check_reach(storage, *(source.documents.storage for source in request.read))
-    plans = _plans(request)
-    with logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name):
-        return _create_checked(store_path, storage, request, plans, workers, progress)
-
-
-def _create_checked(
-    store_path: StrPath | Store,
-    storage: Storage,
-    request: NewStore,
-    plans: dict[str, ImagePlan],
-    workers: Workers,
-    progress: Progress | bool | None,
-) -> Plate | Position:
-    """Create the store after the checks: in a folder by a resumable job, elsewhere directly at its URL."""
-    from lamella.nodes.open import open_ome_zarr
-
-    if not isinstance(storage, LocalStorage):
-        copy = PositionCopy(_create(store_path, request, "w-"), request.sources, workers, plans)
-        try:
-            copy.run(progress)
-            copy.list_all(None)
-        except BaseException:
-            storage.delete("")
-            raise
-        return copy.root
-    workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
-    with workspace.locked():
-        workspace.finish_interrupted()
-        if os.path.lexists(storage.root):
-            raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
-        job = request.job
-        workspace.begin(job)
-        try:
-            journal_path = os.path.join(workspace.folder, "journal")
-            # The journal is created after the root: without a journal the root may be incomplete.
-            resumed = os.path.lexists(journal_path)
-            root = (
-                open_ome_zarr(workspace.new, layout=request.layout, mode="r+")
-                if resumed
-                else _create(workspace.new, request, "w")
-            )
-            with Journal(LocalFile(journal_path), {"job": job}) as journal:
-                copy = PositionCopy(root, request.sources, workers, plans, job, journal)
-                copy.run(progress, resumed=resumed)
-                copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
-            workspace.publish(job)
-        except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                workspace.discard()
-            raise
-    return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
-
-
-def _plans(request: NewStore) -> dict[str, ImagePlan]:
-    """Plan the images that are composed of parts, with the Zarr format of the new store."""
-    version = next(iter(request.sources.values())).store_handle.version
-    compositions = request.compositions.items()
-    return {path: plan_image(composition, version.zarr_format) for path, composition in compositions}
-
-
-def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"]) -> Plate | Position:
-    """Create the plate without positions, or the position without an image."""
-    from lamella.nodes.open import open_ome_zarr
-
-    first = next(iter(request.sources.values()))
-    return open_ome_zarr(
-        store_path,
-        layout=request.layout,
-        mode=mode,
-        channel_names=first.channel_names,
-        axes=first.axes,
-        version=first.store_handle.version.written_as,
-    )
-
-
-def checked_sources(
-    positions: Mapping[str, Position], exact_path: Callable[[str], str] = str
-) -> dict[str, Position]:
-    """Return the positions by their plain paths; `exact_path` returns the path that a name such as "B03/0" means."""
-    if not isinstance(positions, Mapping):
-        raise InvalidArgumentError(f"positions maps 'row/column/field' to positions; got {positions!r}.")
-    if not positions:
-        raise InvalidArgumentError("A plate is made from at least one position; got none.")
-    checked: dict[str, Position] = {}
-    for key, position in positions.items():
-        path = exact_path(str(key).strip("/"))
-        if path.count("/") != 2 or not isinstance(position, Position):
-            raise InvalidArgumentError(
-                f"positions maps 'row/column/field' to positions; got {key!r}: {type(position).__name__}."
-            )
-        for part in path.split("/"):
-            plate_edits.check_name(part)
-        if path in checked:
-            raise InvalidArgumentError(f"The position {path!r} occurs twice.")
-        checked[path] = position
-    return checked
-
-
-def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
-    """Raise for a new store inside the store of a source: that would not list it, and a copy could include itself."""
-    storage = open_storage(store_path)
-    if not isinstance(storage, LocalStorage):
-        return
-    target = os.path.realpath(storage.root)
-    for source in sources:
-        source_storage = source.documents.storage
-        if not isinstance(source_storage, LocalStorage):
-            continue
-        folder = os.path.realpath(source_storage.root)
-        if target == folder or target.startswith(folder + os.sep):
-            raise InvalidArgumentError(
-                f"The new store {target} would lie inside of {source_storage.name}, from which {source.node_path} is "
-                "copied. Choose another path."
-            )
 
 
 def _list_positions(

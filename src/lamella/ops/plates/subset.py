@@ -1,6 +1,6 @@
 """Create stores from parts of others: wells, acquisitions, channels, a region; merge plates, or join channels.
 
-All operations copy positions (:mod:`lamella.ops.plates.copy`); :mod:`lamella.ops.plates.composition` plans positions
+All operations copy positions (:mod:`lamella.ops.plates.new_store`); :mod:`lamella.ops.plates.composition` plans positions
 that are copied in part.
 """
 
@@ -16,7 +16,7 @@ from lamella.nodes.position import Position
 from lamella.ops.pixel_regions import pixel_region
 from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
-from lamella.ops.plates.copy import NewStore, create_store
+from lamella.ops.plates.new_store import NewStore, create_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
