@@ -1,7 +1,8 @@
-"""Cache documents that were read a moment ago, so that one call does not request them again.
+"""Remember documents of an object store that were read a moment ago, so that one call does not request them again.
 
-A call that changes a store caches what it has read since it acquired a lock: it writes on the condition that the
-document is unchanged (`Storage.update`), so that no change of others is lost. A read-only handle caches for 2 seconds.
+A call that changes a store uses what it has read since it acquired a lock: it writes on the condition that the
+document is unchanged (`Storage.update`), so that no change of others is lost. A read-only handle uses documents for 2
+seconds. A write of this process to any object store clears all but what a thread has read under a lock.
 """
 
 from __future__ import annotations
@@ -11,13 +12,26 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from lamella.store.expected import Expected
+from lamella.store.formats import DOCUMENTS, METADATA_FILES
+from lamella.store.keys import check_key
+from lamella.store.object_requests import GetResult
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from lamella.store.storage import Stamp
 
 T = TypeVar("T")
 
 SECONDS: Final = 5.0
-"""How long a cached document is used, in seconds."""
+"""How long a document is used that was read under a lock, in seconds."""
+
+_MAX_STAMPS = 100_000
+"""Maximum number of stamps that are remembered."""
+_changes = [0]
+"""Number of writes of this process to any object store."""
 
 
 class Recent(Generic[T]):
@@ -112,3 +126,134 @@ class LookedAt(threading.local, Generic[T]):
 def _fresh(look: dict[str, tuple[float, T | None]], key: str) -> tuple[T | None] | None:
     at, found = look.get(key, (-SECONDS, None))
     return (found,) if time.monotonic() - at < SECONDS else None
+
+
+class DocumentMemory:
+    """The documents of an object store that may be used without a request.
+
+    =============  ============================================================================================
+    ``_ahead``     requested ahead in one round; each is returned by one read
+    ``_looks``     read by this thread since it acquired a lock: the base of a conditional write
+    ``_recent``    read by a read-only handle in the last seconds
+    ``_created``   the documents of the root of a store that was created a moment ago: no others exist
+    ``_stamps``    the stamps of documents, with the time when they were read
+    =============  ============================================================================================
+
+    A document is returned in a tuple, with None for one that is missing in the store; None without a tuple means that
+    it must be requested.
+    """
+
+    def __init__(self, seconds_trusted: float) -> None:
+        self._ahead: Expected[GetResult] = Expected()
+        self._looks: LookedAt[GetResult] = LookedAt()
+        self._recent: Recent[GetResult] = Recent(seconds_trusted)
+        self._created: tuple[float, dict[str, GetResult | None]] | None = None
+        self._stamps: dict[str, tuple[float, Stamp | None]] = {}
+        self._changes = _changes[0]
+
+    def take(self, key: str) -> tuple[GetResult | None] | None:
+        """Return a document for a read: one that was requested ahead is returned once."""
+        self._clear_if_changed()
+        ahead = self._ahead.pop(key)
+        if ahead is None:
+            return self._looks.get(key) or self._recent.get(key) or self._in_new_store(key)
+        self._looks.keep(key, ahead[0])
+        return ahead
+
+    def find(self, key: str) -> tuple[GetResult | None] | None:
+        """Return a document whose stamp or size is needed: one that was requested ahead can still be read."""
+        self._clear_if_changed()
+        return (
+            self._ahead.peek(key) or self._looks.get(key) or self._recent.get(key) or self._in_new_store(key)
+        )
+
+    def base(self, key: str) -> tuple[GetResult | None] | None:
+        """Return a document that was read under any lock, as the base of a conditional write."""
+        return self._looks.latest(key) or self._in_new_store(key)
+
+    def unknown(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys of documents that must be requested."""
+        return [key for key in dict.fromkeys(map(check_key, keys)) if self.find(key) is None]
+
+    def stamp(self, key: str) -> tuple[float, Stamp | None] | None:
+        """Return the last stamp of a document, after the time when it was read; None for an unknown one."""
+        self._clear_if_changed()
+        return self._stamps.get(key)
+
+    def confirm(self, key: str, stamp: Stamp) -> None:
+        """Remember that a document has a stamp now."""
+        self._stamps[key] = time.monotonic(), stamp
+
+    def add(self, results: Mapping[str, GetResult | None], *, recent: bool, ahead: bool = False) -> None:
+        """Remember documents that were read: ``recent`` by a read-only handle, ``ahead`` for a read that follows."""
+        now = time.monotonic()
+        if len(self._stamps) > _MAX_STAMPS:
+            self._stamps.clear()
+        for key, result in results.items():
+            name = key.rpartition("/")[2]
+            if name in DOCUMENTS:
+                self._stamps[key] = now, None if result is None else result.stamp
+            if name in METADATA_FILES:
+                self._looks.keep(key, result)
+                if recent:
+                    self._recent.keep(key, result)
+        if ahead:
+            self._ahead.add(results)
+
+    def add_written(self, key: str, data: bytes, stamp: Stamp | None) -> None:
+        """Remember a document that was written, as if it had been read."""
+        if stamp is not None and key.rpartition("/")[2] in METADATA_FILES:
+            self._looks.keep(key, GetResult(memoryview(data), stamp, len(data), {}))
+
+    def drop_ahead(self, keys: Iterable[str]) -> None:
+        """Drop documents that were requested ahead and will not be read."""
+        for key in keys:
+            self._ahead.pop(key)
+
+    def forget(self, key: str) -> None:
+        """Drop a document that others have changed."""
+        self._looks.forget(key)
+
+    def count_change(self) -> None:
+        """Count a write of this process: every storage clears its documents before it uses the next one."""
+        _changes[0] += 1
+
+    def under(self, folder: str) -> AbstractContextManager[None]:
+        """Remember what this thread reads below a folder, as long as its lock is held."""
+        return self._looks.under(folder)
+
+    def note_created(self) -> None:
+        """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
+        documents = {name: looked[0] for name in METADATA_FILES if (looked := self._looks.latest(name))}
+        self._clear_if_changed()
+        if any(documents.values()):  # none are remembered if the service returns no ETags for writes
+            self._created = time.monotonic(), documents
+
+    def in_new_root(self) -> set[str] | None:
+        """Return the names in the root of a store that was created a moment ago; None for any other store."""
+        self._clear_if_changed()
+        if self._created is None or time.monotonic() - self._created[0] >= SECONDS:
+            return None
+        return {name for name, document in self._created[1].items() if document}
+
+    def _in_new_store(self, key: str) -> tuple[GetResult | None] | None:
+        if (
+            self._created is None
+            or self.in_new_root() is None
+            or key.rpartition("/")[2] not in METADATA_FILES
+        ):
+            return None
+        documents = self._created[1]
+        for name, document in documents.items():
+            if self._looks.latest(name) is None:
+                self._looks.keep(name, document)
+        self._looks.keep(key, documents.get(key))
+        return (documents.get(key),)
+
+    def _clear_if_changed(self) -> None:
+        if self._changes != _changes[0]:
+            self._changes = _changes[0]
+            self._ahead.clear()
+            self._recent.clear()
+            self._stamps.clear()
+            self._created = None

@@ -4,18 +4,7 @@ Requests are slow, so independent ones are sent together. The stamp of a key is 
 condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
 the threads of this process.
 
-Documents are small and read often, so `ObjectStorage` remembers some of them, each kind for its own reason:
-
-===============  ==========================================================================================
-``_expected``    requested ahead in one round; each is returned by one read
-``_looked``      read by this thread since it acquired a lock: the base of a conditional write (`LookedAt`)
-``_recent``      read by a read-only handle in the last 2 seconds
-``_seen``        the stamps of documents, with the time when they were read
-``_created``     the documents of the root of a store that was created a moment ago: no others exist
-``_to_move``     sizes of the keys that a `move` is about to copy
-===============  ==========================================================================================
-
-A write of this process to any store clears all but ``_looked`` and ``_to_move``.
+Documents are small and read often: `DocumentMemory` remembers some of them.
 
 Imports obstore and zarr-python inside functions.
 """
@@ -29,8 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lamella.errors import InvalidNameError, LamellaError, StorageError
 from lamella.log import log
 from lamella.store.addresses import title_in
-from lamella.store.document_memory import SECONDS, LookedAt, Recent
-from lamella.store.expected import Expected
+from lamella.store.document_memory import SECONDS, DocumentMemory
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key, is_private, natural_order
@@ -54,10 +42,6 @@ T = TypeVar("T")
 
 SECONDS_TRUSTED = 2.0
 """How long a read-only store handle trusts the stamp of a document."""
-_MAX_SEEN = 100_000
-"""Maximum number of stamps that are remembered."""
-_changes = [0]
-"""Number of writes of this process to any object store; after a write, stamps of documents are requested again."""
 
 
 class ObjectStorage(FlatStorage):
@@ -75,12 +59,7 @@ class ObjectStorage(FlatStorage):
         self._client = ObjectClient(access)
         self._requests = ObjectRequests(self._client, self._do_not_list)
         self.lock_root = self._client.address
-        self._expected: Expected[GetResult] = Expected()
-        self._looked: LookedAt[GetResult] = LookedAt()
-        self._recent: Recent[GetResult] = Recent(SECONDS_TRUSTED)
-        self._seen: dict[str, tuple[float, Stamp | None]] = {}
-        self._changes = _changes[0]
-        self._created: tuple[float, dict[str, GetResult | None]] | None = None
+        self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
         self.deleted_at_once = KEYS_DELETED_AT_ONCE if access.kind == "s3" else 1
 
@@ -142,12 +121,11 @@ class ObjectStorage(FlatStorage):
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Get several keys at once."""
-        self._forget_if_changed()
-        results = {key: known[0] for key in keys if (known := self._known(key)) is not None}
+        results = {key: known[0] for key in keys if (known := self._memory.take(key)) is not None}
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
             fetched = self._run(self._requests.get_many(missing))
-            self._remember_stamps(fetched)
+            self._remember(fetched)
             results |= fetched
         values = {
             key: None if result is None else (bytes(result.data), result.stamp)
@@ -155,36 +133,16 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
-    def _known(self, key: str) -> tuple[GetResult | None] | None:
-        """Return a remembered document in a tuple, with None for one that is missing in the store; None if none is."""
-        document = self._expected.pop(key)
-        if document is None:
-            return self._looked.get(key) or self._recent.get(key) or self._just_created(key)
-        self._looked.keep(key, document[0])
-        return document
+    def _remember(self, results: Mapping[str, GetResult | None], *, ahead: bool = False) -> None:
+        self._memory.add(results, recent=self.read_only, ahead=ahead)
 
     def note_created(self) -> None:
         """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
-        documents = {name: looked[0] for name in METADATA_FILES if (looked := self._looked.latest(name))}
-        self._forget_if_changed()
-        if any(documents.values()):  # none are remembered if the service returns no ETags for writes
-            self._created = time.monotonic(), documents
+        self._memory.note_created()
 
     def _is_new(self) -> bool:
         """Whether the store was created a moment ago, and nothing was written since."""
-        self._forget_if_changed()
-        return self._created is not None and time.monotonic() - self._created[0] < SECONDS
-
-    def _just_created(self, key: str) -> tuple[GetResult | None] | None:
-        """Return a document of a store that was just created, as `_known` does; None for any other store."""
-        if self._created is None or not self._is_new() or key.rpartition("/")[2] not in METADATA_FILES:
-            return None
-        for name, document in self._created[1].items():
-            if self._looked.latest(name) is None:
-                self._looked.keep(name, document)
-        document = self._created[1].get(key)
-        self._looked.keep(key, document)
-        return (document,)
+        return self._memory.in_new_root() is not None
 
     @property
     def reads_ahead(self) -> bool:
@@ -195,44 +153,12 @@ class ObjectStorage(FlatStorage):
         """Request documents that will be read next, in one round."""
         if not at_once and not self.reads_ahead:
             return
-        self._forget_if_changed()
-        missing = self._unknown(keys)
+        missing = self._memory.unknown(keys)
         try:
             results = self._run(self._requests.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
             return
-        self._remember_stamps(results)
-        self._expected.add(results)
-
-    def _unknown(self, keys: Iterable[str]) -> list[str]:
-        """Return the keys of documents that are not remembered."""
-        caches = self._expected.peek, self._looked.get, self._recent.get, self._just_created
-        return [
-            key for key in dict.fromkeys(map(check_key, keys)) if all(find(key) is None for find in caches)
-        ]
-
-    def _remember_stamps(self, results: Mapping[str, GetResult | None]) -> None:
-        """Remember documents that were read, and their stamps."""
-        now = time.monotonic()
-        if len(self._seen) > _MAX_SEEN:
-            self._seen.clear()
-        for key, result in results.items():
-            name = key.rpartition("/")[2]
-            if name in DOCUMENTS:
-                self._seen[key] = now, None if result is None else result.stamp
-            if name in METADATA_FILES:
-                self._looked.keep(key, result)
-                if self.read_only:
-                    self._recent.keep(key, result)
-
-    def _forget_if_changed(self) -> None:
-        """Forget stamps and documents after this process has written to any store."""
-        if self._changes != _changes[0]:
-            self._changes = _changes[0]
-            self._expected.clear()
-            self._recent.clear()
-            self._seen.clear()
-            self._created = None
+        self._remember(results, ahead=True)
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Get part of a key with one request."""
@@ -269,8 +195,9 @@ class ObjectStorage(FlatStorage):
         return self.can_list
 
     def _names_in(self, folder: str) -> set[str]:
-        if self._created is not None and self._is_new():
-            return set() if folder else {name for name, document in self._created[1].items() if document}
+        in_new_root = self._memory.in_new_root()
+        if in_new_root is not None:
+            return set() if folder else in_new_root
         return self._run(self._requests.names_in(folder))
 
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
@@ -305,14 +232,12 @@ class ObjectStorage(FlatStorage):
 
     def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
         """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
-        self._forget_if_changed()
-        documents, sizes = self._unknown(beside), self._listed_to_move(old, new)
+        documents, sizes = self._memory.unknown(beside), self._listed_to_move(old, new)
         if not self.can_list:
             return super().look_at_move(old, new, beside=documents)
         listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
         found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
-        self._remember_stamps(fetched)
-        self._expected.add(fetched)
+        self._remember(fetched, ahead=True)
         if sizes is None:
             sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
             self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
@@ -347,8 +272,7 @@ class ObjectStorage(FlatStorage):
 
     def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
-        self._forget_if_changed()
-        documents = self._unknown(beside)
+        documents = self._memory.unknown(beside)
         if self._is_new() and not documents:
             return set()
         if self.can_list:
@@ -357,16 +281,14 @@ class ObjectStorage(FlatStorage):
             search = self._requests.readable(prefixes)
         found: set[str]
         found, fetched = self._run(_both(search, self._requests.get_many(documents)))
-        self._remember_stamps(fetched)
-        self._expected.add(fetched)
+        self._remember(fetched, ahead=True)
         return found
 
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
         self.expect(names, at_once=True)
         is_present = any(self.size(name) is not None for name in names)
-        for name in names:
-            self._expected.pop(name)
+        self._memory.drop_ahead(names)
         return is_present
 
     def size(self, key: str) -> int | None:
@@ -377,34 +299,30 @@ class ObjectStorage(FlatStorage):
         return None if result is None else result.size
 
     def _look_at(self, key: str) -> GetResult | None:
-        self._forget_if_changed()
-        known = self._expected.peek(key) or self._looked.get(key) or self._recent.get(key)
-        known = known or self._just_created(key)
+        known = self._memory.find(key)
         if known is not None:
             return known[0]
         if key.rpartition("/")[2] not in METADATA_FILES:
             return self._run(self._requests.head(key))
         result = self._run(self._requests.fetch(key))
-        self._remember_stamps({key: result})
-        self._expected.add({key: result})
+        self._remember({key: result}, ahead=True)
         return result
 
     def stamp(self, key: str) -> Stamp | None:
         """Return the ETag of a key; of a document read less than two seconds ago, without a request if read only."""
         if not check_key(key):
             return None
-        self._forget_if_changed()
-        seen_at, last_stamp = self._seen.get(key, (0.0, None))
-        is_fresh = self.trusted is not None or time.monotonic() - seen_at < SECONDS_TRUSTED
-        if key in self._seen and self.read_only and is_fresh:
+        seen = self._memory.stamp(key)
+        read_at, last_stamp = seen or (0.0, None)
+        is_fresh = self.trusted is not None or time.monotonic() - read_at < SECONDS_TRUSTED
+        if seen is not None and self.read_only and is_fresh:
             return last_stamp
-        if last_stamp is not None and self._unknown([key]):
+        if last_stamp is not None and self._memory.find(key) is None:
             changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:
-                self._seen[key] = time.monotonic(), last_stamp
+                self._memory.confirm(key, last_stamp)
                 return last_stamp
-            self._remember_stamps({key: changed[0]})
-            self._expected.add({key: changed[0]})
+            self._remember({key: changed[0]}, ahead=True)
         result = self._look_at(key)
         return None if result is None else result.stamp
 
@@ -425,31 +343,26 @@ class ObjectStorage(FlatStorage):
     # ---- writing --------------------------------------------------------------------------------
 
     def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a request that writes keys, and count it in `_changes`."""
+        """Run a request that writes keys; what is remembered of them is dropped."""
         try:
             return self._run(coroutine)
         finally:
-            _changes[0] += 1
+            self._memory.count_change()
             for key in keys:
-                self._looked.forget(key)
+                self._memory.forget(key)
                 if self._to_move and any(key.startswith(f"{path}/") for path in self._to_move[1]):
                     self._to_move = None
 
     def _put(self, batch: dict[str, bytes]) -> None:
         stamps = self._change(batch, self._requests.put_many(batch))
         for (key, data), stamp in zip(batch.items(), stamps, strict=True):
-            self._wrote(key, data, stamp)
-
-    def _wrote(self, key: str, data: bytes, stamp: Stamp | None) -> None:
-        """Remember a document that was written, as if it had been read."""
-        if stamp is not None and key.rpartition("/")[2] in METADATA_FILES:
-            self._looked.keep(key, GetResult(memoryview(data), stamp, len(data), {}))
+            self._memory.add_written(key, data, stamp)
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
         """Write a key, and return its ETag."""
         self._check_file(key)
         stamp = self._change([key], self._requests.put(key, data))
-        self._wrote(key, data, stamp)
+        self._memory.add_written(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
 
@@ -457,7 +370,7 @@ class ObjectStorage(FlatStorage):
         """Write a key if it has the expected stamp."""
         self._check_file(key)
         stamp = self._change([key], self._requests.put_if(key, data, expected))
-        self._wrote(key, data, stamp)
+        self._memory.add_written(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
 
@@ -501,21 +414,21 @@ class ObjectStorage(FlatStorage):
         conditions = [(key, data, None) for key, data in new.items()]
         written = self._change(new, self._requests.put_many_if(conditions))
         for key, stamp in written.items():
-            self._wrote(key, new[key], stamp)
+            self._memory.add_written(key, new[key], stamp)
         return [key for key in new if key not in written]
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
         """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
         self._check_file(key)
         with self.replacement_lock(key):
-            looked = self._looked.latest(key) or self._just_created(key)
-            if looked is not None:
+            remembered = self._memory.base(key)
+            if remembered is not None:
                 try:
-                    return self._changed(key, looked[0], change)
+                    return self._changed(key, remembered[0], change)
                 except StorageError:
                     raise
                 except (ChangedError, LamellaError):  # the remembered document may be too old: read it again
-                    self._looked.forget(key)
+                    self._memory.forget(key)
             for wait in waits():
                 with suppress(ChangedError):
                     return self._changed(key, self._read_to_change(key), change)
@@ -535,8 +448,8 @@ class ObjectStorage(FlatStorage):
         """Replace the bytes of a key if they are `old`; return whether they were."""
         self._check_file(key)
         with self.replacement_lock(key):
-            looked = self._looked.latest(key) or self._just_created(key)
-            result = self._read_to_change(key) if looked is None else looked[0]
+            remembered = self._memory.base(key)
+            result = self._read_to_change(key) if remembered is None else remembered[0]
             if result is None or bytes(result.data) != old:
                 return False
             before_write()
@@ -554,12 +467,12 @@ class ObjectStorage(FlatStorage):
 
     def looking(self, folder: str) -> AbstractContextManager[None]:
         """Read each document once during a call that changes a folder."""
-        return self._looked.under(folder)
+        return self._memory.under(folder)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Keep the threads of this process apart; documents that are read under the lock are read once."""
-        with super().lock(key), self._looked.under(key.rpartition("/")[0]):
+        with super().lock(key), self._memory.under(key.rpartition("/")[0]):
             yield
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:

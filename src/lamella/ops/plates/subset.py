@@ -1,7 +1,7 @@
 """Create stores from parts of others: wells, acquisitions, channels, a region; merge plates, or join channels.
 
-All operations copy positions (:mod:`lamella.ops.plates.new_store`); :mod:`lamella.ops.plates.composition` plans positions
-that are copied in part.
+All operations create a store from positions (:mod:`lamella.ops.plates.new_store`);
+:mod:`lamella.ops.plates.composition` plans positions that are copied in part.
 """
 
 from __future__ import annotations
