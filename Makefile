@@ -14,6 +14,7 @@ NAPARI_VENV ?= .venv-napari
 DOCS_VENV ?= .venv-docs
 MINIMAL_VENV ?= .venv-minimal
 FORMATS_VENV ?= .venv-formats
+EMULATORS ?= .venv-js/emulators
 TORCH ?= torch>=2.4
 JOBS ?= auto
 EVERY ?= 1
@@ -27,11 +28,12 @@ NAPARI_READY = $(NAPARI_VENV)/.ready-napari
 DOCS_READY = $(DOCS_VENV)/.ready-docs
 MINIMAL_READY = $(MINIMAL_VENV)/.ready-minimal
 FORMATS_READY = $(FORMATS_VENV)/.ready-formats
+EMULATORS_READY = $(VENV)/.ready-emulators
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-interop test-minimal test-napari test-torch test-formats formats-docs interop-docs docs lint lint-js format bench bench-convert bench-remote torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-napari test-torch test-emulators test-formats formats-docs interop-docs docs lint lint-js format bench bench-convert bench-remote torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -64,6 +66,10 @@ test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that wha
 
 test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every kind
 	$(TORCH_VENV)/bin/python -m pytest -q tests/torch src/lamella/torch.py
+
+test-emulators: $(EMULATORS_READY) ## read and write stores of Azure and Google, emulated by azurite (npm) and gcp-storage-emulator
+	PATH="$$(scripts/need_node $(VENV)/bin/python .venv-js):$$PATH" LAMELLA_EMULATORS=$(EMULATORS) \
+	    $(VENV)/bin/python -m pytest -q tests/emulators
 
 test-formats: ## read files of every format, with every library that reads them, on the newest Python
 	@if [ -z "$(INTEROP_PYTHON)" ]; then \
@@ -149,6 +155,10 @@ $(NAPARI_READY): pyproject.toml scripts/make_venv
 $(TORCH_READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(PYTHON)" "$(TORCH_VENV)" test
 	$(TORCH_VENV)/bin/python -m pip --disable-pip-version-check -qq install "$(TORCH)"
+	@touch $@
+
+$(EMULATORS_READY): $(READY) scripts/make_emulators
+	scripts/make_emulators $(VENV)/bin/python .venv-js $(EMULATORS)
 	@touch $@
 
 $(DOCS_READY): pyproject.toml scripts/make_venv
