@@ -86,6 +86,16 @@ def test_a_reduced_canvas_shows_the_level_that_is_just_fine_enough(tmp_path, ope
         assert np.array_equal(drawn[:48, :48], plate["A/1/0"]["1"][0, 0, 0])
 
 
+def test_a_gap_between_fields_that_is_narrower_than_a_pixel_is_filled(tmp_path, opened):
+    with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=1)) as plate:
+        scene, tiles = opened(plate)
+        assert scene.field_gap == 1
+        for step in (1, 2):
+            mask = tiles._draw(step - 1, 0, 0, View(0, 0), [0], None).mask
+            assert mask[0, : 193 // step].all() == (step == 2)
+            assert not mask[0, -(-194 // step) : 200 // step].any()  # between wells
+
+
 def test_levels_that_are_stale_are_not_shown(tmp_path, opened):
     path = write_plate(tmp_path / "p.zarr", levels=2)
     with lamella.open_ome_zarr(path, mode="r+") as plate:

@@ -13,6 +13,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -152,6 +153,7 @@ class ViewScene:
             "columns": self.columns,
             "labels": self.labels,
             "searched": self.searched,
+            "gap": self.field_gap,
             "channels": [
                 {
                     "name": channel.name,
@@ -180,6 +182,15 @@ class ViewScene:
             ],
             "acquisitions": [name for _, name in self.acquisitions],
         }
+
+    @property
+    def field_gap(self) -> float:
+        """Return the gap between the first two fields of a well in a grid; 0 if they are not side by side."""
+        for one, next_one in pairwise(self.fields):
+            if one.well == next_one.well:
+                gap = next_one.x - one.x - one.width
+                return gap if next_one.y == one.y and 0 < gap < 2 * _FIELD_GAP * one.width + 1 else 0.0
+        return 0.0
 
     def acquisition_number(self, field: Field) -> int:
         """Return the index of a field's acquisition in ``acquisitions``; 0 if there is one at most."""

@@ -201,6 +201,7 @@ class Tiles:
         self._corners = np.array(
             [[field.x, field.y, field.width, field.height] for field in scene.fields]
         ).reshape(-1, 4)
+        self._gap = scene.field_gap
 
     @property
     def levels(self) -> int:
@@ -289,9 +290,9 @@ class Tiles:
         x, y, across, down = self._corners.T
         in_tile = np.flatnonzero(
             (x < left + width * step)
-            & (x + across > left)
+            & (x + across + self._gap > left)
             & (y < top + height * step)
-            & (y + down > top)
+            & (y + down + self._gap > top)
             & (self._acquisitions == view.acquisition)
         )
         damaged: list[tuple[int, str]] = []
@@ -397,7 +398,7 @@ class Tiles:
         """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
         image = self._image(number, None)
         assert image is not None
-        part = _part_in_tile(image, self._scene.fields[number], origin, shape, view)
+        part = _part_in_tile(image, self._scene.fields[number], origin, shape, view, self._gap)
         indices = self._names(number)
         if part is None or part.cut is None or any(name not in indices for name in names):
             return None
@@ -421,7 +422,7 @@ class Tiles:
     ) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
         image = self._image(number, label)
-        part = None if image is None else _part_in_tile(image, field, origin, shape, view)
+        part = None if image is None else _part_in_tile(image, field, origin, shape, view, self._gap)
         if image is None or part is None:
             return None
         level, rows, columns, target, cut = part.level, part.rows, part.columns, part.target, part.cut
@@ -472,14 +473,25 @@ class Tiles:
 
 
 def _part_in_tile(
-    image: _Image, field: Field, origin: tuple[float, float, int], shape: tuple[int, int], view: View
+    image: _Image,
+    field: Field,
+    origin: tuple[float, float, int],
+    shape: tuple[int, int],
+    view: View,
+    gap: float,
 ) -> _FieldPart | None:
-    """Return the part of a field in a tile; None without any."""
+    """Return the part of a field in a tile; None without any.
+
+    A gap between fields that is narrower than a pixel of the tile is filled: it would be seen in some places only.
+    """
     left, top, step = origin
+    more = gap if step > gap else 0.0
     level = image.level_for(field, step)
     axes, level_shape, finest = level.axes, level.meta.shape, image.shape
-    rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape))
-    columns, from_x = sampled_indices(left, step, shape[1], field.x, field.width, axes.width(level_shape))
+    rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape), more)
+    columns, from_x = sampled_indices(
+        left, step, shape[1], field.x, field.width, axes.width(level_shape), more
+    )
     if not rows.size or not columns.size:
         return None
     target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
@@ -518,16 +530,19 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
 
 @lru_cache(maxsize=1024)  # fields of one row or column of wells have the same
 def sampled_indices(
-    start: float, step: int, length: int, offset: float, size: float, pixels: int
+    start: float, step: int, length: int, offset: float, size: float, pixels: int, more: float = 0.0
 ) -> tuple[NDArray[np.intp], int]:
     """Return the indices of a level's pixels under those of a tile, and the first covered pixel of the tile.
+
+    The last pixel also covers ``more`` units after the field.
 
     >>> sampled_indices(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
     (array([1, 3, 5]), 1)
     """
     centers = start + (np.arange(length) + 0.5) * step
     indices = np.floor((centers - offset) * pixels / size).astype(np.intp)
-    inside = np.flatnonzero((indices >= 0) & (indices < pixels))
+    inside = np.flatnonzero((indices >= 0) & ((indices < pixels) | (centers < offset + size + more)))
+    indices = np.minimum(indices, pixels - 1)
     return (indices[inside], int(inside[0])) if inside.size else (indices[:0], 0)
 
 
