@@ -81,7 +81,7 @@ function dimensionActions(view) {
   const { state, scene } = view;
   let playing = 0;
   const mode = (/** @type {"slices" | "volume"} */ name) => {
-    if (!state.canShow(name)) return;
+    if (!state.isDeep) return;
     state.mode = state.mode === name ? "plane" : name;
     if (name === "slices") {
       const [, , left, top, across, down] = scene.fields[state.nearestField()];
@@ -148,8 +148,12 @@ function contrastActions(view) {
       const values = [];
       for (const tile of tiles) {
         const length = tile.width * tile.height;
-        const step = Math.max(1, Math.floor((length * tiles.length) / 200000));
-        for (let i = 0; i < length; i += step) {
+        const [left, top, right, bottom] = view.onScreen(tile);
+        const across = right - left;
+        const count = across * Math.max(0, bottom - top);
+        const step = Math.max(1, Math.floor((count * tiles.length) / 200000));
+        for (let n = 0; n < count; n += step) {
+          const i = (top + Math.floor(n / across)) * tile.width + left + (n % across);
           const value = tile.planes[plane * length + i];
           if (tile.mask[i] === 1 && Number.isFinite(value)) values.push(value);
         }
@@ -254,6 +258,13 @@ function plateActions(view) {
 /** @param {import("./view.js").View} view */
 function exports(view) {
   const { state, scene, byId } = view;
+  const showText = (/** @type {string} */ text) => {
+    const area = byId("code").querySelector("textarea");
+    area.value = text;
+    area.rows = text.split("\n").length;
+    byId("code").showModal();
+    area.select();
+  };
   return {
     theme: () => {
       view.root.dataset.theme = view.root.dataset.theme === "light" ? "dark" : "light";
@@ -273,9 +284,13 @@ function exports(view) {
     },
     python: async () => {
       const text = pythonFor(state, view.canvas.width, view.canvas.height, state.nearestField());
-      await navigator.clipboard?.writeText(text).catch(() => {});
       view.root.dataset.python = text;
-      view.act.hint("Python for this region was copied.");
+      const copied = await navigator.clipboard?.writeText(text).then(
+        () => true,
+        () => false,
+      );
+      if (copied) view.act.hint("Python for this region was copied.");
+      else showText(text); // a page of another host than this machine may not copy
     },
     png: () => {
       const picture = new OffscreenCanvas(view.canvas.width, view.canvas.height);

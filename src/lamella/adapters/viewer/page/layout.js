@@ -93,6 +93,11 @@ const MARKUP = `
   <h2>Keys</h2>
   <table></table>
   <form method="dialog"><button>Close</button></form>
+</dialog>
+<dialog id="code">
+  <h2>Python for this region</h2>
+  <textarea readonly aria-label="Python for this region" spellcheck="false"></textarea>
+  <form method="dialog"><button>Close</button></form>
 </dialog>`;
 
 /** Fill an element with the viewer. @param {HTMLElement} root */

@@ -8,6 +8,7 @@ export const themeColors = (element) => {
   const value = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   return {
     line: value("--line"),
+    ground: value("--ground"),
     text: value("--text"),
     faint: value("--faint"),
     bad: value("--bad"),
@@ -33,7 +34,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
   const x = (/** @type {number} */ value) => (value - camera.x) * zoom + width / 2;
   const y = (/** @type {number} */ value) => (value - camera.y) * zoom + height / 2;
   const plate = scene.wells.length > 1 || scene.rows.some((row) => row);
-  const font = width > 2000 ? 16 : 12;
+  const font = width > 2000 ? 19 : 12;
   context.font = `${font}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
@@ -53,18 +54,25 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       }
       context.strokeStyle = look.line;
       context.strokeRect(Math.round(box[0]) - 1.5, Math.round(box[1]) - 1.5, Math.round(box[2]) + 3, Math.round(box[3]) + 3);
-      if (box[2] > 90) tag(context, path, Math.max(box[0], 0) + 6, Math.max(box[1], 0) + 12, look);
+      if (box[2] > 12 * font) tag(context, path, Math.max(box[0], 0) + font / 2, Math.max(box[1], 0) + font, look);
     }
   }
+  const apart = scene.gap > 0 && scene.gap * zoom < 1; // else the gap between fields is drawn as it is
   scene.fields.forEach(([path, well, left, top, across, down, reason, , , acquisition], index) => {
     if (acquisition !== state.acquisition) return;
     const why = reason || damaged.get(index);
     const box = [x(left), y(top), across * zoom, down * zoom];
     if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) return;
+    if (apart && box[2] > 16) {
+      context.fillStyle = look.ground;
+      context.fillRect(Math.round(box[0] + box[2]), Math.round(box[1]), 1, Math.ceil(box[3]));
+      context.fillRect(Math.round(box[0]), Math.round(box[1] + box[3]), Math.ceil(box[2]), 1);
+    }
     if (!why) {
       // The tag of the well lies in its first corner: the field there has its tag below.
       const first = plate && left === scene.wells[well][1] && top === scene.wells[well][2];
-      if (path && box[2] > 220) tag(context, path, Math.max(box[0], 0) + 6, Math.max(box[1], 0) + (first ? 32 : 12), look);
+      const below = first ? 2.6 * font : font;
+      if (path && box[2] > 18 * font) tag(context, path, Math.max(box[0], 0) + font / 2, Math.max(box[1], 0) + below, look);
       return;
     }
     context.strokeStyle = reason.startsWith("No pixels") ? look.faint : look.bad;
@@ -88,15 +96,16 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
     context.globalAlpha = 1;
   }
   const [, , , wellWidth, wellHeight] = scene.wells[0];
-  if (plate && (wellWidth * zoom < width / 2 || wellHeight * zoom < height / 2)) edges(context, state, x, y, width, height, look);
+  if (plate && (wellWidth * zoom < width / 2 || wellHeight * zoom < height / 2)) edges(context, state, x, y, width, height, font, look);
   const [right, bottom] = state.mode === "slices" ? insets : [0, 0];
-  scaleBar(context, state, zoom, width - right, height - bottom, look);
+  scaleBar(context, state, zoom, width - right, height - bottom, font, look);
 }
 
 /** Names of rows at the left and of columns at the top of the screen.
  * @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {(v: number) => number} x
- * @param {(v: number) => number} y @param {number} width @param {number} height @param {ReturnType<typeof themeColors>} look */
-function edges(context, state, x, y, width, height, look) {
+ * @param {(v: number) => number} y @param {number} width @param {number} height @param {number} font
+ * @param {ReturnType<typeof themeColors>} look */
+function edges(context, state, x, y, width, height, font, look) {
   /** @type {Map<string, number>} */
   const rows = new Map();
   /** @type {Map<string, number>} */
@@ -112,14 +121,14 @@ function edges(context, state, x, y, width, height, look) {
   context.fillStyle = look.faint;
   let last = Number.NEGATIVE_INFINITY;
   for (const [name, at] of [...columns].sort((a, b) => a[1] - b[1])) {
-    if (at < 24 || at > width - 8 || at - last < 22) continue;
-    tag(context, name, at, Math.max(12, y(0) - 14), look, true);
+    if (at < 2 * font || at > width - 8 || at - last < 1.8 * font) continue;
+    tag(context, name, at, Math.max(font, y(0) - 1.2 * font), look, true);
     last = at;
   }
   last = Number.NEGATIVE_INFINITY;
   for (const [name, at] of [...rows].sort((a, b) => a[1] - b[1])) {
-    if (at < 24 || at > height - 8 || at - last < 16) continue;
-    tag(context, name, Math.max(12, x(0) - 16), at, look, true);
+    if (at < 2 * font || at > height - 8 || at - last < 1.3 * font) continue;
+    tag(context, name, Math.max(font, x(0) - 1.4 * font), at, look, true);
     last = at;
   }
 }
@@ -127,18 +136,19 @@ function edges(context, state, x, y, width, height, look) {
 /** @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y
  * @param {ReturnType<typeof themeColors>} look @param {boolean} [centered] */
 function tag(context, text, x, y, look, centered = false) {
+  const font = Number.parseFloat(context.font);
   const wide = context.measureText(text).width + 8;
   const left = centered ? x - wide / 2 : x - 4;
   context.globalAlpha = 0.75;
   context.fillStyle = look.panel;
-  context.fillRect(left, y - 8, wide, 16);
+  context.fillRect(left, y - 0.67 * font, wide, 1.34 * font);
   context.globalAlpha = 1;
   context.fillStyle = look.text;
   context.fillText(text, left + wide / 2, y);
 }
 
 /** @param {string} text @param {number} length */
-const short = (text, length) => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
+export const short = (text, length) => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
 
 /** Return the length of a scale bar in physical units: 1, 2 or 5 times a power of ten, at most `most`. @param {number} most */
 export function roundLength(most) {
@@ -152,18 +162,20 @@ const SHORT = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m"
 export const shortUnit = (unit) => SHORT[/** @type {keyof typeof SHORT} */ (unit)] ?? unit ?? "px";
 
 /** @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {number} zoom
- * @param {number} width @param {number} height @param {ReturnType<typeof themeColors>} look */
-function scaleBar(context, state, zoom, width, height, look) {
+ * @param {number} width @param {number} height @param {number} font @param {ReturnType<typeof themeColors>} look */
+function scaleBar(context, state, zoom, width, height, font, look) {
   const pixel = state.scene.pixel ?? 1;
-  const length = roundLength((Math.min(220, width / 3) / zoom) * pixel);
+  const length = roundLength((Math.min(18 * font, width / 3) / zoom) * pixel);
   const pixels = (length / pixel) * zoom;
+  const text = `${Number(length.toPrecision(6))} ${shortUnit(state.scene.unit)}`;
+  const wide = Math.max(pixels, context.measureText(text).width);
   const right = width - 20;
   const bottom = height - 20;
   context.globalAlpha = 0.75;
   context.fillStyle = look.panel;
-  context.fillRect(right - pixels - 8, bottom - 24, pixels + 16, 34);
+  context.fillRect(right - wide - 8, bottom - 2 * font, wide + 16, 2 * font + 10);
   context.globalAlpha = 1;
   context.fillStyle = look.text;
-  context.fillRect(right - pixels, bottom, pixels, 3);
-  context.fillText(`${Number(length.toPrecision(6))} ${shortUnit(state.scene.unit)}`, right - pixels / 2, bottom - 10);
+  context.fillRect(right - (wide + pixels) / 2, bottom, pixels, font / 4);
+  context.fillText(text, right - wide / 2, bottom - 0.8 * font);
 }

@@ -99,6 +99,16 @@ function channelRows(state, act, byId) {
   };
 }
 
+/** Return a number in at most seven characters, as exactly as these allow. @param {number} value */
+export function fitting(value) {
+  for (let digits = 7; digits > 1; digits--) {
+    const texts = [String(Number(value.toPrecision(digits))), value.toExponential(digits - 1)];
+    const short = texts.map((text) => text.replace("e+", "e")).find((text) => text.length < 8);
+    if (short) return short;
+  }
+  return value.toExponential(0).replace("e+", "e");
+}
+
 /** @param {any} row @param {import("./state.js").Channel} channel @param {boolean} own whether each well has a contrast of its own */
 function showChannel(row, channel, own) {
   const set = (/** @type {HTMLInputElement} */ input, /** @type {string | number} */ value) => {
@@ -109,9 +119,9 @@ function showChannel(row, channel, own) {
   row.spread = [Math.min(row.spread[0], channel.window[0]), Math.max(row.spread[1], channel.window[1])];
   const [least, most] = row.spread;
   for (const slider of [row.lowSlider, row.highSlider]) [slider.min, slider.max] = row.spread;
-  const show = (/** @type {number} */ value) => Number(value.toPrecision(6));
-  set(row.low, show(channel.window[0]));
-  set(row.high, show(channel.window[1]));
+  set(row.low, fitting(channel.window[0]));
+  set(row.high, fitting(channel.window[1]));
+  [row.low.title, row.high.title] = channel.window.map(String);
   set(row.lowSlider, channel.window[0]);
   set(row.highSlider, channel.window[1]);
   const part = (/** @type {number} */ value) => `${(100 * (value - least)) / (most - least || 1)}%`;
@@ -183,9 +193,9 @@ function dimensions(state, _act, byId) {
     all.checked = state.z === "max";
     if (state.z !== "max") z.slider.value = state.z;
     z.slider.disabled = all.checked;
-    z.shown.textContent = state.z === "max" ? "maximum" : `${state.z} of 0–${scene.depth - 1}`;
+    z.shown.textContent = state.z === "max" ? "maximum" : `${state.z} / ${scene.depth - 1}`;
     t.slider.value = state.t;
-    t.shown.textContent = `${state.t} of 0–${scene.times - 1}`;
+    t.shown.textContent = `${state.t} / ${scene.times - 1}`;
   };
 }
 
@@ -290,7 +300,7 @@ function buttons(state, act, byId) {
   }
   return () => {
     for (const name of /** @type {const} */ (["slices", "volume"])) {
-      byId(name).hidden = !state.canShow(name);
+      byId(name).hidden = !state.isDeep;
       byId(name).setAttribute("aria-pressed", String(state.mode === name));
     }
     byId("follow").setAttribute("aria-pressed", String(state.following));

@@ -22,7 +22,9 @@ export function pythonFor(state, width, height, field) {
     x: range(camera.x - half - left, camera.x + half - left, across, columns),
   };
   lines.push(`position = ${path ? `node[${JSON.stringify(path)}]` : "node"}`);
-  const index = [...scene.axes].map((axis) => cut[axis] ?? "0").join(", ");
-  lines.push(`region = position.data[${index}]${state.z === "max" && scene.axes.includes("z") ? `  # .max(axis=…) over z` : ""}`);
+  const indices = [...scene.axes].map((axis) => cut[axis] ?? "0");
+  const z = scene.axes.indexOf("z");
+  const most = state.z === "max" && z >= 0 ? `.max(axis=${indices.slice(0, z).filter((index) => index.includes(":")).length})` : "";
+  lines.push(`region = position.data[${indices.join(", ")}]${most}`);
   return lines.join("\n");
 }

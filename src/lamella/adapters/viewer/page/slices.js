@@ -1,5 +1,6 @@
 /** Orthogonal slices: planes along Z below and beside the picture, which cross at a point of it. */
 
+import { painted } from "./labels.js";
 import { blended } from "./soft.js";
 import { unpacked } from "./tiles.js";
 
@@ -16,7 +17,7 @@ export class Slices {
     this.canvases = canvases;
     this.arrived = arrived;
     this.failed = failed;
-    /** @type {Record<string, {path: string, block: any}>} */
+    /** @type {Record<string, {path: string, block: any}>} of channels as "xz" and "yz", of labels as "xz ids" and "yz ids" */
     this.loaded = {};
     /** @type {Record<string, string>} */
     this.asked = {};
@@ -34,7 +35,7 @@ export class Slices {
   draw(width, height, active, ground) {
     const { state } = this;
     const field = state.fieldAt(state.cross);
-    const shown = state.mode === "slices" && field >= 0 && active.length > 0;
+    const shown = state.mode === "slices" && field >= 0 && (active.length > 0 || state.label !== "");
     this.canvases.xz.parentElement?.classList.toggle("sliced", shown);
     for (const canvas of Object.values(this.canvases)) canvas.hidden = !shown;
     this.complete = true;
@@ -42,39 +43,61 @@ export class Slices {
     const [below, beside] = Slices.sizes(width, height);
     const { camera, cross, scene } = state;
     const [, , left, top, across, down] = scene.fields[field];
-    const channels = active.map((index) => state.channels[index]);
     for (const name of /** @type {const} */ (["xz", "yz"])) {
       const canvas = this.canvases[name];
       const flat = name === "xz";
       [canvas.width, canvas.height] = flat ? [width, below] : [beside, height - below];
       const at = flat ? (cross.y - top) / down : (cross.x - left) / across;
-      const path = `slice/${field}/${name}?c=${active.join(",")}&t=${state.t}&at=${Math.min(Math.max(at, 0), 1).toFixed(5)}`;
-      this.request(name, path);
+      const where = `t=${state.t}&at=${Math.min(Math.max(at, 0), 1).toFixed(5)}`;
+      this.request(name, active.length ? `slice/${field}/${name}?c=${active.join(",")}&${where}` : "");
+      this.request(`${name} ids`, state.label ? `slice/${field}/${name}?label=${encodeURIComponent(state.label)}&${where}` : "");
       const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
       context.fillStyle = `rgb(${ground.join(",")})`;
       context.fillRect(0, 0, canvas.width, canvas.height);
-      const loaded = this.loaded[name];
-      this.complete &&= loaded?.path === path;
-      if (!loaded) continue;
-      const { planes, count, depth, length } = loaded.block;
-      const windows = channels.map((channel) => channel.window);
-      const picture = new OffscreenCanvas(length, depth);
-      const plane = { width: length, height: depth, count, planes };
-      /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(
-        blended(plane, channels, [{ box: [0, 0, length, depth], windows }]),
-        0,
-        0,
-      );
       context.imageSmoothingEnabled = false;
       const start = flat ? (left - camera.x) * camera.zoom + width / 2 : (top - camera.y) * camera.zoom + height / 2;
       const long = (flat ? across : down) * camera.zoom;
-      const plan = depthOnScreen(loaded.block, flat ? below : beside, long / length);
-      context.save();
-      if (!flat) context.transform(0, 1, 1, 0, 0, 0); // Z runs to the right, Y down
-      context.drawImage(picture, start, plan.start, long, plan.length);
-      context.restore();
-      this.mark(context, flat, plan);
+      for (const [block, picture] of this.pictures(name, field, active)) {
+        const { length } = block;
+        const plan = depthOnScreen(block, flat ? below : beside, long / length);
+        context.save();
+        if (!flat) context.transform(0, 1, 1, 0, 0, 0); // Z runs to the right, Y down
+        context.drawImage(picture, start, plan.start, long, plan.length);
+        context.restore();
+      }
+      const block = this.blockOf(name);
+      if (block) this.mark(context, flat, depthOnScreen(block, flat ? below : beside, long / block.length));
     }
+  }
+
+  /** Return what is loaded of a slice: of the channels, else of the labels. @param {string} name */
+  blockOf(name) {
+    return this.loaded[name]?.block ?? this.loaded[`${name} ids`]?.block;
+  }
+
+  /** Return the picture of the channels and that of the labels, as far as they are loaded.
+   * @param {string} name @param {number} field @param {number[]} active @returns {[any, OffscreenCanvas][]} */
+  pictures(name, field, active) {
+    const { state } = this;
+    /** @type {[any, OffscreenCanvas][]} */
+    const found = [];
+    for (const key of [name, `${name} ids`]) {
+      const block = this.loaded[key]?.block;
+      this.complete &&= !this.asked[key] || this.loaded[key]?.path === this.asked[key];
+      if (!block || !this.asked[key]) continue;
+      const { planes, count, depth, length } = block;
+      const plane = { width: length, height: depth, count, planes };
+      const channels = state.channelsOf(field, active);
+      const windows = channels.map((channel) => channel.window);
+      const image =
+        key === name
+          ? blended(plane, channels, [{ box: [0, 0, length, depth], windows }])
+          : painted(plane, state.opacity, state.labelPalette);
+      const picture = new OffscreenCanvas(length, depth);
+      /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(image, 0, 0);
+      found.push([block, picture]);
+    }
+    return found;
   }
 
   /** Mark the shown plane and the crossing. @param {CanvasRenderingContext2D} context @param {boolean} flat
@@ -97,7 +120,7 @@ export class Slices {
 
   /** Return the plane of Z under a point of a slice, in pixels along Z. @param {"xz" | "yz"} name @param {number} at */
   planeAt(name, at) {
-    const block = this.loaded[name]?.block;
+    const block = this.blockOf(name);
     if (!block) return null;
     const flat = name === "xz";
     const { camera, scene, cross } = this.state;
@@ -109,16 +132,18 @@ export class Slices {
     return z >= 0 && z < scene.depth ? z : null;
   }
 
-  /** @param {"xz" | "yz"} name @param {string} path */
+  /** Request a slice unless it was requested already; nothing for an empty path. @param {string} name @param {string} path */
   async request(name, path) {
-    if (this.asked[name] === path) return;
+    if ((this.asked[name] ?? "") === path) return;
     this.asked[name] = path;
+    if (!path) return;
     try {
       const { header, planes } = unpacked(await this.source.get(path));
       if (this.asked[name] !== path) return;
       const [count, depth, length] = header.shape;
-      this.loaded[name] = { path, block: { planes, count, depth, length, sizes: header.sizes, along: name === "xz" ? 2 : 1 } };
+      this.loaded[name] = { path, block: { planes, count, depth, length, sizes: header.sizes, along: name.startsWith("xz") ? 2 : 1 } };
     } catch (error) {
+      this.loaded[name] = { path, block: null };
       this.failed(String(/** @type {Error} */ (error).message || error));
     }
     this.arrived();

@@ -8,7 +8,7 @@
  *   labels: string[], channels: Channel[], levels: number, acquisitions: string[], editable: boolean,
  *   wells: [string, number, number, number, number][],
  *   fields: [string, number, number, number, number, number, string, number, number, number][],
- *   store: string, axes: string, searched: number}} Scene
+ *   store: string, axes: string, searched: number, gap: number}} Scene `gap` lies between fields in a grid
  * @typedef {{get: (path: string, signal?: AbortSignal) => Promise<ArrayBuffer>,
  *   post: (path: string, value: any) => Promise<any>}} Source answers requests, whatever carries them
  */
@@ -54,10 +54,16 @@ export class State {
     for (const listener of this.listeners) listener();
   }
 
-  /** Return whether there is something to show across Z. @param {"slices" | "volume"} mode */
-  canShow(mode) {
+  /** Return whether there is something to show across Z. */
+  get isDeep() {
     const { depth, channels, labels } = this.scene;
-    return depth > 1 && (channels.length > 0 || (mode === "volume" && labels.length > 0));
+    return depth > 1 && channels.length + labels.length > 0;
+  }
+
+  /** Return channels with the windows of a field. @param {number} field @param {number[]} active indices of channels */
+  channelsOf(field, active) {
+    const own = this.wellWindows?.[this.scene.fields[field][1]];
+    return active.map((index) => (own ? { ...this.channels[index], window: own[index] } : this.channels[index]));
   }
 
   /** Return the parameters of pixels at the shown time and Z. */

@@ -5,7 +5,7 @@ import { GLRenderer } from "./gl.js";
 import { KEYS, listen } from "./input.js";
 import { idAt, labelPicture } from "./labels.js";
 import { build, element, finder } from "./layout.js";
-import { drawLines, shortUnit } from "./lines.js";
+import { drawLines, short, shortUnit } from "./lines.js";
 import { drawMap } from "./overview.js";
 import { heatColor, heatRange } from "./palettes.js";
 import { buildPanel } from "./panel.js";
@@ -37,6 +37,12 @@ export async function mount(root, source, { address = false } = {}) {
     finder(root)("hint").textContent = String(/** @type {Error} */ (error).message || error);
     return null;
   }
+}
+
+/** Write the value of a pixel; whole numbers above 2**24 are rounded, because they are sent as float32. @param {number} value */
+function written(value) {
+  if (Number.isInteger(value)) return Math.abs(value) <= 2 ** 24 ? String(value) : `≈ ${Number(value.toPrecision(7))}`;
+  return String(Number(value.toPrecision(6)));
 }
 
 /** Fluorescence is seen on black, so the theme is dark unless somebody chose otherwise. */
@@ -209,6 +215,20 @@ export class View {
     return [x(left), y(top), x(left + tile.width * step), y(top + tile.height * step)];
   }
 
+  /** Return the pixels of a tile that are on the screen: left, top, right, bottom. @param {import("./tiles.js").Tile} tile */
+  onScreen(tile) {
+    const { camera } = this.state;
+    const at = (/** @type {number} */ value, /** @type {number} */ index, /** @type {number} */ size) =>
+      Math.min(Math.max(Math.round(value / 2 ** tile.level - index * SIDE), 0), size);
+    const [across, down] = [this.canvas.width / 2 / camera.zoom, this.canvas.height / 2 / camera.zoom];
+    return [
+      at(camera.x - across, tile.column, tile.width),
+      at(camera.y - down, tile.row, tile.height),
+      at(camera.x + across, tile.column, tile.width),
+      at(camera.y + down, tile.row, tile.height),
+    ];
+  }
+
   /** Return the windows of a tile: one for all of it, or one for each well that it meets.
    * @param {import("./tiles.js").Tile} tile @param {number[]} active @returns {import("./soft.js").Part[]} */
   partsOf(tile, active) {
@@ -291,9 +311,7 @@ export class View {
     const values = active.length ? this.valuesAt(this.pixels, `c=${active.join(",")}`, pointer) : null;
     if (values === "not written") parts.push(values);
     else
-      parts.push(
-        ...(values ?? []).map((value, index) => `${state.channels[active[index]].name || "value"} ${Number(value.toPrecision(6))}`),
-      );
+      parts.push(...(values ?? []).map((value, index) => `${short(state.channels[active[index]].name || "value", 18)} ${written(value)}`));
     const ids = state.label ? this.valuesAt(this.ids, `label=${encodeURIComponent(state.label)}`, pointer) : null;
     const id = ids && ids !== "not written" ? idAt(ids, ids.length, 0) : 0;
     if (id) parts.push(`${state.label} ${id}`, this.propertiesOf(field, id));

@@ -48,7 +48,7 @@ export class Volume {
     context.fillRect(0, 0, width, height);
     const block = this.block ?? this.ids;
     if (!block) return;
-    const channels = this.block ? active.map((index) => state.channels[index]) : [];
+    const channels = this.block ? state.channelsOf(state.nearestField(), active) : [];
     const labels = this.ids && { block: this.ids, palette: state.labelPalette, opacity: channels.length ? state.opacity : 1 };
     const rays = this.resting ? COARSE : FINE;
     const picture = project(block, channels, this.turn, this.scale, width / height, rays, labels);
@@ -178,15 +178,16 @@ function voxelAt({ width, height, depth }, from, ahead, t, sides) {
 function shade({ data, width, height }, { block, palette, opacity }, voxels, distances, pixel) {
   const { planes, count } = block;
   const strength = Math.min(1, 1.8 * opacity);
+  const reach = 2; // voxels are blocks: neighbouring rays alone would show their sides as noise
   const slope = (/** @type {number} */ before, /** @type {number} */ after, /** @type {number} */ here) => {
     const [low, high] = [before, after].map((ray) => (voxels[ray] >= 0 ? distances[ray] : distances[here]));
-    return (high - low) / (2 * pixel);
+    return (high - low) / (2 * reach * pixel);
   };
   for (let here = 0; here < voxels.length; here++) {
     if (voxels[here] < 0) continue;
     const [u, v] = [here % width, Math.floor(here / width)];
-    const across = slope(here - (u > 0 ? 1 : 0), here + (u + 1 < width ? 1 : 0), here);
-    const down = slope(here - (v > 0 ? width : 0), here + (v + 1 < height ? width : 0), here);
+    const across = slope(here - Math.min(u, reach), here + Math.min(width - 1 - u, reach), here);
+    const down = slope(here - width * Math.min(v, reach), here + width * Math.min(height - 1 - v, reach), here);
     const light = 0.35 + 0.65 / Math.hypot(across, down, 1);
     const color = colorOfLabel(idAt(planes, count, voxels[here]), storedColorAt(planes, count, voxels[here]), palette);
     for (let part = 0; part < 3; part++) {
