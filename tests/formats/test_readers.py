@@ -188,6 +188,15 @@ def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refus
         lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="dng")
 
 
+def test_a_file_that_no_plugin_of_bioio_reads_is_refused_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(SourceError, match=r"/empty\.png is of no known format"):
+        lamella.convert(tmp_path / "empty.png", tmp_path / "a.zarr")
+    assert caplog.records == []
+
+
 def test_the_folder_of_a_bigdataviewer_is_a_data_set_and_other_folders_are_refused(tmp_path: Path) -> None:
     reader = formats.choose_formats().find(str(DATA / "bdv"))
     assert reader is not None

@@ -215,7 +215,7 @@ def test_patterns_that_place_nothing_are_refused(pattern: str, message: str) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.tif", r"matches none of 1 file names, for example \"none.tif\""),
+        ("none.tif", r"matches none of 1 file name, for example \"none.tif\""),
         ("A_-_1.tif", "'-' cannot be the name of a column"),
         ("A_é_1.tif", "'é' cannot be the name of a column"),
         ("A_1_x.tif", "'x' is not a number along z"),

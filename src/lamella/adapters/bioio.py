@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from importlib.util import find_spec
@@ -36,10 +37,14 @@ class BioioReader(HandleReader):
             return False
         from bioio import BioImage
 
+        log = logging.getLogger("bioio.bio_image")
+        was_disabled, log.disabled = log.disabled, True  # it warns of each plugin that does not read the file
         try:
             BioImage.determine_plugin(path)
         except Exception:  # no plugin reads it, or the one that tried failed
             return False
+        finally:
+            log.disabled = was_disabled
         return True
 
     def open_handle(self, path: str) -> Any:

@@ -11,6 +11,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
 from lamella.cli.options import (
@@ -149,6 +150,8 @@ def convert(
             "Missing argument 'SRC...': name the files to convert, and then the new store."
         )
     context.meta[RESUMES] = True
+    if not watch:
+        _refuse_watch_options(context)
     if watch:
         if len(sources) != 1:
             raise click.UsageError("--watch needs one folder as SRC.")
@@ -175,6 +178,13 @@ def convert(
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
         echo_lines(_closing_lines(report, time.monotonic() - begin))
+
+
+def _refuse_watch_options(context: click.Context) -> None:
+    """Raise UsageError for an option that only a watch has."""
+    for name in ("stop_file", "idle", "settle", "files_per_position"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --watch.")
 
 
 def _watch(

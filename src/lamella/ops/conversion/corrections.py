@@ -117,7 +117,7 @@ class Corrections:
         for values, what in ((self.channel_names, "name"), (self.colors, "colour")):
             if values is not None and len(values) != count:
                 raise InvalidArgumentError(
-                    f"{original.name} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
+                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
                 )
         if self.channel_names is not None:
             pairs = zip(channels, self.channel_names, strict=True)
@@ -148,11 +148,11 @@ class CorrectedSource:
         axes = corrections.axes or original.axes
         if len(axes) != len(original.axes):
             raise SourceError(
-                f"axes={axes!r} name {len(axes)} axes, but {original.name} has {len(original.axes)}: {original.axes} "
+                f"axes={axes!r} name {len(axes)} axes, but {original.where} has {len(original.axes)}: {original.axes} "
                 f"of shape {original.shape}"
             )
         if axes[-2:] != "yx":
-            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.name} do")
+            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.where} do")
         legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
         self._from = tuple(legal.index(axis) for axis in axes[:-2])
         unchanged = {new for new, old in zip(axes, original.axes, strict=True) if new == old}
@@ -183,7 +183,7 @@ class CorrectedSource:
             converted: Array = plane.astype(dtype)
         if dtype.kind in "bui" and not np.array_equal(converted.astype(plane.dtype), plane):
             raise SourceError(
-                f"{self._description.name} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
+                f"{self._description.where} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
                 "choose another dtype"
             )
         return converted

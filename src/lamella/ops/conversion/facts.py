@@ -128,7 +128,16 @@ def _known(facts: JSONObject) -> JSONObject:
 
 
 def _base(path: str) -> str:
-    return path.replace("\\", "/").rpartition("/")[2]
+    return stored_text(path.replace("\\", "/").rpartition("/")[2])
+
+
+def stored_text(name: str) -> str:
+    r"""Return the name of a file as text that JSON can store: bytes of no character are replaced.
+
+    >>> stored_text("a\udcff.tif") == "a\ufffd.tif"
+    True
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def summarize(

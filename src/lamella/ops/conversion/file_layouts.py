@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, LamellaError, short_repr
+from lamella.errors import InvalidArgumentError, LamellaError, SourceError, counted, short_repr
 from lamella.ops.conversion.placement import place_by_regex
 from lamella.spec.plate_lines import standard_row
 
@@ -34,6 +36,12 @@ class FileLayout:
         >>> str(placed[0].placement)
         'B/05/01, channel 2, z 3, t 1'
         """
+        fits = re.compile(self.pattern).search
+        if not any(fits((relative or {}).get(file) or os.path.basename(file)) for file in files):
+            found = f", such as {files[0]}" if files else ""
+            raise SourceError(
+                f"none of {counted(len(files), 'file')}{found} has a name of {self.title}, such as {self.example}"
+            )
         placed, unmatched = place_by_regex(files, self.pattern, relative)
         if self.numbers_rows:
             placed = [

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
 from lamella.ops.conversion.corrections import Corrections
+from lamella.ops.conversion.facts import stored_text
 from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.originals import choose_originals
@@ -28,7 +29,7 @@ from lamella.ops.conversion.placement import (
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
 from lamella.spec.channels import plain_name
 from lamella.store.keys import natural_order
-from lamella.store.paths import local_path, location
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,6 +144,8 @@ class Inputs:
                 self._add_path(_local_path_of(source))
 
     def _add_path(self, path: str) -> None:
+        if path in self.names:
+            raise SourceError(f"{path} is named twice: name each file and folder once")
         self.names.append(path)
         if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
@@ -188,7 +191,8 @@ class Inputs:
             if isinstance(self.series, int):
                 if not 0 <= self.series < len(images):
                     raise SourceError(
-                        f"{file} holds {len(images)} images: there is no image {self.series} (they count from 0)"
+                        f"{file} holds {counted(len(images), 'image')}: there is no image {self.series} (they count "
+                        "from 0)"
                     )
                 images = [images[self.series]]
             self._opened[file] = [self.corrections.apply(image) for image in images]
@@ -228,9 +232,8 @@ class Inputs:
 
 
 def _local_path_of(source: object) -> str:
-    """Return the path of a source with the home folder resolved; raise for a URL."""
-    local_path(source, "a file to convert")
-    return location(source)
+    """Return the whole path of a source, as messages name it; raise for a URL."""
+    return os.path.abspath(local_path(source, "a file to convert"))
 
 
 def _titles(images: Sequence[PlaneSource]) -> str:
@@ -276,7 +279,7 @@ def _stored_name(image: ImagePlan, inputs: Inputs) -> str:
     title = next(iter(titles)).strip() if len(titles) == 1 else ""
     if title and not _NO_NAME.fullmatch(title):
         return title
-    return image.path if "/" in image.path else image.source.description.name
+    return image.path if "/" in image.path else stored_text(image.source.description.name)
 
 
 def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
@@ -324,9 +327,10 @@ def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
         for image in incomplete
         for gap in image.source.gaps()
     )
+    verbs = "has no file and is" if total == 1 else "have no file and are"
     return [
-        f"{total} combinations of channel, z and t have no file and are zeros, in {len(incomplete)} of {len(images)} "
-        f"images: {', '.join(islice(gaps, _MAX_LISTED))}{_and_unlisted(total)}"
+        f"{counted(total, 'combination')} of channel, z and t {verbs} zeros, in {len(incomplete)} of "
+        f"{counted(len(images), 'image')}: {', '.join(islice(gaps, _MAX_LISTED))}{_and_unlisted(total)}"
     ]
 
 

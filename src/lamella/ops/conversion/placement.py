@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, SourceError
+from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def place_by_regex(
         placed.append(PlacedFile(name, _placement(groups, name), name))
     if not placed:
         example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
-        raise SourceError(f"the pattern {pattern!r} matches none of {len(unmatched)} file names{example}")
+        raise SourceError(
+            f"the pattern {pattern!r} matches none of {counted(len(unmatched), 'file name')}{example}"
+        )
     return placed, unmatched
 
 
@@ -207,7 +209,7 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     for line, cells in rows[1:]:
         origin = f"{path} line {line}"
         if len(cells) != len(header):
-            raise SourceError(f"{origin} has {len(cells)} cells, the first line has {len(header)}")
+            raise SourceError(f"{origin} has {counted(len(cells), 'cell')}, the first line has {len(header)}")
         texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
         for name in ("file", *plate):
             if name not in texts:

@@ -154,6 +154,11 @@ class ImageDescription:
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
+    def where(self) -> str:
+        """The first file with the pixels, for messages; the name of an image that is in no file."""
+        return self.files[0] if self.files else self.name
+
+    @property
     def plane_shape(self) -> tuple[int, int]:
         """Length of y and x."""
         return self.shape[-2], self.shape[-1]

@@ -145,7 +145,7 @@ def _check_channels(images: Sequence[ImagePlan]) -> None:
         labels = channel_labels(image.source.description)
         if labels != names:
             raise SourceError(
-                f"{image.source.description.name} has the channels {', '.join(labels)}, but {first.name} has "
+                f"{image.source.description.where} has the channels {', '.join(labels)}, but {first.where} has "
                 f"{', '.join(names)}: all positions of a plate have the same channels"
             )
 
