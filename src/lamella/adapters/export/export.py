@@ -56,6 +56,9 @@ ENDINGS: dict[str, Format] = {
 
 _JOURNAL = f"{PRIVATE_PREFIX}export-journal"
 
+_LONGEST = 255 - len(f"{PRIVATE_PREFIX}.export")
+"""Bytes of the name of a file: file systems allow 255, and the journal has the name too."""
+
 
 def export(
     source: NGFFNode | StrPath | Sequence[NGFFNode | StrPath],
@@ -210,13 +213,36 @@ def _units(
                 f"format is one of {', '.join([*TIFF, *pictures.FORMATS])}, not {format!r}."
             )
         of_node = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
+        if isinstance(node, Position):
+            _check_ending(target, chosen)
         for unit in of_node(node, target, chosen, arguments, labels):
+            _check_length(unit)
             if unit.key in paths:
                 raise InvalidArgumentError(
                     f"Two files would be named {unit.key}: rename a channel, or export one by one."
                 )
             paths.add(unit.key)
             yield unit
+
+
+def _check_ending(path: str, format: str) -> None:
+    """Raise for a file whose ending is that of another format."""
+    ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
+    is_own = not ending or ENDINGS[ending] == format or (ending in (".tif", ".tiff") and format == "ome-tiff")
+    if not is_own:
+        raise InvalidArgumentError(
+            f"{path} ends with {ending}, which is not an ending of {format}: rename it, or leave the format out."
+        )
+
+
+def _check_length(unit: ExportedFile) -> None:
+    """Raise for a name that the file system would refuse after other files are written."""
+    length = len(os.fsencode(unit.name))
+    if length > _LONGEST:
+        raise InvalidArgumentError(
+            f"The name of {unit.key} has {length} bytes, and {_LONGEST} are allowed: choose a shorter one, or rename "
+            "the channel or label image."
+        )
 
 
 def _tiffs_of(
@@ -233,7 +259,9 @@ def _tiffs_of(
         images = [(name, re.sub(r"(\.ome)?\.tiff?$", "", name, flags=re.IGNORECASE), node)]
     else:
         folder = path
-        images = [("", _field_name(place), position) for place, position in node.positions()]
+        every = list(node.positions())
+        filled = [(place, position) for place, position in every if position.dataset_paths]
+        images = [("", _field_name(place), position) for place, position in filled or every]
     origins = _origins(node) if isinstance(node, Plate) else {}
     for name, stem, position in images:
         origin = origins.get(position.path)
@@ -348,12 +376,22 @@ def _write(
         count = Count(report, what, sum(unit.size for unit in units))
         with Journal(LocalFile(place), head) as journal:
             if is_file:  # in this thread, with the progress within each file
-                for task in tasks((replace(unit, done=count.add) for unit in units), job, journal):
-                    do_task(task)
+                _write_here([replace(unit, done=count.add) for unit in units], job, journal)
                 count.finish()
             else:
                 run(do_task, tasks(units, job, journal), workers, done=count.add)
         journal.remove()
+
+
+def _write_here(units: Sequence[ExportedFile], job: str, journal: Journal[LocalFile]) -> None:
+    """Write the files of one image; an error of the only file leaves no journal, because there is nothing to resume."""
+    try:
+        for task in tasks(units, job, journal):
+            do_task(task)
+    except BaseException:
+        if len(units) == 1:
+            journal.remove()
+        raise
 
 
 def _is_of_job(journal: str, head: Mapping[str, Any]) -> bool:

@@ -228,5 +228,7 @@ def _indices(position: Position, channels: Sequence[str] | None, count: int) -> 
     if channels is None:
         return tuple(range(count))
     if not channels:
-        raise InvalidArgumentError("channels names no channel.")
+        raise InvalidArgumentError("No channel is named: name one, or leave channels (--channels) out.")
+    if repeated := [name for number, name in enumerate(channels) if name in channels[:number]]:
+        raise InvalidArgumentError(f"The channel {repeated[0]!r} is named twice.")
     return tuple(position.get_channel_index(name) for name in channels)
