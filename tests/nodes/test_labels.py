@@ -96,6 +96,23 @@ def test_labels_of_the_space_axes_alone(image, cells, path, version):
     check_valid(path, version)
 
 
+@pytest.mark.parametrize("dtype", [None, "uint16"])
+def test_labels_without_data_are_empty_until_regions_are_written(image, cells, path, version, dtype):
+    empty = image.labels.create("cells", dtype=dtype, colors={1: (255, 0, 0)})
+    assert {empty[level].dtype for level in image.dataset_paths} == {np.dtype(dtype or "uint32")}
+    assert [path for path in (path / "labels" / "cells" / "0").rglob("*") if path.name[0].isdecimal()] == []
+    assert empty.data.shape == cells.shape
+    assert not empty.data[:].any()
+    assert not empty.stale_levels
+    check_valid(path, version)
+    empty["0"][:] = cells
+    assert empty.stale_levels
+    empty.compute_pyramid()
+    image.labels["whole"] = cells
+    for level in image.dataset_paths:
+        np.testing.assert_array_equal(image.labels["cells"][level][:], image.labels["whole"][level][:])
+
+
 def test_labels_follow_the_levels_of_their_image(image, cells, path, version):
     image.labels["cells"] = cells
     image.delete_pyramid()
@@ -182,6 +199,10 @@ WRONG = {
     "colour of 0 to 1": lambda p, c: p.labels.create("new", c, colors={1: (1.0, 0.0, 0.0)}),
     "colour beyond 255": lambda p, c: p.labels.create("new", c, colors={1: (256, 0, 0)}),
     "colour of two": lambda p, c: p.labels.create("new", c, colors={1: (2, 0)}),
+    "none assigned": lambda p, c: p.labels.__setitem__("new", None),
+    "data type of data": lambda p, c: p.labels.create("new", c, dtype="uint8"),
+    "empty floats": lambda p, c: p.labels.create("new", dtype="float32"),
+    "data type that is none": lambda p, c: p.labels.create("new", dtype="cells"),
     "row without label": lambda p, c: p.labels.create("new", c, properties=[{"area": 2}]),
     "label twice": lambda p, c: p.labels.create(
         "new", c, properties=[{"label-value": 1}, {"label-value": 1}]

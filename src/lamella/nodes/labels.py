@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.errors import InvalidArgumentError, MetadataError, short_repr
+from lamella.errors import InvalidArgumentError, MetadataError, WrongTypeError, short_repr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import ome_of, read_part
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     import pandas as pd
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from lamella.ops.progress import Progress
     from lamella.spec.stale_levels import Bounds
@@ -388,6 +388,8 @@ class Labels(NGFFNode):
 
     def __setitem__(self, key: int | str, value: Any) -> None:
         """Create a label image with default settings."""
+        if value is None:
+            raise WrongTypeError(f"The labels {key!r} are an array, not None. `create` makes empty ones.")
         self.create(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
@@ -406,12 +408,13 @@ class Labels(NGFFNode):
     def create(
         self,
         name: str,
-        data: Any,
+        data: Any = None,
         *,
+        dtype: DTypeLike | None = None,
         colors: Mapping[int, Sequence[int]] | None = None,
         properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None = None,
     ) -> LabelImage:
-        """Create a label image for the position's image.
+        """Create a label image for the position's image, from an array or empty.
 
         The label image has the image's axes (without channels), scale, translation, chunks, shards and number of
         levels (LB-04); the lower levels are computed with "mode".
@@ -422,7 +425,10 @@ class Labels(NGFFNode):
             Name of the label image.
         data
             Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
-            array-like; lazy data is read block by block.
+            array-like; lazy data is read block by block. Without data the label image is 0 everywhere, and no pixel is
+            written; after its regions are written, :meth:`LabelImage.compute_pyramid` updates the lower levels.
+        dtype
+            Data type of a label image without data; uint32 by default.
         colors
             Mapping of label to red, green, blue and optional opacity, 0 to 255 (LB-10); see
             :meth:`LabelImage.set_colors`. By default no colours are stored, and viewers choose.
@@ -440,11 +446,13 @@ class Labels(NGFFNode):
         >>> cells = position.labels.create("cells", bright, colors={1: (255, 0, 0)})
         >>> cells.data.shape, cells.axis_names, cells.scale
         ((1, 4, 8, 8), ['t', 'z', 'y', 'x'], [1.0, 0.5, 0.25, 0.25])
+        >>> empty = position.labels.create("later", dtype="uint16")
+        >>> empty["0"][0, 1] = 7
         """
         from lamella.ops.labels import create_label
 
         self.require_writable(f"create the labels {name!r}")
-        return create_label(self, self._checked_key(name), data, colors, properties)
+        return create_label(self, self._checked_key(name), data, dtype, colors, properties)
 
     def view(self, *, height: int = 560) -> Any:
         """Show the image of the labels in a notebook, where they can be chosen; see :meth:`Position.view`.

@@ -572,7 +572,7 @@ def request_of(
     checksum: bool | None = None,
 ) -> ArrayRequest:
     """Normalise and check the options of a new array; see `PositionArrays.create_zeros`."""
-    lengths, kind = _integers("shape", shape), _data_type(dtype)
+    lengths, kind = _integers("shape", shape), data_type(dtype)
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
     elif isinstance(chunks, str) and chunks != "auto":
@@ -591,7 +591,8 @@ def _integers(what: str, numbers: Sequence[int]) -> Shape:
         raise InvalidArgumentError(f"{what} is one integer per axis, not {numbers!r}.") from None
 
 
-def _data_type(dtype: DTypeLike) -> np.dtype[Any]:
+def data_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a data type of numpy; raise for anything that is none."""
     try:
         return np.dtype(dtype)
     except (TypeError, ValueError) as error:

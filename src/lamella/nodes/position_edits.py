@@ -115,6 +115,19 @@ class PositionEdits(NGFFNode):
         self.require_writable("set a unit")
         edit_image(cast("Position", self), ImageEdits(units=unit))
 
+    @property
+    def image_name(self) -> str | None:
+        """Name of the image in its metadata, None if it has none; :meth:`set_name` changes it.
+
+        Examples
+        --------
+        >>> position.set_name("colony 7")
+        >>> position.image_name, position.name
+        ('colony 7', '0')
+        """
+        scales = cast("Position", self).document.shared_model.multiscales
+        return scales[0].name if scales else None
+
     def set_name(self, name: str) -> None:
         """Set the name of the image, which viewers show. The path of the position does not change.
 

@@ -26,6 +26,7 @@ from lamella.errors import (
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
+from lamella.nodes.position_arrays import data_type
 from lamella.nodes.tables import Tables
 from lamella.ops.copy import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
@@ -47,6 +48,8 @@ from lamella.store.layout import LARGEST_CHUNK, default_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import DTypeLike
+
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
@@ -63,6 +66,7 @@ def create_label(
     labels: Labels,
     name: str,
     data: Any,
+    dtype: DTypeLike | None,
     colors: Mapping[int, Sequence[int]] | None,
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
 ) -> LabelImage:
@@ -73,7 +77,11 @@ def create_label(
     if not levels:
         raise InvalidArgumentError(f"{position.node_path} holds no image yet that {name!r} could label.")
     check_levels(name, levels)
-    source = _integers(as_source(data), name)
+    if data is not None and dtype is not None:
+        raise InvalidArgumentError(
+            f"dtype={dtype!r} is of a label image without data; convert the data of {name!r} instead, by astype."
+        )
+    source = _integers(_zeros(position, dtype) if data is None else as_source(data), name)
     axes = _kept_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
         colors=color_entries(colors),
@@ -92,8 +100,9 @@ def create_label(
         try:
             documents.put_arrays(arrays, new=True)
             image = LabelImage(node_path)
-            write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
-            fill_levels(image)
+            if data is not None:
+                write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
+                fill_levels(image)
         except BaseException:
             documents.storage.delete(node_path.path)
             if is_first and documents.storage.locks_processes:
@@ -165,6 +174,13 @@ def _integers(source: Source, name: str) -> Source:
     if source.dtype.kind not in "iu":
         raise InvalidArgumentError(f"The labels {name!r} have to be integers (LB-05); got {source.dtype}.")
     return source
+
+
+def _zeros(position: Position, dtype: DTypeLike | None) -> Source:
+    """Return zeros of the shape of an image without its channels, which take no memory."""
+    channel = channel_axis(position.axes)
+    shape = [length for axis, length in enumerate(position.data.shape) if axis != channel]
+    return as_source(np.broadcast_to(np.zeros((), data_type("uint32" if dtype is None else dtype)), shape))
 
 
 def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
