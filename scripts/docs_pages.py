@@ -28,6 +28,9 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?
 FENCE = re.compile(r"^```(\w+) [\w-]+$", re.MULTILINE)
 """A block that tests/test_docs.py does not run by itself: the word after the language says what it needs."""
 
+LIBRARY = re.compile(r"^```python (lamella|iohub|ngff-zarr|ngio|ome-zarr)$", re.MULTILINE)
+"""A script beside those of other libraries: its title says which library it uses."""
+
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe|source)[^>]*\ssrc=\"?(?:https?:)?//|<link[^>]*stylesheet[^>]*//[^>]*>|@import"
 )
@@ -57,7 +60,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
             return text if text.startswith("`") else f"{text} (`{path}`)"
         return f"{picture}[{text}]({target}{anchor or ''})"
 
-    return LINK.sub(moved, FENCE.sub(r"```\1", markdown))
+    return LINK.sub(moved, FENCE.sub(r"```\1", LIBRARY.sub(r'```python title="\1"', markdown)))
 
 
 def on_post_page(output: str, page: Page, **_: object) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import codeop
 import csv
-import io
 import os
 import re
 import shlex
-import tokenize
 from pathlib import Path
 
 import click
 import pytest
+from tests.coming_from import FOLDER, LIBRARIES, TASKS, calls_table, length_of, lengths_table, with_rows
 from tests.warm import run
 
 from fields import cut_fields
@@ -103,37 +101,32 @@ def test_make_targets_that_the_readme_names_exist():
     assert {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
 
 
-def length_of(code):
-    """Statements of a script, and its words: names, keywords, numbers and texts."""
-    words = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING)
-    return (
-        sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(code))),
-        sum(token.type in words for token in tokenize.generate_tokens(io.StringIO(code).readline)),
-    )
+def test_each_task_is_at_most_as_long_as_with_another_library():
+    """tests/interop runs the scripts."""
+    longer = [
+        (task.page.name, task.title, library, count, other)
+        for task in TASKS
+        for library, code in task.others.items()
+        for count, other in zip(length_of(task.lamella), length_of(code), strict=True)
+        if count > other
+    ]
+    assert longer == []
 
 
-def test_each_task_is_at_most_as_long_as_with_another_library_and_counted_in_a_page():
-    """tests/interop runs both sides of each pair; `COMPARED_PAGE=1` writes the table."""
-    rows = []
-    for page in sorted((ROOT / "docs" / "coming-from").glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        found = re.findall(r"^## ([^\n]+)$|^```python ([\w-]+)\n(.*?)^```", text, re.M | re.S)
-        headings = [heading for heading, _, _ in found if heading]
-        blocks = [(name, code) for heading, name, code in found if not heading]
-        for task, (name, theirs), (_, ours) in zip(headings, blocks[::2], blocks[1::2], strict=False):
-            (statements, words), (own_statements, own_words) = length_of(theirs), length_of(ours)
-            assert own_statements <= statements, f"{page.name}: {task}"
-            assert own_words <= words, f"{page.name}: {task}"
-            rows.append(f"| {task} | {name} | {statements} | {own_statements} | {words} | {own_words} |")
-    page = ROOT / "docs" / "coming-from" / "compared.md"
-    table = re.compile(r"(?<=\|---\|\n)(\|[^\n]*\n)+")
+@pytest.mark.parametrize("name", ["compared", *LIBRARIES.values()])
+def test_tables_of_other_libraries_follow_from_the_tasks(name):
+    """`COMPARED_PAGE=1` writes them."""
+    page = FOLDER / f"{name}.md"
+    library = next((library for library, stem in LIBRARIES.items() if stem == name), None)
+    text = page.read_text(encoding="utf-8")
+    expected = with_rows(text, lengths_table() if library is None else calls_table(library))
     if os.environ.get("COMPARED_PAGE"):
-        page.write_text(table.sub("\n".join(rows) + "\n", page.read_text(encoding="utf-8")), encoding="utf-8")
-    assert table.search(page.read_text(encoding="utf-8"))[0].splitlines() == rows
+        page.write_text(expected, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == expected
 
 
 #: Blocks that other tests run, by the word after the language.
-RUN_ELSEWHERE = {"icechunk", "remote", "lamella", "iohub", "ngff-zarr", "ngio", "ome-zarr"}
+RUN_ELSEWHERE = {"icechunk", "remote", "lamella", *LIBRARIES}
 
 
 def fenced(page):
