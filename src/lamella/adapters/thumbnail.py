@@ -65,10 +65,10 @@ def _page(node: NGFFNode) -> Page | None:
 def _plate(plate: Plate) -> Page | None:
     """Draw the first field of each well."""
     far = isinstance(plate.documents.storage, FlatStorage)
-    wells = len(plate.metadata.wells)
+    wells = len(plate.document.shared_model.wells)
     if not 0 < wells <= (_FAR_WELLS if far else _NEAR_WELLS):
         return None
-    longest = max(len(plate.metadata.columns), len(plate.metadata.rows), 1)
+    longest = max(len(plate.document.shared_model.columns), len(plate.document.shared_model.rows), 1)
     side = max(_SIDE, min(_WELL_SIDE * longest, _PLATE_SIDE))
     nodes = (field.node for field in walk(plate, most_fields=1))
     first = next((node for node in nodes if isinstance(node, Position) and node.dataset_paths), None)

@@ -241,7 +241,7 @@ def describe(
 
 def describe_image(position: Position, *, count_files: bool = False) -> ImageDescription:
     """Describe an image; a level that cannot be read becomes an :class:`UnreadableNode`."""
-    meta = position.metadata
+    meta = position.document.shared_model
     return ImageDescription(
         store=str(position.node_path),
         version=position.version,
@@ -291,7 +291,7 @@ def _compressor(array: ArrayMeta) -> str | None:
 
 
 def _channels(position: Position) -> tuple[ChannelDescription, ...]:
-    omero = position.metadata.omero
+    omero = position.document.shared_model.omero
     stored = omero.channels if omero is not None else []
     names = position.channel_names
     return tuple(
@@ -346,7 +346,7 @@ def _describe_container(
     common: dict[str, Any] = {
         "store": str(node.node_path),
         "version": node.version,
-        "name": node.metadata.name if isinstance(node, Plate) else node.name or None,
+        "name": node.document.shared_model.name if isinstance(node, Plate) else node.name or None,
         "wells": tuple(well_paths(node)) if isinstance(node, Plate | Row) else (),
         "first_path": None if first is None else first[0],
         "first": None if first is None else first[1],
@@ -361,8 +361,10 @@ def _describe_container(
     if isinstance(node, Scene):
         return _scene(node, common)
     if isinstance(node, Well):
-        return WellDescription(**common, fields=tuple(image.path for image in node.metadata.images))
-    meta = node.metadata
+        return WellDescription(
+            **common, fields=tuple(image.path for image in node.document.shared_model.images)
+        )
+    meta = node.document.shared_model
     described, fault = _described_images(node, details)
     return PlateDescription(
         **common,
@@ -385,7 +387,7 @@ def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
             None if reference is None else ":".join(part for part in (reference.path, reference.name) if part)
         )
 
-    meta = node.metadata
+    meta = node.document.shared_model
     return SceneDescription(
         **common,
         images=tuple(node._image_paths()),

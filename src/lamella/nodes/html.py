@@ -76,7 +76,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plate(plate: Plate) -> str:
-    meta = plate.metadata
+    meta = plate.document.shared_model
     if len(meta.wells) > _MAX_WELLS:
         return f"<p>{counted(len(meta.wells), 'well')}</p>"
     wells = wells_ahead(
@@ -94,7 +94,7 @@ def _plate(plate: Plate) -> str:
 def _field_count(well: Well | LamellaError) -> str:
     try:
         if not isinstance(well, LamellaError):
-            return str(len(well.metadata.images))
+            return str(len(well.document.shared_model.images))
         fault = well
     except LamellaError as error:
         fault = error

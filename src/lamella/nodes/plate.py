@@ -162,7 +162,7 @@ class Plate(
             self.document.save()
             return
         images = {
-            path: [(image.path, image.acquisition) for image in well.metadata.images]
+            path: [(image.path, image.acquisition) for image in well.document.shared_model.images]
             for path, well in self.wells()
         }
         self.document.edit(lambda meta: plate_edits.set_counts(meta, images))

@@ -74,7 +74,7 @@ def walk(node: ImageContainer, most_fields: int | None = None) -> Iterator[Field
         if isinstance(well, LamellaError):
             yield Field(path, path, None, well)
             continue
-        for image in well.metadata.images[:most_fields]:
+        for image in well.document.shared_model.images[:most_fields]:
             yield Field(path, join(path, image.path), image.acquisition, _opened(well, image.path))
 
 

@@ -88,7 +88,8 @@ def compute_contrast(
 
 
 def _stored(position: Position) -> dict[_Key, WindowDict]:
-    channels = position.metadata.omero.channels if position.metadata.omero else []
+    omero = position.document.own_model.omero
+    channels = omero.channels if omero is not None else []
     pairs = zip(_keys(position.channel_names), channels, strict=False)
     return {key: channel.window for key, channel in pairs if channel.window is not None}
 

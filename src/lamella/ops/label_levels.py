@@ -53,7 +53,7 @@ def make_levels(
     workers: Workers,
 ) -> None:
     """Create levels of a label image with one level, and list them with ``add`` when they are complete."""
-    base, model = image.data, add(image.metadata)
+    base, model = image.data, add(image.document.shared_model)
     source = pinned(base.stored)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
     steps = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)

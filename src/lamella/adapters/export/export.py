@@ -282,14 +282,14 @@ def _tiffs_of(
 
 def _origins(plate: Plate) -> dict[str, OfPlate]:
     """Return the name of a plate, and the acquisition of each field, by the path of the field."""
-    stated = {each.id: each for each in plate.metadata.acquisitions or ()}
-    name = plate.metadata.name or ""
+    stated = {each.id: each for each in plate.document.shared_model.acquisitions or ()}
+    name = plate.document.shared_model.name or ""
     if not stated:
         return dict.fromkeys((path for path, _ in plate.positions()), OfPlate(name))
     return {
         f"{path}/{image.path}": OfPlate(name, stated.get(image.acquisition or 0))
         for path, well in plate.wells()
-        for image in well.metadata.images
+        for image in well.document.shared_model.images
     }
 
 

@@ -207,13 +207,13 @@ class Selection:
 
     def colors(self) -> list[str | None]:
         """Return the colours of the channels, as six hex digits."""
-        omero = self.position.metadata.omero
+        omero = self.position.document.shared_model.omero
         stored = omero.channels if omero is not None else []
         return [stored[c].color if c < len(stored) else None for c in self.channels]
 
     def windows(self) -> list[tuple[float, float]]:
         """Return the displayed range of each channel; empty if one is missing, or the whole range of its type."""
-        omero = self.position.metadata.omero
+        omero = self.position.document.shared_model.omero
         stored = omero.channels if omero is not None else []
         windows: list[tuple[float, float]] = []
         for c in self.channels:

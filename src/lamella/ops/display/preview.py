@@ -149,7 +149,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     colored = is_rgb(position)
     keys = channel_keys(position)
     count = len(keys)
-    omero = position.metadata.omero
+    omero = position.document.shared_model.omero
     stored = list(omero.channels if omero is not None else [])[:count]
     default_colors = standard_colors(count)
     shown: dict[str, tuple[ShownChannel, bool]] = {}

@@ -90,7 +90,7 @@ def plan_plate(node: ImageContainer, most_fields: int = MOST_FIELDS) -> PlatePla
             slot = slots.get(_field_name(field), index)
             if slot < MOST_FIELDS:
                 tiles.append(Tile(*grid_index[well], slot, field.path, field.node, field.path == well))
-    name = (node.metadata.name if isinstance(node, Plate) else None) or _store_name(node)
+    name = (node.document.shared_model.name if isinstance(node, Plate) else None) or _store_name(node)
     return PlatePlan(
         name=name,
         rows=rows,
@@ -127,7 +127,7 @@ def grid_of_wells(
         return (node.name,), tuple(names), {name: (0, index) for index, name in enumerate(names)}
     if not isinstance(node, Plate):
         return ("",), ("",), {"": (0, 0)}
-    meta = node.metadata
+    meta = node.document.shared_model
     rows, columns = [row.name for row in meta.rows], [column.name for column in meta.columns]
     grid_index = {}
     for well in meta.wells:

@@ -189,7 +189,7 @@ def _own_changes(node: NGFFNode, name: str | None, attributes: Mapping[str, JSON
     before: JSONObject = {key: node.zattrs[key] for key in attributes if key in node.zattrs}
     after: JSONObject = {key: value for key, value in attributes.items() if value is not None}
     if isinstance(node, Plate) and name is not None:
-        before, after = {"name": node.metadata.name, **before}, {"name": name, **after}
+        before, after = {"name": node.document.shared_model.name, **before}, {"name": name, **after}
     return _difference(before, after)
 
 

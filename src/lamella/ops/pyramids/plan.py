@@ -167,7 +167,7 @@ def _whole(ratios: Sequence[float]) -> Shape | None:
 
 def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
     """Return the factor of each axis from one stored level to the next."""
-    meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
+    meta, prefix = position.document.shared_model, len(position.path) + 1 if position.path else 0
     try:
         sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
     except MetadataError:  # unusable transforms are replaced anyway

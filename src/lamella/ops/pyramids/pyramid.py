@@ -235,7 +235,7 @@ def make_unlisted(
     def change(meta: ImagesMeta) -> ImagesMeta:
         return _described(add(meta), method, steps)
 
-    change(position.metadata)  # unusable transforms raise before anything is written
+    change(position.document.shared_model)  # unusable transforms raise before anything is written
     documents = position.documents
     targets: list[tuple[StoredArray, Shape]] = [
         (PinnedArray(documents, position.node_path.child(path).path, planned[path]), step)
@@ -264,7 +264,7 @@ def recompute_levels(
     """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
-    described(position.metadata)  # unusable transforms raise before anything is written
+    described(position.document.shared_model)  # unusable transforms raise before anything is written
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
     # Resized levels are not those of a killed call.
@@ -485,7 +485,7 @@ def _create_levels(
     beside: Callable[[JSONObject], JSONObject] | None = None,
 ) -> None:
     """Create arrays and metadata of levels, once if several calls do; `beside` changes other keys of the document."""
-    transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
+    transforms = position.document.own_model.multiscales[0].datasets[0].coordinate_transformations or []
     levels = _planned(position.dataset_paths[0], source.meta, plan)
     if not levels:
         return

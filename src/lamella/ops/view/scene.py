@@ -276,7 +276,7 @@ def _letters(field: Field) -> str:
 
 def scene_name(node: NGFFNode) -> str:
     """Return the name of a plate, else the last part of the path."""
-    stated = node.metadata.name if isinstance(node, Plate) else None
+    stated = node.document.shared_model.name if isinstance(node, Plate) else None
     return stated or str(node.node_path).rstrip("/").split("/")[-1]
 
 
@@ -398,7 +398,7 @@ def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | N
     ids = sorted({field.acquisition for field in fields}, key=lambda number: (number is None, number or 0))
     if len(ids) < 2:
         return []
-    listed = (node.metadata.acquisitions or []) if isinstance(node, Plate) else []
+    listed = (node.document.shared_model.acquisitions or []) if isinstance(node, Plate) else []
     names = {acquisition.id: acquisition.name for acquisition in listed}
     return [
         (number, "without acquisition" if number is None else names.get(number) or f"acquisition {number}")
