@@ -12,12 +12,12 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
-from lamella.store.format_v3 import fill_from_json, fill_to_json
+from lamella.store.format_v3 import fill_from_json, fill_to_json, lengths_from_json
 from lamella.store.formats import V2
 from lamella.store.json_document import document_name
 
 if TYPE_CHECKING:
-    from lamella.types import JSON, JSONObject, Shape
+    from lamella.types import JSON, JSONObject
 
 
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
@@ -58,8 +58,8 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
         raise MetadataError(f"{where} has zarr_format {short_repr(document.get('zarr_format'))}, expected 2")
-    shape = _lengths(document.get("shape"), "shape", where, 0)
-    chunks = _lengths(document.get("chunks"), "chunks", where, 1)
+    shape = lengths_from_json(document.get("shape"), "shape", where)
+    chunks = lengths_from_json(document.get("chunks"), "chunks", where, least=1)
     if len(shape) != len(chunks):
         raise MetadataError(f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
     if document.get("order", "C") not in ("C", "F"):
@@ -83,16 +83,6 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
         codecs,
         document,
     )
-
-
-def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
-    if not isinstance(value, list) or not all(
-        isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
-    ):
-        raise MetadataError(
-            f"{where} has {what} {short_repr(value)}, expected a list of whole numbers from {least}"
-        )
-    return tuple(value)
 
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:

@@ -105,13 +105,13 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     where = document_name(node, V3.group)
     if node_type(document, node) != "array":
         raise MetadataError(f"{where} describes a group")
-    shape = _shape(document.get("shape"), "shape", where)
+    shape = lengths_from_json(document.get("shape"), "shape", where)
     grid = _named(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
         raise NotDecodedError(
             f"{where} has a chunk grid {short_repr(grid[0])}; only regular grids are supported"
         )
-    files = _shape(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
+    files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
     shards = files if chunks is not None else None
@@ -176,7 +176,8 @@ def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
     raise MetadataError(f"{where} has {what} {short_repr(value)}, expected an object with a name")
 
 
-def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
+def lengths_from_json(value: JSON, what: str, where: str, *, least: int = 0) -> Shape:
+    """Parse a shape or the shape of chunks; ``what`` and ``where`` name it in messages."""
     if not isinstance(value, list) or not all(
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
@@ -206,7 +207,7 @@ def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSON
     for name, codec in codecs:
         if name == "sharding_indexed":
             inner = _named(codec, "a codec", where)[1]
-            chunks = _shape(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
+            chunks = lengths_from_json(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
             return chunks, _codecs(inner.get("codecs"), where)[1]
     return None, codecs
 

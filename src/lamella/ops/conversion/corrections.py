@@ -72,12 +72,6 @@ class Corrections:
                 raise InvalidArgumentError(
                     f"the colour {short_repr(color)} is not six hex digits, such as 00FF00"
                 )
-        if not isinstance(self.take_what_is_there, bool):
-            raise InvalidArgumentError(
-                f"take_what_is_there={self.take_what_is_there!r} is neither True nor False"
-            )
-        if self.dtype is not None:
-            _dtype(self.dtype)
 
     def apply(self, source: PlaneSource) -> PlaneSource:
         """Return a source with other axes and another type of pixels, if they differ."""
