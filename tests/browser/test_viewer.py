@@ -89,6 +89,26 @@ def test_a_maximum_over_z_and_a_change_of_contrast_fetch_what_they_must(opened, 
     assert opened.run("lamella.pixels.requests") > before
 
 
+def test_lines_are_drawn_again_where_they_change_and_not_for_a_contrast(opened):
+    opened.key("0")
+    opened.drawn()
+    opened.run(
+        "var frames = 0, lines = lamella.over.getContext('2d'), clear = lines.clearRect.bind(lines);"
+        "lines.clearRect = (...box) => { frames++; clear(...box); }"
+    )
+    for change, drawn in [
+        ("lamella.state.channels[0].window = [0, 60]", 0),
+        ("lamella.state.camera.x += 9", 1),
+        ("lamella.act.theme()", 1),
+        ("lamella.state.heat = {table: 't', column: 'c', values: [1, 2, 3, 4, 5, 6]}", 1),
+        ("lamella.state.heat = null", 1),
+        ("lamella.damaged.set(0, 'damaged')", 1),
+        ("lamella.damaged.clear()", 1),
+        ("lamella.act.theme()", 1),
+    ]:
+        assert (change, opened.run(f"frames = 0; {change}; lamella.draw(); frames")) == (change, drawn)
+
+
 def test_every_field_of_the_plate_is_drawn(opened):
     opened.key("0")
     opened.drawn()

@@ -14,13 +14,17 @@ export const MOST = 16;
  *   windows of the channels in a box of a tile: left, top, right, bottom in its pixels
  */
 
+/** Let the processor draw a canvas: without WebGL, there is no graphics processor, and emulating one takes longer. */
+const PLAIN = { willReadFrequently: true };
+
 export class SoftRenderer {
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /** @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement[]} others canvases that the page draws into each frame */
+  constructor(canvas, others = []) {
     this.canvas = canvas;
     this.name = "canvas";
     this.most = MOST;
-    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { ...PLAIN, alpha: false }));
+    for (const other of others) other.getContext("2d", PLAIN); // the first call counts
   }
 
   /** @param {number[]} ground */
@@ -37,7 +41,7 @@ export class SoftRenderer {
     const look = JSON.stringify([channels.map((channel) => channel.color), parts]);
     if (tile.drawn.look !== look) {
       tile.drawn.canvas ??= new OffscreenCanvas(tile.width, tile.height);
-      tile.drawn.canvas.getContext("2d").putImageData(blended(tile, channels, parts), 0, 0);
+      tile.drawn.canvas.getContext("2d", PLAIN).putImageData(blended(tile, channels, parts), 0, 0);
       tile.drawn.look = look;
     }
     this.rectangle(tile.drawn.canvas, place);
@@ -48,7 +52,7 @@ export class SoftRenderer {
     const { version } = tile.drawn;
     if (tile.drawn.uploaded !== version) {
       tile.drawn.labels ??= new OffscreenCanvas(tile.width, tile.height);
-      tile.drawn.labels.getContext("2d").putImageData(picture, 0, 0);
+      tile.drawn.labels.getContext("2d", PLAIN).putImageData(picture, 0, 0);
       tile.drawn.uploaded = version;
     }
     this.rectangle(tile.drawn.labels, place);

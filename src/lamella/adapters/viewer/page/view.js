@@ -28,8 +28,8 @@ export async function mount(root, source, { address = false } = {}) {
   root.dataset.theme = readTheme();
   const scene = readJson(source, "scene.json");
   try {
-    const canvas = finder(root)("pixels");
-    const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas); // takes as long as the scene
+    const [canvas, lines, map] = ["pixels", "lines", "map"].map(finder(root));
+    const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas, [lines, map]); // takes as long as the scene
     const view = new View(root, source, await scene, renderer, address);
     if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
     return view;
@@ -74,6 +74,8 @@ export class View {
     this.pointer = null;
     /** @type {Map<string, string>} what is stored about labels, by request */
     this.properties = new Map();
+    /** What the lines and the overview were last drawn from. @type {unknown[]} */
+    this.lined = [];
     this.asked = 0;
     this.sized = false;
     this.saving = 0;
@@ -196,12 +198,25 @@ export class View {
       complete &&= Boolean(ids.complete);
     }
     renderer.end();
-    const [below, beside] = Slices.sizes(canvas.width, canvas.height);
-    drawLines(this.over, state, this.ratio, this.damaged, [beside / this.ratio, below / this.ratio]);
+    this.drawOver();
     this.slices.draw(canvas.width, canvas.height, active, ground);
     this.volume.draw(canvas.width, canvas.height, active);
-    if (this.scene.wells.length > 1) drawMap(this.byId("map"), state, canvas.width, canvas.height, this.damaged);
     this.root.dataset.complete = String(complete && this.slices.complete && this.volume.complete);
+  }
+
+  /** Draw the lines over the pixels, and the overview, unless they would look the same: contrast does not change them. */
+  drawOver() {
+    const { state, scene, over, damaged, ratio } = this;
+    const { camera, cross } = state;
+    const map = this.byId("map");
+    const size = [over.width, over.height, map.width, map.height, ratio, this.root.dataset.theme];
+    const shown = [scene.fields, state.acquisition, state.heat, state.mode, cross.x, cross.y, damaged.size];
+    const lined = [camera.x, camera.y, camera.zoom, ...size, ...shown];
+    if (lined.every((value, index) => value === this.lined[index])) return;
+    this.lined = lined;
+    const [below, beside] = Slices.sizes(over.width, over.height);
+    drawLines(over, state, ratio, damaged, [beside / ratio, below / ratio]);
+    if (scene.wells.length > 1) drawMap(map, state, over.width, over.height, damaged);
   }
 
   /** Return the rectangle of a tile on the screen. @param {import("./tiles.js").Tile} tile */
