@@ -1,7 +1,7 @@
 """Plan images that consist of parts of other images: some channels, a region, or the channels of several images.
 
-A `Composition` selects the parts. `plan_image` returns the metadata of the new image and of its label images, and the
-pieces of each array. Lower levels are cut from the stored levels if the region starts and ends between their pixels;
+A `Composition` selects the parts. Its plan has the metadata of the new image and of its label images, and the pieces
+of each array. Lower levels are cut from the stored levels if the region starts and ends between their pixels;
 otherwise they are computed again from level 0. A region 4:8 of level 0 is 2:4 of a level of factor 2; 3:8 is not.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import Piece
+from lamella.ops.plates.composed_store import ComposedArray, ImagePlan
 from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.level_factors import level_factors, made_by
 from lamella.spec import edits
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.nodes.image_array import ImageArray
-    from lamella.nodes.labels import LabelImage
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
     from lamella.spec.images import DatasetMeta, ImagesMeta
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.array_meta import ZarrFormat
     from lamella.types import Shape
 
 
@@ -73,69 +73,27 @@ class Composition:
         parts = [[str(part.position.node_path), part.channels] for part in self.parts]
         return [parts, sorted(self.region.items()), self.channel_names]
 
-
-@dataclass(frozen=True)
-class ComposedArray:
-    """An array of a new image: its metadata, and its pieces; no pieces if its pixels are computed later."""
-
-    meta: ArrayMeta
-    pieces: tuple[Piece, ...]
-
-
-@dataclass
-class ImagePlan:
-    """The files of a new image that are not copies.
-
-    Attributes
-    ----------
-    arrays
-        Arrays by their path in the image.
-    documents
-        Metadata of the image (path "") and of its label images, by path.
-    dropped
-        Paths of the source's arrays that the new image lacks.
-    computed
-        Paths of the image and label images whose lower levels are computed again, with the method.
-    labels
-        Names and sources of label images that come from other parts than the first.
-    times_change
-        Whether records about single timepoints of the source do not fit the new image.
-    """
-
-    arrays: dict[str, ComposedArray] = field(default_factory=dict)
-    documents: dict[str, ImagesMeta] = field(default_factory=dict)
-    dropped: set[str] = field(default_factory=set)
-    computed: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, LabelImage] = field(default_factory=dict)
-    times_change: bool = False
-
-    @property
-    def left_out(self) -> set[str]:
-        """Paths of the arrays that are not copied file by file."""
-        return {*self.arrays, *self.dropped}
-
-
-def plan_image(composition: Composition, zarr_format: ZarrFormat) -> ImagePlan:
-    """Plan a new image with its label images; raise if the parts do not fit together."""
-    plan = ImagePlan(times_change="t" in composition.region)
-    first = composition.parts[0].position
-    _check_parts(composition)
-    meta = _plan_levels(plan, "", composition.parts, composition.region, zarr_format)
-    plan.documents[""] = _with_channels(meta, composition)
-    count = _channel_count(first)
-    for name in first.labels:
-        label = first.labels[name]
-        channels = composition.parts[0].channels
-        if _channel_count(label) != count or count == 1:
-            channels = None
-        region = _label_region(first, label, composition.region)
-        path = join("labels", name)
-        plan.documents[path] = _plan_levels(plan, path, [Part(label, channels)], region, zarr_format)
-    for part in composition.parts[1:]:
-        for name in part.position.labels:
-            if name not in first.labels and not composition.region:
-                plan.labels.setdefault(name, part.position.labels[name])
-    return plan
+    def plan(self, zarr_format: ZarrFormat) -> ImagePlan:
+        """Plan a new image with its label images; raise if the parts do not fit together."""
+        plan = ImagePlan(times_change="t" in self.region)
+        first = self.parts[0].position
+        _check_parts(self)
+        meta = _plan_levels(plan, "", self.parts, self.region, zarr_format)
+        plan.documents[""] = _with_channels(meta, self)
+        count = _channel_count(first)
+        for name in first.labels:
+            label = first.labels[name]
+            channels = self.parts[0].channels
+            if _channel_count(label) != count or count == 1:
+                channels = None
+            region = _label_region(first, label, self.region)
+            path = join("labels", name)
+            plan.documents[path] = _plan_levels(plan, path, [Part(label, channels)], region, zarr_format)
+        for part in self.parts[1:]:
+            for name in part.position.labels:
+                if name not in first.labels and not self.region:
+                    plan.labels.setdefault(name, part.position.labels[name])
+        return plan
 
 
 def _check_parts(composition: Composition) -> None:

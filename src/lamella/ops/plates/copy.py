@@ -18,13 +18,6 @@ from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.plates.composed_store import (
-    WHOLE,
-    compute_levels,
-    is_below,
-    new_arrays,
-    write_documents,
-)
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.plates.plate_tables import plate_tables
@@ -48,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.jobs.units import Task, Unit
-    from lamella.ops.plates.composition import ImagePlan
+    from lamella.ops.plates.composed_store import ImagePlan
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
@@ -136,7 +129,7 @@ class PositionCopy:
             run(do_task, tasks(self._documents), self._workers)
             run(self._complete, self._sources, Workers(self._workers.jobs))
             for path, plan in self._plans.items():
-                compute_levels(plan, self.root.node_path.child(path), self._workers)
+                plan.compute_levels(self.root.node_path.child(path), self._workers)
             count.finish()
         warn_of_files(self._sources.values())
 
@@ -169,16 +162,18 @@ class PositionCopy:
         """Yield the files that are copied, and the regions that are encoded again."""
         for path, source in self._node_paths.items():
             target = self.root.node_path.child(path)
-            plan = self._plans.get(path, WHOLE)
+            plan = self._plans.get(path)
+            left_out: set[str] = set() if plan is None else plan.left_out
             units: list[Unit] = []
             if path in self._same_format:
-                files = list(_files(source, target, plan.left_out, resumed))
+                files = list(_files(source, target, left_out, resumed))
                 self._documents += [unit for unit in files if _is_document(unit)]
                 units += [unit for unit in files if not _is_document(unit)]
             else:
-                units += _encode_again(source, target, plan.left_out, resumed)
-            units += new_arrays(plan, target, resumed)
-            units += self._added_labels(plan, target, resumed)
+                units += _encode_again(source, target, left_out, resumed)
+            if plan is not None:
+                units += plan.new_arrays(target, resumed)
+                units += self._added_labels(plan, target, resumed)
             self._sizes[path] = sum(unit.size for unit in units)
             yield from units
 
@@ -203,9 +198,19 @@ class PositionCopy:
                 raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
             _rewrite_versions(source, target)
         if path in self._plans:
-            write_documents(self._plans[path], target)
+            self._plans[path].write_documents(target)
         else:
             write_facts(self._sources[path], target)
+
+
+def _is_below(path: str, folders: Collection[str]) -> bool:
+    """Return whether a path is one of the folders, or below one.
+
+    >>> _is_below("labels/cells/0", {"labels/cells"}), _is_below("labels/cells2", {"labels/cells"})
+    (True, False)
+    """
+    parts = path.split("/")
+    return bool(folders) and any("/".join(parts[: n + 1]) in folders for n in range(len(parts)))
 
 
 def _is_document(unit: Unit) -> bool:
@@ -221,7 +226,7 @@ def _files(
         remove_vanished(stores[0], source.path, stores[1], target.path, but=left_out)
     for key, size in sized_files_below(stores[0], source.path):
         relative = key[len(source.path) :].strip("/") if source.path else key
-        if not is_below(relative, left_out):
+        if not _is_below(relative, left_out):
             yield FileUnit(*stores, key, join(target.path, relative), size)
 
 
@@ -266,7 +271,7 @@ def _encode_again(
     nodes = list(_groups_and_arrays(source))
     left_out = {*left_out, *_find_unsupported(source, nodes)}
     for path, kind in nodes:
-        if is_below(path, left_out):
+        if _is_below(path, left_out):
             continue
         if kind == "array":
             yield from _encode_array_again(source.child(path), target.child(path), resumed)

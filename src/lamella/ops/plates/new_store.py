@@ -19,7 +19,6 @@ from lamella.nodes.position import Position
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
-from lamella.ops.plates.composition import plan_image
 from lamella.ops.plates.copy import PositionCopy
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.workspace import Workspace
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
-    from lamella.ops.plates.composition import Composition, ImagePlan
+    from lamella.ops.plates.composed_store import ImagePlan
+    from lamella.ops.plates.composition import Composition
     from lamella.ops.progress import Progress
     from lamella.store.storage import Storage
     from lamella.types import StrPath
@@ -165,7 +165,7 @@ def _plans(request: NewStore) -> dict[str, ImagePlan]:
     """Plan the images that are composed of parts, with the Zarr format of the new store."""
     version = next(iter(request.sources.values())).store_handle.version
     compositions = request.compositions.items()
-    return {path: plan_image(composition, version.zarr_format) for path, composition in compositions}
+    return {path: composition.plan(version.zarr_format) for path, composition in compositions}
 
 
 def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"]) -> Plate | Position:

@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from lamella.nodes.tables import stored_table_names
-from lamella.ops.tables.write import content_path
 from lamella.spec.tables import with_replacing_table
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def plate_tables(
             owners.setdefault(name, plate)
     if not owners:
         return
+    from lamella.ops.tables.write import content_path
+
     group = target.node_path.child("tables")
     first = next(iter(owners.values()))
     attributes = with_replacing_table(first.tables.group_attributes, None)
