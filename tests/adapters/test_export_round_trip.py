@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella
+from lamella.adapters.export import tiff_files
 from lamella.models import AcquisitionMeta, AxisMeta, TransformationMeta
 
 AXES = ["yx", "zyx", "cyx", "tyx", "czyx", "tcyx", "tzyx", "tczyx"]
@@ -234,3 +235,17 @@ def test_an_imagej_tiff_is_a_hyperstack_with_unit_ranges_and_any_width(tmp_path:
     )
     with pytest.raises(lamella.errors.InvalidArgumentError, match="export an OME-TIFF"):
         lamella.export(tiny, tmp_path / "c.tif")
+
+
+def test_an_ome_tiff_that_may_need_more_than_4_gb_is_a_bigtiff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.arange(2 * 40 * 50, dtype="uint16").reshape(2, 40, 50)
+    image = lamella.write_image(tmp_path / "a.zarr", pixels, "cyx", levels=2)
+    for limit, is_big in ((20_000, False), (7_999, True)):
+        monkeypatch.setattr(tiff_files, "_CLASSIC_BYTES", limit)
+        (file,) = lamella.export(image, tmp_path / "a.ome.tif", overwrite=True)
+        with tifffile.TiffFile(file) as tiff:
+            assert tiff.is_bigtiff == is_big
+            assert [level.shape for level in tiff.series[0].levels] == [(2, 40, 50), (2, 20, 25)]
+            np.testing.assert_array_equal(tiff.asarray(), pixels)

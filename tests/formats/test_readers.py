@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from tests.formats.conftest import ALL_INSTALLED
 from tests.formats.page import PAGE
 from tests.formats.samples import DATA
 
@@ -174,6 +179,72 @@ def test_a_reader_of_another_package_is_found_and_named(
         assert all(handle.is_closed for handle in Handle.opened)
     finally:
         formats.readers.cache_clear()
+
+
+PACKAGE = """
+import numpy as np
+import lamella.readers
+
+class NumbersReader(lamella.readers.HandleReader):
+    name, title, endings = "numbers", "Numbers in a text", (".numbers",)
+
+    def open_handle(self, path):
+        return open(path)
+
+    def describe(self, handle, path):
+        shape = np.loadtxt(handle, dtype=np.uint16).shape
+        return [lamella.readers.ImageDescription("numbers", (path,), "yx", shape, np.dtype("uint16"))]
+
+    def read_plane(self, handle, image, index, rows):
+        handle.seek(0)
+        return np.loadtxt(handle, dtype=np.uint16)[rows]
+"""
+
+USE = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import lamella
+from lamella.cli import main
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        lamella.convert(sys.argv[1], sys.argv[2], executor=processes)
+    print(lamella.open(sys.argv[2])["0"][...].sum())
+    main(["convert", "--list-formats"])
+"""
+
+
+@pytest.mark.skipif(not ALL_INSTALLED, reason="make test-formats")
+def test_an_installed_package_adds_a_format_and_a_broken_one_is_left_out_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    site = tmp_path / "site"
+    for name, code, target in (
+        ("numbers", PACKAGE, "lamella_numbers:NumbersReader"),
+        ("broken", "import nowhere_to_be_found", "lamella_broken:Reader"),
+        ("other", "Reader = dict", "lamella_other:Reader"),
+    ):
+        info = site / f"lamella_{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lamella-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[lamella.readers]\n{name} = {target}\n")
+        (site / f"lamella_{name}.py").write_text(code)
+    (tmp_path / "use.py").write_text(USE)
+    np.savetxt(tmp_path / "a.numbers", np.full((16, 20), 3), fmt="%d")
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "use.py", tmp_path / "a.numbers", tmp_path / "a.zarr"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("960\n")
+    assert re.search(r"^numbers +Numbers in a text \.numbers$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^tiff ", ran.stdout, re.MULTILINE)
+    for words in ("'broken' of the package lamella-broken", "nowhere_to_be_found", "'other' of the package"):
+        assert words in ran.stderr
 
 
 def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refused(tmp_path: Path) -> None:

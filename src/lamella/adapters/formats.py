@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -40,14 +41,29 @@ _BUILT_IN = {
 def readers() -> dict[str, Reader]:
     """Return all readers by name, in the order in which they are asked; those of other packages come last.
 
-    A reader of another package replaces one of lamella that has the same name.
+    A reader of another package replaces one of lamella that has the same name. One that cannot be loaded is left out,
+    with a warning.
 
     >>> readers()["nd2"].endings
     ('.nd2',)
     """
     classes = {name: _load(location) for name, location in _BUILT_IN.items()}
-    classes.update((point.name, point.load()) for point in entry_points(group=GROUP))
-    return {name: create() for name, create in classes.items()}
+    found = {name: create() for name, create in classes.items()}
+    for point in entry_points(group=GROUP):
+        try:
+            reader = point.load()()
+            if not isinstance(reader, Reader):
+                raise TypeError(f"{point.value} is not a lamella.readers.Reader")
+        except Exception as error:  # any error of another package
+            package = point.dist.name if point.dist is not None else "unknown"
+            warnings.warn(
+                f"The reader {point.name!r} of the package {package} is left out: it cannot be loaded ({error})",
+                UserWarning,
+                stacklevel=2,
+            )
+            continue
+        found[point.name] = reader
+    return found
 
 
 def _load(location: str) -> type[Reader]:
