@@ -24,6 +24,7 @@ from lamella.ops.conversion.file_layouts import find_layout
 from lamella.ops.conversion.inputs import Arrangement, Inputs, plan_images
 from lamella.ops.conversion.store import (
     ImageSettings,
+    MetadataCache,
     PlateSample,
     begin_image,
     channel_labels,
@@ -423,6 +424,7 @@ def _write_all(
 ) -> int:
     images, levels = plan.images, plan_arrays(plan.images, settings)
     plate = PlateSample(len(images)) if plan.layout == "hcs" else None
+    cache = MetadataCache()
 
     with create_positions(folder, plan, settings, name=name) as (root, positions):
 
@@ -443,7 +445,7 @@ def _write_all(
 
         def finish_image(number: int, sample: Sample) -> None:
             if plate is None:
-                describe_image(images[number], positions[number], levels[number], sample)
+                describe_image(images[number], positions[number], levels[number], sample, cache)
             else:
                 plate.add(sample)
             state = state_of_image(positions[number], levels[number])

@@ -16,8 +16,8 @@ from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_planes
 from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import nested
+from lamella.store.array_meta import ArrayMeta
 from lamella.store.codec_threads import codec_threads
-from lamella.store.documents import new_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.progress import Count
     from lamella.ops.regions import Region
-    from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import Array
 
@@ -56,7 +55,7 @@ class PlanesArray:
             channels_together=description.channels_together,
             axes=description.axes,
         )
-        self._meta = new_array(description.shape, description.dtype, zarr_format=3, chunks=block)
+        self._meta = ArrayMeta(description.shape, description.dtype, block)
 
     def __getstate__(self) -> tuple[PlaneSource, ArrayMeta, int]:
         return self.source, self._meta, self._images

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
     from lamella.store.array_meta import ArrayMeta
@@ -271,7 +272,32 @@ def state_of_image(position: Position, levels: NewLevels) -> str | None:
     return state_of(Files(position.documents.storage, keys))
 
 
-def describe_image(image: ImagePlan, position: Position, levels: NewLevels, sample: Sample) -> None:
+class MetadataCache:
+    """The metadata of the last image, without name and contrast: those of the next one are often the same."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] | None = None
+        self._meta: ImagesMeta | None = None
+
+    def get(self, image: ImagePlan, levels: NewLevels) -> ImagesMeta:
+        """Return a copy of the metadata of an image with its levels."""
+        description = image.source.description
+        key = (
+            *(description.axes, description.shape, description.dtype, description.units, description.scale),
+            *(description.stage, description.times, description.channels, levels),
+        )
+        if self._meta is None or key != self._key:
+            self._key, self._meta = key, _new_meta(image, levels)
+        meta = self._meta.copied()
+        meta.multiscales[0].name = image.name
+        if meta.omero is not None:
+            meta.omero.name = image.name
+        return meta
+
+
+def describe_image(
+    image: ImagePlan, position: Position, levels: NewLevels, sample: Sample, cache: MetadataCache
+) -> None:
     """Describe a complete image that has a contrast of its own, in one write."""
     description = image.source.description
     sampler = ContrastSampler(description.axes, description.shape, description.dtype)
@@ -279,7 +305,7 @@ def describe_image(image: ImagePlan, position: Position, levels: NewLevels, samp
     windows = {
         index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
     }
-    _put(position, image, levels, windows)
+    _put(position, image, levels, windows, cache)
 
 
 class PlateSample:
@@ -314,12 +340,24 @@ def _put(
     image: ImagePlan,
     levels: NewLevels,
     windows: Mapping[int, WindowDict],
+    cache: MetadataCache,
 ) -> None:
     """Write the document of an image; raise MetadataError instead if what a reader found breaks a rule.
 
     It is made anew and not edited: nobody else writes into the unfinished store, and thousands of edited models would
     stay in memory with their positions.
     """
+    description = image.source.description
+    meta = cache.get(image, levels)
+    if meta.omero is not None and windows:
+        meta = set_windows(meta, windows)
+    attributes = with_facts(position.store_handle.version.dump(meta, {}), description, "0")
+    refuse_broken(position.node_path, {}, attributes, ("image",))
+    position.documents.put_groups({position.path: attributes}, new=True)
+
+
+def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:
+    """Return the metadata of an image with its levels, without its contrast."""
     description = image.source.description
     meta = new_images(image_axes(description), channel_labels(description), image.name)
     meta = list_levels(meta, levels, voxel_transforms(description), "mean")
@@ -331,11 +369,7 @@ def _put(
         for shown, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
             shown.active = channel.active
             shown.color = color
-        if windows:
-            meta = set_windows(meta, windows)
-    attributes = with_facts(position.store_handle.version.dump(meta, {}), description, "0")
-    refuse_broken(position.node_path, {}, attributes, ("image",))
-    position.documents.put_groups({position.path: attributes}, new=True)
+    return meta
 
 
 def describe_plate(
@@ -357,8 +391,9 @@ def describe_plate(
             if len(file_windows) < len(descriptions)
             else _stated(file_windows, descriptions[0].dtype)
         )
+    cache = MetadataCache()
     for image, position, levels in zip(images, positions, plans, strict=True):
-        _put(position, image, levels, windows)
+        _put(position, image, levels, windows, cache)
 
 
 def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
