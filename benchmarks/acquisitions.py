@@ -116,17 +116,17 @@ def _write_plane(
     first = at + 2 + 13 * 12 + 4  # MMStack: the pixels begin 162 bytes after the directory
     after = first + pixels.nbytes
     tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)]
-    tags += [(270, 2, 6, after + 16 + len(text)), (273, 4, 1, first), (277, 3, 1, 1), (278, 3, 1, height)]
+    tags += [(270, 2, 6, after + 16), (273, 4, 1, first), (277, 3, 1, 1), (278, 3, 1, height)]
     tags += [(279, 4, 1, pixels.nbytes), (282, 5, 1, after), (283, 5, 1, after + 8)]
-    tags += [(51123, 2, len(text), after + 16)]
+    tags += [(51123, 2, len(text), after + 22)]
     file.write(struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags))
     next_link = file.tell()
     file.write(
-        struct.pack("<I", 0) + pixels.tobytes() + struct.pack("<4I", 1, 1, 1, 1) + text + b"MM\0\0\0\0"
+        struct.pack("<I", 0) + pixels.tobytes() + struct.pack("<4I", 1, 1, 1, 1) + b"MM\0\0\0\0" + text
     )
     file.seek(link)
     file.write(struct.pack("<I", at))
-    return Plane(index, at, first, after + 16, len(text)), next_link
+    return Plane(index, at, first, after + 22, len(text)), next_link
 
 
 def _write_planes(file: BinaryIO) -> list[Plane]:
