@@ -26,13 +26,16 @@ SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
 
 def pixels_of(source: TiffSource) -> np.ndarray:
-    """All pixels of a source, read plane by plane."""
+    """All pixels of a source, read plane by plane: into memory of its own, and into ours."""
     description = source.description
-    result = np.empty(description.shape, description.dtype)
+    result, into = np.zeros((2, *description.shape), description.dtype)
+    rows = slice(0, description.shape[-2])
     try:
         for index in itertools.product(*map(range, description.shape[:-2])):
             plane = source.read_plane(index)
             result[index] = 0 if plane is None else plane
+            assert source.read_into(index, rows, into[index]) == (plane is not None)
+        assert_array_equal(into, result)
     finally:
         source.close()
     return result
@@ -490,3 +493,9 @@ def test_a_file_is_described_by_its_own_bytes_after_others_of_the_same_kind(
             assert one(tmp_path / f"{name}.tif").description == source.description
     with pytest.raises(SourceError, match=r"cut\.tif"):
         one(tmp_path / "cut.tif")
+    source = one(tmp_path / "3.tif")
+    source.read_plane((0,))  # the file is open
+    (tmp_path / "3.tif").write_bytes(bent[:20])
+    for read in (source.read_plane, lambda index: source.read_into(index, slice(0, 20), planes[0, 0])):
+        with pytest.raises(SourceError, match=r"3\.tif"):
+            read((0,))

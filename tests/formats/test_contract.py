@@ -18,6 +18,7 @@ from tests.formats.samples import check_covered
 import lamella
 from lamella.adapters.formats import choose_formats
 from lamella.errors import SourceError
+from lamella.ops.conversion.source import read_into
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -68,6 +69,9 @@ def test_pixels_and_description_are_those_of_the_library(sample: Sample) -> None
                 assert whole.dtype == source.description.dtype
                 np.testing.assert_array_equal(whole, expected[index], err_msg=f"plane {index}")
                 np.testing.assert_array_equal(plane(source, index, rows), expected[index][rows])
+                into = np.zeros_like(whole[rows])
+                read_into(source, index, rows, into)
+                np.testing.assert_array_equal(into, expected[index][rows])
         assert {metadata.name for metadata in container.original} >= set(sample.original)
         assert all(metadata.text.strip() for metadata in container.original)
         check_description(container[sample.image], sample)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _PLANES = "TCZ"
 """Dimensions that number the planes of an image; further ones (phase, illumination, view) make images of their own."""
 
+_RAW = 1000
+"""Compressions from here on are those of a camera, whose bytes czifile cannot decode."""
+
 
 class CziReader(HandleReader):
     """Zeiss CZI, a scene as one image."""
@@ -110,11 +113,29 @@ class _Image:
         )
         if not entries:
             return None
+        if len(entries) == 1 and self._is_plain(entries[0], first, height):
+            tile: Array = entries[0].read_segment_data(file).data(copy=False)
+            start = first - entries[0].start[entries[0].dims.index("Y")]
+            return tile.reshape(-1, width, self.samples)[start : start + height]
         part = czifile.CziImage(
             file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.view.pixeltype
         )
         pixels: Array = part.asarray(maxworkers=1)
         return pixels.reshape(height, width, self.samples)
+
+    def _is_plain(self, entry: Any, first: int, height: int) -> bool:
+        """Return whether a subblock has whole rows from ``first`` on as they are, not scaled nor converted."""
+        start, length = (
+            dict(zip(entry.dims, numbers, strict=True)) for numbers in (entry.start, entry.shape)
+        )
+        return bool(
+            (start["X"], length["X"]) == (self.box[0], self.box[2])
+            and start["Y"] <= first
+            and first + height <= start["Y"] + length["Y"]
+            and entry.stored_shape == entry.shape
+            and entry.pixel_type == self.view.pixeltype
+            and int(entry.compression) < _RAW
+        )
 
 
 class _File:

@@ -39,6 +39,7 @@ from lamella.adapters.tiff_pages import (
     PlaneInPage,
     check_sizes,
     list_pages,
+    read_raw_into,
     read_samples,
 )
 from lamella.adapters.tiff_resolution import read_resolution
@@ -243,6 +244,16 @@ class TiffSource:
         number, plane = self._layout.find(index)
         page = self._load_pages()[number]
         return None if page is None else read_samples(page, [plane], rows, self._files)[0]
+
+    def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Read rows of one plane into an array: see `DirectSource.read_into`."""
+        number, plane = self._layout.find(index)
+        page = self._load_pages()[number]
+        if page is None:
+            return False
+        if not read_raw_into(page, plane, rows, self._files, out):
+            out[...] = read_samples(page, [plane], rows, self._files)[0]
+        return True
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
         """Read planes that differ in their channel, decoded once if they are samples: see `SampleSource`."""

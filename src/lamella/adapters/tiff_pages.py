@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,17 +120,27 @@ class FilePool:
 
     def read(self, path: str, offset: int, count: int) -> bytes:
         """Read bytes of a file; raise SourceError for a file that cannot be opened or ends early."""
+        with self._reported(path):
+            data = self._opened(path).read(offset, count)
+        _check_length(path, offset, count, len(data))
+        return data
+
+    def read_into(self, path: str, offset: int, out: Array) -> None:
+        """Fill a contiguous array with bytes of a file; raise SourceError as `read` does."""
+        with self._reported(path):
+            found = self._opened(path).read_into(offset, out)
+        _check_length(path, offset, out.nbytes, found)
+
+    @contextmanager
+    def _reported(self, path: str) -> Iterator[None]:
         try:
-            with self._lock:
-                file = self._open(path)
-            data = file.read(offset, count)
+            yield
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-        if len(data) < count:
-            raise SourceError(
-                f"{path} is truncated: wanted {count} bytes at offset {offset}, found {len(data)}"
-            )
-        return data
+
+    def _opened(self, path: str) -> _OpenFile:
+        with self._lock:
+            return self._open(path)
 
     def _open(self, path: str) -> _OpenFile:
         file = self._files.get(path)
@@ -144,6 +155,11 @@ class FilePool:
         """Close all files, each as soon as no thread reads it."""
         with self._lock:
             self._files.clear()
+
+
+def _check_length(path: str, offset: int, count: int, found: int) -> None:
+    if found < count:
+        raise SourceError(f"{path} is truncated: wanted {count} bytes at offset {offset}, found {found}")
 
 
 class _OpenFile:
@@ -163,6 +179,16 @@ class _OpenFile:
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, offset: int, out: Array) -> int:
+        """Fill a contiguous array; return the number of bytes found."""
+        memory, done = out.reshape(-1).view(np.uint8).data, 0
+        while done < len(memory):
+            found = os.preadv(self._file, [memory[done:]], offset + done)
+            if not found:
+                break
+            done += found
+        return done
 
     def _read_some(self, offset: int, count: int) -> bytes:
         if hasattr(os, "pread"):
@@ -203,15 +229,38 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
         ) from error
 
 
+def read_raw_into(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool, out: Array) -> bool:
+    """Read rows of a page into an array; return False, and read nothing, where pixels must be decoded or converted."""
+    frame = page.frame
+    if not (frame.is_final and hasattr(os, "preadv") and out.flags.c_contiguous):
+        return False
+    _, _, _, width, samples = frame.shaped
+    is_same = out.dtype == _stored(frame) and out.shape == (rows.stop - rows.start, width) and samples == 1
+    if is_same:
+        files.read_into(page.file, _offset(page, plane, rows), out)
+    return is_same
+
+
+def _stored(frame: Any) -> np.dtype[Any]:
+    stored: np.dtype[Any] = frame.dtype.newbyteorder(frame.parent.byteorder)
+    return stored
+
+
+def _offset(page: PageBytes, plane: PlaneInPage, rows: slice) -> int:
+    """Return where the rows of a plane of a page with raw pixels begin in the file."""
+    separate, depth, length, width, samples = page.frame.shaped
+    first = plane.sample if separate > 1 else 0
+    row: int = ((first * depth + plane.depth) * length + rows.start) * width * samples
+    return page.offsets[0] + row * int(page.frame.dtype.itemsize)
+
+
 def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
     """Return rows of a page with raw pixels."""
     frame = page.frame
-    separate, depth, length, width, samples = frame.shaped
-    stored = frame.dtype.newbyteorder(frame.parent.byteorder)
-    first = planes[0].sample if separate > 1 else 0
-    row = ((first * depth + planes[0].depth) * length + rows.start) * width * samples
+    separate, _, _, width, samples = frame.shaped
+    stored = _stored(frame)
     count = (rows.stop - rows.start) * width * samples
-    data = files.read(page.file, page.offsets[0] + row * stored.itemsize, count * stored.itemsize)
+    data = files.read(page.file, _offset(page, planes[0], rows), count * stored.itemsize)
     pixels = np.frombuffer(data, dtype=stored).reshape(rows.stop - rows.start, width, samples)
     return [
         pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False) for plane in planes

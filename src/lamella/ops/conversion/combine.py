@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from lamella.errors import SourceError
-from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_planes
+from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_into, read_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,6 +133,11 @@ class CombinedSource:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
         source, member_index = self._member(index)
         return None if source is None else source.read_plane(member_index, rows)
+
+    def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Read rows of one plane into an array: see `DirectSource.read_into`."""
+        source, member_index = self._member(index)
+        return source is not None and read_into(source, member_index, rows, out)
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
         """Read planes of one member, which may decode them together: see `SampleSource.read_planes`."""

@@ -209,6 +209,15 @@ class HandleSource:
                 self._check(index, rows, pixels)
         return copies
 
+    def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Read rows of one plane into an array: see `DirectSource.read_into`."""
+        with self._file.handle(self._number) as handle:
+            pixels = self._file.reader.read_plane(handle, self._number, index, rows)
+            if pixels is not None:
+                self._check(index, rows, pixels)
+                out[...] = pixels
+        return pixels is not None
+
     def _check(self, index: tuple[int, ...], rows: slice, pixels: Array) -> None:
         expected = (rows.stop - rows.start, self._description.plane_shape[1]), self._description.dtype
         actual = pixels.shape, pixels.dtype.newbyteorder("=")

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.ops.conversion.contrast import ContrastSampler
 from lamella.ops.conversion.layout import choose_block
-from lamella.ops.conversion.source import read_planes
+from lamella.ops.conversion.source import read_into, read_planes
 from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import nested
 from lamella.store.array_meta import ArrayMeta
@@ -103,12 +103,20 @@ class PlanesArray:
 
     def _read(self, task: _Task, block: Array) -> None:
         indices, block_indices, rows = task
-        for index, block_index, pixels in zip(
-            indices, block_indices, read_planes(self.source, indices, rows), strict=True
-        ):
-            block[block_index] = 0 if pixels is None else pixels
-            if pixels is not None or self._images:
-                self.sampler.add(index, rows.start, block[block_index])
+        parts = [block[block_index] for block_index in block_indices]
+        if len(indices) == 1:
+            exist = [read_into(self.source, indices[0], rows, parts[0])]
+        else:
+            planes = read_planes(self.source, indices, rows)
+            exist = [pixels is not None for pixels in planes]
+            for part, pixels in zip(parts, planes, strict=True):
+                if pixels is not None:
+                    part[...] = pixels
+        for index, part, exists in zip(indices, parts, exist, strict=True):
+            if not exists:
+                part[...] = 0
+            if exists or self._images:
+                self.sampler.add(index, rows.start, part)
         self._count(indices, rows)
 
     def _count(self, indices: Sequence[tuple[int, ...]], rows: slice) -> None:

@@ -200,6 +200,30 @@ class SampleSource(PlaneSource, Protocol):
         ...
 
 
+@runtime_checkable
+class DirectSource(PlaneSource, Protocol):
+    """A source that reads into memory of the caller: new memory for each plane costs as much as reading it."""
+
+    def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Read rows of a plane into an array; return False, and leave it as it is, for a missing plane."""
+        ...
+
+
+def read_into(source: PlaneSource, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+    """Read rows of a plane into an array; return False, and leave it as it is, for a missing plane.
+
+    >>> out = np.zeros((2, 5), np.uint8)
+    >>> read_into(ArraySource(np.ones((3, 4, 5), np.uint8), "cyx"), (2,), slice(0, 2), out), int(out.sum())
+    (True, 10)
+    """
+    if isinstance(source, DirectSource):
+        return source.read_into(index, rows, out)
+    pixels = source.read_plane(index, rows)
+    if pixels is not None:
+        out[...] = pixels
+    return pixels is not None
+
+
 def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
     """Read the same rows of planes that differ along "c" only; the source decodes them once if it can.
 
