@@ -77,6 +77,16 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     return document
 
 
+def is_cut(data: bytes | memoryview) -> bool:
+    """Whether a document ends too early, as far as its braces show; text with a brace may look so too.
+
+    >>> is_cut(b'{"a": {"b": 1}}'), is_cut(b'{"a": {"b"')
+    (False, True)
+    """
+    text = bytes(data)
+    return text.count(b"{") != text.count(b"}") or not text.strip()
+
+
 def is_deeper(value: Any, levels: int = _MAX_DEPTH) -> bool:
     """Whether containers are nested deeper than so many levels.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
+from lamella.store.json_document import is_cut
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.object_client import most_at_once
 from lamella.store.range_plan import Span, extract_ranges, spans_of
@@ -195,13 +196,16 @@ class ObjectRequests:
             options["range"] = {"suffix": -span.start} if span.is_suffix else (span.start, span.end)
         if stamp is not None and _is_tag(stamp):
             options["if_match"] = stamp[0]
+        is_document = span is None and key.rpartition("/")[2] in DOCUMENTS
         try:
             result = await self._get(key, **options)
+            if is_document and is_cut(result.data):  # perhaps on its way
+                result = await self._get(key, **options)
         except Exception as error:
             return await self._recover(key, span, stamp, error)
         if stamp is not None and result.stamp != stamp:
             raise ChangedError(key)
-        if key.rpartition("/")[2] in DOCUMENTS:
+        if is_document:
             self._denials.readable = key
         return result
 

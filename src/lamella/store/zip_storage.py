@@ -170,8 +170,14 @@ class ZipStorage(Storage):
             (entry.header, min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored))
             for _, entry in missing
         ]
-        read = zip(missing, self.file.read(ranges) if ranges else [], strict=True)
-        contents = {key: self._content(key, entry, data) for (key, entry), data in read}
+        contents: dict[str, bytes] = {}
+        for (key, entry), byte_range, data in zip(
+            missing, ranges, self.file.read(ranges) if ranges else [], strict=True
+        ):
+            try:
+                contents[key] = self._content(key, entry, data)
+            except DamagedDataError:  # perhaps on its way
+                contents[key] = self._content(key, entry, self.file.read([byte_range])[0])
         return [contents[key] if key in contents else cached[key] or b"" for key, _ in entries]
 
     def _content(self, key: str, entry: Entry, data: bytes) -> bytes:
