@@ -88,6 +88,10 @@ class StoredNode:
             for finding in self.findings
         )
 
+    def lacks(self, file: str) -> bool:
+        """Whether a document is missing, rather than there or not readable."""
+        return file not in self.data and not any(finding.file == file for finding in self.findings)
+
     @property
     def formats(self) -> set[int]:
         """The Zarr formats of the documents."""
@@ -175,6 +179,8 @@ class ArrayNode(StoredNode):
 class StoreReader:
     """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
 
+    With ``must_read`` a document or folder that cannot be read raises, for callers that write what they infer.
+
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
     >>> storage = open_storage(tempfile.mkdtemp())
@@ -184,8 +190,11 @@ class StoreReader:
     (['LM-01'], False)
     """
 
-    def __init__(self, storage: Storage, changes: Mapping[str, bytes | None] | None = None) -> None:
+    def __init__(
+        self, storage: Storage, changes: Mapping[str, bytes | None] | None = None, *, must_read: bool = False
+    ) -> None:
         self.storage = storage
+        self._must_read = must_read
         self._changes = changes or {}
         self._constants: list[str] = []
         self._decoder = json.JSONDecoder(
@@ -205,6 +214,7 @@ class StoreReader:
                     file for file in files if file in node.names or join(path, file) in self._changes
                 )
         except (LamellaError, OSError) as error:
+            self._check(error)
             found, is_link = f"the folder cannot be listed: {error}", isinstance(error, InvalidNameError)
             node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
@@ -230,14 +240,21 @@ class StoreReader:
             return self._changes[key] is not None
         try:
             return self.storage.size(key) is not None
-        except (LamellaError, OSError):
+        except (LamellaError, OSError) as error:
+            self._check(error)
             return False
+
+    def _check(self, error: Exception) -> None:
+        """Raise an error of the storage where all has to be read."""
+        if self._must_read and _is_unread(error):
+            raise error
 
     def exists(self, path: str) -> bool:
         """Return whether a path exists, node or not; True if the store refuses to answer."""
         try:
             return is_key(path) and self.storage.exists(path)
-        except (LamellaError, OSError):
+        except (LamellaError, OSError) as error:
+            self._check(error)
             return True
 
     def are_nested(self, path: str) -> bool:
@@ -246,7 +263,8 @@ class StoreReader:
             return False
         try:
             names = self.storage.list(path)
-        except (LamellaError, OSError):
+        except (LamellaError, OSError) as error:
+            self._check(error)
             return False
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
@@ -259,7 +277,8 @@ class StoreReader:
             if self.storage.size(first_key) is not None:
                 return None
             return foreign_key(self.storage, array.path, array.meta)
-        except (LamellaError, OSError):
+        except (LamellaError, OSError) as error:
+            self._check(error)
             return None  # readers of pixels report it
 
     def other_separator(self, array: ArrayNode) -> str | None:
@@ -273,7 +292,8 @@ class StoreReader:
             return None
         try:
             declared = next(iter(iter_stored_files(self.storage, array.path, array.meta)), None)
-        except (LamellaError, OSError):
+        except (LamellaError, OSError) as error:
+            self._check(error)
             return None
         return other if declared is None else None
 
@@ -284,6 +304,7 @@ class StoreReader:
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as error:
+            self._check(error)
             is_link = isinstance(error, InvalidNameError)
             node.findings.append(DocumentFinding("LM-01", file, one_line(error), is_link, _is_unread(error)))
             return

@@ -28,7 +28,7 @@ class Drafts:
 
     def reader(self) -> StoreReader:
         """Return a reader of the store after the repair."""
-        return StoreReader(self.storage, self.contents)
+        return StoreReader(self.storage, self.contents, must_read=True)
 
     def put(self, path: str, file: str, document: JSONObject | None, rules: tuple[str, ...]) -> None:
         """Draft a document of a node; None removes it."""

@@ -71,7 +71,7 @@ def plan_index(
 
 
 def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:
-    reader = StoreReader(storage)
+    reader = StoreReader(storage, must_read=True)
     wells: dict[str, dict[str, StoredNode]] = {}
     nodes: dict[str, StoredNode] = {}
     for row in _folders(reader, path):

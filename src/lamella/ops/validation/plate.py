@@ -94,7 +94,7 @@ def _visit_rows(
 
 
 def _check_row(inspection: Inspection, checked: CheckedGroup, row: StoredNode, wells: int) -> None:
-    complete = row.exists and (row.zarr_format != 2 or V2.group in row.data)
+    complete = row.exists and (row.zarr_format != 2 or not row.lacks(V2.group))
     if wells and not complete:
         rule = "ST-01" if checked.node.zarr_format == 2 else "ST-02"
         inspection.report(

@@ -350,7 +350,7 @@ class Inspection:
                 "keep one version in a store",
                 version=version,
             )
-        if node.zarr_format == 2 and ".zgroup" not in node.data:
+        if node.zarr_format == 2 and node.lacks(V2.group):
             self.report("ST-01", node, (), "the group has no .zgroup", "write one", version=version)
         return version
 
