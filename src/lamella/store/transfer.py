@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.errors import StorageError
 from lamella.store.atomic_file import stage
+from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.zip_storage import ZipStorage
@@ -49,6 +51,22 @@ def _copy_parts(source: Storage, key: str, target: LocalStorage, new: str, size:
     return size
 
 
+def read_listed(storage: Storage, key: str) -> bytes:
+    """Read a key that was listed; raise `StorageError` where it is missing now."""
+    data = storage.read(key)
+    if data is None:
+        raise vanished_error(storage, key)
+    return data
+
+
+def vanished_error(storage: Storage, key: str) -> StorageError:
+    """Return the error for a key that was listed and is missing."""
+    return StorageError(
+        f"Cannot copy {storage.where(key)}: it was listed, and is missing now, so another program deletes it, or the "
+        "service answers wrongly. Make the same call again."
+    )
+
+
 def files_below(storage: Storage, prefix: str) -> Iterator[str]:
     """Yield the keys of all files below a folder, in natural order."""
     return (key for key, _ in sized_files_below(storage, prefix))
@@ -59,6 +77,8 @@ def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]
     for name in storage.list(prefix):
         key = join(prefix, name)
         size = storage.size(key)
+        if size is None and name in METADATA_FILES:
+            raise vanished_error(storage, key)
         if size is None:
             yield from sized_files_below(storage, key)
         else:

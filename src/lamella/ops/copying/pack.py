@@ -171,6 +171,7 @@ def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[in
             if size is not None and size > _LARGE:
                 done = archive.add(key, _parts(contents, key, size), size)
             elif data is not None:
+                _check_size(contents, key, size, len(data))
                 done = archive.add(key, [data])
             elif size is None:  # a chunk that was never written
                 continue
@@ -214,6 +215,14 @@ def _parts(contents: Contents, key: str, size: int) -> Iterator[bytes]:
         if data is None:
             raise _changed(contents, key)
         yield data
+
+
+def _check_size(contents: Contents, key: str, expected: int | None, found: int) -> None:
+    if expected not in (None, found):
+        raise StorageError(
+            f"Cannot pack {contents.storage.where(key)}: {found} bytes came of the {expected} that it has, so another "
+            "program writes it, or the answer was cut short. Try again."
+        )
 
 
 def _changed(contents: Contents, key: str) -> StorageError:

@@ -16,8 +16,9 @@ from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, 
 from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
 from lamella.store import chunk_grid
+from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import join
-from lamella.store.transfer import copy_file
+from lamella.store.transfer import copy_file, vanished_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +75,15 @@ class FileUnit:
 
     def do(self) -> None:
         """Copy the file."""
-        copy_file(self.source, self.old, self.target, self.key)
+        if copy_file(self.source, self.old, self.target, self.key) is None:
+            _check_documents(self.source, [self.old])
+
+
+def _check_documents(source: Storage, missing: Iterable[str]) -> None:
+    """Raise for a document that was listed and is missing; a chunk may be deleted by a writer at any time."""
+    for key in missing:
+        if key.rpartition("/")[2] in METADATA_FILES:
+            raise vanished_error(source, key)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class FilesUnit:
     def do(self) -> None:
         """Copy the files."""
         found = self.source.read_many([old for old, _ in self.pairs])
+        _check_documents(self.source, [old for old, came in found.items() if came is None])
         self.target.write_many((new, came[0]) for old, new in self.pairs if (came := found[old]) is not None)
 
 
