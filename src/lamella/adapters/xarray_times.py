@@ -14,7 +14,7 @@ import numpy as np
 from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.adapters.xarray_attributes import with_written_times
 from lamella.errors import InvalidArgumentError
-from lamella.nodes.replacing import make_beside, put_in_place
+from lamella.nodes.replacing import discard, make_beside, put_in_place
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
@@ -83,7 +83,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     try:
         run(copy, regions(array.shape, block_shape(array)))
     except BaseException:
-        documents.delete(beside.path)
+        discard(beside)
         raise
     record = partial(times_recorded, plan=plan)
     put_in_place(position, plan.image, beside, _transformed(position, plan), last=record)

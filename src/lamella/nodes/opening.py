@@ -28,13 +28,16 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
 from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
+from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
-from lamella.store.formats import METADATA_FILES
+from lamella.store.formats import METADATA_FILES, V2, V3
+from lamella.store.json_document import parse_object
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import without_attributes, without_metadata
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
+from lamella.store.temporary_files import is_abandoned
 from lamella.store.zip_storage import ZipStorage
 from lamella.types import Durability, Layout, Mode, Recheck
 
@@ -64,8 +67,9 @@ def open_store(
     recheck: Recheck,
     storage_options: Mapping[str, Any] | None,
     kwargs: dict[str, Any],
+    creating: str | None = None,
 ) -> NGFFNode:
-    """Open or create a store; see :func:`lamella.open_ome_zarr`."""
+    """Open or create a store; see :func:`lamella.open_ome_zarr`. ``creating`` is recorded in a new store."""
     _check_choices(layout, mode, durability, recheck)
     if cache_bytes is not None:
         cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
@@ -94,7 +98,7 @@ def open_store(
     kind = _LAYOUT_CLASSES[layout]
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
     node = kind(NodePath(store_handle, ""), **options)
-    first = node._first_attributes()
+    first = with_creating(node._first_attributes(), creating)
     if mode == "w":
         if occupied:
             storage.delete("")
@@ -104,10 +108,47 @@ def open_store(
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
-            cache_bytes, recheck, storage_options, kwargs,
+            cache_bytes, recheck, storage_options, kwargs, creating,
         )  # fmt: skip
     node._adopt_document(store_handle.documents.prepared("", first), None)
     return node
+
+
+def create_unfinished(
+    target: StrPath | Store,
+    layout: Layout,
+    mode: Mode,
+    token: str | None,
+    *,
+    channel_names: Sequence[str],
+    axes: Sequence[AxisMeta],
+    version: VersionName,
+) -> Any:
+    """Create a store whose document has a token until it is complete; what an abandoned call left is replaced.
+
+    The token is a temporary name (`temporary_files`), or None where an incomplete store is elsewhere.
+    """
+    options: dict[str, Any] = {"channel_names": channel_names, "axes": axes, "version": version}
+    options |= {"disable_path_checking": False, "durability": "process", "strict": False, "cache_bytes": None}
+    options |= {"recheck": "call", "storage_options": None, "kwargs": {}, "creating": token}
+    try:
+        return open_store(target, layout, mode, **options)
+    except StoreExistsError:
+        if token is None or not _is_abandoned(open_storage(target)):
+            raise
+    return open_store(target, layout, "w", **options)
+
+
+def _is_abandoned(storage: Storage) -> bool:
+    """Whether a store is incomplete, and the call that created it has failed or was killed on this machine."""
+    for name in (V3.group, V2.attributes):
+        data = storage.read(name)
+        if data is not None:
+            document = parse_object(data, storage.name, name)
+            attributes = document.get("attributes") if name == V3.group else document
+            token = read_creating(attributes) if isinstance(attributes, dict) else None
+            return token is not None and is_abandoned(token)
+    return False
 
 
 def _opened_storage(

@@ -171,6 +171,11 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
         array = position._same_zeros(name, request)
         if array is not None:
             created[path] = array
+    for path in created:
+        if len(positions[path].dataset_paths) > 1:
+            from lamella.ops.labels import match_levels
+
+            match_levels(positions[path])
     rest = {path: position for path, position in positions.items() if path not in created}
     if created and not rest:
         raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")

@@ -365,7 +365,7 @@ class PositionArrays(NGFFNode):
         first: Callable[[JSONObject], JSONObject] | None,
     ) -> ImageArray:
         """Create an array in place of a listed one, which the source may read from."""
-        from lamella.nodes.replacing import make_beside, put_in_place
+        from lamella.nodes.replacing import discard, make_beside, put_in_place
         from lamella.ops.copy import write_array
 
         self._check_free(key, self.documents.kind(self.node_path.child(key).path), True)
@@ -376,7 +376,7 @@ class PositionArrays(NGFFNode):
             if source is not None:
                 write_array(ImageArray(new), source)
         except BaseException:
-            self.documents.delete(new.path)
+            discard(new)
             raise
         meta = put_in_place(position, key, new, add, first=first)
         return self._array_class(self.node_path.child(key), meta.multiscales[0].axes)

@@ -23,7 +23,7 @@ from lamella.spec.intents import (
 )
 from lamella.store.array_edits import edit_attributes_of_array
 from lamella.store.keys import is_private, join
-from lamella.store.temporary_files import temporary_name
+from lamella.store.temporary_files import abandon, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,19 @@ if TYPE_CHECKING:
 def make_beside(position: Position, array: ArrayMeta) -> NodePath:
     """Create an array under a temporary name, which is not listed, and is removed if its process dies."""
     node_path = position.node_path.child(temporary_name(".tmp"))
+    if not position.documents.storage.locks_processes:
+        needed = _read(position.documents.group(position.path))
+        position.documents.delete_abandoned(position.path, needed and needed.by)
     attributes = with_token(array.attributes, uuid4().hex)
     position.documents.put_array(node_path.path, array.with_attributes(attributes), new=True)
     return node_path
+
+
+def discard(new: NodePath) -> None:
+    """Delete an array of `make_beside` after a failure; where the service refuses that, the next such call does."""
+    abandon(new.path.rpartition("/")[2])
+    with suppress(LamellaError):
+        new.store_handle.documents.delete(new.path)
 
 
 def put_in_place(
@@ -96,9 +106,10 @@ def put_in_place(
             if replacing is None or _replacement_state(position.node_path, replacing) == "old":
                 with suppress(LamellaError):
                     documents.edit_group(position.path, lambda attributes: with_replacing(attributes, None))
-                for path in {new.path, new_path}:
+                discard(new)
+                if new_path != new.path:
                     with suppress(LamellaError):
-                        documents.delete(path)
+                        documents.delete(new_path)
             raise
         return _write_changes(position, replacing or Replacing(name, "", "", {}), change, last)
 

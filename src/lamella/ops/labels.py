@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from lamella.errors import (
     MetadataError,
     NodeExistsError,
     NodeNotFoundError,
+    StorageError,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
@@ -44,6 +44,7 @@ from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
 from lamella.store.keys import check_key
 from lamella.store.layout import LARGEST_CHUNK, default_chunks
+from lamella.store.temporary_files import abandon, is_abandoned, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +95,9 @@ def create_label(
         node_path.child(path).path: _level_like(level, source, axes, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
-    token = "" if documents.storage.locks_processes else uuid4().hex
+    token = "" if documents.storage.locks_processes else temporary_name(".tmp")
     with documents.storage.lock(node_path.path):  # what another one began is known to be of a killed call
-        is_first = _begin(labels, name, with_creating(attributes, token))
+        is_first = _begin(labels, name, with_creating(attributes, token), token)
         try:
             documents.put_arrays(arrays, new=True)
             image = LabelImage(node_path)
@@ -104,16 +105,21 @@ def create_label(
                 write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
                 fill_levels(image)
         except BaseException:
+            abandon(token)  # the service may refuse to delete too
             documents.storage.delete(node_path.path)
             if is_first and documents.storage.locks_processes:
                 with documents.lock(labels.node_path.parent.path):
                     _delete_empty_group(labels)
             raise
-        _end(labels, name, token)
+        try:
+            _end(labels, name, token)
+        except BaseException:
+            abandon(token)
+            raise
     return image
 
 
-def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
+def _begin(labels: Labels, name: str, attributes: JSONObject, token: str) -> bool:
     """Create the group of a label image, in place of one that a killed call began; return whether it is the first."""
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
@@ -124,8 +130,8 @@ def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
                 f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
             )
         if documents.storage.exists(path):
-            is_left = documents.kind(path) == "group" and read_creating(documents.group(path)) is not None
-            if not (is_left and documents.storage.locks_processes):
+            left = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
+            if left is None or not (documents.storage.locks_processes or is_abandoned(left)):
                 raise _begun_elsewhere(labels, name)
             documents.delete(path)
         empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
@@ -284,6 +290,8 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
     for name in labels:
         try:
             _match_label(position, labels[name], workers)
+        except StorageError:  # the same call can succeed later
+            raise
         except LamellaError as error:
             warnings.warn(
                 f"The label image {name!r} of {position.node_path} did not get the levels of its image: {error}",

@@ -491,6 +491,15 @@ class Documents:
         """
         return self.storage.write_new_folder(path, list(self._array_files("", meta, new=True))) is True
 
+    def delete_abandoned(self, path: str, but: str | None = None) -> None:
+        """Delete nodes below a group that have temporary names of failed or killed calls, but one of a name.
+
+        In folders the next writer deletes them.
+        """
+        for name in self.storage.abandoned_names(path):
+            if name != but:
+                self.delete(join(path, name))
+
     def delete(self, path: str) -> None:
         """Delete a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(path)

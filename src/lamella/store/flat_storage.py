@@ -7,16 +7,17 @@ either node is complete, and the same call finishes.
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import DEBUG
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.locks import thread_lock
 from lamella.store.storage import Names, Storage
+from lamella.store.temporary_files import is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -76,6 +77,10 @@ class FlatStorage(Storage):
             raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
         names = self._names_in(check_key(prefix))
         return sorted((name for name in names if not is_private(name)), key=natural_order)
+
+    def abandoned_names(self, folder: str) -> Names:
+        """List the temporary names in a folder that failed or killed calls left."""
+        return [name for name in self._names_in(folder) if is_abandoned(name)] if self.can_list else []
 
     def keys_below(self, folder: str) -> Names:
         """List all keys below a folder."""
@@ -183,7 +188,7 @@ class FlatStorage(Storage):
     def move(self, old: str, new: str) -> None:
         """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
-        On a failure before the deletion the copies are removed.
+        On a failure before anything was deleted the copies are removed.
         """
         self._check_movable(old, new)
         sizes, present = self._sizes_to_move(old, new)
@@ -198,7 +203,13 @@ class FlatStorage(Storage):
         except BaseException:
             self._discard(new, target.values())
             raise
-        self._delete_documents_first(old, sizes)
+        try:
+            self._delete_documents_first(old, sizes)
+        except BaseException:
+            with suppress(LamellaError):
+                if self._sizes_again([old], sizes)[0].keys() >= sizes.keys():
+                    self._discard(new, target.values())
+            raise
         log.debug("Moved %s to %s", self.where(old), self.where(new))
         left = self._sizes_again([old], sizes)[0]
         if left:

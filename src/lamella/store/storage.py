@@ -296,6 +296,10 @@ class Storage(ABC):
         """Whether `keys_below` lists many keys with one request, while `list` needs one per folder."""
         return False
 
+    def abandoned_names(self, folder: str) -> Names:
+        """List temporary names that failed or killed calls left; none in folders, where writers delete them."""
+        return []
+
     def keys_below(self, folder: str) -> Names:
         """List the keys at any depth below a folder."""
         below: Names = []

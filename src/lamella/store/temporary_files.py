@@ -1,4 +1,8 @@
-"""Name temporary files by machine and process, and remove those that killed processes left."""
+"""Name temporary files by machine and process, and remove those that killed processes left.
+
+A record in a document, such as that of an unfinished label image, has such a name too where no lock shows whether the
+call that wrote it still runs.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,8 @@ _OWN_NAME = re.compile(
 
 _serial = count()
 
+_abandoned: set[str] = set()
+
 
 @cache
 def _host() -> str:
@@ -50,6 +56,26 @@ if hasattr(os, "register_at_fork"):
 def temporary_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process."""
     return f"{_mine()}{next(_serial):x}{suffix}"
+
+
+def abandon(name: str) -> None:
+    """Remember that the call of this process failed that used a temporary name, and could not clean up."""
+    _abandoned.add(name)
+
+
+def is_abandoned(name: str) -> bool:
+    """Whether what has a temporary name is certainly left by a killed process of this machine, or by a failed call.
+
+    >>> name = temporary_name(".tmp")
+    >>> before = is_abandoned(name)
+    >>> abandon(name)
+    >>> before, is_abandoned(name)
+    (False, True)
+    """
+    own = _OWN_NAME.fullmatch(name)
+    if own is None or own["host"] != _host():
+        return False
+    return name in _abandoned or not _is_alive(int(own["process"]))
 
 
 def remove_file(path: str) -> None:

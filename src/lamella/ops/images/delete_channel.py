@@ -23,7 +23,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position_metadata import dtype_window, named
-from lamella.nodes.replacing import finish_replacing, make_beside, put_in_place
+from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
 from lamella.ops.copy import Source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.spec import edits
@@ -194,7 +194,7 @@ def _replace(
     try:
         write_array(ImageArray(new), Source(source, in_memory=False), workers)
     except BaseException:
-        position.documents.delete(new.path)
+        discard(new)
         raise
 
     def moved(attributes: JSONObject) -> JSONObject:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from lamella.arguments import items_of, whole_number, whole_numbers
-from lamella.errors import InvalidArgumentError, WrongTypeError, counted
+from lamella.errors import InvalidArgumentError, StorageError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.opening import create_unfinished
 from lamella.ops.copy import as_source
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import new_store
@@ -24,10 +25,12 @@ from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, ch
 from lamella.spec.channel_edits import fitted_names
 from lamella.spec.colors import parse_color
 from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
+from lamella.spec.intents import with_creating
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.archives import is_archive_name
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
+from lamella.store.temporary_files import abandon, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,20 +172,23 @@ def write_image(
                 f"Cannot replace {storage.name} by data that read from it. Load the data first, or write "
                 "to another path."
             )
-        with _deleted_on_errors(storage, overwrite):
+        token = temporary_name(".tmp")
+        with _deleted_on_errors(storage, overwrite, token):
             new_name = name or plan.name or storage.title or "image"
-            return job.write(target, new_name, "w" if overwrite else "w-")
+            return job.write(target, new_name, "w" if overwrite else "w-", token)
 
 
 @contextmanager
-def _deleted_on_errors(storage: Any, overwrite: bool) -> Iterator[None]:
+def _deleted_on_errors(storage: Any, overwrite: bool, token: str) -> Iterator[None]:
     """Delete the new store after an error, unless the error is that a store exists."""
     existed = storage.exists("")
     try:
         yield
     except BaseException:
+        abandon(token)  # the service may refuse to delete too
         if not existed or overwrite:
-            storage.delete("")
+            with suppress(StorageError):
+                storage.delete("")
         raise
 
 
@@ -260,19 +266,24 @@ class _Job:
     executor: Executor | None
     progress: Progress | bool | None
 
-    def write(self, target: Any, name: str, mode: Literal["w", "w-"]) -> Position:
-        """Write the image to a path; ``mode`` decides whether a store there is replaced."""
+    def write(self, target: Any, name: str, mode: Literal["w", "w-"], token: str | None = None) -> Position:
+        """Write the image to a path; ``mode`` decides whether a store there is replaced.
+
+        The document has the ``token`` until the image is complete: see `create_unfinished`.
+        """
         plan = self.plan
-        position = open_ome_zarr(
+        position: Position = create_unfinished(
             target,
-            layout="fov",
-            mode=mode,
+            "fov",
+            mode,
+            token,
             channel_names=plan.names,
             axes=plan.axes,
             version=self.version,
         )
         self._write_pixels(position)
-        position.document.edit(lambda meta: self._described(meta, name))
+        if hasattr(plan.data, "coords") or plan.offsets:  # before levels, which follow their finest
+            position.document.edit(lambda meta: self._described(meta, name))
         dtype = position.data.dtype
         if dtype.kind in "biuf" and all(position.data.shape):
             if self.levels != 1:
@@ -286,6 +297,10 @@ class _Job:
             position.compute_contrast(jobs=self.jobs)
         elif self.levels not in (1, "auto"):
             position.compute_pyramid(self.levels, self.method)  # raises, and names the reason
+        position.document.edit(
+            lambda meta: self._described(meta, name),
+            beside=lambda attributes: with_creating(attributes, None),
+        )
         return position
 
     def _write_pixels(self, position: Position) -> None:

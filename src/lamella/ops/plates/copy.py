@@ -26,6 +26,7 @@ from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.spec import plate_edits, versions
+from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
@@ -83,7 +84,7 @@ def _list_positions(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )
 
-    plate.document.edit(list_wells)
+    plate.document.edit(list_wells, beside=lambda attributes: with_creating(attributes, None))
 
 
 class PositionCopy:
@@ -167,6 +168,8 @@ class PositionCopy:
             units: list[Unit] = []
             if path in self._same_format:
                 files = list(_files(source, target, left_out, resumed))
+                if not target.path:  # its own document says that it is incomplete
+                    files = [unit for unit in files if unit.key not in METADATA_FILES]
                 self._documents += [unit for unit in files if _is_document(unit)]
                 units += [unit for unit in files if not _is_document(unit)]
             else:
@@ -196,6 +199,9 @@ class PositionCopy:
         if path in self._same_format:
             if self.root.documents.kind(target.path) is None:
                 raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
+            if not target.path:
+                attributes = source.store_handle.documents.group(source.path)
+                self.root.documents.edit_group("", lambda old: with_creating(attributes, read_creating(old)))
             _rewrite_versions(source, target)
         if path in self._plans:
             self._plans[path].write_documents(target)
@@ -279,7 +285,10 @@ def _encode_again(
             documents.put_group(target.child(path).path, _converted_attributes(source, target, path))
             yield from _other_files(source.child(path), target.child(path))
     yield from _other_files(source, target)
-    documents.put_group(target.path, _converted_attributes(source, target, ""))
+    attributes = _converted_attributes(source, target, "")
+    if not target.path:
+        attributes = with_creating(attributes, read_creating(documents.group("")))
+    documents.put_group(target.path, attributes)
 
 
 def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella._version import __version__
 from lamella.errors import (
     InvalidArgumentError,
+    StorageError,
     StoreExistsError,
     WorkerLostError,
     counted,
 )
 from lamella.log import logged
+from lamella.nodes.opening import create_unfinished
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
@@ -23,8 +26,10 @@ from lamella.ops.plates.copy import PositionCopy
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
+from lamella.spec.intents import with_creating
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
+from lamella.store.temporary_files import abandon, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,12 +130,17 @@ def _create_checked(
     from lamella.nodes.open import open_ome_zarr
 
     if not isinstance(storage, LocalStorage):
-        copy = PositionCopy(_create(store_path, request, "w-"), request.sources, workers, plans)
+        token = temporary_name(".tmp")
+        copy = PositionCopy(_create(store_path, request, "w-", token), request.sources, workers, plans)
         try:
             copy.run(progress)
             copy.list_all(None)
+            if request.layout == "fov":
+                copy.root.documents.edit_group("", lambda attributes: with_creating(attributes, None))
         except BaseException:
-            storage.delete("")
+            abandon(token)  # the service may refuse to delete too
+            with suppress(StorageError):
+                storage.delete("")
             raise
         return copy.root
     workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
@@ -168,19 +178,21 @@ def _plans(request: NewStore) -> dict[str, ImagePlan]:
     return {path: composition.plan(version.zarr_format) for path, composition in compositions}
 
 
-def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"]) -> Plate | Position:
-    """Create the plate without positions, or the position without an image."""
-    from lamella.nodes.open import open_ome_zarr
-
+def _create(
+    store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"], token: str | None = None
+) -> Plate | Position:
+    """Create the plate without positions, or the position without an image; ``token`` says that it is incomplete."""
     first = next(iter(request.sources.values()))
-    return open_ome_zarr(
+    node: Plate | Position = create_unfinished(
         store_path,
-        layout=request.layout,
-        mode=mode,
+        request.layout,
+        mode,
+        token,
         channel_names=first.channel_names,
         axes=first.axes,
         version=first.store_handle.version.written_as,
     )
+    return node
 
 
 def checked_sources(

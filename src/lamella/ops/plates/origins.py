@@ -10,6 +10,7 @@ from lamella.nodes.store_handle import NodePath
 from lamella.ops.plates.acquisitions import SourcePlate, Wells, well_of
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
+from lamella.spec.intents import read_creating, with_creating
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONOb
     """Return the attributes of a node for a store of a version, without those about its own store."""
     node_path = node if isinstance(node, NodePath) else node.node_path
     store_handle = node_path.store_handle
-    attributes = without_records(store_handle.documents.group(node_path.path))
+    attributes = with_creating(without_records(store_handle.documents.group(node_path.path)), None)
     attributes = versions.convert_attributes(attributes, store_handle.version_of(attributes), version)
     ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
     return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
@@ -44,7 +45,7 @@ def copy_attributes(
 
     def edit(own: JSONObject) -> JSONObject:
         meta = version.load(kind, own)
-        return own if meta is None else version.dump(meta, attributes)
+        return own if meta is None else with_creating(version.dump(meta, attributes), read_creating(own))
 
     if attributes != custom_attributes(target, version):
         node_path.store_handle.documents.edit_group(node_path.path, edit)

@@ -36,7 +36,8 @@ from lamella.spec.tables import (
     with_replacing_table,
 )
 from lamella.store.keys import check_key, is_private, join
-from lamella.store.temporary_files import temporary_name
+from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.transfer import read_listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,12 +199,14 @@ def _replace(tables: Tables, name: str, content: Encoded) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
     by = temporary_name(".tmp")
     beside = tables.node_path.child(by).path
+    documents.delete_abandoned(tables.path)
     try:
         _put(tables, beside, content)
         if documents.storage.locks_processes:
             documents.replace(path, beside)
             return
     except BaseException:
+        abandon(by)
         with suppress(LamellaError):
             documents.delete(beside)
         raise
@@ -224,6 +227,7 @@ def finish_replacing(tables: Tables) -> None:
             documents.delete(path)
         _copy(tables, beside, path)
     documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, None))
+    abandon(by)
     if documents.storage.exists(beside):
         documents.delete(beside)
 
@@ -252,9 +256,7 @@ def _copy(tables: Tables, old: str, new: str) -> None:
         return key in own, key.rpartition("/")[2] not in files, key
 
     keys = sorted(storage.keys_below(old), key=order)
-    storage.write_many(
-        (new + key[len(old) :], data) for key in keys if (data := storage.read(key)) is not None
-    )
+    storage.write_many((new + key[len(old) :], read_listed(storage, key)) for key in keys)
 
 
 def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None:
