@@ -24,7 +24,14 @@ from lamella.adapters.page import (
     text_width,
 )
 from lamella.arguments import whole_number
-from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
+from lamella.errors import (
+    AccessError,
+    InvalidArgumentError,
+    LamellaError,
+    MetadataError,
+    StorageError,
+    one_line,
+)
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
 from lamella.ops.display.montage import MOST_FIELDS, Box, Montage, field_grid, fit
@@ -342,6 +349,7 @@ def _draw_tiles(
     Also return the length of a pixel of the page and its unit, if it is the same in all fields.
     """
     problems: dict[str, FieldProblem] = {}
+    errors: dict[str, LamellaError] = {}
     scales: list[tuple[float, str] | None] = []
 
     def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None]:
@@ -353,6 +361,7 @@ def _draw_tiles(
             scale = None if width is None or unit is None else (width / pixels.shape[1], unit)
             return tile, pixels, problem, scale
         except LamellaError as error:
+            errors[tile.path] = error
             return tile, None, FieldProblem(tile.path, one_line(error)), None
 
     def put(
@@ -373,7 +382,9 @@ def _draw_tiles(
     run(render, plan.tiles, workers, done=put)
     if plan.tiles and not scales:
         first = problems[plan.tiles[0].path]
-        raise MetadataError(f"No field of {plan.name} can be drawn. {first.path}: {first.error}")
+        error = errors[first.path]
+        kind = next((one for one in (AccessError, StorageError) if isinstance(error, one)), MetadataError)
+        raise kind(f"No field of {plan.name} can be drawn. {first.path}: {first.error}") from error
     return [problems[tile.path] for tile in plan.tiles if tile.path in problems], _common_scale(scales)
 
 

@@ -17,6 +17,7 @@ from lamella.ops.pixel_regions import pixel_region
 from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.new_store import NewStore, create_store
+from lamella.store.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -190,7 +191,8 @@ def merge(
     >>> [path for path, position in merged.positions()]
     ['A/1/0', 'A/2/0']
     """
-    nodes = [cast("Plate", _opened(one, Plate)) for one in items_of(plates, "plates is a list of plates")]
+    given = items_of(plates, "plates is a list of plates")
+    nodes = [cast("Plate", _opened(one, Plate, storage_options)) for one in given]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
     for plate in nodes:
@@ -280,7 +282,8 @@ def concatenate_channels(
     (['DAPI', 'GFP'], [1, 2])
     """
     stores = [
-        _opened(source, (Plate, Position)) for source in items_of(sources, "sources is a list of stores")
+        _opened(source, (Plate, Position), storage_options)
+        for source in items_of(sources, "sources is a list of stores")
     ]
     if not stores or len({isinstance(store, Plate) for store in stores}) > 1:
         raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {stores!r}.")
@@ -318,12 +321,17 @@ def concatenate_channels(
 
 
 def _opened(
-    source: NGFFNode | StrPath, kind: type[NGFFNode] | tuple[type[NGFFNode], ...]
+    source: NGFFNode | StrPath,
+    kind: type[NGFFNode] | tuple[type[NGFFNode], ...],
+    storage_options: Mapping[str, Any] | None,
 ) -> Plate | Position:
-    """Return a node unchanged; open a path."""
+    """Return a node unchanged; open a path, or a URL with the options."""
     from lamella.nodes.open import open_ome_zarr
 
-    node: Any = open_ome_zarr(source) if isinstance(source, str | os.PathLike) else source
+    options = storage_options if isinstance(source, str) and is_url(source) else None
+    node: Any = (
+        open_ome_zarr(source, storage_options=options) if isinstance(source, str | os.PathLike) else source
+    )
     if not isinstance(node, kind):
         raise InvalidArgumentError(f"{source!r} is not a plate or position that can be joined with others.")
     return cast("Plate | Position", node)
