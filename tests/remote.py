@@ -97,9 +97,10 @@ async def _closed(file_system: Any) -> None:
 class Fault:
     """Something that goes wrong: at which requests, how, and how often.
 
-    ``kind`` is a status such as 403, or "reset" (the connection is cut), "short" (half of the body comes) or "late"
-    (nothing comes until the service stops, or the client gives up), or "lost" (the request is done, and the
-    connection is cut in the place of an answer). ``code`` is what S3 calls the error.
+    ``kind`` is a status such as 403, or "reset" (the connection is cut), "short" (half of the body comes), "less" (half
+    of it comes, and the answer says that this is all), "late" (nothing comes until the service stops, or the client
+    gives up), or "lost" (the request is done, and the connection is cut in the place of an answer). ``code`` is what S3
+    calls the error.
     """
 
     kind: int | str
@@ -279,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
     def service(self) -> Service:
         return self.server.service
 
-    lost = cut = False
+    lost = cut = less = False
 
     def _begin(self) -> bool:
         """Note the request, and let go wrong what should; False where it is answered."""
@@ -314,7 +315,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.lost:
             return True
         self.cut = fault is not None and fault.kind == "short"
-        if fault is None or self.cut:
+        self.less = fault is not None and fault.kind == "less"
+        if fault is None or self.cut or self.less:
             return True
         if fault.kind == "late":
             self.service.stopped.wait()
@@ -363,6 +365,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         sent = {"Content-Length": str(len(body)), **(headers or {})}
+        if self.less and status in (200, 206):
+            body = body[: len(body) // 2]
+            sent["Content-Length"] = str(len(body))
         if self.service.gzipped and status == 200:
             body = gzip.compress(body)
             sent |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
