@@ -227,3 +227,22 @@ def test_frames_that_are_moved_are_found_at_their_times_at_every_step(tmp_path):
         assert set(again.zattrs["lamella"]) <= {"xarray_times", "times"}
         assert "lamella" not in again["0"].attrs
     assert met == {3, 5}
+
+
+def test_an_array_of_which_a_document_is_missing_half_way_is_not_the_old_one(service):
+    """Zarr v2 has two documents of an array; the one that says which array it is may come last."""
+    url = "s3://bucket/a.zarr"
+    with lamella.open_ome_zarr(
+        url, layout="fov", mode="w-", channel_names=["DAPI", "GFP"], version="0.4"
+    ) as position:
+        position.create_image("0", pixels(1), chunks=(1, 1, 1, 8, 12))
+    service.fail(500, method="PUT", path=r"/0/(\.zattrs|1/0/0/0/0)$")
+    service.fail(500, method="POST", after=3)  # the copies are not removed either
+    with pytest.raises(LamellaError):
+        lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
+    assert "/bucket/a.zarr/0/.zarray" in service.objects
+    assert "/bucket/a.zarr/0/.zattrs" not in service.objects
+    service.heal()
+    assert lamella.open_ome_zarr(url).dataset_paths == []
+    lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
+    assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])

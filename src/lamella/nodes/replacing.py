@@ -22,6 +22,7 @@ from lamella.spec.intents import (
     with_token,
 )
 from lamella.store.array_edits import edit_attributes_of_array
+from lamella.store.formats import V2
 from lamella.store.keys import is_private, join
 from lamella.store.temporary_files import abandon, temporary_name
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
     from lamella.types import JSONObject
 
 
@@ -95,6 +97,8 @@ def put_in_place(
             models.append(meta)
             return meta
 
+        if _is_half_copied(position.node_path, name):
+            documents.storage.write(join(node_path.path, V2.attributes), b"{}")
         replacing = None
         try:
             position.document.edit(remember, beside=recorded)
@@ -164,7 +168,7 @@ def _read(attributes: JSONObject) -> Replacing | None:
 def _replacement_state(node_path: NodePath, replacing: Replacing) -> Literal["old", "new", "between"]:
     """Return which array is stored; "between" if neither is complete, in stores that cannot exchange names."""
     token = _token(node_path, replacing.name)
-    if token is not None and token != replacing.token:
+    if token is not None and token != replacing.token and not _is_half_copied(node_path, replacing.name):
         return "old"
     return "new" if token and _token(node_path, replacing.by) != replacing.token else "between"
 
@@ -177,6 +181,18 @@ def _token(node_path: NodePath, name: str) -> str | None:
         return None
     except MetadataError:
         return ""
+
+
+def _has_two_documents(documents: Documents) -> bool:
+    """Whether an array has two documents, which a move copies in any order."""
+    return documents.format == 2 and not documents.storage.locks_processes
+
+
+def _is_half_copied(node_path: NodePath, name: str) -> bool:
+    """Whether an array lacks the document with the token; `put_in_place` makes sure that the old array has one."""
+    documents = node_path.store_handle.documents
+    key = join(node_path.child(name).path, V2.attributes)
+    return _has_two_documents(documents) and documents.storage.size(key) is None
 
 
 def _write_changes(
