@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 from tests.formats.make_tiff import nd_pixels, write_nd, write_stk
+from tests.formats.samples import DATA
 from tests.formats.small_screens import (
     SCREENS,
     SHAPE,
@@ -142,6 +144,30 @@ def test_a_folder_of_several_plates_is_refused(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "screens" / "one", tmp_path / "screens" / "two")
     with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
         lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
+
+
+def test_plates_in_folders_of_different_depth_are_refused_too(tmp_path: Path) -> None:
+    write_opera(tmp_path / "screens" / "one" / "Images")
+    write_opera(tmp_path / "screens" / "two" / "measurement 1" / "Images")
+    with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
+        lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
+    shutil.copytree(DATA / "screens" / "imagexpress", tmp_path / "imagexpress" / "later")
+    shutil.copytree(DATA / "screens" / "imagexpress" / "in_place", tmp_path / "imagexpress" / "now")
+    with pytest.raises(SourceError, match=r"holds 3 plates .*convert them one by one"):
+        lamella.convert(tmp_path / "imagexpress", tmp_path / "plate.zarr")
+
+
+def test_the_size_of_the_cameras_pixels_in_an_image_of_harmony_is_not_used(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 20), "uint16")
+    tifffile.imwrite(
+        tmp_path / "r01c01f01p01-ch1sk1fk1fl1.tiff", pixels, resolution=(1550.29, 1550.29),
+        resolutionunit="CENTIMETER", metadata=None, extratags=[(271, 2, None, "PerkinElmer", True)],
+    )  # fmt: skip
+    report = lamella.convert(tmp_path / "r01c01f01p01-ch1sk1fk1fl1.tiff", tmp_path / "a.zarr")
+    assert "pixel size" in report.lacking
+    assert any("6.45" in note and "--pixel-size" in note for note in report.notes)
+    with lamella.open(tmp_path / "a.zarr") as image:
+        assert image.scale == [1, 1, 1]
 
 
 def test_a_metamorph_folder_is_the_plate_that_its_stage_names_are(tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_a_missing_file_of_a_set_is_named_and_can_be_left_out(plate: Path, tmp_p
         lamella.convert(plate / "plate.companion.ome", tmp_path / "b.zarr")
 
 
+def test_the_index_of_an_ndtiff_opens_it(tmp_path: Path) -> None:
+    folder = DATA / "ndtiff" / "12_bit_pycromanager_mda"
+    for number, path in enumerate((folder, folder / "NDTiff.index")):
+        lamella.convert(path, tmp_path / f"{number}.zarr")
+    first, second = (lamella.open(tmp_path / f"{number}.zarr") for number in (0, 1))
+    np.testing.assert_array_equal(first["0"][...], second["0"][...])
+    assert first.channel_names == second.channel_names == ["DAPI", "FITC"]
+
+
 def test_a_file_without_its_companion_is_refused_or_converted_alone(plate: Path, tmp_path: Path) -> None:
     (plate / "plate.companion.ome").unlink()
     source = plate / "well1_f1_c1.ome.tif"

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
     from lamella.types import Array, Shape, StrPath
 
+_NDTIFF_INDEX = "NDTiff.index"
+
 _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 """First bytes of TIFF and BigTIFF, of both byte orders."""
 
@@ -156,7 +158,7 @@ class TiffReader(Reader):
         return head[:4] in _MAGIC
 
     def claims(self, path: str) -> bool:
-        """Return whether a file has one of the endings, or a folder contains an NDTiff."""
+        """Return whether a file has one of the endings, or is the index of an NDTiff, or a folder contains one."""
         return super().claims(path) or _ndtiff_in(path) is not None
 
     def open(self, path: str) -> Container:
@@ -186,11 +188,16 @@ class CompanionReader(TiffReader):
 
 
 def _ndtiff_in(folder: str) -> str | None:
-    """Return the first file of an NDTiff in a folder: there, or below it if each level has a folder of its own."""
+    """Return the first file of an NDTiff in a folder: there, or below it if each level has a folder of its own.
+
+    The index itself may be named instead of the folder.
+    """
+    if os.path.basename(folder) == _NDTIFF_INDEX:
+        folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
         return None
     for inner in (folder, os.path.join(folder, "Full resolution")):
-        if os.path.isfile(os.path.join(inner, "NDTiff.index")):
+        if os.path.isfile(os.path.join(inner, _NDTIFF_INDEX)):
             names = [name for name in os.listdir(inner) if name.lower().endswith(TiffReader.endings)]
             if names:
                 return os.path.join(inner, min(names, key=natural_order))

@@ -25,6 +25,14 @@ _LARGEST = 100.0
 _DOTS_PER_INCH = (300, 350, 360, 400, 600, 720, 1200, 2400)
 """Resolutions of printers with smaller dots, also when rounded to whole numbers per centimeter."""
 
+_CAMERA_SIZES = ("PerkinElmer", "Revvity")
+"""Makers of Opera Phenix and Operetta."""
+
+_CAMERA_NOTE = (
+    "its pixel size of {:.4g} micrometers is that of the camera, without the objective, and was not used: convert the "
+    "folder of its Index.idx.xml, or set the size with --pixel-size"
+)
+
 
 def read_resolution(tags: Any) -> TiffMetadata:
     """Return pixel sizes in micrometers from the resolution tags, or a note if the tags are meant for a printer."""
@@ -35,6 +43,9 @@ def read_resolution(tags: Any) -> TiffMetadata:
     if any(is_for_print(count, unit) for count in ratios.values()):
         return TiffMetadata(notes=(print_note(ratios, unit),))
     length = _MICROMETERS.get(unit, 1.0)
+    if str(tags.valueof("Make")).startswith(_CAMERA_SIZES):
+        size = length / next(iter(ratios.values()))
+        return TiffMetadata(notes=(_CAMERA_NOTE.format(size),))
     scale = {axis: length / count for axis, count in ratios.items()}
     return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
 

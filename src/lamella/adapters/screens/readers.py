@@ -59,16 +59,18 @@ class ScreenReader(Reader):
         return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.is_index(name))
 
     def find_indexes(self, path: str) -> list[str]:
-        """List the indexes of a path: itself, in the folder, or in the nearest folders below that have any."""
+        """List the indexes of a path: itself, in the folder, or in folders below, but not below one with an index."""
         if not os.path.isdir(path):
             return [path] if self.is_index(path) and os.path.isfile(path) else []
-        folders = [path]
+        folders, found = [path], list[str]()
         for _ in range(_DEPTH + 1):
-            indexes = [index for folder in folders for index in self.indexes_of(folder)]
-            if indexes:
-                return indexes
-            folders = [inner for folder in folders for inner in _inner_folders(folder)]
-        return []
+            inner: list[str] = []
+            for folder in folders:
+                indexes = self.indexes_of(folder)
+                found += indexes
+                inner += [] if indexes else _inner_folders(folder)
+            folders = inner
+        return found
 
     def claims(self, path: str) -> bool:
         """Return whether a path is an index, or a folder with one: see `Reader.claims`."""
