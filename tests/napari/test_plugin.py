@@ -115,6 +115,28 @@ def test_a_plate_of_mixed_fields_is_one_picture_with_names_of_wells(mixed):
     assert (shapes[:-1] == 2 * shapes[1:]).all()  # napari derives the sizes of pixels from the shapes
 
 
+def test_a_note_says_from_how_many_fields_the_layers_are(mixed, monkeypatch):
+    shown = []
+    monkeypatch.setattr("napari.utils.notifications.show_info", shown.append)
+    opened(mixed)
+    assert shown == []
+    monkeypatch.setattr("lamella.ops.view.scene._SAMPLED_FIELDS", 1)
+    opened(mixed)
+    assert len(shown) == 1
+    assert "listed from 1 of 3 fields" in shown[0]
+    assert f"{mixed}/A/1" in shown[0]
+
+
+def test_label_ids_of_a_plate_are_those_of_the_store(tmp_path):
+    path = tmp_path / "p.zarr"
+    with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], axes="cyx") as plate:
+        for column in "12":
+            plate.create_position("A", column, "0")["0"] = np.ones((1, 64, 64), "uint8")
+        plate["A/2/0"].labels.create("cells", np.full((64, 64), 2**40 + 3, "uint64"))
+    ids = opened(path).layers["cells"].data
+    assert set(np.unique(np.asarray(ids))) == {0, 2**40 + 3}
+
+
 def test_a_plate_opens_without_its_pixels_and_draws_what_is_on_the_screen(tmp_path, monkeypatch):
     path = tmp_path / "p.zarr"
     with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], axes="cyx") as plate:

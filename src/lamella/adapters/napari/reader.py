@@ -194,6 +194,7 @@ def _features(label: LabelImage) -> dict[str, list[Any]]:
 
 def _mosaic_layers(node: NGFFNode) -> list[LayerData]:
     scene = view_scene(node)
+    _say_what_was_searched(scene)
     levels: list[Any] = []
     tiles = BackgroundTiles(Tiles(scene, reader_threads(node)), redraw_when_read(levels))
     placed = _placed_scene(scene)
@@ -216,6 +217,18 @@ def _mosaic_layers(node: NGFFNode) -> list[LayerData]:
             more = {"name": prefix + name, "opacity": 0.5, "visible": number == 0, **_multiscale(ids)}
             layers.append((_data(ids), {**more, **placed}, "labels"))
     return [*layers, *_names(scene, placed)]
+
+
+def _say_what_was_searched(scene: ViewScene) -> None:
+    """Show a note in napari if channels and labels are those of some of the fields."""
+    from napari.utils.notifications import show_info
+
+    readable = sum(bool(area.shape) for area in scene.fields)
+    if scene.searched < readable:
+        show_info(
+            f"Channels and labels of {scene.name} are listed from {scene.searched} of {readable:,} fields, spread over "
+            f"it. Open a well, such as {scene.store}/{scene.wells[0].path}, to see those of all of its fields."
+        )
 
 
 def _placed_scene(scene: ViewScene) -> dict[str, Any]:

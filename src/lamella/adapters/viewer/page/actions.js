@@ -2,6 +2,7 @@
 
 import { element, setOptions } from "./layout.js";
 import { pythonFor } from "./python.js";
+import { Slices } from "./slices.js";
 import { readJson } from "./state.js";
 
 const clamp = (/** @type {number} */ value, /** @type {number} */ length) => Math.min(Math.max(value, 0), length - 1);
@@ -18,9 +19,11 @@ function moves(view) {
   /** @param {number[]} box x, y, width, height in canvas units @param {number} margin */
   function show([x, y, width, height], margin = 0.94) {
     const { canvas } = view;
-    state.camera.zoom = Math.min((canvas.width / width) * margin, (canvas.height / height) * margin, 64);
-    state.camera.x = x + width / 2;
-    state.camera.y = y + height / 2;
+    const [below, beside] = state.mode === "slices" ? Slices.sizes(canvas.width, canvas.height) : [0, 0]; // covered
+    const zoom = Math.min(((canvas.width - beside) / width) * margin, ((canvas.height - below) / height) * margin, 64);
+    state.camera.zoom = zoom;
+    state.camera.x = x + width / 2 + beside / 2 / zoom;
+    state.camera.y = y + height / 2 + below / 2 / zoom;
     state.changed();
   }
   const nearestWell = (/** @type {{x: number, y: number}} */ { x, y }) => {
