@@ -265,9 +265,9 @@ def _names(scene: ViewScene, placed: dict[str, Any]) -> list[LayerData]:
             "features": {"well": [well.path for well in wells]},
             "text": {
                 "string": "{well}",
-                "anchor": "upper_left",
+                "anchor": "lower_left",  # of the point, so inside of the well
                 "color": "white",
-                "size": wells[0].width / 6 * (scene.pixel or 1.0),
+                "size": wells[0].width / 14 * (scene.pixel or 1.0),
                 "scaling": True,  # grows with the wells
             },
             "face_color": "transparent",
