@@ -20,7 +20,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import PreviewOptions, all_channels
-from lamella.ops.display.preview_plate import KnownChannel, with_window
+from lamella.ops.display.preview_plate import KnownChannel, with_windows
 from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles
@@ -84,11 +84,8 @@ def _image_layers(position: Position) -> list[LayerData]:
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
         data = [LevelArray(level, *kept_dimensions(axes, level.ndim, fixed)) for level in levels]
-        window = with_window(
-            KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else []),
-            PreviewOptions(),
-            _SAMPLE,
-        )
+        known = KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else [])
+        (window,) = with_windows([known], PreviewOptions(), _SAMPLE)
         options = {
             "name": channel.name or _name(position),
             "visible": is_shown,

@@ -9,7 +9,6 @@ Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one fie
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -163,7 +162,7 @@ def plate_channels(
         return []
     shown = {name: (entry.channel, entry.is_shown) for name, entry in known.items()}
     chosen = choose_channels(shown, options.channels, plate_name)
-    return [with_window(known[channel.name], options, size, workers) for channel in chosen]
+    return with_windows([known[channel.name] for channel in chosen], options, size, workers)
 
 
 @dataclass(frozen=True)
@@ -202,26 +201,41 @@ def known_channels(
     return known
 
 
-def with_window(
-    known: KnownChannel, options: PreviewOptions, size: int, workers: Workers = THREADS
-) -> ShownChannel:
-    """Return a channel with the median of its stored windows, or of computed ones where none is stored."""
-    computed = known.windows or _computed_windows(known.channel.name, known.fields, options, size, workers)
-    return replace(known.channel, window=_median(computed))
+def with_windows(
+    channels: Sequence[KnownChannel], options: PreviewOptions, size: int, workers: Workers = THREADS
+) -> list[ShownChannel]:
+    """Return channels with the median of their stored windows, or of computed ones where none is stored."""
+    computed = _computed_windows([known for known in channels if not known.windows], options, size, workers)
+    return [
+        replace(known.channel, window=_median(known.windows or computed[known.channel.name]))
+        for known in channels
+    ]
 
 
 def _computed_windows(
-    name: str, owners: Sequence[Position], options: PreviewOptions, size: int, workers: Workers
-) -> list[Window]:
-    """Compute windows for one channel of some evenly spread fields."""
-    windows: list[Window] = []
-    step = max(1, len(owners) / MOST_SAMPLES)
+    channels: Sequence[KnownChannel], options: PreviewOptions, size: int, workers: Workers
+) -> dict[str, list[Window]]:
+    """Compute windows for channels, each of some evenly spread fields; all channels of a field are read at once."""
+    windows: dict[str, list[Window]] = {known.channel.name: [] for known in channels}
+    samples: dict[int, tuple[Position, list[str]]] = {}
+    for known in channels:
+        step = max(1, len(known.fields) / MOST_SAMPLES)
+        for index in range(min(len(known.fields), MOST_SAMPLES)):
+            position = known.fields[int(index * step)]
+            samples.setdefault(id(position), (position, []))[1].append(known.channel.name)
 
-    def compute(position: Position) -> None:
-        with suppress(LamellaError):  # as above
-            windows.append(auto_window(channel_planes(position, [name], options, size)[name]))
+    def compute(sample: tuple[Position, list[str]]) -> None:
+        position, names = sample
+        try:
+            planes = channel_planes(position, names, options, size)
+        except LamellaError:  # as above; one of several channels may be damaged
+            for name in names if len(names) > 1 else []:
+                compute((position, [name]))
+            return
+        for name, plane in planes.items():
+            windows[name].append(auto_window(plane))
 
-    run(compute, [owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))], workers)
+    run(compute, samples.values(), workers)
     return windows
 
 

@@ -26,7 +26,7 @@ from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import grid_of_wells, known_channels, with_window
+from lamella.ops.display.preview_plate import grid_of_wells, known_channels, with_windows
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.codec_threads import cpus, mark_codec_thread
@@ -231,7 +231,10 @@ def view_scene(
     fields = [_with_size(field, first) for field in fields]
     fields, wells, width, height = _arrange(fields, wells, pixel)
     searched = spread([field for field in fields if field.shape], None if every_field else _SAMPLED_FIELDS)
-    channels, active = ([], []) if isinstance(first.node, LabelImage) else _channels(searched, node.documents)
+    with ThreadPoolExecutor(1, "lamella-view-labels") as beside:
+        names = beside.submit(_label_names, searched)
+        is_label = isinstance(first.node, LabelImage)
+        channels, active = ([], []) if is_label else _channels(searched, node.documents)
     shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
     return ViewScene(
         name=scene_name(node),
@@ -252,7 +255,7 @@ def view_scene(
         pixel=pixel,
         unit=unit,
         acquisitions=_acquisitions(node, fields),
-        labels=_label_names(searched),
+        labels=names.result(),
         searched=len(searched),
     )
 
@@ -504,9 +507,7 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     else:
         previews = known_channels(nodes)
     workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
-    channels = [
-        with_window(channel, PreviewOptions(), _SAMPLE_SIDE, workers) for channel in previews.values()
-    ]
+    channels = with_windows([*previews.values()], PreviewOptions(), _SAMPLE_SIDE, workers)
     return channels, [channel.is_shown for channel in previews.values()]
 
 
