@@ -20,8 +20,12 @@ from tests.coming_from import TASKS
 
 import lamella
 
+NUCLEI = np.zeros((8, 128, 128), "uint32")
+NUCLEI[2:6, 10:30, 10:40] = 1
+NUCLEI[1:7, 60:90, 50:90] = 2  # over the borders of chunks
 ARRAYS = {
-    "stack": np.random.default_rng(1).integers(0, 1000, (2, 8, 128, 128), "uint16"),
+    "stack": np.random.default_rng(1).integers(0, 1000, (2, 8, 128, 128), "uint16")
+    + NUCLEI.astype("uint16") * 1000,
     "pixels": np.random.default_rng(0).integers(0, 1000, (2, 2, 4, 64, 64), "uint16"),
 }
 CHANNELS = {"DAPI": "0000FF", "GFP": "00FF00"}
@@ -33,12 +37,9 @@ def world(tmp_path_factory):
     """A folder with the stores and files that scripts start from."""
     folder = tmp_path_factory.mktemp("world")
     write = partial(lamella.write_image, scale=SIZES, channels=CHANNELS, chunks=(1, 8, 64, 64), levels=2)
-    nuclei = np.zeros((8, 128, 128), "uint32")
-    nuclei[2:6, 10:30, 10:40] = 1
-    nuclei[1:7, 60:90, 50:90] = 2
     sizes = pd.DataFrame({"label": [1, 2], "area": [2400.0, 7200.0]})
     with write(folder / "image.zarr", ARRAYS["stack"], "czyx") as image:
-        image.labels["nuclei"] = nuclei
+        image.labels["nuclei"] = NUCLEI
         image.tables.write("sizes", sizes, label="nuclei", backend="csv")
         image.tables.write_rois("fields", {"FOV_1": {"x": (0, 32)}, "FOV_2": {"x": (32, 64)}}, backend="csv")
     write(folder / "old.zarr", ARRAYS["stack"], "czyx", version="0.4").close()
@@ -134,11 +135,19 @@ def meaning_of(image):
 
 
 def ids_of(labels):
-    """Return the ids of labels; over time by their order in each frame, since some libraries continue to count."""
+    """Return labels with their ids counted in the order of first voxels, in each frame: libraries count differently."""
     ids = labels.data[...]
-    if "t" not in labels.axis_names:
-        return ids
-    return np.stack([np.unique(frame, return_inverse=True)[1].reshape(frame.shape) for frame in ids])
+    frames = ids if "t" in labels.axis_names else [ids]
+    return np.stack([counted(frame) for frame in frames])
+
+
+def counted(ids):
+    """Return ids of the same objects, counted from 1 in the order of their first voxels."""
+    found, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(np.where(found == 0, -1, first))
+    rank = np.empty(len(found), int)
+    rank[order] = np.arange(len(found)) + (0 not in found)
+    return rank[inverse].reshape(ids.shape)
 
 
 def values_of(frame):

@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError, UnitsFailedError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError, UnitsFailedError
 from lamella.models import axes
 
 SHAPE = (2, 2, 6, 40, 44)
@@ -190,3 +190,41 @@ def test_positions_return_several_arrays_and_records_in_one_table(plate):
     }
     with pytest.raises(InvalidArgumentError, match="float"):
         plate.map(lambda position: 3.0).to_frame()
+
+
+def test_one_image_is_mapped_as_the_image_of_a_plate(plate, tmp_path):
+    data = plate["A/1/0"]["0"][...]
+    with lamella.write_image(
+        tmp_path / "image.zarr", data, "tczyx", chunks=(1, 1, 4, 16, 16), levels=2
+    ) as image:
+        assert image.map(components, "labels/cells", halo=1, jobs=2).done == 2 * 2 * 3 * 3
+        expect_partition(image.labels["cells"]["0"][...], unique_in_time(components(data)))
+        assert image.labels["cells"].dataset_paths == ["0", "1"]
+        again = image.map(components, "labels/cells", halo=1)
+        assert (again.done, again.failed, again.output) == (0, {}, image)
+        report = image.map(
+            ndimage.maximum_filter, "widest", halo={"z": 1, "y": 2}, kwargs={"size": (1, 1, 3, 5, 1)}
+        )
+        np.testing.assert_array_equal(image["widest"][...], ndimage.maximum_filter(data, (1, 1, 3, 5, 1)))
+        assert report.done == 2 * 2 * 2 * 3 * 3
+        with pytest.raises(InvalidArgumentError, match="use another name"):
+            image.map(components, "0")
+        with pytest.raises(InvalidArgumentError, match="pass halo="):
+            image.map(components, "labels/other")
+        with pytest.raises(NodeNotFoundError, match="There is no level '7'"):
+            image.map(components, "labels/other", level="7", halo=1)
+        with pytest.raises(UnitsFailedError, match="no bridge"):
+            image.map(fails, "nothing")
+    assert lamella.validate(tmp_path / "image.zarr")
+    with pytest.raises(ReadOnlyError):
+        lamella.open(tmp_path / "image.zarr").map(components, "labels/other", halo=1)
+
+
+def fails(block):
+    raise ValueError("no bridge")
+
+
+def test_a_level_of_an_image_in_a_plate_is_mapped_alone(plate):
+    plate["A/1/0"].map(np.negative, "below", level="1")
+    np.testing.assert_array_equal(plate["A/1/0/below"][...], np.negative(plate["A/1/0/1"][...]))
+    assert "below" not in plate["B/2/0"].dataset_paths

@@ -16,6 +16,7 @@ from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import ome_of, read_part, unreadable
 from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_edits import PositionEdits
+from lamella.nodes.position_map import PositionMap
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.position_regions import PositionRegions
@@ -53,6 +54,7 @@ class Position(
     PositionArrays,
     PositionOperations,
     PositionRegions,
+    PositionMap,
     ModelNode[ImagesMeta],
 ):
     """A field of view: one image with its pyramid levels and labels.

@@ -255,11 +255,11 @@ def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
 
 def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
     """Raise for a level that a position lacks; a function of positions may also use one without an image."""
-    for path, position in chosen.items():
+    for position in chosen.values():
         levels = position.dataset_paths
         if level not in levels and (levels or over == "regions"):
             raise NodeNotFoundError(
-                f"There is no level {level!r} in the position {position.node_path} ({path}). Its levels are: "
+                f"There is no level {level!r} in the position {position.node_path}. Its levels are: "
                 f"{', '.join(levels) or 'none'}."
             )
 

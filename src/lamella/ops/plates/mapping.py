@@ -58,12 +58,12 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class MapReport:
-    """The result of `Plate.map`. True if nothing failed.
+    """The result of `Plate.map` or `Position.map`. True if nothing failed.
 
     Attributes
     ----------
     output
-        The plate with the results.
+        The plate or image with the results.
     done, skipped
         Number of computed units, and of units whose result existed already.
     values
@@ -79,7 +79,7 @@ class MapReport:
     (True, 2, {})
     """
 
-    output: Plate
+    output: Plate | Position
     done: int = 0
     skipped: int = 0
     values: dict[str, Any] = field(default_factory=dict)
@@ -188,13 +188,24 @@ def map_plate(
         axes=axes,
         kwargs=kwargs,
     )
+    return run_request(plate, request, workers, check=check, progress=progress)
+
+
+def run_request(
+    plate: Plate, request: MapRequest, workers: Workers, *, check: bool, progress: Progress | bool | None
+) -> MapReport:
+    """Run all units of a checked call, and raise for failed ones if ``check`` is set."""
     target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
     stitched: list[StitchUnit] = []
     total, units = _units(task, request, target, journals, stitched)
     report = MapReport(target)
-    with logged("Apply %r over %s of %s", function, over, plate.node_path), reporting(progress, over) as show:
+    over = request.over
+    with (
+        logged("Apply %r over %s of %s", request.function, over, plate.node_path),
+        reporting(progress, over) as show,
+    ):
         _run(units, report, task, journals, Count(show, over, total), workers)
         _stitch(stitched, report, workers)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
