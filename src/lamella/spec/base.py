@@ -227,11 +227,14 @@ def _problem(problem: Any, location: str) -> str:
 def plain(value: Any) -> JSON:
     """Copy a value of a model, or a whole document, to JSON that shares nothing with it."""
     kind = value.__class__
-    if kind is str or kind is float or kind is int or kind is bool or value is None:
+    if kind in _SCALARS:
         return value
     # Containers before models: isinstance of a model runs Python code of pydantic.
     if isinstance(value, dict):
-        return {str(key): item if item.__class__ in _SCALARS else plain(item) for key, item in value.items()}
+        return {
+            key if key.__class__ is str else str(key): item if item.__class__ in _SCALARS else plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [item if item.__class__ in _SCALARS else plain(item) for item in value]
     if isinstance(value, MetaModel):

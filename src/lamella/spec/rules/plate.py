@@ -9,7 +9,7 @@ from lamella.spec.rules.values import describe, is_integer, is_text
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
     from lamella.spec.rules.rule_context import RuleContext
@@ -103,13 +103,20 @@ def _check_wells(plate: JSONObject, at: Location, context: RuleContext) -> Itera
         yield context.finding("PL-05", where, found, "list the wells with path, rowIndex, columnIndex")
         return
     names = {"rowIndex": _names(plate, "rows"), "columnIndex": _names(plate, "columns")}
+    rows, columns = (
+        {number: name for number, name in enumerate(lines or ()) if name and _NAME.fullmatch(name)}
+        for lines in names.values()
+    )
     seen: set[str] = set()
-    is_right = _well_test(names)
     for index, well in enumerate(value):
-        # Every opening of a plate checks all wells, often thousands: those without a finding are found by one call.
-        if is_right(well) and well["path"] not in seen:
-            seen.add(well["path"])
-            continue
+        if well.__class__ is dict:
+            # Every opening of a plate checks all wells, often thousands: most have the indices of just their path.
+            row, column, path = well.get("rowIndex"), well.get("columnIndex"), well.get("path")
+            letter = rows.get(row) if row.__class__ is int else None  # True and 1.0 are 1 as a key
+            number = columns.get(column) if column.__class__ is int else None
+            if letter and number and path == f"{letter}/{number}" and path not in seen:
+                seen.add(path)
+                continue
         spot = (*where, index)
         if not isinstance(well, dict):
             yield context.finding("PL-05", spot, f"the well is {describe(well)}", "write an object")
@@ -128,25 +135,6 @@ def _check_wells(plate: JSONObject, at: Location, context: RuleContext) -> Itera
                 "PL-13", (*spot, "path"), f"the well {describe(path)} is listed twice", "list it once"
             )
         seen.add(path)
-
-
-def _well_test(names: dict[str, list[str | None] | None]) -> Callable[[JSON], bool]:
-    """Return a test whether a well has a legal path and the indices of just this path."""
-    rows, columns = (
-        {number: name for number, name in enumerate(lines or ()) if name and _NAME.fullmatch(name)}
-        for lines in names.values()
-    )
-
-    def is_right(well: JSON) -> bool:
-        if well.__class__ is not dict:
-            return False
-        row, column = well.get("rowIndex"), well.get("columnIndex")
-        if row.__class__ is not int or column.__class__ is not int:  # True and 1.0 are 1 as a key
-            return False
-        letter, number = rows.get(row), columns.get(column)
-        return bool(letter and number and well.get("path") == f"{letter}/{number}")
-
-    return is_right
 
 
 def _check_index(
