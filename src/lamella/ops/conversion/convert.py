@@ -21,7 +21,8 @@ from lamella.log import logged
 from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.facts import summarize, write_originals
 from lamella.ops.conversion.file_layouts import find_layout
-from lamella.ops.conversion.inputs import Arrangement, Inputs, plan_images
+from lamella.ops.conversion.input_plan import plan_images
+from lamella.ops.conversion.inputs import Arrangement, Inputs
 from lamella.ops.conversion.store import (
     ImageSettings,
     MetadataCache,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.contrast import Sample
-    from lamella.ops.conversion.inputs import InputPlan, Layout, Series
+    from lamella.ops.conversion.input_plan import InputPlan, Layout
+    from lamella.ops.conversion.inputs import Series
     from lamella.ops.conversion.reader import Formats, Reader
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite

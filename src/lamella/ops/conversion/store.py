@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.ops.conversion.contrast import Sample
-    from lamella.ops.conversion.inputs import ImagePlan, InputPlan
+    from lamella.ops.conversion.input_plan import ImagePlan, InputPlan
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta

@@ -19,7 +19,8 @@ from lamella.nodes.plate import Plate
 from lamella.ops.conversion.convert import convert_inputs, find_formats
 from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.file_layouts import find_layout
-from lamella.ops.conversion.inputs import Arrangement, Inputs, place_files
+from lamella.ops.conversion.input_plan import place_files
+from lamella.ops.conversion.inputs import Arrangement, Inputs
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
