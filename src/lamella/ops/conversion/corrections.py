@@ -22,7 +22,11 @@ _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 
 @dataclass(frozen=True)
 class Corrections:
-    """Arguments of `convert` that replace what a reader found; None leaves it."""
+    """Arguments of `convert` that replace what a reader found; None leaves it.
+
+    They act in two steps, because several files may become one image in between: axes and type of the pixels are those
+    of each file (`correct_source`), sizes, names and colours those of the image (`correct_description`).
+    """
 
     axes: str | None = None
     pixel_size: float | Sequence[float] | None = None
@@ -73,11 +77,11 @@ class Corrections:
                     f"the colour {short_repr(color)} is not six hex digits, such as 00FF00"
                 )
 
-    def apply(self, source: PlaneSource) -> PlaneSource:
+    def correct_source(self, source: PlaneSource) -> PlaneSource:
         """Return a source with other axes and another type of pixels, if they differ."""
         return source if self.axes is None and self.dtype is None else CorrectedSource(source, self)
 
-    def describe(self, original: ImageDescription) -> ImageDescription:
+    def correct_description(self, original: ImageDescription) -> ImageDescription:
         """Return the description of an image with the sizes, names and colours of the user."""
         scale, units = {**original.scale, **self._sizes()}, dict(original.units)
         if self.unit is not None or self.pixel_size is not None:

@@ -91,7 +91,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
     notes += [missing] if missing else []
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
-        image.source.redescribe(inputs.corrections.describe(image.source.description))
+        image.source.redescribe(inputs.corrections.correct_description(image.source.description))
     notes[:0] = _notes_of_files(images)
     notes += _notes_of_gaps(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"

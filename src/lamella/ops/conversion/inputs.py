@@ -123,7 +123,7 @@ class Inputs:
             raise SourceError(f"two sources have the name {name!r}: names must differ")
         self.names.append(name)
         self.files.append(name)
-        self._opened[name] = [self.corrections.apply(source)]
+        self._opened[name] = [self.corrections.correct_source(source)]
 
     def images_of(self, file: str) -> list[PlaneSource]:
         """Return the images of a file, or only the one that ``series`` chooses; the file is described once."""
@@ -136,7 +136,7 @@ class Inputs:
                         "from 0)"
                     )
                 images = [images[self.series]]
-            self._opened[file] = [self.corrections.apply(image) for image in images]
+            self._opened[file] = [self.corrections.correct_source(image) for image in images]
         return self._opened[file]
 
     def _open(self, file: str) -> Container:
