@@ -278,8 +278,8 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
             for number, image in enumerate(images)
         ]
     raise SourceError(
-        f"{first} holds {len(images)} images, {titles_of(images)}: choose one with --series, or convert all of them with "
-        f"--series all (a collection) or --series fields (the fields of a well), or save one image per file and "
+        f"{first} holds {len(images)} images, {titles_of(images)}: choose one with --series, or convert all of them "
+        f"with --series all (a collection) or --series fields (the fields of a well), or save one image per file and "
         f"{_PLACE_HINT}"
     )
 

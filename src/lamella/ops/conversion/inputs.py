@@ -178,6 +178,7 @@ def _local_path_of(source: object) -> str:
 
 
 def titles_of(images: Sequence[PlaneSource]) -> str:
+    """Name the images of a file in a message, by number and title."""
     if not any(image.description.title for image in images):
         return f"0 to {len(images) - 1}"
     shown = ", ".join(f"{n} {image.description.title!r}" for n, image in enumerate(images[:4]))
