@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella
 from lamella.adapters.export import tiff_files
+from lamella.cli import main
 from lamella.models import AcquisitionMeta, AxisMeta, TransformationMeta
 
 AXES = ["yx", "zyx", "cyx", "tyx", "czyx", "tcyx", "tzyx", "tczyx"]
@@ -249,3 +251,49 @@ def test_an_ome_tiff_that_may_need_more_than_4_gb_is_a_bigtiff(
             assert tiff.is_bigtiff == is_big
             assert [level.shape for level in tiff.series[0].levels] == [(2, 40, 50), (2, 20, 25)]
             np.testing.assert_array_equal(tiff.asarray(), pixels)
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory: pytest.TempPathFactory) -> lamella.Position:
+    """Three levels of TCZYX whose lengths divide by 4, with labels; the levels keep z."""
+    pixels = np.random.default_rng(0).integers(0, 60000, (2, 3, 4, 48, 64), "uint16")
+    image: lamella.Position = lamella.write_image(
+        tmp_path_factory.mktemp("pyramid") / "a.zarr", pixels, "tczyx", scale=[2, 1, 3, 0.5, 0.25], levels=3,
+        channels=["a", "b", "c"],
+    )  # fmt: skip
+    image.labels.create("cells", (pixels[:, 0] > 30000).astype("uint8"))
+    return image
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_the_command_exports_the_level_channels_planes_and_region_that_are_named(
+    pyramid: lamella.Position, data: st.DataObject
+) -> None:
+    level = data.draw(st.integers(0, 2))
+    channels = data.draw(st.one_of(st.none(), st.permutations("abc").map(lambda names: names[:2])))
+    z = data.draw(st.one_of(st.none(), st.just("max"), st.integers(0, 3)))
+    t = data.draw(st.one_of(st.none(), st.integers(0, 1)))
+    top, left = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 5))
+    ending = data.draw(st.sampled_from([".ome.tif", ".tif"]))
+    words = ["--level", str(level), "--region", f"y={4 * top}:40,x={4 * left}:64", "--labels", "cells"]
+    for name, value in (("channels", channels and ",".join(channels)), ("z", z), ("t", t)):
+        words += [] if value is None else [f"--{name}", str(value)]
+    array, labels = pyramid[str(level)][...], pyramid.labels["cells"][str(level)][...]
+    zoom = [full // own for full, own in zip(pyramid["0"].shape, array.shape, strict=True)]
+    region = slice(4 * top // zoom[-2], 40 // zoom[-2]), slice(4 * left // zoom[-1], 64 // zoom[-1])
+    expected = array[..., region[0], region[1]], labels[:, None, ..., region[0], region[1]]
+    with tempfile.TemporaryDirectory() as folder:
+        ran = CliRunner().invoke(main, ["export", str(pyramid.node_path), f"{folder}/o{ending}", *words])
+        assert ran.exit_code == 0, ran.output
+        for name, pixels in zip(("o", "o_cells_labels"), expected, strict=True):
+            part = pixels if t is None else pixels[[t]]
+            if name == "o" and channels:
+                part = part[:, ["abc".index(channel) for channel in channels]]
+            if z == "max":
+                part = part.max(axis=2)
+            elif z is not None:
+                part = part[:, :, [z // zoom[2]]]
+            found = tifffile.imread(f"{folder}/{name}{ending}")
+            part = part.swapaxes(1, 2) if ending == ".tif" and z != "max" else part
+            np.testing.assert_array_equal(np.squeeze(found), np.squeeze(part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from math import prod
@@ -71,7 +72,7 @@ class ExportedFile:
         if isinstance(source, Frames):
             return [self.name, self.format, *source.settings]
         region = sorted(source.region.items())
-        metadata = ome_document(source).decode()
+        metadata = hashlib.sha256(ome_document(source)).hexdigest()
         return [self.name, self.format, source.level, source.channels, source.maximum, region, metadata]
 
     def reads(self) -> Files:
