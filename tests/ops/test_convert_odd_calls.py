@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -80,6 +81,18 @@ def test_a_file_or_folder_that_is_named_twice_is_refused(folder: Path) -> None:
         with pytest.raises(SourceError, match=r"is named twice"):
             lamella.convert(sources, "out.zarr")
     assert not (folder / "out.zarr").exists()
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, *_: object, **__: object) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    tifffile.imwrite("mine.tif", np.zeros((7, 9), "uint8"), compression="zlib")
+    monkeypatch.setattr(tifffile.TiffFile, "__init__", lambda _, path, **rest: refuse(path))
+    with pytest.raises(SourceError, match=r"mine\.tif cannot be read: Permission denied"):
+        lamella.convert("mine.tif", "out.zarr")
 
 
 def test_files_that_no_name_of_a_layout_fits_are_refused_with_an_example(folder: Path) -> None:

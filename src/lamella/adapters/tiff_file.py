@@ -100,6 +100,8 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
             raise SourceError(
                 f"{path} is not a TIFF file, or its header is damaged ({_short(error)})"
             ) from error
+        except PermissionError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
         except Exception as error:  # a damaged file makes tifffile fail in any way
             raise SourceError(f"{path} cannot be read as TIFF: it is damaged ({_short(error)})") from error
 
