@@ -196,7 +196,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
         {
             "levels": WRONG_LEVELS,
             "method": ["average", None, 5],
-            "dims": [["q"], {"y": 2}, "yx", [1], 5],
+            "dims": [["q"], {"y": 2}, "qx", [1], 5],
             "factors": [{}, {"q": 2}, {"y": 0}, 3],
             "executor": WRONG_EXECUTORS,
             "jobs": WRONG_JOBS,
@@ -212,7 +212,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
         {"name": "nuclei", "data": MASK},
         {
             "name": WRONG_LABELS,
-            "data": [*WRONG_ARRAYS, MASK.astype("f4"), MASK[:, :2]],
+            "data": [*(data for data in WRONG_ARRAYS if data is not None), MASK.astype("f4"), MASK[:, :2]],
             "colors": [
                 {1: (1, 2)},
                 {1: (0, 0, 300)},
