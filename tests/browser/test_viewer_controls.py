@@ -275,3 +275,36 @@ def test_the_page_works_behind_a_proxy_with_a_path(browser, store):
         assert browser.problems() == []
         proxy.shutdown()
     browser.leave()
+
+
+def contrast(one, other):
+    """Return the contrast of two colours, from 1 to 21, as WCAG defines it."""
+    lights = []
+    for color in (one, other):
+        parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        parts = [part / 12.92 if part <= 0.04 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(np.dot(parts, [0.2126, 0.7152, 0.0722]) + 0.05)
+    return max(lights) / min(lights)
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(1280, 720, 13), (3840, 2160, 19)])
+def test_text_is_readable_in_both_themes_and_nothing_is_cut_off(opened, width, height, size):
+    screen_of = {"deviceScaleFactor": 1, "mobile": False}
+    opened.call("Emulation.setDeviceMetricsOverride", width=width, height=height, **screen_of)
+    opened.drawn()
+    assert opened.run("getComputedStyle(document.body).fontSize") == f"{size}px"
+    texts = "[...document.querySelectorAll('#panel, #panel :is(h1, h2, p, label, button, output)')]"
+    assert (
+        opened.run(f"{texts}.filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)")
+        == []
+    )
+    for _ in range(2):
+        colors = opened.run(
+            "['panel', 'text', 'faint', 'accent', 'bad'].map((name) => "
+            "getComputedStyle(document.body).getPropertyValue(`--${name}`).trim())"
+        )
+        for color in colors[1:]:
+            assert contrast(colors[0], color) > 4.5, (opened.run("document.body.dataset.theme"), color)
+        opened.key("d")
+        opened.drawn()
+    opened.call("Emulation.setDeviceMetricsOverride", width=1280, height=720, **screen_of)
