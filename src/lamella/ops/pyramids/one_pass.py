@@ -22,9 +22,10 @@ from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_assembler import LevelAssembler, waits_for_requests
 from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
+from lamella.store.codec_threads import codec_threads, is_codec_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.passes import PixelReader
@@ -122,8 +123,8 @@ def compute_unit(unit: PassUnit) -> Region:
     threads = Workers(min(Workers(unit.jobs).count, most_threads))
     assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     buffer = local()
-    if any(max(target.step, default=1) > 1 for target in work.targets):
-        downsample(np.zeros((2, 2), dtype), (2, 2), work.method)  # loads the kernel once, not on each thread
+    needs_kernel = any(max(target.step, default=1) > 1 for target in work.targets)
+    await_kernel = _loading_kernel(dtype, work.method) if needs_kernel else None
 
     at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
 
@@ -131,6 +132,8 @@ def compute_unit(unit: PassUnit) -> Region:
         blocks: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(work.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
+                if await_kernel is not None:
+                    await_kernel()
                 block = downsample(block, target.step, work.method)
             box = shrink(box, target.step)
             if at_once:
@@ -154,6 +157,26 @@ def compute_unit(unit: PassUnit) -> Region:
             assembler.abort()
         raise
     return region
+
+
+def _loading_kernel(dtype: np.dtype[np.generic], method: Method) -> Callable[[], object] | None:
+    """Load the kernel of a method once per process, while blocks are read and encoded; return what waits for it."""
+    key = dtype.str, method
+    if key in _LOADED:
+        return None
+
+    def load() -> None:
+        downsample(np.zeros((2, 2), dtype), (2, 2), method)
+        _LOADED.add(key)
+
+    if is_codec_thread():  # these threads never wait for each other
+        load()
+        return None
+    return codec_threads().submit(load).result
+
+
+_LOADED: set[tuple[str, Method]] = set()
+"""Dtypes and methods whose kernels this process has loaded."""
 
 
 def _add(part: tuple[LevelAssembler, Region, Array]) -> None:
