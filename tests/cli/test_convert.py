@@ -213,14 +213,15 @@ def test_a_destination_alone_is_explained(tmp_path: Path) -> None:
 SLOW = """
 import sys, threading
 from lamella.adapters.tiff import TiffSource
-read, begun = TiffSource.read_plane, threading.Event()
-def slow(self, index, rows=None):
-    if index[-1] == 3:
-        threading.Event().wait(0.2)  # the main thread is done with starting this one
-        print("reading", flush=True)
-        threading.Event().wait(0.2)
-    return read(self, index, rows)
-TiffSource.read_plane = slow
+def slowly(read):
+    def slow(self, index, *rest):
+        if index[-1] == 3:
+            threading.Event().wait(0.2)  # the main thread is done with starting this one
+            print("reading", flush=True)
+            threading.Event().wait(0.2)
+        return read(self, index, *rest)
+    return slow
+TiffSource.read_plane, TiffSource.read_into = slowly(TiffSource.read_plane), slowly(TiffSource.read_into)
 from lamella.cli import main
 main(sys.argv[1:], prog_name="lamella")
 """
