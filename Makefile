@@ -67,9 +67,9 @@ test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that wha
 test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every kind
 	$(TORCH_VENV)/bin/python -m pytest -q tests/torch src/lamella/torch.py
 
-test-emulators: $(EMULATORS_READY) ## read and write stores of Azure and Google, emulated by azurite (npm) and gcp-storage-emulator
+test-emulators: $(EMULATORS_READY) ## read and write every kind of store, those of Azure and Google by emulators of npm and PyPI
 	PATH="$$(scripts/need_node $(VENV)/bin/python .venv-js):$$PATH" LAMELLA_EMULATORS=$(EMULATORS) \
-	    $(VENV)/bin/python -m pytest -q tests/emulators
+	    $(VENV)/bin/python -m pytest -q tests/emulators tests/ops/test_every_store.py
 
 test-formats: ## read files of every format, with every library that reads them, on the newest Python
 	@if [ -z "$(INTEROP_PYTHON)" ]; then \

@@ -8,8 +8,11 @@ import warnings
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from tests.ops import test_every_store as every_store
 
 import lamella
+from lamella.cli import main
 from lamella.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -29,6 +32,10 @@ def repository():
 
 def pixels(seed=0):
     return np.random.default_rng(seed).integers(1, 999, (2, 2, 1, 32, 32)).astype("u2")
+
+
+def doubled(block):
+    return block * 2
 
 
 def written(repository):
@@ -115,6 +122,59 @@ def test_a_version_that_it_cannot_hold_is_refused(repository):
     session = repository.writable_session("main")
     with pytest.raises(LamellaError, match="icechunk"):
         lamella.open_ome_zarr(session.store, layout="fov", mode="w-", channel_names=["a"], version="0.4")
+
+
+def test_a_session_does_what_a_folder_does(tmp_path):
+    def new():
+        return icechunk.Repository.create(icechunk.in_memory_storage()).writable_session("main")
+
+    for law in (every_store.test_what_changes_a_plate, every_store.test_what_reads_a_plate):
+        law(every_store.plate_in(new()), tmp_path)
+    every_store.test_what_makes_a_new_store(new, tmp_path)
+    every_store.test_two_handles_of_a_store_exclude_each_other_and_see_each_others_changes(
+        every_store.plate_in(new())
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lamella.copy_store,
+        lambda source, url: lamella.upgrade(source, "0.6", url),
+        lambda source, url: lamella.rechunk(source, url, chunks=(8, 8)),
+        lambda source, url: lamella.merge([source], url),
+        lambda source, url: lamella.open_ome_zarr(source).map(doubled, over="regions", output=url),
+        lambda source, url: CliRunner().invoke(main, ["subset", str(source), url, "--wells", "A1"]),
+        lambda source, url: CliRunner().invoke(main, ["copy", str(source), url]),
+    ],
+)
+def test_a_store_that_one_call_makes_at_a_url_is_committed(tmp_path, url, make):
+    with lamella.open_ome_zarr(tmp_path / "a.zarr", "hcs", "w-", ["a", "b"], version="0.5") as plate:
+        plate.create_position("A", "1", "0")["0"] = pixels()
+    make(tmp_path / "a.zarr", url)
+    found = lamella.open_ome_zarr(url)["A/1/0"]["0"][...]
+    assert np.array_equal(found, pixels()) or np.array_equal(found, 2 * pixels())
+    assert lamella.validate(url, pixels=True)
+
+
+def test_what_commands_change_at_a_url_is_committed(url):
+    with new_plate(url) as plate:
+        plate["A/1/0"].labels.create("cells", pixels()[:, 0])
+        plate.commit("a plate")
+    for command in (
+        ["pyramid", url, "--levels", "2"],
+        ["edit", url, "--rename-channel", "a=c"],
+        ["measure", url, "cells"],
+        ["rename-well", url, "A1", "B/2"],
+    ):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    position = lamella.open_ome_zarr(url)["B/2/0"]
+    assert (position.dataset_paths, position.channel_names, list(position.tables)) == (
+        ["0", "1"],
+        ["c", "b"],
+        ["cells"],
+    )
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import threading
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from obstore.store import MemoryStore as ObstoreMemory
 from tests.remote import object_storage
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore
 
+import lamella
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
@@ -518,3 +520,19 @@ def test_what_is_read_with_its_stamp_is_what_the_stamp_is_of(local):
     assert local.read_stamped("A/x") == (b"new", local.stamp("A/x"))
     assert local.stamp("A/x") != stamp
     assert local.read_stamped("A/y") is None
+
+
+@pytest.mark.filterwarnings("ignore:.*asynchronous=True")  # zarr-python's
+def test_a_store_behind_a_cache_of_fsspec_is_read_only(service):
+    """What is written there would not be seen by later reads."""
+    with lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w-", ["a"], version="0.5") as image:
+        image["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+    url = "simplecache::s3://bucket/a.zarr"
+    options = {"s3": {"key": "testing", "secret": "testing", "endpoint_url": service.endpoint}}
+    assert lamella.open_ome_zarr(url, storage_options=options)["0"][...].all()
+    before = dict(service.objects)
+    with pytest.raises(ReadOnlyError, match="can only be read"):
+        lamella.open_ome_zarr(url, mode="r+", storage_options=options)
+    with pytest.raises(ReadOnlyError):
+        lamella.write_image("simplecache::s3://bucket/b.zarr", np.ones((8, 8), "u1"), "yx")
+    assert service.objects == before

@@ -49,6 +49,7 @@ def run_build(
     context.meta[RESUMES] = True
     begin = time.monotonic()
     with operation() as node:
+        node.documents.storage.commit_own(f"lamella {context.info_name}")
         is_plate = isinstance(node, Plate)
         images = [path for path, _ in node.positions()] if isinstance(node, Plate) else [""]
     seconds = time.monotonic() - begin

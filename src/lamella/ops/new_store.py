@@ -1,4 +1,4 @@
-"""Yield the destination of a new store: a folder, which is packed at the end for an archive, and copied for a URL."""
+"""Yield the destination of a new store: a folder, which is packed for an archive, and copied for a URL or a store."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from lamella.ops.rewriting.destination import Destination
 from lamella.ops.rewriting.endpoints import make_folder
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.local import LocalStorage
 from lamella.store.paths import is_url, local_path, location
-from lamella.store.storage import open_storage, with_options
+from lamella.store.storage import is_store, open_storage, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,21 +31,38 @@ if TYPE_CHECKING:
     from lamella.types import StrPath, VersionName
 
 
+def folder_or_store(destination: StrPath | Store) -> StrPath | Store:
+    """Return the folder of a local store of zarr-python; other destinations are returned unchanged."""
+    storage = open_storage(destination) if is_store(destination) else None
+    return storage.root if isinstance(storage, LocalStorage) else destination
+
+
+def is_copied(destination: StrPath | Store) -> bool:
+    """Whether a new store is copied to its destination when it is complete: to a URL, or into a store."""
+    return is_store(destination) or is_url(location(destination))
+
+
+def name_of(destination: StrPath | Store) -> str:
+    """Return the path, the URL or the name of a destination, for messages."""
+    return open_storage(destination).name if is_store(destination) else location(destination)
+
+
 @contextmanager
 def new_store(
-    destination: StrPath,
+    destination: StrPath | Store,
     overwrite: bool,
     command: str,
     version: VersionName,
     progress: Progress | bool | None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Destination]:
-    """Yield the destination of a new store: the folder; one that is packed at the end; one that is copied to a URL.
+    """Yield the destination of a new store: the folder; one that is packed at the end; one that is copied elsewhere.
 
     Only the same ``command`` resumes an interrupted one. Raise StoreExistsError for an existing path that is not
     replaced, and InvalidArgumentError for a ``version`` that the archive does not support.
     """
-    if is_url(location(destination)):
+    destination = folder_or_store(destination)
+    if is_copied(destination):
         place = with_options(destination, storage_options)
         with staged(place, command, overwrite=overwrite, progress=progress) as folder:
             target = Destination(folder, True, command)
@@ -73,9 +91,9 @@ def new_store(
 
 @contextmanager
 def staged(
-    destination: StrPath, command: str, *, overwrite: bool, progress: Progress | bool | None
+    destination: StrPath | Store, command: str, *, overwrite: bool, progress: Progress | bool | None
 ) -> Iterator[str]:
-    """Yield a temporary folder for a store that is copied to a URL when it is complete, and then deleted.
+    """Yield a temporary folder for a store that is copied to a URL or store when it is complete, and then deleted.
 
     It lies in the folder for temporary files (``TMPDIR``), and stays after what the same call resumes. Raise
     StoreExistsError for a store at the URL that is not replaced, ReadOnlyError where nothing can be written.
@@ -88,7 +106,9 @@ def staged(
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
     check_replaced(storage, overwrite=overwrite)
-    name = storage.name.rstrip("/").rpartition("/")[2]
+    name = f"{storage.title or 'store'}.zarr"
+    if not is_store(destination):
+        name = storage.name.rstrip("/").rpartition("/")[2]
     digest = sha256(f"{command} {storage.name}".encode()).hexdigest()[:24]
     above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
     make_folder(above)
@@ -103,19 +123,19 @@ def staged(
     rmtree(above, ignore_errors=True)
 
 
-def rewritten_at_url(
+def rewritten_elsewhere(
     rewrite: Callable[..., RewriteReport],
     command: str,
     source: StrPath | Store,
-    destination: StrPath,
+    destination: StrPath | Store,
     *,
     overwrite: bool,
     storage_options: Mapping[str, Any] | None,
     progress: Progress | bool | None,
     **options: Any,
 ) -> RewriteReport:
-    """Rewrite a store into a temporary folder, and copy that to a URL."""
+    """Rewrite a store into a temporary folder, and copy that to a URL or into a store."""
     old, place = options_of_both(source, destination, storage_options)
     with staged(place, command, overwrite=overwrite, progress=progress) as folder:
         report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
-    return replace(report, destination=location(destination))
+    return replace(report, destination=name_of(destination))

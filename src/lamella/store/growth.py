@@ -61,12 +61,30 @@ def growing(
             for name in names:
                 locks.enter_context(storage.lock(join(array.path, name)))
             larger = array.with_future_shape(new, frozenset(names))
-            if not is_overwritten:
-                clear_beyond(larger, meta, new)
-            yield larger
-            # Attributes may have been edited meanwhile: change only the shape.
-            array.documents.put_shape(array.path, new)
+            with _published(array, meta.shape, new):
+                if not is_overwritten:
+                    clear_beyond(larger, meta, new)
+                yield larger
         array.refresh()
+
+
+@contextmanager
+def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
+    """Publish a shape after the block; before it where the store accepts no chunks beyond the shape.
+
+    Such a store (icechunk) shows nothing to others before a commit. An error in the block leaves the old shape.
+    """
+    # Attributes may be edited meanwhile: change only the shape.
+    if not array.documents.storage.chunks_need_array:
+        yield
+        array.documents.put_shape(array.path, new)
+        return
+    array.documents.put_shape(array.path, new)
+    try:
+        yield
+    except BaseException:
+        array.documents.put_shape(array.path, old)
+        raise
 
 
 def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:

@@ -3,17 +3,15 @@
 - A missing key is None; other failures are errors of lamella (`service_errors`).
 - `denials` learns whether 403 means "missing".
 - Cached listings of fsspec are never used, because other writers change the store.
-- Keys that icechunk cannot store are not requested.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import os
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import StorageError
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
 from lamella.store.object_requests import KEYS_DELETED_AT_ONCE
@@ -44,8 +42,6 @@ T = TypeVar("T")
 AT_ONCE = 64
 """Limit of simultaneous requests."""
 
-_KEY_OF_ICECHUNK = re.compile(r"(?:.+/)?(?:zarr\.json|c(?:/\d+)*)", re.ASCII)
-
 
 class Service:
     """A zarr-python store, for use inside its event loop; `address` is its URL for messages."""
@@ -54,7 +50,6 @@ class Service:
         self.store = store
         self.address = address
         self._fs: Any = getattr(store, "fs", None) if hasattr(store, "path") else None
-        self._is_icechunk = type(store).__module__.partition(".")[0] == "icechunk"
         # A web server over obstore claims to list, which WebDAV alone does.
         is_web = type(getattr(store, "store", None)).__name__ == "HTTPStore"
         self.can_list = store.supports_listing and not is_web
@@ -68,10 +63,6 @@ class Service:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def can_store(self, key: str) -> bool:
-        """Whether the store can have a key: icechunk stores only Zarr v3 documents and chunks."""
-        return not self._is_icechunk or _KEY_OF_ICECHUNK.fullmatch(key) is not None
-
     async def get(
         self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
     ) -> Buffer | None:
@@ -81,12 +72,10 @@ class Service:
         """
         from zarr.core.buffer import default_buffer_prototype
 
-        if not self.can_store(key):
-            return None
         try:
             prototype = prototype or default_buffer_prototype()
             buffer: Buffer | None
-            if self._asks_size_first and byte_range is None and _is_document(key):
+            if self._asks_size_first and byte_range is None and is_document(key):
                 data = await self._fs._cat_file(self._path(key), max_concurrency=1)
                 buffer = prototype.buffer.from_bytes(data)
             else:
@@ -163,8 +152,6 @@ class Service:
 
     async def size(self, key: str) -> int | None:
         """Return the size of a key; None where it is missing."""
-        if not self.can_store(key):
-            return None
         if key.rpartition("/")[2] in DOCUMENTS:  # one request; s3fs would add a listing to its HEAD
             buffer = await self.get(key)
             return None if buffer is None else len(buffer)
@@ -218,8 +205,11 @@ class Service:
 
     async def _listed(self, prefix: str) -> set[str]:
         if self._fs is None:
-            names = {name.rstrip("/") async for name in self.store.list_dir(prefix)}
-            return {name for name in names if name}
+            names = {name.rstrip("/") async for name in self.store.list_dir(prefix)} - {""}
+            inner: Any = getattr(self.store, "store", None)
+            if type(inner).__module__.startswith("obstore") and type(inner).__name__ == "LocalStore":
+                return await asyncio.to_thread(_with_files, os.path.join(inner.prefix or "/", prefix), names)
+            return names
         # Not by zarr-python, which cuts names that repeat the folder's name. fsspec lists a key as its own member.
         folder = self._path(prefix).strip("/") + "/"
         paths = [path.strip("/") for path in await self._fs._ls(self._path(prefix), detail=False)]
@@ -252,8 +242,6 @@ class Service:
         if type(inner).__module__.startswith("obstore"):
             metas = await inner.list(prefix=prefix).collect_async()
             return {meta["path"]: meta["size"] for meta in metas}
-        if self._is_icechunk and await self.get(f"{prefix}zarr.json") is None:
-            return {}  # icechunk lists below groups and arrays only
         keys = [key async for key in self.store.list_prefix(prefix)]
         sizes = await _in_batches(self.store.getsize(key) for key in keys)
         return dict(zip(keys, sizes, strict=True))
@@ -275,21 +263,12 @@ class Service:
 
     async def set_many(self, values: dict[str, bytes]) -> None:
         """Write several keys at once."""
-        if self._is_icechunk:  # groups before arrays, and arrays before their chunks
-            first = [key for key in values if _is_document(key)]
-            for key in sorted(first, key=lambda name: name.count("/")):
-                await self.set(key, values[key])
-            values = {key: data for key, data in values.items() if not _is_document(key)}
         await _in_batches(self.set(key, data) for key, data in values.items())
 
     async def set(self, key: str, data: bytes) -> None:
         """Set a key."""
         from zarr.core.buffer import default_buffer_prototype
 
-        if not self.can_store(key):
-            raise StorageError(
-                f"Cannot write {key!r} in {self.address}: icechunk holds only documents and chunks."
-            )
         try:
             await self.store.set(key, default_buffer_prototype().buffer.from_bytes(data))
         except Exception as error:
@@ -319,10 +298,6 @@ class Service:
         ordered = sorted(keys)
         bulk = getattr(self._fs, "_bulk_delete", None)
         try:
-            if self._is_icechunk:  # chunks before their arrays, and arrays before groups
-                for key in sorted(ordered, key=lambda name: (_is_document(name), -name.count("/"))):
-                    await self.store.delete(key)
-                return
             if bulk is None:
                 await _in_batches(self.store.delete(key) for key in ordered)
                 return
@@ -352,6 +327,16 @@ class Service:
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
 
 
+def _with_files(folder: str, names: set[str]) -> set[str]:
+    """Leave out empty folders, which obstore leaves behind and lists."""
+    paths = {name: os.path.join(folder, name) for name in names}
+    return {
+        name
+        for name, path in paths.items()
+        if not os.path.isdir(path) or any(files for _, _, files in os.walk(path))
+    }
+
+
 def _asks_size_first(store: Store) -> bool:
     """Whether s3fs reads the keys: it requests the size first, to split large keys, which documents do not need."""
     from zarr.storage import FsspecStore
@@ -362,7 +347,8 @@ def _asks_size_first(store: Store) -> bool:
     return read is not None and "max_concurrency" in signature(read).parameters
 
 
-def _is_document(key: str) -> bool:
+def is_document(key: str) -> bool:
+    """Whether a key is one of a document."""
     return key.rpartition("/")[2] in DOCUMENTS
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from typing_extensions import TypeIs
     from zarr.abc.store import Store
 
     from lamella.store.chunk_cache import StampedCache
@@ -113,6 +114,8 @@ class Storage(ABC):
     creates_exclusively: bool = False
     #: Whether `lock` excludes other processes too, not only threads of this one.
     locks_processes: bool = False
+    #: Whether chunks can be written only inside the shape of an existing array.
+    chunks_need_array: bool = False
     #: Whether `write_new_folder` works.
     has_folders: bool = False
 
@@ -464,6 +467,11 @@ class Storage(ABC):
             "repository of icechunk, such as icechunk+file:///data/plate@main."
         )
 
+    def commit_own(self, message: str) -> None:
+        """Commit the changes of a call that opened the store by a URL itself; elsewhere do nothing."""
+        if self.has_own_changes:
+            self.commit(message)
+
     @abstractmethod
     def zarr_store(self) -> Store:
         """Return this store as a zarr-python store."""
@@ -500,6 +508,20 @@ def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | Op
     url = OptionedURL(text)
     url.storage_options = storage_options
     return url
+
+
+def is_store(target: object) -> TypeIs[Store]:
+    """Whether an object is a store of zarr-python or a session of icechunk, rather than a path or a node.
+
+    >>> from zarr.storage import MemoryStore
+    >>> is_store(MemoryStore()), is_store("s3://bucket/a.zarr")
+    (True, False)
+    """
+    return hasattr(target, "supports_listing") or _is_of_icechunk(target)
+
+
+def _is_of_icechunk(target: object) -> bool:
+    return type(target).__module__.partition(".")[0] == "icechunk"
 
 
 def open_storage(
@@ -568,7 +590,7 @@ def open_storage(
 
     if storage_options:
         _refuse_options(storage_options, f"a {type(target).__name__}")
-    if type(target).__module__.partition(".")[0] == "icechunk":
+    if _is_of_icechunk(target):
         from lamella.store.versions import from_versioned_store
 
         return from_versioned_store(target, read_only=read_only)

@@ -12,7 +12,9 @@ functions.
 from __future__ import annotations
 
 import re
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from lamella.errors import (
     ConflictError,
@@ -27,10 +29,13 @@ from lamella.store.credentials import refuse_options, resolve
 from lamella.store.object_client import check_process
 from lamella.store.paths import location
 from lamella.store.service_errors import request_error
+from lamella.store.session_service import SessionService
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lamella.store.service import Service
 
 _PREFIX = "icechunk+"
 _DEFAULT_BRANCH = "main"
@@ -50,6 +55,42 @@ def split_address(url: str) -> tuple[str, str]:
     return f"{scheme}{slashes}{host}{slash}{path.rstrip('/')}", name
 
 
+class _OpenSession:
+    """What all storages of one session share, which icechunk returns as another object each time.
+
+    Attributes
+    ----------
+    store
+        A store of the session.
+    records
+        Keys that the session cannot hold (`SessionService`).
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.records: dict[str, bytes] = {}
+
+    @property
+    def name(self) -> str:
+        """A description that no two open sessions share."""
+        session = self.store.session
+        return f"icechunk session {session.branch or session.snapshot_id} ({id(self)})"
+
+
+_open_sessions: WeakSet[_OpenSession] = WeakSet()
+_opening = Lock()
+
+
+def _open_session(store: Any) -> _OpenSession:
+    with _opening:
+        for opened in _open_sessions:
+            if opened.store == store:
+                return opened
+        opened = _OpenSession(store)
+        _open_sessions.add(opened)
+        return opened
+
+
 class VersionedStorage(ZarrStorage):
     """A session of icechunk as a storage.
 
@@ -57,12 +98,18 @@ class VersionedStorage(ZarrStorage):
     user opened ends with its commit.
     """
 
+    chunks_need_array = True
+
     def __init__(
         self, store: Any, read_only: bool = False, address: str | None = None, repository: Any = None
     ) -> None:
-        super().__init__(store, read_only, address)
+        self._opened = _open_session(store)
+        super().__init__(store, read_only, address or self._opened.name)
         self._repository = repository
-        self.lock_root = f"icechunk:{id(store)}"
+        self.lock_root = f"icechunk:{id(self._opened)}"
+
+    def _new_service(self) -> Service:
+        return SessionService(self.store, self._address, self._opened.records)
 
     def __reduce__(self) -> tuple[object, ...]:
         if not self.store.read_only:
@@ -106,7 +153,7 @@ class VersionedStorage(ZarrStorage):
             raise request_error("commit", "", self.name, error) from error
         if self._repository is not None:
             self.store = self._repository.writable_session(branch).store
-            self._service.store = self.store
+            self._service.store = self._opened.store = self.store
         return snapshot
 
 

@@ -116,8 +116,10 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         return _below(store.storage, read_only or store.read_only)
     if isinstance(store, ReadOnlyStore):
         return store.storage
-    if isinstance(store, LocalStore):
-        return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
+    folder = store.root if isinstance(store, LocalStore) else _folder_of(store)
+    if folder:
+        assert isinstance(store, Store)
+        return LocalStorage(folder, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
     if isinstance(store, FsspecStore):
         store = _never_listed_on_the_web(store)
     if isinstance(store, Store):
@@ -125,6 +127,23 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     raise InvalidArgumentError(
         f"cannot open {store!r}: pass a path, a URL, or a store of zarr-python (zarr.abc.store.Store)"
     )
+
+
+def _folder_of(store: object) -> str:
+    """Return the local folder of a store of fsspec; "" for other stores."""
+    from zarr.storage import FsspecStore
+
+    if not isinstance(store, FsspecStore):
+        return ""
+    fs = getattr(store.fs, "sync_fs", store.fs)  # zarr-python wraps it
+    return store.path if type(fs).__name__ == "LocalFileSystem" else ""
+
+
+def _is_cached(store: object) -> bool:
+    """Whether a store reads through a cache of fsspec, which does not see what is written: it is read only."""
+    fs = getattr(store, "fs", None)
+    kinds = type(getattr(fs, "sync_fs", fs)).__mro__
+    return "CachingFileSystem" in [kind.__name__ for kind in kinds]
 
 
 def _below(storage: Storage, read_only: bool) -> Storage:
@@ -158,9 +177,9 @@ class ZarrStorage(FlatStorage):
         from zarr.storage import ZipStore
 
         self.store = store
-        self.read_only = read_only or store.read_only
+        self.read_only = read_only or store.read_only or _is_cached(store)
         self._address = address or address_of(store)
-        self._service = Service(store, self._address)
+        self._service = self._new_service()
         self.can_list = self._service.can_list
         self.lock_root = lock_root(store)
         self.survives_fork = survives_fork(store)
@@ -170,6 +189,9 @@ class ZarrStorage(FlatStorage):
         self._inflates = isinstance(store, ZipStore)
         # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
+
+    def _new_service(self) -> Service:
+        return Service(self.store, self._address)
 
     def __repr__(self) -> str:
         return f"ZarrStorage({self._address!r}{', read_only=True' if self.read_only else ''})"

@@ -30,11 +30,14 @@ from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
+from lamella.store.storage import is_store
 from lamella.store.temporary_files import sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
+
+    from zarr.abc.store import Store
 
     from lamella.nodes.labels import LabelImage
     from lamella.nodes.node import NGFFNode
@@ -61,7 +64,7 @@ _LONGEST = 255 - len(f"{PRIVATE_PREFIX}.export")
 
 
 def export(
-    source: NGFFNode | StrPath | Sequence[NGFFNode | StrPath],
+    source: NGFFNode | StrPath | Store | Sequence[NGFFNode | StrPath | Store],
     destination: StrPath,
     *,
     format: Format | None = None,
@@ -85,7 +88,7 @@ def export(
     Parameters
     ----------
     source
-        An image, a plate or a collection, or the path or URL of one; or a sequence of them.
+        An image, a plate or a collection, or the path, URL or zarr store of one; or a sequence of them.
     destination
         The file of an image, or an existing folder. Of a plate, a collection or a sequence the folder; the files of a
         plate are named by well, field and channel: ``B3_f0_DAPI.ome.tif``.
@@ -135,7 +138,7 @@ def export(
     check_progress(progress)
     path = local_path(destination, "the destination")
     is_single = isinstance(source, str | os.PathLike) or not isinstance(source, Sequence)
-    sources: Sequence[NGFFNode | StrPath] = [source] if is_single else source  # type: ignore[list-item, assignment]
+    sources: Sequence[NGFFNode | StrPath | Store] = [source] if is_single else source  # type: ignore[list-item, assignment]
     arguments = {"level": level, "channels": channels, "z": z, "t": t, "region": region}
     with ExitStack() as opened:
         images = [image for each in sources for image in _named_images(each, opened)]
@@ -152,10 +155,12 @@ def export(
     return [unit.key for unit in units]
 
 
-def _named_images(source: NGFFNode | StrPath, opened: ExitStack) -> list[tuple[str, Plate | Position]]:
+def _named_images(
+    source: NGFFNode | StrPath | Store, opened: ExitStack
+) -> list[tuple[str, Plate | Position]]:
     """Open a source; return the image or plate, or the images of a collection, each with a name for its file."""
     node = source
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike) or is_store(source):
         node = opened.enter_context(open_ome_zarr(source))
     if not isinstance(node, Plate | Position | Collection):
         raise WrongTypeError(f"{node!r} is not an image or a plate: export one of its images.")

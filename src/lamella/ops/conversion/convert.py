@@ -39,16 +39,16 @@ from lamella.ops.conversion.store import (
 from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
-from lamella.ops.new_store import new_store
+from lamella.ops.new_store import name_of, new_store
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.store.file_system import stamp_of
-from lamella.store.paths import location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import DTypeLike
+    from zarr.abc.store import Store
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.input_plan import InputPlan, Layout
@@ -178,7 +178,7 @@ class ConvertReport:
 
 def convert(
     sources: StrPath | PlaneSource | Sequence[StrPath | PlaneSource],
-    destination: StrPath,
+    destination: StrPath | Store,
     *,
     well_regex: str | None = None,
     map_file: StrPath | None = None,
@@ -218,7 +218,7 @@ def convert(
     ----------
     sources : path, PlaneSource, or a sequence of them
         Files, folders, or opened sources.
-    destination : str or path-like
+    destination : path, URL or zarr store
         The new store: a folder; an archive by its ending, ``.ozx`` or ``.zip``; or a URL, to which a temporary folder
         is copied at the end.
     well_regex : str, optional
@@ -330,7 +330,7 @@ def convert(
 
 def convert_inputs(
     inputs: Inputs,
-    destination: StrPath,
+    destination: StrPath | Store,
     new_target: AbstractContextManager[Destination],
     settings: ImageSettings,
     workers: Workers,
@@ -346,7 +346,11 @@ def convert_inputs(
 
 
 def _report(
-    plan: InputPlan, destination: StrPath, on_note: Callable[[str], None] | None, *, dry_run: bool = False
+    plan: InputPlan,
+    destination: StrPath | Store,
+    on_note: Callable[[str], None] | None,
+    *,
+    dry_run: bool = False,
 ) -> ConvertReport:
     """Return the report of a plan before it is written, and pass its notes on."""
     if on_note is not None:
@@ -369,7 +373,7 @@ def _report(
         for image, description in zip(plan.images, descriptions, strict=True)
     )
     return ConvertReport(
-        destination=location(destination),
+        destination=name_of(destination),
         layout=plan.layout,
         images=len(plan.images),
         planes=sum(description.plane_count for description in descriptions),

@@ -151,8 +151,13 @@ def copy_store(
             opened = _in_service(target, job, overwrite)
         with opened as (storage, journal):
             copy = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
-            copy.copy_files(workers)
-            copy.copy_documents()
+            if storage.chunks_need_array:
+                copy.copy_documents(root_first=True)
+                copy.copy_files(workers)
+            else:
+                copy.copy_files(workers)
+                copy.copy_documents()
+    target.commit_own(f"Copy {source_store.name}")
     return CopyReport(
         target.name, len(contents.documents), copy.files, copy.nbytes, copy.resumed, contents.unseen
     )
@@ -332,9 +337,10 @@ class _Copy:
         if state:
             self._journal.add(copied.key, state, [copied.size], copied.size)
 
-    def copy_documents(self) -> None:
-        """Write the documents, those of the root last."""
-        for key in reversed(self._contents.documents):
+    def copy_documents(self, *, root_first: bool = False) -> None:
+        """Write the documents, those of the root last, or first."""
+        documents = self._contents.documents
+        for key in documents if root_first else reversed(documents):
             data = self._contents.document(key)
             if data is None:
                 raise self._changed(key, "was deleted")

@@ -132,6 +132,7 @@ def edit_store(
                 delete_from_fields(images, channel, jobs=jobs)
             if contrast:
                 compute_contrast(list(images.values()), jobs=jobs, progress=progress)
+            node.documents.storage.commit_own("Edit the metadata")
     return EditReport(
         tuple((tuple(paths), difference) for difference, paths in changes.items()),
         tuple(removed),

@@ -39,6 +39,7 @@ def compute_pyramids(
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
     if isinstance(node, Position):
         _compute(node, levels, method, overwrite, jobs, progress)
+        node.documents.storage.commit_own("Compute the pyramid")
         return {node.path or node.store_handle.name: len(node.dataset_paths)}
     members = getattr(node, "positions", None) or getattr(node, "images", None)
     if members is None:
@@ -52,6 +53,7 @@ def compute_pyramids(
         for position in images.values():
             _compute(position, levels, method, overwrite, jobs, None)
             count.add()
+    node.documents.storage.commit_own(f"Compute the pyramids of {counted(len(images), 'image')}")
     return {path: len(position.dataset_paths) for path, position in images.items()}
 
 

@@ -175,7 +175,9 @@ def write_image(
         token = temporary_name(".tmp")
         with _deleted_on_errors(storage, overwrite, token):
             new_name = name or plan.name or storage.title or "image"
-            return job.write(target, new_name, "w" if overwrite else "w-", token)
+            image = job.write(target, new_name, "w" if overwrite else "w-", token)
+            image.documents.storage.commit_own("Write the image")
+            return image
 
 
 @contextmanager

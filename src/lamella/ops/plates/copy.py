@@ -36,7 +36,7 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
@@ -138,9 +138,10 @@ class PositionCopy:
         """List the positions in a new plate; ``name`` is the plate's name if the sources have none."""
         if "" not in self._sources:
             origins = Origins.of(self._sources)
-            units = plate_tables(
-                cast("Plate", self.root), [plate.node for plate in origins.plates], self._units_of_table
-            )
+            plates = [plate.node for plate in origins.plates]
+            units = list(plate_tables(cast("Plate", self.root), plates, self._units_of_table))
+            if self.root.documents.storage.chunks_need_array:
+                self._add_documents([unit for unit in units if _is_document(unit)])
             run(do_task, tasks(units), self._workers)
             _list_positions(cast("Plate", self.root), self._sources, origins, name)
 
@@ -170,7 +171,7 @@ class PositionCopy:
                 files = list(_files(source, target, left_out, resumed))
                 if not target.path:  # its own document says that it is incomplete
                     files = [unit for unit in files if unit.key not in METADATA_FILES]
-                self._documents += [unit for unit in files if _is_document(unit)]
+                self._add_documents([unit for unit in files if _is_document(unit)])
                 units += [unit for unit in files if not _is_document(unit)]
             else:
                 units += _encode_again(source, target, left_out, resumed)
@@ -180,6 +181,14 @@ class PositionCopy:
             self._sizes[path] = sum(unit.size for unit in units)
             yield from units
 
+    def _add_documents(self, units: Sequence[Unit]) -> None:
+        """Copy documents after the pixels, or now where a store accepts no chunks without their array."""
+        if self.root.documents.storage.chunks_need_array:
+            groups_first = sorted(units, key=lambda unit: unit.key.count("/"))
+            run(do_task, tasks(groups_first), Workers(1))
+        else:
+            self._documents += units
+
     def _added_labels(self, plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Unit]:
         """Yield the units of label images that come from other parts than the first."""
         for name, label in plan.labels.items():
@@ -187,11 +196,9 @@ class PositionCopy:
             if not self._has_same_format(source):
                 yield from _encode_again(source, label_path, set(), resumed)
                 continue
-            for unit in _files(source, label_path, set(), resumed):
-                if _is_document(unit):
-                    self._documents.append(unit)
-                else:
-                    yield unit
+            files = list(_files(source, label_path, set(), resumed))
+            self._add_documents([unit for unit in files if _is_document(unit)])
+            yield from (unit for unit in files if not _is_document(unit))
 
     def _complete(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""

@@ -19,6 +19,7 @@ from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.documents import array_like
 from lamella.store.local import LocalStorage
+from lamella.store.paths import is_url, location
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
     """Raise InvalidArgumentError for a new plate inside its source plate."""
     storage = plate.documents.storage
     if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
+        return
+    if is_url(location(output)):
         return
     target = open_storage(output, read_only=True)
     root = os.path.realpath(os.path.join(storage.root, plate.path))

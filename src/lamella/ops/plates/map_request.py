@@ -27,6 +27,7 @@ from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key
+from lamella.store.storage import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,7 +104,7 @@ def checked_request(
     kind = _data_type(dtype, over)
     names = _channel_names(channel_names, chosen, level, over)
     if output is not None:
-        if not hasattr(output, "supports_writes") and not isinstance(output, str | os.PathLike):
+        if not is_store(output) and not isinstance(output, str | os.PathLike):
             raise InvalidArgumentError(
                 f"output is the path of a plate, or a store of zarr-python, not {output!r}."
             )

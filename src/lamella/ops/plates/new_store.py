@@ -142,6 +142,7 @@ def _create_checked(
             with suppress(StorageError):
                 storage.delete("")
             raise
+        copy.root.documents.storage.commit_own(f"Copy {counted(len(request.sources), 'position')}")
         return copy.root
     workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
     with workspace.locked():

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError, counted, did_you_mean
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -64,6 +64,7 @@ def rename_wells(
                 plate.rename_well(old, new)
             if swapped:  # also without any left: the lock of a killed call is removed
                 _swap(plate, moves, swapped)
+        plate.documents.storage.commit_own(f"Rename {counted(len(named), 'well')}")
     return order + [pair for cycle, left in zip(cycles, moves, strict=True) for pair in cycle.shown(left)]
 
 

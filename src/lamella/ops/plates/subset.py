@@ -18,6 +18,7 @@ from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.new_store import NewStore, create_store
 from lamella.store.paths import is_url
+from lamella.store.storage import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,7 +142,7 @@ def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...]
 
 
 def merge(
-    plates: Sequence[Plate | StrPath],
+    plates: Sequence[Plate | StrPath | Store],
     store_path: StrPath | Store,
     *,
     renumber: bool = False,
@@ -231,7 +232,7 @@ def _free(path: str, taken: Mapping[str, Position]) -> str:
 
 
 def concatenate_channels(
-    sources: Sequence[Plate | Position | StrPath],
+    sources: Sequence[Plate | Position | StrPath | Store],
     store_path: StrPath | Store,
     *,
     channel_names: Sequence[str] | None = None,
@@ -321,17 +322,17 @@ def concatenate_channels(
 
 
 def _opened(
-    source: NGFFNode | StrPath,
+    source: NGFFNode | StrPath | Store,
     kind: type[NGFFNode] | tuple[type[NGFFNode], ...],
     storage_options: Mapping[str, Any] | None,
 ) -> Plate | Position:
-    """Return a node unchanged; open a path, or a URL with the options."""
+    """Return a node unchanged; open a path or a store, or a URL with the options."""
     from lamella.nodes.open import open_ome_zarr
 
     options = storage_options if isinstance(source, str) and is_url(source) else None
-    node: Any = (
-        open_ome_zarr(source, storage_options=options) if isinstance(source, str | os.PathLike) else source
-    )
+    node: Any = source
+    if isinstance(source, str | os.PathLike) or is_store(source):
+        node = open_ome_zarr(source, storage_options=options)
     if not isinstance(node, kind):
         raise InvalidArgumentError(f"{source!r} is not a plate or position that can be joined with others.")
     return cast("Plate | Position", node)

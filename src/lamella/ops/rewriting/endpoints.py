@@ -72,7 +72,9 @@ class Target:
     overwrite: bool = False
 
     @classmethod
-    def of(cls, source: StrPath | Store, destination: StrPath | None, *, overwrite: bool = False) -> Target:
+    def of(
+        cls, source: StrPath | Store, destination: StrPath | Store | None, *, overwrite: bool = False
+    ) -> Target:
         """Return the destination; raise if it is inside the source, or cannot replace it. Its parent may be missing."""
         storage = open_storage(source)
         root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import MetadataError
 from lamella.ops.execution import Workers
-from lamella.ops.new_store import rewritten_at_url
+from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.endpoints import Target
 from lamella.ops.rewriting.rechunk_layout import RequestedLayout
@@ -20,7 +20,6 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
 from lamella.store.compressor import Compressor
 from lamella.store.keys import join
-from lamella.store.paths import is_url, location
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 def rechunk(
     source: StrPath | Store,
-    destination: StrPath | None = None,
+    destination: StrPath | Store | None = None,
     *,
     chunks: Cut = None,
     shards: Cut = None,
@@ -64,7 +63,7 @@ def rechunk(
     ----------
     source : path, URL or zarr store
         The store to read: an image, a plate, a part of one, or a single array.
-    destination : path or URL, optional
+    destination : path, URL or zarr store, optional
         The new folder, or a URL, to which a temporary folder is copied at the end. None replaces the source.
     chunks : sequence of int or "auto", optional
         Lengths of the last axes. By default those of each array, or divisors of the new shards.
@@ -111,11 +110,12 @@ def rechunk(
     check_progress(progress)
     layout = RequestedLayout(chunks, shards, compressor)
     layout.check()
-    if destination is not None and is_url(location(destination)):
+    destination = None if destination is None else folder_or_store(destination)
+    if destination is not None and is_copied(destination):
         options: dict[str, Any] = {"jobs": jobs, "executor": executor, "follow_links": follow_links}
         options |= {"progress": progress, "overwrite": overwrite, "storage_options": storage_options}
         options |= {"chunks": chunks, "shards": shards, "compressor": compressor}
-        return rewritten_at_url(rechunk, "rechunk", source, destination, **options)
+        return rewritten_elsewhere(rechunk, "rechunk", source, destination, **options)
     source = with_options(source, storage_options)
     target = Target.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)

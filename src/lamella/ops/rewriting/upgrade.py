@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import Workers
-from lamella.ops.new_store import rewritten_at_url
+from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.arrays import has_same_encoding
 from lamella.ops.rewriting.endpoints import Target
@@ -23,7 +23,6 @@ from lamella.ops.rewriting.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents
 from lamella.store.parents import groups_above
-from lamella.store.paths import is_url, location
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 def upgrade(
     source: StrPath | Store,
     to: VersionName,
-    destination: StrPath | None = None,
+    destination: StrPath | Store | None = None,
     *,
     lossy: bool = False,
     overwrite: bool = False,
@@ -66,7 +65,7 @@ def upgrade(
         The store to read, in any version from 0.1 to 0.6.
     to : "0.4", "0.5" or "0.6"
         The version to write.
-    destination : path or URL, optional
+    destination : path, URL or zarr store, optional
         The new folder, or a URL, to which a temporary folder is copied at the end. None replaces the source.
     lossy : bool
         Leave out what the version does not support, instead of raising.
@@ -120,11 +119,12 @@ def upgrade(
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
-    if destination is not None and is_url(location(destination)):
+    destination = None if destination is None else folder_or_store(destination)
+    if destination is not None and is_copied(destination):
         options: dict[str, Any] = {"jobs": jobs, "executor": executor, "follow_links": follow_links}
         options |= {"progress": progress, "overwrite": overwrite, "storage_options": storage_options}
         options |= {"to": to, "lossy": lossy}
-        return rewritten_at_url(upgrade, "upgrade", source, destination, **options)
+        return rewritten_elsewhere(upgrade, "upgrade", source, destination, **options)
     source = with_options(source, storage_options)
     target = Target.of(source, destination, overwrite=overwrite)
     above = next(groups_above(target.path), None) if target.in_place else None

@@ -71,4 +71,5 @@ def measure_store(
             )
             rows[where] = len(frame)
             count.add()
+    node.documents.storage.commit_own(f"Measure the labels {labels}")
     return rows
