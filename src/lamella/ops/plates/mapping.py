@@ -208,7 +208,7 @@ def run_request(
     ):
         _run(units, report, task, journals, Count(show, over, total), workers)
         _stitch(stitched, report, workers)
-    if output is not None:
+    if request.output is not None:
         target.documents.storage.commit_own(f"Results of {plate.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check:
