@@ -312,6 +312,17 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
             "progress": [5, "x"],
         },
     ),
+    "map over one image": (
+        lambda s, **a: s.position.map(**a),
+        {"function": same, "name": "copied"},
+        {
+            "function": WRONG_FUNCTIONS,
+            "level": ["7", "", ".."],
+            "name": ["", "..", "labels", "a//b", ".zarray"],
+            "dtype": ["no such type", "U5", object],
+            "jobs": WRONG_JOBS,
+        },
+    ),
     "map over positions": (
         lambda s, **a: s.plate.map(**{"positions": ["A/1/0", "B/2/0"], **a}),
         {"function": same, "output": "new"},
@@ -751,5 +762,6 @@ def test_every_call_that_creates_is_in_the_table():
         "Position.create_image",
         "Position.create_zeros",
         "Position.initialize_pyramid",
+        "Position.map",
         "Well.create_position",
     }
