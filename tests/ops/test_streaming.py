@@ -651,3 +651,19 @@ def test_a_failed_job_stops_the_others():
         workers.submit(lambda: ran.append(1))
     workers.close()
     assert ran == []
+
+
+@pytest.mark.parametrize("lengths", [None, {"t": 2}])
+def test_a_resumed_stream_makes_the_levels_that_a_killed_one_had_not_made(make, lengths):
+    with make(channel_names=("DAPI",)) as position:
+        with position.stream("0", (64, 64), "uint16", order="t", lengths=lengths) as frames:
+            for number in range(2):
+                frames.append(frame_of(number, (64, 64)))
+        with position.stream(
+            "0", (64, 64), "uint16", order="t", lengths=lengths, resume=True, pyramid=2
+        ) as frames:
+            assert frames.stored == 2
+        assert position.dataset_paths == ["0", "1"]
+        assert not position.stale_levels
+        assert position["1"].shape == (2, 1, 1, 32, 32)
+        assert position["1"][...].all(axis=(1, 2, 3, 4)).any()

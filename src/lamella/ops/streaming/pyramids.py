@@ -29,7 +29,10 @@ class PyramidsBehind:
         self._positions = [type(position)(position.node_path) for position in positions]
         self._arrays = list(arrays)
         self._levels = levels
-        self._done = [_steps(array, array.count) for array in arrays]
+        self._done = [
+            _steps(array, array.count) if _has_levels(position) else 0
+            for position, array in zip(positions, arrays, strict=True)
+        ]
         self._thread = ThreadPoolExecutor(1, "lamella-stream-pyramid")
         self._running: Future[None] | None = None
         self._warm()
@@ -98,6 +101,11 @@ class PyramidsBehind:
             compute_pyramid(position, self._levels, jobs=1)
         else:
             update_pyramid(position, (*(slice(None),) * axis, steps), jobs=1)
+
+
+def _has_levels(position: Position) -> bool:
+    """Whether the lower levels are up to date; a killed stream may have stored frames without them."""
+    return len(position.dataset_paths) > 1 and not position.stale_levels
 
 
 def _steps(array: ArrayFrames, frames: int) -> int:
