@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
@@ -359,6 +360,13 @@ def _open(
             raise MetadataError(f"{str(fault).rstrip('.')}.{older}") from fault
         raise
     attributes = stored.attributes
+    if read_creating(attributes) is not None:
+        warnings.warn(
+            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same call "
+            "again to finish it.",
+            UserWarning,
+            stacklevel=4,
+        )
     try:
         spec = detect(documents.format, attributes)
     except MetadataError as fault:

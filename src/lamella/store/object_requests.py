@@ -225,7 +225,7 @@ class ObjectRequests:
             raise self._failed("read", key, error) from error
         if is_unmet_range(error):  # a range past the end, or of an empty object
             head = await self.head(key)
-            if head is None or (stamp is not None and head.stamp != stamp):
+            if stamp is not None and (head is None or head.stamp != stamp):
                 raise ChangedError(key) from error
             return head
         if is_unsupported(error) and span.is_suffix and not is_whole_for_a_part(error):  # Azure

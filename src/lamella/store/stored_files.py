@@ -108,8 +108,13 @@ def _inspect_many(
     }
     for file_index in parts:
         part, size = data.get(file_index, b""), sizes[file_index]
-        if part is not None and size is not None:
-            yield _checked(meta, file_index, keys[file_index], size, part)
+        if part is None or size is None:
+            continue
+        file, byte_range = _checked(meta, file_index, keys[file_index], size, part), parts[file_index]
+        if file.fault and byte_range is not None:  # perhaps damaged on its way
+            again = storage.read_range(join(path, keys[file_index]), *byte_range)
+            file = file if again is None else _checked(meta, file_index, keys[file_index], size, again)
+        yield file
 
 
 def _part(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
