@@ -35,6 +35,15 @@ def test_whatever_a_service_does_nothing_is_lost_and_the_same_call_finishes(serv
     trials.finish(OPERATIONS[name], trials.clean(name))
 
 
+@pytest.mark.parametrize(("name", "fault"), [("status", "less"), ("checksum", 404)])
+def test_what_one_answer_says_is_no_verdict(service, name, fault):
+    """Part of an index or a header makes no damaged chunk, and a document that is gone meanwhile no raw error."""
+    trials = Trials(service, "0.5")
+    for at in points(trials.clean(name).requests):
+        with noted(f"{fault} at request {at}"):
+            trials.fail(name, fault, at)
+
+
 def test_credentials_that_have_expired_are_no_empty_image(service):
     trials = Trials(service, "0.5")
     trials.begin()

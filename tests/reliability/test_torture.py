@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from torture import attributes, creators, guided, kills_at_stores, stores
+from torture import attributes, creators, guided, kills_at_stores, service_faults, stores
 from torture.children import spread
 
 
@@ -23,7 +23,7 @@ def test_the_guided_scenario_says_that_it_is_left_out_where_atheris_is_missing(m
     assert guided.scenario(1, 1) == {"left out, for atheris is not installed": 1}
 
 
-@pytest.mark.parametrize("module", [attributes, creators, kills_at_stores, stores])
+@pytest.mark.parametrize("module", [attributes, creators, kills_at_stores, service_faults, stores])
 def test_the_scenario_finds_nothing_in_a_few_rounds(module):
     counts = module.scenario(1, 0)
     assert counts.get("rounds", counts.get("works")) == 1

@@ -1,0 +1,51 @@
+"""Scenario: every fault of a service at the requests of every operation.
+
+Operations, faults and checks are those of ``tests/reliability``; there each operation meets each fault once. Here each
+fault begins at every request of `points`, in both versions.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.reliability.operations import OPERATIONS
+from tests.reliability.under_faults import FAULTS as ROWS
+from tests.reliability.under_faults import Trials, points
+from tests.remote import Service, aim_at, forget_file_systems
+
+FAULTS = ("wrong",)
+
+
+def scenario(seed: int, seconds: float) -> dict[str, int]:
+    """Make trials in random order until the time is over, or each was made once; return counts."""
+    chance = random.Random(seed)
+    counts: Counter[str] = Counter({"rounds": 1, "trials": 0, **dict.fromkeys(FAULTS, 0)})
+    deck = [(name, version, row) for name in OPERATIONS for version in ("0.4", "0.5") for row in ROWS]
+    chance.shuffle(deck)
+    ends = time.monotonic() + seconds
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Service() as service,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        aim_at(patch, service.endpoint)
+        patch.setattr(tempfile, "tempdir", str(Path(folder)))
+        for name, version, row in deck if seconds else deck[:4]:
+            if seconds and time.monotonic() > ends:
+                break
+            trials = Trials(service, version)
+            for at in points(trials.clean(name).requests):
+                counts["trials"] += 1
+                try:
+                    trials.fail(name, row, at)
+                except Exception as error:
+                    counts["wrong"] += 1
+                    where = f"{name} {version}, {row} at request {at}"
+                    counts[f"{where}: {str(error).splitlines()[:1]} (seed {seed})"] += 1
+        forget_file_systems()
+    return dict(counts)
