@@ -362,8 +362,8 @@ def _open(
     attributes = stored.attributes
     if read_creating(attributes) is not None:
         warnings.warn(
-            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same call "
-            "again to finish it.",
+            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same "
+            "call again to finish it.",
             UserWarning,
             stacklevel=4,
         )

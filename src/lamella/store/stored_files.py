@@ -106,11 +106,11 @@ def _inspect_many(
         file_index: None if one is None else one.parts[0]
         for file_index, one in zip(wanted, found, strict=True)
     }
-    for file_index in parts:
+    for file_index, byte_range in parts.items():
         part, size = data.get(file_index, b""), sizes[file_index]
         if part is None or size is None:
             continue
-        file, byte_range = _checked(meta, file_index, keys[file_index], size, part), parts[file_index]
+        file = _checked(meta, file_index, keys[file_index], size, part)
         if file.fault and byte_range is not None:  # perhaps damaged on its way
             again = storage.read_range(join(path, keys[file_index]), *byte_range)
             file = file if again is None else _checked(meta, file_index, keys[file_index], size, again)
