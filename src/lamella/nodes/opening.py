@@ -360,13 +360,7 @@ def _open(
             raise MetadataError(f"{str(fault).rstrip('.')}.{older}") from fault
         raise
     attributes = stored.attributes
-    if read_creating(attributes) is not None:
-        warnings.warn(
-            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same "
-            "call again to finish it.",
-            UserWarning,
-            stacklevel=4,
-        )
+    _warn_of_incomplete(name, attributes)
     try:
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
@@ -405,6 +399,17 @@ def _open(
     if kwargs.get("parse_meta", True):
         node._parse_meta()
     return node
+
+
+def _warn_of_incomplete(name: str, attributes: JSONObject) -> None:
+    """Warn of a store whose document has a token: see `create_unfinished`."""
+    if read_creating(attributes) is not None:
+        warnings.warn(
+            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same "
+            "call again to finish it.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _older_documents(documents: Documents) -> str:
