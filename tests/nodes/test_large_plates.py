@@ -10,10 +10,10 @@ from lamella import open_ome_zarr
 
 @pytest.fixture(scope="module")
 def plates():
-    return [GeneratedPlate(4), GeneratedPlate(80)]
+    return [GeneratedPlate(4), GeneratedPlate(400)]
 
 
-def test_one_field_of_20000_reads_as_many_documents_as_one_of_1000(plates):
+def test_one_field_of_100000_reads_as_many_documents_as_one_of_1000(plates):
     counts = []
     for store in plates:
         store.read = 0
