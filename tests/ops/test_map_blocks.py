@@ -228,3 +228,11 @@ def test_a_level_of_an_image_in_a_plate_is_mapped_alone(plate):
     plate["A/1/0"].map(np.negative, "below", level="1")
     np.testing.assert_array_equal(plate["A/1/0/below"][...], np.negative(plate["A/1/0/1"][...]))
     assert "below" not in plate["B/2/0"].dataset_paths
+
+
+def test_levels_whose_names_have_spaces_are_mapped_and_resumed(tmp_path):
+    image = open_ome_zarr(tmp_path / "image.zarr", layout="fov", mode="w-", channel_names=["DAPI"])
+    image.create_image("full size", np.arange(128, dtype="uint16").reshape(1, 1, 2, 8, 8))
+    assert image.map(np.square, "squares").done == 1
+    np.testing.assert_array_equal(image["squares"][:], np.square(image["full size"][:]))
+    assert image.map(np.square, "squares").skipped == 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What became of a unit: its value, or why it failed; and the states of its files, for the journal."""
+    """What became of a unit: its value, or why it failed; and the states of its files, for the array's journal."""
 
     unit: str
     value: Any = None
@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
     fault: str = ""
     region: Region | None = None
     states: list[str | None] | None = None
+    array: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class BlockUnit(ABC):
 
     def do(self) -> Outcome:
         """Read, call the function, and write; skip finished units."""
-        unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
+        array = f"{self.path}/{self.task.level}"
+        unit = f"{array} {[[part.start, part.stop] for part in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
             return Outcome(unit, skipped=True)
         states: list[str | None] = []
@@ -171,7 +173,9 @@ class BlockUnit(ABC):
             states[:] = before, self._result_state() if self.task.digest else None
 
         fault = self.task.call(make)[1]
-        return Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
+        return Outcome(
+            unit, fault=fault, region=self.region, states=None if None in states else states, array=array
+        )
 
     def _source_state(self) -> str | None:
         return region_state(self.source, self.plan.read(self.region))

@@ -255,7 +255,7 @@ def _run(
         report._add(outcome, keep_value=not task.names)
         if outcome.region is not None and outcome.states:
             before, after = outcome.states
-            journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
+            journals[outcome.array].add(region_name(outcome.region), before, [after])
         progress.add()
 
     try:
