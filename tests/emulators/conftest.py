@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import signal
 import subprocess
 import sys
 from base64 import b64decode, b64encode
@@ -90,6 +91,7 @@ def azurite():
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # Node from PyPI is a program that starts another one
     ) as process:
         try:
             lines = []
@@ -101,7 +103,7 @@ def azurite():
                 pytest.fail(f"azurite did not start: {''.join(lines)}")
             yield f"{line.split()[-1]}/{ACCOUNT}"
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 @pytest.fixture
