@@ -33,8 +33,11 @@ def load_ahead(open_file: Callable[[str], int], keys: Sequence[str]) -> None:
     if not keys or all(is_cached(open_file, key) for key in (keys[0], keys[len(keys) // 2], keys[-1])):
         return
     remaining = deque(keys)
-    for _ in range(min(_THREADS, len(keys))):
-        threading.Thread(target=_load, args=(open_file, remaining), name="lamella-ahead", daemon=True).start()
+    with suppress(RuntimeError):  # the system allows no more threads; the files are read without
+        for _ in range(min(_THREADS, len(keys))):
+            threading.Thread(
+                target=_load, args=(open_file, remaining), name="lamella-ahead", daemon=True
+            ).start()
 
 
 def is_cached(open_file: Callable[[str], int], key: str) -> bool:
