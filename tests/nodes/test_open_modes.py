@@ -13,6 +13,8 @@ import lamella
 from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.models import axes
+from lamella.spec.intents import with_creating
+from lamella.store.temporary_files import abandon, temporary_name
 
 from .conftest import snapshot
 
@@ -343,3 +345,15 @@ def test_a_store_is_never_made_where_a_link_is(tmp_path, mode, leads):
             )
     assert target.exists() == (leads == "to a store")
     assert link.is_symlink()
+
+
+def test_a_store_that_the_same_call_would_replace_says_so_when_it_is_opened():
+    """What is written into it meanwhile is lost: the warning must not invite to that."""
+    url, pixels = "memory://open-modes/killed.zarr", np.ones((8, 8), "uint8")
+    token = temporary_name(".tmp")
+    image = lamella.write_image(url, pixels, "yx")
+    image.documents.edit_group("", lambda attributes: with_creating(attributes, token))
+    abandon(token)
+    with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it"):
+        open_ome_zarr(url, mode="r+").labels.create("cells", pixels)
+    assert not list(lamella.write_image(url, pixels, "yx").labels)

@@ -405,8 +405,8 @@ def _warn_of_incomplete(name: str, attributes: JSONObject) -> None:
     """Warn of a store whose document has a token: see `create_unfinished`."""
     if read_creating(attributes) is not None:
         warnings.warn(
-            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Make the same "
-            "call again to finish it.",
+            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Write "
+            "nothing into it: the same call replaces all of it.",
             UserWarning,
             stacklevel=5,
         )
