@@ -11,7 +11,7 @@ import pytest
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, StoreExistsError
 from lamella.models import axes
 from lamella.spec.intents import with_creating
 from lamella.store.temporary_files import abandon, temporary_name
@@ -347,13 +347,19 @@ def test_a_store_is_never_made_where_a_link_is(tmp_path, mode, leads):
     assert link.is_symlink()
 
 
-def test_a_store_that_the_same_call_would_replace_says_so_when_it_is_opened():
-    """What is written into it meanwhile is lost: the warning must not invite to that."""
-    url, pixels = "memory://open-modes/killed.zarr", np.ones((8, 8), "uint8")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_what_is_written_into_a_store_that_a_failed_call_left_is_not_replaced_by_the_same_call(version):
+    url, pixels = f"memory://open-modes/failed-{version}.zarr", np.ones((8, 8), "uint8")
     token = temporary_name(".tmp")
-    image = lamella.write_image(url, pixels, "yx")
+    image = lamella.write_image(url, pixels, "yx", version=version)
     image.documents.edit_group("", lambda attributes: with_creating(attributes, token))
+    with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it"):
+        open_ome_zarr(url, mode="r+")  # the call may still be running
     abandon(token)
     with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it"):
+        open_ome_zarr(url)
+    with pytest.warns(UserWarning, match="is kept as it is: to make it anew, delete it first"):
         open_ome_zarr(url, mode="r+").labels.create("cells", pixels)
-    assert not list(lamella.write_image(url, pixels, "yx").labels)
+    with pytest.raises(StoreExistsError):
+        lamella.write_image(url, pixels, "yx", version=version)
+    assert list(open_ome_zarr(url).labels) == ["cells"]

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.store.storage import Storage
+    from lamella.store.document_cache import StoredGroup
+    from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, StrPath, VersionName
 
 _LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
@@ -359,8 +360,9 @@ def _open(
         if older := _older_documents(documents):
             raise MetadataError(f"{str(fault).rstrip('.')}.{older}") from fault
         raise
+    if read_creating(stored.attributes) is not None:
+        stored, stamp = _incomplete(documents, mode, stored, stamp)
     attributes = stored.attributes
-    _warn_of_incomplete(name, attributes)
     try:
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
@@ -401,15 +403,25 @@ def _open(
     return node
 
 
-def _warn_of_incomplete(name: str, attributes: JSONObject) -> None:
-    """Warn of a store whose document has a token: see `create_unfinished`."""
-    if read_creating(attributes) is not None:
-        warnings.warn(
-            f"{name} is incomplete: the call that creates it is running, or it failed or was killed. Write "
-            "nothing into it: the same call replaces all of it.",
-            UserWarning,
-            stacklevel=5,
+def _incomplete(
+    documents: Documents, mode: str, stored: StoredGroup, stamp: Stamp | None
+) -> tuple[StoredGroup, Stamp | None]:
+    """Warn of a store whose document has a token (`create_unfinished`), and return the document as it is kept."""
+    token = read_creating(stored.attributes)
+    if mode != "r" and token is not None and is_abandoned(token):
+        documents.edit_group("", lambda attributes: with_creating(attributes, None))
+        stored, stamp = documents.stored_group("")
+        message = (
+            "the call that creates it failed or was killed. It was opened for writing, so it is kept as it is: to "
+            "make it anew, delete it first."
         )
+    else:
+        message = (
+            "the call that creates it is running, or it failed or was killed. Write nothing into it: the same call "
+            "replaces all of it."
+        )
+    warnings.warn(f"{documents.storage.name} is incomplete: {message}", UserWarning, stacklevel=5)
+    return stored, stamp
 
 
 def _older_documents(documents: Documents) -> str:

@@ -41,6 +41,8 @@ def _host() -> str:
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     with suppress(OSError):  # process ids are unique within one namespace of a machine only
         node += os.readlink("/proc/self/ns/pid")
+    with suppress(OSError), open("/etc/machine-id", encoding="ascii", errors="replace") as file:
+        node += file.read()  # several machines may have one name
     return f"{zlib.crc32(node.encode()):08x}"
 
 
