@@ -62,12 +62,15 @@ class Operation:
         the call raises.
     reads
         Whether it changes nothing in the service.
+    reports_absent
+        Whether a 404 for a document that is there never changes a result in silence.
     """
 
     run: Callable[[Path], object]
     done: tuple[type[LamellaError], ...] = ()
     told: Callable[[Any, Any], bool] | None = None
     reads: bool = False
+    reports_absent: bool = False
 
 
 def pixels(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -483,7 +486,7 @@ def _unread_nodes(result: Any, expected: Any) -> bool:
 READS = {
     "read": Operation(_see, reads=True),
     "read as xarray": Operation(_to_xarray, reads=True),
-    "preview": Operation(_preview, told=lambda result, _: bool(result[0]), reads=True),
+    "preview": Operation(_preview, told=lambda result, _: bool(result[0]), reads=True, reports_absent=True),
     "tables": Operation(_table, reads=True),
     "measure": Operation(_measure, reads=True),
     "export": Operation(_export, reads=True),

@@ -7,7 +7,11 @@ import warnings
 
 import pytest
 
+from lamella.adapters.thumbnail import thumbnail
 from lamella.errors import AccessError
+from lamella.ops.display.preview import PreviewOptions
+from lamella.ops.display.preview_plate import known_channels, with_windows
+from lamella.ops.view.scene import view_scene
 
 from .operations import OPERATIONS, opened
 from .under_faults import FAULTS, Trials, noted, points
@@ -67,3 +71,29 @@ def test_a_folder_that_could_not_be_looked_at_is_no_empty_file_of_a_manifest(ser
     result, error = trials.outcome(OPERATIONS["checksum"], 500)
     assert met.seen
     assert error is not None or result == expected
+
+
+def test_a_field_that_could_not_be_read_for_the_contrast_is_named(service, tmp_path):
+    """The fault is over when the field itself is drawn, so nothing else shows it."""
+    trials = Trials(service, "0.5")
+    _, picture = trials.clean("preview").result
+    trials.begin()
+    chunk = "A/1/0/0/c/0/0/"
+    met = service.fail(403, path=chunk, times=2)
+    problems, other = OPERATIONS["preview"].run(tmp_path)
+    assert met.seen == 2
+    assert problems == ["A/1/0"]
+    assert other != picture
+    trials.begin()
+    met = service.fail(403, path=chunk, times=2)
+    with opened() as plate:
+        assert thumbnail(plate) is None
+        assert met.seen == 2
+        met = service.fail(403, path=chunk, times=2)
+        with pytest.warns(
+            UserWarning, match=r"s3://bucket/plate.zarr/A/1/0 could not be read for the contrast"
+        ):
+            view_scene(plate)
+        service.fail(403, path=chunk, times=2)
+        with pytest.raises(AccessError):
+            with_windows([*known_channels([plate["A/1/0"]]).values()], PreviewOptions(), 64)  # as for napari

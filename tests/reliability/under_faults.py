@@ -147,7 +147,7 @@ class Trials:
             assert at > 0
             self.fail(name, fault, at - 1)
             return
-        if error is None and fault != 404:
+        if error is None and (fault != 404 or operation.reports_absent):
             assert self.is_said(operation, known, result), result
         is_changed = self.service.objects != self.base
         if is_changed:

@@ -52,7 +52,7 @@ from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,10 +72,15 @@ LARGEST_SIDE = 16384
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """A field that could not be drawn, or only without its labels, and the reason."""
+    """A field that is not drawn as requested, and the reason.
+
+    ``is_crossed_out`` is whether it is not drawn at all; else its labels are missing, or its pixels did not count for
+    the contrast of the plate.
+    """
 
     path: str
     error: str
+    is_crossed_out: bool = True
 
     def to_dict(self) -> JSONObject:
         """Return the problem as JSON values."""
@@ -113,7 +118,7 @@ def write_preview(
     Returns
     -------
     list of FieldProblem
-        Fields of a plate that are crossed out, or drawn without the requested labels.
+        Fields of a plate that are crossed out, drawn without the requested labels, or not read for its contrast.
 
     Raises
     ------
@@ -219,7 +224,16 @@ def plate_page(
     montage = layout(plan, aspect, side)
     room = max(montage.field_height, montage.field_width)
     workers = workers.waiting_for(node.documents.storage, _plane_bytes(plan, room))
-    channels = drawn_colors(plate_channels(plan.tiles, options, room, str(node.node_path), workers))
+    unread: dict[int, LamellaError] = {}
+    chosen = plate_channels(
+        plan.tiles,
+        options,
+        room,
+        str(node.node_path),
+        workers,
+        lambda position, error: unread.setdefault(id(position), error),
+    )
+    channels = drawn_colors(chosen)
     entries = _legend(channels, options.label)
     footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
     bar = max(montage.field_width // 2, _SHORTEST_BAR)
@@ -241,7 +255,20 @@ def plate_page(
     if scale is not None:
         place = Box(footer.left, footer.top, footer.right, footer.top + _SMALL + 12)
         page.scale_bar(place, *scale, _SMALL, bar)
-    return page, problems
+    return page, _with_unread(problems, plan, unread)
+
+
+def _with_unread(
+    problems: Sequence[FieldProblem], plan: PlatePlan, unread: Mapping[int, LamellaError]
+) -> list[FieldProblem]:
+    """Add the fields that were drawn, although they could not be read for the contrast, in the order of the plate."""
+    by_path = {problem.path: problem for problem in problems}
+    for tile in plan.tiles:
+        error = unread.get(id(tile.node))
+        if error is not None:
+            reason = f"could not be read for the contrast, which fits the other fields: {one_line(error)}"
+            by_path.setdefault(tile.path, FieldProblem(tile.path, reason, is_crossed_out=False))
+    return [by_path[path] for path in dict.fromkeys(tile.path for tile in plan.tiles) if path in by_path]
 
 
 def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
@@ -412,7 +439,8 @@ def _tile_picture(
     if options.label is None or options.label in tile.node.labels:
         return field_picture(tile.node, channels, options, room), None
     without_labels = replace(options, label=None)
-    problem = FieldProblem(tile.path, f"it has no labels {options.label!r}, so it is drawn without")
+    reason = f"it has no labels {options.label!r}, so it is drawn without"
+    problem = FieldProblem(tile.path, reason, is_crossed_out=False)
     return field_picture(tile.node, channels, without_labels, room), problem
 
 

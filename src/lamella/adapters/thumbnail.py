@@ -75,7 +75,8 @@ def _plate(plate: Plate) -> Page | None:
     if first is None or not _is_quick(first, far, wells, side // longest):
         return None
     options, count = PreviewOptions(), Count(None, "fields")
-    return plate_page(plate, options, side, Workers(), count, most_fields=1)[0]
+    page, problems = plate_page(plate, options, side, Workers(), count, most_fields=1)
+    return page if all(problem.is_crossed_out for problem in problems) else None
 
 
 def _is_quick(position: Position, far: bool, images: int, side: int) -> bool:

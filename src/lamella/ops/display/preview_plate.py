@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, StorageError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.walk import Field, ImageContainer, walk
@@ -32,8 +32,10 @@ from lamella.ops.execution import THREADS, Workers, run
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor
+
+    Unread: TypeAlias = Callable[[Position, LamellaError], object]
 
 MOST_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
@@ -150,19 +152,21 @@ def plate_channels(
     size: int,
     plate_name: str,
     workers: Workers = THREADS,
+    unread: Unread | None = None,
 ) -> list[ShownChannel]:
     """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
     Channels are matched by name, because fields may differ; the first field with a channel determines its colour. The
     window is the median of the stored windows, because each may fit only its own field, and the first may be an empty
     control. Without stored windows it is the median of windows computed for up to 24 fields, spread over the plate.
+    ``unread`` is called with each field whose channels or pixels could not be read for that.
     """
-    known = known_channels(tile.node for tile in tiles)
+    known = known_channels((tile.node for tile in tiles), unread=unread)
     if not known:
         return []
     shown = {name: (entry.channel, entry.is_shown) for name, entry in known.items()}
     chosen = choose_channels(shown, options.channels, plate_name)
-    return with_windows([known[channel.name] for channel in chosen], options, size, workers)
+    return with_windows([known[channel.name] for channel in chosen], options, size, workers, unread)
 
 
 @dataclass(frozen=True)
@@ -176,17 +180,21 @@ class KnownChannel:
 
 
 def known_channels(
-    nodes: Iterable[Position | LamellaError], threads: Executor | None = None
+    nodes: Iterable[Position | LamellaError],
+    threads: Executor | None = None,
+    unread: Unread | None = None,
 ) -> dict[str, KnownChannel]:
     """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged.
 
-    ``threads`` read the documents of fields at the same time.
+    ``threads`` read the documents of fields at the same time. ``unread`` is called with each field that is left out.
     """
 
     def channels_of(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         try:
             return all_channels(position)
-        except LamellaError:
+        except LamellaError as error:
+            if unread is not None:
+                unread(position, error)
             return {}
 
     fields = [node for node in nodes if isinstance(node, Position)]
@@ -202,10 +210,19 @@ def known_channels(
 
 
 def with_windows(
-    channels: Sequence[KnownChannel], options: PreviewOptions, size: int, workers: Workers = THREADS
+    channels: Sequence[KnownChannel],
+    options: PreviewOptions,
+    size: int,
+    workers: Workers = THREADS,
+    unread: Unread | None = None,
 ) -> list[ShownChannel]:
-    """Return channels with the median of their stored windows, or of computed ones where none is stored."""
-    computed = _computed_windows([known for known in channels if not known.windows], options, size, workers)
+    """Return channels with the median of their stored windows, or of computed ones where none is stored.
+
+    ``unread`` is called with each field whose pixels cannot be read; without it, StorageError is raised, and damaged
+    fields are left out.
+    """
+    missing = [known for known in channels if not known.windows]
+    computed = _computed_windows(missing, options, size, workers, unread)
     return [
         replace(known.channel, window=_median(known.windows or computed[known.channel.name]))
         for known in channels
@@ -213,7 +230,11 @@ def with_windows(
 
 
 def _computed_windows(
-    channels: Sequence[KnownChannel], options: PreviewOptions, size: int, workers: Workers
+    channels: Sequence[KnownChannel],
+    options: PreviewOptions,
+    size: int,
+    workers: Workers,
+    unread: Unread | None,
 ) -> dict[str, list[Window]]:
     """Compute windows for channels, each of some evenly spread fields; all channels of a field are read at once."""
     windows: dict[str, list[Window]] = {known.channel.name: [] for known in channels}
@@ -228,9 +249,14 @@ def _computed_windows(
         position, names = sample
         try:
             planes = channel_planes(position, names, options, size)
-        except LamellaError:  # as above; one of several channels may be damaged
-            for name in names if len(names) > 1 else []:
-                compute((position, [name]))
+        except LamellaError as error:
+            if len(names) > 1:  # only one of them may be damaged
+                for name in names:
+                    compute((position, [name]))
+            elif unread is not None:
+                unread(position, error)
+            elif isinstance(error, StorageError):
+                raise
             return
         for name, plane in planes.items():
             windows[name].append(auto_window(plane))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lamella.errors import LamellaError, MetadataError, one_line
+from lamella.errors import LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_metadata import dtype_window
+from lamella.nodes.reporting import callers_level
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
@@ -494,8 +496,14 @@ def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field]
 def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[ShownChannel], list[bool]]:
     """Return all channels of the fields, each with a window, and the channels shown by default.
 
-    A remote store is asked for the documents of all fields at once, then for the pixels of all.
+    A remote store is asked for the documents of all fields at once, then for the pixels of all. Warns of fields that
+    the service did not return; damaged ones are reported by their tiles.
     """
+    unread: dict[str, LamellaError] = {}
+
+    def remember(position: Position, error: LamellaError) -> None:
+        unread.setdefault(str(position.node_path), error)
+
     paths = [(field.node.path, field.levels[0]) for field in fields if isinstance(field.node, Position)]
     documents.expect(
         [path for path, _ in paths], arrays=[join(*of_field) for of_field in paths], attributes_only=True
@@ -503,11 +511,18 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     nodes = [field.node for field in fields]
     if documents.storage.reads_ahead:
         with _reader_threads(documents) as threads:
-            previews = known_channels(nodes, threads)
+            previews = known_channels(nodes, threads, remember)
     else:
-        previews = known_channels(nodes)
+        previews = known_channels(nodes, unread=remember)
     workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
-    channels = with_windows([*previews.values()], PreviewOptions(), _SAMPLE_SIDE, workers)
+    channels = with_windows([*previews.values()], PreviewOptions(), _SAMPLE_SIDE, workers, remember)
+    for path, error in unread.items():
+        if isinstance(error, StorageError):
+            warnings.warn(
+                f"{path} could not be read for the contrast, which fits the other fields: {one_line(error)}",
+                UserWarning,
+                stacklevel=callers_level(),
+            )
     return channels, [channel.is_shown for channel in previews.values()]
 
 
