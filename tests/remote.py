@@ -139,6 +139,8 @@ class Service:
         Headers that a request must have, or else it is 403; "query" is what must stand behind the ``?``.
     conditions
         Whether writes hear If-Match and If-None-Match.
+    lacks
+        Headers that no answer has.
     lengths
         Whether answers with a body say how long it is; otherwise they come in pieces until the connection ends.
     gzipped
@@ -168,6 +170,7 @@ class Service:
         self.keeps = ""
         self.wants: dict[str, str] = {}
         self.conditions = True
+        self.lacks: tuple[str, ...] = ()
         self.metadata: dict[str, dict[str, str]] = {}
         self.lengths = True
         self.gzipped = False
@@ -377,7 +380,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.service.spans.append((self.began, time.monotonic()))
         self.send_response(status)
         for name, value in sent.items():
-            self.send_header(name, value)
+            if name not in self.service.lacks:
+                self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return

@@ -426,3 +426,29 @@ def test_an_odd_answer_is_no_file_no_absence_and_no_late_answer(stored, way, sta
     stored.fail(status, method="*", code=code)
     with pytest.raises(StorageError, match=said):
         lamella.open_ome_zarr(reach(stored, way))
+
+
+@pytest.mark.parametrize("status", [501, 405])
+@pytest.mark.parametrize("stored", ["0.5"], indirect=True)
+def test_a_service_that_does_not_list_is_named_and_not_to_be_tried_again(stored, status):
+    stored.fail(status, method="LIST")
+    with pytest.raises(StorageError, match="does not list what it stores") as caught:
+        lamella.checksum("s3://bucket/image.zarr")
+    assert "try again" not in str(caught.value)
+    stored.heal()
+    stored.fail(status, method="PUT", path="image.zarr/zarr.json")
+    with pytest.raises(StorageError, match="does not support such requests") as caught:
+        lamella.open_ome_zarr("s3://bucket/image.zarr", mode="r+").zattrs["note"] = 1
+    assert "try again" not in str(caught.value)
+    assert lamella.checksum(reach(stored, "s3"))
+
+
+@pytest.mark.parametrize("header", ["Last-Modified", "ETag"])
+@pytest.mark.parametrize("stored", ["0.5"], indirect=True)
+def test_an_answer_without_a_header_that_is_needed_is_named_with_what_to_do(stored, header):
+    stored.lacks = (header,)
+    options = {"anon": True, "endpoint_url": stored.endpoint, "retries": 0}
+    with pytest.raises(StorageError, match=f"lacks the header {header}.*read it by its http") as caught:
+        lamella.open_ome_zarr("gs://bucket/image.zarr", storage_options=options)
+    assert "gs://bucket/image.zarr" in str(caught.value)
+    assert np.array_equal(lamella.open_ome_zarr(reach(stored, "http"))["0"][:2], pixels())

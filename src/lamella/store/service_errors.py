@@ -21,6 +21,7 @@ ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
 _LONGEST = 400
 _FORBIDDEN, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 412, 416, 501
+_UNSUPPORTED = frozenset({405, _NOT_IMPLEMENTED})
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
 _CUT_SHORT = re.compile(
@@ -35,6 +36,7 @@ _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _OBSTORE_MODULE = re.compile(r"^_?obstore\b")
 _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
+_LACKS_HEADER = re.compile(r"\b([\w-]+) Header missing from response", re.IGNORECASE)  # of obstore
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
 _PAST_END = re.compile(
     r"wanted range starting at \d+, but", re.IGNORECASE
@@ -168,8 +170,9 @@ def request_error(
     if is_whole_for_a_part(error):
         return ranges_ignored_error(address)
     status = status_of(error)
-    if _OTHER_REGION.search(str(error)):
-        return _redirected(prefix, where, error)
+    unusual = _unusual_answer(prefix, verb, where, status, error)
+    if unusual is not None:
+        return unusual
     if status in DENIED or (status is not None and _EXPIRED.search(str(error))):
         return AccessError(
             f"{prefix}: the service refuses it ({_status_words(status)}: {_text(error)}). "
@@ -194,6 +197,38 @@ def request_error(
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{prefix}: {_text(error)}", number or errno.EIO)
+
+
+def _unusual_answer(
+    prefix: str, verb: str, where: str, status: int | None, error: Exception
+) -> StorageError | None:
+    """Return the error for a redirect, an unsupported request, or an answer without a needed header; else None."""
+    if _OTHER_REGION.search(str(error)):
+        return _redirected(prefix, where, error)
+    if status is not None and status in _UNSUPPORTED:
+        return _unsupported_error(prefix, verb, status, error)
+    lacks = _LACKS_HEADER.search(str(error))
+    if lacks:
+        return StorageError(
+            f"{prefix}: the answer of the service lacks the header {lacks[1]}, which every service of this kind sends; "
+            "a proxy or an emulator may leave it out. Nothing is known to be wrong with what is stored: open the store "
+            "without the proxy, or read it by its http(s) URL.",
+            errno.EIO,
+        )
+    return None
+
+
+def _unsupported_error(prefix: str, verb: str, status: int, error: Exception) -> StorageError:
+    """Return the error for a kind of request that a service does not know: no later call succeeds."""
+    advice = (
+        "The service does not list what it stores. Read the store by its http(s) URL, which is read without lists, or "
+        "use a service that lists."
+        if verb == "list"
+        else "The service does not support such requests: use another service, or copy the store to a folder."
+    )
+    return StorageError(
+        f"{prefix}: the service answers {_status_words(status)} ({_text(error)}). {advice}", errno.ENOTSUP
+    )
 
 
 def _redirected(prefix: str, where: str, error: Exception) -> StorageError:
