@@ -228,3 +228,34 @@ def test_a_file_that_changes_its_size_meanwhile_fails_the_copy(made, tmp_path, m
     with pytest.raises(StorageError, match="while it was copied: another program writes there"):
         lamella.copy_store(made, tmp_path / "a.zarr")
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_options_are_for_the_ends_that_know_them(tmp_path, service, monkeypatch):
+    source = tmp_path / "screen.zarr"
+    with lamella.open_ome_zarr(source, layout="hcs", mode="w", channel_names=["a"]) as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+    service.put_folder(source, "/bucket/screen.zarr")
+    options = {"key": "testing", "secret": "testing", "endpoint_url": service.endpoint}
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # without the options nothing is reached
+    url, web, memory = (
+        "s3://bucket/screen.zarr",
+        f"{service.endpoint}/bucket/screen.zarr",
+        f"memory://{tmp_path}",
+    )
+    for place in (f"{memory}/a.zarr", zarr.storage.MemoryStore(), tmp_path / "a.zarr", "s3://bucket/a.zarr"):
+        assert lamella.copy_store(url, place, storage_options=options)
+    assert lamella.copy_store(f"{memory}/a.zarr", "s3://bucket/b.zarr", storage_options=options)
+    lamella.copy_store(web, "s3://bucket/c.zarr", storage_options=options)
+    lamella.rechunk(url, f"{memory}/d.zarr", chunks=(4, 4), jobs=1, storage_options=options)
+    for place in (f"{memory}/e.zarr", tmp_path / "e.zarr"):
+        with lamella.merge([url], place, jobs=1, storage_options=options) as plate:
+            assert plate["A/1/0"]["0"][...].all()
+    for call, first, second in (
+        (lamella.copy_store, source, tmp_path / "f.zarr"),
+        (lamella.merge, [source], tmp_path / "f.zarr"),
+        (lamella.copy_store, f"{memory}/a.zarr", f"{memory}/f.zarr"),
+    ):
+        with pytest.raises(InvalidArgumentError, match="without storage_options"):
+            call(first, second, storage_options=options)
+    with pytest.raises(InvalidArgumentError, match="unknown option, keys"):
+        lamella.copy_store(url, f"{memory}/f.zarr", storage_options={"keys": "testing"})

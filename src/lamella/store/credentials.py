@@ -182,6 +182,21 @@ def resolve(
     )
 
 
+def accepts_options(url: str, storage_options: Mapping[str, Any]) -> bool:
+    """Whether a URL can be opened with options: it is not one of this process or machine, and knows their names.
+
+    >>> accepts_options("s3://bucket/a.zarr", {"key": "me"}), accepts_options("https://host/a.zarr", {"key": "me"})
+    (True, False)
+    >>> accepts_options("memory://a.zarr", {"anon": True})
+    False
+    """
+    scheme = url.lower().removeprefix("icechunk+").partition(":")[0]
+    if scheme in ("memory", "file"):
+        return False
+    kind = "" if "::" in url else _KINDS.get(scheme, "")
+    return not kind or _mapping(storage_options).keys() <= _KNOWN[kind].keys()
+
+
 def refuse_options(storage_options: object, where: str) -> None:
     """Raise `InvalidArgumentError` where options are passed for a path, which needs none.
 

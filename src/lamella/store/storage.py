@@ -510,6 +510,35 @@ def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | Op
     return url
 
 
+def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | None) -> list[Any]:
+    """Combine the path arguments of one call with its ``storage_options``, each that accepts them.
+
+    Where none accepts them, all URLs get them, or else the first path, so that opening it raises.
+
+    >>> paths = share_options(["s3://bucket/a.zarr", "memory://a.zarr", "/data/a.zarr"], {"anon": True})
+    >>> [type(path).__name__ for path in paths]
+    ['OptionedURL', 'str', 'str']
+    """
+    if not storage_options:
+        return list(targets)
+    from lamella.store.credentials import accepts_options
+
+    urls = [isinstance(target, str) and is_url(target) for target in targets]
+    accepting = [
+        is_web and accepts_options(target, storage_options)
+        for target, is_web in zip(targets, urls, strict=True)
+    ]
+    services = [is_web and accepts_options(target, {}) for target, is_web in zip(targets, urls, strict=True)]
+    if not any(urls):
+        paths = [isinstance(target, str | os.PathLike) for target in targets]
+        urls[paths.index(True) if any(paths) else 0] = True
+    chosen = next(ends for ends in (accepting, services, urls) if any(ends))
+    return [
+        with_options(target, storage_options) if is_chosen else target
+        for target, is_chosen in zip(targets, chosen, strict=True)
+    ]
+
+
 def is_store(target: object) -> TypeIs[Store]:
     """Whether an object is a store of zarr-python or a session of icechunk, rather than a path or a node.
 

@@ -29,8 +29,7 @@ from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
-from lamella.store.paths import is_url
-from lamella.store.storage import open_storage, with_options
+from lamella.store.storage import open_storage, share_options
 from lamella.store.transfer import copy_file
 from lamella.store.zip_storage import ZipStorage
 
@@ -90,7 +89,8 @@ def copy_store(
     follow_links : bool
         Follow symbolic links that lead out of the source.
     storage_options : mapping, optional
-        Credentials and settings of the source and of the destination, of each that is a URL; see `open_ome_zarr`.
+        Credentials and settings of the source and of the destination, of each that is a URL and knows them; see
+        `open_ome_zarr`.
 
     Returns
     -------
@@ -219,10 +219,9 @@ def unpack(
 def options_of_both(
     source: StrPath | Store, destination: StrPath | Store, storage_options: Mapping[str, Any] | None
 ) -> tuple[Any, Any]:
-    """Return source and destination with the options, if they are URLs; raise for options without a URL."""
-    urls = [isinstance(address, str) and is_url(address) for address in (source, destination)]
-    old = with_options(source, storage_options) if urls[0] or not any(urls) else source
-    return old, with_options(destination, storage_options) if urls[1] else destination
+    """Return source and destination with the options, each that accepts them; raise where neither does."""
+    old, new = share_options((source, destination), storage_options)
+    return old, new
 
 
 def _check_apart(source: Storage, target: Storage) -> None:

@@ -17,8 +17,7 @@ from lamella.ops.pixel_regions import pixel_region
 from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.new_store import NewStore, create_store
-from lamella.store.paths import is_url
-from lamella.store.storage import is_store
+from lamella.store.storage import is_store, share_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -193,7 +192,8 @@ def merge(
     ['A/1/0', 'A/2/0']
     """
     given = items_of(plates, "plates is a list of plates")
-    nodes = [cast("Plate", _opened(one, Plate, storage_options)) for one in given]
+    *given, store_path = share_options((*given, store_path), storage_options)
+    nodes = [cast("Plate", _opened(one, Plate)) for one in given]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
     for plate in nodes:
@@ -217,7 +217,6 @@ def merge(
             jobs=jobs,
             executor=executor,
             progress=progress,
-            storage_options=storage_options,
         ),
     )
 
@@ -282,10 +281,9 @@ def concatenate_channels(
     >>> both.channel_names, both["0"][0, :, 0, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
-    stores = [
-        _opened(source, (Plate, Position), storage_options)
-        for source in items_of(sources, "sources is a list of stores")
-    ]
+    given = items_of(sources, "sources is a list of stores")
+    *given, store_path = share_options((*given, store_path), storage_options)
+    stores = [_opened(source, (Plate, Position)) for source in given]
     if not stores or len({isinstance(store, Plate) for store in stores}) > 1:
         raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {stores!r}.")
     positions_by_store = [
@@ -317,22 +315,18 @@ def concatenate_channels(
         jobs=jobs,
         executor=executor,
         progress=progress,
-        storage_options=storage_options,
     )
 
 
 def _opened(
-    source: NGFFNode | StrPath | Store,
-    kind: type[NGFFNode] | tuple[type[NGFFNode], ...],
-    storage_options: Mapping[str, Any] | None,
+    source: NGFFNode | StrPath | Store, kind: type[NGFFNode] | tuple[type[NGFFNode], ...]
 ) -> Plate | Position:
-    """Return a node unchanged; open a path or a store, or a URL with the options."""
+    """Return a node unchanged; open a path, a URL or a store."""
     from lamella.nodes.open import open_ome_zarr
 
-    options = storage_options if isinstance(source, str) and is_url(source) else None
     node: Any = source
     if isinstance(source, str | os.PathLike) or is_store(source):
-        node = open_ome_zarr(source, storage_options=options)
+        node = open_ome_zarr(source)
     if not isinstance(node, kind):
         raise InvalidArgumentError(f"{source!r} is not a plate or position that can be joined with others.")
     return cast("Plate | Position", node)
