@@ -101,3 +101,15 @@ def test_nan_is_equal_to_nan(tmp_path):
         node.create_image("0", pixels)
         node.compute_pyramid(2)
     assert pixel_findings(tmp_path / "n.zarr") == []
+
+
+def test_a_level_whose_finer_one_was_deleted_is_not_compared(image):
+    with lamella.open_ome_zarr(image, mode="r+") as node:
+        del node["1"]
+    assert pixel_findings(image) == []
+    notes = [note for _, note in lamella.validate(image, pixels=True).notes]
+    assert any("level 2 was computed from a level that was removed" in note for note in notes)
+    with lamella.open_ome_zarr(image, mode="r+") as node:
+        node.delete_pyramid()
+        node.compute_pyramid(3, method="median")
+    assert not lamella.validate(image, pixels=True).notes

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lamella.types import JSON
 
 __all__ = [
+    "MAKER",
     "add_dataset",
     "add_datasets",
     "append_channel",
@@ -52,6 +53,7 @@ __all__ = [
     "describe_levels",
     "fill_windows",
     "fitted_names",
+    "levels_after_gaps",
     "name_channels",
     "new_images",
     "remove_dataset",
@@ -67,6 +69,10 @@ __all__ = [
 ]
 
 
+MAKER = "lamella.compute_pyramid"
+"""The method name in the metadata of lamella's pyramids."""
+
+_AFTER_GAPS = "computed_from_removed_levels"
 _ONE_LEVEL = "none"
 _ONE_LEVEL_DETAILS = {"description": "One level: nothing was downscaled."}
 
@@ -136,11 +142,23 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
-    """Remove a level from the list."""
+    """Remove a level from the list; a pyramid of lamella records that the next level was computed from it."""
     edited = meta.copied()
-    edited.multiscales[0].datasets.remove(find_dataset(edited, path))
-    _describe_one_level(edited.multiscales[0])
+    scales = edited.multiscales[0]
+    index = scales.datasets.index(find_dataset(edited, path))
+    scales.datasets.pop(index)
+    details = scales.metadata
+    if 0 < index < len(scales.datasets) and isinstance(details, dict) and details.get("method") == MAKER:
+        after = [name for name in levels_after_gaps(details) if name != path]
+        scales.metadata = {**details, _AFTER_GAPS: [*after, scales.datasets[index].path]}
+    _describe_one_level(scales)
     return edited
+
+
+def levels_after_gaps(details: JSON) -> list[str]:
+    """Return the levels that were computed from levels which were removed, by the details of their pyramid."""
+    names = details.get(_AFTER_GAPS) if isinstance(details, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _describe_one_level(scales: MultiScaleMeta) -> None:

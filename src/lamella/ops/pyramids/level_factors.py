@@ -6,15 +6,13 @@ import math
 from typing import TYPE_CHECKING, get_args
 
 from lamella.ops.pyramids.downsample import Method
+from lamella.spec.edits import MAKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.nodes.position import Position
     from lamella.types import JSONObject, Shape
-
-MAKER = "lamella.compute_pyramid"
-"""The method name in the metadata of lamella's pyramids."""
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:

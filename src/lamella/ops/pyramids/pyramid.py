@@ -27,7 +27,6 @@ from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.level_factors import MAKER
 from lamella.ops.pyramids.one_pass import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, looking_again, resized
 from lamella.ops.pyramids.progress import begin_pyramid
@@ -527,7 +526,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
         transforms[path] = geometry.level_transforms(base, factors, method)
     details = {
         "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
-        "method": MAKER,
+        "method": edits.MAKER,
         "version": __version__,
         "args": [],
         "kwargs": {"levels": len(steps) + 1, "method": method},
@@ -537,7 +536,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
     details = meta.multiscales[0].metadata
-    if isinstance(details, dict) and details.get("method") == MAKER:
+    if isinstance(details, dict) and details.get("method") == edits.MAKER:
         meta = edits.describe_levels(meta, None, None)  # it was about deleted levels
     for path in paths:
         meta = edits.remove_dataset(meta, path)

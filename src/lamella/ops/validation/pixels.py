@@ -17,6 +17,7 @@ from lamella.ops.integrity.decoding import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_factors import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
+from lamella.spec.edits import levels_after_gaps
 from lamella.spec.rules import VERSION_TRAITS, Finding
 from lamella.spec.rules.raw_json import datasets, level_scale, multiscales, ome_object
 from lamella.spec.rules.values import describe
@@ -128,7 +129,12 @@ def _compare_image(
             )
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
             continue
+        after_gaps = levels_after_gaps(entry.get("metadata"))
         for fine, coarse in pairwise(levels):
+            if coarse[1] in after_gaps:
+                text = f"level {coarse[1]} was computed from a level that was removed, and was not compared"
+                inspection.notes.append((image.node.path, text))
+                continue
             _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, workers)
 
 
