@@ -72,6 +72,8 @@ class Workspace:
                     "back"
                 )
             os.rename(self.new, self.path)
+        if plan is not None and not any(map(os.path.lexists, (self.path, self.new, self._old))):
+            self._remove()  # nothing is made yet, or all is done but this
         if plan is None or not os.path.lexists(self.path):
             return False
         if os.path.lexists(self.new) and plan.get("store") != os.lstat(self.path).st_ino:
