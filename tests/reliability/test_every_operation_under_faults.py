@@ -97,3 +97,18 @@ def test_a_field_that_could_not_be_read_for_the_contrast_is_named(service, tmp_p
         service.fail(403, path=chunk, times=2)
         with pytest.raises(AccessError):
             with_windows([*known_channels([plate["A/1/0"]]).values()], PreviewOptions(), 64)  # as for napari
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_an_array_that_was_to_replace_another_is_deleted_after_a_failure(service, version, method):
+    """Its documents could not be written, or not be read when it was complete."""
+    trials = Trials(service, version)
+    known = trials.clean("delete a channel")
+    trials.begin()
+    met = service.fail(412, method=method, path=r"[.]tmp/([.]zattrs|[.]zarray|zarr[.]json)$", times=1)
+    _, error = trials.outcome(OPERATIONS["delete a channel"], 412)
+    assert met.seen == 1
+    assert error is not None
+    assert not [key for key in service.objects if "/.lamella-" in key]
+    trials.finish(OPERATIONS["delete a channel"], known)

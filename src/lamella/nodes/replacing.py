@@ -44,7 +44,11 @@ def make_beside(position: Position, array: ArrayMeta) -> NodePath:
         needed = _read(position.documents.group(position.path))
         position.documents.delete_abandoned(position.path, needed and needed.by)
     attributes = with_token(array.attributes, uuid4().hex)
-    position.documents.put_array(node_path.path, array.with_attributes(attributes), new=True)
+    try:
+        position.documents.put_array(node_path.path, array.with_attributes(attributes), new=True)
+    except BaseException:
+        discard(node_path)
+        raise
     return node_path
 
 
@@ -81,7 +85,13 @@ def put_in_place(
     """
     documents, node_path = position.documents, position.node_path.child(name)
     with documents.storage.lock(_lock(position)):
-        token = replaces(documents.array(new.path).attributes) or ""
+        try:
+            token = replaces(documents.array(new.path).attributes) or ""
+            if _is_half_copied(position.node_path, name):
+                documents.storage.write(join(node_path.path, V2.attributes), b"{}")
+        except BaseException:
+            discard(new)
+            raise
         # Under this name the array is not removed when the process dies; other stores have no such removal.
         new_path = new.path.removesuffix(".tmp") + ".new" if documents.storage.locks_processes else new.path
         models: list[ImagesMeta] = []
@@ -97,8 +107,6 @@ def put_in_place(
             models.append(meta)
             return meta
 
-        if _is_half_copied(position.node_path, name):
-            documents.storage.write(join(node_path.path, V2.attributes), b"{}")
         replacing = None
         try:
             position.document.edit(remember, beside=recorded)
