@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +15,14 @@ from tests.warm import run
 
 import lamella
 from lamella.cli import main
-from lamella.errors import InvalidArgumentError, SourceError
+from lamella.errors import AccessError, InvalidArgumentError, ReadOnlyError, SourceError
+from lamella.ops.conversion.watch import WatchReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.remote import Service
 
 PATTERN = r"(?P<well>[A-P]\d\d)_(?P<channel>\w+)\.tif"
 WELLS = ("A01", "A02", "B01")
@@ -279,3 +284,66 @@ def test_the_command_watches_with_corrections(folder: Path, tmp_path: Path) -> N
     assert run.exit_code == 0, run.output
     with lamella.open(tmp_path / "plate.zarr" / "A" / "01" / "0") as position:
         assert position.scale[-1] == 0.5
+
+
+def test_a_plate_at_a_url_grows_and_a_restart_finds_what_it_has(
+    folder: Path, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    url, stop = "s3://bucket/plate.zarr", tmp_path / "stop"
+    options = {"endpoint_url": service.endpoint}
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # without the options nothing is reached
+
+    def instrument() -> Iterator[None]:
+        write(folder, "A02")
+        yield
+        yield
+        stop.touch()
+        yield
+
+    write(folder, "A01")
+    report = lamella.watch(
+        folder, url, well_regex=PATTERN, files_per_position=2, stop_file=stop, settle=0, jobs=1,
+        storage_options=options, **steps(instrument()),
+    )  # fmt: skip
+    assert report == WatchReport(url, ("A/01/0", "A/02/0"), 0)
+    with lamella.open_ome_zarr(url, storage_options=options) as plate:
+        pixels = {path: position.data[:, 0, 0].tolist() for path, position in plate.positions()}
+    assert pixels == {"A/01/0": [0, 1], "A/02/0": [10, 11]}
+    assert lamella.validate(url, storage_options=options)
+    stored = dict(service.objects)
+    arguments = ["convert", str(folder), url, "--watch", "--well-regex", PATTERN, "--stop-file", str(stop)]
+    result = CliRunner().invoke(main, [*arguments, "--storage", f"endpoint_url={service.endpoint}"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"Wrote {url}: 0 positions (2 before).\n"
+    assert service.objects == stored
+    assert list((tmp_path / "temporary").iterdir()) == []
+    with pytest.raises(ReadOnlyError):
+        lamella.watch(folder, f"{service.endpoint}/bucket/plate.zarr")
+
+
+@pytest.mark.parametrize("well", ["01", "02"])
+def test_a_watch_that_a_service_ended_is_resumed(
+    folder: Path, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch, well: str
+) -> None:
+    """The service fails while the first position is uploaded with the plate, or the second is copied into it."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    url = "s3://bucket/plate.zarr"
+    watch = partial(lamella.watch, folder, url, well_regex=PATTERN, idle=0, settle=0, jobs=1)
+    write(folder, "A01")
+    if well == "02":
+        watch()
+        write(folder, "A02")
+    service.fail(403, method="PUT", path=f"A/{well}/0/0/c/", after=1)
+    with pytest.raises(AccessError):
+        watch()
+    service.heal()
+    assert watch().positions == (f"A/{well}/0",)
+    with lamella.open_ome_zarr(url) as plate:
+        pixels = {path: position.data[:, 0, 0].tolist() for path, position in plate.positions()}
+    assert pixels == {f"A/{name}/0": [10 * n, 10 * n + 1] for n, name in enumerate(("01", "02")[: int(well)])}
+    assert lamella.validate(url)
+    assert not [key for key in service.objects if ".lamella-" in key]
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -161,7 +161,10 @@ def convert(
             "settle": settle,
             "files_per_position": files_per_position,
         }
-        _watch(context, sources[0], destination, as_json, {**settings, **limits, "jobs": options["jobs"]})
+        shared: dict[str, Any] = {
+            name: options[name] for name in ("jobs", "storage_options") if name in options
+        }
+        _watch(context, sources[0], destination, as_json, {**settings, **limits, **shared})
         return
     from lamella.ops.conversion.convert import convert as run
 

@@ -8,9 +8,11 @@ lists what is done, so a call after a kill resumes with the positions that the p
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, SourceError, counted
@@ -24,13 +26,16 @@ from lamella.ops.conversion.inputs import Arrangement, Inputs
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
-from lamella.ops.new_store import new_store
+from lamella.ops.new_store import is_copied, new_store
 from lamella.ops.rewriting.destination import Destination
+from lamella.store.documents import Documents
+from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.paths import local_path
 from lamella.store.removal import delete_unfinished
+from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -102,6 +107,7 @@ def watch(
     name: str | None = None,
     dtype: DTypeLike | None = None,
     take_what_is_there: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     on_position: Callable[[str], None] | None = None,
     wait: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -120,7 +126,7 @@ def watch(
     source : str or path-like
         The folder that the instrument writes to.
     destination : str or path-like
-        The plate, a local folder; positions that it has are not converted again.
+        The plate, a folder or a URL; positions that it has are not converted again.
     well_regex, map_file, layout, version, chunks, shards, levels, jobs, format
         As for `lamella.convert`.
     axes, pixel_size, unit, channel_names, colors, time_step, name, dtype
@@ -129,6 +135,8 @@ def watch(
         At the end, read truncated files too; before, a truncated file counts as one that is being written.
     files_per_position : int, optional
         Number of files of a complete position.
+    storage_options : mapping, optional
+        Credentials and settings of a destination that is a URL; see `open_ome_zarr`.
     stop_file : str or path-like, optional
         A file whose existence ends the watch, once all files are converted.
     idle : float
@@ -151,6 +159,8 @@ def watch(
         At the end: files cannot be read or placed, or a position got files after it was converted.
     InvalidArgumentError
         Options that do not fit.
+    ReadOnlyError
+        Nothing can be written at the destination, as at http URLs.
 
     Examples
     --------
@@ -172,7 +182,12 @@ def watch(
     )
     corrections.check()
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
-    folder, plate = local_path(source, "the folder to watch"), local_path(destination, "the plate")
+    folder = local_path(source, "the folder to watch")
+    plate: Any = with_options(destination, storage_options)
+    if is_copied(plate):
+        open_storage(plate).check_writable("")  # before anything waits for an instrument
+    else:
+        plate = local_path(plate, "the plate")
     watcher = _Watcher(
         folder, plate, arrangement, corrections, find_formats(format), settings, Workers(jobs, None)
     )
@@ -180,7 +195,7 @@ def watch(
     present = len(watcher.converted())
     timing = _Timing(idle, settle, wait, clock)
     done = _run(watcher, timing, stop_file, files_per_position, on_position)
-    return WatchReport(plate, tuple(done), present)
+    return WatchReport(watcher.name, tuple(done), present)
 
 
 @dataclass(frozen=True)
@@ -256,24 +271,34 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Watcher:
-    """One watched folder and its plate."""
+    """One watched folder and its plate, a path or a URL."""
 
     folder: str
-    plate: str
+    plate: Any
     arrangement: Arrangement
     corrections: Corrections
     formats: Any
     settings: ImageSettings
     workers: Workers
 
+    @property
+    def name(self) -> str:
+        """Path or URL of the plate, for messages."""
+        return open_storage(self.plate).name if is_copied(self.plate) else str(self.plate)
+
+    def _has_plate(self) -> bool:
+        if is_copied(self.plate):
+            return Documents.open(open_storage(self.plate, read_only=True)) is not None
+        return os.path.lexists(self.plate)
+
     def converted(self) -> dict[str, set[str]]:
         """Return the positions of the plate, each with the names of the files it was converted from."""
-        if not os.path.lexists(self.plate):
+        if not self._has_plate():
             return {}
         with open_ome_zarr(self.plate, mode="r") as plate:
             if not isinstance(plate, Plate):
                 raise InvalidArgumentError(
-                    f"{self.plate} is not a plate: name a new folder, or one that a watch made"
+                    f"{self.name} is not a plate: name a new store, or one that a watch made"
                 )
             return {path: set(_sources_of(position.zattrs)) for path, position in plate.positions()}
 
@@ -332,8 +357,7 @@ class _Watcher:
         folder = os.path.join(self.temporary, "OME")
         if not os.path.isdir(folder):
             return
-        present = os.path.join(self.plate, "OME")
-        names = set(os.listdir(present)) if os.path.isdir(present) else set()
+        names = set(plate.documents.storage.list("OME"))
         for name in sorted(os.listdir(folder)):
             if name in names or len(names) < MAX_ORIGINALS:
                 names.add(name)
@@ -342,13 +366,21 @@ class _Watcher:
 
     @property
     def temporary(self) -> str:
-        """Path of the store whose positions are copied into the plate; always the same, so that copies resume."""
+        """Path of the store whose positions are copied into the plate; always the same, so that copies resume.
+
+        It lies beside a folder, and in the folder for temporary files for a URL.
+        """
+        if is_copied(self.plate):
+            digest = sha256(f"watch {self.name}".encode()).hexdigest()[:24]
+            return os.path.join(
+                os.path.realpath(tempfile.gettempdir()), f"{PRIVATE_PREFIX}watch-{digest}.zarr"
+            )
         folder, name = os.path.split(os.path.abspath(self.plate))
         return os.path.join(folder, f".{name}.watch")
 
     def finish_interrupted(self) -> None:
         """Finish what a killed call had nearly done: the store was complete, or the plate listed a position already."""
-        for path in (self.plate, self.temporary):
+        for path in (self.temporary,) if is_copied(self.plate) else (self.plate, self.temporary):
             Destination(path, True, "convert").finish_interrupted()
         if os.path.lexists(self.temporary):
             with suppress(LamellaError):  # a part of it was deleted
@@ -382,7 +414,7 @@ class _Watcher:
         if late:
             path, names = next(iter(late.items()))
             raise SourceError(
-                f"{counted(len(late), 'position')} of {self.plate} got files after the conversion "
+                f"{counted(len(late), 'position')} of {self.name} got files after the conversion "
                 f"({path}: {names[0]}): delete the positions and watch again with files_per_position, or convert "
                 f"{self.folder} to a new store"
             )
