@@ -1,11 +1,12 @@
 """Measure the viewer in Chromium: requests and time until all fields are drawn, time per frame, memory of the server.
 
-    python benchmarks/viewing.py [--wells 96x4,384x9] [--remote 96x4] [--folder DIR] [--page docs/view.md]
+    python benchmarks/viewing.py [--wells 96x4,384x9] [--remote 96x4,384x9] [--folder DIR] [--page docs/view.md]
 
 Each run starts `lamella view` in a process of its own and a browser with software rendering, with WebGL 2 or without.
 Time counts from the start of the command until the last tile of the whole plate is on the screen. The plates have two
-channels of 256 x 256 pixels and two lower levels per field. `make test-browser` says how Chromium is installed. The
-table is printed, and with ``--page`` written into that page.
+channels of 256 x 256 pixels and two lower levels per field. Every run must draw the pixels that the first one drew.
+The store at a URL is `object_service`, which runs on the same cores: its processor time is printed. `make test-browser`
+says how Chromium is installed. The table is printed, and with ``--page`` written into that page.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from browser import Browser  # noqa: E402
+from object_service import Running, object_service  # noqa: E402
 from report import machine, markdown, write_block  # noqa: E402
 
 SIDE, LATENCY = 256, 0.02
@@ -46,6 +48,16 @@ FRAMES = """(async (change, count) => {
   return (end - start) / count;
 })"""
 """Milliseconds from one frame on the screen to the next, while each moves the picture or changes a contrast."""
+
+DRAWN = """(() => {
+  const sum = (values) => values.reduce((total, value) => total + value, 0);
+  return {
+    fields: lamella.scene.fields.length,
+    damaged: lamella.damaged.size + lamella.pixels.refused.size,
+    tiles: [...lamella.pixels.kept.values()].map((tile) => [tile.key, sum(tile.planes), sum(tile.mask)]).sort(),
+  };
+})()"""
+"""What is on the screen: the fields of the plate, those with damage, and the sums of all pixels of each tile."""
 
 
 def frame(browser: Browser, change: str) -> float:
@@ -87,6 +99,12 @@ def server(target: str) -> Iterator[tuple[str, int, float]]:
             process.stdout.read()
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_memory(pid: int) -> float:
     """Return the largest resident size of a process, in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -101,6 +119,8 @@ def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
             opened = time.perf_counter()
             browser.open(url)
             drawn = time.perf_counter()
+            seconds = processor_seconds(pid)
+            screen = browser.run(DRAWN)
             asked = [asks for asks in browser.requests() if "/tile/" in asks or ".json" in asks]
             pan, contrast = frame(browser, "moving"), frame(browser, "contrast")
             wells = browser.run("lamella.scene.wells.length") if walk else 0
@@ -114,6 +134,8 @@ def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
                 "pan": pan,
                 "contrast": contrast,
                 "memory": peak_memory(pid),
+                "processor": seconds,
+                "screen": screen,
             }
     finally:
         browser.close()
@@ -130,15 +152,20 @@ def drop_page_cache() -> bool:
 
 
 @contextmanager
-def slow_store(plate: Path) -> Iterator[str]:
-    """Serve a plate from a store on loopback that answers each request after 20 ms; yield its URL."""
-    from tests.remote import KEYS, Service
+def slow_store(plate: Path) -> Iterator[tuple[str, Running]]:
+    """Serve a plate from a store on loopback that answers each request after 20 ms; yield its URL and the service."""
+    from tests.remote import KEYS
 
-    with Service() as service:
-        service.put_folder(plate, f"/bucket/{plate.name}")
-        service.latency = LATENCY
+    with object_service(plate, LATENCY) as service:
         os.environ |= {**KEYS, "AWS_ENDPOINT_URL": service.endpoint}
-        yield f"s3://bucket/{plate.name}"
+        yield f"s3://bucket/{plate.name}", service
+
+
+def check_screen(figures: dict[str, Any], fields: int, expected: dict[str, Any]) -> None:
+    """Raise if a run did not draw all fields, or drew other pixels than expected."""
+    screen = figures.pop("screen")
+    if screen["fields"] != fields or screen["damaged"] or screen != expected:
+        raise SystemExit(f"Other pixels than those of the plate were drawn: {screen}, expected {expected}")
 
 
 def row(name: str, figures: dict[str, Any]) -> list[str]:
@@ -155,33 +182,50 @@ def row(name: str, figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def rows_of(plate: Path, size: str, *, disk: bool, remote: bool) -> list[list[str]]:
+    """Measure a plate, such as ``96x4``, on the disk and at a URL; return the lines of the table."""
+    wells, fields = map(int, size.split("x"))
+    make_plate(plate, wells, fields)
+    name = f"{wells} wells x {fields} fields"
+    first = measure(str(plate), webgl=True, walk=False)  # documents are in the page cache from here
+
+    def run(title: str, target: str, *, webgl: bool = True, walk: bool = False) -> list[str]:
+        figures = measure(target, webgl=webgl, walk=walk)
+        check_screen(figures, wells * fields, first["screen"])
+        return row(f"{name}, {title}", figures)
+
+    rows = []
+    if disk:
+        rows.append(run("each well visited", str(plate), walk=True))
+        rows.append(run("without WebGL", str(plate), webgl=False))
+        if drop_page_cache():
+            rows.append(run("nothing in the page cache", str(plate)))
+    if remote:
+        with slow_store(plate) as (url, service):
+            rows.append(run("20 ms per request", url))
+        each = 1000 * service.seconds / service.requests
+        print(
+            f"The service answered {service.requests} requests, for {each:.3f} ms of a core each", flush=True
+        )
+    return rows
+
+
 def main() -> None:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--wells", default="96x4,384x9")
-    parser.add_argument("--remote", default="96x4,384x9")
+    parser.add_argument("--wells", default="96x4,384x9", help="plates measured on the disk, or none")
+    parser.add_argument("--remote", default="96x4,384x9", help="plates measured at a URL, or none")
     parser.add_argument("--folder", type=Path, help="where plates are written and kept")
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
+    disk, remote = ([s for s in sizes.split(",") if s != "none"] for sizes in (args.wells, args.remote))
     rows: list[list[str]] = []
     with nullcontext(str(args.folder)) if args.folder else tempfile.TemporaryDirectory() as folder:
-        for size in args.wells.split(","):
-            wells, fields = map(int, size.split("x"))
+        for size in dict.fromkeys([*disk, *remote]):
             plate = Path(folder) / f"plate_{size}.zarr"
-            make_plate(plate, wells, fields)
-            name = f"{wells} wells x {fields} fields"
-            measure(str(plate), webgl=True, walk=False)  # documents are in the page cache from here
-            rows.append(row(f"{name}, each well visited", measure(str(plate), webgl=True, walk=True)))
-            rows.append(row("the same, without WebGL", measure(str(plate), webgl=False, walk=False)))
-            if drop_page_cache():
-                rows.append(
-                    row("the same, nothing in the page cache", measure(str(plate), webgl=True, walk=False))
-                )
-            if size in args.remote.split(","):
-                with slow_store(plate) as url:
-                    rows.append(row("the same, 20 ms per request", measure(url, webgl=True, walk=False)))
+            rows += rows_of(plate, size, disk=size in disk, remote=size in remote)
     head = [
         "plate",
         "requests",
