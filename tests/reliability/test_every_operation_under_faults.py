@@ -112,3 +112,15 @@ def test_an_array_that_was_to_replace_another_is_deleted_after_a_failure(service
     assert error is not None
     assert not [key for key in service.objects if "/.lamella-" in key]
     trials.finish(OPERATIONS["delete a channel"], known)
+
+
+def test_a_wrong_404_leaves_no_token_in_an_array_that_was_replaced(service):
+    trials = Trials(service, "0.5")
+    known = trials.clean("delete a channel")
+    document = "/bucket/plate.zarr/A/1/0/0/zarr.json"
+    trials.begin()
+    met = service.fail(404, path=f"^{document}$", after=known.requests.count(("GET", document)) - 1, times=1)
+    _, error = trials.outcome(OPERATIONS["delete a channel"], 404)
+    assert met.seen == 1
+    assert "Make the same call again" in str(error)
+    trials.finish(OPERATIONS["delete a channel"], known)

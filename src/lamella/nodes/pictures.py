@@ -76,7 +76,8 @@ class Pictures(NGFFNode):
         Warns
         -----
         UserWarning
-            For each field of a plate that cannot be read, which is crossed out, or that lacks the label image.
+            For each field of a plate that cannot be read, which is crossed out, that lacks the label image, or that
+            could not be read for the contrast.
 
         Examples
         --------

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from lamella.errors import LamellaError, MetadataError, NodeNotFoundError
+from lamella.errors import LamellaError, MetadataError, NodeNotFoundError, StorageError
 from lamella.spec.intents import (
     Replacing,
     changed,
@@ -203,6 +203,14 @@ def _is_half_copied(node_path: NodePath, name: str) -> bool:
     return _has_two_documents(documents) and documents.storage.size(key) is None
 
 
+def _is_listed(documents: Documents, path: str) -> bool:
+    """Whether the document of an array is listed; False where the service refuses lists."""
+    try:
+        return documents.files.array in documents.storage.list(path)
+    except StorageError:
+        return False
+
+
 def _write_changes(
     position: Position,
     replacing: Replacing,
@@ -217,6 +225,12 @@ def _write_changes(
         return with_replacing(attributes if last is None else last(attributes), done)
 
     position.document.edit(change, beside=with_record)
-    with suppress(NodeNotFoundError):  # deleted meanwhile
+    try:
         edit_attributes_of_array(documents, path, lambda attributes: with_token(attributes, None))
+    except NodeNotFoundError as error:
+        if _is_listed(documents, path):  # else it was deleted meanwhile
+            raise StorageError(
+                f"{documents.location(path)} was not found after it was replaced, and is there: the service answered "
+                "404 by mistake. Make the same call again; it finishes."
+            ) from error
     return position.document.edit(lambda meta: meta)
