@@ -348,7 +348,7 @@ class Position(
         if name in levels:
             # Metadata first: a kill between the two leaves an unlisted array, never a listed gap.
             self.document.edit(
-                lambda meta: edits.remove_dataset(meta, name),
+                lambda meta: edits.remove_level(meta, name),
                 beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
             )
         if storage.exists(member.path):

@@ -57,6 +57,7 @@ __all__ = [
     "name_channels",
     "new_images",
     "remove_dataset",
+    "remove_level",
     "rename_channel",
     "set_channel",
     "set_contrast_limits",
@@ -142,16 +143,29 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
-    """Remove a level from the list; a pyramid of lamella records that the next level was computed from it."""
+    """Remove a level from the list."""
     edited = meta.copied()
+    edited.multiscales[0].datasets.remove(find_dataset(edited, path))
+    _describe_one_level(edited.multiscales[0])
+    return edited
+
+
+def remove_level(meta: ImagesMeta, path: str) -> ImagesMeta:
+    """Remove a level for good; a pyramid of lamella records that the next level was computed from it."""
+    datasets = meta.multiscales[0].datasets
+    index = datasets.index(find_dataset(meta, path))
+    edited = remove_dataset(meta, path)
     scales = edited.multiscales[0]
-    index = scales.datasets.index(find_dataset(edited, path))
-    scales.datasets.pop(index)
     details = scales.metadata
-    if 0 < index < len(scales.datasets) and isinstance(details, dict) and details.get("method") == MAKER:
-        after = [name for name in levels_after_gaps(details) if name != path]
-        scales.metadata = {**details, _AFTER_GAPS: [*after, scales.datasets[index].path]}
-    _describe_one_level(scales)
+    if not isinstance(details, dict) or details.get("method") != MAKER:
+        return edited
+    after: list[JSON] = [name for name in levels_after_gaps(details) if name != path]
+    transforms = [level.coordinate_transformations for level in datasets[max(0, index - 1) : index + 1]]
+    if index and transforms[0] != transforms[1]:  # else another array of the size of the level before it
+        after += [level.path for level in datasets[index + 1 : index + 2]]
+    scales.metadata = {name: value for name, value in details.items() if name != _AFTER_GAPS}
+    if after:
+        scales.metadata[_AFTER_GAPS] = after
     return edited
 
 

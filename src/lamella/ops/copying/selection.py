@@ -176,7 +176,7 @@ class _SelectionBuilder:
 
         def chosen(meta: ImagesMeta) -> ImagesMeta:
             for path in dropped_levels:
-                meta = edits.remove_dataset(meta, path)
+                meta = edits.remove_level(meta, path)
             return meta
 
         self._edit(image, ImagesMeta, chosen, dropped_levels)
