@@ -80,3 +80,26 @@ def test_the_fields_of_a_well_are_one_image(plate, tmp_path):
         result = run("mosaic", arguments[0], tmp_path / "c.zarr", *arguments[1:])
         assert (result.exit_code, result.stdout) == (1, "")
         assert not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be listed:UserWarning")
+def test_options_of_urls_are_for_the_ends_that_know_them(plate, tmp_path, service, monkeypatch):
+    service.put_folder(plate, "/bucket/plate.zarr")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # without the options nothing is reached
+    keys = {"key": "testing", "secret": "testing", "endpoint_url": service.endpoint}
+    options = [f"--storage={name}={value}" for name, value in keys.items()]
+    web, url = f"{service.endpoint}/bucket/plate.zarr", "s3://bucket"
+    for arguments in (
+        ("merge", web, f"{url}/merged.zarr"),
+        ("merge", f"{url}/plate.zarr", plate, tmp_path / "merged.zarr", "--renumber"),
+        ("subset", web, f"{url}/part.zarr", "--wells", "A1"),
+        ("subset", f"{url}/part.zarr", tmp_path / "part.zarr"),
+        ("mosaic", web, f"{url}/mosaic.zarr", "--well", "A1"),
+        ("export", f"{url}/mosaic.zarr", tmp_path / "mosaic.ome.tif"),
+    ):
+        result = run(*arguments, *options)
+        assert result.exit_code == 0, (arguments, result.output)
+    refused = run("subset", plate, tmp_path / "other.zarr", *options)
+    assert refused.exit_code != 0
+    assert "without storage_options" in refused.stderr
+    assert lamella.open_ome_zarr(tmp_path / "part.zarr").position_paths() == ["A/1/0", "A/1/1"]

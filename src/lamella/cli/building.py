@@ -9,35 +9,31 @@ from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import click
 
     from lamella.nodes.node import NGFFNode
 
 
-def opened(path: str, options: dict[str, Any]) -> NGFFNode:
-    """Open a source; options of a URL are for those arguments that are URLs."""
-    from lamella.nodes.open import open_ome_zarr
-    from lamella.store.paths import is_url
+def with_storage(paths: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """Return the sources and the destination with the options of ``--storage``, each that knows them."""
+    from lamella.store.storage import share_options
 
-    storage_options = options["storage_options"] if is_url(path) else None
-    node: NGFFNode = open_ome_zarr(
-        path, disable_path_checking=options["follow_links"], storage_options=storage_options
-    )
+    return share_options(paths, options["storage_options"])
+
+
+def opened(path: str, options: dict[str, Any]) -> NGFFNode:
+    """Open a source of `with_storage`."""
+    from lamella.nodes.open import open_ome_zarr
+
+    node: NGFFNode = open_ome_zarr(path, disable_path_checking=options["follow_links"])
     return node
 
 
-def options_of_new_store(path: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options for the call that writes the new store."""
-    from lamella.store.paths import is_url
-
-    storage_options = options["storage_options"] if is_url(path) else None
-    return {
-        "jobs": options["jobs"],
-        "progress": options["progress"],
-        "storage_options": storage_options or None,
-    }
+def options_of_new_store(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for the call that writes the new store to a path of `with_storage`."""
+    return {"jobs": options["jobs"], "progress": options["progress"]}
 
 
 def run_build(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened
+from lamella.cli.building import opened, with_storage
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
 from lamella.cli.options import Region, ZPlane, operation_options, overwrite_option, split_option
 from lamella.errors import counted
@@ -62,7 +62,7 @@ def export(
         "progress": options["progress"],
     }
     with ExitStack() as nodes:
-        sources = [nodes.enter_context(opened(store, options)) for store in stores]
+        sources = [nodes.enter_context(opened(store, options)) for store in with_storage(stores, options)]
         files = run(sources[0] if len(sources) == 1 else sources, destination, **chosen)
     if as_json:
         echo_json({"files": files})

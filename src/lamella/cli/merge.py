@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened, options_of_new_store, run_build
+from lamella.cli.building import opened, options_of_new_store, run_build, with_storage
 from lamella.cli.options import operation_options
 
 
@@ -36,7 +36,8 @@ def merge(
     from lamella.ops.plates.subset import merge as run
 
     def build() -> Any:
-        nodes: list[Any] = [opened(path, options) for path in plates]
-        return run(nodes, destination, renumber=renumber, **options_of_new_store(destination, options))
+        *sources, target = with_storage((*plates, destination), options)
+        nodes: list[Any] = [opened(path, options) for path in sources]
+        return run(nodes, target, renumber=renumber, **options_of_new_store(options))
 
     run_build(context, build, destination, as_json=as_json)

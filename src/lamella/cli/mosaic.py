@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.building import opened, options_of_new_store, run_build
+from lamella.cli.building import opened, options_of_new_store, run_build, with_storage
 from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option
 
 if TYPE_CHECKING:
@@ -54,13 +54,14 @@ def mosaic(
     from lamella.ops.mosaics.positions import mosaic_of
 
     def build() -> Any:
-        fields = mosaic_of(opened(path, options), well, blend, acquisition)
+        source, target = with_storage((path, destination), options)
+        fields = mosaic_of(opened(source, options), well, blend, acquisition)
         return fields.write(
-            destination,
+            target,
             levels=levels,
             chunks=chunks if chunks == "auto" else (*(1,) * (fields.ndim - len(chunks)), *chunks),
             overwrite=overwrite,
-            **options_of_new_store(destination, options),
+            **options_of_new_store(options),
         )
 
     run_build(context, build, destination, as_json=as_json)

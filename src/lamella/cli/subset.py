@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened, options_of_new_store, run_build
+from lamella.cli.building import opened, options_of_new_store, run_build, with_storage
 from lamella.cli.options import operation_options, split_option
 
 
@@ -65,11 +65,12 @@ def subset(
     from lamella.nodes.position import Position
 
     def build() -> Any:
-        node = opened(path, options)
-        settings = {"channels": channels, "crop": crop, **options_of_new_store(destination, options)}
+        source, target = with_storage((path, destination), options)
+        node = opened(source, options)
+        settings = {"channels": channels, "crop": crop, **options_of_new_store(options)}
         if isinstance(node, Plate):
             ids = None if acquisitions is None else [int(a) if a.isdecimal() else a for a in acquisitions]
-            return node.subset(destination, wells=wells, acquisitions=ids, **settings)
+            return node.subset(target, wells=wells, acquisitions=ids, **settings)
         if not isinstance(node, Position):
             raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
         if wells is not None or acquisitions is not None:
@@ -77,6 +78,6 @@ def subset(
                 f"{path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
                 "--acquisitions."
             )
-        return node.subset(destination, **settings)
+        return node.subset(target, **settings)
 
     run_build(context, build, destination, as_json=as_json)
