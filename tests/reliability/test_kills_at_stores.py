@@ -25,3 +25,10 @@ def test_a_work_on_s3_that_is_killed_leaves_old_or_new_and_is_finished_by_the_sa
         except Exception as error:
             error.add_note(f"killed before request {point} of {killer.changes} that change something")
             raise
+
+
+@pytest.mark.parametrize("name", ["merge", "subset", "from_positions"])
+def test_a_new_store_with_one_of_two_documents_of_its_root_is_finished_by_the_same_call(
+    service, name, tmp_path
+):
+    StoreKiller(service, name, "0.4", tmp_path).kill(1)
