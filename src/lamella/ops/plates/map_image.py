@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lamella.ops.execution import Workers
-from lamella.ops.plates.map_request import checked_request
-from lamella.ops.plates.mapping import run_request
+from lamella.ops.plates.mapping import map_plate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,27 +62,22 @@ def map_image(
     progress: Progress | bool | None,
 ) -> MapReport:
     """Apply a function over the regions of an image; see :meth:`Position.map`."""
-    workers = Workers(jobs, executor)
-    workers.check_reach(image.documents.storage)
-    one = cast("Plate", _OneImage(image))
-    request = checked_request(
-        one,
+    report = map_plate(
+        cast("Plate", _OneImage(image)),
         function,
-        "regions",
-        next(iter(image.dataset_paths), "0") if level is None else level,
-        name,
-        None,
-        None,
-        dtype,
-        None,
-        retries,
-        resume,
-        progress,
-        workers,
+        over="regions",
+        level=next(iter(image.dataset_paths), "0") if level is None else level,
+        name=name,
+        dtype=dtype,
         halo=halo,
         axes=axes,
         kwargs=kwargs,
+        retries=retries,
+        resume=resume,
+        check=check,
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
     )
-    report = run_request(one, request, workers, check=check, progress=progress)
     report.output = image
     return report

@@ -188,10 +188,10 @@ def map_plate(
         axes=axes,
         kwargs=kwargs,
     )
-    return run_request(plate, request, workers, check=check, progress=progress)
+    return _run_request(plate, request, workers, check=check, progress=progress)
 
 
-def run_request(
+def _run_request(
     plate: Plate, request: MapRequest, workers: Workers, *, check: bool, progress: Progress | bool | None
 ) -> MapReport:
     """Run all units of a checked call, and raise for failed ones if ``check`` is set."""
