@@ -68,7 +68,7 @@ def wells_ahead(
 
 
 def _load_ahead(documents: Documents, root: str, paths: Sequence[str], like: Well | LamellaError) -> None:
-    """Let the system load the documents of wells, and of fields that have the same names as those of another well."""
+    """Load ahead the documents of wells, and of fields that have the same names as those of another well."""
     names: list[str] = []
     if not isinstance(like, LamellaError):
         with suppress(LamellaError):  # reading its fields raises it again

@@ -214,7 +214,7 @@ class Documents:
             self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
 
     def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
-        """Let the system load documents in folders that are read next: of groups, each with one of its arrays."""
+        """Load documents in folders ahead that are read next: of groups, each with one of its arrays."""
         files = [self.files.attributes]
         if array is not None:
             files += [f"{array}/{file}" for file in self.files_of_array]

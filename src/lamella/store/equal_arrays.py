@@ -33,7 +33,7 @@ _MOST_LOADED = 1 << 20
 def load_equal_arrays(
     documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
 ) -> None:
-    """Let the system load files in folders that `read_equal_arrays` reads next, each with the document of its array.
+    """Load files in folders ahead that `read_equal_arrays` reads next, each with the document of its array.
 
     Large chunks and shards are left out: they are read in parts, or take as long as their decoding.
     """

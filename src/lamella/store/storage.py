@@ -194,7 +194,7 @@ class Storage(ABC):
         del keys, at_once
 
     def load_ahead(self, keys: Sequence[str]) -> None:
-        """Let the system load files that will be read next; only folders do something. Nothing is remembered."""
+        """Load files into the page cache that will be read next; only folders do something. Nothing is remembered."""
         del keys
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:

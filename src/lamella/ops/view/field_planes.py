@@ -73,7 +73,7 @@ def whole_region(
 
 
 def load_ahead(documents: Documents, paths: Sequence[str], request: PlaneRequest) -> None:
-    """Let the system load files in folders that `read_planes` reads next, if arrays are like that of a request."""
+    """Load files in folders ahead that `read_planes` reads next, if arrays are like that of a request."""
     load_equal_arrays(documents, paths, request.meta, tuple(slice(*span) for span in request.region))
 
 

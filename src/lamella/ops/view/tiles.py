@@ -353,7 +353,7 @@ class Tiles:
         names: Sequence[str],
         numbers: Sequence[int],
     ) -> None:
-        """Let the system load what `_read_together` reads in folders, if other fields are stored as the first one."""
+        """Load ahead what `_read_together` reads in folders, if other fields are stored as the first one."""
         with suppress(LamellaError):  # `_read_field` raises it again
             request = self._plan_read(numbers[0], origin, shape, view, names)
             if request is None:
