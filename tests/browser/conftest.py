@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+import lamella
+
 if "LAMELLA_BROWSER" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
 
@@ -18,3 +20,13 @@ def browser(request):
     page = Browser(webgl=request.param == "webgl")
     yield page
     page.close()
+
+
+@pytest.fixture
+def opened(browser, store):
+    """The plate of a module on the screen; the module has the fixture `store`."""
+    browser.leave()
+    with lamella.open_ome_zarr(store) as plate, lamella.view(plate, browser=False) as viewer:
+        browser.open(viewer.url)
+        yield browser
+        assert browser.problems() == []

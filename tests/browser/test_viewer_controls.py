@@ -39,16 +39,6 @@ def store(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def opened(browser, store):
-    """The plate on the screen."""
-    browser.leave()
-    with lamella.open_ome_zarr(store) as plate, lamella.view(plate, browser=False) as viewer:
-        browser.open(viewer.url)
-        yield browser
-        assert browser.problems() == []
-
-
 def enter(browser, name, value):
     """Change a control as a person does, and wait until the picture shows it."""
     browser.run(

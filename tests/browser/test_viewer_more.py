@@ -44,16 +44,6 @@ def store(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def opened(browser, store):
-    """The plate on the screen."""
-    browser.leave()
-    with lamella.open_ome_zarr(store) as plate, lamella.view(plate, browser=False) as viewer:
-        browser.open(viewer.url)
-        yield browser
-        assert browser.problems() == []
-
-
 def field(browser, path):
     """Return the left and top of a field on the canvas."""
     return next(area[2:4] for area in browser.run("lamella.scene.fields") if area[0] == path)
