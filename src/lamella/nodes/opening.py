@@ -38,7 +38,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.missing_document import without_attributes, without_metadata
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
-from lamella.store.temporary_files import abandon, is_abandoned
+from lamella.store.temporary_files import is_abandoned
 from lamella.store.zip_storage import ZipStorage
 from lamella.types import Durability, Layout, Mode, Recheck
 
@@ -138,9 +138,6 @@ def create_unfinished(
     except StoreExistsError:
         if token is None or not _is_abandoned(open_storage(target)):
             raise
-    except BaseException:
-        abandon(token or "")  # a part of the document may be stored
-        raise
     return open_store(target, layout, "w", **options)
 
 

@@ -44,7 +44,7 @@ from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
 from lamella.store.keys import check_key
 from lamella.store.layout import LARGEST_CHUNK, default_chunks
-from lamella.store.temporary_files import abandon, is_abandoned, temporary_name
+from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,8 @@ def create_label(
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
     token = "" if documents.storage.locks_processes else temporary_name(".tmp")
-    with documents.storage.lock(node_path.path):  # what another one began is known to be of a killed call
+    # What another one began is known to be of a killed call.
+    with documents.storage.lock(node_path.path), abandoned_on_errors(token):
         is_first = _begin(labels, name, with_creating(attributes, token), token)
         try:
             documents.put_arrays(arrays, new=True)
@@ -105,17 +106,12 @@ def create_label(
                 write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
                 fill_levels(image)
         except BaseException:
-            abandon(token)  # the service may refuse to delete too
             documents.storage.delete(node_path.path)
             if is_first and documents.storage.locks_processes:
                 with documents.lock(labels.node_path.parent.path):
                     _delete_empty_group(labels)
             raise
-        try:
-            _end(labels, name, token)
-        except BaseException:
-            abandon(token)
-            raise
+        _end(labels, name, token)
     return image
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from stat import S_ISREG
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from lamella.store.keys import PRIVATE_PREFIX, is_of_tensorstore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: Age after which a temporary file of an unknown process is removed.
 _STALE_SECONDS = 24 * 3600
@@ -63,6 +63,16 @@ def temporary_name(suffix: str) -> str:
 def abandon(name: str) -> None:
     """Remember that the call of this process failed that used a temporary name, and could not clean up."""
     _abandoned.add(name)
+
+
+@contextmanager
+def abandoned_on_errors(name: str) -> Iterator[None]:
+    """Call `abandon` after an error: the service that failed may refuse to delete what was written, too."""
+    try:
+        yield
+    except BaseException:
+        abandon(name)
+        raise
 
 
 def is_abandoned(name: str) -> bool:

@@ -30,7 +30,7 @@ from lamella.spec.transforms import TransformationMeta
 from lamella.store.archives import is_archive_name
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
-from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.temporary_files import abandoned_on_errors, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,9 +185,9 @@ def _deleted_on_errors(storage: Any, overwrite: bool, token: str) -> Iterator[No
     """Delete the new store after an error, unless the error is that a store exists."""
     existed = storage.exists("")
     try:
-        yield
+        with abandoned_on_errors(token):
+            yield
     except BaseException:
-        abandon(token)  # the service may refuse to delete too
         if not existed or overwrite:
             with suppress(StorageError):
                 storage.delete("")

@@ -29,7 +29,7 @@ from lamella.spec import plate_edits
 from lamella.spec.intents import with_creating
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
-from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.temporary_files import abandoned_on_errors, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -131,17 +131,17 @@ def _create_checked(
 
     if not isinstance(storage, LocalStorage):
         token = temporary_name(".tmp")
-        copy = PositionCopy(_create(store_path, request, "w-", token), request.sources, workers, plans)
-        try:
-            copy.run(progress)
-            copy.list_all(None)
-            if request.layout == "fov":
-                copy.root.documents.edit_group("", lambda attributes: with_creating(attributes, None))
-        except BaseException:
-            abandon(token)  # the service may refuse to delete too
-            with suppress(StorageError):
-                storage.delete("")
-            raise
+        with abandoned_on_errors(token):
+            copy = PositionCopy(_create(store_path, request, "w-", token), request.sources, workers, plans)
+            try:
+                copy.run(progress)
+                copy.list_all(None)
+                if request.layout == "fov":
+                    copy.root.documents.edit_group("", lambda attributes: with_creating(attributes, None))
+            except BaseException:
+                with suppress(StorageError):
+                    storage.delete("")
+                raise
         copy.root.documents.storage.commit_own(f"Copy {counted(len(request.sources), 'position')}")
         return copy.root
     workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
