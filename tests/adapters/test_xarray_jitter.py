@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella
-from lamella.adapters.xarray_steps import fit_steps
+from lamella.adapters.xarray_fit import fit_steps
 
 TIMES = (0.0, 60.0, 121.0, 180.0, 241.0)
 

@@ -72,7 +72,7 @@ class PositionMap(NGFFNode):
         >>> report.done, int(position.labels["bright"].data[:].max())
         (1, 1)
         """
-        from lamella.ops.plates.map_image import map_image
+        from lamella.ops.plates.mapping import map_image
 
         return map_image(
             cast("Position", self),

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lamella.adapters.napari.arrays import CanvasArray
-from lamella.adapters.napari.background import BackgroundTiles, redraw_when_read
+from lamella.adapters.napari.arrays import BackgroundTiles, CanvasArray, redraw_when_read
 from lamella.errors import LamellaError, MetadataError, one_line
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.open import open_ome_zarr

@@ -10,6 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from lamella.adapters.screens.index_files import attributes, elements
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenChannel,
@@ -18,7 +19,6 @@ from lamella.adapters.screens.screen import (
     number,
     seconds_between,
 )
-from lamella.adapters.screens.xml import attributes, elements
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective
 from lamella.spec.plate_lines import standard_row

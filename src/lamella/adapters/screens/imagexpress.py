@@ -22,7 +22,7 @@ from lamella.adapters.metaseries import (
     pixel_size,
     stage_position,
 )
-from lamella.adapters.screens.keys import read_keys
+from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenChannel,

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from lamella.adapters.screens.keys import read_keys
+from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import number, seconds_between
 from lamella.adapters.screens.source import FieldSource
 from lamella.adapters.tiff import open_tiff

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lamella.adapters.screens.index_files import attributes, elements, local_name, texts
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenChannel,
@@ -19,7 +20,6 @@ from lamella.adapters.screens.screen import (
     number,
     seconds_between,
 )
-from lamella.adapters.screens.xml import attributes, elements, local_name, texts
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective
 from lamella.spec.plate_lines import standard_row

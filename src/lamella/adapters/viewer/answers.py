@@ -36,12 +36,11 @@ import numpy as np
 from lamella.errors import ClosedError, InvalidArgumentError, LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
+from lamella.ops.view.contrast import well_windows, write_contrast
 from lamella.ops.view.heat import heat_columns, heat_of_wells, heat_tables
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles, View
 from lamella.ops.view.volumes import read_slice, read_volume
-from lamella.ops.view.well_windows import well_windows
-from lamella.ops.view.write_contrast import write_contrast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,14 +13,13 @@ from lamella.errors import (
     NotDecodedError,
 )
 from lamella.nodes.store_handle import NodePath, StoreHandle
-from lamella.nodes.tables import is_in_tables
+from lamella.nodes.tables import is_in_tables, stored_table_names
 from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
-from lamella.ops.plates.plate_tables import plate_tables
 from lamella.ops.progress import Count, reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
@@ -28,6 +27,7 @@ from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.spec import plate_edits, versions
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.spec.tables import with_replacing_table
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
 from lamella.store.formats import METADATA_FILES
@@ -36,7 +36,7 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
+
 
 _MIN_COPYING = 4
 """Minimum number of workers that copy files, unless the caller passes a number."""
@@ -395,3 +396,35 @@ def _converted_attributes(source: NodePath, target: NodePath, path: str) -> JSON
     return versions.convert_attributes(
         attributes, source.store_handle.version_of(attributes), target.store_handle.version
     )
+
+
+def plate_tables(
+    target: Plate, plates: Sequence[Plate], units_of: Callable[[NodePath, NodePath], Iterator[Unit]]
+) -> Iterator[Unit]:
+    """Yield the units that copy all tables of some plates, after the group that lists them was written.
+
+    Of tables of one name the first is copied, and a warning names the others.
+    """
+    owners: dict[str, Plate] = {}
+    for plate in plates:
+        for name in stored_table_names(plate):
+            if name in owners:
+                warnings.warn(
+                    f"{owners[name].node_path} and {plate.node_path} both have a table {name!r}: the first one is "
+                    f"copied to {target.node_path}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            owners.setdefault(name, plate)
+    if not owners:
+        return
+    from lamella.ops.tables.write import content_path
+
+    group = target.node_path.child("tables")
+    first = next(iter(owners.values()))
+    attributes = with_replacing_table(first.tables.group_attributes, None)
+    target.documents.put_group(group.path, {**attributes, "tables": list(owners)})
+    for name, plate in owners.items():
+        source = plate.node_path.child("tables")
+        content = content_path(plate.tables, name)[len(source.path) :].strip("/")
+        yield from units_of(source.child(content), group.child(name))

@@ -13,12 +13,14 @@ import builtins
 import dataclasses
 import datetime
 import decimal
+import dis
 import enum
 import fractions
 import functools
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import logging
 import operator
 import pathlib
@@ -31,10 +33,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lamella._version import __version__
-from lamella.ops.plates.code_names import attribute_names, global_names, imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
 
 _INSTALLED = {"site-packages", "dist-packages"}
 
@@ -443,3 +445,42 @@ def _slots(kind: type) -> tuple[str, ...]:
     slots = vars(kind).get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else tuple(slots)
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield a code object and all code objects inside it: lambdas, comprehensions, functions, classes."""
+    yield code
+    for value in code.co_consts:
+        if hasattr(value, "co_code"):
+            yield from nested_codes(value)
+
+
+def global_names(code: types.CodeType) -> set[str]:
+    """Return the global variables and builtins that a code object reads."""
+    return {
+        str(step.argval)
+        for nested in nested_codes(code)
+        for step in dis.get_instructions(nested)
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+    }
+
+
+def attribute_names(code: types.CodeType) -> set[str]:
+    """Return all names in a code object: of attributes, globals and imports."""
+    return {name for nested in nested_codes(code) for name in nested.co_names}
+
+
+def imports(function: types.FunctionType) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the full names of the modules that a function imports, each with the imported members."""
+    package = function.__globals__.get("__package__") or ""
+    for code in nested_codes(function.__code__):
+        before: list[Any] = [0, None]
+        for step in dis.get_instructions(code):
+            if step.opname == "IMPORT_NAME":
+                level, members = before
+                name = "." * int(level or 0) + str(step.argval)
+                try:
+                    yield importlib.util.resolve_name(name, package), tuple(members or ())
+                except ImportError:
+                    yield name, ()
+            before = [before[-1], step.argval]

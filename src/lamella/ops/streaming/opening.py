@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ from lamella.ops.streaming.chunk_threads import ChunkThreads
 from lamella.ops.streaming.order import FrameOrder
 from lamella.ops.streaming.pyramids import PyramidsBehind
 from lamella.ops.streaming.record import StreamRecord
-from lamella.ops.streaming.recovery import stored_frames
 from lamella.ops.streaming.stream import FrameStream
 from lamella.spec import edits
+from lamella.store.chunk_lookup import ChunkLookup
 from lamella.store.codec_threads import cpus
 from lamella.store.documents import Documents
+from lamella.store.shard_index import IndexForm
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.spec.transforms import TransformationMeta
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.compressor import CompressorChoice
     from lamella.types import Shape
+
 
 _QUEUE = 8
 """Default maximum number of pending chunks."""
@@ -424,3 +428,32 @@ def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
             count -= 1
         if count != array_frames.count:
             array_frames.restart(count)
+
+
+def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
+    """Return the number of frames stored without a gap, also after the last record of a killed stream.
+
+    Within a chunk of several frames the record decides.
+    """
+    meta = array.meta
+    if any(meta.chunks[axis] > 1 for axis in order.axes) or (
+        meta.shards is not None and IndexForm.of(meta) is None
+    ):
+        return recorded
+    chunks = ChunkLookup(array)
+    count = recorded
+    while order.total is None or count < order.total:
+        if not all(chunks.is_stored(chunk) for chunk in _chunks(meta, order, count)):
+            return count
+        count += 1
+    return count
+
+
+def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
+    index_of_axis = dict(zip(order.axes, order.index_of(number), strict=True))
+    return product(
+        *(
+            (index_of_axis[axis],) if axis in index_of_axis else range(-(-n // c))
+            for axis, (n, c) in enumerate(zip(meta.shape, meta.chunks, strict=True))
+        )
+    )

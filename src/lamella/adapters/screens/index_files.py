@@ -1,7 +1,8 @@
-"""Read XML indexes of any size: one element at a time, without document type declarations."""
+"""Read index files: XML of any size by element, without document type declarations, and lines of keys and values."""
 
 from __future__ import annotations
 
+import csv
 from typing import IO, TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -11,6 +12,7 @@ from lamella.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from xml.etree.ElementTree import Element
+
 
 _DEEPEST = 50
 """Levels of elements; the indexes have five."""
@@ -86,3 +88,13 @@ def attributes(element: Element) -> dict[str, str]:
 def texts(element: Element) -> dict[str, str]:
     """Return the texts of the children by name."""
     return {local_name(child.tag): (child.text or "").strip() for child in element}
+
+
+def read_keys(path: str) -> dict[str, list[str]]:
+    """Return the values of each key in a ``.nd`` or ``.HTD`` file; raise SourceError for a file that cannot be read."""
+    try:
+        with open(path, encoding="latin-1", newline="") as file:
+            lines = list(csv.reader(file, skipinitialspace=True))
+    except (OSError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    return {line[0]: [value.strip() for value in line[1:]] for line in lines if line}

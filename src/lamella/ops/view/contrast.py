@@ -1,0 +1,90 @@
+"""Choose a contrast window for each well of a plate, and write the contrast that was chosen in a viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.nodes.labels import LabelImage
+from lamella.nodes.position import Position
+from lamella.nodes.position_metadata import dtype_window, named
+from lamella.ops.display.preview import channel_keys
+from lamella.ops.display.render import auto_window
+from lamella.spec import edits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+    from lamella.ops.display.render import Window
+    from lamella.ops.view.scene import ViewScene
+    from lamella.ops.view.tiles import Tiles, View
+    from lamella.spec.omero import WindowDict
+
+
+_FIELDS = 4
+"""Fields of each well whose pixels are read."""
+
+
+def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) -> list[list[Window] | None]:
+    """Return the windows of all channels for each well; None for a well without readable pixels.
+
+    A window is that of a preview, from the coarse pixels of up to four fields of the well.
+    """
+    tiles.check_view(view)
+    members: dict[int, list[int]] = {}
+    for number, field in enumerate(scene.fields):
+        if field.shape and scene.acquisition_number(field) == view.acquisition:
+            members.setdefault(field.well, []).append(number)
+
+    def windows(well: int) -> list[Window] | None:
+        fields = members.get(well, [])
+        samples: list[list[NDArray[Any]]] = [[] for _ in scene.channels]
+        for number in fields[:: max(1, len(fields) // _FIELDS)][:_FIELDS]:
+            try:
+                planes = tiles.coarse_planes(number, view)
+            except LamellaError:
+                continue  # its tile shows the reason
+            for sample, plane in zip(samples, planes, strict=True):
+                if plane is not None:
+                    sample.append(plane.ravel())
+        if not any(samples):
+            return None
+        return [auto_window(np.concatenate(sample)) if sample else (0.0, 1.0) for sample in samples]
+
+    return list(threads.map(windows, range(len(scene.wells))))
+
+
+def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]]) -> int:
+    """Write windows of channels, by their names in the scene, to all fields that have them; return how many fields.
+
+    Raises InvalidArgumentError for a channel that the scene lacks; then nothing is written.
+    """
+    names = [channel.name for channel in scene.channels]
+    unknown = sorted(set(windows) - set(names))
+    if unknown:
+        raise InvalidArgumentError(f"{scene.name} has no channel {unknown[0][:100]!r}: it has {names}.")
+    written = 0
+    for field in scene.fields:
+        position = field.node
+        if not field.shape or not isinstance(position, Position) or isinstance(position, LabelImage):
+            continue
+        limits = dtype_window(position.data.dtype)
+        chosen: dict[int, WindowDict] = {
+            index: {**limits, "start": windows[key][0], "end": windows[key][1]}
+            for index, key in enumerate(channel_keys(position))
+            if key in windows
+        }
+        if chosen:
+            _write(position, chosen)
+            written += 1
+    return written
+
+
+def _write(position: Position, windows: Mapping[int, WindowDict]) -> None:
+    names = position.channel_names
+    position.document.edit(lambda meta: edits.set_windows(named(meta, names), windows))
