@@ -156,11 +156,11 @@ class PlateOperations(Pictures):
         >>> plate["A/1/0/mip"].shape
         (1, 2, 1, 8, 8)
         """
-        from lamella.ops.plates.mapping import map_plate
+        from lamella.ops.plates.map_request import MapCall
+        from lamella.ops.plates.mapping import map_nodes
 
-        return map_plate(
-            cast("Plate", self),
-            function,
+        call = MapCall(
+            function=function,
             over=over,
             level=level,
             name=name,
@@ -179,6 +179,7 @@ class PlateOperations(Pictures):
             progress=progress,
             storage_options=storage_options,
         )
+        return map_nodes(cast("Plate", self), call)
 
     def stream(
         self,

@@ -72,13 +72,16 @@ class PositionMap(NGFFNode):
         >>> report.done, int(position.labels["bright"].data[:].max())
         (1, 1)
         """
-        from lamella.ops.plates.mapping import map_image
+        from lamella.ops.plates.map_request import MapCall
+        from lamella.ops.plates.mapping import map_nodes
 
-        return map_image(
-            cast("Position", self),
-            function,
-            name,
-            level=level,
+        image = cast("Position", self)
+
+        call = MapCall(
+            function=function,
+            over="regions",
+            name=name,
+            level=next(iter(image.dataset_paths), "0") if level is None else level,
             dtype=dtype,
             halo=halo,
             axes=axes,
@@ -90,3 +93,4 @@ class PositionMap(NGFFNode):
             executor=executor,
             progress=progress,
         )
+        return map_nodes(image, call)

@@ -51,9 +51,9 @@ def open_output(output: StrPath | Store) -> Plate | None:
     return results
 
 
-def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
+def refuse_inside(output: StrPath | Store, plate: NodePath) -> None:
     """Raise InvalidArgumentError for a new plate inside its source plate."""
-    storage = plate.documents.storage
+    storage = plate.store_handle.documents.storage
     if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
         return
     if is_url(location(output)):
@@ -62,7 +62,7 @@ def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
     root = os.path.realpath(os.path.join(storage.root, plate.path))
     if isinstance(target, LocalStorage) and os.path.realpath(target.root).startswith(root + os.sep):
         raise InvalidArgumentError(
-            f"The results would lie in {target.root}, inside of the plate {plate.node_path} that they are made from. "
+            f"The results would lie in {target.root}, inside of the plate {plate} that they are made from. "
             "Choose another path."
         )
 
@@ -155,9 +155,8 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
         target_channels = target.document.shared_model.omero.channels
         meta.omero.channels = [channels_by_label.get(channel.label, channel) for channel in target_channels]
     attributes = custom_attributes(source, version)
-    for image in meta.multiscales[
-        :1
-    ]:  # attributes of the position store the metadata of the image until its first array exists
+    if meta.multiscales:  # the position stores the names of the image until its first array exists
+        image = meta.multiscales[0]
         image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}
         attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": image_names}}
     attributes = pending_attributes(version, meta, version.dump(meta, attributes))

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lamella.arguments import items_of, whole_number
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options
+from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.plates.map_blocks import block_plan
 from lamella.ops.plates.map_output import refuse_inside
@@ -27,18 +28,63 @@ from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key
-from lamella.store.storage import is_store
+from lamella.store.storage import is_store, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import DTypeLike
     from zarr.abc.store import Store
 
-    from lamella.nodes.plate import Plate
     from lamella.ops.execution import Workers
     from lamella.ops.plates.map_blocks import BlockPlan
+    from lamella.ops.progress import Progress
     from lamella.types import StrPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapCall:
+    """The arguments of :meth:`Plate.map` or :meth:`Position.map` as they were passed."""
+
+    function: Callable[[Any], Any]
+    over: str
+    level: str
+    name: str | Sequence[str] | None
+    output: StrPath | Store | None = None
+    channel_names: Sequence[str] | None = None
+    dtype: DTypeLike | None
+    halo: int | Mapping[str, int] | None
+    axes: Sequence[str] | None
+    kwargs: Mapping[str, Any] | None
+    positions: Iterable[str] | None = None
+    retries: int
+    resume: bool
+    check: bool
+    jobs: int | None
+    executor: Executor | None
+    progress: Progress | bool | None
+    storage_options: Mapping[str, Any] | None = None
+
+
+class OneImage:
+    """An image in place of a plate: its only position is the image, whose path is ""."""
+
+    def __init__(self, image: Position) -> None:
+        self._image = image
+        self.node_path = image.node_path
+        self.documents = image.documents
+        self.require_writable = image.require_writable
+
+    def positions(self) -> Iterator[tuple[str, Position]]:
+        """Yield the image."""
+        yield "", self._image
+
+    def __getitem__(self, path: str) -> Position:
+        return self._image
+
+
+MappedPlate: TypeAlias = "Plate | OneImage"
 
 
 @dataclass(frozen=True)
@@ -71,45 +117,28 @@ class MapRequest:
         return block_plan(position.axis_names, position[self.level].shape, self.halo, axes)
 
 
-def checked_request(
-    plate: Plate,
-    function: Callable[[Any], Any],
-    over: str,
-    level: str,
-    name: str | Sequence[str] | None,
-    output: StrPath | Store | None,
-    channel_names: Sequence[str] | None,
-    dtype: DTypeLike | None,
-    positions: Iterable[str] | None,
-    retries: int,
-    resume: bool,
-    progress: object,
-    workers: Workers,
-    *,
-    halo: int | Mapping[str, int] | None,
-    axes: Sequence[str] | None,
-    kwargs: Mapping[str, Any] | None,
-) -> MapRequest:
+def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapRequest:
     """Check the arguments of a call; raise for the first invalid one."""
+    function, over, level = call.function, call.over, str(call.level)
     if not callable(function):
         raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
-    if kwargs is not None:
-        function = _with_arguments(function, kwargs)
-    check_progress(progress)
+    if call.kwargs is not None:
+        function = _with_arguments(function, call.kwargs)
+    check_progress(call.progress)
     _check_picklable(function, workers)
-    level = str(level)
-    results = _names_of_results(over, name, level, output is not None)
-    chosen = _chosen(plate, positions)
+    output = with_options(call.output, call.storage_options)
+    results = _names_of_results(over, call.name, level, output is not None)
+    chosen = _chosen(plate, call.positions)
     _check_level(chosen, level, over)
-    kind = _data_type(dtype, over)
-    names = _channel_names(channel_names, chosen, level, over)
+    kind = _data_type(call.dtype, over)
+    names = _channel_names(call.channel_names, chosen, level, over)
     if output is not None:
         if not is_store(output) and not isinstance(output, str | os.PathLike):
             raise InvalidArgumentError(
                 f"output is the path of a plate, or a store of zarr-python, not {output!r}."
             )
-        refuse_inside(output, plate)
-    if over == "positions" and (halo or axes is not None):
+        refuse_inside(output, plate.node_path)
+    if over == "positions" and (call.halo or call.axes is not None):
         raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
     request = MapRequest(
         function,
@@ -120,10 +149,10 @@ def checked_request(
         names,
         kind,
         chosen,
-        _retries(retries),
-        bool(resume),
-        _halo(halo),
-        None if axes is None else _axes(axes),
+        _retries(call.retries),
+        bool(call.resume),
+        _halo(call.halo),
+        None if call.axes is None else _axes(call.axes),
     )
     if over == "regions":
         _check_blocks(request)
@@ -239,9 +268,10 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
     return name
 
 
-def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
+def _chosen(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Position]:
     if paths is None:
         return dict(plate.positions())
+    assert isinstance(plate, Plate)
     chosen = {}
     for name in items_of(paths, "positions is a list of paths"):
         path = plate._exact_path(str(name).strip("/"))

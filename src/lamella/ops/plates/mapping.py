@@ -10,10 +10,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.log import logged
+from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest
 from lamella.ops.execution import Workers, run
@@ -31,31 +32,24 @@ from lamella.ops.plates.map_records import (
     region_name,
     without_records,
 )
-from lamella.ops.plates.map_request import MapRequest, checked_request
+from lamella.ops.plates.map_request import OneImage, checked_request
 from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
 from lamella.ops.progress import Count, reporting
 from lamella.ops.regions import regions
 from lamella.store.documents import array_like
-from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import pandas
-    from numpy.typing import DTypeLike
-    from zarr.abc.store import Store
 
     from lamella.models import TransformationMeta
     from lamella.nodes.image_array import ImageArray
-    from lamella.nodes.plate import Plate
-    from lamella.nodes.store_handle import NodePath
     from lamella.ops.jobs.journal import JournalFile
+    from lamella.ops.plates.map_request import MapCall, MappedPlate, MapRequest
     from lamella.ops.plates.map_units import Outcome
-    from lamella.ops.progress import Progress
-    from lamella.store.documents import Documents
-    from lamella.types import Shape, StrPath
+    from lamella.types import Shape
 
 
 @dataclass(repr=False)
@@ -147,73 +141,29 @@ class MapReport:
                 self.values[outcome.unit] = outcome.value
 
 
-def map_plate(
-    plate: Plate,
-    function: Callable[[Any], Any],
-    *,
-    over: str = "positions",
-    level: str = "0",
-    name: str | Sequence[str] | None = None,
-    output: StrPath | Store | None = None,
-    channel_names: Sequence[str] | None = None,
-    dtype: DTypeLike | None = None,
-    halo: int | Mapping[str, int] | None = None,
-    axes: Sequence[str] | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-    positions: Iterable[str] | None = None,
-    retries: int = 0,
-    resume: bool = True,
-    check: bool = True,
-    jobs: int | None = None,
-    executor: Executor | None = None,
-    progress: Progress | bool | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> MapReport:
-    """Apply a function over a plate; see :meth:`Plate.map`."""
-    workers = Workers(jobs, executor)
-    workers.check_reach(plate.documents.storage)
-    request = checked_request(
-        plate,
-        function,
-        over,
-        level,
-        name,
-        with_options(output, storage_options),
-        channel_names,
-        dtype,
-        positions,
-        retries,
-        resume,
-        progress,
-        workers,
-        halo=halo,
-        axes=axes,
-        kwargs=kwargs,
-    )
-    return _run_request(plate, request, workers, check=check, progress=progress)
-
-
-def _run_request(
-    plate: Plate, request: MapRequest, workers: Workers, *, check: bool, progress: Progress | bool | None
-) -> MapReport:
-    """Run all units of a checked call, and raise for failed ones if ``check`` is set."""
+def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
+    """Apply a function over a plate or an image; see :meth:`Plate.map` and :meth:`Position.map`."""
+    workers = Workers(call.jobs, call.executor)
+    workers.check_reach(node.documents.storage)
+    plate = OneImage(node) if isinstance(node, Position) else node
+    request = checked_request(plate, call, workers)
     target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
     stitched: list[StitchUnit] = []
     total, units = _units(task, request, target, journals, stitched)
-    report = MapReport(target)
+    report = MapReport(target if isinstance(target, Plate) else node)
     over = request.over
     with (
-        logged("Apply %r over %s of %s", request.function, over, plate.node_path),
-        reporting(progress, over) as show,
+        logged("Apply %r over %s of %s", request.function, over, node.node_path),
+        reporting(call.progress, over) as show,
     ):
         _run(units, report, task, journals, Count(show, over, total), workers)
         _stitch(stitched, report, workers)
     if request.output is not None:
-        target.documents.storage.commit_own(f"Results of {plate.node_path}")
+        target.documents.storage.commit_own(f"Results of {node.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
-    if check:
+    if call.check:
         _raise_failures(report, total)
     return report
 
@@ -221,7 +171,7 @@ def _run_request(
 def _units(
     task: Task,
     request: MapRequest,
-    target: Plate,
+    target: MappedPlate,
     journals: dict[str, Journal[JournalFile]],
     stitched: list[StitchUnit],
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
@@ -282,13 +232,14 @@ def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> 
     run(_do, [unit for unit in stitched if unit.path not in failed], workers, done=collect)
 
 
-def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
+def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> MappedPlate:
     """Return the plate for the results, with all its positions; arguments are checked before anything is created."""
     if request.output is None:
         if request.names:
             plate.require_writable("store the results")
             _refuse_others(plate, request)
         return plate
+    assert isinstance(plate, Plate)  # an image has no output
     target = map_output.open_output(request.output) if request.resume else None
     if target is not None:
         workers.check_reach(target.documents.storage)
@@ -301,7 +252,7 @@ def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
     return target
 
 
-def _refuse_others(target: Plate, request: MapRequest) -> None:
+def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
     """Raise for results that `map` did not create, and for arrays that do not fit."""
     existing = {path for path, _ in target.positions()}
     for path, source in request.chosen.items():
@@ -320,7 +271,7 @@ def _refuse_others(target: Plate, request: MapRequest) -> None:
                     )
 
 
-def _task(request: MapRequest, target: Plate) -> Task:
+def _task(request: MapRequest, target: MappedPlate) -> Task:
     """Return the shared settings; warn if results cannot be skipped because the function has no digest."""
     digest = None
     if request.names:
@@ -348,7 +299,7 @@ def _task(request: MapRequest, target: Plate) -> Task:
     )
 
 
-def _position(plate: Plate, path: str) -> Position:
+def _position(plate: MappedPlate, path: str) -> Position:
     node = plate[path]
     if not isinstance(node, Position):
         raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
@@ -356,7 +307,7 @@ def _position(plate: Plate, path: str) -> Position:
 
 
 def _position_units(
-    task: Task, chosen: Mapping[str, Position], target: Plate
+    task: Task, chosen: Mapping[str, Position], target: MappedPlate
 ) -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
     for path, position in chosen.items():
         same = position.documents.storage == target.documents.storage
@@ -364,7 +315,7 @@ def _position_units(
 
 
 def _region_units(
-    task: Task, request: MapRequest, target: Plate, journals: dict[str, Journal[JournalFile]]
+    task: Task, request: MapRequest, target: MappedPlate, journals: dict[str, Journal[JournalFile]]
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
     """Return the number of regions between the shards of all arrays, and an iterator over them."""
     found = [
@@ -392,7 +343,7 @@ def _region_units(
 def _label_units(
     task: Task,
     request: MapRequest,
-    target: Plate,
+    target: MappedPlate,
     journals: dict[str, Journal[JournalFile]],
     stitched: list[StitchUnit],
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
@@ -482,66 +433,3 @@ def _create_like(
 
 def _grid(image: ImageArray) -> Iterator[int]:
     return (-(-n // unit) for n, unit in zip(image.shape, image.write_unit, strict=True))
-
-
-class _OneImage:
-    """An image that stands for a plate with one position, whose path is "": what `map_plate` uses of a plate."""
-
-    def __init__(self, image: Position) -> None:
-        self._image = image
-
-    @property
-    def node_path(self) -> NodePath:
-        return self._image.node_path
-
-    @property
-    def documents(self) -> Documents:
-        return self._image.documents
-
-    def require_writable(self, what: str) -> None:
-        self._image.require_writable(what)
-
-    def positions(self) -> Iterator[tuple[str, Position]]:
-        yield "", self._image
-
-    def __getitem__(self, path: str) -> Position:
-        return self._image
-
-
-def map_image(
-    image: Position,
-    function: Callable[[Any], Any],
-    name: str | Sequence[str],
-    *,
-    level: str | None,
-    dtype: DTypeLike | None,
-    halo: int | Mapping[str, int] | None,
-    axes: Sequence[str] | None,
-    kwargs: Mapping[str, Any] | None,
-    retries: int,
-    resume: bool,
-    check: bool,
-    jobs: int | None,
-    executor: Executor | None,
-    progress: Progress | bool | None,
-) -> MapReport:
-    """Apply a function over the regions of an image; see :meth:`Position.map`."""
-    report = map_plate(
-        cast("Plate", _OneImage(image)),
-        function,
-        over="regions",
-        level=next(iter(image.dataset_paths), "0") if level is None else level,
-        name=name,
-        dtype=dtype,
-        halo=halo,
-        axes=axes,
-        kwargs=kwargs,
-        retries=retries,
-        resume=resume,
-        check=check,
-        jobs=jobs,
-        executor=executor,
-        progress=progress,
-    )
-    report.output = image
-    return report
