@@ -298,7 +298,7 @@ def test_ctrl_c_ends_in_one_word(monkeypatch):
 
 
 def test_a_warning_is_one_line_once_unless_only_errors_are_asked_for(monkeypatch):
-    from lamella.cli.status import status
+    from lamella.cli.checking import status
 
     def warn(*_, **__):
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The command line: ``lamella`` and its commands, one per module, each loaded when it is named.
+"""The command line: ``lamella`` and its commands, whose modules are loaded when a command is named.
 
 A command parses arguments, calls one operation and prints. An error that a user can act upon is one line on the error
 stream and an exit code (docs/command-line.md); any other error is a defect and shows its traceback.
@@ -62,7 +62,15 @@ COMMANDS = {
     "verify": "Decode every chunk and report damage.",
     "view": "Show an image or a plate in the browser.",
 }
-"""Each is the function of the same name in the module of the same name here; its docstring begins with this line."""
+"""Each is the function of the same name in a module here; its docstring begins with this line."""
+
+_MODULES = {
+    "building": ("merge", "mosaic", "subset"),
+    "checking": ("checksum", "status", "validate", "verify"),
+    "copying": ("copy", "download", "pack", "unpack"),
+    "rewriting": ("rechunk", "upgrade"),
+}
+"""Modules of several commands; the others have the name of their command."""
 
 _ONLY_READ = ("info", "status", "table", "validate", "verify", "view")
 """Commands that write nothing: an error that ends one means that the store could not be read."""
@@ -109,7 +117,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"lamella.cli.{name}"), name)
+        module = next((module for module, names in _MODULES.items() if name in names), name)
+        command: click.Command = getattr(import_module(f"lamella.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

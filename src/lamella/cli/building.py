@@ -1,19 +1,21 @@
-"""Run ``lamella merge``, ``subset`` and ``mosaic``, which create a store from others: open them, print the result."""
+"""``lamella merge``, ``mosaic`` and ``subset``: open stores, create one from them, and print the result."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import click
-
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.mosaics.mosaic import Blend
 
 
 def with_storage(paths: Sequence[str], options: dict[str, Any]) -> list[str]:
@@ -56,3 +58,154 @@ def run_build(
         echo_lines(
             [f"Wrote {destination}: {f'a plate of {count}' if is_plate else count}, in {seconds:.1f} s."]
         )
+
+
+@click.command(epilog="Example: lamella merge monday.zarr tuesday.zarr week.zarr --renumber")
+@click.argument("plates", nargs=-1, required=True, metavar="PLATE...", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@click.option("--renumber", is_flag=True, help="Rename fields whose path an earlier plate has.")
+@operation_options()
+def merge(
+    context: click.Context,
+    plates: tuple[str, ...],
+    destination: str,
+    renumber: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Create a plate with the positions of several plates.
+
+    Chunks are copied as they are encoded, with names, acquisitions, channels, levels, labels and tables. If two plates
+    have a field of the same path, nothing is written, unless --renumber is given.
+
+    DST appears when it is complete. Run the same command again to resume an interrupted one.
+    """
+    from lamella.ops.plates.subset import merge as run
+
+    def build() -> Any:
+        *sources, target = with_storage((*plates, destination), options)
+        nodes: list[Any] = [opened(path, options) for path in sources]
+        return run(nodes, target, renumber=renumber, **options_of_new_store(options))
+
+    run_build(context, build, destination, as_json=as_json)
+
+
+def _crop(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, slice] | None:
+    """Parse AXIS=START:STOP; an end that is left out is that of the image."""
+    region = {}
+    for value in values:
+        axis, equals, text = value.partition("=")
+        start, colon, stop = text.partition(":")
+        try:
+            ends = [int(end) if end else None for end in (start, stop)]
+        except ValueError:
+            ends = []
+        if not (axis and equals and colon and ends) or axis in region:
+            raise click.BadParameter(f"{value!r} is not AXIS=START:STOP, each axis once", context, parameter)
+        region[axis] = slice(*ends)
+    return region or None
+
+
+@click.command(
+    epilog="Example: lamella subset plate.zarr dapi.zarr --wells B03,C03 --channels DAPI --crop z=2:8"
+)
+@click.argument("path", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@click.option("--wells", metavar="B03,C/4,...", callback=split_option, help="Only these wells.")
+@click.option("--acquisitions", metavar="ID,...", callback=split_option, help="Only these, by id or name.")
+@click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these, in this order.")
+@click.option(
+    "--crop", metavar="AXIS=A:B", multiple=True, callback=_crop, help="Region in pixels of level 0."
+)
+@operation_options()
+def subset(
+    context: click.Context,
+    path: str,
+    destination: str,
+    wells: list[str] | None,
+    acquisitions: list[str] | None,
+    channels: list[str] | None,
+    crop: dict[str, slice] | None,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Create a store from a part of an image or plate.
+
+    Names, acquisitions, colours, levels, labels and tables are copied. Labels are cut as their image is.
+
+    DST appears when it is complete. Run the same command again to resume an interrupted one.
+    """
+    from lamella.errors import InvalidArgumentError
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+
+    def build() -> Any:
+        source, target = with_storage((path, destination), options)
+        node = opened(source, options)
+        settings = {"channels": channels, "crop": crop, **options_of_new_store(options)}
+        if isinstance(node, Plate):
+            ids = None if acquisitions is None else [int(a) if a.isdecimal() else a for a in acquisitions]
+            return node.subset(target, wells=wells, acquisitions=ids, **settings)
+        if not isinstance(node, Position):
+            raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
+        if wells is not None or acquisitions is not None:
+            raise InvalidArgumentError(
+                f"{path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
+                "--acquisitions."
+            )
+        return node.subset(target, **settings)
+
+    run_build(context, build, destination, as_json=as_json)
+
+
+@click.command(epilog="Example: lamella mosaic plate.zarr well.zarr --well B03 --blend linear")
+@click.argument("path", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@click.option("--well", metavar="B03", help="The well of a plate.")
+@click.option("--acquisition", type=int, metavar="ID", help="Only this acquisition.")
+@click.option(
+    "--blend",
+    type=click.Choice(["nearest", "linear"]),
+    default="nearest",
+    help="Pixels where fields overlap (nearest).",
+)
+@click.option("--levels", type=NumberOr(1, "auto"), help="Pyramid levels; by default as the fields have.")
+@click.option("--chunks", type=Lengths("auto"), default="auto", help="Chunk lengths of the last axes.")
+@overwrite_option
+@operation_options()
+def mosaic(
+    context: click.Context,
+    path: str,
+    destination: str,
+    well: str | None,
+    acquisition: int | None,
+    blend: Blend,
+    levels: Any,
+    chunks: Any,
+    overwrite: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Write the fields of a well, or tiles, as one image.
+
+    PATH is a plate with --well, a well, or an image of tiles. Fields are placed by their translations, at whole pixels.
+    Overlaps come from the field whose centre is nearest, or are a mean with weights that fall linearly to the edges.
+
+    DST appears when it is complete. Run the same command again to resume an interrupted one.
+    """
+    from lamella.ops.mosaics.positions import mosaic_of
+
+    def build() -> Any:
+        source, target = with_storage((path, destination), options)
+        fields = mosaic_of(opened(source, options), well, blend, acquisition)
+        return fields.write(
+            target,
+            levels=levels,
+            chunks=chunks if chunks == "auto" else (*(1,) * (fields.ndim - len(chunks)), *chunks),
+            overwrite=overwrite,
+            **options_of_new_store(options),
+        )
+
+    run_build(context, build, destination, as_json=as_json)

@@ -1,17 +1,19 @@
-"""Run ``lamella copy``, ``pack`` and ``unpack``: print the result, and fail for an incomplete copy."""
+"""Copy a store: ``lamella copy``, ``download``, ``pack`` and ``unpack``. An incomplete copy fails."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from lamella.cli.messages import FAILED, QUIET, echo_json, echo_lines, echo_message, megabytes
+import click
+
+from lamella.cli.messages import FAILED, QUIET, RESUMES, echo_json, echo_lines, echo_message, megabytes
+from lamella.cli.options import fields_option, levels_option, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import click
 
     from lamella.ops.copying.report import CopyReport
 
@@ -35,3 +37,121 @@ def run_copy(context: click.Context, operation: Callable[[], CopyReport], *, as_
     if report.unseen is not None:
         echo_message("error", report.unseen)
         context.exit(FAILED)
+
+
+@click.command(
+    epilog="Example: lamella copy https://host/plate.zarr plate.zarr --fields A/1/0,B/2/0 --levels 1,2"
+)
+@click.argument("source", metavar="SRC", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@fields_option
+@levels_option
+@overwrite_option
+@operation_options()
+def copy(
+    context: click.Context,
+    source: str,
+    destination: str,
+    fields: list[str] | None,
+    levels: list[int] | None,
+    overwrite: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Copy a store, or a part of it, to another place.
+
+    SRC and DST are folders, URLs or archives (.ozx, .zip). Chunks are copied as they are encoded, with labels, tables
+    and all other files. Of a store that cannot be listed, as over http, only files that its metadata name are copied,
+    and the exit code is 1.
+
+    DST becomes a store when it is complete. Run the same command again to resume an interrupted one.
+    """
+    from lamella.ops.copying.copy_store import copy_store
+
+    context.meta[RESUMES] = True
+    settings = {"fields": fields, "levels": levels, "overwrite": overwrite, **options}
+    run_copy(context, lambda: copy_store(source, destination, **settings), as_json=as_json)
+
+
+@click.command(epilog="Example: lamella download https://host/plate.zarr --fields A/1/0,B/2/0 --levels 1,2")
+@click.argument("source", metavar="SRC", type=click.Path())
+@click.argument("destination", metavar="[DST]", required=False, type=click.Path())
+@fields_option
+@levels_option
+@overwrite_option
+@operation_options()
+def download(
+    context: click.Context,
+    source: str,
+    destination: str | None,
+    *,
+    as_json: bool,
+    options: dict[str, Any],
+    **settings: Any,
+) -> None:
+    """Copy a store, or a part of it, to this machine.
+
+    SRC is a URL. DST is a folder or an archive (.ozx, .zip); by default the name of SRC in the current folder. All else
+    is as for `lamella copy`.
+    """
+    from lamella.ops.copying.copy_store import copy_store
+    from lamella.store.addresses import clean_url
+    from lamella.store.paths import local_path
+
+    context.meta[RESUMES] = True
+    path = local_path(
+        destination or unquote(clean_url(source).rpartition("/")[2]), "the destination of a download"
+    )
+    run_copy(context, lambda: copy_store(source, path, **settings, **options), as_json=as_json)
+
+
+@click.command(epilog="Example: lamella pack plate.zarr plate.ozx")
+@click.argument("source", metavar="STORE", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@fields_option
+@levels_option
+@overwrite_option
+@operation_options(jobs=False)
+def pack(
+    context: click.Context,
+    source: str,
+    destination: str,
+    fields: list[str] | None,
+    levels: list[int] | None,
+    overwrite: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Write a store into one file, an .ozx or .zip archive.
+
+    STORE is a folder, a URL or another archive. Chunks are copied as they are encoded, and the metadata come first, as
+    RFC-9 asks. DST appears when it is complete. Archives are read like any store, and never changed.
+    """
+    from lamella.ops.copying.pack import pack as run
+
+    settings = {"fields": fields, "levels": levels, "overwrite": overwrite, **options}
+    run_copy(context, lambda: run(source, destination, **settings), as_json=as_json)
+
+
+@click.command(epilog="Example: lamella unpack plate.ozx plate.zarr")
+@click.argument("source", metavar="ARCHIVE", type=click.Path())
+@click.argument("destination", metavar="DST", type=click.Path())
+@overwrite_option
+@operation_options(links=False)
+def unpack(
+    context: click.Context,
+    source: str,
+    destination: str,
+    overwrite: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Write the store in an archive into a folder.
+
+    ARCHIVE is an .ozx or .zip file or URL. No entry is written outside of DST, which appears when it is complete. Run
+    the same command again to resume an interrupted one.
+    """
+    from lamella.ops.copying.copy_store import unpack as run
+
+    context.meta[RESUMES] = True
+    run_copy(context, lambda: run(source, destination, overwrite=overwrite, **options), as_json=as_json)
