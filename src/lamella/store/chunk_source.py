@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
-    from lamella.store.chunk_parts import Part
+    from lamella.store.chunk_grid import Part
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
 

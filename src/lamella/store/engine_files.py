@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import DamagedDataError
-from lamella.store.chunk_parts import Part, parts_by_file
+from lamella.store.chunk_grid import Part, parts_by_file
 from lamella.store.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.codec_threads import codec_threads, cpus, is_codec_thread
 from lamella.store.coding import ChunkError, Coding

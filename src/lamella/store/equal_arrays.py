@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.store.chunk_parts import parts_by_file
+from lamella.store.chunk_grid import parts_by_file
 from lamella.store.coding import coding_of
 from lamella.store.engine import open_engine, opening
 from lamella.store.engine_files import FilesEngine
