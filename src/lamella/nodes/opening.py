@@ -32,8 +32,8 @@ from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
-from lamella.store.formats import METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object
+from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import without_attributes, without_metadata
 from lamella.store.parents import group_above, path_below

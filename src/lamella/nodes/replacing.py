@@ -22,8 +22,7 @@ from lamella.spec.intents import (
     with_token,
 )
 from lamella.store.array_edits import edit_attributes_of_array
-from lamella.store.formats import V2
-from lamella.store.keys import is_private, join
+from lamella.store.keys import V2, is_private, join
 from lamella.store.temporary_files import abandon, temporary_name
 
 if TYPE_CHECKING:

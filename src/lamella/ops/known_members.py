@@ -14,8 +14,7 @@ from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.tables import member_names
 from lamella.store.documents import Documents
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3
-from lamella.store.keys import ancestors, is_key, join
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, V2, V3, ancestors, is_key, join
 from lamella.store.known_storage import KnownStorage
 from lamella.store.text_arrays import translated
 

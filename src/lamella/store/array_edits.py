@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import NodeNotFoundError
 from lamella.store import format_v2, format_v3
-from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object, to_bytes
-from lamella.store.keys import ancestors, join
+from lamella.store.keys import V2, V3, ancestors, join
 
 if TYPE_CHECKING:
     from collections.abc import Collection

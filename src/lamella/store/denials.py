@@ -11,8 +11,7 @@ import secrets
 import warnings
 from typing import TYPE_CHECKING
 
-from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.service_errors import is_absent, is_forbidden, request_error
 
 if TYPE_CHECKING:

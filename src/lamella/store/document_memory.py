@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from lamella.store.expected import Expected
-from lamella.store.formats import DOCUMENTS, METADATA_FILES
-from lamella.store.keys import check_key
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key
 from lamella.store.object_requests import GetResult
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
-from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import check_key, is_private, join, natural_order
+from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
 from lamella.store.locks import thread_lock
 from lamella.store.storage import Names, Storage
 from lamella.store.temporary_files import is_abandoned

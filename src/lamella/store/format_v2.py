@@ -13,8 +13,8 @@ from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError,
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
 from lamella.store.format_v3 import fill_from_json, fill_to_json, lengths_from_json
-from lamella.store.formats import V2
 from lamella.store.json_document import document_name
+from lamella.store.keys import V2
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject

@@ -12,8 +12,8 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
 from lamella.store.compressor import Compressor, compressor_from_v3
-from lamella.store.formats import V3
 from lamella.store.json_document import document_name
+from lamella.store.keys import V3
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

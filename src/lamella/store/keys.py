@@ -1,13 +1,20 @@
-"""Check, join and sort keys: the names of files and folders in a store, such as ``"A/1/0/zarr.json"``."""
+"""Name the files and folders of a store: check, join and sort keys such as ``"A/1/0/zarr.json"``.
+
+`FORMATS` has the names of the files of both Zarr formats that describe nodes.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidNameError
-from lamella.store.formats import METADATA_FILES
+
+if TYPE_CHECKING:
+    from lamella.store.array_meta import ZarrFormat
 
 #: Longest name of one file or folder in bytes (``NAME_MAX`` of every usual file system).
 LONGEST_PART = 255
@@ -143,3 +150,44 @@ def is_of_tensorstore(name: str) -> bool:
     (True, True)
     """
     return _OF_TENSORSTORE.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Format:
+    """The file names of a Zarr format.
+
+    Attributes
+    ----------
+    group, array
+        The file that makes a folder a group or an array.
+    attributes
+        The file with the user attributes of both.
+    consolidated
+        The file with copies of the documents below a group.
+
+    >>> FORMATS[2].array, FORMATS[3].array, V2.all
+    ('.zarray', 'zarr.json', ('.zgroup', '.zattrs', '.zarray'))
+    """
+
+    number: ZarrFormat
+    group: str
+    array: str
+    attributes: str
+    consolidated: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All files that describe nodes, without consolidated copies."""
+        return tuple(dict.fromkeys((self.group, self.attributes, self.array)))
+
+
+V2 = Format(2, ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+V3 = Format(3, "zarr.json", "zarr.json", "zarr.json", "zarr.json")
+
+FORMATS: dict[int, Format] = {2: V2, 3: V3}
+
+DOCUMENTS = (V3.group, V2.attributes, V2.group, V2.array)
+"""Files that make a folder of a store a node, in either format."""
+
+METADATA_FILES = (V3.group, *V2.all, V2.consolidated)
+"""`DOCUMENTS` and the consolidated file of Zarr v2, in reading order; no other file may have these names."""

@@ -19,9 +19,8 @@ from lamella.log import log
 from lamella.store import file_system as system
 from lamella.store import page_cache
 from lamella.store.folders import Folders
-from lamella.store.formats import DOCUMENTS
 from lamella.store.json_document import check_size
-from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
+from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
 from lamella.store.locks import ReplacementLock, file_lock
 from lamella.store.path_guard import PathGuard

@@ -23,8 +23,8 @@ from zarr.storage import LocalStore, WrapperStore
 
 from lamella.errors import MetadataError, NodeExistsError, NodeNotFoundError
 from lamella.store.document_merge import merged, merged_array, nearest, same
-from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object, to_bytes
+from lamella.store.keys import V2, V3
 
 if TYPE_CHECKING:
     from pathlib import Path

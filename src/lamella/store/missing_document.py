@@ -9,8 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, first_of
-from lamella.store.formats import METADATA_FILES, V2, V3
-from lamella.store.keys import is_private, join
+from lamella.store.keys import METADATA_FILES, V2, V3, is_private, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

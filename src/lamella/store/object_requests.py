@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
-from lamella.store.formats import DOCUMENTS
 from lamella.store.json_document import is_cut
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.object_client import most_at_once
 from lamella.store.range_plan import Span, extract_ranges, spans_of
 from lamella.store.retries import waits

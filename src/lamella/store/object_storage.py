@@ -20,8 +20,7 @@ from lamella.log import log
 from lamella.store.addresses import title_in
 from lamella.store.document_memory import SECONDS, DocumentMemory
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.formats import DOCUMENTS, METADATA_FILES
-from lamella.store.keys import check_key, is_private, natural_order
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_requests import AT_ONCE, KEYS_DELETED_AT_ONCE, GetResult, ObjectRequests, all_of
 from lamella.store.range_plan import Span

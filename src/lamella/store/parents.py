@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.documents import Documents
-from lamella.store.formats import DOCUMENTS
+from lamella.store.keys import DOCUMENTS
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import unicodedata
 from stat import S_ISLNK, S_ISREG
 
 from lamella.errors import InvalidNameError, NodeNotFoundError
-from lamella.store.formats import DOCUMENTS
+from lamella.store.keys import DOCUMENTS
 
 MAX_FOLDERS = 200_000
 """Limit of folders that one store handle remembers."""

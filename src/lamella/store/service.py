@@ -13,7 +13,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.store.denials import Denials
-from lamella.store.formats import DOCUMENTS
+from lamella.store.keys import DOCUMENTS
 from lamella.store.object_requests import KEYS_DELETED_AT_ONCE
 from lamella.store.range_plan import extract_ranges, spans_of
 from lamella.store.service_errors import (

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError
-from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import join
+from lamella.store.keys import DOCUMENTS, join
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
 from lamella.store.atomic_file import stage
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import join
+from lamella.store.keys import METADATA_FILES, join
 from lamella.store.local import LocalStorage
 from lamella.store.zip_storage import ZipStorage
 

@@ -21,9 +21,8 @@ from lamella.store.addresses import address_of, clean_url, lock_root, survives_f
 from lamella.store.credentials import resolve
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.formats import DOCUMENTS
 from lamella.store.fsspec_options import chain_options
-from lamella.store.keys import check_key
+from lamella.store.keys import DOCUMENTS, check_key
 from lamella.store.local import LocalStorage
 from lamella.store.object_client import check_process
 from lamella.store.object_storage import ObjectStorage

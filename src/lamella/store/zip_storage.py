@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import DamagedDataError, ReadOnlyError
 from lamella.store import json_document
 from lamella.store.addresses import title_in
-from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import check_key, is_private, join, natural_order
+from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
 from lamella.store.memory_limits import binary_size, check_bytes
 from lamella.store.storage import ChangedError, Names, RangesRead, Stamp, Storage
 from lamella.store.zip_directory import LOCAL, Directory, Entry, read_directory

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.ops.known_members import unseen
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import is_private, join, natural_order
+from lamella.store.keys import METADATA_FILES, is_private, join, natural_order
 from lamella.store.known_storage import KnownStorage
 from lamella.store.stored_chunks import iter_stored_files
 

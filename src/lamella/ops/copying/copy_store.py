@@ -26,8 +26,7 @@ from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.destination import Destination
 from lamella.ops.rewriting.endpoints import already_exists, not_a_store, open_source
 from lamella.store.file_fingerprint import fingerprints_below
-from lamella.store.formats import DOCUMENTS, METADATA_FILES
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, share_options
 from lamella.store.transfer import copy_file

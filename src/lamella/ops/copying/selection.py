@@ -19,9 +19,8 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.versions import detect
 from lamella.store import format_v3
-from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object, to_bytes
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

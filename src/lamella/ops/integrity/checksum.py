@@ -22,8 +22,7 @@ from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import storage_of
 from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import fingerprint
-from lamella.store.formats import V2, V3
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 from lamella.store.local import LocalStorage
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path

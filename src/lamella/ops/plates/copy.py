@@ -30,8 +30,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.tables import with_replacing_table
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import is_private, join
+from lamella.store.keys import METADATA_FILES, is_private, join
 from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 

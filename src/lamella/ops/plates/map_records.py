@@ -18,8 +18,7 @@ from lamella.nodes.store_handle import join
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
 from lamella.store.file_fingerprint import fingerprints_below
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX
 from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from lamella.ops.progress import check_progress
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
-from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import check_key
+from lamella.store.keys import DOCUMENTS, check_key
 from lamella.store.storage import is_store, with_options
 
 if TYPE_CHECKING:

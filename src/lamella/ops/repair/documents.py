@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.repair.changes import Change
 from lamella.store import format_v2, format_v3
-from lamella.store.formats import V2, V3
 from lamella.store.json_document import to_bytes
-from lamella.store.keys import ancestors, join
+from lamella.store.keys import V2, V3, ancestors, join
 
 if TYPE_CHECKING:
     from collections.abc import Collection

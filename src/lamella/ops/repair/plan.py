@@ -12,8 +12,7 @@ from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import is_integer, objects, strings
 from lamella.spec.versions import by_name
 from lamella.store import format_v2
-from lamella.store.formats import V2, V3
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,7 @@ from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, 
 from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
 from lamella.store import chunk_grid
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import join
+from lamella.store.keys import METADATA_FILES, join
 from lamella.store.transfer import copy_file, vanished_error
 
 if TYPE_CHECKING:

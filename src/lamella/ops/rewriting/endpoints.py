@@ -17,7 +17,7 @@ from lamella.errors import (
 from lamella.ops.known_members import listed
 from lamella.store.archives import is_archive_name
 from lamella.store.documents import Documents
-from lamella.store.formats import DOCUMENTS
+from lamella.store.keys import DOCUMENTS
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import without_metadata
 from lamella.store.parents import groups_above

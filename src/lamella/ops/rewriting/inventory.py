@@ -10,8 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import ancestors, join, natural_order
+from lamella.store.keys import METADATA_FILES, ancestors, join, natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

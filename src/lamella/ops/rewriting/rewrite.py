@@ -35,9 +35,8 @@ from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
-from lamella.store.formats import V3
 from lamella.store.json_document import parse_object, to_bytes
-from lamella.store.keys import join
+from lamella.store.keys import V3, join
 from lamella.store.local import LocalStorage
 from lamella.store.text_arrays import translated
 from lamella.store.transfer import files_below, remove_vanished

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import counted
-from lamella.store.formats import V3
+from lamella.store.keys import V3
 from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:

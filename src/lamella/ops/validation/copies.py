@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.store.formats import V2, V3
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 
 if TYPE_CHECKING:
     from lamella.ops.raw_nodes import StoredNode, StoreReader

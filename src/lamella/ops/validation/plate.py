@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from lamella.ops.validation.tables import visit_tables
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import describe, is_integer, objects
-from lamella.store.formats import V2
-from lamella.store.keys import join
+from lamella.store.keys import V2, join
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -15,8 +15,7 @@ from lamella.spec.tables import (
     table_names,
 )
 from lamella.store.documents import Documents
-from lamella.store.formats import V2, V3
-from lamella.store.keys import join
+from lamella.store.keys import V2, V3, join
 
 if TYPE_CHECKING:
     from lamella.ops.raw_nodes import StoredNode

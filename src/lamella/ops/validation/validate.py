@@ -22,8 +22,7 @@ from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.archive import ArchiveCheck
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import location_text
-from lamella.store.formats import METADATA_FILES
-from lamella.store.keys import natural_order
+from lamella.store.keys import METADATA_FILES, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
 

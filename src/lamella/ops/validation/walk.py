@@ -22,8 +22,7 @@ from lamella.spec.rules.raw_json import datasets, multiscales, ome_object
 from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.values import describe
 from lamella.spec.versions import detect
-from lamella.store.formats import V2
-from lamella.store.keys import join
+from lamella.store.keys import V2, join
 from lamella.store.misplaced import describe_foreign
 from lamella.store.missing_document import (
     content_of,
