@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.spec.rules import Kind
-    from lamella.store.document_cache import StoredGroup
+    from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")

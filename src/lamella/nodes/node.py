@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
-    from lamella.store.document_cache import StoredGroup
     from lamella.store.documents import Documents
+    from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")

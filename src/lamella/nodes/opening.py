@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.store.document_cache import StoredGroup
+    from lamella.store.json_document import StoredGroup
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, StrPath, VersionName
 

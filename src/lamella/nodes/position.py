@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lamella.spec.ome_image import OMEImage
     from lamella.spec.rules import Kind
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.document_cache import StoredGroup
+    from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject
 
 

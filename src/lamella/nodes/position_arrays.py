@@ -17,8 +17,8 @@ from lamella.nodes.reporting import callers_level
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.document_cache import new_description
 from lamella.store.documents import new_array
+from lamella.store.json_document import new_description
 from lamella.store.keys import DOCUMENTS
 from lamella.store.layout import auto_layout, default_chunks
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.spec.rules.frames import Frame
     from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.document_cache import StoredGroup
+    from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject
 
 Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.spec.axes import AxisMeta
-    from lamella.store.document_cache import StoredGroup
+    from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject
 
 

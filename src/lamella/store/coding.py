@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lamella.store.codec_threads import codec_threads
-from lamella.store.document_cache import coding_of_array
+from lamella.store.json_document import coding_of_array
 from lamella.store.shard_index import IndexForm, crc32c
 
 if TYPE_CHECKING:

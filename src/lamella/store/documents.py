@@ -12,8 +12,14 @@ from lamella.store import format_v2, format_v3
 from lamella.store.array_creation import array_like, new_array
 from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
-from lamella.store.document_cache import StoredGroup, encoded_array, parsed_array, stored_group
-from lamella.store.json_document import parse_object, to_bytes
+from lamella.store.json_document import (
+    StoredGroup,
+    encoded_array,
+    parse_object,
+    parsed_array,
+    stored_group,
+    to_bytes,
+)
 from lamella.store.keys import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3, ancestors, check_key, join
 from lamella.store.missing_document import documents_of
 from lamella.store.storage import ChangedError
