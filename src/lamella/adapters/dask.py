@@ -17,7 +17,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, TooLargeError
 from lamella.spec.axes import space_axes
 from lamella.store.arrays import StoredArray
-from lamella.store.value_range import ValueRangeError, check_exact
+from lamella.store.assignment import ValueRangeError, check_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

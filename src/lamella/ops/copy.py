@@ -10,8 +10,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import Region, regions
-from lamella.store.assignment import is_lazy
-from lamella.store.value_range import cast_data
+from lamella.store.assignment import cast_data, is_lazy
 
 if TYPE_CHECKING:
     from types import EllipsisType

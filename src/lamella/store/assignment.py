@@ -1,4 +1,10 @@
-"""Prepare data for item assignment as numpy does: cast, broadcast, and drop duplicate points."""
+"""Prepare data for item assignment as numpy does: cast, broadcast, and drop duplicate points.
+
+Cast values to an array's dtype, and raise where the dtype cannot represent them.
+
+numpy wraps integers (70000 becomes 4464 in uint16), converts NaN to an arbitrary integer, and finite floats to
+infinity where the dtype is narrower; these are errors here. Fractions are truncated and floats rounded, as in numpy.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,6 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.selection import Selection
-from lamella.store.value_range import ValueRangeError, cast_data
 
 if TYPE_CHECKING:
     from lamella.types import Array, Shape
@@ -103,3 +108,139 @@ def drop_duplicate_points(selection: Selection, block: Array) -> tuple[Selection
             axes_list[axis_number] = axis[keep]
             block = np.take(block, keep, axis=axis_number)
     return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block
+
+
+#: Number of values that are checked and cast together, so that they are still in the processor's cache.
+_BATCH = 2**17
+
+
+class ValueRangeError(InvalidArgumentError):
+    """The dtype of the array cannot represent a value of the data."""
+
+
+def cast_data(data: object, dtype: np.dtype[Any]) -> Array:
+    """Cast numbers, lists or arrays to a dtype; see `cast_values`."""
+    values = np.asarray(data)
+    is_list = not hasattr(data, "__array__")
+    if values.dtype == object:
+        is_list, data = True, values.tolist()
+        values = np.array(data)
+    is_inexact = is_list and values.dtype.kind == "f" and dtype.itemsize == 8
+    if dtype.kind in "iu" and (values.dtype == object or is_inexact):
+        return _exact_integers(data, values, dtype)
+    if values.dtype == object and dtype.kind in "fc":
+        values = values.astype(np.result_type(dtype, np.float64))  # large Python integers
+    return cast_values(values, dtype)
+
+
+def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Cast values to a dtype; return the same array where it has that dtype already.
+
+    >>> cast_values(np.array([1.9, 65535]), np.dtype("uint16"))
+    array([    1, 65535], dtype=uint16)
+    >>> cast_values(np.array([0, 70000]), np.dtype("uint16"))
+    Traceback (most recent call last):
+    ...
+    lamella.store.assignment.ValueRangeError: the data (int64) hold 70000, and uint16 holds 0 to 65535
+    """
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind in "mM" and dtype.kind in "biufc":
+        values = values.astype(np.int64)
+    if np.can_cast(values.dtype, dtype, "safe"):
+        return values.astype(dtype, copy=False)
+    if values.dtype.kind == "c" and dtype.kind in "biuf":
+        values = _real_part(values, dtype)
+    if values.size <= _BATCH or not values.flags.c_contiguous:
+        check_values(values, dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values.astype(dtype)
+    cast = np.empty(values.shape, dtype)
+    source, target = values.reshape(-1), cast.reshape(-1)
+    for start in range(0, values.size, _BATCH):
+        batch = source[start : start + _BATCH]
+        check_values(batch, dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            target[start : start + _BATCH] = batch
+    return cast
+
+
+def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
+    """Raise where a dtype changes values, other than by rounding floats to narrower floats.
+
+    >>> check_exact(np.array([1.0, 2.5]), np.dtype("uint16"))
+    Traceback (most recent call last):
+    ...
+    lamella.store.assignment.ValueRangeError: the data (float64) hold 2.5, which uint16 would hold as 2
+    """
+    cast = cast_values(values, dtype)
+    if np.can_cast(values.dtype, dtype, "safe") or (
+        values.dtype.kind in "fc" and values.dtype.kind == dtype.kind
+    ):
+        return
+    changed = cast.astype(values.dtype) != values
+    if changed.any():
+        index = tuple(int(i) for i in np.argwhere(changed)[0])
+        raise ValueRangeError(
+            f"the data ({values.dtype}) hold {values[index]}, which {dtype} would hold as {cast[index]}"
+        )
+
+
+def check_values(values: Array, dtype: np.dtype[Any]) -> None:
+    """Raise where a dtype cannot represent values; free where it can represent all values of their dtype."""
+    if not values.size or np.can_cast(values.dtype, dtype, "safe"):
+        return
+    if values.dtype.kind == "c":
+        part = np.empty((), dtype).real.dtype
+        check_values(values.real, part)
+        check_values(values.imag, part)
+    elif dtype.kind in "iu" and values.dtype.kind in "iuf":
+        _check_integers(values, dtype)
+    elif dtype.kind in "fc" and values.dtype.kind in "iuf":
+        _check_floats(values, dtype)
+    elif dtype.kind == "b" and values.dtype.kind == "f" and np.isnan(values.min()):
+        raise ValueRangeError(f"the data ({values.dtype}) hold nan, and bool holds True and False")
+
+
+def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
+    info = np.iinfo(dtype)
+    for value in (values.min(), values.max()):  # either is NaN where there is a NaN
+        if not np.isfinite(value) or not info.min <= int(value) <= info.max:
+            raise _out_of_range(values, value, dtype, info.min, info.max)
+
+
+def _exact_integers(data: object, values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return Python numbers as integers, each by itself: numpy converts ``[0, 2**64 - 1]`` to floats."""
+    if values.dtype != object and not np.isfinite(values).all():
+        _check_integers(values, dtype)
+    info, integers = np.iinfo(dtype), [int(number) for number in np.array(data, dtype=object).flat]
+    for value in (min(integers, default=0), max(integers, default=0)):
+        if not info.min <= value <= info.max:
+            raise _out_of_range(values, value, dtype, info.min, info.max)
+    return np.array(integers, dtype).reshape(values.shape)
+
+
+def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
+    ends = np.array([values.min(), values.max()])
+    with np.errstate(over="ignore"):
+        if np.isfinite(ends).all():
+            wrong = ends[~np.isfinite(ends.astype(dtype))]
+        else:  # infinity and NaN are representable; check the finite values
+            wrong = values[np.isfinite(values) & ~np.isfinite(values.astype(dtype))]
+    if wrong.size:
+        limit = np.finfo(dtype).max
+        raise _out_of_range(values, wrong.flat[0], dtype, -limit, limit)
+
+
+def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.imag.any():
+        raise ValueRangeError(
+            f"the data ({values.dtype}) hold numbers with an imaginary part, and {dtype} holds none"
+        )
+    return values.real
+
+
+def _out_of_range(
+    values: Array, value: Any, dtype: np.dtype[Any], lowest: object, highest: object
+) -> ValueRangeError:
+    return ValueRangeError(f"the data ({values.dtype}) hold {value}, and {dtype} holds {lowest} to {highest}")
