@@ -18,12 +18,10 @@ from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError,
 from lamella.log import log
 from lamella.store import file_system as system
 from lamella.store import page_cache
-from lamella.store.folders import Folders
+from lamella.store.file_system import Folders, PathGuard, names_in
 from lamella.store.json_document import check_size
 from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX, check_key, is_private, natural_order
-from lamella.store.link_loops import names_in
 from lamella.store.locks import ReplacementLock, file_lock
-from lamella.store.path_guard import PathGuard
 from lamella.store.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.storage import Names, Stamp, Storage
 from lamella.store.temporary_files import sweep_folder, temporary_name
