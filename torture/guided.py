@@ -65,7 +65,7 @@ def fuzz() -> None:
         from lamella.store.array_creation import new_array
         from lamella.store.coding import ChunkError, coding_of
         from lamella.store.json_document import parse_object
-        from lamella.store.shard_index import IndexForm, decode_index
+        from lamella.store.shard_file import IndexForm, decode_index
 
     plain = new_array((8, 8), "uint16", chunks=(8, 8), zarr_format=3)
     sharded = new_array((8, 8), "uint16", chunks=(4, 4), shards=(8, 8), zarr_format=3)

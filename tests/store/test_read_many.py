@@ -16,7 +16,7 @@ from lamella.store import chunk_cache, chunk_files, coding
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
-from lamella.store.shard_index import IndexForm, encode_index
+from lamella.store.shard_file import IndexForm, encode_index
 
 SHARDED = {"chunks": (1, 4, 8), "shards": (2, 8, 16)}
 

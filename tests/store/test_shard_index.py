@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lamella.errors import DamagedDataError
 from lamella.store.array_meta import ArrayMeta
 from lamella.store.format_v3 import new_array
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index, encode_index
+from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index, encode_index
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=1, max_size=40)
 

@@ -34,7 +34,7 @@ from lamella.store.arrays import StoredArray
 from lamella.store.coding import coding_of
 from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index
 from lamella.store.shard_writer import ShardWriter
 from lamella.store.zarr_storage import ZarrStorage
 

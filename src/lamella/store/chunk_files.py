@@ -21,8 +21,7 @@ from lamella.store.atomic_file import stage
 from lamella.store.chunk_cache import indexes
 from lamella.store.keys import join
 from lamella.store.misplaced import require_file
-from lamella.store.shard_file import ShardFile, fill_shard
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from lamella.store.keys import join
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,8 +21,7 @@ from lamella.store.chunk_cache import indexes
 from lamella.store.chunk_source import Task
 from lamella.store.keys import join
 from lamella.store.retries import PATIENCE, waits
-from lamella.store.shard_file import MemoryFile, ShardFile, fill_shard
-from lamella.store.shard_index import NO_CHUNK, decode_index
+from lamella.store.shard_file import NO_CHUNK, MemoryFile, ShardFile, decode_index, fill_shard
 from lamella.store.storage import ChangedError, RangeRequest, Replacement
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import numpy as np
 
 from lamella.store.codec_threads import codec_threads
 from lamella.store.json_document import coding_of_array
-from lamella.store.shard_index import IndexForm, crc32c
+from lamella.store.shard_file import IndexForm, crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

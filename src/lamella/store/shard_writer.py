@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.chunk_source import Encoded
-    from lamella.store.shard_index import IndexForm
+    from lamella.store.shard_file import IndexForm
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
 

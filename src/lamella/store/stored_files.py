@@ -15,7 +15,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index
 from lamella.store.storage import RangeRequest
 from lamella.store.stored_chunks import stored_sizes
 

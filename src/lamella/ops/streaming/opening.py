@@ -28,7 +28,7 @@ from lamella.spec import edits
 from lamella.store.chunk_lookup import ChunkLookup
 from lamella.store.codec_threads import cpus
 from lamella.store.documents import Documents
-from lamella.store.shard_index import IndexForm
+from lamella.store.shard_file import IndexForm
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
