@@ -1,6 +1,4 @@
-"""Prepare data for item assignment as numpy does: cast, broadcast, and drop duplicate points.
-
-Cast values to an array's dtype, and raise where the dtype cannot represent them.
+"""Prepare data for item assignment: cast and broadcast as numpy does, and raise where the dtype cannot represent them.
 
 numpy wraps integers (70000 becomes 4464 in uint16), converts NaN to an arbitrary integer, and finite floats to
 infinity where the dtype is narrower; these are errors here. Fractions are truncated and floats rounded, as in numpy.

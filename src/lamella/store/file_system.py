@@ -1,13 +1,9 @@
-"""Operations on local files beyond single system calls: atomic writes, flushing, exchanging names.
+"""Use the file system for a store in a folder: write files in one step, create folders, refuse paths that leave it.
 
-Refuse paths that symbolic links lead out of a store, and names that match only because case is ignored.
-
-On file systems that ignore case (macOS, Windows, many network shares) ``a`` opens the entry ``A``; macOS also equates
-composed and decomposed letters. In metadata these are different names, so only the listed spelling counts.
-
-Create the folders of a store, and remember which of them exist, so that each is checked once per store handle.
-
-List a folder without symbolic links to folders above it, which would make a walk endless.
+Symbolic links may lead out of a store. On file systems that ignore case (macOS, Windows, many network shares) ``a``
+opens the entry ``A``; macOS also equates composed and decomposed letters. In metadata these are different names, so
+only the listed spelling counts (`PathGuard`). `Folders` remembers which folders exist, so that each is checked once per
+store handle.
 """
 
 from __future__ import annotations

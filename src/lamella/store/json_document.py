@@ -1,10 +1,8 @@
-"""Convert documents of a store from bytes to JSON objects and back.
+"""Convert documents of a store from bytes to JSON objects and back, each content once.
 
-Cache what is derived from documents by their bytes: thousands of positions have equal documents.
-
-A document is parsed, checked and encoded once per content, which saves most of the time of creating and walking a plate
-that is not spent in the file system. What is cached is shared: descriptions of arrays are frozen, and callers copy the
-attributes of groups before users may change them.
+Thousands of positions have equal documents. A document is parsed, checked and encoded once per content, which saves
+most of the time of creating and walking a plate that is not spent in the file system. What is cached is shared:
+descriptions of arrays are frozen, and callers copy the attributes of groups before users may change them.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
 
     def list(self, prefix: str) -> Names:
-        """List a folder, without temporary and lock files, and without links to a folder above (`link_loops`)."""
+        """List a folder, without temporary and lock files, and without links to a folder above (`names_in`)."""
         check_key(prefix)
         try:
             self.check_folder(prefix)

@@ -1,9 +1,8 @@
-"""Write a new shard: new chunks one by one, old chunks copied unchanged, then the index.
+"""Write a new shard, and encode and decode its index, with its checksum (Zarr v3, codec ``sharding_indexed``).
 
-Encode and decode the index of a shard, with its checksum (Zarr v3, codec ``sharding_indexed``).
-
-The index has two unsigned 64-bit numbers per inner chunk, offset and length, in C order of the chunks; both are
-2**64 - 1 where a chunk is not stored. A crc32c follows where the array declares one.
+New chunks are written one by one, old chunks copied unchanged, then the index. The index has two unsigned 64-bit
+numbers per inner chunk, offset and length, in C order of the chunks; both are 2**64 - 1 where a chunk is not stored. A
+crc32c follows where the array declares one.
 """
 
 from __future__ import annotations
