@@ -27,7 +27,7 @@ for name in (
     "numpy", "xarray", "dask.array", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs",
     "lamella.ops.pyramids.pyramid",
     "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade", "lamella.ops.rewriting.rechunk",
-    "lamella.ops.integrity.verify", "lamella.ops.integrity.checksum", "lamella.store.engine_files",
+    "lamella.ops.integrity.verify", "lamella.ops.integrity.checksum", "lamella.store.engine",
     "lamella.store.engine_zarr", "lamella.ops.plates.new_store", "lamella.ops.plates.members",
 ):
     importlib.import_module(name)

@@ -26,7 +26,7 @@ import lamella
 from lamella.errors import LamellaError, MetadataError, NodeExistsError
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
-from lamella.store.engine_files import FilesEngine
+from lamella.store.engine import FilesEngine
 from lamella.store.engine_zarr import ZarrEngine
 from lamella.store.local import LocalStorage
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from lamella.store.chunk_grid import parts_by_file
 from lamella.store.coding import coding_of
-from lamella.store.engine import open_engine, opening
-from lamella.store.engine_files import FilesEngine
+from lamella.store.engine import FilesEngine, open_engine, opening
 from lamella.store.memory_limits import check_block
 from lamella.store.selection import basic_or_fancy
 
