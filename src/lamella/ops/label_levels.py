@@ -22,7 +22,7 @@ from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
-from lamella.store.pinned_array import PinnedArray, pinned
+from lamella.store.arrays import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -3,15 +3,23 @@
 This module adds three guarantees to the engines: a file that a write covers whole is replaced without being read,
 writers of different regions of one file wait for each other, and a handle notices when another process changed the
 array. Engines are imported on first use: creating and walking plates needs none.
+
+Allocate memory for reading many regions of an array in one call.
+
+Fix the description of an array for the time of a job.
+
+A job plans its units once, and does not read the array's document again for each block. Other code checks whether the
+description changed meanwhile, and refuses the job or marks its levels stale.
 """
 
 from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import prod
 from operator import gt
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -201,7 +209,7 @@ class StoredArray:
 
         Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
-        from lamella.store.many_reads import ReadRequest, results_for
+        from lamella.store.arrays import ReadRequest, results_for
 
         meta = self.meta
         regions = items_of(indices, "regions is a list of indices")
@@ -470,3 +478,74 @@ def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
             f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis (array {where})"
         )
     return new
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """One region to read: its selection, the memory to read it into, and the result array."""
+
+    selection: Selection
+    block: Array
+    result: Array
+
+    @classmethod
+    def into(cls, selection: Selection, result: Array) -> ReadRequest:
+        """Read into the result's memory, or into a new block where the result has another order of values."""
+        block = selection.prepare(result)
+        if not np.may_share_memory(block, result):
+            block = np.empty(selection.shape, result.dtype)
+        return cls(selection, block, result)
+
+    def finish(self) -> None:
+        """Copy the values into the result, where they were read into another block."""
+        if not np.may_share_memory(self.block, self.result):
+            np.copyto(self.result, self.selection.finish(self.block))
+
+
+def results_for(
+    selections: Sequence[Selection], dtype: np.dtype[Any], out: Array | None
+) -> Array | list[Array]:
+    """Return memory for the results: one array with the regions along its first axis, or a list of arrays."""
+    shapes = {selection.result for selection in selections}
+    if out is not None:
+        if len(shapes) > 1:
+            raise InvalidArgumentError(
+                f"out= takes regions of one shape, and these have {len(shapes)}: {sorted(shapes)[:3]}"
+            )
+        check_out(out, (len(selections), *(shapes.pop() if shapes else out.shape[1:])), dtype)
+        return out
+    if len(shapes) == 1:
+        return np.empty((len(selections), *shapes.pop()), dtype)
+    return [np.empty(selection.result, dtype) for selection in selections]
+
+
+class PinnedArray(StoredArray):
+    """An array with a fixed description.
+
+    >>> array = position["0"].stored
+    >>> fixed = PinnedArray(array.documents, array.path, array.meta)
+    >>> position["0"].resize((2, *position["0"].shape[1:]))
+    >>> fixed.meta.shape == array.meta.shape
+    False
+    """
+
+    def __init__(self, documents: Documents, path: str, meta: ArrayMeta) -> None:
+        super().__init__(documents, path)
+        self._pinned = meta
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PinnedArray, (self.documents, self.path, self._pinned)
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """The fixed description."""
+        return self._pinned
+
+    def refresh(self) -> ArrayMeta:
+        """Return the fixed description."""
+        return self._pinned
+
+
+def pinned(array: StoredArray) -> PinnedArray:
+    """Fix the present description of an array."""
+    return PinnedArray(array.documents, array.path, array.meta)

@@ -29,8 +29,8 @@ from lamella.spec.channels import distinct_colors
 from lamella.spec.edits import new_images
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
+from lamella.store.arrays import PinnedArray
 from lamella.store.documents import Documents, new_array
-from lamella.store.pinned_array import PinnedArray
 from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage
 

@@ -18,8 +18,7 @@ from lamella.ops.pyramids.level_factors import level_factors, made_by
 from lamella.spec import geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.arrays import StoredArray
-from lamella.store.pinned_array import PinnedArray, pinned
+from lamella.store.arrays import PinnedArray, StoredArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

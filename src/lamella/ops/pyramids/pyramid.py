@@ -33,8 +33,8 @@ from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
+from lamella.store.arrays import PinnedArray, pinned
 from lamella.store.documents import array_like
-from lamella.store.pinned_array import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
