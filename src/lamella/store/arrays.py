@@ -2,14 +2,8 @@
 
 This module adds three guarantees to the engines: a file that a write covers whole is replaced without being read,
 writers of different regions of one file wait for each other, and a handle notices when another process changed the
-array. Engines are imported on first use: creating and walking plates needs none.
-
-Allocate memory for reading many regions of an array in one call.
-
-Fix the description of an array for the time of a job.
-
-A job plans its units once, and does not read the array's document again for each block. Other code checks whether the
-description changed meanwhile, and refuses the job or marks its levels stale.
+array. `PinnedArray` is for jobs, which plan their units once and do not read the array's document again for each block;
+the job checks whether the description changed meanwhile.
 """
 
 from __future__ import annotations
@@ -209,8 +203,6 @@ class StoredArray:
 
         Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
-        from lamella.store.arrays import ReadRequest, results_for
-
         meta = self.meta
         regions = items_of(indices, "regions is a list of indices")
         selections = [basic_or_fancy(index, meta.shape) for index in regions]

@@ -13,7 +13,7 @@ from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
 if TYPE_CHECKING:
-    from lamella.store.misplaced import MissingChunks
+    from lamella.store.engine import MissingChunks
     from lamella.store.storage import Storage
 
 

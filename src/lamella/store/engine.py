@@ -1,14 +1,13 @@
-"""Define the interface of engines, which encode and decode pixels, and choose one for an array.
+"""Encode and decode the pixels of an array: lamella's own engine, the interface of engines, and the choice of one.
 
-The own engine serves all codecs of ``coding``, zarr-python the others. Engines never write documents. They write every
-chunk, even where it equals the fill value: a frame of zeros is not the same as a frame that was never written.
+The own engine serves all codecs of ``coding`` on the threads of the process, zarr-python the others. Engines never
+write documents. They write every chunk, even where it equals the fill value: a frame of zeros is not the same as a
+frame that was never written.
 
-Lamella's own engine: decode and encode chunks of the codecs in ``coding`` on the threads of the process.
-
-A `ChunkSource` reads and writes the encoded bytes: ``chunk_files`` in folders, ``chunk_objects`` elsewhere. A call
-decodes each chunk once. Only chunks that a call needs in part are cached. A write reads old files only where it
-covers them in part: chunks covered in part are read and changed, others of a shard copied. Every file is replaced
-in one step.
+A `ChunkSource` reads and writes the encoded bytes for the own engine: ``chunk_files`` in folders, ``chunk_objects``
+elsewhere. A call decodes each chunk once. Only chunks that a call needs in part are cached. A write reads old files
+only where it covers them in part: chunks covered in part are read and changed, others of a shard copied. Every file is
+replaced in one step.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from lamella.store.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.codec_threads import codec_threads, cpus, is_codec_thread
 from lamella.store.coding import ChunkError, Coding, coding_of
 from lamella.store.memory_limits import check_files
-from lamella.store.misplaced import MisplacedError, MissingChunks
+from lamella.store.misplaced import MisplacedError, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -117,8 +116,6 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     """
     coding = None if only == "zarr" else coding_of(meta)
     if coding is not None:
-        from lamella.store.engine import FilesEngine
-
         return FilesEngine(storage, path, meta, coding, _source(storage, path, meta, coding))
     from lamella.store.engine_zarr import ZarrEngine
 
@@ -135,6 +132,25 @@ def _source(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> Chu
     from lamella.store.chunk_objects import ObjectSource
 
     return ObjectSource(storage, path, meta, coding)
+
+
+class MissingChunks:
+    """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
+
+    `is_checked` is True once no other spelling was found.
+    """
+
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
+        self._array = storage, path, meta
+        # Listing a remote store is slow; `status`, `validate` and `verify` do it.
+        self.is_checked = not storage.locks_processes
+
+    def report(self) -> None:
+        """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
+        if not self.is_checked:
+            storage, path, meta = self._array
+            check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")
+            self.is_checked = True
 
 
 class FilesEngine:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lamella.store import chunk_grid
 from lamella.store.keys import join
-from lamella.store.misplaced import MissingChunks
+from lamella.store.engine import MissingChunks
 from lamella.store.selection import crossed
 from lamella.store.service_errors import raised_by_storage
 from lamella.store.write_plan import write_region

@@ -91,22 +91,3 @@ def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None
             f"cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values; "
             "correct the separator (dimension_separator or chunk_key_encoding) in the document: `lamella repair`"
         )
-
-
-class MissingChunks:
-    """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
-
-    `is_checked` is True once no other spelling was found.
-    """
-
-    def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
-        self._array = storage, path, meta
-        # Listing a remote store is slow; `status`, `validate` and `verify` do it.
-        self.is_checked = not storage.locks_processes
-
-    def report(self) -> None:
-        """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
-        if not self.is_checked:
-            storage, path, meta = self._array
-            check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")
-            self.is_checked = True
