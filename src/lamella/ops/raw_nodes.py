@@ -18,8 +18,7 @@ from lamella.store import format_v2, format_v3
 from lamella.store.documents import may_be_node_name
 from lamella.store.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
 from lamella.store.keys import FORMATS, METADATA_FILES, V2, V3, is_key, join
-from lamella.store.misplaced import foreign_key
-from lamella.store.stored_chunks import iter_stored_files
+from lamella.store.stored_chunks import foreign_key, iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

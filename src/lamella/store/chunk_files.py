@@ -20,8 +20,8 @@ from lamella.errors import DamagedDataError
 from lamella.store.atomic_file import stage
 from lamella.store.chunk_cache import indexes
 from lamella.store.keys import join
-from lamella.store.misplaced import require_file
 from lamella.store.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard
+from lamella.store.stored_chunks import require_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -27,7 +27,7 @@ from lamella.store.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.codec_threads import codec_threads, cpus, is_codec_thread
 from lamella.store.coding import ChunkError, Coding, coding_of
 from lamella.store.memory_limits import check_files
-from lamella.store.misplaced import MisplacedError, check_keys
+from lamella.store.stored_chunks import MisplacedError, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence

@@ -243,7 +243,7 @@ class PathGuard:
         except OSError:  # missing, or refused: the library that opens it reports why
             return False
         if not S_ISREG(mode):
-            from lamella.store.misplaced import require_file
+            from lamella.store.stored_chunks import require_file
 
             require_file(mode, path)
         return not is_link  # links are checked each time, since their targets may change

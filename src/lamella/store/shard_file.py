@@ -17,7 +17,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError
 from lamella.store.chunk_source import DamagedFileError
-from lamella.store.misplaced import MisplacedError
+from lamella.store.stored_chunks import MisplacedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

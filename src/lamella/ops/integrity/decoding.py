@@ -9,8 +9,7 @@ from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.store.file_fingerprint import fingerprint
 from lamella.store.keys import join
-from lamella.store.misplaced import check_keys
-from lamella.store.stored_chunks import iter_stored_files
+from lamella.store.stored_chunks import check_keys, iter_stored_files
 from lamella.store.stored_files import NO_FILE
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.unfinished import read_unfinished
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
-from lamella.store.misplaced import describe_foreign, foreign_key
 from lamella.store.storage import with_options
+from lamella.store.stored_chunks import describe_foreign, foreign_key
 from lamella.store.stored_files import inspect_stored_files
 
 if TYPE_CHECKING:

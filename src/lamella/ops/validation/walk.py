@@ -23,13 +23,13 @@ from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.values import describe
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, join
-from lamella.store.misplaced import describe_foreign
 from lamella.store.missing_document import (
     content_of,
     documents_of,
     has_nodes,
     how_to_restore,
 )
+from lamella.store.stored_chunks import describe_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
