@@ -1,17 +1,33 @@
 """Read and write pixels through zarr-python, for codecs that the own engine does not support.
 
 Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed.
+
+Blosc codecs that check the length of a chunk before decoding it.
+
+numcodecs passes c-blosc a pointer without a length, so a truncated chunk would be decoded from the memory behind it.
+Imports zarr-python: import this module inside functions only.
+
+Wrap a storage for zarr-python, so that damaged files raise errors and failed writes end before they are reported.
+
+Imports zarr-python: import this module inside functions only.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numcodecs import Blosc  # type: ignore[import-untyped]
+from zarr.codecs import BloscCodec, ShardingCodec
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
 from lamella.store import chunk_grid
-from lamella.store.keys import join
 from lamella.store.engine import MissingChunks
+from lamella.store.keys import join
 from lamella.store.selection import crossed
 from lamella.store.service_errors import raised_by_storage
 from lamella.store.write_plan import write_region
@@ -25,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.store.engine import EngineName
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
-    from lamella.types import Array, JSONObject
+    from lamella.types import JSON, Array, JSONObject
 
 _V3_KEYS = (
     *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding"),
@@ -51,8 +67,6 @@ class ZarrEngine:
     errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
-        from lamella.store.checked_store import CheckedStore
-
         self._meta = meta
         self._path = path
         self._storage = storage
@@ -102,8 +116,6 @@ class ZarrEngine:
         self._storage.write_many((join(self._path, key), data) for key, data in files.items())
 
     def _change(self, selection: Selection, block: Array) -> None:
-        from lamella.store.checked_store import CheckedStore
-
         store = CheckedStore(self._store, self._storage, is_write=True)
         array = _over(self._opened, store)
         try:
@@ -176,8 +188,6 @@ def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
     from zarr import AsyncArray
     from zarr.storage import StorePath
 
-    from lamella.store.checked_blosc import checked_v2, checked_v3
-
     document: JSONObject = {
         key: meta.document[key]
         for key in (_V3_KEYS if meta.zarr_format == 3 else _V2_KEYS)
@@ -198,3 +208,130 @@ def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
         )
     except Exception as error:
         raise UnknownCodecError(str(error)) from error
+
+
+_HEADER = 16
+
+
+class CheckedBlosc(Blosc):  # type: ignore[misc]
+    """Blosc of numcodecs that raises where the length in a chunk's header is not the length of the chunk."""
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode a chunk; ValueError where it is truncated or its header is damaged."""
+        check_length(buf)
+        return super().decode(buf, out)
+
+
+class CheckedBloscCodec(BloscCodec):
+    """Blosc codec of Zarr v3 with the same check."""
+
+    @cached_property
+    def _blosc_codec(self) -> Any:
+        return _Checked(BloscCodec.__dict__["_blosc_codec"].func(self))
+
+
+class _Checked:
+    """The methods of a numcodecs codec that zarr-python calls."""
+
+    def __init__(self, blosc: Any) -> None:
+        self.encode = blosc.encode
+        self._decode = blosc.decode
+
+    def decode(self, buf: Any) -> Any:
+        check_length(buf)
+        return self._decode(buf)
+
+
+def check_length(buf: Any) -> None:
+    """Raise ValueError where the length in a blosc header is not the length of the chunk."""
+    data = np.frombuffer(buf, np.uint8)
+    stated = int.from_bytes(data[12:_HEADER].tobytes(), "little")
+    if len(data) < _HEADER or stated != len(data):
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stated}")
+
+
+def checked_v2(compressor: JSON) -> Any:
+    """Return the ``compressor`` of a ``.zarray`` for zarr-python, with checked blosc."""
+    if isinstance(compressor, dict) and compressor.get("id") == "blosc":
+        return CheckedBlosc(**{key: value for key, value in compressor.items() if key != "id"})
+    return compressor
+
+
+def checked_v3(codec: JSON) -> Any:
+    """Return a codec of a ``zarr.json`` for zarr-python, with checked blosc, also inside shards."""
+    if isinstance(codec, str):
+        return {"name": codec}
+    configuration = codec.get("configuration", {})
+    if codec["name"] == "blosc":
+        return CheckedBloscCodec.from_dict(codec)
+    if codec["name"] == "sharding_indexed":
+        return ShardingCodec(
+            chunk_shape=tuple(configuration["chunk_shape"]),
+            codecs=[checked_v3(inner) for inner in configuration["codecs"]],
+            index_codecs=[checked_v3(inner) for inner in configuration["index_codecs"]],
+            index_location=configuration.get("index_location", "end"),
+        )
+    return codec
+
+
+class CheckedStore(WrapperStore[Any]):
+    """The storage of one array as a zarr-python store: one instance for reading, one per write.
+
+    - A file of 0 bytes raises; zarr-python would read it as never written, although a full disk can leave one.
+    - Local writes are as atomic and durable as those of documents.
+    - Links that lead out of the store are refused.
+    - `missing` is notified of the first missing chunk.
+    - A key that reads as absent only because of a 403 is created, never replaced: an unreadable chunk must not be lost.
+    - zarr-python reports the first failed chunk while others are still being written: `settle` waits for those.
+    """
+
+    def __init__(
+        self, store: Any, storage: Storage, missing: MissingChunks | None = None, *, is_write: bool = False
+    ) -> None:
+        super().__init__(store)
+        self._storage = storage
+        self._missing = missing
+        self._stopped = False
+        self._unseen: set[str] | None = set() if is_write else None
+        self._pending: set[asyncio.Future[None]] = set()
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Read a file or a byte range of it; a file of 0 bytes raises."""
+        self._storage.check_file(key)
+        service = self._storage.service
+        if service is None:
+            buffer = await self._store.get(key, prototype, byte_range)
+        else:  # a failed request raises its own error, and is not reported as a damaged chunk
+            buffer = await service.get(key, byte_range, prototype)
+            if buffer is None and self._unseen is not None and service.forbidden_means_missing:
+                self._unseen.add(key)
+        if buffer is None and self._missing is not None:
+            self._missing.report()
+        if buffer is not None and len(buffer) == 0:
+            raise ValueError(f"{key} is empty")
+        return buffer
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a file, unless another file of the same write has failed."""
+        if self._stopped:
+            raise OSError(errno.ECANCELED, "another file of the same write failed")
+        service, data = self._storage.service, value.to_bytes()
+        writing: Any
+        if service is None:
+            writing = asyncio.to_thread(self._storage.write, key, data)
+        else:
+            writing = service.create(key, data) if key in (self._unseen or ()) else service.set(key, data)
+        task = asyncio.ensure_future(writing)
+        self._pending.add(task)
+        try:
+            await task
+        finally:
+            self._pending.discard(task)
+
+    def settle(self) -> None:
+        """Start no further write, and wait for the running ones."""
+        self._stopped = True
+        sync(self._finish())
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*self._pending, return_exceptions=True)
