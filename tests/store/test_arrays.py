@@ -13,7 +13,7 @@ from lamella.errors import (
     InvalidArgumentError,
     OutOfBoundsError,
 )
-from lamella.store import write_plan
+from lamella.store import engine_zarr
 from lamella.store.arrays import StoredArray
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8", "bool"]
@@ -37,7 +37,7 @@ def test_what_is_written_is_read_by_everybody(make_array_with, layout, dtype, za
 
 
 def test_a_write_of_many_batches_is_whole(make_array, layout, values, monkeypatch):
-    monkeypatch.setattr(write_plan, "_BATCH_BYTES", 100)
+    monkeypatch.setattr(engine_zarr, "_BATCH_BYTES", 100)
     shape, options = layout
     array = make_array(shape, **options)
     array.write(..., values(shape, "u2"))

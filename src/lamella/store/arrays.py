@@ -415,7 +415,7 @@ class StoredArray:
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
-        from lamella.store.write_plan import as_selection
+        from lamella.store.engine_zarr import as_selection
 
         engine = self._engine_for(meta)
         region = tuple(
