@@ -31,7 +31,7 @@ from lamella.store.assignment import cast, cast_for, check_out, drop_duplicate_p
 from lamella.store.engine import Engine, EngineName, open_engine, opening
 from lamella.store.keys import join
 from lamella.store.memory_limits import check_block
-from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
+from lamella.store.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
 from lamella.store.service_errors import raised_by_storage
 from lamella.store.stored_chunks import iter_stored_files
 
@@ -415,8 +415,6 @@ class StoredArray:
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
-        from lamella.store.engine_zarr import as_selection
-
         engine = self._engine_for(meta)
         region = tuple(
             slice(int(axis.start), int(axis.stop), 1)

@@ -1,17 +1,12 @@
 """Read and write pixels through zarr-python, for codecs that the own engine does not support.
 
-Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed.
-
-Blosc codecs that check the length of a chunk before decoding it.
-
-numcodecs passes c-blosc a pointer without a length, so a truncated chunk would be decoded from the memory behind it.
-Imports zarr-python: import this module inside functions only.
-
-Wrap a storage for zarr-python, so that damaged files raise errors and failed writes end before they are reported.
+Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed. Three things are added: blosc
+codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer without a length, so a
+truncated chunk would be decoded from the memory behind it); damaged files raise errors, and failed writes end before
+they are reported (`CheckedStore`); and files that a write covers whole are encoded apart from the others, since
+zarr-python reads every file before writing it (`write_region`).
 
 Imports zarr-python: import this module inside functions only.
-
-Write a region with an engine that reads every file before writing it: files covered whole are encoded separately.
 """
 
 from __future__ import annotations
@@ -31,7 +26,7 @@ from zarr.storage import WrapperStore
 from lamella.store import chunk_grid
 from lamella.store.engine import MissingChunks
 from lamella.store.keys import join
-from lamella.store.selection import Selection, crossed
+from lamella.store.selection import Selection, as_selection, crossed
 from lamella.store.service_errors import raised_by_storage
 
 if TYPE_CHECKING:
@@ -391,12 +386,6 @@ def _store_while_encoding(encoded: Iterator[Files], store: Callable[[Files], Non
             written = writer.submit(store, files)
         if written is not None:
             written.result()
-
-
-def as_selection(region: tuple[slice, ...]) -> Selection:
-    """Return the selection of a region."""
-    shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in region)
-    return Selection(region, False, shape, (), None, shape)
 
 
 def _shifted(region: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:

@@ -348,3 +348,9 @@ def _bounded(indices: Indices, axis: int, n: int) -> Indices:
 
 def _length(axis_slice: slice) -> int:
     return len(range(axis_slice.start, axis_slice.stop, axis_slice.step))
+
+
+def as_selection(region: tuple[slice, ...]) -> Selection:
+    """Return the selection of a region."""
+    shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in region)
+    return Selection(region, False, shape, (), None, shape)

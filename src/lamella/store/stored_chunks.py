@@ -1,9 +1,7 @@
-"""List the stored files of an array, since the grid can be too large to request each file.
-
-Detect chunks that are stored under other keys than the document declares, or are not files.
+"""List the stored files of an array, since the grid can be too large to request each, and find those in wrong places.
 
 A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
-although all its chunks are stored.
+although all its chunks are stored under other keys.
 """
 
 from __future__ import annotations
