@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.store.chunk_lookup import ChunkLookup
+from lamella.store.stored_files import ChunkLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
