@@ -1,18 +1,29 @@
-"""Recognise paths and URLs of ZIP archives, and of folders inside them."""
+"""Recognise paths and URLs of ZIP archives, and of folders inside them.
+
+Read byte ranges of an archive, a local file or a remote object, in the version that was opened.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
+from lamella.errors import StorageError
+from lamella.store import file_system as system
 from lamella.store.paths import is_url
-from lamella.store.storage import Storage, open_url
-from lamella.store.zip_file import LocalArchive, RemoteArchive
+from lamella.store.storage import ChangedError, RangeRequest, Storage, open_url
+from lamella.store.zip_directory import TAIL
 from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from lamella.store.storage import RangesRead, Stamp
 
 _IN_URL = re.compile(
     r"(?P<parent>[^:/?#]+://[^?#]*?/)(?P<name>[^/?#]+\.(?:ozx|zip))(?P<inside>(?:/[^?#]*)?)(?P<query>(?:\?.*)?)",
@@ -68,3 +79,157 @@ def _local(path_given: str) -> ZipStorage | None:
             return None
         inside.insert(0, name)
     return ZipStorage(LocalArchive(path), "/".join(inside))
+
+
+class ArchiveFile(ABC):
+    """A file that is read in ranges; every read raises `StorageError` once the file has changed."""
+
+    #: Path or URL.
+    name: str
+    #: Whether a forked process can use it after its parent did.
+    survives_fork: bool = True
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether the file exists."""
+
+    @abstractmethod
+    def stamp(self) -> Stamp | None:
+        """Return the stamp of the file as it was opened; None where the store has none."""
+
+    @abstractmethod
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each range of offset and length, shorter past the end.
+
+        A negative offset counts from the end. Raises `StorageError` where the file changed or cannot be read.
+        """
+
+    def _changed(self) -> StorageError:
+        return StorageError(
+            f"Cannot read {self.name}: the archive was changed since it was opened. Open it again."
+        )
+
+
+class LocalArchive(ArchiveFile):
+    """A local file, opened on the first read, closed with the object."""
+
+    def __init__(self, path: str) -> None:
+        self.name = os.path.abspath(path)
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._stamp: Stamp | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return LocalArchive, (self.name,)
+
+    def exists(self) -> bool:
+        """Whether there is a file at the path."""
+        return self._fd is not None or os.path.isfile(self.name)
+
+    def stamp(self) -> Stamp | None:
+        """Return mtime, size and inode."""
+        self._open()
+        return self._stamp
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ranges of the open file, with one system call for each and one for the stamp."""
+        fd = self._open()
+        try:
+            status = os.fstat(fd)
+            if _stamp_of(status) != self._stamp:
+                raise self._changed()
+            size = status.st_size
+            return [_pread(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges]
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"Cannot read {self.name}: {error.strerror or error}") from error
+
+    def _open(self) -> int:
+        with self._lock:
+            if self._fd is None:
+                try:
+                    fd = os.open(self.name, system.READ)
+                    status = os.fstat(fd)
+                except OSError as error:
+                    raise StorageError(f"Cannot read {self.name}: {error.strerror or error}") from error
+                weakref.finalize(self, os.close, fd)
+                if not S_ISREG(status.st_mode):
+                    raise StorageError(f"Cannot read {self.name}: it is not a file.")
+                self._stamp = _stamp_of(status)
+                self._fd = fd
+            return self._fd
+
+
+def _stamp_of(status: os.stat_result) -> Stamp:
+    """Return a stamp that changes with the bytes of an open file, but not when it is renamed or removed."""
+    return system.stamp_of(status)[:3]
+
+
+def _pread(fd: int, start: int, length: int) -> bytes:
+    """Return bytes of an open file; fewer at its end."""
+    if not hasattr(os, "pread"):  # pragma: no cover
+        with _seeking:
+            os.lseek(fd, start, os.SEEK_SET)
+            return os.read(fd, length)
+    data = os.pread(fd, length, start)
+    while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
+        more = os.pread(fd, length - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+_seeking = threading.Lock()
+
+
+class RemoteArchive(ArchiveFile):
+    """An object of another storage, read by ranges; the first read, of its end, is cached for the directory."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self.name = storage.where(key)
+        self.survives_fork = storage.survives_fork
+        self._storage = storage
+        self._key = key
+        self._lock = threading.Lock()
+        self._tail: bytes | None = None
+        self._stamp: Stamp | None = None
+        self._is_known = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RemoteArchive, (self._storage, self._key)
+
+    def exists(self) -> bool:
+        """Whether the object exists; the same request reads its end."""
+        if not self._is_known:
+            with self._lock:
+                if not self._is_known:
+                    ranges_read = self._request([(-TAIL, TAIL)], None)
+                    if ranges_read is None:
+                        return False
+                    self._tail, self._stamp, self._is_known = ranges_read.parts[0], ranges_read.stamp, True
+        return True
+
+    def stamp(self) -> Stamp | None:
+        """Return the stamp of the object."""
+        return self._stamp if self.exists() else None
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ranges, with as few requests as possible."""
+        if not self.exists():
+            raise StorageError(f"There is no file {self.name}.")
+        tail = self._tail
+        if tail is not None and list(ranges) == [(-TAIL, TAIL)]:
+            self._tail = None  # the directory is read once
+            return [tail]
+        ranges_read = self._request(ranges, self._stamp)
+        if ranges_read is None:
+            raise self._changed()
+        return ranges_read.parts
+
+    def _request(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
+        try:
+            return self._storage.read_ranges([RangeRequest(self._key, tuple(ranges), stamp)])[0]
+        except ChangedError:
+            raise self._changed() from None

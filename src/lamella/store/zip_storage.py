@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.store.archives import ArchiveFile
     from lamella.store.storage import RangeRequest
-    from lamella.store.zip_file import ArchiveFile
 
 _INFLATED_BYTES = 64 << 20
 """Limit of cached inflated entries: a shard is read for its index, and then for its chunks."""
