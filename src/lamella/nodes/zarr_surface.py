@@ -2,8 +2,6 @@
 
 Selections read and write by lamella's engines, with its checks and errors; facts come from zarr-python's array, opened
 when one is asked for. Names of a newer zarr-python than this module knows are passed on to that array.
-
-Convert the selections of zarr-python's array methods to indices for `selection`.
 """
 
 from __future__ import annotations

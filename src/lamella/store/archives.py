@@ -1,6 +1,6 @@
-"""Recognise paths and URLs of ZIP archives, and of folders inside them.
+"""Recognise and open ZIP archives: paths and URLs of them, and of folders inside them.
 
-Read byte ranges of an archive, a local file or a remote object, in the version that was opened.
+`ArchiveFile` reads byte ranges of an archive, a local file or a remote object, in the version that was opened.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
 """A store for zarr-python whose writes of documents keep the changes of other writers.
 
 zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
-write is merged with the document stored by then, under its lock (`document_merge`). The base of the merge is one of
+write is merged with the document stored by then, under its lock (`merged`). The base of the merge is one of
 the versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
 
 Imports zarr-python: import this module inside functions only.
 
-Three-way merge of JSON documents: apply the changes that a writer made since it read to the present document.
-
-A writer reads ``{"a": 1}``, another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added
+The merge has three ways: it applies the changes that a writer made since it read to the present document. A writer reads ``{"a": 1}``, another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added
 ``c``, and did not remove ``b``, which it never saw.
 
 >>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})

@@ -1,10 +1,7 @@
-"""Check the stored files of an array by their sizes, headers and shard indexes, without decoding chunks.
+"""Check the stored files and chunks of an array by their sizes, headers and shard indexes, without decoding chunks.
 
-Truncated chunks are found here; flipped bits are found only by decoding.
-
-Find out whether single chunks of an array are stored, without decoding them.
-
-A chunk that is not stored reads as the fill value, exactly like a stored chunk of fill values.
+Truncated chunks are found here; flipped bits are found only by decoding. A chunk that is not stored reads as the fill
+value, exactly like a stored chunk of fill values: `ChunkLookup` distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,8 +23,6 @@ from lamella.store.stored_chunks import stored_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray

@@ -3,7 +3,7 @@
 Runs the coroutines of `lamella.store.service` in zarr-python's event loop. Stores that are open for reading read
 documents ahead (`expected`). Local stores of zarr-python become a `LocalStorage`.
 
-Convert resolved credentials to options of fsspec file systems, for URLs that chain several.
+`chain_options` converts credentials to options of fsspec file systems, for URLs that chain several.
 """
 
 from __future__ import annotations
