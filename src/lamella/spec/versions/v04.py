@@ -8,8 +8,8 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsupported_images
 from lamella.spec.versions.older_documents import decode_older, refuse_older, stated_older
+from lamella.spec.versions.v05 import decode_flat, encode_flat, find_old, unsupported_images
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel

@@ -2,6 +2,8 @@
 
 The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
 written.
+
+Images of 0.4 and 0.5, whose axes are a plain list, and the coordinate systems that these versions do not support.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 from lamella.errors import MetadataError, short_repr
+from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsupported_images
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -95,3 +97,114 @@ def as_text(declared: JSON) -> JSON:
 
 V05 = Version05()
 """OME-NGFF 0.5."""
+
+
+SYSTEMS = "lamella:systems"
+"""Key of the coordinate systems in ``MultiScaleMeta.to_json``; documents do not have it."""
+
+PLAIN = ("identity", "scale", "translation")
+"""Types of transformations that every version has."""
+
+
+def decode_flat(part: JSONObject) -> None:
+    """Move transformations of other types aside: drafts such as 0.5-dev-spatialdata have them in images."""
+    entries = part.get("multiscales")
+    for scales in entries if isinstance(entries, list) else []:
+        if isinstance(scales, dict) and _is_foreign(scales.get("coordinateTransformations")):
+            scales[SYSTEMS] = {"coordinateTransformations": scales.pop("coordinateTransformations")}
+
+
+def _is_foreign(transformations: JSON) -> bool:
+    return isinstance(transformations, list) and any(
+        isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] not in PLAIN
+        for entry in transformations
+    )
+
+
+def encode_flat(scales: JSONObject, old: JSONObject | None, version: str) -> None:
+    """Write one entry of multiscales; raise MetadataError for coordinate systems that the version lacks.
+
+    Transformations that a document had already stay.
+    """
+    systems = scales.pop(SYSTEMS, None)
+    for dataset in scales["datasets"]:
+        transforms = dataset["coordinateTransformations"]
+        if len(transforms) == 1 and transforms[0]["type"] == "identity":
+            # CT-02, CT-03: exactly one scale, and no identity.
+            dataset["coordinateTransformations"] = [
+                transforms[0] | {"type": "scale", "scale": [1.0] * len(scales["axes"])}
+            ]
+    if systems is None:
+        return
+    stored = (old or {}).get("coordinateTransformations")
+    if _is_foreign(stored) and "coordinateTransformations" not in scales:
+        scales["coordinateTransformations"] = stored
+        return
+    unsaid = unsupported_systems(systems)
+    if unsaid:
+        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsaid)}: remove them or write 0.6")
+
+
+def unsupported_images(meta: MetaModel) -> list[str]:
+    """List what 0.4 and 0.5 do not support in a part of a document."""
+    if isinstance(meta, SceneMeta):
+        return ["scene"]
+    scales = meta.multiscales if isinstance(meta, ImagesMeta) else []
+    return [
+        text for entry in scales if entry.systems for text in unsupported_systems(entry.systems.to_json())
+    ]
+
+
+def unsupported_systems(systems: JSONObject) -> list[str]:
+    """List what 0.4 and 0.5 do not support in the coordinate systems of an image.
+
+    The names of the systems that share the image's axes are not counted as a loss: every version has one system, or two
+    with a transformation of the whole field of view.
+
+    >>> unsupported_systems({"intrinsic": "physical", "coordinateSystems": [{"name": "physical"}, {"name": "atlas"}],
+    ...     "coordinateTransformations": [{"type": "affine", "input": {"name": "physical"},
+    ...                                    "output": {"name": "atlas"}}]})
+    ["coordinate system 'atlas'", "affine from 'physical' to 'atlas'"]
+    """
+    shared = (systems.get("intrinsic"), systems.get("fieldOfView"))
+    unsaid = [
+        f"coordinate system {system['name']!r}"
+        for system in systems.get("coordinateSystems", [])
+        if system["name"] not in shared
+    ]
+    for transformation in systems.get("coordinateTransformations", []):
+        ends = [_shown(transformation.get(side)) for side in ("input", "output")]
+        unsaid.append(f"{transformation['type']} from {ends[0]} to {ends[1]}")
+    return unsaid
+
+
+def _shown(reference: JSON) -> str:
+    if not isinstance(reference, dict):
+        return "nowhere"
+    name, path = reference.get("name"), reference.get("path")
+    return f"{name!r} of {path!r}" if name and path else repr(name or path)
+
+
+def find_old(old: JSONObject | None, scales: JSONObject, place: int) -> JSONObject | None:
+    """Find the entry of multiscales that another replaces: one with the same levels, best at the same index.
+
+    >>> entries = [{"datasets": [{"path": "a"}]}, {"datasets": [{"path": "b"}], "kept": 1}]
+    >>> find_old({"multiscales": entries}, {"datasets": [{"path": "b"}, {"path": "c"}]}, 0)["kept"]
+    1
+    """
+    stored = (old or {}).get("multiscales")
+    entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
+    expected = set(_paths(scales))
+    for entry in entries[place : place + 1] + entries:
+        if expected & set(_paths(entry)):
+            return entry
+    return entries[place] if place < len(entries) and not expected else None
+
+
+def _paths(scales: JSONObject) -> list[str]:
+    datasets = scales.get("datasets")
+    return [
+        str(dataset.get("path"))
+        for dataset in (datasets if isinstance(datasets, list) else [])
+        if isinstance(dataset, dict)
+    ]

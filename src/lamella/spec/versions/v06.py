@@ -12,8 +12,7 @@ from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions.base import PARTS, Part
-from lamella.spec.versions.flat_images import find_old
-from lamella.spec.versions.v05 import Version05, as_text
+from lamella.spec.versions.v05 import Version05, as_text, find_old
 from lamella.spec.versions.v06_images import decode_image, encode_image
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, drop_nulls
 from lamella.spec.geometry import normalize_transforms
 from lamella.spec.transforms import TransformationMeta
-from lamella.spec.versions.flat_images import PLAIN, SYSTEMS
+from lamella.spec.versions.v05 import PLAIN, SYSTEMS
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
