@@ -19,7 +19,7 @@ from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
-from lamella.spec.rules.values import describe
+from lamella.spec.rules.raw_json import describe
 from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:

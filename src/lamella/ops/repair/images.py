@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.repair.fixes import fixes
 from lamella.spec.channels import channel_color
-from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
-from lamella.spec.rules.values import is_integer, is_number, numbers, objects
+from lamella.spec.rules.raw_json import (
+    array_axes,
+    axis_names,
+    datasets,
+    is_integer,
+    is_number,
+    multiscales,
+    numbers,
+    objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

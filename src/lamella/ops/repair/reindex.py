@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.names import is_name
 from lamella.spec.rules import VERSION_TRAITS
-from lamella.spec.rules.values import is_integer, is_text, objects
+from lamella.spec.rules.raw_json import is_integer, is_text, objects
 from lamella.spec.versions import by_name
 from lamella.store.keys import join, natural_order
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales, ome_object
-from lamella.spec.rules.values import describe
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, describe, multiscales, ome_object
 from lamella.spec.rules.version_traits import LABEL_DTYPES
 
 if TYPE_CHECKING:

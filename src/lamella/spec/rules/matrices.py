@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.matrices import Matrix, is_rotation
-from lamella.spec.rules.values import describe, is_text, numbers
+from lamella.spec.rules.raw_json import describe, is_text, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

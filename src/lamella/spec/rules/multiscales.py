@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from lamella.spec.rules.axes import axis_kind, check_axes
 from lamella.spec.rules.coordinate_systems import check_systems
 from lamella.spec.rules.plain_transforms import check_plain_list
-from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, level_scale
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, describe, is_equal, level_scale
 from lamella.spec.rules.transformations import check_further_list, check_level_list
-from lamella.spec.rules.values import describe, is_equal
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:

@@ -1,13 +1,20 @@
 """The readable parts of a raw image document, for checks that compare them; None where a part cannot be read.
 
 No findings here: the rule of each part reports why it cannot be read.
+
+Raw JSON values: their kinds, and their short form in findings.
+
+The kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. No function here
+raises, for any value.
+
+Imports nothing but the standard library.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from lamella.spec.rules.values import is_text, numbers, objects
+import json
+import math
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +90,101 @@ def level_scale(dataset: JSONObject) -> list[float] | None:
             if candidate.get("type") == "scale":
                 return numbers(candidate.get("scale"))
     return None
+
+
+_LONGEST = 40
+"""Maximum number of characters of a string or short list in a finding."""
+
+_LARGEST = 10**18
+"""Larger integers are described by their number of bits: printing is quadratic, and refused beyond 4300 digits."""
+
+
+def is_integer(value: JSON) -> bool:
+    """Return whether the value is an integer in JSON Schema."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+
+
+def is_number(value: JSON) -> bool:
+    """Return whether the value is a finite number, and not a boolean.
+
+    >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number(10**400)
+    (True, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_text(value: JSON) -> TypeGuard[str]:
+    """Return whether the value is a non-empty string."""
+    return isinstance(value, str) and value != ""
+
+
+def numbers(value: JSON) -> list[float] | None:
+    """Return a list of numbers, or None if the value is anything else."""
+    if not isinstance(value, list) or not all(is_number(item) for item in value):
+        return None
+    return [float(item) for item in value]
+
+
+def integers(value: JSON) -> list[int] | None:
+    """Return a list of integers, or None if the value is anything else."""
+    if not isinstance(value, list) or not all(is_integer(item) for item in value):
+        return None
+    return [int(item) for item in value]
+
+
+def strings(value: JSON) -> list[str]:
+    """Return the strings of a list, and nothing for any other value."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
+    """Iterate over the objects of a list with their indices; nothing for any other value."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict):
+                yield index, item
+
+
+def is_equal(one: JSON, other: JSON) -> bool:
+    """Return whether two values are equal; false for values nested too deeply to compare."""
+    try:
+        return bool(one == other)
+    except RecursionError:
+        return False
+
+
+def describe(value: JSON) -> str:
+    """Format a value on one line, in at most about a hundred characters.
+
+    >>> describe("micron"), describe(None), describe([1, 2]), describe({"name": "x", "type": "space"})
+    ('"micron"', 'null', '[1, 2]', 'an object with "name", "type"')
+    """
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
+    if isinstance(value, list):
+        return _describe_list(value)
+    if isinstance(value, dict):
+        if not value:
+            return "an empty object"
+        names = ", ".join(describe(str(key)) for key in list(value)[:3])
+        return f"an object with {names}" + (", ..." if len(value) > 3 else "")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        return f"an integer of {value.bit_length()} bits"
+    return (
+        json.dumps(value) if value is None or isinstance(value, bool | int | float) else type(value).__name__
+    )
+
+
+def _describe_list(value: list[JSON]) -> str:
+    if len(value) <= 8 and not any(isinstance(item, list | dict) for item in value):
+        shown = "[" + ", ".join(describe(item) for item in value) + "]"
+        if len(shown) <= 2 * _LONGEST:
+            return shown
+    return f"a list of {len(value)}"

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.axes import axis_kind
 from lamella.spec.rules.own import own_finding
-from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
-from lamella.spec.rules.values import describe, numbers, objects
+from lamella.spec.rules.raw_json import (
+    array_axes,
+    axis_names,
+    datasets,
+    describe,
+    multiscales,
+    numbers,
+    objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

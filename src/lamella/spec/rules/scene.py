@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.coordinate_systems import check_systems
+from lamella.spec.rules.raw_json import describe
 from lamella.spec.rules.transformations import check_scene_list
-from lamella.spec.rules.values import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.spec.rules.coordinate_systems import check_connected
-from lamella.spec.rules.raw_json import datasets, intrinsic_system, output_system, systems
+from lamella.spec.rules.raw_json import (
+    datasets,
+    describe,
+    intrinsic_system,
+    is_text,
+    objects,
+    output_system,
+    systems,
+)
 from lamella.spec.rules.rule_context import Ends
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.values import describe, is_text, objects
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.values import describe
+from lamella.spec.rules.raw_json import describe
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
