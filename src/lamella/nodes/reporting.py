@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import MetadataError, MetadataWarning
 from lamella.spec.rules import ArrayFacts, location_text
-from lamella.spec.rules.assumptions import (
+from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.reported import (
     array_findings,
     assumption,
     document_findings,
     image_frame,
     kinds_of,
 )
-from lamella.spec.rules.own import own_finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.rules import Finding, Kind
-    from lamella.spec.rules.frames import Frame
+    from lamella.spec.rules.reported import Frame
     from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.json_document import StoredGroup
