@@ -38,9 +38,8 @@ from lamella.models import (
     compose,
     parse_transformation,
 )
-from lamella.spec.rules.rule_context import Ends, RuleContext
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.version_traits import version_traits
+from lamella.spec.rules.version_traits import Ends, RuleContext, version_traits
 from lamella.spec.transformations import TRANSFORMATIONS
 from lamella.spec.versions import by_name
 

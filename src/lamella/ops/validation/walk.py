@@ -19,7 +19,7 @@ from lamella.spec.intents import read_creating
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
-from lamella.spec.rules.rule_context import RuleContext
+from lamella.spec.rules.version_traits import RuleContext
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, join
 from lamella.store.missing_document import (

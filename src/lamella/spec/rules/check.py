@@ -15,9 +15,8 @@ from lamella.spec.rules.own import OWN_RULES
 from lamella.spec.rules.plate import check_plate
 from lamella.spec.rules.raw_json import ome_object
 from lamella.spec.rules.readings import check_array_readings, check_readings
-from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.scene import check_scene
-from lamella.spec.rules.version_traits import version_traits
+from lamella.spec.rules.version_traits import RuleContext, version_traits
 from lamella.spec.rules.versions import find_part
 from lamella.spec.rules.well import check_well
 

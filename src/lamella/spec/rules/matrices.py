@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.rule_context import Ends, RuleContext
+    from lamella.spec.rules.version_traits import Ends, RuleContext
     from lamella.types import JSON, JSONObject
 
 _MOST_AXES = 5

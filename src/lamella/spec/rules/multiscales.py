@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.rule_context import RuleContext
+    from lamella.spec.rules.version_traits import RuleContext
     from lamella.types import JSON, JSONObject
 
 

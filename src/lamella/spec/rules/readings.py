@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.rules.arrays import ArrayFacts
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.rule_context import RuleContext
+    from lamella.spec.rules.version_traits import RuleContext
     from lamella.types import JSON, JSONObject
 
 

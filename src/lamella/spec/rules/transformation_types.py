@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.spec.rules.finding import Finding, Location
 from lamella.spec.rules.matrices import check_affine, check_rotation
 from lamella.spec.rules.raw_json import describe, integers, is_text, numbers
-from lamella.spec.rules.rule_context import Ends, RuleContext
+from lamella.spec.rules.version_traits import Ends, RuleContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

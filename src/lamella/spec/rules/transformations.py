@@ -17,14 +17,14 @@ from lamella.spec.rules.raw_json import (
     output_system,
     systems,
 )
-from lamella.spec.rules.rule_context import Ends
 from lamella.spec.rules.transformation_types import check_parameters
+from lamella.spec.rules.version_traits import Ends
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.rule_context import RuleContext
+    from lamella.spec.rules.version_traits import RuleContext
     from lamella.types import JSON, JSONObject
 
 

@@ -1,18 +1,19 @@
 """The differences between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
 
 The rules read these records and never compare names of versions.
+
+The context of a check, which builds findings from the catalogue, and the ends of a transformation.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from lamella.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from lamella.spec.rules.finding import Location
+from lamella.spec.rules.catalogue import RULES
+from lamella.spec.rules.finding import Finding, Level, Location
 
 LABEL_DTYPES = frozenset(
     ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"],
@@ -142,3 +143,38 @@ def version_traits(version: str) -> VersionTraits:
         raise InvalidArgumentError(
             f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
         ) from None
+
+
+@dataclass(frozen=True)
+class RuleContext:
+    """The version and node of a check, which builds findings from the catalogue."""
+
+    traits: VersionTraits
+    node: str = ""
+
+    def finding(
+        self,
+        rule: str,
+        at: Location,
+        found: str,
+        remedy: str,
+        *,
+        level: Level | None = None,
+    ) -> Finding:
+        """Return a finding; its level comes from the catalogue unless `level` is set."""
+        entry = RULES[rule]
+        return Finding(
+            rule=rule,
+            level=level or entry.level_in(self.traits.name),
+            node=self.node,
+            location=at,
+            found=found,
+            remedy=remedy,
+        )
+
+
+class Ends(NamedTuple):
+    """Numbers of axes at the input and the output of a transformation, None where unknown."""
+
+    inputs: int | None
+    outputs: int | None
