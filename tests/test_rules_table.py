@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lamella.spec.rules import RULES
-from lamella.spec.rules.own import OWN_RULES
+from lamella.spec.rules.catalogue import OWN_RULES
 
 ROOT = Path(__file__).parent.parent
 ROWS = {

@@ -13,7 +13,7 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.models import axes
-from lamella.spec.rules.own import OWN_RULES
+from lamella.spec.rules.catalogue import OWN_RULES
 from lamella.store.local import LocalStorage
 
 STORES = Path(__file__).parent.parent / "data" / "stores"

@@ -12,7 +12,7 @@ import pytest
 import lamella
 from lamella.models import axes
 from lamella.spec.rules import RULES, VERSION_TRAITS
-from lamella.spec.rules.own import OWN_RULES
+from lamella.spec.rules.catalogue import OWN_RULES
 
 
 class Folder:

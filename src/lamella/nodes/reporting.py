@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import MetadataError, MetadataWarning
 from lamella.spec.rules import ArrayFacts, location_text
-from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.reported import (
     array_findings,
     assumption,

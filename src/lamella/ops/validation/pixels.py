@@ -178,7 +178,7 @@ def _compare_levels(
 
 
 def _differs(path: str, found: str) -> Finding:
-    from lamella.spec.rules.own import own_finding
+    from lamella.spec.rules.catalogue import own_finding
 
     return own_finding("LM-10", path, found, "compute the pyramid again")
 

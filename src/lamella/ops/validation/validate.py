@@ -1,7 +1,7 @@
 """``validate``: check a store by every rule that its files can show.
 
 :mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
-in :mod:`lamella.spec.rules.own`.
+in :mod:`lamella.spec.rules.catalogue`.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def validate(
 
     Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a group
     inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is a
-    finding, of the broken rule or of a rule of lamella (``LM-``, see ``lamella.spec.rules.own.OWN_RULES``). Nothing is
+    finding, of the broken rule or of a rule of lamella (``LM-``, see ``lamella.spec.rules.catalogue.OWN_RULES``). Nothing is
     written.
 
     Parameters

@@ -17,7 +17,7 @@ from lamella.ops.validation.copies import Copies, copies_of
 from lamella.ops.validation.tables import visit_tables
 from lamella.spec.intents import read_creating
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
-from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
 from lamella.spec.rules.version_traits import RuleContext
 from lamella.spec.versions import detect

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from lamella.errors import InvalidArgumentError
 from lamella.spec.rules.arrays import ArrayFacts, ParentImage, check_image_arrays, check_label_arrays
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
-from lamella.spec.rules.catalogue import RULES
+from lamella.spec.rules.catalogue import OWN_RULES, RULES
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales
 from lamella.spec.rules.omero import check_omero
-from lamella.spec.rules.own import OWN_RULES
 from lamella.spec.rules.plate import check_plate
 from lamella.spec.rules.raw_json import ome_object
 from lamella.spec.rules.readings import check_array_readings, check_readings

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.axes import axis_kind
-from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.raw_json import (
     array_axes,
     axis_names,
