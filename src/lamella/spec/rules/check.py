@@ -14,7 +14,7 @@ from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate
 from lamella.spec.rules.raw_json import ome_object
 from lamella.spec.rules.readings import check_array_readings, check_readings
-from lamella.spec.rules.scene import check_scene
+from lamella.spec.rules.transformations import check_scene
 from lamella.spec.rules.version_traits import RuleContext, version_traits
 from lamella.spec.rules.versions import find_part
 from lamella.spec.rules.well import check_well
