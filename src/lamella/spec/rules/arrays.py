@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, describe, multiscales, ome_object
+from lamella.spec.rules.catalogue import own_finding
+from lamella.spec.rules.raw_json import (
+    array_axes,
+    axis_kind,
+    axis_names,
+    datasets,
+    describe,
+    multiscales,
+    numbers,
+    objects,
+    ome_object,
+    omero_channels,
+)
 from lamella.spec.rules.version_traits import LABEL_DTYPES
 
 if TYPE_CHECKING:
@@ -234,3 +246,131 @@ def _lengths(
     if facts is None or names is None or len(names) != len(facts.shape):
         return {}
     return dict(zip(names, facts.shape, strict=True))
+
+
+class Extent(NamedTuple):
+    """Pixel size and offset of one level along each axis."""
+
+    scale: list[float]
+    offset: list[float]
+
+
+def check_array_readings(
+    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
+) -> Iterator[Finding]:
+    """Check the number of channels, and that the levels of an image show the same field of view."""
+    entries = list(multiscales(ome))
+    if not entries:
+        return
+    index, multiscale = entries[0]
+    axes = array_axes(multiscale, context.traits)
+    if axes is None:
+        return
+    levels = [
+        (number, path, arrays[path])
+        for number, dataset in datasets(multiscale)
+        if isinstance(path := dataset.get("path"), str) and path in arrays
+    ]
+    yield from _check_channels(ome, at, axes, levels[:1], context)
+    yield from _check_coverage(multiscale, (*at, "multiscales", index, "datasets"), axes, levels, context)
+
+
+def _check_channels(
+    ome: JSONObject,
+    at: Location,
+    axes: list[JSON],
+    levels: list[tuple[int, str, ArrayFacts]],
+    context: RuleContext,
+) -> Iterator[Finding]:
+    channels = omero_channels(ome)
+    if channels is None or not levels:
+        return
+    _, path, facts = levels[0]
+    index = _channel_index(axes)
+    if index is None:
+        count, text = min(len(channels), 1), "the image has no channel axis"
+    else:
+        index -= len(axes) - len(facts.shape)
+        if not 0 <= index < len(facts.shape):
+            return
+        count = facts.shape[index]
+        text = f"the array {describe(path)} has {count}"
+    if count != len(channels):
+        yield own_finding(
+            "LM-11",
+            context.node,
+            f"{len(channels)} channels are named, {text}",
+            "name each channel once",
+            at=(*at, "omero", "channels"),
+        )
+
+
+def _channel_index(axes: list[JSON]) -> int | None:
+    """Return the index of the channel axis: by type, else by name, as a reader finds it."""
+    typed = [number for number, axis in enumerate(axes) if axis_kind(axis) == "channel"]
+    named = [
+        number
+        for number, axis in enumerate(axes)
+        if isinstance(axis, dict) and str(axis.get("name")).lower() == "c" and "type" not in axis
+    ]
+    return next(iter(typed or named), None)
+
+
+def _check_coverage(
+    multiscale: JSONObject,
+    at: Location,
+    axes: list[JSON],
+    levels: list[tuple[int, str, ArrayFacts]],
+    context: RuleContext,
+) -> Iterator[Finding]:
+    names = axis_names(axes) or [str(number) for number in range(len(axes))]
+    space = [number for number, axis in enumerate(axes) if axis_kind(axis) == "space"]
+    by_number = dict(datasets(multiscale))
+    known = [
+        (number, path, facts, extent)
+        for number, path, facts in levels
+        if len(facts.shape) == len(axes) and (extent := _extent(by_number[number], len(axes))) is not None
+    ]
+    if not known or known[0][0] != 0:
+        return
+    _, first, finest, whole = known[0]
+    for number, path, facts, extent in known[1:]:
+        for axis in space:
+            if _is_apart(whole, finest.shape[axis], extent, facts.shape[axis], axis):
+                yield own_finding(
+                    "LM-14",
+                    context.node,
+                    f"the level {describe(path)} lies outside of {describe(first)} along {names[axis]}",
+                    "correct scale and translation, or compute the levels again",
+                    at=(*at, number),
+                )
+                break
+
+
+def _extent(dataset: JSONObject, axes: int) -> Extent | None:
+    """Return scale and offset of a level; None unless they are plain numbers, one per axis."""
+    scale, offset = [1.0] * axes, [0.0] * axes
+    for _, entry in objects(dataset.get("coordinateTransformations")):
+        inner = [item for _, item in objects(entry.get("transformations"))]
+        for part in inner or [entry]:
+            kind = part.get("type")
+            if kind not in ("scale", "translation"):
+                continue
+            values = numbers(part.get(kind))
+            if values is None or len(values) != axes:
+                return None
+            if kind == "scale":
+                scale = [a * b for a, b in zip(scale, values, strict=True)]
+                offset = [a * b for a, b in zip(offset, values, strict=True)]
+            else:
+                offset = [a + b for a, b in zip(offset, values, strict=True)]
+    return Extent(scale, offset)
+
+
+def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
+    """Return whether two levels have no point in common along an axis."""
+    fine, coarse = finest.scale[axis], extent.scale[axis]
+    if fine <= 0 or coarse <= 0:
+        return False
+    start, other = finest.offset[axis] - fine / 2, extent.offset[axis] - coarse / 2
+    return min(start + fine * length, other + coarse * count) <= max(start, other)

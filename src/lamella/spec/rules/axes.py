@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
-from lamella.spec.rules.raw_json import describe, is_text
+from lamella.spec.rules.raw_json import axis_kind, describe
 from lamella.spec.rules.version_traits import VECTOR_TYPES
 
 if TYPE_CHECKING:
@@ -189,19 +189,6 @@ def _check_order(axes: list[JSON], at: Location, context: RuleContext) -> Iterat
             )
             return
         highest = rank
-
-
-def axis_kind(axis: JSON) -> str:
-    """Return the type of an axis; ``"untyped"`` without a type, ``""`` if it is not an axis.
-
-    >>> axis_kind({"name": "t", "type": "time"}), axis_kind({"name": "angle"}), axis_kind(3)
-    ('time', 'untyped', '')
-    """
-    if not isinstance(axis, dict):
-        return ""
-    if "type" not in axis:
-        return "untyped"
-    return axis["type"] if is_text(axis["type"]) else ""
 
 
 def slot_of(axis: JSON, context: RuleContext) -> str:

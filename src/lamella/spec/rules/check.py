@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from lamella.errors import InvalidArgumentError
-from lamella.spec.rules.arrays import ArrayFacts, ParentImage, check_image_arrays, check_label_arrays
+from lamella.spec.rules.arrays import (
+    ArrayFacts,
+    ParentImage,
+    check_array_readings,
+    check_image_arrays,
+    check_label_arrays,
+)
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import OWN_RULES, RULES
 from lamella.spec.rules.labels import check_image_label, check_labels_group
@@ -13,7 +19,7 @@ from lamella.spec.rules.multiscales import check_multiscales
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
 from lamella.spec.rules.raw_json import ome_object
-from lamella.spec.rules.readings import check_array_readings, check_readings
+from lamella.spec.rules.readings import check_readings
 from lamella.spec.rules.transformations import check_scene
 from lamella.spec.rules.version_traits import RuleContext, version_traits
 from lamella.spec.rules.versions import find_part

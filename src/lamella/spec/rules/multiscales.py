@@ -9,10 +9,11 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.axes import axis_kind, check_axes
+from lamella.spec.rules.axes import check_axes
 from lamella.spec.rules.coordinate_systems import check_systems
 from lamella.spec.rules.raw_json import (
     array_axes,
+    axis_kind,
     axis_names,
     datasets,
     describe,

@@ -188,3 +188,23 @@ def _describe_list(value: list[JSON]) -> str:
         if len(shown) <= 2 * _LONGEST:
             return shown
     return f"a list of {len(value)}"
+
+
+def axis_kind(axis: JSON) -> str:
+    """Return the type of an axis; ``"untyped"`` without a type, ``""`` if it is not an axis.
+
+    >>> axis_kind({"name": "t", "type": "time"}), axis_kind({"name": "angle"}), axis_kind(3)
+    ('time', 'untyped', '')
+    """
+    if not isinstance(axis, dict):
+        return ""
+    if "type" not in axis:
+        return "untyped"
+    return axis["type"] if is_text(axis["type"]) else ""
+
+
+def omero_channels(ome: JSONObject) -> list[JSONObject] | None:
+    """Return the readable channels of ``omero``; None if it lists none."""
+    omero = ome.get("omero")
+    listed = omero.get("channels") if isinstance(omero, dict) else None
+    return [channel for _, channel in objects(listed)] if isinstance(listed, list) else None

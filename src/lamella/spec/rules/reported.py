@@ -14,10 +14,9 @@ import marshal
 import math
 from typing import TYPE_CHECKING, Any
 
-from lamella.spec.rules.axes import axis_kind
 from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.check import check_arrays, check_attributes
-from lamella.spec.rules.raw_json import array_axes, intrinsic_system, ome_object
+from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.version_traits import VERSION_TRAITS
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
