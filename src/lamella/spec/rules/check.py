@@ -15,11 +15,10 @@ from lamella.spec.rules.arrays import (
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import OWN_RULES, RULES
 from lamella.spec.rules.labels import check_image_label, check_labels_group
-from lamella.spec.rules.multiscales import check_multiscales
+from lamella.spec.rules.multiscales import check_multiscales, check_readings
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
 from lamella.spec.rules.raw_json import ome_object
-from lamella.spec.rules.readings import check_readings
 from lamella.spec.rules.transformations import check_scene
 from lamella.spec.rules.version_traits import RuleContext, version_traits
 from lamella.spec.rules.versions import find_part
