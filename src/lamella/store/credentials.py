@@ -7,7 +7,8 @@
 - The metadata service of a cloud machine is asked only with ``instance_role=True``.
 - No repr and no message contains a secret.
 
-AWS profiles come from ``~/.aws/credentials`` and ``~/.aws/config``; boto3, where installed, resolves profiles whose keys need a request (single sign-on, a role, a process).
+AWS profiles come from ``~/.aws/credentials`` and ``~/.aws/config``; boto3, where installed, resolves profiles whose
+keys need a request (single sign-on, a role, a process).
 """
 
 from __future__ import annotations

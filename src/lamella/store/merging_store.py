@@ -6,8 +6,9 @@ the versions that zarr-python has read, the one with the fewest differences: sev
 
 Imports zarr-python: import this module inside functions only.
 
-The merge has three ways: it applies the changes that a writer made since it read to the present document. A writer reads ``{"a": 1}``, another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added
-``c``, and did not remove ``b``, which it never saw.
+The merge applies the changes that a writer made since it read to the present document. A writer reads ``{"a": 1}``,
+another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added ``c``, and did not remove
+``b``, which it never saw.
 
 >>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})
 {'a': 1, 'b': 2, 'c': 3}

@@ -191,8 +191,8 @@ def validate(
 
     Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a group
     inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is a
-    finding, of the broken rule or of a rule of lamella (``LM-``, see ``lamella.spec.rules.catalogue.OWN_RULES``). Nothing is
-    written.
+    finding, of the broken rule or of a rule of lamella (``LM-``, see ``lamella.spec.rules.catalogue.OWN_RULES``).
+    Nothing is written.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""Rules that compare an image document with facts of its arrays; no array is opened here."""
+"""Rules that compare an image document with facts of its arrays; no array is opened here.
+
+`check_array_readings` has the rules LM-11 and LM-14 of lamella's own: another number of channels than the array has,
+and levels at different positions.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The table of all rules of OME-NGFF: the requirement of each, and the input needed to check it.
 
 Documentation and reports list this table. Nothing checks the rules of the draft 0.9.dev1.
-
-Rules of lamella's own, for damage that no rule of the specification covers.
+`OWN_RULES` are those of lamella, for damage that no rule of the specification covers.
 """
 
 from __future__ import annotations

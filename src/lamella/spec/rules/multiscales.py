@@ -1,11 +1,7 @@
-"""Rules MS, with AX-11 and CT-06: the multiscales of an image.
+"""Rules MS, with AX-11 and CT-01 to CT-07 of 0.4 and 0.5: the multiscales of an image and their transformations.
 
-Rules CT-01 to CT-07 of 0.4 and 0.5: lists of scale and translation.
-
-Choices that the specification leaves to a reader: rules LM-11 to LM-14 of lamella's own.
-
-Two channels of one name, a level that is listed twice, a second multiscale, levels at different positions: the document
-is valid, and each reader decides what it means.
+The last are LM-11 to LM-13 of lamella's own: two channels of one name, a level that is listed twice and a second
+multiscale are valid, and each reader decides what they mean.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rules PL on one document: rows, columns, wells and acquisitions of a plate.
-
-Rules WL: the images of a well.
-"""
+"""Rules PL and WL on one document: rows, columns, wells and acquisitions of a plate, images of a well."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""The readable parts of a raw image document, for checks that compare them; None where a part cannot be read.
+"""Read JSON values that may be anything: their kinds, their short form in findings, the parts of an image document.
 
-No findings here: the rule of each part reports why it cannot be read.
-
-Raw JSON values: their kinds, and their short form in findings.
-
-The kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. No function here
+No findings here: a function returns None for a part that cannot be read, and the rule of that part reports why. The
+kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. No function here
 raises, for any value.
 
 Imports nothing but the standard library.

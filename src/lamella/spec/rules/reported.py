@@ -1,11 +1,9 @@
-"""The assumptions that lamella makes where a document breaks a rule, and which findings a reader reports.
+"""The findings that a reader reports, with the assumptions that lamella makes where a document breaks a rule.
 
-Frames: image documents that differ only in numbers and names share the result of the rules.
-
-The positions of a plate differ in their scales, translations, contrast limits and names, but not in axes, levels and
-channels. A document without the former is its frame. The rules run once per frame, with placeholder numbers. A few
-comparisons check that the numbers of a document break no rule themselves; if they are not sufficient, there is no
-frame, and all rules run.
+Image documents that differ only in numbers and names share the result of the rules. The positions of a plate differ in
+their scales, translations, contrast limits and names, but not in axes, levels and channels. A document without the
+former is its `Frame`. The rules run once per frame, with placeholder numbers. A few comparisons check that the numbers
+of a document break no rule themselves; if they are not sufficient, there is no frame, and all rules run.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Each check gets the number of axes at its input and output, None if unknown, and returns the number of output axes, so
 that a sequence can be followed.
-
-Rules CT-32, CT-33 and CT-38 of 0.6: matrices of affine transformations and rotations.
 """
 
 from __future__ import annotations

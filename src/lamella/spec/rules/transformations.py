@@ -1,8 +1,6 @@
-"""Rules CT-20 to CT-26 of 0.6: where transformations are allowed and what they may connect.
+"""Rules CT-20 to CT-26 and SC of 0.6: where transformations are allowed and what they may connect, also in a scene.
 
 `transformation_types` checks the parameters of each type.
-
-Rules SC of 0.6: images and coordinate systems related in a scene.
 """
 
 from __future__ import annotations

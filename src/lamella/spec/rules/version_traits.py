@@ -1,8 +1,7 @@
 """The differences between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
 
-The rules read these records and never compare names of versions.
-
-The context of a check, which builds findings from the catalogue, and the ends of a transformation.
+The rules read these records and never compare names of versions. A check has a `RuleContext`, the record of its
+version with the node, which builds findings from the catalogue.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
 written.
 
-Images of 0.4 and 0.5, whose axes are a plain list, and the coordinate systems that these versions do not support.
+The axes of images of 0.4 and 0.5 are a plain list; `unsupported_systems` lists the coordinate systems that neither
+version supports.
 """
 
 from __future__ import annotations

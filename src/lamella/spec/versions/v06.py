@@ -2,11 +2,10 @@
 
 Drafts of it (0.6.dev1 to 0.6rc0) and of its successor (0.9.dev1, 0.9.dev2) are read too; 0.6 is written.
 
-Images of 0.6: axes are in named coordinate systems, and every transformation has an input and an output.
-
-The image's axes are those of the system to which the levels lead. The transformation of the whole field of view is the
-first one from there to another system of the image with the same axes, if it consists of scales and translations. All
-others are kept in ``MultiScaleMeta.systems``.
+Axes are in named coordinate systems, and every transformation has an input and an output. The image's axes are those of
+the system to which the levels lead. The transformation of the whole field of view is the first one from there to
+another system of the image with the same axes, if it consists of scales and translations. All others are kept in
+``MultiScaleMeta.systems``.
 """
 
 from __future__ import annotations
