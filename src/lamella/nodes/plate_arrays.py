@@ -80,11 +80,16 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
 
 
 def plan_positions(
-    parent: Plate | Well, node_paths: Iterable[NodePath], attributes: JSONObject, requests: Requests
+    parent: Plate | Well,
+    node_paths: Iterable[NodePath],
+    attributes: JSONObject,
+    requests: Requests,
+    unlisted: Mapping[str, ArrayMeta],
 ) -> dict[str, NewPosition]:
     """Return the nodes of new positions by name; positions of one name are equal.
 
-    `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays.
+    `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays. Without requests
+    the positions get the arrays of `unlisted`, which the document does not list.
     """
     plans: dict[str, NewPosition] = {}
     warned: dict[str, str] = {}
@@ -93,7 +98,7 @@ def plan_positions(
         if name in plans:
             continue
         if not requests:
-            plans[name] = NewPosition(attributes, {}, {"": attributes})
+            plans[name] = NewPosition(attributes, {**unlisted}, {**unlisted, "": attributes})
             continue
         position = Position(node_path, False, parent._given_channels, parent._given_axes)
         plans[name] = _plan(position, attributes, requests, warned)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_arrays import Requests
     from lamella.spec.plate import AcquisitionMeta, PlateMeta
+    from lamella.store.array_meta import ArrayMeta
     from lamella.types import ArrayOptions, JSONObject
 
 PositionSpec: TypeAlias = (
@@ -125,8 +126,12 @@ def create_positions(
     arrays: Mapping[str, ArrayOptions] | None = None,
     *,
     exist_ok: bool = False,
+    unlisted: Mapping[str, ArrayMeta] | None = None,
 ) -> list[Position]:
-    """Create many positions; see :meth:`Plate.create_positions`."""
+    """Create many positions; see :meth:`Plate.create_positions`.
+
+    Arrays in ``unlisted`` are created in each position without ``arrays``; its document does not list them yet.
+    """
     wells, images, order = _sort_out(plate, specs)
     requests = requests_of(arrays)
     if not order:
@@ -147,7 +152,7 @@ def create_positions(
             documents = {path: well for path, well in documents.items() if path in images}
         new_paths = [path for path in order if path not in existing]
         places = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
-        plans = plan_positions(plate, places, position_attributes(plate), requests)
+        plans = plan_positions(plate, places, position_attributes(plate), requests, unlisted or {})
         _refuse_duplicates(plate, images, documents, plans)
         taken = {path: _listed_in(well) for path, well in documents.items()}
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -230,7 +235,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
         there = well.documents.existing([place.path for place in places], groups=[well.path])
         well.document.refresh()
         taken = _listed_in(well)
-        plans = plan_positions(well, places, position_attributes(well), {})
+        plans = plan_positions(well, places, position_attributes(well), {}, {})
         folders: dict[str, Nodes] = {}
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:

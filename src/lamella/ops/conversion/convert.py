@@ -36,7 +36,7 @@ from lamella.ops.conversion.store import (
     plan_arrays,
     state_of_image,
 )
-from lamella.ops.conversion.write import write_images
+from lamella.ops.conversion.write import key_of_image, write_images
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.new_store import name_of, new_store
@@ -432,11 +432,11 @@ def _write_all(
     plate = PlateSample(len(images)) if plan.layout == "hcs" else None
     cache = MetadataCache()
 
-    with create_positions(folder, plan, settings, name=name) as (root, positions):
+    with create_positions(folder, plan, levels, settings, name=name) as (root, positions, new):
 
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
-                line = journal.get(f"image {number}")
+                line = journal.get(key_of_image(number))
                 if line is not None and is_whole(
                     position, levels[number], line, job, is_listed=plate is None
                 ):
@@ -444,19 +444,17 @@ def _write_all(
                     if plate is not None:
                         plate.add_stored(image, position, levels[number])
                 else:
-                    yield (
-                        number,
-                        begin_image(image, position, levels[number], 0 if plate is None else len(images)),
-                    )
+                    in_plate = 0 if plate is None else len(images)
+                    yield number, begin_image(image, position, levels[number], in_plate, is_new=image.path in new)
 
-        def finish_image(number: int, sample: Sample) -> None:
+        def finish_image(number: int, sample: Sample, is_recorded: bool) -> None:
             if plate is None:
                 describe_image(images[number], positions[number], levels[number], sample, cache)
             else:
                 plate.add(sample)
-            state = state_of_image(positions[number], levels[number])
-            journal.add(f"image {number}", job, [state])
-            journal.flush()
+            if not is_recorded:
+                journal.add(key_of_image(number), job, [state_of_image(positions[number], levels[number])])
+                journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
         write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)

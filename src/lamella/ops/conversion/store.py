@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
+from lamella.nodes.plate_creation import create_positions as create_plate_positions
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import refuse_broken
 from lamella.ops.contrast import window_of_samples
@@ -35,9 +36,9 @@ from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from lamella.nodes.collection import Collection
+    from lamella.nodes.collection import Collection as ImageCollection
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.ops.conversion.contrast import Sample
@@ -87,17 +88,30 @@ class ImageSettings:
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 
 
+class NewStore(NamedTuple):
+    """The root of a new or resumed store, a position per image, and the paths of the images whose arrays are new."""
+
+    root: NGFFNode
+    positions: list[Position]
+    new: Collection[str] = ()
+
+
 @contextmanager
 def create_positions(
-    path: str, plan: InputPlan, settings: ImageSettings, *, name: str
-) -> Iterator[tuple[NGFFNode, list[Position]]]:
-    """Create or resume a store with a position per image; yield its root and the positions, and close the store."""
+    path: str, plan: InputPlan, levels: Sequence[NewLevels], settings: ImageSettings, *, name: str
+) -> Iterator[NewStore]:
+    """Create or resume a store with a position per image, and close it at the end.
+
+    The arrays of many images are created with their positions, those of others by `begin_image`.
+    """
     images = plan.images
     for image in images:
         check_dtype(image.source.description.dtype, image.source.description.name)
     if plan.layout == "collection":
-        with _create_collection(path, images, settings) as root:
-            yield root, [root[image.path] for image in images]
+        root, new = _create_collection(path, images, levels, settings)
+        with root:
+            positions = dict(root.positions())
+            yield NewStore(root, [positions[image.path] for image in images], new)
         return
     first = images[0].source.description
     _check_channels(images)
@@ -115,9 +129,14 @@ def create_positions(
         )
     with node:
         if not isinstance(node, Plate):
-            yield node, [node]
+            yield NewStore(node, [node])
             return
-        positions = resumed[1] if resumed else node.create_positions([_spec(image) for image in images])
+        new = () if resumed or any(plan is not levels[0] for plan in levels) else {image.path for image in images}
+        positions = (
+            resumed[1]
+            if resumed
+            else create_plate_positions(node, [_spec(image) for image in images], unlisted=levels[0].arrays if new else {})
+        )
         node.metadata.name = first.plate or name
         names = {
             image.source.description.acquisition: image.source.description.acquisition_name
@@ -130,7 +149,7 @@ def create_positions(
             ]
         _sort_lines(node.metadata)
         node.dump_meta()
-        yield node, positions
+        yield NewStore(node, positions, new)
 
 
 def _spec(image: ImagePlan) -> PositionSpec:
@@ -151,12 +170,17 @@ def _check_channels(images: Sequence[ImagePlan]) -> None:
             )
 
 
-def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSettings) -> Collection:
-    """Create or resume a store of images by number, each with channels and axes of its own."""
+def _create_collection(
+    path: str, images: Sequence[ImagePlan], levels: Sequence[NewLevels], settings: ImageSettings
+) -> tuple[ImageCollection, Collection[str]]:
+    """Create or resume a store of images by number, each with channels and axes of its own.
+
+    Also return the paths of the images that were not there.
+    """
     version = by_name(settings.version)
     documents = Documents.create(open_storage(path), version.zarr_format)
-    new: dict[str, dict[str, JSONObject | ArrayMeta]] = {}
-    for image in images:
+    new: dict[str, Mapping[str, JSONObject | ArrayMeta]] = {}
+    for image, levels_of_image in zip(images, levels, strict=True):
         place = os.path.join(path, image.path)
         if os.path.lexists(place):
             with suppress(LamellaError), open_ome_zarr(place, layout="fov", mode="r+"):
@@ -164,11 +188,12 @@ def _create_collection(path: str, images: Sequence[ImagePlan], settings: ImageSe
             delete_unfinished(place)
         description = image.source.description
         meta = new_images(image_axes(description), channel_labels(description), image.path)
-        new[image.path] = {"": pending_attributes(version, meta, version.dump(meta, {}))}
+        attributes = pending_attributes(version, meta, version.dump(meta, {}))
+        new[image.path] = {"": attributes, **levels_of_image.arrays}
     list_series(documents, version, [image.path for image in images])
     documents.put_new(new)
-    collection: Collection = open_ome_zarr(path, layout="auto", mode="r+")
-    return collection
+    collection: ImageCollection = open_ome_zarr(path, layout="auto", mode="r+")
+    return collection, new
 
 
 def _sort_lines(plate: PlateMeta) -> None:
@@ -213,14 +238,16 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
     return planned
 
 
-def begin_image(image: ImagePlan, position: Position, levels: NewLevels, images: int) -> ImageWrite:
-    """Create the arrays of one image, without pixels; its document lists them when they are complete.
+def begin_image(
+    image: ImagePlan, position: Position, levels: NewLevels, images: int, *, is_new: bool
+) -> ImageWrite:
+    """Create the arrays of one image, without pixels, unless they are new; its document lists them when complete.
 
     ``images`` is the number of images of a plate, which get one contrast together. Arrays of a killed call keep their
     pixels.
     """
     arrays = _arrays(position, levels)
-    for array in arrays:
+    for array in () if is_new else arrays:
         if not position.documents.put_new_array(array.path, array.meta):
             position.documents.put_array(array.path, array.meta)
     if not position.path:  # so that the first write of a single image is as fast as the others
@@ -279,20 +306,25 @@ class MetadataCache:
         self._key: tuple[object, ...] | None = None
         self._meta: ImagesMeta | None = None
 
-    def get(self, image: ImagePlan, levels: NewLevels) -> ImagesMeta:
-        """Return a copy of the metadata of an image with its levels."""
+    def get(
+        self, image: ImagePlan, levels: NewLevels, windows: Mapping[int, WindowDict]
+    ) -> tuple[ImagesMeta, bool]:
+        """Return the metadata of an image with its levels, and whether they are others than those of the last one."""
         description = image.source.description
         key = (
             *(description.axes, description.shape, description.dtype, description.units, description.scale),
             *(description.stage, description.times, description.channels, levels),
         )
-        if self._meta is None or key != self._key:
+        is_other = self._meta is None or key != self._key
+        if self._meta is None or is_other:
             self._key, self._meta = key, _new_meta(image, levels)
-        meta = self._meta.copied()
+        meta = self._meta
         meta.multiscales[0].name = image.name
         if meta.omero is not None:
             meta.omero.name = image.name
-        return meta
+            if windows:
+                meta = self._meta = set_windows(meta, windows)
+        return meta, is_other
 
 
 def describe_image(
@@ -345,14 +377,13 @@ def _put(
     """Write the document of an image; raise MetadataError instead if what a reader found breaks a rule.
 
     It is made anew and not edited: nobody else writes into the unfinished store, and thousands of edited models would
-    stay in memory with their positions.
+    stay in memory with their positions. Name and contrast break no rule, so equal metadata are checked once.
     """
-    description = image.source.description
-    meta = cache.get(image, levels)
-    if meta.omero is not None and windows:
-        meta = set_windows(meta, windows)
-    attributes = with_facts(position.store_handle.version.dump(meta, {}), description, "0")
-    refuse_broken(position.node_path, {}, attributes, ("image",))
+    meta, is_other = cache.get(image, levels, windows)
+    attributes = position.store_handle.version.dump(meta, {}, trusted=not is_other)
+    attributes = with_facts(attributes, image.source.description, "0")
+    if is_other:
+        refuse_broken(position.node_path, {}, attributes, ("image",))
     position.documents.put_groups({position.path: attributes}, new=True)
 
 

@@ -65,15 +65,13 @@ class _Unit:
     """An image, or a region of it.
 
     ``first`` reads the source and computes levels; ``rest`` computes the levels that need a complete finer level.
+    ``key`` names the unit in the journal: an image is recorded by one line, however many units it had.
     """
 
     number: int
+    key: str
     first: PassUnit
     rest: tuple[ReadPass, ...] = ()
-
-    @property
-    def key(self) -> str:
-        return f"{self.number} {[span.start for span in self.first.region]}"
 
     def writes(self) -> Files:
         keys: list[str] = []
@@ -113,11 +111,16 @@ class _UnitResult:
     sample: Sample
 
 
+def key_of_image(number: int) -> str:
+    """Return the key of an image in the journal."""
+    return f"image {number}"
+
+
 def write_images(
     images: Callable[[], Iterator[tuple[int, ImageWrite]]],
     sizes: Sequence[int],
     tally: Count,
-    finish_image: Callable[[int, Sample], None],
+    finish_image: Callable[[int, Sample, bool], None],
     journal: Journal[LocalFile],
     job: str,
     workers: Workers,
@@ -125,7 +128,8 @@ def write_images(
     """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
 
     ``images`` yields the images with their numbers, each with its arrays, when it is needed; ``sizes`` are their sizes
-    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image.
+    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image, and
+    whether the journal lists it already, as its worker does where the image is one unit.
     """
     executor = workers.executor
     are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
@@ -144,17 +148,18 @@ def write_images(
     def collect(result: _UnitResult) -> None:
         if executor is not None:
             tally.add(result.planes)
-        finish_image(result.number, result.sample)
+        finish_image(result.number, result.sample, True)
 
     if executor is not None or are_many_small:
         run(write_unit, small_tasks(), workers, done=collect)
         for number, image in large:
-            finish_image(number, _write_large(number, image, tally, workers, task))
+            finish_image(number, _write_large(number, image, tally, workers, task), False)
         return
     for number, image in images():
-        for unit in _split_unit(_whole_unit(number, image, tally, workers.jobs)):
+        units = list(_split_unit(_whole_unit(number, image, tally, workers.jobs)))
+        for unit in units:
             result = write_unit(task(unit))
-        collect(result)
+        finish_image(number, result.sample, len(units) == 1)
 
 
 def write_unit(task: _Task) -> _UnitResult:
@@ -187,15 +192,23 @@ def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[Rea
 
 def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> _Unit:
     first, *rest = _passes(image, tally, spread=False)
-    return _Unit(number, PassUnit(first, image.whole, jobs), tuple(rest))
+    return _Unit(number, key_of_image(number), PassUnit(first, image.whole, jobs), tuple(rest))
 
 
 def _split_unit(unit: _Unit) -> Iterator[_Unit]:
     """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
     regions = list(nested(unit.first.region, [_unit_shape(unit.first.work, UNIT_BYTES)]))
+    if len(regions) == 1:
+        yield unit
+        return
     for region in regions:
         rest = unit.rest if region == regions[-1] else ()
-        yield replace(unit, first=replace(unit.first, region=region), rest=rest)
+        key, first = _key_of_region(unit.number, region), replace(unit.first, region=region)
+        yield replace(unit, key=key, first=first, rest=rest)
+
+
+def _key_of_region(number: int, region: Region) -> str:
+    return f"{number} {[span.start for span in region]}"
 
 
 def _write_large(
@@ -214,7 +227,7 @@ def _write_large(
         sampler.merge(result.sample)
 
     regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
-    units = (task(_Unit(number, PassUnit(first, region, 1))) for region in regions)
+    units = (task(_Unit(number, _key_of_region(number, region), PassUnit(first, region, 1))) for region in regions)
     run(write_unit, units, workers, done=collect)
     tally.add(0, "pyramid")
     for read_pass in rest:
