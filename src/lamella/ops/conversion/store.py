@@ -191,8 +191,8 @@ def _create_collection(
         attributes = pending_attributes(version, meta, version.dump(meta, {}))
         new[image.path] = {"": attributes, **levels_of_image.arrays}
     list_series(documents, version, [image.path for image in images])
-    documents.put_new(new)
     collection: ImageCollection = open_ome_zarr(path, layout="auto", mode="r+")
+    collection.documents.put_new(new)  # this handle remembers the folders
     return collection, new
 
 
