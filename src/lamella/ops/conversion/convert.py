@@ -445,7 +445,10 @@ def _write_all(
                         plate.add_stored(image, position, levels[number])
                 else:
                     in_plate = 0 if plate is None else len(images)
-                    yield number, begin_image(image, position, levels[number], in_plate, is_new=image.path in new)
+                    yield (
+                        number,
+                        begin_image(image, position, levels[number], in_plate, is_new=image.path in new),
+                    )
 
         def finish_image(number: int, sample: Sample, is_recorded: bool) -> None:
             if plate is None:

@@ -108,10 +108,10 @@ def create_positions(
     for image in images:
         check_dtype(image.source.description.dtype, image.source.description.name)
     if plan.layout == "collection":
-        root, new = _create_collection(path, images, levels, settings)
+        root, created = _create_collection(path, images, levels, settings)
         with root:
-            positions = dict(root.positions())
-            yield NewStore(root, [positions[image.path] for image in images], new)
+            stored = dict(root.positions())
+            yield NewStore(root, [stored[image.path] for image in images], created)
         return
     first = images[0].source.description
     _check_channels(images)
@@ -131,12 +131,13 @@ def create_positions(
         if not isinstance(node, Plate):
             yield NewStore(node, [node])
             return
-        new = () if resumed or any(plan is not levels[0] for plan in levels) else {image.path for image in images}
-        positions = (
-            resumed[1]
-            if resumed
-            else create_plate_positions(node, [_spec(image) for image in images], unlisted=levels[0].arrays if new else {})
-        )
+        new: Collection[str] = ()
+        if resumed is not None:
+            positions = resumed[1]
+        else:
+            shared = levels[0].arrays if all(plan is levels[0] for plan in levels) else {}
+            positions = create_plate_positions(node, [_spec(image) for image in images], unlisted=shared)
+            new = {image.path for image in images} if shared else ()
         node.metadata.name = first.plate or name
         names = {
             image.source.description.acquisition: image.source.description.acquisition_name

@@ -128,8 +128,8 @@ def write_images(
     """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
 
     ``images`` yields the images with their numbers, each with its arrays, when it is needed; ``sizes`` are their sizes
-    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image, and
-    whether the journal lists it already, as its worker does where the image is one unit.
+    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image,
+    and whether its worker has added it to the journal: an image that is one unit.
     """
     executor = workers.executor
     are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
@@ -227,7 +227,9 @@ def _write_large(
         sampler.merge(result.sample)
 
     regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
-    units = (task(_Unit(number, _key_of_region(number, region), PassUnit(first, region, 1))) for region in regions)
+    units = (
+        task(_Unit(number, _key_of_region(number, region), PassUnit(first, region, 1))) for region in regions
+    )
     run(write_unit, units, workers, done=collect)
     tally.add(0, "pyramid")
     for read_pass in rest:
