@@ -24,6 +24,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -487,14 +488,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._begin():
             return
-        keys = re.findall(r"<Key>(.*?)</Key>", self.body.decode())
+        keys = map(unescape, re.findall(r"<Key>(.*?)</Key>", self.body.decode()))
         done = []
         for key in keys if "delete" in self.query else ():
             if self.service.keeps and self.service.keeps in key:
-                done.append(f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>no</Message></Error>")
+                done.append(
+                    f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+                )
                 continue
             self.service.objects.pop(f"{self.key.rstrip('/')}/{key}", None)
-            done.append(f"<Deleted><Key>{key}</Key></Deleted>")
+            done.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
         self._answer(
             200, f"<DeleteResult>{''.join(done)}</DeleteResult>".encode(), {"Content-Type": "application/xml"}
         )

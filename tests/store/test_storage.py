@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from obstore.store import MemoryStore as ObstoreMemory
 from tests.remote import object_storage
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore
@@ -536,3 +537,32 @@ def test_a_store_behind_a_cache_of_fsspec_is_read_only(service):
     with pytest.raises(ReadOnlyError):
         lamella.write_image("simplecache::s3://bucket/b.zarr", np.ones((8, 8), "u1"), "yx")
     assert service.objects == before
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3", "fsspec s3", "fsspec memory"])
+@pytest.mark.parametrize("name", ["p*", "p[ab]", "p?", "p&<\"'>"])
+def test_a_name_that_is_a_pattern_deletes_nothing_that_the_pattern_matches(name, kind, service):
+    folder = f"{uuid.uuid4().hex[:8]}.zarr"
+    base = f"memory://{folder}" if "memory" in kind else f"s3://bucket/{folder}"
+
+    def named(name):
+        if "fsspec" not in kind:
+            return open_storage(f"{base}/{name}")
+        options = {"endpoint_url": service.endpoint} if kind == "fsspec s3" else {}
+        return open_storage(FsspecStore.from_url(f"{base}/{name}", storage_options=options))
+
+    files = {"0/zarr.json": b"0", "0*/zarr.json": b"*", "0/c/0": b"1"}
+    other, own = named("pa"), named(name)
+    for storage in (other, own):
+        storage.write_many(files.items())
+    own.delete("0*")
+    assert sorted(own.keys_below("")) == ["0/c/0", "0/zarr.json"]
+    own.move("0", "1*")
+    own.delete("")
+    assert own.keys_below("") == []
+    group = zarr.open_group(own.zarr_store(), mode="a")
+    group.require_group("00")
+    group.require_group("0*")
+    del group["0*"]
+    assert [*zarr.open_group(own.zarr_store(), mode="r")] == ["00"]
+    assert {key: other.read(key) for key in other.keys_below("")} == files

@@ -63,6 +63,8 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
 
     from zarr.storage import FsspecStore
 
+    from lamella.store.exact_deletes import with_exact_deletes
+
     _refuse_cached_web(url)
     options = chain_options(url, storage_options) if "::" in url else resolved.options
     try:
@@ -82,7 +84,7 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
         ) from error
     except (OSError, BadZipFile) as error:
         raise StorageError(f"Cannot open {clean_url(url)}: {error}", errno.EIO) from error
-    return ZarrStorage(store, read_only, clean_url(url))
+    return ZarrStorage(with_exact_deletes(store), read_only, clean_url(url))
 
 
 def _refuse_cached_web(url: str) -> None:
@@ -110,6 +112,7 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore, LocalStore
 
+    from lamella.store.exact_deletes import with_exact_deletes
     from lamella.store.merging_store import MergingLocalStore, MergingStore
     from lamella.store.read_only_store import ReadOnlyStore
 
@@ -122,7 +125,7 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         assert isinstance(store, Store)
         return LocalStorage(folder, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
     if isinstance(store, FsspecStore):
-        store = _never_listed_on_the_web(store)
+        store = with_exact_deletes(_never_listed_on_the_web(store))
     if isinstance(store, Store):
         return ZarrStorage(store, read_only)
     raise InvalidArgumentError(

@@ -1,0 +1,76 @@
+"""Delete keys of fsspec file systems by their exact names: fsspec expands ``*``, ``?`` and ``[`` in what it deletes.
+
+Without this, deleting ``p*.zarr/0`` would delete ``plate.zarr/0`` too, and ``p[1].zarr/0`` would delete ``p1.zarr/0``.
+
+Imports zarr-python: import this module inside functions.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from zarr.storage import FsspecStore
+
+from lamella.errors import StorageError
+
+_WILDCARDS = frozenset("*?[")
+
+
+class ExactDeletes(FsspecStore):
+    """A store of fsspec that deletes the keys it is asked to delete, and no key that a pattern matches."""
+
+    async def delete(self, key: str) -> None:
+        """Delete a key; a missing key is no error."""
+        path = self._full_path(key)
+        if _WILDCARDS.isdisjoint(path):
+            await super().delete(key)
+            return
+        self._check_writable()
+        with suppress(FileNotFoundError, *self.allowed_exceptions):
+            await self._delete_file(path)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete all keys below a folder, and the folder."""
+        path = self._full_path(prefix)
+        if _WILDCARDS.isdisjoint(path):
+            await super().delete_dir(prefix)
+            return
+        self._check_writable()
+        with suppress(FileNotFoundError, *self.allowed_exceptions):
+            for file in await self.fs._find(path):
+                await self._delete_file(file)
+            await self._delete_folders(path)
+
+    async def clear(self) -> None:
+        """Delete all keys."""
+        await self.delete_dir("")
+
+    async def _delete_file(self, path: str) -> None:
+        try:
+            await self.fs._rm_file(path)
+        except NotImplementedError as error:
+            raise StorageError(
+                f"Cannot delete {path}: its file system ({type(self.fs).__name__}) deletes patterns only, and the path "
+                "contains '*', '?' or '['. Nothing was deleted."
+            ) from error
+
+    async def _delete_folders(self, path: str) -> None:
+        """Delete the empty folders that deleted files leave behind, where the file system has folders."""
+        if hasattr(self.fs, "_bulk_delete"):
+            return
+        folders = await self.fs._find(path, withdirs=True)
+        for folder in sorted({*folders, path}, reverse=True):
+            with suppress(OSError, NotImplementedError):
+                await self.fs._rmdir(folder)
+
+    def _full_path(self, key: str) -> str:
+        return f"{self.path}/{key}".strip("/") if key else self.path
+
+
+def with_exact_deletes(store: FsspecStore) -> FsspecStore:
+    """Return a store of fsspec, converted to one that deletes exact names."""
+    if type(store) is not FsspecStore:
+        return store
+    return ExactDeletes(
+        fs=store.fs, read_only=store.read_only, path=store.path, allowed_exceptions=store.allowed_exceptions
+    )
