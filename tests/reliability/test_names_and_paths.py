@@ -130,6 +130,34 @@ def test_a_bad_call_leaves_every_byte_as_it_was(tmp_path, call):
     assert {name: data for name, (_, data) in states(tmp_path).items()} == before
 
 
+@pytest.mark.parametrize(
+    "name", ["zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata", ".lamella-copy"]
+)
+def test_no_member_gets_the_name_of_a_metadata_or_temporary_file(tmp_path, version, name):
+    path = tmp_path / "a.zarr"
+    image = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version=version)
+    cells = np.ones((1, 1, 4, 4), "u2")
+    image["0"] = cells[:, None]
+    image.labels["cells"] = cells
+    image.tables["sizes"] = {"size": [1]}
+    before = states(path)
+    for call in (
+        lambda: image.labels.create(name, cells),
+        lambda: image.labels.create(name, dtype="u2"),
+        lambda: image.labels.rename("cells", name),
+        lambda: image.tables.write(name, {"size": [1]}),
+        lambda: image.tables.rename("sizes", name),
+        lambda: image.create_zeros(name, (1, 1, 1, 4, 4), "u2"),
+        lambda: image.create_zeros(f"{name}/more", (1, 1, 1, 4, 4), "u2"),
+        lambda: image.map(np.negative, f"labels/{name}"),
+        lambda: image.map(np.negative, f"{name}/more"),
+        lambda: image.stream(f"{name}/more", (4, 4), "u2", order="t"),
+    ):
+        with pytest.raises(InvalidNameError):
+            call()
+    assert states(path) == before
+
+
 @pytest.mark.parametrize("name", ["a\0b", "../up", "/abs", "x" * 300])
 def test_a_link_or_archive_is_no_way_around(tmp_path, name):
     import zipfile

@@ -19,7 +19,7 @@ from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.documents import new_array
 from lamella.store.json_document import new_description
-from lamella.store.keys import DOCUMENTS
+from lamella.store.keys import check_new_name
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
@@ -456,11 +456,12 @@ class PositionArrays(NGFFNode):
         key = self._checked_key(name)
         node_path = self.node_path.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
-        if first in _GROUPS or last.startswith(".") or last in DOCUMENTS:
+        if first in _GROUPS or last.startswith("."):
             raise InvalidNameError(
                 f"An array in {self.node_path} cannot be named {key!r}: "
                 f"{_GROUPS.get(first, 'that is a name of metadata files')}."
             )
+        check_new_name(key)
         return key, node_path
 
     def _groups_above(self, key: str) -> list[str]:

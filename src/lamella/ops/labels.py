@@ -42,7 +42,7 @@ from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
-from lamella.store.keys import check_key
+from lamella.store.keys import check_new_name
 from lamella.store.layout import LARGEST_CHUNK, default_chunks
 from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
 
@@ -166,7 +166,7 @@ def _end(labels: Labels, name: str, token: str) -> None:
 def _check_label_name(name: str) -> None:
     if "/" in name:
         raise InvalidNameError(f"A label image has a plain name, not the path {name!r}.")
-    check_key(name)
+    check_new_name(name)
 
 
 def _integers(source: Source, name: str) -> Source:

@@ -143,6 +143,25 @@ def is_document_name(name: str) -> bool:
     return name in METADATA_FILES
 
 
+def check_new_name(name: str) -> str:
+    """Return the name of a new node; raise `InvalidNameError` where a part of it is reserved for files.
+
+    >>> check_new_name("cells")
+    'cells'
+    >>> check_new_name(".zattrs")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidNameError: '.zattrs' cannot be the name of a node: '.zattrs' is a name of metadata files.
+    """
+    for part in check_key(name).split("/"):
+        if is_document_name(part) or is_private(part):
+            kind = "metadata" if is_document_name(part) else "temporary"
+            raise InvalidNameError(
+                f"{name!r} cannot be the name of a node: {part!r} is a name of {kind} files."
+            )
+    return name
+
+
 def is_of_tensorstore(name: str) -> bool:
     """Whether a name is that of a lock file of TensorStore.
 

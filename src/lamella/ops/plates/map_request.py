@@ -26,7 +26,7 @@ from lamella.ops.progress import check_progress
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
-from lamella.store.keys import DOCUMENTS, check_key
+from lamella.store.keys import DOCUMENTS, check_new_name
 from lamella.store.storage import is_store, with_options
 
 if TYPE_CHECKING:
@@ -263,8 +263,7 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
         raise InvalidArgumentError(f"{name!r} cannot be the name of an array of a position.")
     if label is not None and "/" in label:
         raise InvalidArgumentError(f"A label image has a plain name, not the path {label!r}.")
-    check_key(name)
-    return name
+    return check_new_name(name)
 
 
 def _chosen(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Position]:

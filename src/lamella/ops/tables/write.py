@@ -35,7 +35,7 @@ from lamella.spec.tables import (
     table_names,
     with_replacing_table,
 )
-from lamella.store.keys import check_key, is_private, join
+from lamella.store.keys import check_new_name, is_private, join
 from lamella.store.temporary_files import abandon, temporary_name
 from lamella.store.transfer import read_listed
 
@@ -128,9 +128,9 @@ def _stored_backend(tables: Tables, name: str, backend: str | None, *, is_new: b
 
 
 def _check_table_name(name: str) -> None:
-    if "/" in name or is_private(name):
-        raise InvalidNameError(f"A table has a plain name, not {name!r}.")
-    check_key(name)
+    if "/" in name:
+        raise InvalidNameError(f"A table has a plain name, not the path {name!r}.")
+    check_new_name(name)
 
 
 def _stored(tables: Tables, name: str) -> JSONObject | None:
