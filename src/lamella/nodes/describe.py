@@ -222,13 +222,9 @@ def describe(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/image.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
-    ...     position["0"] = np.zeros((1, 1, 4, 8, 8), "uint16")
-    >>> image = describe(lamella.open_ome_zarr(path))
+    >>> image = describe(position)
     >>> image.levels[0].shape, image.channels[0].color
-    ((1, 1, 4, 8, 8), '0000FF')
+    ((1, 2, 4, 8, 8), '0000FF')
     """
     if isinstance(node, Position):
         return describe_image(node, count_files=details)

@@ -58,11 +58,7 @@ class LabelImage(Position):
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
-    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"])
-    >>> image = position.create_image("0", np.ones((1, 1, 1, 32, 32), "uint16"))
-    >>> cells = position.labels.create("cells", np.ones((1, 1, 32, 32), "uint8"), colors={1: (0, 255, 0)})
+    >>> cells = position.labels.create("cells", np.ones((1, 4, 8, 8), "uint8"), colors={1: (0, 255, 0)})
     >>> cells.colors, cells.image_label.source
     ({1: (0, 255, 0, 255)}, {'image': '../../'})
     """
@@ -324,13 +320,9 @@ class Labels(NGFFNode):
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
-    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"])
-    >>> image = position.create_image("0", np.ones((1, 1, 1, 32, 32), "uint16"))
-    >>> position.labels["cells"] = np.ones((1, 1, 32, 32), "uint8")
+    >>> position.labels["cells"] = np.ones((1, 4, 8, 8), "uint8")
     >>> list(position.labels), position.labels["cells"].data.shape, position.labels["cells"].axis_names
-    (['cells'], (1, 1, 32, 32), ['t', 'z', 'y', 'x'])
+    (['cells'], (1, 4, 8, 8), ['t', 'z', 'y', 'x'])
     """
 
     def _parse_meta(self) -> None:

@@ -74,18 +74,13 @@ class NGFFNode(Mapping[str, Any]):
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> path = tempfile.mkdtemp() + "/p.zarr"
-    >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
-    >>> position = plate.create_position("A", "1", "0")
-    >>> list(plate), "A/1" in plate, plate.get("B"), plate.is_root(), position.is_leaf()
-    (['A'], True, None, True, True)
+    >>> list(plate), "A/1" in plate, plate.get("C"), plate.is_root(), position.is_leaf()
+    (['A', 'B'], True, None, True, True)
     >>> plate.zattrs["operator"] = "Ada"
-    >>> plate.print_tree()
-    /
-    └── A
-        └── 1
-            └── 0
+    >>> plate["B"].print_tree()
+    /B
+    └── 2
+        └── 0
     """
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (described by the class)

@@ -326,14 +326,9 @@ class PlateOperations(Pictures):
 
         Examples
         --------
-        >>> import lamella, numpy as np, tempfile
-        >>> path = tempfile.mkdtemp() + "/plate.zarr"
-        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
-        >>> for field in ("0", "1"):
-        ...     plate.create_position("A", "1", field)["0"] = np.full((1, 1, 1, 8, 8), 2, "uint8")
         >>> tree = plate.to_datatree()
         >>> [node.path for node in tree.leaves], float(tree["A/1/0/image"].mean())
-        (['/A/1/0', '/A/1/1'], 2.0)
+        (['/A/1/0', '/A/1/1', '/B/2/0'], 255.5)
         """
         from lamella.adapters.xarray_export import to_datatree
 

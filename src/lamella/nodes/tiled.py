@@ -26,9 +26,8 @@ class TiledImageArray(ImageArray):
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/tiles.zarr"
-    >>> position = lamella.open_ome_zarr(path, layout="tiled", mode="w", channel_names=["DAPI"])
+    >>> import lamella
+    >>> position = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
     >>> tiles = position.make_tiles("0", grid_shape=(2, 3), tile_shape=(1, 1, 1, 16, 16), dtype="uint16")
     >>> tiles.write_tile(np.full((1, 1, 1, 16, 16), 7, "uint16"), row=1, column=2)
     >>> tiles.tiles, int(tiles.get_tile(1, 2).max()), int(tiles.get_tile(0, 0).max())
@@ -151,9 +150,8 @@ class TiledPosition(Position):
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> path = tempfile.mkdtemp() + "/tiles.zarr"
-    >>> position = lamella.open_ome_zarr(path, layout="tiled", mode="w", channel_names=["DAPI"])
+    >>> import lamella
+    >>> position = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
     >>> position.make_tiles("0", grid_shape=(2, 3), tile_shape=(16, 16), dtype="uint16").shape
     (1, 1, 1, 32, 48)
     """

@@ -39,12 +39,10 @@ class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
-    >>> well = plate.create_well("A", "1")
+    >>> well = plate.create_well("B", "3")
     >>> position = well.create_position("0")
-    >>> list(plate["A/1"]), list(dict(plate.wells()))
-    (['0'], ['A/1'])
+    >>> list(plate["B/3"]), list(dict(plate.wells()))
+    (['0'], ['A/1', 'B/2', 'B/3'])
     """
 
     _kinds = ("well",)
@@ -231,12 +229,10 @@ class Row(Pictures):
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
-    >>> position = plate.create_position("A", "1", "0")
     >>> for name, row in plate.rows():
     ...     print(name, list(row))
     A ['1']
+    B ['2']
     """
 
     def __getitem__(self, key: int | str) -> Well:

@@ -295,13 +295,11 @@ def convert(
 
     Examples
     --------
-    >>> import numpy as np, tempfile
-    >>> from lamella.ops.conversion.source import ArraySource, SourceChannel
-    >>> image = np.arange(2 * 64 * 64, dtype="uint16").reshape(2, 64, 64)
-    >>> source = ArraySource(image, "cyx", channels=(SourceChannel("DAPI"), SourceChannel("GFP")))
-    >>> report = convert(source, tempfile.mkdtemp() + "/cells.zarr")
+    >>> import lamella
+    >>> files = lamella.export(position, tmp / "cells.ome.tif")
+    >>> report = lamella.convert(files[0], tmp / "cells.zarr")
     >>> report.images, report.planes, report.levels
-    (1, 2, 1)
+    (1, 8, 1)
     """
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()

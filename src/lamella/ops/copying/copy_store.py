@@ -111,10 +111,9 @@ def copy_store(
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> path = tempfile.mkdtemp() + "/copy.zarr"
-    >>> report = lamella.copy_store(plate.zgroup.store.root, path, fields=["A/1/0"])
-    >>> list(lamella.open_ome_zarr(path)["A/1"]), bool(report)
+    >>> import lamella
+    >>> report = lamella.copy_store(plate.zgroup.store.root, tmp / "copy.zarr", fields=["A/1/0"])
+    >>> list(lamella.open_ome_zarr(tmp / "copy.zarr")["A/1"]), bool(report)
     (['0'], True)
     """
     workers = Workers(jobs)
@@ -198,11 +197,9 @@ def unpack(
 
     Examples
     --------
-    >>> import lamella, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> _ = lamella.pack(plate.zgroup.store.root, f"{folder}/plate.zip")
-    >>> report = lamella.unpack(f"{folder}/plate.zip", f"{folder}/plate.zarr")
-    >>> report.documents
+    >>> import lamella
+    >>> _ = lamella.pack(plate.zgroup.store.root, tmp / "plate.zip")
+    >>> lamella.unpack(tmp / "plate.zip", tmp / "plate.zarr").documents
     9
     """
     archive, destination = options_of_both(archive, destination, storage_options)

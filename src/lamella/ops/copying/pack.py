@@ -93,14 +93,10 @@ def pack(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> with lamella.open_ome_zarr(f"{folder}/cells.zarr", layout="fov", mode="w", channel_names=["GFP"],
-    ...                            version="0.5") as position:
-    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
-    >>> report = lamella.pack(f"{folder}/cells.zarr", f"{folder}/cells.ozx")
-    >>> lamella.open_ome_zarr(f"{folder}/cells.ozx")["0"].shape
-    (1, 1, 1, 16, 16)
+    >>> import lamella
+    >>> report = lamella.pack(plate.zgroup.store.root, tmp / "plate.ozx")
+    >>> lamella.open_ome_zarr(tmp / "plate.ozx")["A/1/0/0"].shape
+    (1, 2, 4, 8, 8)
     """
     check_progress(progress)
     path = local_path(destination, "the archive")

@@ -142,10 +142,9 @@ def write_image(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> import lamella, numpy as np
     >>> pixels = np.arange(2 * 4 * 512 * 512, dtype="uint32").reshape(2, 4, 512, 512)
-    >>> image = lamella.write_image(path, pixels, axes="czyx", scale={"z": 2, "y": 0.5, "x": 0.5},
+    >>> image = lamella.write_image(tmp / "cells.zarr", pixels, axes="czyx", scale={"z": 2, "y": 0.5, "x": 0.5},
     ...     channels={"DAPI": "blue", "GFP": "lime"})
     >>> image["1"].shape, image.scale, image.channel_names
     ((2, 2, 256, 256), [1.0, 2.0, 0.5, 0.5], ['DAPI', 'GFP'])

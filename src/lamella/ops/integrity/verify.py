@@ -200,11 +200,8 @@ def verify(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
-    ...     image = position.create_image("0", np.ones((2, 1, 1, 8, 8), "uint16"), chunks=(1, 1, 1, 8, 8))
-    >>> report = lamella.verify(path)
+    >>> import lamella
+    >>> report = lamella.verify(plate)
     >>> bool(report), report.arrays, report.files
     (True, 1, 2)
     """

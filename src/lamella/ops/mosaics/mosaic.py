@@ -222,16 +222,12 @@ class Mosaic(MosaicArray):
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/plate.zarr"
-    >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], version="0.5")
-    >>> for number in range(2):
-    ...     field = plate.create_position("A", "1", str(number))
-    ...     field["0"] = np.full((1, 1, 1, 8, 8), number + 1, "uint8")
+    >>> plate["A/1/1"]["0"] = np.full((1, 2, 4, 8, 8), 7, "uint16")
+    >>> images = plate.set_scale({"z": 1, "y": 1, "x": 1})
     >>> plate.set_positions([{"path": "A/1/0", "x": 0}, {"path": "A/1/1", "x": 6}])
     >>> mosaic = plate.mosaic("A1")
     >>> mosaic.shape, mosaic[0, 0, 0, 0].tolist()
-    ((1, 1, 1, 8, 14), [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2])
+    ((1, 2, 4, 8, 14), [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7, 7, 7])
     """
 
     def __init__(self, fields: Mapping[str, Position], blend: Blend = "nearest") -> None:

@@ -180,16 +180,10 @@ def merge(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> for name, well in (("one", "1"), ("two", "2")):
-    ...     with lamella.open_ome_zarr(
-    ...         f"{folder}/{name}.zarr", layout="hcs", mode="w", channel_names=["DAPI"]
-    ...     ) as plate:
-    ...         plate.create_position("A", well, "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
-    >>> merged = lamella.merge([f"{folder}/one.zarr", f"{folder}/two.zarr"], f"{folder}/both.zarr")
+    >>> import lamella
+    >>> merged = lamella.merge([plate, plate], tmp / "both.zarr", renumber=True)
     >>> [path for path, position in merged.positions()]
-    ['A/1/0', 'A/2/0']
+    ['A/1/0', 'A/1/1', 'A/1/2', 'A/1/3', 'B/2/0', 'B/2/1']
     """
     given = items_of(plates, "plates is a list of plates")
     *given, store_path = share_options((*given, store_path), storage_options)
@@ -272,13 +266,11 @@ def concatenate_channels(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> folder = tempfile.mkdtemp()
+    >>> import lamella
     >>> for name, value in (("DAPI", 1), ("GFP", 2)):
-    ...     with lamella.open_ome_zarr(f"{folder}/{name}.zarr", layout="fov", mode="w", channel_names=[name]) as image:
-    ...         image["0"] = np.full((1, 1, 1, 8, 8), value, "uint8")
-    >>> both = lamella.concatenate_channels([f"{folder}/DAPI.zarr", f"{folder}/GFP.zarr"], f"{folder}/both.zarr")
-    >>> both.channel_names, both["0"][0, :, 0, 0, 0].tolist()
+    ...     image = lamella.write_image(tmp / f"{name}.zarr", np.full((1, 8, 8), value, "uint8"), axes="cyx", channels=[name])
+    >>> both = lamella.concatenate_channels([tmp / "DAPI.zarr", tmp / "GFP.zarr"], tmp / "both.zarr")
+    >>> both.channel_names, both["0"][:, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
     given = items_of(sources, "sources is a list of stores")

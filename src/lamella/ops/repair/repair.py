@@ -173,12 +173,9 @@ def repair(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/plate.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["GFP"], version="0.5") as plate:
-    ...     plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
-    ...     plate.zattrs["ome"] = {**plate.zattrs["ome"], "version": "0.5.2"}
-    >>> done = lamella.repair(path)
+    >>> import lamella
+    >>> position.zattrs["ome"] = {**position.zattrs["ome"], "version": "0.5.2"}
+    >>> done = lamella.repair(position)
     >>> done.before.valid, done.rules, done.after.valid
     (False, ('ST-07',), True)
     """

@@ -100,14 +100,12 @@ def rechunk(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.5") as position:
-    ...     position["0"] = np.ones((1, 1, 8, 64, 64), "uint16")
-    >>> report = lamella.rechunk(path, chunks=(4, 32, 32), shards=(8, 64, 64), compressor="zstd")
-    >>> image = lamella.open_ome_zarr(path)["0"]
+    >>> import lamella
+    >>> path = tmp / "small.zarr"
+    >>> report = lamella.rechunk(plate.zgroup.store.root, path, chunks=(4, 4), shards=(4, 8, 8), compressor="zstd")
+    >>> image = lamella.open_ome_zarr(path)["A/1/0/0"]
     >>> image.chunks, image.shards
-    ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
+    ((1, 1, 1, 4, 4), (1, 1, 4, 8, 8))
     """
     workers = Workers(jobs, executor)
     check_progress(progress)

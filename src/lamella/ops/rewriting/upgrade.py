@@ -106,13 +106,10 @@ def upgrade(
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/cells.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.4") as position:
-    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
-    >>> report = lamella.upgrade(path, "0.5")
-    >>> report.arrays, report.carried, lamella.open_ome_zarr(path).version
-    (1, 1, '0.5')
+    >>> import lamella
+    >>> report = lamella.upgrade(plate.zgroup.store.root, "0.6", tmp / "plate_06.zarr")
+    >>> report.arrays, report.carried, lamella.open_ome_zarr(tmp / "plate_06.zarr").version
+    (1, 1, '0.6')
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
