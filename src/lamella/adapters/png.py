@@ -96,41 +96,10 @@ def write_preview(
     jobs: int | None = None,
     progress: Progress | bool | None = None,
 ) -> list[FieldProblem]:
-    """Draw an image, plate, row, well or collection into a PNG file.
+    """Draw an image, plate, row, well or collection into a PNG file, as :meth:`Plate.preview` draws a picture.
 
-    Parameters
-    ----------
-    node
-        The node to draw.
-    target
-        The file, replaced when the picture is complete.
-    options
-        Which channels, plane and labels.
-    size
-        Pixels of the larger side of the picture, or of all wells together. By default 512 for an image; 150 per field
-        for a plate, within 512 to 2048.
-    jobs
-        Number of fields that are drawn at a time; one per processor by default.
-    progress
-        True shows a bar on the terminal. A function is called with the drawn fields of a plate, all fields, and
-        "fields".
+    Return the fields that are crossed out, drawn without the requested labels, or not read for the contrast.
 
-    Returns
-    -------
-    list of FieldProblem
-        Fields of a plate that are crossed out, drawn without the requested labels, or not read for its contrast.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The target is not a PNG file, is in a Zarr store, or an option does not fit (a ValueError).
-    MissingDependencyError
-        Pillow is not installed (an ImportError).
-    LamellaError
-        No field can be read.
-
-    Examples
-    --------
     >>> write_preview(position, tmp / "a.png")
     []
     """

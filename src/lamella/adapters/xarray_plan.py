@@ -37,38 +37,28 @@ _NO_UNIT = {"", "none", "pixel", "pixels", "px", "voxel", "reference frame", "di
 
 @dataclass
 class WritePlan:
-    """A checked write of ``data``, with times and channels in the order of the array.
-
-    Attributes
-    ----------
-    image, array
-        Name of the array, and the array; None if it does not exist yet.
-    shape, scale, translation
-        Of the array after the write, per axis (effective: FOV and level together).
-    indices
-        Per axis the index in the array of each index of the data; None if they are equal.
-    times, time
-        Placement of the timepoints, and index of the time axis; None without one.
-    units
-        New unit of each axis, if the data has one.
-    attrs
-        Attrs of the data, as JSON.
-    changes_times
-        Whether start or step of the timepoints of an existing array will change.
-    """
+    """A checked write of ``data``, with times and channels in the order of the array."""
 
     data: xr.DataArray
     image: str
     array: ImageArray | None
+    """``image`` and ``array``: name of the array, and the array; None if it does not exist yet."""
     shape: list[int]
     scale: list[float]
     translation: list[float]
+    """``shape``, ``scale``, ``translation``: of the array after the write, per axis (effective: FOV and level
+    together)."""
     indices: list[tuple[int, ...] | None]
+    """Per axis the index in the array of each index of the data; None if they are equal."""
     times: Placement | None = None
     time: int | None = None
+    """``times`` and ``time``: placement of the timepoints, and index of the time axis; None without one."""
     units: dict[int, str | None] = field(default_factory=dict)
+    """New unit of each axis, if the data has one."""
     attrs: JSONObject = field(default_factory=dict)
+    """Attrs of the data, as JSON."""
     changes_times: bool = False
+    """Whether start or step of the timepoints of an existing array will change."""
 
 
 def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:

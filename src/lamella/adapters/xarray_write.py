@@ -51,41 +51,7 @@ def write_xarray(
     *,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a labelled array, or some of its channels and timepoints; see :meth:`Position.write_xarray`.
-
-    The first write creates the image: with all channels of the position, and the scale and translation of the
-    coordinates. An axis with a single coordinate gets the scale that `to_xarray` stored in
-    ``encoding["lamella_scale"]``, else 1. Later writes fill the image, and every stored voxel keeps its coordinates.
-    Times and channels find their index by coordinate and name; the array grows along T for later timepoints. Along the
-    other axes the shape must equal that of the image, and so must the coordinates where both state any (not plain
-    indices, nor scale 1 at 0). ``options`` are those of :meth:`Position.create_zeros`, for a new array.
-
-    If all timepoints of an image were written by `write_xarray`, the order of writes makes no difference: T starts at
-    the earliest written timepoint, with the largest step that meets all of them. So ``t = 0.0`` and then ``t = 30.0``
-    gives two timepoints 30 apart. A timepoint before the first, or between two, moves the stored ones: this costs a
-    copy, and admits one writer at a time. A time within a twentieth of a step of a timepoint joins it, if it has no
-    voxels yet of the written channels; otherwise it is refused.
-
-    An image that `create_zeros` created keeps its time axis, and so does one whose time scale or translation was set
-    since: a timepoint before its first or between two is refused, and many threads and processes may write at once.
-
-    Data backed by dask are computed block by block, on dask's scheduler; data that read from the image to which they
-    are written are computed into an array beside it first. A value of lazy data that the image cannot store raises
-    InvalidArgumentError with its block, and the region is marked as unfinished until it is written again.
-
-    Examples
-    --------
-    >>> import lamella, numpy as np, tempfile, xarray as xr
-    >>> path = tempfile.mkdtemp() + "/a.zarr"
-    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"])
-    >>> frame = xr.DataArray(
-    ...     np.ones((1, 1, 1, 8, 8), "uint16"), dims=("t", "c", "z", "y", "x"),
-    ...     coords={"t": [0.0], "c": ["GFP"], "y": ("y", np.arange(8) * 0.1, {"units": "micrometer"})})
-    >>> for time in (0.0, 30.0):
-    ...     write_xarray(position, frame.assign_coords(t=[time]))
-    >>> position.data.shape, position.scale, position.data[:, :, 0, 0, 0].tolist()
-    ((2, 2, 1, 8, 8), [30.0, 1.0, 1.0, 0.1, 1.0], [[0, 1], [0, 1]])
-    """
+    """Write a labelled array; see :meth:`Position.write_xarray`. ``options`` of `create_zeros` are for a new array."""
     name = position._checked_key(image)
     position.require_writable(f"write to the image {name!r}")
     with ExitStack() as alone, ExitStack() as lock:

@@ -41,36 +41,24 @@ _MAX_REGIONS = 1024
 
 @dataclass
 class _WrittenArray:
-    """An array that is written to.
-
-    Attributes
-    ----------
-    image
-        Path of its image; None without one.
-    stamp
-        Stamp of the image's document when it was read or written; None in stores without stamps.
-    is_level_0
-        Whether the array is the finest of several levels.
-    is_named
-        Whether the document has this writer's name.
-    regions
-        Regions that were written since then.
-    level
-        Path of the array in the image.
-    unwritten
-        Unwritten regions of a lower level that was created empty.
-    is_recorded
-        Whether the document has the same unwritten regions.
-    """
+    """An array that is written to."""
 
     image: str | None
+    """Path of its image; None without one."""
     stamp: object
+    """Stamp of the image's document when it was read or written; None in stores without stamps."""
     is_level_0: bool = False
+    """Whether the array is the finest of several levels."""
     is_named: bool = False
+    """Whether the document has this writer's name."""
     regions: tuple[Bounds, ...] = field(default=())
+    """Regions that were written since then."""
     level: str = ""
+    """Path of the array in the image."""
     unwritten: tuple[Bounds, ...] = ()
+    """Unwritten regions of a lower level that was created empty."""
     is_recorded: bool = True
+    """Whether the document has the same unwritten regions."""
 
 
 class LevelWrites:

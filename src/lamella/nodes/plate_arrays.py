@@ -36,21 +36,14 @@ _OPTIONS = ("shape", "dtype", "chunks", "shards_ratio", "transform", "check_shap
 
 
 class NewPosition(NamedTuple):
-    """The nodes of a new position.
-
-    Attributes
-    ----------
-    attributes
-        The attributes of its document, which lists the arrays.
-    members
-        The arrays, and the groups above nested arrays, by path in the position, in the order of writing.
-    nodes
-        All nodes by path in the position; the document that lists the arrays comes last.
-    """
+    """The nodes of a new position."""
 
     attributes: JSONObject
+    """The attributes of its document, which lists the arrays."""
     members: Nodes
+    """The arrays, and the groups above nested arrays, by path in the position, in the order of writing."""
     nodes: Nodes
+    """All nodes by path in the position; the document that lists the arrays comes last."""
 
 
 def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:

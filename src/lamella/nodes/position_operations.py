@@ -488,8 +488,7 @@ class PositionOperations(Pictures):
         """Write a labelled array, or some of its channels and timepoints.
 
         The first write creates the image, with all channels of the position; later ones fill it, in any order. Times
-        are matched by coordinate, and the image grows along T; stored coordinates do not change.
-        :func:`lamella.adapters.xarray_write.write_xarray` documents the rules.
+        are matched by coordinate, channels by name, and the image grows along T; stored coordinates do not change.
 
         Parameters
         ----------
@@ -504,6 +503,26 @@ class PositionOperations(Pictures):
         InvalidArgumentError
             If dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written
             then.
+
+        Notes
+        -----
+        A new image has the scale and translation of the coordinates. An axis with a single coordinate gets the scale
+        that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along the other axes the shape must equal that
+        of the image, and so must the coordinates where both state any (not plain indices, nor scale 1 at 0).
+
+        If all timepoints of an image were written by `write_xarray`, the order of writes makes no difference: T starts
+        at the earliest written timepoint, with the largest step that meets all of them. So the times 0 and then 30 are
+        two timepoints 30 apart. A timepoint before the first, or between two, moves the stored ones: this costs a copy,
+        and admits one writer at a time. A time within a twentieth of a step of a timepoint joins it, if it has no
+        voxels yet of the written channels; otherwise it is refused.
+
+        An image that `create_zeros` created keeps its time axis, and so does one whose time scale or translation was
+        set since: a timepoint before its first or between two is refused, and many threads and processes may write at
+        once.
+
+        Data backed by dask are computed block by block, on dask's scheduler; data that read from the image to which
+        they are written are computed into an array beside it first. A value of lazy data that the image cannot store
+        raises InvalidArgumentError with its block, and the region is marked as unfinished until it is written again.
 
         Examples
         --------

@@ -28,29 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class StoreHandle:
-    """One opened store: its documents, its version, and whether it was closed.
-
-    Attributes
-    ----------
-    documents
-        The groups and arrays of the store.
-    version
-        The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`.
-    closed
-        Set by ``close()``. A closed store can be read, because nodes keep no files open, but not written.
-    strict
-        Raise for broken rules of documents, instead of warning.
-    reported
-        The rules that were warned about (:mod:`lamella.nodes.reporting`).
-    ome_files
-        The OME-XML files that were looked up (:mod:`lamella.nodes.ome_xml`), by collection.
-    """
+    """One opened store: its documents, its version, and whether it was closed."""
 
     documents: Documents
+    """The groups and arrays of the store."""
     version: SpecVersion
+    """The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`."""
     closed: bool = field(default=False)
+    """Set by ``close()``. A closed store can be read, because nodes keep no files open, but not written."""
     strict: bool = field(default=False)
+    """Raise for broken rules of documents, instead of warning."""
     reported: set[str] = field(default_factory=set, repr=False)
+    """The rules that were warned about (:mod:`lamella.nodes.reporting`)."""
     writes: LevelWrites = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +47,7 @@ class StoreHandle:
         self.documents.names_group = self.version.names_group
 
     ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
+    """The OME-XML files that were looked up (:mod:`lamella.nodes.ome_xml`), by collection."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # Pickle the version by name: versions are compared by identity.

@@ -26,25 +26,17 @@ CONTAINERS = (Plate, Row, Well, Collection, Scene)
 
 @dataclass(frozen=True)
 class Field:
-    """A field that its well lists: its position, or the error of opening it.
-
-    Attributes
-    ----------
-    well
-        Path of its well relative to the walked node: "A/1" from a plate, "" from the well itself, and in collections
-        and scenes.
-    path
-        Its own path relative to the same node; that of the well if the well is damaged.
-    acquisition
-        Id of its acquisition, if the well states one.
-    node
-        The position, or the error.
-    """
+    """A field that its well lists: its position, or the error of opening it."""
 
     well: str
+    """Path of its well relative to the walked node: "A/1" from a plate, "" from the well itself, and in collections and
+    scenes."""
     path: str
+    """Its own path relative to the same node; that of the well if the well is damaged."""
     acquisition: int | None
+    """Id of its acquisition, if the well states one."""
     node: Position | LamellaError
+    """The position, or the error."""
 
 
 def well_paths(node: ImageContainer) -> list[str]:

@@ -50,28 +50,19 @@ class DocumentFinding:
 
 @dataclass
 class StoredNode:
-    """The content of the folder at one path.
-
-    Attributes
-    ----------
-    names
-        Files and folders in it; None if they were not listed.
-    data
-        The documents as stored, by file name.
-    documents
-        Parsed documents, by file name.
-    findings
-        Problems of the other documents.
-    has_others
-        Whether a document of the other Zarr format is in the folder too.
-    """
+    """The content of the folder at one path."""
 
     path: str
     names: list[str] | None = None
+    """Files and folders in it; None if they were not listed."""
     data: dict[str, bytes] = field(default_factory=dict)
+    """The documents as stored, by file name."""
     documents: dict[str, JSONObject] = field(default_factory=dict)
+    """Parsed documents, by file name."""
     findings: list[DocumentFinding] = field(default_factory=list)
+    """Problems of the other documents."""
     has_others: bool = False
+    """Whether a document of the other Zarr format is in the folder too."""
 
     @property
     def exists(self) -> bool:

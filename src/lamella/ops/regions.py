@@ -123,19 +123,9 @@ def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most:
 def physical_slice(start: float, stop: float, size: float, length: int) -> slice:
     """Return the voxels of an axis that an interval of physical length meets, within the axis.
 
-    Voxel k reaches from ``k * size`` to ``(k + 1) * size``. A millionth of a voxel counts as rounding.
+    ``start`` and ``stop`` count from the outer edge of the first voxel: voxel k reaches from ``k * size`` to
+    ``(k + 1) * size``. A millionth of a voxel counts as rounding.
 
-    Parameters
-    ----------
-    start, stop
-        The interval, from the outer edge of the first voxel.
-    size
-        Length of a voxel.
-    length
-        Number of voxels.
-
-    Examples
-    --------
     >>> physical_slice(1.0, 2.5, 0.5, 10), physical_slice(0.1 * 3, 0.6, 0.1, 10), physical_slice(0.6, 0.7, 0.5, 10)
     (slice(2, 5, None), slice(3, 6, None), slice(1, 2, None))
     """

@@ -37,30 +37,19 @@ class OfPlate:
 
 @dataclass(frozen=True)
 class Selection:
-    """The voxels to export, as an array with the axes t, c, z, y, x. It can be pickled.
-
-    Attributes
-    ----------
-    position
-        The image.
-    level
-        Path of the finest level.
-    channels
-        Indices along c.
-    maximum
-        Whether z is the maximum over the region along z.
-    region
-        Start and stop by axis, in pixels of level 0; whole axes are left out.
-    plate
-        The plate of the image; None for another image.
-    """
+    """The voxels to export, as an array with the axes t, c, z, y, x. It can be pickled."""
 
     position: Position
     level: str
+    """Path of the finest level."""
     channels: tuple[int, ...]
+    """Indices along c."""
     maximum: bool
+    """Whether z is the maximum over the region along z."""
     region: Mapping[str, tuple[int, int]]
+    """Start and stop by axis, in pixels of level 0; whole axes are left out."""
     plate: OfPlate | None = None
+    """The plate of the image; None for another image."""
 
     @classmethod
     def of(

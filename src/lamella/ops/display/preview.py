@@ -44,28 +44,20 @@ MOST_CHANNELS = 7
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """What a picture shows.
-
-    Attributes
-    ----------
-    label
-        Name of a label image to overlay.
-    z, t
-        Indices in level 0, by default the middle of Z and the first time; "max" is the maximum over Z.
-    channels
-        Names; the active channels by default.
-    level
-        Path of the level to read; by default the coarsest one with enough pixels.
-    region
-        Start and stop of Y and X in pixels of level 0: ``{"y": (0, 100)}``.
-    """
+    """What a picture shows."""
 
     label: str | None = None
+    """Name of a label image to overlay."""
     z: int | Literal["max"] | None = None
     t: int | None = None
+    """``z`` and ``t``: indices in level 0, by default the middle of Z and the first time; "max" is the maximum over
+    Z."""
     channels: tuple[str, ...] | None = None
+    """Names; the active channels by default."""
     level: str | None = None
+    """Path of the level to read; by default the coarsest one with enough pixels."""
     region: Mapping[str, Any] | None = None
+    """Start and stop of Y and X in pixels of level 0: ``{"y": (0, 100)}``."""
 
     def __post_init__(self) -> None:
         for name, index in (("z", self.z), ("t", self.t)):

@@ -45,26 +45,16 @@ _Target = tuple[Literal["axis", "channel", "name"], str]
 
 @dataclass(frozen=True)
 class ImageEdits:
-    """Requested changes of the metadata of an image.
-
-    Attributes
-    ----------
-    renamed
-        New names of channels by the old ones.
-    channels
-        Options of `lamella.spec.edits.set_channel` by the name of the channel, after renaming.
-    sizes
-        Size of a voxel of the finest level by axis.
-    units
-        Unit by axis, or one text for all axes of space.
-    name
-        Name of the image.
-    """
+    """Requested changes of the metadata of an image."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
+    """New names of channels by the old ones."""
     channels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of `lamella.spec.edits.set_channel` by the name of the channel, after renaming."""
     sizes: Mapping[str, float] = field(default_factory=dict)
+    """Size of a voxel of the finest level by axis."""
     units: Mapping[str, str | None] | str = field(default_factory=dict)
+    """Unit by axis, or one text for all axes of space."""
     name: str | None = None
 
     def __post_init__(self) -> None:

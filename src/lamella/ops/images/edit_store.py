@@ -36,24 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditReport:
-    """The changes that were made, or that a dry run found.
-
-    Attributes
-    ----------
-    changes
-        Differences of the metadata, as lines, with the paths of all images that have them.
-    deleted
-        Deleted channels with the paths of the images.
-    dry_run
-        Whether nothing was written.
-    skipped_renames
-        Old and new names of channels that no image has by the old name, and that one has by the new name.
-    """
+    """The changes that were made, or that a dry run found."""
 
     changes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    """Differences of the metadata, as lines, with the paths of all images that have them."""
     deleted: tuple[tuple[str, tuple[str, ...]], ...]
+    """Deleted channels with the paths of the images."""
     dry_run: bool
+    """Whether nothing was written."""
     skipped_renames: tuple[tuple[str, str], ...] = ()
+    """Old and new names of channels that no image has by the old name, and that one has by the new name."""
 
     def lines(self) -> list[str]:
         """Return the report as text."""

@@ -271,11 +271,12 @@ def status(
     Examples
     --------
     >>> import lamella
-    >>> with lamella.open_ome_zarr(tmp / "film.zarr", layout="fov", mode="w", channel_names=["DAPI", "GFP"]) as position:
+    >>> path = tmp / "film.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"]) as position:
     ...     film = position.create_zeros("0", (5, 2, 1, 8, 8), "uint16", chunks=(1, 1, 1, 8, 8))
     ...     film[:3] = 7
     ...     film[3, 0] = 7
-    >>> print(lamella.status(tmp / "film.zarr"))
+    >>> print(lamella.status(path))
     image: partly, 7 of 10 chunks
       t 4, DAPI: never written
       t 3 to 4, GFP: never written

@@ -24,23 +24,16 @@ _MOST_DIFFERENCE = 1e-4
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of one level, in pixels of the mosaic.
-
-    Attributes
-    ----------
-    starts, lengths
-        Of each field, per axis.
-    space
-        Indices of the axes along which the distance to a field is measured.
-    scale, translation
-        Of the mosaic, per axis.
-    """
+    """The fields of one level, in pixels of the mosaic."""
 
     starts: Numbers
     lengths: Numbers
+    """``starts``, ``lengths``: of each field, per axis."""
     space: tuple[int, ...]
+    """Indices of the axes along which the distance to a field is measured."""
     scale: tuple[float, ...]
     translation: tuple[float, ...]
+    """``scale``, ``translation``: of the mosaic, per axis."""
 
     @property
     def shape(self) -> Shape:

@@ -31,21 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """A region of a new array, and the array with its pixels.
-
-    Attributes
-    ----------
-    source
-        The stored array.
-    region
-        The region in the new array.
-    offset
-        Index in the source minus index in the new array, per axis.
-    """
+    """A region of a new array, and the array with its pixels."""
 
     source: StoredArray
+    """The stored array."""
     region: Region
+    """The region in the new array."""
     offset: tuple[int, ...]
+    """Index in the source minus index in the new array, per axis."""
 
     def in_source(self, region: Region) -> Region:
         """Return a region of the new array in the coordinates of the source."""

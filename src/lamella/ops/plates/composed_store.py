@@ -37,30 +37,20 @@ class ComposedArray:
 
 @dataclass
 class ImagePlan:
-    """The files of a new image that are not copies, and how to write them.
-
-    Attributes
-    ----------
-    arrays
-        Arrays by their path in the image.
-    documents
-        Metadata of the image (path "") and of its label images, by path.
-    dropped
-        Paths of the source's arrays that the new image lacks.
-    computed
-        Paths of the image and label images whose lower levels are computed again, with the method.
-    labels
-        Names and sources of label images that come from other parts than the first.
-    times_change
-        Whether records about single timepoints of the source do not fit the new image.
-    """
+    """The files of a new image that are not copies, and how to write them."""
 
     arrays: dict[str, ComposedArray] = field(default_factory=dict)
+    """Arrays by their path in the image."""
     documents: dict[str, ImagesMeta] = field(default_factory=dict)
+    """Metadata of the image (path "") and of its label images, by path."""
     dropped: set[str] = field(default_factory=set)
+    """Paths of the source's arrays that the new image lacks."""
     computed: dict[str, str] = field(default_factory=dict)
+    """Paths of the image and label images whose lower levels are computed again, with the method."""
     labels: dict[str, LabelImage] = field(default_factory=dict)
+    """Names and sources of label images that come from other parts than the first."""
     times_change: bool = False
+    """Whether records about single timepoints of the source do not fit the new image."""
 
     @property
     def left_out(self) -> set[str]:

@@ -35,37 +35,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Channels of one image.
-
-    Attributes
-    ----------
-    position
-        The image.
-    channels
-        Indices of the channels; None for all.
-    """
+    """Channels of one image."""
 
     position: Position
     channels: tuple[int, ...] | None = None
+    """Indices of the channels; None for all."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """An image that consists of parts of other images.
-
-    Attributes
-    ----------
-    parts
-        The parts, whose channels are joined along the channel axis. Everything else comes from the first part.
-    region
-        Start and stop in pixels of level 0, by the names of the axes that are cut.
-    channel_names
-        Names of the new channels; by default those of the parts.
-    """
+    """An image that consists of parts of other images."""
 
     parts: tuple[Part, ...]
+    """The parts, whose channels are joined along the channel axis. Everything else comes from the first part."""
     region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Start and stop in pixels of level 0, by the names of the axes that are cut."""
     channel_names: tuple[str, ...] | None = None
+    """Names of the new channels; by default those of the parts."""
 
     @property
     def settings(self) -> list[Any]:

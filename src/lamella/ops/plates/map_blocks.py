@@ -45,21 +45,14 @@ class Where:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How an array is cut into blocks.
-
-    Attributes
-    ----------
-    shape
-        Of the array that is read.
-    halo
-        Pixels to read beyond each side of a block, per axis.
-    dropped
-        Indices of the axes that the results lack; the stored result has length 1 along them.
-    """
+    """How an array is cut into blocks."""
 
     shape: Shape
+    """Of the array that is read."""
     halo: tuple[int, ...]
+    """Pixels to read beyond each side of a block, per axis."""
     dropped: frozenset[int] = frozenset()
+    """Indices of the axes that the results lack; the stored result has length 1 along them."""
 
     @property
     def result_shape(self) -> Shape:

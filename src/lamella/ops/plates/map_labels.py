@@ -41,20 +41,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class BlockFiles:
-    """The hidden files of the blocks of one label image.
-
-    Attributes
-    ----------
-    storage, folder
-        Where they are.
-    plan, unit
-        How the image is cut: halo and axes, and the shape of a block.
-    """
+    """The hidden files of the blocks of one label image."""
 
     storage: Storage
     folder: str
+    """``storage`` and ``folder``: where they are."""
     plan: BlockPlan
     unit: Shape
+    """``plan`` and ``unit``: how the image is cut: halo and axes, and the shape of a block."""
 
     @classmethod
     def of(cls, position: Position, name: str, source: ImageArray, plan: BlockPlan) -> BlockFiles:

@@ -57,21 +57,14 @@ def from_positions(
 
 @dataclass(frozen=True)
 class NewStore:
-    """Request for a store that is created from positions of other stores.
-
-    Attributes
-    ----------
-    command
-        Name of the operation; only the same operation resumes an unfinished store.
-    sources
-        Positions by their path in the new store. The path is "" for a store of one image.
-    compositions
-        Selected parts of positions, by path in the new store; other positions are copied whole.
-    """
+    """Request for a store that is created from positions of other stores."""
 
     command: str
+    """Name of the operation; only the same operation resumes an unfinished store."""
     sources: Mapping[str, Position]
+    """Positions by their path in the new store. The path is "" for a store of one image."""
     compositions: Mapping[str, Composition] = field(default_factory=dict)
+    """Selected parts of positions, by path in the new store; other positions are copied whole."""
 
     @property
     def layout(self) -> Literal["hcs", "fov"]:

@@ -268,7 +268,8 @@ def concatenate_channels(
     --------
     >>> import lamella
     >>> for name, value in (("DAPI", 1), ("GFP", 2)):
-    ...     image = lamella.write_image(tmp / f"{name}.zarr", np.full((1, 8, 8), value, "uint8"), axes="cyx", channels=[name])
+    ...     pixels = np.full((1, 8, 8), value, "uint8")
+    ...     image = lamella.write_image(tmp / f"{name}.zarr", pixels, axes="cyx", channels=[name])
     >>> both = lamella.concatenate_channels([tmp / "DAPI.zarr", tmp / "GFP.zarr"], tmp / "both.zarr")
     >>> both.channel_names, both["0"][:, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])

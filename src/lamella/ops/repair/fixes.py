@@ -27,28 +27,19 @@ Fields = list[tuple[str, int | None]]
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the store that a fix needs beside the document of a group in ``version`` 0.4, 0.5 or 0.6.
-
-    Attributes
-    ----------
-    swapped
-        Of a plate: missing wells for which an unlisted well is in the store under the exchanged path, column/row.
-    lost
-        Listed members of a plate, well or labels group that are not in the store.
-    unlisted
-        Label images in the store that are not listed.
-    fields
-        Of a plate: the images of each of its wells; None if a well cannot be read.
-    dtype
-        Of an image: the data type of its finest level, such as ``"uint16"``; empty if unknown.
-    """
+    """Facts about the store that a fix needs beside the document of a group in ``version`` 0.4, 0.5 or 0.6."""
 
     version: str
     lost: frozenset[str] = frozenset()
+    """Listed members of a plate, well or labels group that are not in the store."""
     swapped: frozenset[str] = frozenset()
+    """Of a plate: missing wells for which an unlisted well is in the store under the exchanged path, column/row."""
     unlisted: tuple[str, ...] = ()
+    """Label images in the store that are not listed."""
     fields: dict[str, Fields] | None = None
+    """Of a plate: the images of each of its wells; None if a well cannot be read."""
     dtype: str = ""
+    """Of an image: the data type of its finest level, such as ``"uint16"``; empty if unknown."""
 
     @property
     def traits(self) -> VersionTraits:

@@ -19,23 +19,6 @@ _OWN, _STREAM = "lamella", "stream"
 class StreamRecord:
     """The record of one stream, under ``lamella.stream`` in the attributes of the array.
 
-    Attributes
-    ----------
-    order
-        Names of the axes over which frames arrive, the last one fastest.
-    lengths
-        Number of frames along each; None for the first if it was unknown.
-    channels
-        Indices of the stream's channels in the array.
-    frames
-        Number of stored frames, from the first, including skipped ones.
-    skipped
-        Numbers of the skipped frames, as ``[first, count]``.
-    times
-        Time of each frame in seconds, if the caller passed it; null for a frame without.
-    open
-        Whether a stream is open, or was killed.
-
     Examples
     --------
     >>> record = StreamRecord(["t"], [None], None, 5, [[1, 2]])
@@ -44,12 +27,19 @@ class StreamRecord:
     """
 
     order: list[str]
+    """Names of the axes over which frames arrive, the last one fastest."""
     lengths: list[int | None]
+    """Number of frames along each; None for the first if it was unknown."""
     channels: list[int] | None
+    """Indices of the stream's channels in the array."""
     frames: int = 0
+    """Number of stored frames, from the first, including skipped ones."""
     skipped: list[list[int]] = field(default_factory=list)
+    """Numbers of the skipped frames, as ``[first, count]``."""
     times: list[float | None] = field(default_factory=list)
+    """Time of each frame in seconds, if the caller passed it; null for a frame without."""
     open: bool = True
+    """Whether a stream is open, or was killed."""
 
     @classmethod
     def of(cls, attributes: JSONObject) -> StreamRecord | None:

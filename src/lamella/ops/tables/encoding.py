@@ -23,21 +23,14 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """The content of a stored table.
-
-    Attributes
-    ----------
-    attributes
-        Attributes of the table's group.
-    nodes
-        Attributes of groups, and arrays, by their path below the table.
-    files
-        Other files, by their key below the table.
-    """
+    """The content of a stored table."""
 
     attributes: JSONObject
+    """Attributes of the table's group."""
     nodes: dict[str, JSONObject | ArrayMeta]
+    """Attributes of groups, and arrays, by their path below the table."""
     files: dict[str, bytes]
+    """Other files, by their key below the table."""
 
 
 def encoded(

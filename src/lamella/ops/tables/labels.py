@@ -26,19 +26,13 @@ _MERGED = 64
 
 @dataclass
 class Boxes:
-    """The bounding boxes of labels.
-
-    Attributes
-    ----------
-    ids
-        The labels, in ascending order, without 0.
-    start, stop
-        First voxel, and voxel after the last; shape (labels, axes).
-    """
+    """The bounding boxes of labels."""
 
     ids: NDArray[Any]
+    """The labels, in ascending order, without 0."""
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
+    """``start`` and ``stop``: first voxel, and voxel after the last; shape (labels, axes)."""
 
     def __len__(self) -> int:
         return len(self.ids)

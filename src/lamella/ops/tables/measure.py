@@ -48,33 +48,23 @@ _PLACES = ("centroid", "centroid_weighted")
 
 @dataclass(frozen=True)
 class _Request:
-    """The requested measurements, and the arrays to measure.
-
-    Attributes
-    ----------
-    labels, image
-        The arrays of one level; no image if no intensities are measured.
-    axes
-        Axis names of the labels.
-    image_axes
-        Axis names of the image, with "c" for channels.
-    space
-        Names of the space axes of the measurement.
-    channels
-        Index and name of each channel; empty without a channel axis.
-    spacing, origin
-        Size of a voxel, and position of the first voxel, along the axes of ``space``.
-    """
+    """The requested measurements, and the arrays to measure."""
 
     labels: ImageArray
     image: ImageArray | None
+    """``labels`` and ``image``: the arrays of one level; no image if no intensities are measured."""
     axes: tuple[str, ...]
+    """Axis names of the labels."""
     image_axes: tuple[str, ...]
+    """Axis names of the image, with "c" for channels."""
     space: tuple[str, ...]
+    """Names of the space axes of the measurement."""
     channels: tuple[tuple[int, str], ...]
+    """Index and name of each channel; empty without a channel axis."""
     properties: tuple[str, ...]
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
+    """``spacing`` and ``origin``: size of a voxel, and position of the first voxel, along the axes of ``space``."""
 
     def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
         """Return the region of the labels at an index along the other axes."""

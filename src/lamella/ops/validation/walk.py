@@ -51,29 +51,20 @@ _ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
 
 @dataclass
 class CheckedGroup:
-    """A group that was checked by the rules of ``version``, and facts about its members.
-
-    Attributes
-    ----------
-    kind
-        Kind of the group; a label image is of kind ``"label"``.
-    arrays
-        Of an image: its levels by dataset path.
-    members
-        Of a well, a labels group or a plate: the listed members that exist.
-    unlisted
-        Of a well or a labels group: members that exist and are not listed.
-    fields
-        Of a plate: path and acquisition of each image of each listed well; None for an unreadable well.
-    """
+    """A group that was checked by the rules of ``version``, and facts about its members."""
 
     kind: Kind
+    """Kind of the group; a label image is of kind ``"label"``."""
     node: StoredNode
     version: str
     arrays: dict[str, ArrayNode] = field(default_factory=dict)
+    """Of an image: its levels by dataset path."""
     members: list[str] = field(default_factory=list)
+    """Of a well, a labels group or a plate: the listed members that exist."""
     unlisted: list[str] = field(default_factory=list)
+    """Of a well or a labels group: members that exist and are not listed."""
     fields: dict[str, list[tuple[str, int | None]] | None] = field(default_factory=dict)
+    """Of a plate: path and acquisition of each image of each listed well; None for an unreadable well."""
 
 
 class Inspection:
