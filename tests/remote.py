@@ -1,9 +1,9 @@
 """Stores at URLs on loopback: an S3-compatible server, and a server of our own that fails on demand and counts.
 
-`Service` keeps bytes under paths such as ``/bucket/plate.zarr/zarr.json`` and answers as a web server, as S3 and as
-Google's XML interface, with paths in the URL: GET and HEAD with ranges and If-None-Match, PUT with If-Match and
-If-None-Match, copies, DELETE, bulk deletion, and lists. What goes wrong is asked for with `Service.fail`. The fixtures
-of it are in ``tests/conftest.py``: ``service`` and ``s3``.
+`Service` keeps bytes under paths such as ``/bucket/plate.zarr/zarr.json`` and answers as a web server, as S3, as
+Google's XML interface and as Azure (`azure_blobs`), with paths in the URL: GET and HEAD with ranges and If-None-Match,
+PUT with If-Match and If-None-Match, copies, DELETE, bulk deletion, and lists. What goes wrong is asked for with
+`Service.fail`. The fixtures of it are in ``tests/conftest.py``: ``service`` and ``s3``.
 
 Used by tests and by ``torture``; knows nothing of lamella but how a storage is opened (`object_storage`).
 """
@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
+
+from tests.azure_blobs import CODES, AzureAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -173,6 +175,8 @@ class Service:
         self.conditions = True
         self.lacks: tuple[str, ...] = ()
         self.metadata: dict[str, dict[str, str]] = {}
+        self.writes: Counter[str] = Counter()
+        self.blocks: dict[tuple[str, str], bytes] = {}
         self.lengths = True
         self.gzipped = False
         self.before: Callable[[str, str], Callable[[], object] | None] | None = None
@@ -210,6 +214,17 @@ class Service:
                 file = os.path.join(above, name)
                 with open(file, "rb") as stream:
                     self.objects[f"{path}/{os.path.relpath(file, root)}"] = stream.read()
+
+    def etag(self, key: str, data: bytes) -> str:
+        """Return the ETag of Azure, which is another one for each write."""
+        return f'"0x{hashlib.md5(data + b"%d" % self.writes[key], usedforsecurity=False).hexdigest()[:15].upper()}"'
+
+    def store(self, key: str, data: bytes, metadata: Mapping[str, str]) -> str:
+        """Write an object as Azure does; return its ETag."""
+        self.writes[key] += 1
+        if not (self.loses and self.loses in key):
+            self.objects[key], self.metadata[key] = data, dict(metadata)
+        return self.etag(key, data)
 
     def fail(
         self,
@@ -272,7 +287,7 @@ def _generation(data: bytes | None) -> str:
     )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(AzureAnswers, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
@@ -281,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     @property
-    def service(self) -> Service:
+    def service(self) -> Service:  # type: ignore[override]
         return self.server.service
 
     lost = cut = less = False
@@ -314,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.cut = False
             self._refuse(403)
             return False
+        if self.is_azure and not self.is_permitted:
+            self._refuse(403, "AuthorizationPermissionMismatch")
+            return False
         fault = self.service.fault_of(name, shown)
         self.lost = fault is not None and fault.kind == "lost"
         if self.lost:
@@ -331,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _is_list(self) -> bool:
-        return self.query.get("list-type") == "2" or "location" in self.query
+        return self.lists_blobs or self.query.get("list-type") == "2" or "location" in self.query
 
     def _read_body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -360,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str = "") -> None:
         names = {401: "Unauthorized", 403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed",
                  429: "TooManyRequests", 503: "SlowDown", 304: "NotModified", 416: "InvalidRange"}  # fmt: skip
-        code = code or names.get(status, "InternalError")
+        code = code or (CODES if self.is_azure else names).get(status, "InternalError")
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
         self._answer(status, b"" if status == 304 else body.encode(), {"Content-Type": "application/xml"})
 
@@ -398,7 +416,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         data = self.service.objects.get(self.key)
         if self._is_list():
-            self._list()
+            (self.list_blobs if self.lists_blobs else self._list)()
         elif data is None:
             self._missing()
         else:
@@ -409,7 +427,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command == "GET" and self.service.spoil.get(self.key, 0):
                 self.service.spoil[self.key] -= 1
                 data = bytes(255 - byte for byte in data)
-        headers = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        tag = self.service.etag(self.key, data) if self.is_azure else _etag(data)
+        headers = {"ETag": tag, "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         headers |= self.service.metadata.get(self.key, {}) | {"x-goog-generation": _generation(data)}
         if self.headers.get("If-None-Match") == headers["ETag"]:
             self._answer(304, b"", headers)
@@ -453,6 +472,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._begin():
             return
         with self.service.lock:
+            if self.is_azure:
+                self.put_blob()
+                return
             now = self.service.objects.get(self.key)
             is_new = self.headers.get("If-None-Match") == "*"
             is_other = self.headers.get("If-Match") not in (None, now and _etag(now))
@@ -472,7 +494,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, body.encode(), {"Content-Type": "application/xml"})
                 return
             marks = [name.lower().split("-meta-")[1] for name in self.headers if "-meta-" in name.lower()]
-            if not all(name.isidentifier() for name in marks):  # Azure takes no others
+            if not all(name.isidentifier() for name in marks):  # some services take no others
                 self._refuse(400, "InvalidMetadata")
                 return
             if not (self.service.loses and self.service.loses in self.key):
@@ -487,6 +509,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if not self._begin():
+            return
+        if self.is_azure:
+            self.delete_batch()
             return
         keys = map(unescape, re.findall(r"<Key>(.*?)</Key>", self.body.decode()))
         done = []

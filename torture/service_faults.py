@@ -1,7 +1,8 @@
 """Scenario: every fault of a service at the requests of every operation.
 
-Operations, faults and checks are those of ``tests/reliability``; there each operation meets each fault once. Here each
-fault begins at every request of `points`, in both versions.
+Operations, faults, protocols and checks are those of ``tests/reliability``; there each operation meets each fault once
+on S3, and some by other protocols. Here each fault begins at every request of `points`, in both versions, by a protocol
+drawn at random.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.reliability.operations import OPERATIONS
+from tests.reliability.protocols import PROTOCOLS
 from tests.reliability.under_faults import FAULTS as ROWS
 from tests.reliability.under_faults import Trials, points
 from tests.remote import Service, aim_at, forget_file_systems
@@ -38,14 +40,15 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
         for name, version, row in deck if seconds else deck[:4]:
             if seconds and time.monotonic() > ends:
                 break
-            trials = Trials(service, version)
+            able = [way for way, make in PROTOCOLS.items() if OPERATIONS[name].works_by(make(service))]
+            trials = Trials(service, version, chance.choice(able))
             for at in points(trials.clean(name).requests):
                 counts["trials"] += 1
                 try:
                     trials.fail(name, row, at)
                 except Exception as error:
                     counts["wrong"] += 1
-                    where = f"{name} {version}, {row} at request {at}"
+                    where = f"{name} {version} by {trials.protocol.name}, {row} at request {at}"
                     counts[f"{where}: {str(error).splitlines()[:1]} (seed {seed})"] += 1
         forget_file_systems()
     return dict(counts)

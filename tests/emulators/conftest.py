@@ -42,7 +42,7 @@ def signed(text: str) -> str:
 
 
 class Container:
-    """A new container of azurite.
+    """A container where nothing is, of azurite or of the server of the suite.
 
     Attributes
     ----------
@@ -52,8 +52,11 @@ class Container:
         Name of the container.
     """
 
-    def __init__(self, endpoint: str, access: str = "") -> None:
+    def __init__(self, endpoint: str) -> None:
         self.endpoint, self.name = endpoint, f"box{uuid4().hex[:8]}"
+
+    def create(self, access: str = "") -> Container:
+        """Create it in azurite; for everybody to read with an access such as "container"."""
         headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
         if access:
             headers = {"x-ms-blob-public-access": access, **headers}
@@ -61,7 +64,9 @@ class Container:
         resource = [f"/{ACCOUNT}/{ACCOUNT}/{self.name}", "restype:container"]
         text = "\n".join(["PUT", *[""] * 11, *lines, *resource])
         headers |= {"Authorization": f"SharedKey {ACCOUNT}:{signed(text)}", "Content-Length": "0"}
-        urlopen(Request(f"{endpoint}/{self.name}?restype=container", method="PUT", headers=headers)).close()
+        url = f"{self.endpoint}/{self.name}?restype=container"
+        urlopen(Request(url, method="PUT", headers=headers)).close()
+        return self
 
     def url(self, path: str) -> str:
         """Return the URL of a path in the container."""
@@ -106,15 +111,24 @@ def azurite():
             os.killpg(process.pid, signal.SIGTERM)
 
 
+@pytest.fixture(params=["service", "azurite"])
+def container(request):
+    """A container of each server, which must behave alike."""
+    if request.param == "azurite":
+        return Container(request.getfixturevalue("azurite")).create()
+    return Container(f"{request.getfixturevalue('service').endpoint}/{ACCOUNT}")
+
+
 @pytest.fixture
-def container(azurite):
-    return Container(azurite)
+def private_container(azurite):
+    """A container of azurite, which checks keys."""
+    return Container(azurite).create()
 
 
 @pytest.fixture
 def public_container(azurite):
     """A container that everybody may read and list."""
-    return Container(azurite, "container")
+    return Container(azurite).create("container")
 
 
 _GOOGLE = """

@@ -1,4 +1,8 @@
-"""Law: stores in Azure (az://) are created, edited, copied and checked as those of S3, by all kinds of credentials."""
+"""Law: stores in Azure (az://) are created, edited, copied and checked as those of S3, by all kinds of credentials.
+
+Each test meets the server of the suite, and in `make test-emulators` azurite too, so that the first is known to behave
+as the second.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from tests.clouds import PIXELS, create_edit_rename_check_and_delete
 import lamella
 from lamella.cli import main
 from lamella.errors import AccessError, StoreExistsError
+from lamella.store.storage import ChangedError, open_storage
 
 from .conftest import ACCOUNT, KEY
 
@@ -77,13 +82,42 @@ def test_a_signature_reads_and_its_lack_of_permissions_is_said(container):
         lamella.open_ome_zarr(url, mode="r+", storage_options=reads).zattrs["key"] = 1
     writes = {**options, "sas_token": container.signature("rcwdl")}
     lamella.open_ome_zarr(url, mode="r+", storage_options=writes).zattrs["key"] = 1
+
+
+def test_a_key_is_refused_at_once_where_it_is_there_or_has_changed(container):
+    """Azure answers 409 for the first, which is a passing conflict elsewhere."""
+    storage = open_storage(container.url("a.zarr"), storage_options={**container.options, "timeout": 20})
+    storage.write_if("a/zarr.json", b"old", None)
+    stamp = storage.stamp("a/zarr.json")
+    for key, expected in (("a/zarr.json", None), ("a/zarr.json", ('"0x1"',)), ("b/zarr.json", ('"0x1"',))):
+        with pytest.raises(ChangedError):
+            storage.write_if(key, b"new", expected)
+    assert storage.read_stamped("a/zarr.json") == (b"old", stamp)
+    storage.write("a/zarr.json", b"old")
+    with pytest.raises(ChangedError):  # the same bytes are another content
+        storage.write_if("a/zarr.json", b"new", stamp)
+
+
+def test_what_a_list_says_is_what_each_answer_says(container):
+    storage = open_storage(container.url("a.zarr"), storage_options=container.options)
+    storage.write_many([("a/b c/zarr.json", b"{}"), ("a/d+ü", b"12"), ("a&<b", b"")])
+    listed = storage._run(storage.service.entries_below(""))
+    assert listed == {key: (storage.size(key), storage.stamp(key)) for key in listed}
+    assert storage.list("a") == ["b c", "d+ü"]
+    storage.move("a", "e")
+    storage.delete("e/b c")
+    assert list(storage.sizes_below("")) == ["a&<b", "e/d+ü"]
+    storage.write("large", bytes(65 << 20))  # by blocks
+    assert storage.size("large") == 65 << 20
+
+
+def test_keys_are_checked_and_public_containers_are_read_with_anon_alone(public_container, private_container):
+    public, private = image(public_container), image(private_container)
+    options = {"account_name": ACCOUNT, "endpoint_url": private_container.endpoint}
     with pytest.raises(AccessError, match="credentials"):
-        lamella.open_ome_zarr(url, storage_options={**options, "account_key": KEY[::-1].strip("=") + "=="})
-
-
-def test_public_containers_are_read_with_anon_alone(public_container, container):
-    public, private = image(public_container), image(container)
-    options = {"account_name": ACCOUNT, "endpoint_url": container.endpoint}
+        lamella.open_ome_zarr(
+            private, storage_options={**options, "account_key": KEY[::-1].strip("=") + "=="}
+        )
     with pytest.raises(AccessError, match="anon=True"):
         lamella.open_ome_zarr(public, storage_options=options)
     opened = lamella.open_ome_zarr(public, storage_options={**options, "anon": True})

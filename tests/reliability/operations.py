@@ -1,4 +1,6 @@
-"""The operations that meet faults of a service, each on a tiny plate on S3: what it returns, and what it changes.
+"""The operations that meet faults of a service, each on a tiny plate there: what it returns, and what it changes.
+
+`USED` is the protocol by which all of them reach the service.
 
 An operation takes an empty folder for local files. What it returns is compared with what it returns where nothing
 fails, so it must be the same each time.
@@ -38,11 +40,28 @@ if TYPE_CHECKING:
 
     from tests.remote import Service
 
+    from .protocols import Protocol
+
 BUCKET = "/bucket/"
-URL = "s3://bucket/plate.zarr"
-NEW = "s3://bucket/new.zarr"
-OPTIONS: dict[str, Any] = {}
-"""Storage options of every operation."""
+USED: list[Protocol] = []
+"""The protocol of every operation."""
+
+
+def at(name: str = "plate.zarr") -> Any:
+    """Return what is opened of the service: a URL, or a store of zarr-python."""
+    return USED[-1].target(name)
+
+
+def new() -> Any:
+    """Return where a new store is made."""
+    return at("new.zarr")
+
+
+def options() -> dict[str, Any]:
+    """Return the storage options of the protocol."""
+    used = USED[-1]
+    return dict(used.options) if used.is_url else {}
+
 
 SHAPE = (1, 2, 1, 16, 16)
 
@@ -64,6 +83,8 @@ class Operation:
         Whether it changes nothing in the service.
     reports_absent
         Whether a 404 for a document that is there never changes a result in silence.
+    only_urls
+        Whether it works at URLs only.
     """
 
     run: Callable[[Path], object]
@@ -71,6 +92,11 @@ class Operation:
     told: Callable[[Any, Any], bool] | None = None
     reads: bool = False
     reports_absent: bool = False
+    only_urls: bool = False
+
+    def works_by(self, protocol: Protocol) -> bool:
+        """Whether a protocol can do it."""
+        return (self.reads or protocol.writes) and (protocol.is_url or not self.only_urls)
 
 
 def pixels(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -120,9 +146,9 @@ def label_pixels(seed: int) -> np.ndarray:
     return np.kron(np.arange(1, 5).reshape(2, 2) * seed, np.ones((8, 8))).astype("u1")[None, None]
 
 
-def opened(mode: str = "r", url: str = URL) -> Any:
+def opened(mode: str = "r", name: str = "plate.zarr") -> Any:
     """Open the plate, or another store."""
-    return lamella.open_ome_zarr(url, mode=mode, storage_options=OPTIONS)
+    return lamella.open_ome_zarr(at(name), mode=mode, storage_options=options())
 
 
 def position(path: str = "A/1/0") -> Any:
@@ -197,48 +223,46 @@ def _export(folder: Path) -> object:
 
 
 def _download(folder: Path) -> object:
-    return _copied(lamella.copy_store(URL, folder / "plate.zarr", storage_options=OPTIONS), folder)
+    return _copied(lamella.copy_store(at(), folder / "plate.zarr", storage_options=options()), folder)
 
 
 def _unpack_here(folder: Path) -> object:
-    return _copied(
-        lamella.unpack("s3://bucket/image.zip", folder / "image.zarr", storage_options=OPTIONS), folder
-    )
+    return _copied(lamella.unpack(at("image.zip"), folder / "image.zarr", storage_options=options()), folder)
 
 
 def _pack(folder: Path) -> object:
-    if not lamella.pack(URL, folder / "plate.zip", storage_options=OPTIONS):
-        raise StorageError(f"{URL} was not packed as a whole")
+    if not lamella.pack(at(), folder / "plate.zip", storage_options=options()):
+        raise StorageError(f"{USED[-1].url}plate.zarr was not packed as a whole")
     with zipfile.ZipFile(folder / "plate.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _copied(report: Any, folder: Path) -> object:
     if not report:
-        raise StorageError(f"{URL} was not copied as a whole")
+        raise StorageError(f"{USED[-1].url}plate.zarr was not copied as a whole")
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def _status(folder: Path) -> object:
-    return [(image.path, image.state) for image in lamella.status(URL, storage_options=OPTIONS).images]
+    return [(image.path, image.state) for image in lamella.status(at(), storage_options=options()).images]
 
 
 def _verify(folder: Path) -> object:
-    report = lamella.verify(URL, storage_options=OPTIONS)
+    report = lamella.verify(at(), storage_options=options())
     return report.files, [one.key for one in report.damage], bool(report.unread)
 
 
 def _checksum(folder: Path) -> object:
-    return lamella.checksum(URL, storage_options=OPTIONS)
+    return lamella.checksum(at(), storage_options=options())
 
 
 def _validate(folder: Path) -> object:
-    report = lamella.validate(URL, storage_options=OPTIONS)
+    report = lamella.validate(at(), storage_options=options())
     return report.readable, [(finding.rule, finding.node) for finding in report.findings]
 
 
 def _validate_pixels(folder: Path) -> object:
-    report = lamella.validate(URL, pixels=True, jobs=1, storage_options=OPTIONS)
+    report = lamella.validate(at(), pixels=True, jobs=1, storage_options=options())
     return report.readable, [(finding.rule, finding.node) for finding in report.findings]
 
 
@@ -277,7 +301,7 @@ def _rename_position(folder: Path) -> None:
 
 
 def _swap_wells(folder: Path) -> None:
-    rename_wells(URL, {"A/1": "A/2", "A/2": "A/1"}, storage_options=OPTIONS)
+    rename_wells(at(), {"A/1": "A/2", "A/2": "A/1"}, storage_options=options())
 
 
 def _delete(folder: Path) -> None:
@@ -397,12 +421,12 @@ def _delete_tables(folder: Path) -> None:
 
 
 def _repair(folder: Path) -> object:
-    report = lamella.repair("s3://bucket/broken.zarr", backup=folder / "backup", storage_options=OPTIONS)
+    report = lamella.repair(at("broken.zarr"), backup=folder / "backup", storage_options=options())
     return [finding.rule for finding in report.after.findings]
 
 
 def _reindex(folder: Path) -> None:
-    with opened("r+", "s3://bucket/unlisted.zarr") as plate:
+    with opened("r+", "unlisted.zarr") as plate:
         plate.reindex()
 
 
@@ -410,55 +434,57 @@ def _reindex(folder: Path) -> None:
 
 
 def _copy(folder: Path) -> None:
-    if not lamella.copy_store(URL, NEW, storage_options=OPTIONS):
-        raise StorageError(f"{URL} was not copied as a whole")
+    if not lamella.copy_store(at(), new(), storage_options=options()):
+        raise StorageError(f"{USED[-1].url}plate.zarr was not copied as a whole")
 
 
 def _unpack(folder: Path) -> None:
-    if not lamella.unpack("s3://bucket/image.zip", NEW, storage_options=OPTIONS):
-        raise StorageError("s3://bucket/image.zip was not copied as a whole")
+    if not lamella.unpack(at("image.zip"), new(), storage_options=options()):
+        raise StorageError(f"{USED[-1].url}image.zip was not copied as a whole")
 
 
 def _upgrade(folder: Path) -> None:
     with opened() as plate:
         version = {"0.4": "0.5", "0.5": "0.6"}[plate.version]
-    lamella.upgrade(URL, version, NEW, jobs=1, storage_options=OPTIONS)
+    lamella.upgrade(at(), version, new(), jobs=1, storage_options=options())
 
 
 def _rechunk(folder: Path) -> None:
-    lamella.rechunk(URL, NEW, chunks=(4, 16), jobs=1, storage_options=OPTIONS)
+    lamella.rechunk(at(), new(), chunks=(4, 16), jobs=1, storage_options=options())
 
 
 def _merge(folder: Path) -> None:
-    lamella.merge(["s3://bucket/small.zarr"] * 2, NEW, renumber=True, jobs=1, storage_options=OPTIONS)
+    lamella.merge([at("small.zarr")] * 2, new(), renumber=True, jobs=1, storage_options=options())
 
 
 def _subset(folder: Path) -> None:
-    opened().subset(NEW, wells=["A1"], crop={"x": (3, 12)}, jobs=1, storage_options=OPTIONS)
+    opened().subset(new(), wells=["A1"], crop={"x": (3, 12)}, jobs=1, storage_options=options())
 
 
 def _from_positions(folder: Path) -> None:
     with opened() as plate:
-        lamella.Plate.from_positions(NEW, {"C/1/0": plate["A/1/0"]}, jobs=1, storage_options=OPTIONS)
+        lamella.Plate.from_positions(new(), {"C/1/0": plate["A/1/0"]}, jobs=1, storage_options=options())
 
 
 def _concatenate(folder: Path) -> None:
     with opened() as plate:
         images = [plate["A/2/0"], plate["A/2/0"]]
         lamella.concatenate_channels(
-            images, NEW, channel_names=["a", "b", "c", "d"], jobs=1, storage_options=OPTIONS
+            images, new(), channel_names=["a", "b", "c", "d"], jobs=1, storage_options=options()
         ).close()
 
 
 def _mosaic(folder: Path) -> None:
     with opened() as plate:
-        plate.mosaic("A1").write(NEW, jobs=1, storage_options=OPTIONS)
+        plate.mosaic("A1").write(new(), jobs=1, storage_options=options())
 
 
 def _convert(folder: Path) -> None:
     np.save(folder / "a.npy", pixels(7))
     lamella.export(_local(folder), folder / "a.ome.tif", overwrite=True)
-    lamella.convert(folder / "a.ome.tif", NEW, levels=2, chunks=(1, 8, 8), jobs=1, storage_options=OPTIONS)
+    lamella.convert(
+        folder / "a.ome.tif", new(), levels=2, chunks=(1, 8, 8), jobs=1, storage_options=options()
+    )
 
 
 def _local(folder: Path) -> Any:
@@ -467,7 +493,7 @@ def _local(folder: Path) -> Any:
 
 def _write_image(folder: Path) -> None:
     lamella.write_image(
-        NEW, pixels(8, (16, 16)), "yx", levels=2, jobs=1, storage_options=OPTIONS, version="0.5"
+        new(), pixels(8, (16, 16)), "yx", levels=2, jobs=1, storage_options=options(), version="0.5"
     )
 
 
@@ -491,7 +517,7 @@ READS = {
     "measure": Operation(_measure, reads=True),
     "export": Operation(_export, reads=True),
     "download": Operation(_download, reads=True),
-    "unpack here": Operation(_unpack_here, reads=True),
+    "unpack here": Operation(_unpack_here, reads=True, only_urls=True),
     "pack": Operation(_pack, reads=True),
     "status": Operation(_status, told=_unread, reads=True),
     "verify": Operation(_verify, told=_unread_files, reads=True),
@@ -531,7 +557,7 @@ WRITES = {
     "repair": Operation(_repair, told=lambda result, _: result == ["LM-01"]),
     "reindex": Operation(_reindex),
     "copy": Operation(_copy, (StoreExistsError,)),
-    "unpack": Operation(_unpack, (StoreExistsError,)),
+    "unpack": Operation(_unpack, (StoreExistsError,), only_urls=True),
     "upgrade": Operation(_upgrade, (StoreExistsError,)),
     "rechunk": Operation(_rechunk, (StoreExistsError,)),
     "merge": Operation(_merge, (StoreExistsError,)),

@@ -39,6 +39,30 @@ def test_whatever_a_service_does_nothing_is_lost_and_the_same_call_finishes(serv
     trials.finish(OPERATIONS[name], trials.clean(name))
 
 
+def meet(service, protocol, name, faults):
+    """Make an operation meet faults by a protocol, each at another request."""
+    place = list(OPERATIONS).index(name)
+    trials = Trials(service, "0.4" if place % 3 == 1 else "0.5", protocol)
+    begins = points(trials.clean(name).requests)
+    for number, fault in enumerate(faults):
+        at = begins[(number + place) % len(begins)]
+        with noted(f"{fault} at request {at}, {trials.clean(name).requests[at]}"):
+            trials.fail(name, fault, at)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(("protocol", "turn"), [("gs", 0), ("az", 5)])
+def test_it_holds_by_every_protocol_that_writes(service, protocol, turn, name):
+    """Each operation meets one fault, and each fault some operations; `make torture` has all pairs."""
+    meet(service, protocol, name, [FAULTS[(list(OPERATIONS).index(name) + turn) % len(FAULTS)]])
+
+
+def test_azure_answers_409_for_what_exists_and_that_is_no_passing_conflict(service):
+    trials = Trials(service, "0.5", "az")
+    for at in points(trials.clean("create zeros").requests)[2:]:
+        trials.fail("create zeros", 412, at)
+
+
 @pytest.mark.parametrize(("name", "fault"), [("status", "less"), ("checksum", 404)])
 def test_what_one_answer_says_is_no_verdict(service, name, fault):
     """Part of an index or a header makes no damaged chunk, and a document that is gone meanwhile no raw error."""

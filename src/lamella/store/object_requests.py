@@ -28,6 +28,7 @@ from lamella.store.service_errors import (
     ABSENT,
     already_exists,
     is_absent,
+    is_conflict,
     is_denied,
     is_forbidden,
     is_lamella_error,
@@ -57,7 +58,6 @@ AT_ONCE = most_at_once()
 
 _ID = "lamellaid"
 """Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
-_CONFLICT = 409
 _PAGES = ("text/html", "application/xhtml+xml")
 _LARGEST_COPY = 5 << 30
 """Limit of S3 for copying with one request, in bytes."""
@@ -162,6 +162,8 @@ class ObjectRequests:
         if tag is None:
             modified = meta["last_modified"].timestamp()
             return (f"time {modified:.0f}", int(meta["size"])) if modified > 0 else None
+        if self.client.access.kind == "az" and not tag.startswith('"'):  # in lists of Azure
+            tag = f'"{tag}"'
         return self._stamp(tag, version)
 
     def _stamp(self, tag: str, version: object) -> Stamp:
@@ -218,7 +220,7 @@ class ObjectRequests:
             return None
         if is_forbidden(error) and await self._denials.learn():
             return None
-        if stamp is not None and already_exists(error) and status_of(error) != _CONFLICT:
+        if stamp is not None and already_exists(error) and not is_conflict(error):
             raise ChangedError(key) from error
         if span is None:
             raise self._failed("read", key, error) from error
@@ -473,14 +475,14 @@ class ObjectRequests:
                 return await self._put_once(key, data, expected, write_id)
             except Exception as error:
                 failure = error
-            if already_exists(failure) and status_of(failure) != _CONFLICT:
+            if already_exists(failure) and not is_conflict(failure):
                 stored = await self._find_own(key, write_id) if is_lost else None
                 if stored is None:
                     raise ChangedError(key) from failure
                 return stored.stamp
             if not is_temporary(failure):
                 raise self._failed("write", key, failure) from failure
-            is_lost = is_lost or status_of(failure) != _CONFLICT
+            is_lost = is_lost or not is_conflict(failure)
             await asyncio.sleep(wait if left else 0)
         stored = await self._find_own(key, write_id)
         if stored is None:
@@ -530,7 +532,7 @@ class ObjectRequests:
                 key, b"", mode={"e_tag": '"0"'}, use_multipart=False
             )
         except Exception as error:
-            if already_exists(error) and status_of(error) != _CONFLICT:
+            if already_exists(error) and not is_conflict(error):
                 _honours[self.client.bucket] = True
                 return True
             if is_denied(error):  # writing is forbidden, and any write will raise the same

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
 _LONGEST = 400
-_FORBIDDEN, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 412, 416, 501
+_FORBIDDEN, _CONFLICT, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 409, 412, 416, 501
 _UNSUPPORTED = frozenset({405, _NOT_IMPLEMENTED})
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
@@ -274,6 +274,11 @@ def already_exists(error: BaseException) -> bool:
         or type(error).__name__ in ("AlreadyExistsError", "PreconditionError")
         or "PreconditionFailed" in str(error)
     )
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a write met another one and may be repeated; Azure answers 409 also where a key exists."""
+    return status_of(error) == _CONFLICT and "BlobAlreadyExists" not in str(error)
 
 
 def may_exist_error(key: str, where: str) -> AccessError:
