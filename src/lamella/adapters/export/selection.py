@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject
 
-AXES = "tczyx"
-
 
 @dataclass(frozen=True)
 class OfPlate:

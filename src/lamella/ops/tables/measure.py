@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.ops.tables.labels import Boxes
 
-PROPERTIES = ("area", "centroid", "intensity_mean")
-"""What is measured unless something else is asked for."""
-
 _PART_BYTES = 32 << 20
 _ARRAYS = ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice")
 _PLACES = ("centroid", "centroid_weighted")
