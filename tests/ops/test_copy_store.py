@@ -197,8 +197,8 @@ def test_what_cannot_be_copied_is_refused_and_nothing_is_touched(made, tmp_path,
     lamella.copy_store(made / "A" / "1" / "0", memory)
     refused = [
         (made, "is the source"),
-        (made / "inside.zarr", "would lie in each other"),
-        (made.parent, "would lie in each other"),
+        (made / "inside.zarr", "would lie inside of its source"),
+        (made.parent, "lies inside of"),
         (tmp_path / "there.zarr", "exists already"),
         ("https://host/a.zarr", "read"),
         (memory, "exists already"),

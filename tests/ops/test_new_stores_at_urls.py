@@ -87,6 +87,26 @@ def test_what_cannot_be_written_at_a_url_is_refused_before_anything_is_done(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_new_store_inside_of_its_source_is_refused_at_a_url_too(service):
+    url = plate("s3://bucket/plate.zarr", "0.5")
+    inside, before = f"{url}/new.zarr", dict(service.objects)
+    source = lamella.open_ome_zarr(url, mode="r+")
+    source.set_positions([{"path": "A/1/0", "x": 0}])
+    before = dict(service.objects)
+    for call in (
+        lambda: lamella.copy_store(url, inside),
+        lambda: lamella.rechunk(url, inside, chunks=(16, 16)),
+        lambda: lamella.upgrade(url, "0.4", inside),
+        lambda: source.map(lambda position: position["0"][:], output=inside),
+        lambda: lamella.Plate.from_positions(inside, dict(source.positions())),
+        lambda: source.subset(inside, wells=["A1"]),
+        lambda: source.mosaic("A1").write(inside),
+    ):
+        with pytest.raises(InvalidArgumentError, match="would lie inside of its source"):
+            call()
+        assert service.objects == before
+
+
 def test_a_conversion_whose_upload_fails_is_finished_by_the_same_call(service, temporary, tiff):
     url = "s3://bucket/cells.zarr"
     service.fail("reset", method="PUT", path="/c/")

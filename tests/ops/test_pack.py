@@ -135,7 +135,7 @@ def test_what_cannot_be_packed_is_refused_and_nothing_is_left(made, tmp_path, mo
     (tmp_path / "in.zarr").mkdir()
     refused = {
         (made, tmp_path / "a.tar"): (InvalidArgumentError, "ends with .ozx"),
-        (made, made / "a.ozx"): (InvalidArgumentError, "would lie in the store"),
+        (made, made / "a.ozx"): (InvalidArgumentError, "would lie inside of its source"),
         (made, tmp_path / "there.ozx"): (StoreExistsError, "exists already"),
         (made, "s3://bucket/a.ozx"): (InvalidArgumentError, "is a URL"),
         (tmp_path / "none.zarr", tmp_path / "a.ozx"): (FileNotFoundError, "no store"),

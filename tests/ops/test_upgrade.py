@@ -439,8 +439,8 @@ def test_the_source_as_destination_is_refused(image, tmp_path):
 
 
 def test_one_inside_of_the_other_is_refused(image):
-    refused(InvalidArgumentError, "in each other", image, "0.5", image / "new.zarr")
-    refused(InvalidArgumentError, "in each other", image, "0.5", image.parent)
+    refused(InvalidArgumentError, "would lie inside of its source", image, "0.5", image / "new.zarr")
+    refused(InvalidArgumentError, "lies inside of", image, "0.5", image.parent)
 
 
 def test_a_read_only_source_is_not_replaced(image):

@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.ops.copying.copy_store import check_replaced, copy_store, has_unfinished_copy, options_of_both
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.rewriting.destination import Destination
-from lamella.ops.rewriting.endpoints import make_folder
+from lamella.ops.rewriting.endpoints import check_apart, make_folder, real_name
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
@@ -136,6 +136,7 @@ def rewritten_elsewhere(
 ) -> RewriteReport:
     """Rewrite a store into a temporary folder, and copy that to a URL or into a store."""
     old, place = options_of_both(source, destination, storage_options)
+    check_apart(real_name(open_storage(old)), real_name(open_storage(place)), may_be_same=True)
     with staged(place, command, overwrite=overwrite, progress=progress) as folder:
         report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
     return replace(report, destination=name_of(destination))

@@ -24,7 +24,7 @@ from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.destination import Destination
-from lamella.ops.rewriting.endpoints import already_exists, not_a_store, open_source
+from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_store, open_source, real_name
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
@@ -136,7 +136,7 @@ def copy_store(
         )
     target.check_writable("")
     source_store = open_source(source, follow_links=follow_links)
-    _check_apart(source_store.documents.storage, target)
+    check_apart(real_name(source_store.documents.storage), real_name(target))
     with (
         logged("Copy %s to %s", source_store.name, target.name),
         reporting(progress, "bytes") as report_progress,
@@ -218,17 +218,6 @@ def options_of_both(
     """Return source and destination with the options, each that accepts them; raise where neither does."""
     old, new = share_options((source, destination), storage_options)
     return old, new
-
-
-def _check_apart(source: Storage, target: Storage) -> None:
-    old, new = (
-        os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name.rstrip("/")
-        for storage in (source, target)
-    )
-    if old == new:
-        raise InvalidArgumentError(f"The destination is the source, {old}: choose another one.")
-    if new.startswith(f"{old}/") or old.startswith(f"{new}/"):
-        raise InvalidArgumentError(f"{new} and {old} would lie in each other: choose another destination.")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from lamella.ops.copying.contents import Contents, contents_of
 from lamella.ops.copying.report import CopyReport
 from lamella.ops.copying.selection import select_parts
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.endpoints import already_exists, make_folder, open_source
+from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source, real_name
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -103,10 +103,7 @@ def pack(
     source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
     comment = _comment(source_store.documents, path)
     check_archive(path, overwrite=overwrite)
-    if source_store.local is not None and os.path.realpath(path).startswith(source_store.local + os.sep):
-        raise InvalidArgumentError(
-            f"{path} would lie in the store that it is made of: choose another destination."
-        )
+    check_apart(real_name(source_store.documents.storage), os.path.realpath(path))
     with logged("Pack %s into %s", source_store.name, path), reporting(progress, "bytes") as report_progress:
         contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
         for key, _ in contents.files:

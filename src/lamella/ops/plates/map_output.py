@@ -6,7 +6,6 @@ colours and contrast, and custom attributes. Everything is checked before anythi
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
@@ -18,8 +17,6 @@ from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.documents import array_like
-from lamella.store.local import LocalStorage
-from lamella.store.paths import is_url, location
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -49,22 +46,6 @@ def open_output(output: StrPath | Store) -> Plate | None:
             f"{results!r} is not a plate: the results need a plate of their own, at another path."
         )
     return results
-
-
-def refuse_inside(output: StrPath | Store, plate: NodePath) -> None:
-    """Raise InvalidArgumentError for a new plate inside its source plate."""
-    storage = plate.store_handle.documents.storage
-    if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
-        return
-    if is_url(location(output)):
-        return
-    target = open_storage(output, read_only=True)
-    root = os.path.realpath(os.path.join(storage.root, plate.path))
-    if isinstance(target, LocalStorage) and os.path.realpath(target.root).startswith(root + os.sep):
-        raise InvalidArgumentError(
-            f"The results would lie in {target.root}, inside of the plate {plate} that they are made from. "
-            "Choose another path."
-        )
 
 
 def create_output(

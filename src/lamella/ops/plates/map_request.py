@@ -20,14 +20,14 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_option
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.plates.map_blocks import block_plan
-from lamella.ops.plates.map_output import refuse_inside
 from lamella.ops.plates.map_records import LABELS
 from lamella.ops.progress import check_progress
+from lamella.ops.rewriting.endpoints import check_apart, real_name
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
 from lamella.store.keys import DOCUMENTS, check_new_name
-from lamella.store.storage import is_store, with_options
+from lamella.store.storage import is_store, open_storage, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -136,7 +136,7 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
             raise InvalidArgumentError(
                 f"output is the path of a plate, or a store of zarr-python, not {output!r}."
             )
-        refuse_inside(output, plate.node_path)
+        check_apart(real_name(plate.documents.storage, plate.node_path.path), real_name(open_storage(output)))
     if over == "positions" and (call.halo or call.axes is not None):
         raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
     request = MapRequest(

@@ -24,6 +24,7 @@ from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.copy import PositionCopy
 from lamella.ops.progress import check_progress
+from lamella.ops.rewriting.endpoints import check_apart, real_name
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
 from lamella.spec.intents import with_creating
@@ -32,7 +33,7 @@ from lamella.store.storage import open_storage, with_options
 from lamella.store.temporary_files import abandoned_on_errors, temporary_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -103,8 +104,9 @@ def create_store(
     workers = Workers(jobs, executor)
     check_progress(progress)
     store_path = with_options(store_path, storage_options)
-    _refuse_inside(store_path, request.read)
     storage = open_storage(store_path)
+    for source in request.read:
+        check_apart(real_name(source.documents.storage), real_name(storage))
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
     plans = _plans(request)
     with logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name):
@@ -210,21 +212,3 @@ def checked_sources(
             raise InvalidArgumentError(f"The position {path!r} occurs twice.")
         checked[path] = position
     return checked
-
-
-def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
-    """Raise for a new store inside the store of a source: that would not list it, and a copy could include itself."""
-    storage = open_storage(store_path)
-    if not isinstance(storage, LocalStorage):
-        return
-    target = os.path.realpath(storage.root)
-    for source in sources:
-        source_storage = source.documents.storage
-        if not isinstance(source_storage, LocalStorage):
-            continue
-        folder = os.path.realpath(source_storage.root)
-        if target == folder or target.startswith(folder + os.sep):
-            raise InvalidArgumentError(
-                f"The new store {target} would lie inside of {source_storage.name}, from which {source.node_path} is "
-                "copied. Choose another path."
-            )

@@ -17,7 +17,7 @@ from lamella.errors import (
 from lamella.ops.known_members import listed
 from lamella.store.archives import is_archive_name
 from lamella.store.documents import Documents
-from lamella.store.keys import DOCUMENTS
+from lamella.store.keys import DOCUMENTS, join
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import without_metadata
 from lamella.store.parents import groups_above
@@ -89,8 +89,13 @@ class Target:
         if not name:
             raise InvalidArgumentError(f"{parent} cannot be the name of a store")
         path = os.path.join(os.path.realpath(parent), name)
+        real = os.path.realpath(path)
+        if root == real:
+            raise InvalidArgumentError(
+                f"The destination is the source, {real}: leave it out to replace the store, or choose another name."
+            )
         if root is not None:
-            _check_apart(root, os.path.realpath(path))
+            check_apart(root, real)
         return cls(path, False, overwrite)
 
     def check_free(self) -> None:
@@ -161,13 +166,25 @@ def _check_replaceable(storage: Storage, root: str) -> None:
         raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: use a destination")
 
 
-def _check_apart(source: str, path: str) -> None:
-    if source == path:
+def real_name(storage: Storage, path: str = "") -> str:
+    """Return where a store, or a folder in it, is: the path without links, or the URL."""
+    if isinstance(storage, LocalStorage):
+        return os.path.realpath(os.path.join(storage.root, path))
+    return join(storage.name.rstrip("/"), path)
+
+
+def check_apart(source: str, target: str, *, may_be_same: bool = False) -> None:
+    """Raise InvalidArgumentError if a new store is its source or lies in it, or the source in it; see `real_name`."""
+    if source == target and not may_be_same:
+        raise InvalidArgumentError(f"The destination is the source, {source}: choose another one.")
+    if target.startswith((f"{source}/", f"{source}{os.sep}")):
         raise InvalidArgumentError(
-            f"the destination is the source, {path}: leave it out to replace the store, or choose another name"
+            f"{target} would lie inside of its source, {source}: choose another destination."
         )
-    if path.startswith(source + os.sep) or source.startswith(path + os.sep):
-        raise InvalidArgumentError(f"{path} and {source} would lie in each other: choose another destination")
+    if source.startswith((f"{target}/", f"{target}{os.sep}")):
+        raise InvalidArgumentError(
+            f"The source, {source}, lies inside of {target}: choose another destination."
+        )
 
 
 def remove_consolidated_above(path: str) -> None:
