@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -257,6 +258,45 @@ def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refus
         lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="tiff")
     with pytest.raises(InvalidArgumentError, match="no format 'dng'"):
         lamella.convert(tmp_path / "notes.txt", tmp_path / "b.zarr", format="dng")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("cluster.nd2", "nd2"),
+        ("generated_pylibCZIrw_2scenes.czi", "czi"),
+        ("generated.lif", "lif"),
+        ("generated_mrc.dv", "dv"),
+        ("EMD-3197.map", "mrc"),
+        ("sm_image.dcm", "dicom"),
+        ("mmstack/onepos/exp_1_MMStack_Pos0.ome.tif", "tiff"),
+        ("test.oib", "oif"),
+        ("generated_h5py.ims", "ims"),
+    ],
+)
+def test_a_file_by_the_name_of_another_format_is_read_as_what_it_is_or_its_format_is_named(
+    tmp_path: Path, name: str, format: str
+) -> None:
+    reader = formats.readers()[format]
+    if reader.missing or sys.version_info < reader.python:
+        pytest.skip(f"needs {', '.join(reader.missing)}: make test-formats")
+    same = {*reader.endings, ".svs", ".companion.ome"} if format == "tiff" else {*reader.endings}
+    endings = {ending for info in list_formats() for ending in info.endings} - same
+    expected = lamella.convert(DATA / name, tmp_path / "a", series="all", dry_run=True).positions
+    for ending in sorted({*endings, ".dat"}):
+        file = tmp_path / f"image{ending}"
+        shutil.copy(DATA / name, file)
+        others = [each for each in formats.readers().values() if each is not reader]
+        is_claimed = any(each.claims(str(file)) for each in others)
+        notes: list[str] = []
+        if format in ("oif", "ims"):  # other formats begin as theirs do
+            with pytest.raises(SourceError, match=rf"may be of the format {format} \(--format\)"):
+                lamella.convert(file, tmp_path / "a", dry_run=True)
+        else:
+            read = lamella.convert(file, tmp_path / "a", series="all", dry_run=True, on_note=notes.append)
+            assert [image.shape for image in read.positions] == [image.shape for image in expected]
+            assert is_claimed == any(f"it is read as {reader.title}" in note for note in notes), ending
+        file.unlink()
 
 
 def test_a_file_that_no_plugin_of_bioio_reads_is_refused_without_a_warning(

@@ -45,6 +45,10 @@ class CziReader(HandleReader):
     python = (3, 12)
     by_tile: ClassVar[bool] = False
 
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins as CZI."""
+        return head.startswith(b"ZISRAWFILE")
+
     def open_handle(self, path: str) -> Any:
         """Open the file."""
         import czifile

@@ -50,6 +50,10 @@ class DeltaVisionReader(HandleReader):
     extra = "dv"
     libraries = ("mrc",)
 
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins with the header of DeltaVision."""
+        return head[96:98] in _MAGIC
+
     def claims(self, path: str) -> bool:
         """Return whether a file is named as DeltaVision, or is one by the name of MRC."""
         return super().claims(path) or (path.lower().endswith(".mrc") and is_deltavision(path))

@@ -34,6 +34,7 @@ class ImarisReader(HandleReader):
     extra = "hdf5"
     libraries = ("h5py",)
     handles = 1
+    first_bytes = (b"\x89HDF",)
 
     def open_handle(self, path: str) -> Any:
         """Open the file."""

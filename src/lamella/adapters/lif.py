@@ -49,6 +49,10 @@ class LifReader(HandleReader):
     extra = "lif"
     libraries = ("liffile",)
 
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins as LIF or LOF, which are not XML."""
+        return head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a"
+
     def open_handle(self, path: str) -> Any:
         """Open the file."""
         import liffile

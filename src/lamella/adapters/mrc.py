@@ -29,6 +29,10 @@ class MrcReader(HandleReader):
     extra = "mrc"
     libraries = ("mrcfile",)
 
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins with the header of MRC 2014."""
+        return head[208:212] == b"MAP "
+
     def claims(self, path: str) -> bool:
         """Return whether a file is named as MRC and not DeltaVision."""
         return super().claims(path) and not is_deltavision(path)

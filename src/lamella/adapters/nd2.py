@@ -33,6 +33,11 @@ class ND2Reader(HandleReader):
     endings = (".nd2",)
     extra = "nd2"
     libraries = ("nd2",)
+    first_bytes = (b"\0\0\0\x0cjP  ",)  # older files are JPEG 2000
+
+    def recognises(self, head: bytes) -> bool:
+        """Return whether a file begins as ND2."""
+        return head.startswith(b"\xda\xce\xbe\x0a")
 
     def open_handle(self, path: str) -> Any:
         """Open the file."""

@@ -32,6 +32,7 @@ class OifReader(HandleReader):
     endings = (".oib", ".oif")
     extra = "oif"
     libraries = ("oiffile",)
+    first_bytes = (b"\xd0\xcf\x11\xe0",)  # a compound file, as many formats are
 
     def open_handle(self, path: str) -> Any:
         """Open the file."""

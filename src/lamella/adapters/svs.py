@@ -30,6 +30,7 @@ class SvsReader(Reader):
     endings = (".svs",)
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
+    first_bytes = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
     def open(self, path: str) -> Container:
         """Describe the slide."""

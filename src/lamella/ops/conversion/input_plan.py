@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.file_layouts import FileLayout
     from lamella.ops.conversion.inputs import Inputs
-    from lamella.ops.conversion.reader import OriginalMetadata
+    from lamella.ops.conversion.reader import Container, OriginalMetadata
     from lamella.ops.conversion.source import PlaneSource
 
 _MAX_LISTED = 5
@@ -92,7 +92,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
         image.source.redescribe(inputs.corrections.correct_description(image.source.description))
-    notes[:0] = _notes_of_files(images)
+    notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
     folder = None if only is None or placed is None else os.path.abspath(inputs.names[0])
@@ -135,9 +135,12 @@ def _and_other_files(files: Sequence[str]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
-def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
+def _notes_of_files(images: Sequence[ImagePlan], containers: Sequence[tuple[str, Container]]) -> list[str]:
     """Return each note once, with its first file and the number of other files."""
     files: dict[str, dict[str, None]] = {}
+    for path, container in containers:
+        for note in container.notes:
+            files.setdefault(note, {})[os.path.basename(path)] = None
     for image in images:
         for file, note in image.source.notes_by_file:
             files.setdefault(note, {})[file] = None

@@ -43,7 +43,8 @@ class OriginalMetadata:
 class Container(Sequence["PlaneSource"]):
     """The images of one path, in the order of the format, and its original metadata.
 
-    ``originals_left_out`` is the number of texts of original metadata that were too large to read.
+    ``originals_left_out`` is the number of texts of original metadata that were too large to read, and ``notes`` are
+    information for the user about the file as a whole.
 
     Examples
     --------
@@ -61,6 +62,7 @@ class Container(Sequence["PlaneSource"]):
         *,
         originals_left_out: int = 0,
     ) -> None:
+        self.notes: tuple[str, ...] = ()
         self.sources = tuple(sources)
         self.original = tuple(original)
         self.originals_left_out = originals_left_out
@@ -105,6 +107,8 @@ class Reader(ABC):
         Whether the reader is asked only if no other reader claims a path.
     lists_files : bool
         Whether its files only list other files, which have the pixels.
+    first_bytes : tuple of bytes
+        How its files may begin, where other formats begin so too: an error names the formats that a file may be of.
     """
 
     name: ClassVar[str]
@@ -115,6 +119,7 @@ class Reader(ABC):
     python: ClassVar[tuple[int, int]] = (3, 11)
     is_fallback: ClassVar[bool] = False
     lists_files: ClassVar[bool] = False
+    first_bytes: ClassVar[tuple[bytes, ...]] = ()
 
     def claims(self, path: str) -> bool:
         """Return whether a file or folder is of this format, by its name or by an index file in it.
@@ -129,7 +134,10 @@ class Reader(ABC):
         return True
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file that no reader claims by name is of this format, by its first 512 bytes."""
+        """Return whether a file is of this format, by its first 512 bytes, whatever its name is.
+
+        Asked of files that no reader claims by name, or that the reader of their name cannot read.
+        """
         return False
 
     @abstractmethod
@@ -190,22 +198,60 @@ class Formats:
         plain = [reader for reader in self._readers if not reader.is_fallback]
         asked = (reader for reader in plain if is_folder or reader.may_claim_file(path))
         chosen = next((reader for reader in asked if reader.claims(path)), None)
-        if chosen is None and os.path.isfile(path):
-            with suppress(OSError), open(path, "rb") as file:
-                head = file.read(512)
-                chosen = next((reader for reader in plain if reader.recognises(head)), None)
+        if chosen is None:
+            head = _first_bytes(path)
+            chosen = next((reader for reader in plain if reader.recognises(head)), None)
         fallbacks = self._readers[len(plain) :]
         return chosen or next((reader for reader in fallbacks if reader.claims(path)), None)
 
     def open(self, path: str, *, what_is_there: bool = False) -> Container:
-        """Open a path by its reader; raise SourceError if no reader claims it."""
+        """Open a path by its reader; raise SourceError if no reader claims it.
+
+        A file that its reader cannot read, and that begins as those of another format, is opened by that one's reader.
+        """
+
+        def opened(reader: Reader) -> Container:
+            return reader.open_what_is_there(path) if what_is_there else reader.open(path)
+
         reader = self.find(path)
         if reader is None:
             raise SourceError(
                 f"{path} is of no known format: files end with {', '.join(self._endings())} "
-                "(lamella convert --list-formats)"
+                f"(lamella convert --list-formats){self._hint(path)}"
             )
-        return reader.open_what_is_there(path) if what_is_there else reader.open(path)
+        try:
+            return opened(reader)
+        except (SourceError, MissingDependencyError) as error:
+            head = _first_bytes(path)
+            if reader.recognises(head) or head.startswith(reader.first_bytes):
+                raise
+            other = next((each for each in self._readers if each.recognises(head)), None)
+            if other is None:
+                hint = self._hint(path)
+                if not hint:
+                    raise
+                raise type(error)(f"{error}{hint}") from error
+        try:
+            container = opened(other)
+        except SourceError as error:
+            raise SourceError(
+                f"{error}; it begins as a file of {other.title}, whatever its name is"
+            ) from error
+        note = (
+            f"it is read as {other.title}, as its first bytes are, and not as {reader.title}, as its name is"
+        )
+        container.notes = (note, *container.notes)
+        return container
+
+    def _hint(self, path: str) -> str:
+        """Return the end of an error that names the formats whose files may begin as a file does; empty without any."""
+        head = _first_bytes(path)
+        names = [
+            each.name for each in self._readers if each.first_bytes and head.startswith(each.first_bytes)
+        ]
+        return (
+            f"; by its first bytes it may be of the format {' or '.join(names)} (--format)" if names else ""
+        )
 
     def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
         """Return the files of a folder in natural order: those of the first reader whose endings occur there.
@@ -228,6 +274,13 @@ class Formats:
 
     def _endings(self) -> list[str]:
         return list(dict.fromkeys(ending for reader in self._readers for ending in reader.endings))
+
+
+def _first_bytes(path: str) -> bytes:
+    """Return the first 512 bytes of a file; none of a folder or of a file that cannot be read."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(512)
+    return b""
 
 
 def _names_in(folder: str) -> Iterator[str]:
