@@ -1,7 +1,8 @@
 """Move, delete and compare nodes in storages that have keys but no folders.
 
-A move copies all keys, compares the copies by names and sizes, and only then deletes the old keys. After a kill,
-either node is complete, and the same call finishes.
+A move copies all keys, compares the copies by names and sizes, and only then deletes the old keys. Documents are copied
+last and deleted first, so that readers find no array without its chunks. After a kill, either node is complete, and the
+same call finishes.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class FlatStorage(Storage):
         sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
         pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
         same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
-        chunks_first = sorted(same, key=lambda key: key.rpartition("/")[2] in DOCUMENTS)
+        chunks_first = sorted(same, key=_is_document)
         for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same}):
             bodies = self.read_many([*batch, *(pairs[key] for key in batch)])
             data = {key: body and body[0] for key, body in bodies.items()}
@@ -197,13 +198,14 @@ class FlatStorage(Storage):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
         target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
         try:
-            self._copy(sizes, target)
+            for batch in self._copied_in_order(sizes):
+                self._copy(batch, target)
             self._check_copies(old, new, sizes, target)
         except BaseException:
             self._discard(new, target.values())
             raise
         try:
-            self._delete_documents_first(old, sizes)
+            self._delete_documents_first(old, sizes, at_once=False)
         except BaseException:
             with suppress(LamellaError):
                 if self._sizes_again([old], sizes)[0].keys() >= sizes.keys():
@@ -219,13 +221,28 @@ class FlatStorage(Storage):
             )
         self._delete_folder(old)
 
-    def _delete_documents_first(self, path: str, keys: Collection[str]) -> None:
-        """Delete a node, its own documents first: what a kill leaves without them is not a node."""
-        documents = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
-        others = [key for key in keys if key not in documents]
-        for part in ([*documents, *others],) if len(keys) <= self.deleted_at_once else (documents, others):
-            if part:
-                self._delete_keys(part)
+    def _copied_in_order(self, sizes: dict[str, int]) -> list[dict[str, int]]:
+        """Return the keys of a move: chunks, then the documents that show them to readers."""
+        if self.chunks_need_array:
+            return [sizes]
+        chunks = {key: size for key, size in sizes.items() if not _is_document(key)}
+        documents = {key: size for key, size in sizes.items() if _is_document(key)}
+        return [batch for batch in (chunks, documents) if batch]
+
+    def _delete_documents_first(self, path: str, keys: Collection[str], *, at_once: bool = True) -> None:
+        """Delete a node, its own documents first: what a kill leaves without them is not a node.
+
+        With `at_once`, keys that fit into one request are deleted by one, in which the service chooses the order.
+        """
+        own = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
+        documents = [key for key in keys if _is_document(key) and key not in own]
+        chunks = [key for key in keys if not _is_document(key)]
+        if len(keys) > self.deleted_at_once:
+            parts = [own, documents, chunks]
+        else:
+            parts = [[*own, *documents, *chunks]] if at_once else [own, [*documents, *chunks]]
+        for part in filter(None, parts):
+            self._delete_keys(part)
 
     def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
         """Return the keys of both nodes before a move, with their sizes."""
@@ -260,10 +277,14 @@ class FlatStorage(Storage):
                 f"from {old!r}; another program may be writing there: try again."
             )
 
-    def _discard(self, new: str, keys: Iterable[str]) -> None:
+    def _discard(self, new: str, keys: Collection[str]) -> None:
         """Remove the copies of a failed move, as far as the service allows."""
         try:
-            self._delete_keys(keys)
+            self._delete_documents_first(new, keys)
             self._delete_folder(new)
         except StorageError:
             pass  # the caller raises the first error
+
+
+def _is_document(key: str) -> bool:
+    return key.rpartition("/")[2] in DOCUMENTS

@@ -372,7 +372,7 @@ class ZarrStorage(FlatStorage):
         log.debug("Deleted %s below %s", prefix or "everything", self.name)
 
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        # Documents first: icechunk accepts chunks of existing arrays only.
+        # Documents first: icechunk accepts chunks of existing arrays only. Other stores copy them in a later call.
         ordered = sorted(sizes, key=lambda key: (key.rpartition("/")[2] not in DOCUMENTS, key.count("/")))
         for batch in self._batches(ordered, sizes):
             self._copy_batch(batch, sizes, target)
