@@ -13,7 +13,7 @@ from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore
 
 import lamella
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, StorageError
 from lamella.models import TransformationMeta
 from lamella.store import file_system
 
@@ -147,27 +147,20 @@ def test_what_is_replaced_is_old_or_new_at_every_step_and_the_next_writer_ends_i
     assert 0 < sum(met) < len(met)
 
 
-def is_none(found: dict[str, object], old: dict[str, object]) -> bool:
-    """Whether an image lists one level less than it had, and all else is as it was."""
-    lost = {key[1] for key in old} - {key[1] for key in found} - {"times", "stale"}
-    return len(lost) == 1 and all(old[key] == value for key, value in found.items() if key[1] in "01")
-
-
 @pytest.mark.parametrize("name", ["an image", "a level"])
-def test_where_names_cannot_be_exchanged_a_level_is_old_new_or_not_listed(tmp_path, name, monkeypatch):
+def test_where_names_cannot_be_exchanged_a_level_is_old_or_new(tmp_path, name, monkeypatch):
     monkeypatch.setattr(file_system, "exchange", lambda *_: False)
     old, new, steps = before_and_after(tmp_path / "whole", name)
-    lost = 0
+    moved = 0
     for folder in killed(tmp_path, name, steps):
-        found = seen(folder / "a.zarr")
-        lost += is_none(found, old)
-        assert is_old_or_new(found, old, new) or is_none(found, old)
+        moved += not (folder / "a.zarr" / ("0" if name == "an image" else "1")).exists()
+        assert is_old_or_new(seen(folder / "a.zarr"), old, new)
         WORKS[name][1](folder / "a.zarr")
         assert seen(folder / "a.zarr") == new
-    assert lost
+    assert moved
 
 
-def test_a_level_of_a_store_at_a_url_is_old_new_or_not_listed_and_the_next_writer_ends_it(tmp_path):
+def test_a_level_of_a_store_at_a_url_is_old_or_new_and_the_next_writer_ends_it(tmp_path):
     image(tmp_path, "0.5")
     root = tmp_path / "a.zarr"
     files = {str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*") if one.is_file()}
@@ -183,16 +176,16 @@ def test_a_level_of_a_store_at_a_url_is_old_new_or_not_listed_and_the_next_write
         else:
             done = True
         found = seen(store)
-        assert is_old_or_new(found, old, new) or is_none(found, old)
-        met.add("none" if is_none(found, old) else found == new)
+        assert is_old_or_new(found, old, new)
+        met.add("moved" if "0/zarr.json" not in store._store_dict else found == new)
         if done:
             break
         with lamella.open_ome_zarr(store, mode="r+") as position:
             position.rename_channel("GFP", "Actin")
             position.rename_channel("Actin", "GFP")
-        assert seen(store) == (new if met & {"none", True} else old)
+        assert seen(store) == (new if met & {"moved", True} else old)
         assert not [key for key in store._store_dict if ".lamella-" in key]
-    assert met == {False, True, "none"}
+    assert met == {False, True, "moved"}
 
 
 def test_frames_that_are_moved_are_found_at_their_times_at_every_step(tmp_path):
@@ -229,6 +222,55 @@ def test_frames_that_are_moved_are_found_at_their_times_at_every_step(tmp_path):
     assert met == {3, 5}
 
 
+def fill_plate(url: str, new: Path) -> None:
+    """Add the image to a new plate of the other Zarr format, in which it is encoded again."""
+    version = "0.5" if "0.4" in url else "0.4"
+    with lamella.open_ome_zarr(new, layout="hcs", mode="w", channel_names=["DAPI"], version=version) as node:
+        node.add({"A/1/0": lamella.open_ome_zarr(url)})
+
+
+COPIES = {
+    "copy": lamella.copy_store,
+    "pack": lambda url, new: lamella.pack(url, new.with_suffix(".zip")),
+    "rechunk": lambda url, new: lamella.rechunk(url, new, chunks=(1, 4, 6)),
+    "upgrade": lambda url, new: lamella.upgrade(url, "0.5" if "0.4" in url else "0.6", new),
+    "plate": lambda url, new: lamella.Plate.from_positions(new, {"A/1/0": lamella.open_ome_zarr(url)}),
+    "other format": lambda url, new: fill_plate(url, new),
+}
+"""What copies the image at a URL."""
+
+
+def test_an_array_that_is_stored_under_neither_name_is_read_as_the_new_one_and_never_left_out(
+    service, version, tmp_path
+):
+    """At a store without renames the old array is deleted before the new one is copied to its name."""
+    url = f"s3://bucket/{version}.zarr"
+    with lamella.open_ome_zarr(
+        url, layout="fov", mode="w-", channel_names=["DAPI", "GFP"], version=version
+    ) as position:
+        position.create_image("0", pixels(1), chunks=(1, 1, 1, 8, 12))
+        position.compute_pyramid(2)
+    reader = lamella.open_ome_zarr(url)
+    service.fail(500, method="PUT", path=r"zarr/0/(\.zattrs|zarr\.json)$")
+    with pytest.raises(LamellaError):
+        lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
+    assert not [key for key in service.objects if "zarr/0/" in key]
+    for image in (reader, lamella.open_ome_zarr(url)):
+        assert (image.dataset_paths, image.channel_names) == (["0"], ["DAPI"])
+        assert np.array_equal(image["0"][...], pixels(1)[:, :1])
+        assert np.array_equal(image.to_xarray().values, pixels(1)[:, :1])
+    assert lamella.status(url).counts["written"] == 1
+    for name, copy in COPIES.items():
+        with pytest.raises(StorageError, match=f"{url}/0 is being replaced"):
+            copy(url, tmp_path / f"{name}.zarr")
+    service.heal()
+    lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
+    assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])
+    for name, copy in COPIES.items():
+        copy(url, tmp_path / f"{name}.zarr")
+        assert np.array_equal(reader["0"][...], pixels(1)[:, :1])
+
+
 def test_an_array_of_which_a_document_is_missing_half_way_is_not_the_old_one(service):
     """Zarr v2 has two documents of an array; the one that says which array it is may come last."""
     url = "s3://bucket/a.zarr"
@@ -236,13 +278,13 @@ def test_an_array_of_which_a_document_is_missing_half_way_is_not_the_old_one(ser
         url, layout="fov", mode="w-", channel_names=["DAPI", "GFP"], version="0.4"
     ) as position:
         position.create_image("0", pixels(1), chunks=(1, 1, 1, 8, 12))
-    service.fail(500, method="PUT", path=r"/0/(\.zattrs|1/0/0/0/0)$")
+    service.fail(500, method="PUT", path=r"/0/\.zattrs$")
     service.fail(500, method="POST", after=3)  # the copies are not removed either
     with pytest.raises(LamellaError):
         lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
     assert "/bucket/a.zarr/0/.zarray" in service.objects
     assert "/bucket/a.zarr/0/.zattrs" not in service.objects
     service.heal()
-    assert lamella.open_ome_zarr(url).dataset_paths == []
+    assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])
     lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
     assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])

@@ -94,7 +94,7 @@ def _with_real_times(
     position: Position, values: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
     """Return times, with the real times of frames that a write stored."""
-    attributes, _ = without_replacing(position.node_path, position.documents.group(position.path))
+    attributes = without_replacing(position.node_path, position.documents.group(position.path)).attributes
     paths = position.dataset_paths
     times = real_times(attributes, paths[0], start, step) if paths else None
     for frame, time in (times or {}).items():

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import Labels
+    from lamella.nodes.store_handle import NodePath
     from lamella.nodes.tables import Tables
     from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
@@ -95,6 +96,8 @@ class Position(
     _last_array: StoredArray | None = None
     """The one that was read last."""
     _lists_more_names = False
+    _moved: dict[str, str] | None = None
+    """The temporary name of a level that is being replaced, while it is not stored under its own."""
 
     def _metadata_document(self) -> MetadataDocument[ImagesMeta]:
         return MetadataDocument(
@@ -159,7 +162,7 @@ class Position(
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self.store_handle.version
-        attributes, missing = without_replacing(self.node_path, attributes)
+        attributes, self._moved, missing = without_replacing(self.node_path, attributes)
         meta = read_part(self.node_path, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             if missing in meta.multiscales[0].get_dataset_paths():
@@ -200,7 +203,7 @@ class Position(
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        attributes, _ = without_replacing(self.node_path, attributes)
+        attributes = without_replacing(self.node_path, attributes).attributes
         version = self.store_handle.version_of(attributes)
         document = version.dump(meta, attributes, trusted=trusted)
         appending = self._appending or read_appending(attributes)
@@ -260,7 +263,7 @@ class Position(
 
     def _array(self, path: str) -> StoredArray:
         """Return the array of a level, which caches its document."""
-        path = self.node_path.child(path).path
+        path = self.level_node_path(path).path
         if self._last_array is None or self._last_array.path != path:
             self._last_array = StoredArray(self.documents, path)
         return self._last_array
@@ -310,7 +313,7 @@ class Position(
     def open_level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
         """Return a level by its path."""
         image = image or self.document.shared_model.multiscales[0]
-        array = self._array_class(self.node_path.child(path), image.axes)
+        array = self._array_class(self.level_node_path(path), image.axes)
         try:
             meta = array.stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
@@ -324,6 +327,11 @@ class Position(
         self._last_array = array.stored
         self._check_level(path, image, meta)
         return array
+
+    def level_node_path(self, path: str) -> NodePath:
+        """Return where a level is stored: at its path, or under a temporary name while it is being replaced."""
+        moved = None if self.document.is_settled else self._moved
+        return self.node_path.child((moved or {}).get(path, path))
 
     def __setitem__(self, key: int | str, value: Any) -> None:
         """Write an up-to-5-D image with default settings."""

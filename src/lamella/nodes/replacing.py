@@ -1,14 +1,15 @@
 """Replace an array of an image by a new one that was written beside it; after a kill either array is complete.
 
 First the image's document records the names of both arrays and the changes to the document. Then the new array is
-moved over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. After a
-kill, readers check which array is stored, and the next writer finishes.
+moved over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. Meanwhile
+and after a kill, readers check which array is stored, and read the new one under its temporary name where neither is
+complete under the other name. The next writer finishes.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from lamella.errors import LamellaError, MetadataError, NodeNotFoundError, StorageError
@@ -86,7 +87,7 @@ def put_in_place(
     with documents.storage.lock(_lock(position)):
         try:
             token = replaces(documents.array(new.path).attributes) or ""
-            if _is_half_copied(position.node_path, name):
+            if _is_half_copied(documents, position.path, name):
                 documents.storage.write(join(node_path.path, V2.attributes), b"{}")
         except BaseException:
             discard(new)
@@ -114,7 +115,7 @@ def put_in_place(
                 documents.move(new.path, new_path)
             documents.replace(node_path.path, new_path)
         except BaseException:
-            if replacing is None or _replacement_state(position.node_path, replacing) == "old":
+            if replacing is None or _replacement_state(documents, position.path, replacing) == "old":
                 with suppress(LamellaError):
                     documents.edit_group(position.path, lambda attributes: with_replacing(attributes, None))
                 discard(new)
@@ -136,8 +137,8 @@ def finish_replacing(position: Position) -> None:
             return
         node_path, new = position.node_path.child(replacing.name), position.node_path.child(replacing.by)
         if (
-            _replacement_state(position.node_path, replacing) == "between"
-            and _token(position.node_path, replacing.by) == replacing.token
+            _replacement_state(documents, position.path, replacing) == "between"
+            and _token(documents, position.path, replacing.by) == replacing.token
         ):
             if documents.storage.exists(node_path.path):
                 documents.delete(node_path.path)
@@ -147,19 +148,60 @@ def finish_replacing(position: Position) -> None:
         _write_changes(position, replacing, lambda meta: meta)
 
 
-def without_replacing(node_path: NodePath, attributes: JSONObject) -> tuple[JSONObject, str | None]:
-    """Return the attributes of an image as they apply to the stored array, without the record of a replacement.
+class Replaced(NamedTuple):
+    """An image of which an array is being replaced, as readers see it.
 
-    The second value is the name of an array that is incomplete; None otherwise.
+    Attributes
+    ----------
+    attributes
+        The attributes as they apply to the stored array, without the record of the replacement.
+    moved
+        Temporary name of the array that has another name in the metadata: the new array where neither is complete there.
+    missing
+        Name of an array that is complete under neither name.
     """
+
+    attributes: JSONObject
+    moved: dict[str, str]
+    missing: str | None = None
+
+
+def without_replacing(node_path: NodePath, attributes: JSONObject) -> Replaced:
+    """Return the attributes of an image as they apply to the stored array, and the name under which it is stored."""
     replacing = _read(attributes)
     if replacing is None:
-        return attributes, None
-    state = _replacement_state(node_path, replacing)
+        return Replaced(attributes, {})
+    documents, path = node_path.store_handle.documents, node_path.path
+    state = _replacement_state(documents, path, replacing)
     attributes = with_replacing(attributes, None)
+    if state == "old":
+        return Replaced(attributes, {})
     if state == "new":
-        attributes = changed(attributes, replacing.after)
-    return attributes, replacing.name if state == "between" else None
+        return Replaced(changed(attributes, replacing.after), {})
+    if _token(documents, path, replacing.by) == replacing.token:
+        return Replaced(changed(attributes, replacing.after), {replacing.name: replacing.by})
+    return Replaced(attributes, {}, replacing.name)
+
+
+def check_replaced(documents: Documents, path: str, attributes: JSONObject) -> None:
+    """Raise `StorageError` for an image with an array that is stored under a temporary name, which copies leave out."""
+    replacing = _read(attributes)
+    if replacing is None or _replacement_state(documents, path, replacing) != "between":
+        return
+    where = documents.storage.where
+    raise StorageError(
+        f"Cannot copy the image {where(path)}: {where(join(path, replacing.name))} is being replaced, and its new pixels "
+        "are still under a temporary name. The call that replaces it is running, or it failed or was killed: wait, or "
+        "make that call again, which finishes it, as any change of the image does. Then make this call again."
+    )
+
+
+def check_replaced_document(documents: Documents, key: str, data: bytes) -> None:
+    """Raise as `check_replaced` does, for a document that is copied with its key."""
+    if b'"replacing"' in data:
+        path = key.rpartition("/")[0]
+        with suppress(NodeNotFoundError, MetadataError):  # of an array, or of a node that others read no better
+            check_replaced(documents, path, documents.group(path))
 
 
 def _lock(position: Position) -> str:
@@ -172,18 +214,21 @@ def _read(attributes: JSONObject) -> Replacing | None:
     return replacing if replacing is not None and is_private(replacing.by) else None
 
 
-def _replacement_state(node_path: NodePath, replacing: Replacing) -> Literal["old", "new", "between"]:
+def _replacement_state(
+    documents: Documents, image: str, replacing: Replacing
+) -> Literal["old", "new", "between"]:
     """Return which array is stored; "between" if neither is complete, in stores that cannot exchange names."""
-    token = _token(node_path, replacing.name)
-    if token is not None and token != replacing.token and not _is_half_copied(node_path, replacing.name):
+    token = _token(documents, image, replacing.name)
+    is_other = token is not None and token != replacing.token
+    if is_other and not _is_half_copied(documents, image, replacing.name):
         return "old"
-    return "new" if token and _token(node_path, replacing.by) != replacing.token else "between"
+    return "new" if token and _token(documents, image, replacing.by) != replacing.token else "between"
 
 
-def _token(node_path: NodePath, name: str) -> str | None:
+def _token(documents: Documents, image: str, name: str) -> str | None:
     """Return the token of an array, "" for none; None if there is no array."""
     try:
-        return replaces(node_path.store_handle.documents.array(node_path.child(name).path).attributes) or ""
+        return replaces(documents.array(join(image, name)).attributes) or ""
     except NodeNotFoundError:
         return None
     except MetadataError:
@@ -195,10 +240,9 @@ def _has_two_documents(documents: Documents) -> bool:
     return documents.format == 2 and not documents.storage.locks_processes
 
 
-def _is_half_copied(node_path: NodePath, name: str) -> bool:
+def _is_half_copied(documents: Documents, image: str, name: str) -> bool:
     """Whether an array lacks the document with the token; `put_in_place` makes sure that the old array has one."""
-    documents = node_path.store_handle.documents
-    key = join(node_path.child(name).path, V2.attributes)
+    key = join(join(image, name), V2.attributes)
     return _has_two_documents(documents) and documents.storage.size(key) is None
 
 

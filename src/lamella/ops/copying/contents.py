@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lamella.nodes.replacing import check_replaced_document
 from lamella.ops.known_members import unseen
 from lamella.store.keys import METADATA_FILES, is_private, join, natural_order
 from lamella.store.known_storage import KnownStorage
@@ -26,11 +27,16 @@ class Contents:
     only a part is copied. ``unseen`` says why files may be missing; None if the store lists all of them.
     """
 
-    storage: Storage
+    store: Documents
     documents: list[str] = field(default_factory=list)
     files: list[tuple[str, int | None]] = field(default_factory=list)
     changed: dict[str, bytes] = field(default_factory=dict)
     unseen: str | None = None
+
+    @property
+    def storage(self) -> Storage:
+        """The storage of the store."""
+        return self.store.storage
 
     @property
     def nbytes(self) -> int:
@@ -38,14 +44,17 @@ class Contents:
         return sum(size or 0 for _, size in self.files)
 
     def document(self, key: str) -> bytes | None:
-        """Return a document in its copied form; None if it was deleted meanwhile."""
-        return self.changed[key] if key in self.changed else self.storage.read(key)
+        """Return a document in its copied form; None if it was deleted meanwhile. Raise where its array is not copied."""
+        data = self.changed[key] if key in self.changed else self.storage.read(key)
+        if data is not None:
+            check_replaced_document(self.store, key, data)
+        return data
 
 
 def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     """List a store, or the files that its metadata name; raise InvalidArgumentError for too many possible chunks."""
     storage = documents.storage
-    contents = Contents(storage, changed=selection.changed, unseen=unseen(storage))
+    contents = Contents(documents, changed=selection.changed, unseen=unseen(storage))
     files = (
         _known(storage, selection) if isinstance(storage, KnownStorage) else _stored(storage, selection, "")
     )

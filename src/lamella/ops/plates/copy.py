@@ -12,6 +12,7 @@ from lamella.errors import (
     NodeNotFoundError,
     NotDecodedError,
 )
+from lamella.nodes.replacing import check_replaced
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
 from lamella.ops.execution import Workers, run
@@ -272,6 +273,9 @@ def _rewrite_versions(source: NodePath, target: NodePath) -> None:
         group_path = target.child(path).path
         if is_in_tables(documents, group_path):
             continue
+        if kind == "group":
+            group = source.child(path).path
+            check_replaced(source.store_handle.documents, group, documents.group(group_path))
         if kind == "group" and source.store_handle.version_of(documents.group(group_path)) is not version:
             documents.put_group(group_path, _converted_attributes(source, target, path))
 
@@ -392,6 +396,7 @@ def _converted_attributes(source: NodePath, target: NodePath, path: str) -> JSON
     attributes = documents.group(group)
     if is_in_tables(documents, group):
         return attributes
+    check_replaced(documents, group, attributes)
     return versions.convert_attributes(
         attributes, source.store_handle.version_of(attributes), target.store_handle.version
     )

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from lamella.nodes.replacing import check_replaced_document
 from lamella.store.keys import METADATA_FILES, ancestors, join, natural_order
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class _Walk:
         for file in self.documents.files.all:
             data = self.documents.storage.read(join(path, file))
             if data is not None:
+                check_replaced_document(self.documents, join(path, file), data)
                 digest.update(f"{path}/{file} {len(data)}\n".encode() + data)
         return digest.digest()
 
