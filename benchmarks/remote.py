@@ -633,7 +633,9 @@ requests by the clock of the server, which may be longer than what they wait for
   threads read, compute and write, so that the rounds of pixels vary between 2 and 4.
 - Renaming a well: S3 has no rename. Old and new keys are listed before the copies and after them, and the old ones
   again after the deletion, because a service may keep keys. A record in the plate's document, written before and
-  removed after, lets the same call finish. A new row is one round more.
+  removed after, lets the same call finish. Chunks are copied before documents, and the document of the old well is
+  deleted before the rest, so that readers find no array without its chunks: one round more each. A new row is one round
+  more.
 - Consolidated metadata are not used instead of documents: nothing shows that they are out of date. Where a store cannot
   be listed they say which nodes there are.
 

@@ -83,8 +83,8 @@ def check_killed(folder: Path, line: dict, old: State, new: State, allowed: set[
     found = State.of(folder)
     for name, block in found.arrays.items():
         # A well that swaps names with another one waits under a temporary name.
-        name = re.sub("A/lamella[0-9a-f]{8}", "A/1", name)
-        check_pieces(name, block, old, new, grows=line.get("grows", False))
+        settled_name = re.sub("A/lamella[0-9a-f]{8}", "A/1", name)
+        check_pieces(settled_name, block, old, new, grows=line.get("grows", False))
     for name, table in found.tables.items():
         assert table in (old.tables.get(name), new.tables.get(name)), f"{name} is neither old nor new"
     assert old.tables.keys() & new.tables.keys() <= found.tables.keys()

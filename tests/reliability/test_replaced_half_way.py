@@ -235,7 +235,7 @@ COPIES = {
     "rechunk": lambda url, new: lamella.rechunk(url, new, chunks=(1, 4, 6)),
     "upgrade": lambda url, new: lamella.upgrade(url, "0.5" if "0.4" in url else "0.6", new),
     "plate": lambda url, new: lamella.Plate.from_positions(new, {"A/1/0": lamella.open_ome_zarr(url)}),
-    "other format": lambda url, new: fill_plate(url, new),
+    "other format": fill_plate,
 }
 """What copies the image at a URL."""
 

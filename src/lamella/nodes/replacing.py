@@ -156,7 +156,7 @@ class Replaced(NamedTuple):
     attributes
         The attributes as they apply to the stored array, without the record of the replacement.
     moved
-        Temporary name of the array that has another name in the metadata: the new array where neither is complete there.
+        Temporary name of the new array, by its name in the metadata, while neither array is complete there.
     missing
         Name of an array that is complete under neither name.
     """
@@ -190,9 +190,9 @@ def check_replaced(documents: Documents, path: str, attributes: JSONObject) -> N
         return
     where = documents.storage.where
     raise StorageError(
-        f"Cannot copy the image {where(path)}: {where(join(path, replacing.name))} is being replaced, and its new pixels "
-        "are still under a temporary name. The call that replaces it is running, or it failed or was killed: wait, or "
-        "make that call again, which finishes it, as any change of the image does. Then make this call again."
+        f"Cannot copy the image {where(path)}: {where(join(path, replacing.name))} is being replaced, and its new "
+        "pixels are still under a temporary name. The call that replaces it is running, or it failed or was killed: "
+        "wait, or make that call again, which finishes it, as any change of the image does. Then make this call again."
     )
 
 
@@ -200,7 +200,9 @@ def check_replaced_document(documents: Documents, key: str, data: bytes) -> None
     """Raise as `check_replaced` does, for a document that is copied with its key."""
     if b'"replacing"' in data:
         path = key.rpartition("/")[0]
-        with suppress(NodeNotFoundError, MetadataError):  # of an array, or of a node that others read no better
+        with suppress(
+            NodeNotFoundError, MetadataError
+        ):  # of an array, or of a node that others read no better
             check_replaced(documents, path, documents.group(path))
 
 

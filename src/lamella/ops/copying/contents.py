@@ -44,7 +44,7 @@ class Contents:
         return sum(size or 0 for _, size in self.files)
 
     def document(self, key: str) -> bytes | None:
-        """Return a document in its copied form; None if it was deleted meanwhile. Raise where its array is not copied."""
+        """Return a document in its copied form; None if it was deleted. Raise where its array is not copied."""
         data = self.changed[key] if key in self.changed else self.storage.read(key)
         if data is not None:
             check_replaced_document(self.store, key, data)

@@ -15,7 +15,7 @@ from lamella.errors import first_of
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
 from lamella.ops.validation.tables import visit_tables
-from lamella.spec.intents import read_creating
+from lamella.spec.intents import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
@@ -136,6 +136,12 @@ class Inspection:
 
     def lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
         """Describe a member of a node that has content but no document, and the remedy; None for others."""
+        replacing = read_replacing(node.attributes)  # type: ignore[arg-type]  # any JSON
+        if replacing is not None and join(node.path, replacing.name) == path:
+            return (
+                f"{describe(path)} is being replaced, and its new pixels are still under a temporary name",
+                "make the call again that replaces it, which finishes it, as any change of the image does",
+            )
         names = content_of(self.reader.storage, path)
         if not names:
             return None
