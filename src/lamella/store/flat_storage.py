@@ -221,7 +221,7 @@ class FlatStorage(Storage):
             )
         self._delete_folder(old)
 
-    def _copied_in_order(self, sizes: dict[str, int]) -> list[dict[str, int]]:
+    def _copied_in_order(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
         """Return the keys of a move: chunks, then the documents that show them to readers."""
         if self.chunks_need_array:
             return [sizes]

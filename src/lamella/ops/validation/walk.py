@@ -136,7 +136,7 @@ class Inspection:
 
     def lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
         """Describe a member of a node that has content but no document, and the remedy; None for others."""
-        replacing = read_replacing(node.attributes)  # type: ignore[arg-type]  # any JSON
+        replacing = read_replacing(node.attributes)
         if replacing is not None and join(node.path, replacing.name) == path:
             return (
                 f"{describe(path)} is being replaced, and its new pixels are still under a temporary name",
