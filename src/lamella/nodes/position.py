@@ -263,7 +263,7 @@ class Position(
 
     def _array(self, path: str) -> StoredArray:
         """Return the array of a level, which caches its document."""
-        path = self.level_node_path(path).path
+        path = self._level_node_path(path).path
         if self._last_array is None or self._last_array.path != path:
             self._last_array = StoredArray(self.documents, path)
         return self._last_array
@@ -313,7 +313,7 @@ class Position(
     def open_level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
         """Return a level by its path."""
         image = image or self.document.shared_model.multiscales[0]
-        array = self._array_class(self.level_node_path(path), image.axes)
+        array = self._array_class(self._level_node_path(path), image.axes)
         try:
             meta = array.stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
@@ -328,7 +328,7 @@ class Position(
         self._check_level(path, image, meta)
         return array
 
-    def level_node_path(self, path: str) -> NodePath:
+    def _level_node_path(self, path: str) -> NodePath:
         """Return where a level is stored: at its path, or under a temporary name while it is being replaced."""
         moved = None if self.document.is_settled else self._moved
         return self.node_path.child((moved or {}).get(path, path))

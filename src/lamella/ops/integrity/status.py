@@ -342,7 +342,7 @@ def _is_unread(fault: LamellaError) -> bool:
 
 
 def _array_status(position: Position, level: str) -> ArrayStatus:
-    array = StoredArray(position.documents, position.level_node_path(level).path)
+    array = StoredArray(position.documents, position._level_node_path(level).path)
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
     status = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
