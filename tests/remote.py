@@ -581,9 +581,15 @@ class Rounds:
 
     def __init__(self, monkeypatch: Any) -> None:
         from lamella.store.object_client import ObjectClient
+        from lamella.store.request_threads import RequestThreads
 
-        made = ObjectClient._made
+        made, outcomes = ObjectClient._made, RequestThreads.outcomes
+
+        async def counted(threads: RequestThreads, function: Any, items: Any) -> Any:
+            return await self.count(outcomes(threads, function, items), len(items)) if items else []
+
         monkeypatch.setattr(ObjectClient, "_made", lambda client, retry: _Counted(made(client, retry), self))
+        monkeypatch.setattr(RequestThreads, "outcomes", counted)
         self._under_way, self._end = 0, asyncio.Event()
         self.clear()
 
@@ -591,9 +597,9 @@ class Rounds:
         """Count from here on."""
         self.requests = self.rounds = 0
 
-    async def count(self, request: Any) -> Any:
-        """Await a request, and all others of its round."""
-        self.requests += 1
+    async def count(self, request: Any, number: int = 1) -> Any:
+        """Await a request, or ``number`` of them that are sent together, and all others of its round."""
+        self.requests += number
         self._under_way += 1
         end = self._end
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
 from lamella.store.addresses import clean_url
+from lamella.store.request_threads import end_requests
 from lamella.store.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 
 if TYPE_CHECKING:
@@ -64,13 +65,18 @@ def check_process(where: str) -> None:
     process = os.getpid()
     if not _used_in:
         _used_in.append(process)
-        atexit.register(time.sleep, _SECONDS_TO_END)
+        atexit.register(_end)
     elif _used_in[0] != process:
         raise StorageError(
             f"Cannot use {where} in a process that was forked after its parent used an object store: the connections "
             "do not survive a fork. Start workers with the method 'spawn' or 'forkserver', as in "
             "multiprocessing.get_context('forkserver'); lamella.torch.loader() chooses it."
         )
+
+
+def _end() -> None:
+    end_requests()
+    time.sleep(_SECONDS_TO_END)
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import posixpath
 import secrets
 import warnings
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lamella.store.block_cache import BlockCache
@@ -23,6 +24,7 @@ from lamella.store.json_document import is_cut
 from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.object_client import most_at_once
 from lamella.store.range_plan import Span, extract_ranges, spans_of
+from lamella.store.request_threads import RequestThreads
 from lamella.store.retries import waits
 from lamella.store.service_errors import (
     ABSENT,
@@ -79,6 +81,14 @@ class GetResult(NamedTuple):
     attributes: dict[str, str]
 
 
+class _Get(NamedTuple):
+    """A request for a key or a part of it; with ``stamp``, of this version only."""
+
+    key: str
+    span: Span | None = None
+    stamp: Stamp | None = None
+
+
 class ObjectRequests:
     """An obstore store, for use inside an event loop.
 
@@ -88,8 +98,9 @@ class ObjectRequests:
     def __init__(self, client: ObjectClient, when_unlisted: Callable[[], object]) -> None:
         self.client = client
         self.address = client.address
-        self._denials = Denials(client.address, self._get_raw, when_unlisted)
+        self._denials = Denials(client.address, self._get_one, when_unlisted)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._threads = RequestThreads(AT_ONCE)
         #: Whether a HEAD has succeeded: some credentials allow GET only.
         self._allows_head = False
         self._blocks: BlockCache | None = None
@@ -109,9 +120,9 @@ class ObjectRequests:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    async def _get(self, key: str, **options: Any) -> GetResult:
-        """Send one GET."""
-        result = await self._answer(key, options)
+    def _get(self, key: str, **options: Any) -> GetResult:
+        """Send one GET and wait for its answer, in a thread."""
+        result = self._answer(key, options)
         if self._is_page(result) and bytes(result.data[:64]).lstrip()[:1] == b"<":
             raise FileNotFoundError(key)
         encoding = str(result.attributes.get("Content-Encoding", ""))
@@ -121,25 +132,21 @@ class ObjectRequests:
         data = uncompressed(bytes(result.data), encoding, what, is_part="range" in options)
         return result._replace(data=memoryview(data))
 
-    async def _answer(self, key: str, options: dict[str, Any]) -> GetResult:
+    def _answer(self, key: str, options: dict[str, Any]) -> GetResult:
         try:
-            async with self._slots:
-                answer = await self.client.store.get_async(key, options=options or None)
-                data = b"" if options.get("head") else await answer.bytes_async()
+            answer = self.client.store.get(key, options=options or None)
+            data = b"" if options.get("head") else answer.bytes()
         except Exception as error:
             if self.client.access.kind != "http" or not is_without_length(error):
                 raise
-            return await self._answer_without_length(key, options.get("range"))
+            return self._answer_without_length(key, options.get("range"))
         meta = answer.meta
         return GetResult(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
 
-    async def _answer_without_length(self, key: str, byte_range: Any) -> GetResult:
+    def _answer_without_length(self, key: str, byte_range: Any) -> GetResult:
         access = self.client.access
         try:
-            async with self._slots:
-                found = await asyncio.to_thread(
-                    read_plainly, access.url, key, access.client_options, byte_range
-                )
+            found = read_plainly(access.url, key, access.client_options, byte_range)
         except OSError as error:
             if is_lamella_error(error) or _is_absent(error):
                 raise
@@ -153,8 +160,10 @@ class ObjectRequests:
         kind = str(result.attributes.get("Content-Type", "")).partition(";")[0].strip()
         return self.client.access.kind == "http" and kind in _PAGES
 
-    async def _get_raw(self, key: str) -> GetResult:
-        return await self._get(key)
+    async def _get_one(self, key: str, **options: Any) -> GetResult:
+        """Send one GET."""
+        (outcome,) = await self._threads.outcomes(lambda key: self._get(key, **options), [key])
+        return _result(outcome)
 
     def stamp_of(self, meta: Any) -> Stamp | None:
         """Return the stamp of an object from its metadata."""
@@ -179,7 +188,7 @@ class ObjectRequests:
         if not _is_tag(known):
             return (await self.fetch(key),)
         try:
-            result = await self._get(key, if_none_match=known[0])
+            result = await self._get_one(key, if_none_match=known[0])
         except Exception as error:
             if type(error).__name__ == "NotModifiedError":
                 return None
@@ -192,6 +201,23 @@ class ObjectRequests:
         Raises `ChangedError` where its stamp differs from `stamp`, and `StorageError` where the request failed or the
         answer is incomplete.
         """
+        (found,) = await self._fetch_each([_Get(key, span, stamp)])
+        return _result(found)
+
+    async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
+        """Get several keys or parts of keys at once; return the errors of those that failed."""
+        outcomes = await self._threads.outcomes(self._fetch, gets)
+        failed = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+        recovered = await asyncio.gather(
+            *(self._recover(*gets[number], outcomes[number]) for number in failed), return_exceptions=True
+        )
+        for number, outcome in zip(failed, recovered, strict=True):
+            outcomes[number] = outcome
+        return outcomes
+
+    def _fetch(self, get: _Get) -> GetResult | None:
+        """Get a key or a part of it, in a thread; None where it is missing."""
+        key, span, stamp = get
         options: dict[str, Any] = {}
         if span is not None:
             options["range"] = {"suffix": -span.start} if span.is_suffix else (span.start, span.end)
@@ -199,11 +225,13 @@ class ObjectRequests:
             options["if_match"] = stamp[0]
         is_document = span is None and key.rpartition("/")[2] in DOCUMENTS
         try:
-            result = await self._get(key, **options)
+            result = self._get(key, **options)
             if is_document and is_cut(result.data):  # perhaps on its way
-                result = await self._get(key, **options)
+                result = self._get(key, **options)
         except Exception as error:
-            return await self._recover(key, span, stamp, error)
+            if _is_absent(error) and not is_lamella_error(error):
+                return None
+            raise
         if stamp is not None and result.stamp != stamp:
             raise ChangedError(key)
         if is_document:
@@ -214,7 +242,7 @@ class ObjectRequests:
         self, key: str, span: Span | None, stamp: Stamp | None, error: Exception
     ) -> GetResult | None:
         """Handle an error of GET: return None for a missing key, get the key in another way, or raise."""
-        if is_lamella_error(error):
+        if is_lamella_error(error) or isinstance(error, ChangedError):
             raise error
         if _is_absent(error):
             return None
@@ -250,11 +278,14 @@ class ObjectRequests:
     async def get_many(self, keys: Iterable[str]) -> dict[str, GetResult | None]:
         """Get several keys at once."""
         unique = list(dict.fromkeys(keys))
-        return dict(zip(unique, await all_of(map(self.fetch, unique)), strict=True))
+        found = await self._fetch_each([_Get(key) for key in unique])
+        return dict(zip(unique, map(_result, found), strict=True))
 
     async def get_chunks(self, keys: Sequence[str]) -> list[GetResult | None]:
         """Get objects with chunks at once; of those that are cached in a folder only what changed."""
-        return await all_of(map(self.fetch if self._blocks is None else self._fetch_cached, keys))
+        if self._blocks is None:
+            return [*map(_result, await self._fetch_each([_Get(key) for key in keys]))]
+        return await all_of(map(self._fetch_cached, keys))
 
     async def _fetch_cached(self, key: str) -> GetResult | None:
         blocks, name = self._blocks, self._block(key)
@@ -285,16 +316,16 @@ class ObjectRequests:
 
         `ChangedError` names all keys that have other stamps than their requests.
         """
-        changed: list[str] = []
-
-        async def ranges_of(request: RangeRequest) -> RangesRead | None:
-            try:
-                return await self._cached_ranges_of(request)
-            except ChangedError:
-                changed.append(request.key)
-                return None
-
-        found = await all_of(map(ranges_of, requests))
+        if self._blocks is None:
+            outcomes = await self._ranges_of_each(requests)
+        else:
+            outcomes = await asyncio.gather(*map(self._cached_ranges_of, requests), return_exceptions=True)
+        changed = [
+            request.key
+            for request, outcome in zip(requests, outcomes, strict=True)
+            if isinstance(outcome, ChangedError)
+        ]
+        found = [_result(outcome) for outcome in outcomes if not isinstance(outcome, ChangedError)]
         if changed:
             raise ChangedError(*changed)
         return found
@@ -328,18 +359,23 @@ class ObjectRequests:
         return RangesRead(list(merged), came.stamp)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
-        spans = spans_of(request.ranges)
-        if not spans:
-            return await self._check_stamp(request)
-        parts = await all_of(self.fetch(request.key, span, request.stamp) for span in spans)
-        results = [part for part in parts if part is not None]
-        if not results:
-            return None
-        stamps = {part.stamp for part in results}
-        if len(results) < len(parts) or len(stamps) > 1:
-            raise ChangedError(request.key)
-        by_span = {span: part.data for span, part in zip(spans, results, strict=True)}
-        return RangesRead(extract_ranges(request.ranges, by_span), stamps.pop())
+        (outcome,) = await self._ranges_of_each([request])
+        return _result(outcome)
+
+    async def _ranges_of_each(
+        self, requests: Sequence[RangeRequest]
+    ) -> list[RangesRead | BaseException | None]:
+        """Get ranges of several keys; return the errors of those that failed."""
+        planned = [(request, spans_of(request.ranges)) for request in requests]
+        gets = [_Get(request.key, span, request.stamp) for request, spans in planned for span in spans]
+        checks = asyncio.gather(
+            *(self._check_stamp(request) for request, spans in planned if not spans), return_exceptions=True
+        )
+        answers, checked = iter(await self._fetch_each(gets)), iter(await checks)
+        return [
+            _joined(request, spans, [*islice(answers, len(spans))]) if spans else next(checked)
+            for request, spans in planned
+        ]
 
     async def _check_stamp(self, request: RangeRequest) -> RangesRead | None:
         """Check that a key exists and still has the stamp, without reading bytes."""
@@ -366,7 +402,7 @@ class ObjectRequests:
     async def head(self, key: str) -> GetResult | None:
         """Get the size and stamp of a key; None where it is missing."""
         try:
-            result: GetResult | None = await self._get(key, head=True)
+            result: GetResult | None = await self._get_one(key, head=True)
             if result is not None and not self._is_page(result):
                 self._allows_head = True
                 return result
@@ -631,6 +667,30 @@ def _span_of(byte_range: Any) -> Span | None:
 
 def _is_absent(error: Exception) -> bool:
     return is_absent(error) or status_of(error) in ABSENT
+
+
+def _joined(
+    request: RangeRequest, spans: Sequence[Span], answers: Sequence[GetResult | BaseException | None]
+) -> RangesRead | BaseException | None:
+    """Return the ranges of a key from the answers to its requests, or an error."""
+    error = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+    if error is not None:
+        return error
+    parts = [answer for answer in answers if isinstance(answer, GetResult)]
+    if not parts:
+        return None
+    stamps = {part.stamp for part in parts}
+    if len(parts) < len(answers) or len(stamps) > 1:
+        return ChangedError(request.key)
+    by_span = {span: part.data for span, part in zip(spans, parts, strict=True)}
+    return RangesRead(extract_ranges(request.ranges, by_span), stamps.pop())
+
+
+def _result(outcome: T | BaseException) -> T:
+    """Return the result of a request, or raise its error."""
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
 
 async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
