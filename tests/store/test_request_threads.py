@@ -23,7 +23,12 @@ def test_each_item_has_its_result_or_its_error_and_no_more_threads_work_than_all
         return await asyncio.gather(threads.outcomes(half, range(40)), threads.outcomes(half, range(4, 9)))
 
     many, few = asyncio.run(twice())
-    assert [outcome if isinstance(outcome, int) else outcome.args for outcome in many[:4]] == [0, (1,), 1, (3,)]
+    assert [outcome if isinstance(outcome, int) else outcome.args for outcome in many[:4]] == [
+        0,
+        (1,),
+        1,
+        (3,),
+    ]
     assert [outcome for outcome in many if isinstance(outcome, int)] == list(range(20))
     assert [outcome for outcome in few if isinstance(outcome, int)] == [2, 3, 4]
     assert len(set(working)) == 4
