@@ -207,9 +207,9 @@ class ObjectRequests:
     async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
         """Get several keys or parts of keys at once; return the errors of those that failed."""
         outcomes = await self._threads.outcomes(self._fetch, gets)
-        failed = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+        failed = {number: error for number, error in enumerate(outcomes) if isinstance(error, Exception)}
         recovered = await asyncio.gather(
-            *(self._recover(*gets[number], outcomes[number]) for number in failed), return_exceptions=True
+            *(self._recover(*gets[number], error) for number, error in failed.items()), return_exceptions=True
         )
         for number, outcome in zip(failed, recovered, strict=True):
             outcomes[number] = outcome
