@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from lamella.store.expected import Expected
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key
-from lamella.store.object_requests import GetResult
+from lamella.store.object_reads import GetResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

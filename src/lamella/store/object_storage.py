@@ -22,7 +22,8 @@ from lamella.store.document_memory import SECONDS, DocumentMemory
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.object_client import ObjectClient, check_process
-from lamella.store.object_requests import AT_ONCE, KEYS_DELETED_AT_ONCE, GetResult, ObjectRequests, all_of
+from lamella.store.object_reads import AT_ONCE, GetResult, all_of
+from lamella.store.object_requests import KEYS_DELETED_AT_ONCE, ObjectRequests
 from lamella.store.range_plan import Span
 from lamella.store.retries import PATIENCE, waits
 from lamella.store.service_errors import may_exist_error
