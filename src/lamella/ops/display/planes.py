@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError
+from lamella.errors import (
+    InvalidArgumentError,
+    LamellaError,
+    MetadataError,
+    OutOfBoundsError,
+    StorageError,
+)
 from lamella.ops.display.render import block_mean
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
 from lamella.spec.stale_levels import read_stale
@@ -107,13 +113,15 @@ def shows_old_pixels(position: Position) -> bool:
 def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
     """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest.
 
-    Stale levels are skipped.
+    Stale and damaged levels are skipped. Raise StorageError for a level that the service or system does not return.
     """
     for path in reversed(current_levels(position)[1:]):
         try:
             array = position.open_level(path)
             if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:
                 return path, array
+        except StorageError:
+            raise
         except LamellaError:
             continue
     return (position.dataset_paths or [""])[0], position.data

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, StorageError
 from lamella.ops.display.planes import current_levels
 from lamella.ops.regions import expand_index
 
@@ -90,6 +90,8 @@ def drawable_levels(position: Position) -> list[ImageArray]:
     for path in current_levels(position)[1:]:
         try:
             array = position.open_level(path)
+        except StorageError:
+            raise
         except LamellaError:
             continue
         before = levels[-1].shape

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, StorageError, one_line
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
 from lamella.ops.display.planes import BAND_PIXELS, PlaneAxes, current_levels, plane_index
@@ -138,9 +138,11 @@ class _Image:
         return (*reversed(self.paths),)
 
     def open_level(self, path: str) -> None:
-        """Open a level, or note that it cannot be opened: a finer one shows the same."""
+        """Open a level, or note that it is damaged: a finer one shows the same. Raise StorageError for a refusal."""
         try:
             self.opened[path] = self._open(path)
+        except StorageError:
+            raise
         except LamellaError:
             self.opened[path] = None
 
@@ -327,16 +329,19 @@ class Tiles:
         """Open the levels of fields that a tile needs, with one round of requests for each depth of the pyramids."""
         images = {number: self._image(number, None) for number in numbers}
         while images:
-            needed: list[tuple[_Image, str]] = []
+            needed: list[tuple[int, _Image, str]] = []
             for number, image in list(images.items()):
                 path = None if image is None else image.next_level(self._scene.fields[number], step)
                 if image is None or path is None:
                     del images[number]
                 else:
-                    needed.append((image, path))
-            self._documents.expect([], arrays=[join(image.node.path, path) for image, path in needed])
-            for image, path in needed:
-                image.open_level(path)
+                    needed.append((number, image, path))
+            self._documents.expect([], arrays=[join(image.node.path, path) for _, image, path in needed])
+            for number, image, path in needed:
+                try:
+                    image.open_level(path)
+                except StorageError:
+                    del images[number]  # `_read_field` raises it again
 
     def _load_ahead(
         self,

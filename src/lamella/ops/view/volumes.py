@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError
+from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, StorageError
 from lamella.nodes.labels import LabelImage
 from lamella.ops.display.planes import PlaneAxes, current_levels
 from lamella.ops.display.preview import channel_keys
@@ -135,6 +135,8 @@ def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[floa
     for path in current_levels(node):
         try:
             chosen = node.open_level(path), path
+        except StorageError:
+            raise
         except LamellaError:
             continue  # another level shows the same
         if fits(chosen[0].shape, PlaneAxes.of(node.axes, chosen[0].ndim)):
