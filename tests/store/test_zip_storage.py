@@ -100,6 +100,35 @@ def test_an_archive_reads_as_its_folder(tmp_path, form):
         assert position.zgroup["0"].shape == expected["0"].shape
 
 
+@pytest.mark.parametrize("method", [STORED, DEFLATED])
+def test_an_archive_of_which_a_service_sends_too_little_is_read_again_before_it_counts_as_damaged(
+    tmp_path, service, method
+):
+    def read(name):
+        """Read an archive under a name that this process has not read."""
+        service.objects[f"/bucket/{method} {name}.zip"] = whole
+        service.requests.clear()
+        with lamella.open_ome_zarr(f"s3://bucket/{method} {name}.zip") as image:
+            assert (image["0"][:] == expected).all()
+
+    write_zip(tmp_path / "a.zip", method=method)
+    expected = lamella.open_ome_zarr(tmp_path / "a.zip")["0"][:]
+    whole = (tmp_path / "a.zip").read_bytes()
+    read("a")
+    for n in range(service.counts()["GET"]):
+        fault = service.fail("less", after=n, times=1)
+        read(f"once {n}")
+        assert fault.seen
+        service.heal()
+        service.fail("less", after=n)
+        with pytest.raises(StorageError, match=r"\.zip: the service answered with [0-9,]+ bytes where"):
+            read(f"always {n}")
+        service.heal()
+    whole = whole[:-10]
+    with pytest.raises(MetadataError, match="its end is missing"):
+        read("cut")
+
+
 def test_an_archive_at_a_url_is_read_by_its_ranges(tmp_path, service):
     files = {**FILES, **{f"0/c/9/{n}": os.urandom(1000) for n in range(1500)}}
     with open(write_zip(tmp_path / "x.ozx", files), "rb") as file:

@@ -104,6 +104,13 @@ class ArchiveFile(ABC):
         A negative offset counts from the end. Raises `StorageError` where the file changed or cannot be read.
         """
 
+    def read_again(self) -> bool:
+        """Drop what was read of the end, so that the next read requests it again; False for a local file."""
+        return False
+
+    def check_end(self) -> None:
+        """Raise `StorageError` if the end that was read last is shorter than the size of the file says."""
+
     def _changed(self) -> StorageError:
         return StorageError(
             f"Cannot read {self.name}: the archive was changed since it was opened. Open it again."
@@ -194,6 +201,7 @@ class RemoteArchive(ArchiveFile):
         self._key = key
         self._lock = threading.Lock()
         self._tail: bytes | None = None
+        self._tail_size = 0
         self._stamp: Stamp | None = None
         self._is_known = False
 
@@ -209,6 +217,7 @@ class RemoteArchive(ArchiveFile):
                     if ranges_read is None:
                         return False
                     self._tail, self._stamp, self._is_known = ranges_read.parts[0], ranges_read.stamp, True
+                    self._tail_size = len(self._tail)
         return True
 
     def stamp(self) -> Stamp | None:
@@ -223,13 +232,57 @@ class RemoteArchive(ArchiveFile):
         if tail is not None and list(ranges) == [(-TAIL, TAIL)]:
             self._tail = None  # the directory is read once
             return [tail]
+        parts = self._parts(ranges)
+        if _short(ranges, parts) is not None:  # perhaps on its way
+            parts = self._parts(ranges)
+            self._check_parts(ranges, parts)
+        return parts
+
+    def _parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         ranges_read = self._request(ranges, self._stamp)
         if ranges_read is None:
             raise self._changed()
         return ranges_read.parts
+
+    def _check_parts(self, ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> None:
+        """Raise for a range that is shorter than requested, although the size of the object covers it."""
+        number = _short(ranges, parts)
+        if number is not None:
+            start, length = ranges[number]
+            self._check_answer(start, length, len(parts[number]))
+
+    def _check_answer(self, start: int, length: int, found: int) -> None:
+        size = self._storage.size(self._key)
+        if size is None:
+            raise self._changed()
+        expected = min(length, size if start < 0 else max(0, size - start))
+        if found < expected:
+            raise StorageError(
+                f"Cannot read {self.name}: the service answered with {found:,} bytes where the object, of {size:,} "
+                f"bytes, has {expected:,}, also when it was asked again. Nothing is known to be wrong with what is "
+                "stored: try again."
+            )
+
+    def read_again(self) -> bool:
+        """Drop the end of the object, so that the next read requests it again."""
+        with self._lock:
+            self._is_known = False
+        return True
+
+    def check_end(self) -> None:
+        """Raise `StorageError` if the end that was read last is shorter than the size of the object says."""
+        self._check_answer(-TAIL, TAIL, self._tail_size)
 
     def _request(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
         try:
             return self._storage.read_ranges([RangeRequest(self._key, tuple(ranges), stamp)])[0]
         except ChangedError:
             raise self._changed() from None
+
+
+def _short(ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> int | None:
+    """Return the number of the first range that is shorter than requested; a range from the end may be."""
+    for number, ((start, length), part) in enumerate(zip(ranges, parts, strict=True)):
+        if start >= 0 and len(part) < length:
+            return number
+    return None

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from lamella.errors import DamagedDataError, ReadOnlyError
+from lamella.errors import DamagedDataError, MetadataError, ReadOnlyError
 from lamella.store import json_document
 from lamella.store.addresses import title_in
 from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
@@ -92,13 +92,29 @@ class ZipStorage(Storage):
         shared = _directories.get(name)
         if shared is not None and stamp is not None and shared[0] == stamp:
             return shared[1]
-        directory = read_directory(lambda start, length: self.file.read([(start, length)])[0], name)
+        try:
+            directory = self._parse_directory()
+        except MetadataError:
+            if not self.file.read_again():
+                raise
+            directory = self._parse_directory_again()
         stamp = self.file.stamp()
         if stamp is not None:
             _directories[name] = stamp, directory
             while len(_directories) > _MAX_DIRECTORIES:
                 _directories.pop(next(iter(_directories)), None)
         return directory
+
+    def _parse_directory(self) -> Directory:
+        return read_directory(lambda start, length: self.file.read([(start, length)])[0], self.file.name)
+
+    def _parse_directory_again(self) -> Directory:
+        """Read the directory once more; what is refused then is stored so, unless the service sent too little."""
+        try:
+            return self._parse_directory()
+        except MetadataError:
+            self.file.check_end()
+            raise
 
     @cached_property
     def folder(self) -> str:
