@@ -1,4 +1,4 @@
-"""Law: a level that a service does not return is an error for whoever chooses the level, and never one that is skipped."""
+"""Law: a level that a service does not return is an error where lamella chooses the level, and never skipped."""
 
 from __future__ import annotations
 

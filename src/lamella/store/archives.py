@@ -108,7 +108,7 @@ class ArchiveFile(ABC):
         """Drop what was read of the end, so that the next read requests it again; False for a local file."""
         return False
 
-    def check_end(self) -> None:
+    def check_end(self) -> None:  # noqa: B027
         """Raise `StorageError` if the end that was read last is shorter than the size of the file says."""
 
     def _changed(self) -> StorageError:
