@@ -507,8 +507,8 @@ class PositionOperations(Pictures):
         Notes
         -----
         A new image has the scale and translation of the coordinates. An axis with a single coordinate gets the scale
-        that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along the other axes the shape must equal that
-        of the image, and so must the coordinates where both state any (not plain indices, nor scale 1 at 0).
+        that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape must
+        equal that of the image, and so must the coordinates where both state any (not plain indices, nor scale 1 at 0).
 
         If all timepoints of an image were written by `write_xarray`, the order of writes makes no difference: T starts
         at the earliest written timepoint, with the largest step that meets all of them. So the times 0 and then 30 are

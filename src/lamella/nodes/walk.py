@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.ahead import members_ahead, wells_ahead
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
@@ -16,6 +16,8 @@ from lamella.nodes.well import Row, Well
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from lamella.nodes.node import NGFFNode
 
 ImageContainer: TypeAlias = Plate | Row | Well | Collection | Scene
 """A node that contains several images."""
@@ -37,6 +39,17 @@ class Field:
     """Id of its acquisition, if the well states one."""
     node: Position | LamellaError
     """The position, or the error."""
+
+
+def images_of(node: NGFFNode) -> dict[str, Position]:
+    """Return the images of a node by path, or an image itself; raise InvalidArgumentError for another node."""
+    if isinstance(node, Position):
+        return {node.path or node.store_handle.name: node}
+    if isinstance(node, Scene):
+        return dict(node.images())
+    if isinstance(node, Plate | Well | Collection):
+        return dict(node.positions())
+    raise InvalidArgumentError(f"{node!r} has no images: open an image, a well or a plate.")
 
 
 def well_paths(node: ImageContainer) -> list[str]:

@@ -12,6 +12,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.walk import images_of
 from lamella.ops.contrast import compute_contrast
 from lamella.ops.images.delete_channel import delete_from_fields
 from lamella.ops.images.edit import (
@@ -98,7 +99,7 @@ def edit_store(
         disable_path_checking=follow_links,
         storage_options=storage_options,
     )
-    images = _images_of(node)
+    images = images_of(node)
     if isinstance(node, Position) and name is not None:
         edits = ImageEdits(edits.renamed, edits.channels, edits.sizes, edits.units, name)
     with logged("Edit %s", node.node_path):
@@ -131,16 +132,6 @@ def edit_store(
         dry_run,
         skipped,
     )
-
-
-def _images_of(node: NGFFNode) -> dict[str, Position]:
-    """Return the images of a node by their paths."""
-    if isinstance(node, Position):
-        return {node.path or node.store_handle.name: node}
-    members = getattr(node, "positions", None) or getattr(node, "images", None)
-    if members is None:
-        raise InvalidArgumentError(f"{node!r} has no images to edit: open an image, a well or a plate.")
-    return dict(members())
 
 
 def _removed(

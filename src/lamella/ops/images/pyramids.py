@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.errors import InvalidArgumentError, counted
+from lamella.errors import counted
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
+from lamella.nodes.walk import images_of
 from lamella.ops.progress import Count, check_progress, reporting
 
 if TYPE_CHECKING:
@@ -41,10 +42,7 @@ def compute_pyramids(
         _compute(node, levels, method, overwrite, jobs, progress)
         node.documents.storage.commit_own("Compute the pyramid")
         return {node.path or node.store_handle.name: len(node.dataset_paths)}
-    members = getattr(node, "positions", None) or getattr(node, "images", None)
-    if members is None:
-        raise InvalidArgumentError(f"{node!r} has no images: open an image, a well or a plate.")
-    images = {path: position for path, position in members() if position.dataset_paths}
+    images = {path: position for path, position in images_of(node).items() if position.dataset_paths}
     with (
         logged("Compute the pyramids of %s", counted(len(images), "image")),
         reporting(progress, "images") as show,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, counted
+from lamella.errors import NodeNotFoundError, counted
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
-from lamella.nodes.position import Position
+from lamella.nodes.walk import images_of
 from lamella.ops.progress import Count, check_progress, reporting
 
 if TYPE_CHECKING:
@@ -44,14 +44,7 @@ def measure_store(
     """
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
-    if isinstance(node, Position):
-        images = {node.path or node.store_handle.name: node}
-    else:
-        members = getattr(node, "positions", None) or getattr(node, "images", None)
-        if members is None:
-            raise InvalidArgumentError(f"{node!r} has no images: open an image, a well or a plate.")
-        images = dict(members())
-    chosen = {path: position for path, position in images.items() if labels in position.labels}
+    chosen = {path: position for path, position in images_of(node).items() if labels in position.labels}
     if not chosen:
         raise NodeNotFoundError(f"No image of {node.node_path} has labels {labels!r}.")
     rows: dict[str, int] = {}
