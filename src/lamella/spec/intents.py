@@ -96,22 +96,15 @@ def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONO
 
 
 class Deleting(NamedTuple):
-    """A channel that is being deleted.
-
-    Attributes
-    ----------
-    name, number
-        Name of the channel, and its index along the channel axis.
-    levels
-        Entries of the lower levels, which the image lists again when they are without the channel.
-    done
-        Paths of the levels that are without the channel.
-    """
+    """A channel that is being deleted."""
 
     name: str
     number: int
+    """``name`` and ``number``: name of the channel, and its index along the channel axis."""
     levels: list[JSONObject]
+    """Entries of the lower levels, which the image lists again when they are without the channel."""
     done: list[str]
+    """Paths of the levels that are without the channel."""
 
 
 def read_deleting(attributes: JSONObject) -> Deleting | None:
@@ -134,22 +127,15 @@ def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObje
 
 
 class Replacing(NamedTuple):
-    """An array of an image that is being replaced.
-
-    Attributes
-    ----------
-    name, by
-        Name of the array, and temporary name of the new array.
-    token
-        Mark in the attributes of the new array, which identifies it under either name.
-    after
-        Changes of the image's document once the new array is in place.
-    """
+    """An array of an image that is being replaced."""
 
     name: str
     by: str
+    """``name`` and ``by``: name of the array, and temporary name of the new array."""
     token: str
+    """Mark in the attributes of the new array, which identifies it under either name."""
     after: JSONObject
+    """Changes of the image's document once the new array is in place."""
 
 
 def read_replacing(attributes: JSONObject) -> Replacing | None:

@@ -46,24 +46,16 @@ _MANY = "many"
 
 @dataclass(frozen=True)
 class PyramidJob:
-    """The progress of computing all levels.
-
-    Attributes
-    ----------
-    writer
-        Name of the process, one of the writers.
-    work
-        Digest of the method and of the arrays.
-    since
-        Time of the file system when it began, in nanoseconds; None if the store has no times.
-    rest
-        For each lower level, the regions of level 0 that are unfinished.
-    """
+    """The progress of computing all levels."""
 
     writer: str
+    """Name of the process, one of the writers."""
     work: str
+    """Digest of the method and of the arrays."""
     since: int | None
+    """Time of the file system when it began, in nanoseconds; None if the store has no times."""
     rest: tuple[tuple[Bounds, ...], ...]
+    """For each lower level, the regions of level 0 that are unfinished."""
 
     def to_json(self) -> JSONObject:
         """Return the same as JSON values, with regions merged to at most 64 for each level."""
@@ -78,27 +70,18 @@ class PyramidJob:
 
 @dataclass(frozen=True)
 class StaleLevels:
-    """The changes of level 0 that the lower levels do not show yet.
-
-    Attributes
-    ----------
-    writers
-        Names of processes that have not recorded their regions yet.
-    regions
-        Recorded regions.
-    job
-        Progress of computing all levels; None if that is not running, or has just begun.
-    unlisted
-        Paths of unfinished levels that the image does not list yet.
-    unwritten
-        Paths of levels that were created empty, each with its unwritten regions.
-    """
+    """The changes of level 0 that the lower levels do not show yet."""
 
     writers: tuple[str, ...] = ()
+    """Names of processes that have not recorded their regions yet."""
     regions: tuple[Bounds, ...] = ()
+    """Recorded regions."""
     job: PyramidJob | None = None
+    """Progress of computing all levels; None if that is not running, or has just begun."""
     unlisted: tuple[str, ...] = ()
+    """Paths of unfinished levels that the image does not list yet."""
     unwritten: tuple[tuple[str, tuple[Bounds, ...]], ...] = ()
+    """Paths of levels that were created empty, each with its unwritten regions."""
 
     def __bool__(self) -> bool:
         return bool(self.writers or self.regions or self.unlisted or self.unwritten)

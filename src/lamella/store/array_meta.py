@@ -38,38 +38,27 @@ DTYPES = (
 
 @dataclass(frozen=True)
 class ArrayMeta:
-    """Shape, dtype, chunking and compression of one array.
-
-    Attributes
-    ----------
-    dtype : numpy.dtype
-        In the machine's byte order, whatever the stored byte order.
-    chunks : tuple of int
-        Lengths of a compressed chunk (the inner chunks where there are shards).
-    shards : tuple of int or None
-        Lengths of a file where chunks are packed into shards.
-    compressor : Compressor or None
-        None: chunks are stored uncompressed.
-    separator : {"/", "."}
-        Stands between the numbers of a chunk key.
-    codecs : tuple of str
-        Names of all codecs, filters and compressors in order, known or not.
-    document : dict
-        The document as stored, without the attributes.
-    """
+    """Shape, dtype, chunking and compression of one array."""
 
     shape: Shape
     dtype: np.dtype[Any]
+    """In the machine's byte order, whatever the stored byte order."""
     chunks: Shape
+    """Lengths of a compressed chunk (the inner chunks where there are shards)."""
     shards: Shape | None = None
+    """Lengths of a file where chunks are packed into shards."""
     fill_value: FillValue = 0
     compressor: Compressor | None = field(default_factory=Compressor)
+    """None: chunks are stored uncompressed."""
     dimension_names: tuple[str | None, ...] | None = None
     attributes: JSONObject = field(default_factory=dict)
     zarr_format: ZarrFormat = 3
     separator: str = "/"
+    """Stands between the numbers of a chunk key."""
     codecs: tuple[str, ...] = ()
+    """Names of all codecs, filters and compressors in order, known or not."""
     document: JSONObject = field(default_factory=dict, repr=False)
+    """The document as stored, without the attributes."""
 
     @property
     def ndim(self) -> int:

@@ -231,24 +231,16 @@ NumpyIndex: TypeAlias = tuple[Any, ...]
 
 
 class Part(NamedTuple):
-    """The values of one chunk that a selection touches.
-
-    Attributes
-    ----------
-    number
-        Number of the chunk in its file, in C order.
-    inside
-        Index of the values in the chunk.
-    where
-        Index of the values in the block.
-    is_whole
-        Whether these are all values of the chunk that lie in the array, in order.
-    """
+    """The values of one chunk that a selection touches."""
 
     number: int
+    """Number of the chunk in its file, in C order."""
     inside: NumpyIndex
+    """Index of the values in the chunk."""
     where: NumpyIndex
+    """Index of the values in the block."""
     is_whole: bool
+    """Whether these are all values of the chunk that lie in the array, in order."""
 
 
 #: Along one axis: a chunk's summand of `Part.number`, then `inside`, `where` and `is_whole`.

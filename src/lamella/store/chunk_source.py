@@ -75,27 +75,18 @@ class Task(NamedTuple):
 
 @dataclass(eq=False)
 class FileChange:
-    """A file to write.
-
-    Attributes
-    ----------
-    key
-        Key below the array.
-    parts
-        Parts of its chunks to write.
-    others
-        Numbers of the chunks to copy unchanged.
-    is_replaced
-        Whether all pixels of the file are written, so that the old file is not read.
-    old
-        The old file, once the source has opened it.
-    """
+    """A file to write."""
 
     key: str
+    """Key below the array."""
     parts: list[Part]
+    """Parts of its chunks to write."""
     others: frozenset[int]
+    """Numbers of the chunks to copy unchanged."""
     is_replaced: bool
+    """Whether all pixels of the file are written, so that the old file is not read."""
     old: Chunks = field(init=False)
+    """The old file, once the source has opened it."""
 
 
 #: A file, the number of one of its chunks, and the encoded chunk; the chunks of a file are consecutive.

@@ -60,37 +60,25 @@ class ChunkError(ValueError):
 
 @dataclass(frozen=True)
 class Coding:
-    """How the chunks of one array are encoded; safe for threads.
-
-    Attributes
-    ----------
-    shape
-        Lengths of a chunk; chunks on the edge of the array have the full shape too.
-    dtype
-        Stored dtype, with its byte order.
-    order
-        Stored order of the axes, slowest first.
-    compression
-        Name of the compressor; None for none.
-    has_checksum
-        Whether each chunk ends in a crc32c.
-    index
-        Layout of a shard's index; None without shards.
-    fill_value
-        Value of the pixels of a chunk beyond the array.
-    compress, decompress
-        Functions of the compressor, which release the GIL; None for none.
-    """
+    """How the chunks of one array are encoded; safe for threads."""
 
     shape: Shape
+    """Lengths of a chunk; chunks on the edge of the array have the full shape too."""
     dtype: np.dtype[Any]
+    """Stored dtype, with its byte order."""
     order: tuple[int, ...]
+    """Stored order of the axes, slowest first."""
     compression: str | None
+    """Name of the compressor; None for none."""
     has_checksum: bool
+    """Whether each chunk ends in a crc32c."""
     index: IndexForm | None
+    """Layout of a shard's index; None without shards."""
     fill_value: FillValue = field(compare=False)
+    """Value of the pixels of a chunk beyond the array."""
     compress: Compress | None = field(compare=False, repr=False)
     decompress: Decompress | None = field(compare=False, repr=False)
+    """``compress`` and ``decompress``: functions of the compressor, which release the GIL; None for none."""
 
     @cached_property
     def nbytes(self) -> int:

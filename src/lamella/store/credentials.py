@@ -95,34 +95,25 @@ class StaticCredentials(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolved:
-    """How one URL is opened.
-
-    Attributes
-    ----------
-    kind
-        "s3", "gs", "az" or "http"; "" for other URLs, whose `options` fsspec reads itself.
-    url
-        The URL to open, without user name and password; the signature of a web URL stays in it.
-    origin
-        Source of the credentials, for messages.
-    config, client_options, retry_config, credential_provider
-        Settings in the spelling of obstore.
-    options
-        The caller's options, unchanged.
-    cache, cache_size
-        A folder where chunks are cached, and its limit in bytes; "" for none.
-    """
+    """How one URL is opened."""
 
     kind: str
+    """One of "s3", "gs", "az" and "http"; "" for other URLs, whose `options` fsspec reads itself."""
     url: str = field(repr=False)
+    """The URL to open, without user name and password; the signature of a web URL stays in it."""
     origin: str = "no credentials"
+    """Source of the credentials, for messages."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     retry_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credential_provider: StaticCredentials | None = field(default=None, repr=False)
+    """``config``, ``client_options``, ``retry_config`` and ``credential_provider``: settings in the spelling of
+    obstore."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The caller's options, unchanged."""
     cache: str = field(default="", repr=False)
     cache_size: int = field(default=DEFAULT_BYTES, repr=False)
+    """``cache`` and ``cache_size``: a folder where chunks are cached, and its limit in bytes; "" for none."""
 
 
 class _Access(NamedTuple):

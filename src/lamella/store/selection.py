@@ -32,30 +32,20 @@ Index: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Selection:
-    """The values that an engine reads or writes, and the conversion to the result.
-
-    Attributes
-    ----------
-    axes : tuple of slice or ndarray
-        One per axis. Slices have 0 <= start <= stop and step >= 1; 1-D arrays select along their axis.
-    paired : bool
-        Whether `axes` are 1-D arrays that pair up to points.
-    shape : tuple of int
-        Shape of the engine's block.
-    flips : tuple of int
-        Axes of the block that the result reverses.
-    order : tuple of int or None
-        Order of the block's axes before the reshape.
-    result : tuple of int
-        Shape of the caller's array.
-    """
+    """The values that an engine reads or writes, and the conversion to the result."""
 
     axes: tuple[slice | Indices, ...]
+    """One per axis. Slices have 0 <= start <= stop and step >= 1; 1-D arrays select along their axis."""
     paired: bool
+    """Whether `axes` are 1-D arrays that pair up to points."""
     shape: Shape
+    """Shape of the engine's block."""
     flips: tuple[int, ...]
+    """Axes of the block that the result reverses."""
     order: tuple[int, ...] | None
+    """Order of the block's axes before the reshape."""
     result: Shape
+    """Shape of the caller's array."""
 
     @property
     def is_region(self) -> bool:

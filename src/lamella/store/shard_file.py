@@ -167,21 +167,14 @@ _ENTRY = np.dtype("<u8")
 
 @dataclass(frozen=True)
 class IndexForm:
-    """Layout of the shard indexes of one array.
-
-    Attributes
-    ----------
-    chunks
-        Inner chunks per axis of a shard.
-    checksum
-        Whether a crc32c follows.
-    at_end
-        Whether the index is at the end of the file, rather than the start.
-    """
+    """Layout of the shard indexes of one array."""
 
     chunks: Shape
+    """Inner chunks per axis of a shard."""
     checksum: bool = True
+    """Whether a crc32c follows."""
     at_end: bool = True
+    """Whether the index is at the end of the file, rather than the start."""
 
     @property
     def size(self) -> int:

@@ -40,30 +40,20 @@ NO_FILE = "it is not a file: a folder, or a special file, is in its place"
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of an array: a chunk, or a shard.
-
-    Attributes
-    ----------
-    file_index
-        File index.
-    key
-        Key below the array.
-    size
-        Bytes.
-    present
-        Which chunks of the file are stored; one axis per axis of the array.
-    damaged
-        Which stored chunks are incomplete.
-    fault
-        The problem in words; "" without one.
-    """
+    """One file of an array: a chunk, or a shard."""
 
     file_index: Shape
+    """File index."""
     key: str
+    """Key below the array."""
     size: int
+    """Bytes."""
     present: np.ndarray[Any, np.dtype[np.bool_]]
+    """Which chunks of the file are stored; one axis per axis of the array."""
     damaged: np.ndarray[Any, np.dtype[np.bool_]]
+    """Which stored chunks are incomplete."""
     fault: str = ""
+    """The problem in words; "" without one."""
 
 
 def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index: Shape) -> StoredFile | None:

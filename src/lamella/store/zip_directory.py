@@ -37,34 +37,23 @@ _MOST_DEFLATED = 1032
 
 
 class Entry(NamedTuple):
-    """One file in an archive.
-
-    Attributes
-    ----------
-    header
-        Offset of its local header, which its bytes follow.
-    name_length
-        Bytes of its name in the local header.
-    stored, size
-        Bytes in the archive, and uncompressed.
-    crc
-        CRC-32 of the uncompressed file.
-    deflated
-        Whether it is deflated, rather than stored.
-    room
-        Bytes from the local header to the next entry.
-    described
-        Whether a data descriptor follows its bytes.
-    """
+    """One file in an archive."""
 
     header: int
+    """Offset of its local header, which its bytes follow."""
     name_length: int
+    """Bytes of its name in the local header."""
     stored: int
     size: int
+    """``stored`` and ``size``: bytes in the archive, and uncompressed."""
     crc: int
+    """CRC-32 of the uncompressed file."""
     deflated: bool
+    """Whether it is deflated, rather than stored."""
     room: int
+    """Bytes from the local header to the next entry."""
     described: bool
+    """Whether a data descriptor follows its bytes."""
 
     @property
     def start(self) -> int:
@@ -76,22 +65,15 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Directory:
-    """The contents of an archive.
-
-    Attributes
-    ----------
-    entries
-        The files by name, in the order of the directory.
-    folders
-        The names in each folder, by its path.
-    is_zip64
-        Whether the archive ends in a ZIP64 record.
-    """
+    """The contents of an archive."""
 
     entries: dict[str, Entry]
+    """The files by name, in the order of the directory."""
     folders: dict[str, list[str]]
+    """The names in each folder, by its path."""
     comment: bytes
     is_zip64: bool
+    """Whether the archive ends in a ZIP64 record."""
 
 
 class _End(NamedTuple):

@@ -36,26 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ArrayFacts:
-    """The facts of an array that the rules need.
-
-    Attributes
-    ----------
-    shape
-        Lengths per axis, in the order of the axes.
-    dtype
-        Name of the data type without byte order, such as ``"uint16"``.
-    dimension_names
-        Names stored with the array (Zarr v3), None if there are none.
-    separator
-        Separator of its chunk keys, ``"/"`` or ``"."``.
-    zarr_format
-        2 or 3.
-    """
+    """The facts of an array that the rules need."""
 
     shape: tuple[int, ...]
+    """Lengths per axis, in the order of the axes."""
     dtype: str
+    """Name of the data type without byte order, such as ``"uint16"``."""
     dimension_names: tuple[str | None, ...] | None = None
+    """Names stored with the array (Zarr v3), None if there are none."""
     separator: str = "/"
+    """Separator of its chunk keys, ``"/"`` or ``"."``."""
     zarr_format: int = 3
 
 

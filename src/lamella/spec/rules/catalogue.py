@@ -270,21 +270,14 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class OwnRule:
-    """A rule of lamella.
-
-    Attributes
-    ----------
-    id
-        ``"LM-"`` and a number, which is never reused.
-    level
-        ``"MUST"`` if readers fail or read other values than are stored.
-    text
-        The requirement.
-    """
+    """A rule of lamella."""
 
     id: str
+    """``"LM-"`` and a number, which is never reused."""
     level: Level
+    """``"MUST"`` if readers fail or read other values than are stored."""
     text: str
+    """The requirement."""
 
 
 OWN_RULES: dict[str, OwnRule] = {

@@ -25,48 +25,31 @@ VECTOR_TYPES = frozenset(["coordinate", "displacement"])
 
 @dataclass(frozen=True)
 class VersionTraits:
-    """One version of OME-NGFF, as the rules see it.
-
-    Attributes
-    ----------
-    name
-        The version.
-    zarr_format
-        Zarr version of its groups and arrays.
-    wrapper
-        Location of the OME part in the attributes.
-    version_names
-        Strings that name this version in a document.
-    inner_versions
-        Whether each part (multiscales, plate, ...) has its own version key.
-    coordinate_systems
-        Whether axes are in named coordinate systems, and every transformation has an input and an output.
-    axis_types
-        Types of axes that the text defines; others are custom.
-    transformation_types
-        Types of transformations.
-    dataset_types
-        Types that may lead from a level to its coordinate system.
-    field_name
-        Pattern of ``well.images[].path``.
-    field_words
-        The same in words.
-    chunk_separator
-        The separator of chunk keys that arrays must have; None if any is allowed.
-    """
+    """One version of OME-NGFF, as the rules see it."""
 
     name: str
     zarr_format: int
+    """Zarr version of its groups and arrays."""
     wrapper: Location
+    """Location of the OME part in the attributes."""
     version_names: tuple[str, ...]
+    """Strings that name this version in a document."""
     inner_versions: bool
+    """Whether each part (multiscales, plate, ...) has its own version key."""
     coordinate_systems: bool
+    """Whether axes are in named coordinate systems, and every transformation has an input and an output."""
     axis_types: tuple[str, ...]
+    """Types of axes that the text defines; others are custom."""
     transformation_types: tuple[str, ...]
+    """Types of transformations."""
     dataset_types: tuple[str, ...]
+    """Types that may lead from a level to its coordinate system."""
     field_name: re.Pattern[str]
+    """Pattern of ``well.images[].path``."""
     field_words: str
+    """The same in words."""
     chunk_separator: str | None
+    """The separator of chunk keys that arrays must have; None if any is allowed."""
 
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
