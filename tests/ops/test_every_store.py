@@ -18,7 +18,7 @@ from tests.store.remote_stores import ALL_KINDS, empty_store
 import lamella
 from lamella.adapters.png import write_preview
 from lamella.errors import StoreExistsError
-from lamella.ops.tables.measure_store import measure_store
+from lamella.ops.tables.measure import measure_store
 
 PIXELS = np.random.default_rng(0).integers(1, 999, (2, 2, 2, 32, 32)).astype("u2")
 SHARDS = {"chunks": (1, 1, 1, 16, 16), "shards_ratio": (1, 1, 1, 2, 2)}

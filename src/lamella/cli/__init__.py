@@ -68,7 +68,9 @@ _MODULES = {
     "building": ("merge", "mosaic", "subset"),
     "checking": ("checksum", "status", "validate", "verify"),
     "copying": ("copy", "download", "pack", "unpack"),
+    "editing": ("edit", "rename_well"),
     "rewriting": ("rechunk", "upgrade"),
+    "tables": ("measure", "table"),
 }
 """Modules of several commands; the others have the name of their command."""
 

@@ -70,7 +70,7 @@ class PositionRegions(NGFFNode):
         >>> cells.shape, cells.coords["z"].values.tolist(), float(cells.coords["y"][0])
         ((1, 1, 2, 4, 8), [0.5, 1.0], 1.0)
         """
-        from lamella.adapters.xarray_regions import crop
+        from lamella.adapters.xarray_export import crop
 
         bounds = {"t": t, "z": z, "y": y, "x": x}
         return crop(cast("Position", self), bounds, channels=c, level=level, pixel_size=pixel_size)
@@ -115,7 +115,7 @@ class PositionRegions(NGFFNode):
         >>> [node.path for node in tree.leaves], tree["1/image"].shape
         (['/0', '/1'], (1, 2, 2, 4, 4))
         """
-        from lamella.adapters.xarray_regions import image_datatree
+        from lamella.adapters.xarray_export import image_datatree
 
         return image_datatree(cast("Position", self))
 

@@ -35,7 +35,7 @@ from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
-from lamella.ops.tables.regions import rename_region
+from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.intents import read_creating, with_creating

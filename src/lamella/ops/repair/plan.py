@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.ops.raw_nodes import ArrayNode, StoredNode
-    from lamella.ops.repair.documents import Drafts
+    from lamella.ops.repair.changes import Drafts
     from lamella.ops.repair.fixes import Fields
     from lamella.ops.validation.tables import TableGroup
     from lamella.ops.validation.walk import CheckedGroup

@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
+from lamella.errors import (
+    InvalidArgumentError,
+    MissingDependencyError,
+    NodeNotFoundError,
+    counted,
+    did_you_mean,
+)
 from lamella.log import logged
+from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
+from lamella.nodes.walk import images_of
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.regions import piece_shape
@@ -27,16 +35,19 @@ from lamella.spec.axes import channel_axis, space_axes
 from lamella.spec.tables import FEATURE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
+    from zarr.abc.store import Store
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
     from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.ops.tables.labels import Boxes
+    from lamella.types import StrPath
+
 
 _PART_BYTES = 32 << 20
 _ARRAYS = ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice")
@@ -338,3 +349,52 @@ def _frame(labels: LabelImage, request: _Request, pieces: list[dict[str, Any]]) 
     frame = frame.drop(columns=[name for name in loops if lengths[name] == 1]).set_index("label")
     frame.attrs[DESCRIPTION] = {"type": FEATURE, "label": labels.name}
     return frame
+
+
+def measure_store(
+    path: StrPath | Store,
+    labels: str,
+    properties: Sequence[str],
+    *,
+    table: str | None = None,
+    channels: Sequence[str] | None = None,
+    level: str = "0",
+    physical: bool = True,
+    jobs: int | None = None,
+    progress: Progress | bool | None = None,
+    follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> dict[str, int]:
+    """Measure the labels of one name in an image, or in all images of a well or plate, and store them as tables.
+
+    Images without such labels are skipped. Returns the number of rows by path.
+
+    Raises
+    ------
+    NodeNotFoundError
+        No image has labels of this name.
+    """
+    check_progress(progress)
+    node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
+    chosen = {path: position for path, position in images_of(node).items() if labels in position.labels}
+    if not chosen:
+        raise NodeNotFoundError(f"No image of {node.node_path} has labels {labels!r}.")
+    rows: dict[str, int] = {}
+    with (
+        logged("Measure the labels %s of %s", labels, counted(len(chosen), "image")),
+        reporting(progress, "images") as report_progress,
+    ):
+        count = Count(report_progress, "images", len(chosen))
+        for where, position in chosen.items():
+            frame = position.labels[labels].measure(
+                properties,
+                channels=channels,
+                level=level,
+                physical=physical,
+                name=table or labels,
+                jobs=jobs,
+            )
+            rows[where] = len(frame)
+            count.add()
+    node.documents.storage.commit_own(f"Measure the labels {labels}")
+    return rows

@@ -15,6 +15,7 @@ from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
     LamellaError,
+    MetadataError,
     NodeExistsError,
     NodeNotFoundError,
     did_you_mean,
@@ -33,6 +34,7 @@ from lamella.spec.tables import (
     read_replacing_table,
     table_info,
     table_names,
+    with_label,
     with_replacing_table,
 )
 from lamella.store.keys import check_new_name, is_private, join
@@ -307,3 +309,13 @@ def info_of(tables: Tables, name: str) -> TableInfo:
     """Read the description of a table from its attributes."""
     info = table_info(tables.documents.group(content_path(tables, name)))
     return info if info.index_key is not None else replace(info, index_type=None)
+
+
+def rename_region(tables: Tables, old: str, new: str) -> None:
+    """Name the new label image in all tables of a renamed one; damaged tables stay as they are."""
+    documents = tables.documents
+    for name in tables:
+        path = tables.node_path.child(name).path
+        with suppress(MetadataError):
+            if documents.kind(path) == "group" and table_info(documents.group(path)).label == old:
+                documents.edit_group(path, lambda attributes: with_label(attributes, new))

@@ -1,0 +1,110 @@
+"""``lamella measure`` and ``lamella table``: measure labels into tables, list tables, and print one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lamella.cli.messages import QUIET, echo_json, echo_lines
+from lamella.cli.options import (
+    follow_links_option,
+    json_option,
+    operation_options,
+    storage_option,
+    verbose_option,
+)
+from lamella.errors import counted
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Path(), help="Write it to a .csv, .json or .parquet file.")
+@json_option
+@verbose_option()
+@follow_links_option
+@storage_option
+def table(
+    path: str,
+    name: str | None,
+    output: str | None,
+    as_json: bool,
+    follow_links: bool,
+    storage_options: dict[str, Any],
+) -> None:
+    """List the tables of an image or plate, or print one.
+
+    Without NAME the names, types and formats are listed. A table is printed as CSV, and with --json as a list of its
+    rows. That of a plate has the tables of all its positions, with their well and field.
+    """
+    from lamella.errors import InvalidArgumentError
+    from lamella.nodes.open import open_ome_zarr
+    from lamella.ops.tables.listing import list_tables, print_table, tables_of
+
+    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
+        tables = tables_of(node)
+        if name is None:
+            if output is not None:
+                raise InvalidArgumentError("--output writes one table: give its NAME too.")
+            rows = list_tables(tables)
+            if as_json:
+                echo_json(rows)
+            else:
+                echo_lines(
+                    "  ".join(str(value) for value in row.values() if value is not None) for row in rows
+                )
+            return
+        text = print_table(tables, name, output, as_json=as_json)
+    if text:
+        click.echo(text, nl=False)
+
+
+@click.command(epilog="Example: lamella measure plate.zarr nuclei --properties area,intensity_mean")
+@click.argument("path", type=click.Path())
+@click.argument("labels")
+@click.option(
+    "--properties", metavar="NAME,...", default="area,centroid,intensity_mean", help="Of scikit-image."
+)
+@click.option("--channel", metavar="NAME", multiple=True, help="A channel; may be repeated.")
+@click.option("--at-level", "level", default="0", metavar="NAME", help="Level; 0 by default.")
+@click.option("--voxels", is_flag=True, help="Measure in voxels, not in physical units.")
+@click.option("--save-as", "name", metavar="NAME", help="Name of the table; LABELS by default.")
+@operation_options()
+def measure(
+    context: click.Context,
+    path: str,
+    labels: str,
+    properties: str,
+    channel: tuple[str, ...],
+    level: str,
+    voxels: bool,
+    name: str | None,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Measure the labels of an image or plate by scikit-image.
+
+    LABELS is the name of a label image. The result is a table of each image, which `lamella table` prints.
+    """
+    from lamella.ops.tables.measure import measure_store
+
+    rows = measure_store(
+        path,
+        labels,
+        _parts(properties),
+        table=name,
+        channels=list(channel) or None,
+        level=level,
+        physical=not voxels,
+        **options,
+    )
+    if as_json:
+        echo_json({"rows": rows})
+    elif not context.meta.get(QUIET):
+        total = counted(sum(rows.values()), "label")
+        echo_lines([f"{total} of {counted(len(rows), 'image')} in the table {name or labels}."])
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
