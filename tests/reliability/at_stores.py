@@ -68,6 +68,8 @@ HALF_WAY = dict.fromkeys(
 )
 #: A level that is replaced is at neither name for a moment: lamella reads it under a third one, others find none.
 HALF_WAY["delete a channel"] = ("MS-04",)
+#: So are labels that are renamed.
+HALF_WAY["rename labels"] = ("LB-01", "MS-04", "ST-01")
 
 #: The image of a work that readers see with all of its old pixels, or all of its new ones.
 WHOLE = {"delete a channel": "A/1/1"}

@@ -49,6 +49,7 @@ HALF_WAY = {
     "bulk creation": ("ST-01",),
     "add positions": ("ST-01",),
     "create labels": ("ST-01",),
+    "rename labels": ("LB-01",),
     "upgrade": ("ST-08",),
 }
 

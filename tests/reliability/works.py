@@ -353,6 +353,32 @@ def _labels_before(folder: Path, version: str) -> None:
     _label(folder, version, lambda _: None)
 
 
+def _labels_with_a_table(folder: Path, version: str) -> None:
+    _labels_before(folder, version)
+    with _open(folder, "A/1/0") as position:
+        position.tables.write("areas", {"label": [1, 2], "area": [3.0, 4.0]}, label="cells", backend="csv")
+
+
+def _rename_labels(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        position.labels.rename("cells", "nuclei")
+
+
+def _rename_table(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        position.tables.rename("drugs", "doses")
+
+
+def _delete_table(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        del position.tables["drugs"]
+
+
+def _delete_labels(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        del position.labels["cells"]
+
+
 def _older_files(folder: Path, version: str) -> None:
     """Export other pixels to the files that are replaced."""
     _labels_before(folder, version)
@@ -435,4 +461,8 @@ WORKS: dict[str, Work] = {
     "export a plate": Work(plate, _export_plate, StoreExistsError),
     "watch": Work(_scan, _watch),
     "watch more positions": Work(_growing_scan, _watch),
+    "rename labels": Work(_labels_with_a_table, _rename_labels, NodeNotFoundError),
+    "delete labels": Work(_labels_before, _delete_labels, NodeNotFoundError),
+    "rename a table": Work(_tables_before, _rename_table, NodeNotFoundError),
+    "delete a table": Work(_tables_before, _delete_table, NodeNotFoundError),
 }

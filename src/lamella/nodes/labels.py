@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.errors import InvalidArgumentError, MetadataError, WrongTypeError, short_repr
 from lamella.nodes.image_array import ImageArray
-from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import ome_of, read_part
 from lamella.nodes.position import Position
+from lamella.nodes.renaming import RenamesMembers
 from lamella.nodes.reporting import check_document
-from lamella.spec.intents import read_creating
+from lamella.spec.intents import read_creating, read_renaming
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from lamella.ops.progress import Progress
+    from lamella.spec.intents import Renaming
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
@@ -315,7 +316,7 @@ class LabelImage(Position):
         )
 
 
-class Labels(NGFFNode):
+class Labels(RenamesMembers):
     """The label images of a position: a mapping of name to `LabelImage`.
 
     Examples
@@ -328,24 +329,42 @@ class Labels(NGFFNode):
     def _parse_meta(self) -> None:
         self._listed()
 
-    def _named(self) -> list[str]:
-        """Return the names that the group lists (LB-01)."""
+    def _read_attributes(self) -> JSONObject:
+        """Read the attributes of the group; empty without a group."""
+        return {} if self.documents.kind(self.path) is None else super()._read_attributes()
+
+    def _settle_renaming(self, renaming: Renaming) -> None:
+        """Update the metadata after the move of a label image."""
+        from lamella.ops.labels import settle_label
+
+        settle_label(self, renaming)
+
+    def _names(self) -> tuple[list[str], str | None]:
+        """Return the names that the group lists, and the name that an image does not have which is being renamed."""
         if self.documents.kind(self.path) is None:
-            return []
+            return [], None
         stored, _ = self.documents.stored_group(self.path)
         meta = read_part(self.node_path, LabelsMeta, stored.attributes)
         if meta is not None:
             check_document(self.node_path, stored, ("labels",))
-        return [] if meta is None else list(dict.fromkeys(meta.labels))
+        names = [] if meta is None else meta.labels
+        renaming = read_renaming(stored.attributes)
+        if renaming is None:
+            return list(dict.fromkeys(names)), None
+        gone, shown = renaming if self.has_moved(renaming) else reversed(renaming)
+        return list(dict.fromkeys(shown if name == gone else name for name in names)), gone
+
+    def _named(self) -> list[str]:
+        """Return the names that the group lists (LB-01)."""
+        return self._names()[0]
 
     def _listed(self) -> list[str]:
         """Return the names that the group lists, and those of label images that it does not list."""
-        listed = self._named()
+        listed, gone = self._names()
         if not self.documents.storage.can_list:
             return listed
-        return listed + [
-            name for name in self.group_keys() if name not in listed and self._is_label_image(name)
-        ]
+        others = [name for name in self.group_keys() if name not in listed and name != gone]
+        return listed + [name for name in others if self._is_label_image(name)]
 
     def _is_label_image(self, name: str) -> bool:
         child = self.node_path.child(name)
@@ -476,7 +495,7 @@ class Labels(NGFFNode):
         """
         from lamella.ops.labels import rename_label
 
-        self.require_writable(f"rename the labels {old!r}")
+        self.store_handle.require_writable(f"rename the labels {old!r}", self.path)
         rename_label(self, self._checked_key(old), self._checked_key(new))
 
     def _summary(self) -> str:

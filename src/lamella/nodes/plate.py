@@ -17,7 +17,7 @@ from lamella.nodes.plate_listing import PlateListing, is_of
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
-from lamella.nodes.renaming import RenamesMembers, is_settled
+from lamella.nodes.renaming import ListsMembers, is_settled
 from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.plates.table import OnError, Record
     from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
 
@@ -53,7 +54,7 @@ class Plate(
     FieldEdits,
     OMEXMLMethods,
     ModelNode[PlateMeta],
-    RenamesMembers,
+    ListsMembers,
 ):
     """A high-content-screening plate.
 
@@ -123,6 +124,12 @@ class Plate(
         if renaming.old not in listed or renaming.new in listed:
             return meta
         return plate_edits.rename_well(meta, *renaming)
+
+    def _settle_renaming(self, renaming: Renaming) -> None:
+        """Update the metadata after the move of a well."""
+        from lamella.ops.plates.members import settle_well
+
+        settle_well(self, renaming)
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store, with the well that is being renamed while the plate lists it."""

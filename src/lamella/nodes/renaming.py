@@ -1,11 +1,12 @@
-"""The base of nodes that rename their members: a plate its wells, a well its positions.
+"""The bases of nodes that rename their members: a plate its wells, a well its positions, a group of labels its images.
 
 The document records the rename until it lists the new name, so that after a kill readers find the member, and the next
-writer finishes the rename (:mod:`lamella.ops.plates.members`).
+writer finishes the rename (:mod:`lamella.ops.renaming`).
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,20 @@ if TYPE_CHECKING:
 class RenamesMembers(NGFFNode):
     """A node that renames members."""
 
-    document: MetadataDocument[Any]
-    renaming: Renaming | None = None
     moved: Renaming | None = None
     """A rename whose files this call has moved, while it updates the metadata."""
+
+    @abstractmethod
+    def _settle_renaming(self, renaming: Renaming) -> None:
+        """Update the metadata after the move of a member's folder; the last step removes the record."""
+
+    def _read_attributes(self) -> JSONObject:
+        """Read the attributes of the group, as other programs may have changed them."""
+        return self.documents.group(self.path)
+
+    def _record_renaming(self, renaming: Renaming | None) -> None:
+        """Record in the document which member is being renamed, or remove the record (None)."""
+        self.documents.edit_group(self.path, lambda attributes: with_renaming(attributes, renaming))
 
     def has_moved(self, renaming: Renaming) -> bool:
         """Whether a member that is being renamed exists under its new name only.
@@ -46,6 +57,32 @@ class RenamesMembers(NGFFNode):
             documents.is_whole_group(new) and not documents.is_whole_group(old)
         )
 
+
+class ListsMembers(RenamesMembers):
+    """A node that renames members, which its model lists."""
+
+    document: MetadataDocument[Any]
+    renaming: Renaming | None = None
+    """A rename while it is being recorded."""
+
+    def _read_attributes(self) -> JSONObject:
+        """Read the attributes of the group, and update the model."""
+        attributes = super()._read_attributes()
+        self.document.refresh()
+        return attributes
+
+    def _record_renaming(self, renaming: Renaming | None) -> None:
+        """Record which member is being renamed, and save the model."""
+        if renaming is None:
+            super()._record_renaming(None)
+            self.document.refresh()
+            return
+        self.renaming = renaming
+        try:
+            self.document.edit(lambda meta: meta)
+        finally:
+            self.renaming = None
+
     def _with_renaming(
         self, document: JSONObject, attributes: JSONObject, listed: Iterable[str]
     ) -> JSONObject:
@@ -62,7 +99,7 @@ class RenamesMembers(NGFFNode):
             if not self.document.last_attributes:
                 self.document.refresh()
         if read_renaming(self.document.last_attributes) is not None:
-            from lamella.ops.plates.members import finish_rename
+            from lamella.ops.renaming import finish_rename
 
             finish_rename(self)
 

@@ -12,7 +12,7 @@ from lamella.nodes.model_node import ModelNode
 from lamella.nodes.parts import ome_of, read_part, stored_ome
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
-from lamella.nodes.renaming import RenamesMembers, is_settled
+from lamella.nodes.renaming import ListsMembers, is_settled
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle, join
 from lamella.spec import plate_edits
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.intents import Renaming
     from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject
 
 
-class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
+class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
     """A well: the group that lists the positions imaged in it.
 
     ``channel_names`` and ``axes`` are for positions that are created while the well has none; ``overwriting_creation``
@@ -93,6 +94,12 @@ class Well(Pictures, ModelNode[WellGroupMeta], RenamesMembers):
             return self._load(stored.attributes)
         key = (WellGroupMeta, self.store_handle.version.name)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
+
+    def _settle_renaming(self, renaming: Renaming) -> None:
+        """Update the metadata after the move of a position."""
+        from lamella.ops.plates.members import settle_position
+
+        settle_position(self, renaming)
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""

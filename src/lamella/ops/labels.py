@@ -35,10 +35,11 @@ from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
+from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
-from lamella.spec.intents import read_creating, with_creating
+from lamella.spec.intents import Renaming, read_creating, with_creating, with_renaming
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
+    from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
 
@@ -109,7 +111,8 @@ def create_label(
             documents.storage.delete(node_path.path)
             if is_first and documents.storage.locks_processes:
                 with documents.lock(labels.node_path.parent.path):
-                    _delete_empty_group(labels)
+                    if _is_needless(labels):
+                        documents.delete(labels.path)
             raise
         _end(labels, name, token)
     return image
@@ -119,13 +122,14 @@ def _begin(labels: Labels, name: str, attributes: JSONObject, token: str) -> boo
     """Create the group of a label image, in place of one that a killed call began; return whether it is the first."""
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
+        finish_locked_rename(labels)
         if name in labels._listed():
             if name not in labels._named():  # killed before the last step of its creation
                 _edit_list(labels, lambda names: names)
             raise NodeExistsError(
                 f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
             )
-        if documents.storage.exists(path):
+        if documents.storage.exists(path) and not documents.has_begun_group(path):
             left = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
             if left is None or not (documents.storage.locks_processes or is_abandoned(left)):
                 raise _begun_elsewhere(labels, name)
@@ -347,85 +351,119 @@ def _ratios(position: Position, path: str) -> list[float]:
     return [a / b if b else 0.0 for a, b in zip(coarse, position.scale, strict=True)]
 
 
-def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the list of label names (LB-01) under a lock; unlisted images are added, an empty list is removed."""
-    documents = labels.documents
-    if documents.kind(labels.path) is None:
-        documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
+def _edit_list(
+    labels: Labels,
+    change: Callable[[list[str]], list[str]],
+    beside: Callable[[JSONObject], JSONObject] = dict,
+) -> None:
+    """Change the list of label names (LB-01) under a lock; unlisted images are added, an empty list is removed.
+
+    The same write changes other attributes of the group by ``beside``.
+    """
+    _put_group(labels)
 
     def edit(attributes: JSONObject) -> JSONObject:
         version = labels.store_handle.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
         names = list(dict.fromkeys(change(labels._listed())))
         if names:
-            return version.dump(meta.model_copy(update={"labels": names}), attributes)
-        rest = {key: value for key, value in version.ome(attributes).items() if key != "labels"}
-        return version.with_ome(attributes, rest)
+            return beside(version.dump(meta.model_copy(update={"labels": names}), attributes))
+        return beside(_without_list(version, attributes))
 
-    documents.edit_group(labels.path, edit)
+    labels.documents.edit_group(labels.path, edit)
 
 
-def _delete_empty_group(labels: Labels) -> None:
+def _put_group(labels: Labels) -> None:
+    """Create the group of labels, which some programs leave out."""
+    if labels.documents.kind(labels.path) is None:
+        labels.documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
+
+
+def _without_list(version: SpecVersion, attributes: JSONObject) -> JSONObject:
+    rest = {key: value for key, value in version.ome(attributes).items() if key != "labels"}
+    return version.with_ome(attributes, rest)
+
+
+def _is_needless(labels: Labels, but: str | None = None) -> bool:
+    """Return whether the group of labels has neither other label images than one nor metadata of others."""
     documents = labels.documents
+    if documents.kind(labels.path) != "group":
+        return False
     attributes = documents.group(labels.path)
     version = labels.store_handle.version_of(attributes)
-    is_empty = attributes in (version.with_ome({}, {}), version.dump(LabelsMeta(labels=[]), {}))
-    if is_empty and not documents.children(labels.path):
-        documents.delete(labels.path)
+    if _without_list(version, attributes) != version.with_ome({}, {}):
+        return False
+    if any(name != but for name in labels._named()):
+        return False
+    names = documents.storage.list(labels.path)  # not its children: one of them may be damaged
+    return all(name == but or name in documents.files.all for name in names)
 
 
 def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or a node below one; see :meth:`Labels.__delitem__`."""
     first, _, rest = name.partition("/")
-    path = labels.node_path.child(first).path
-    # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
-    if first not in labels._listed() and (rest or not labels.documents.storage.exists(path)):
-        raise labels.missing_error(name)
-    if rest:
+    if rest and first in labels._listed():
         del labels[first][rest]
         return
-    labels.documents.storage.check_deletable(path)
-    with labels.documents.lock(labels.node_path.parent.path):
-        _edit_list(labels, lambda names: [listed for listed in names if listed != name])
-        if labels.documents.storage.exists(path):
-            labels.documents.delete(path)
-        _delete_empty_group(labels)
+    documents, path = labels.documents, labels.node_path.child(first).path
+    with documents.lock(labels.node_path.parent.path):
+        finish_locked_rename(labels)
+        for folder in (labels.path, labels.node_path.parent.path):
+            documents.storage.sweep(folder)  # left by a killed deletion
+        # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
+        if rest or (first not in labels._listed() and not documents.storage.exists(path)):
+            raise labels.missing_error(name)
+        if _is_needless(labels, but=first):  # at once, so that a kill leaves no empty group
+            path = labels.path
+        documents.storage.check_deletable(path)
+        if path != labels.path:
+            _edit_list(labels, lambda names: [listed for listed in names if listed != name])
+        if documents.storage.exists(path):
+            documents.delete(path)
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
     """Rename a label image; see :meth:`Labels.rename`. The same call finishes a killed rename."""
     _check_label_name(new)
     with labels.documents.lock(labels.node_path.parent.path):
-        _rename_alone(labels, old, new)
+        if finish_locked_rename(labels) != (old, new):
+            _rename_alone(labels, Renaming(old, new))
 
 
-def _rename_alone(labels: Labels, old: str, new: str) -> None:
+def _rename_alone(labels: Labels, renaming: Renaming) -> None:
     """Rename a label image, under the lock of the position's members."""
+    old, new = renaming
     listed, documents = labels._listed(), labels.documents
-    source, target = labels.node_path.child(old).path, labels.node_path.child(new).path
-    target_exists = documents.storage.exists(target)
-    # A killed rename leaves a listed name that is missing, and an unlisted one that exists.
-    moved = (
-        old in listed
-        and not documents.storage.exists(source)
-        and target_exists
-        and new not in labels._named()
+    source_exists, target_exists = (
+        documents.storage.exists(labels.node_path.child(name).path) for name in renaming
     )
-    if not moved:
-        if old not in listed or not documents.storage.exists(source):
-            raise NodeNotFoundError(
-                f"{labels.node_path} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
-            )
-        if old == new:
-            return
-        if new in listed or target_exists:
-            raise NodeExistsError(
-                f"Cannot rename the labels {old!r} to {new!r}: {labels.node_path} has {new!r} already."
-            )
-        documents.move(source, target)
-    _edit_list(labels, lambda names: [new if listed_name == old else listed_name for listed_name in names])
+    if old in listed and not source_exists and target_exists and new not in labels._named():
+        settle_label(labels, renaming)  # another program has moved the folder
+        return
+    if old not in listed or not source_exists:
+        raise NodeNotFoundError(
+            f"{labels.node_path} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
+        )
+    if old == new:
+        return
+    if new in listed or target_exists:
+        raise NodeExistsError(
+            f"Cannot rename the labels {old!r} to {new!r}: {labels.node_path} has {new!r} already."
+        )
+    _put_group(labels)
+    move_member(labels, renaming)
+
+
+def settle_label(labels: Labels, renaming: Renaming) -> None:
+    """Update the metadata after the move of a label image: its own, those of tables, and the list of names."""
+    old, new = renaming
     LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
     rename_region(Tables(labels.node_path.parent.child("tables"), False), old, new)
+    _edit_list(
+        labels,
+        lambda names: [new if name == old else name for name in names],
+        functools.partial(with_renaming, renaming=None),
+    )
 
 
 def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:

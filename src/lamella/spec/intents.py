@@ -1,8 +1,8 @@
 """Operations of several steps, recorded in a document while they run, so that they can be finished after a kill.
 
 The specification has no key for this. It is stored under lamella's own key of the group's attributes, which other
-readers ignore. A plate while a well is renamed, a plate whose wells have swapped names (the same call does not swap
-them back), and an image while a channel is appended::
+readers ignore. A plate while a well is renamed (as for positions, labels and tables), a plate whose wells have swapped
+names (the same call does not swap them back), and an image while a channel is appended::
 
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
     "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
@@ -45,7 +45,7 @@ _PARTS = ("ome", "lamella")
 
 
 class Renaming(NamedTuple):
-    """A well that is being renamed."""
+    """A member of a group that is being renamed, such as a well."""
 
     old: str
     new: str
@@ -59,14 +59,14 @@ class Appending(NamedTuple):
 
 
 def read_renaming(attributes: JSONObject) -> Renaming | None:
-    """Read which well of a plate is being renamed."""
+    """Read which member of a group is being renamed."""
     record = _read(attributes, _RENAMING)
     old, new = (record.get("from"), record.get("to")) if isinstance(record, dict) else (None, None)
     return Renaming(old, new) if isinstance(old, str) and isinstance(new, str) else None
 
 
 def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObject:
-    """Record in attributes which well is being renamed, or remove the record (None)."""
+    """Record in attributes which member is being renamed, or remove the record (None)."""
     value: JSON = None if renaming is None else {"from": renaming.old, "to": renaming.new}
     return _with(attributes, _RENAMING, value)
 

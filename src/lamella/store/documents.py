@@ -118,6 +118,15 @@ class Documents:
             return self.kind(path) == "group"
         return self._has(path, V2.group) and self._has(path, V2.attributes)
 
+    def has_begun_group(self, path: str) -> bool:
+        """Whether a killed creation left only the mark of a group, which is the same for all groups of Zarr v2.
+
+        Where new folders appear complete, another program made it.
+        """
+        if self.format == 3 or self.storage.has_folders or not self._has(path, V2.group):
+            return False
+        return self.storage.list(path) == [V2.group]
+
     def has_begun_array(self, path: str, meta: ArrayMeta) -> bool:
         """Whether a killed creation left only the attributes of an array: in Zarr v2 they look like a group."""
         attributes = None if self._has(path, V2.group) else self.document(path, V2.attributes)
@@ -362,6 +371,10 @@ class Documents:
 
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
         stored = self.storage.read_many(list(keys)) if keys else {}
+        gone = [key for key, came in stored.items() if came is None]  # deleted meanwhile, by who created them
+        if gone:
+            again = self.storage.write_new([(key, files[key]) for key in gone])
+            stored = {key: came for key, came in stored.items() if came is not None or key in again}
         others: dict[str, bool] = {}
         for key, came in stored.items():
             path, _, name = key.rpartition("/")

@@ -20,9 +20,10 @@ from lamella.errors import (
 from lamella.nodes.parts import read_part
 from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
+from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
-from lamella.spec.intents import Renaming, read_renaming, read_swapped, with_renaming, with_swapped
+from lamella.spec.intents import Renaming, read_swapped, with_swapped
 from lamella.spec.names import new_well
 from lamella.store.keys import is_key
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.nodes.plate import Plate
-    from lamella.nodes.renaming import RenamesMembers
     from lamella.spec.plate import PlateMeta, WellGroupMeta
     from lamella.types import JSONObject
 
@@ -225,7 +225,7 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     documents = plate.documents
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
     row = plate.node_path.child(new.partition("/")[0]).path
-    if _finish_rename(plate) == (old, new):
+    if finish_locked_rename(plate) == (old, new):
         return
     there = _look_at_rename(plate, old, new)
     listed = {well.path for well in plate.document.refresh().wells}
@@ -250,9 +250,9 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         if undone:
             documents.move(source, target)
         else:
-            _move_and_settle(plate, Renaming(old, new))
+            move_member(plate, Renaming(old, new))
             return
-    _settle(plate, Renaming(old, new))
+    settle_well(plate, Renaming(old, new))
 
 
 def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str]:
@@ -280,7 +280,7 @@ def rename_position(well: Well, old: str, new: str) -> None:
     documents = well.documents
     target = well.node_path.child(new).path
     with documents.lock(well.path):
-        if _finish_rename(well) == (old, new):
+        if finish_locked_rename(well) == (old, new):
             return
         listed = [image.path for image in well.document.refresh().images]
         if old not in listed:
@@ -292,45 +292,11 @@ def rename_position(well: Well, old: str, new: str) -> None:
             return
         if new in listed or documents.storage.exists(target):
             raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
-        _move_and_settle(well, Renaming(old, new))
+        move_member(well, Renaming(old, new))
 
 
-def _move_and_settle(node: RenamesMembers, renaming: Renaming) -> None:
-    _move(node, renaming)
-    node.moved = renaming
-    try:
-        _settle(node, renaming)
-    finally:
-        node.moved = None
-
-
-def _move(node: RenamesMembers, renaming: Renaming) -> None:
-    """Move the folder of a member after recording the rename in the node's document, so that readers find it."""
-    documents = node.documents
-    source, target = (node.node_path.child(path).path for path in renaming)
-    node.renaming = renaming
-    try:
-        node.document.edit(lambda meta: meta)
-        documents.move(source, target)
-    except BaseException:
-        node.renaming = None
-        if documents.storage.exists(source) and not node.has_moved(renaming):
-            with suppress(LamellaError):
-                documents.edit_group(node.path, lambda attributes: with_renaming(attributes, None))
-        raise
-    finally:
-        node.renaming = None
-
-
-def _settle(node: RenamesMembers, renaming: Renaming) -> None:
-    """Update the metadata after the move of a member's folder."""
-    if isinstance(node, Well):
-        _settle_position(node, renaming)
-    else:
-        _settle_well(cast("Plate", node), renaming)
-
-
-def _settle_position(well: Well, renaming: Renaming) -> None:
+def settle_position(well: Well, renaming: Renaming) -> None:
+    """Update the metadata after the move of a position."""
     old, new = renaming
     plate = plate_above(well.node_path, 2)
     if plate is not None:
@@ -344,7 +310,8 @@ def _settle_position(well: Well, renaming: Renaming) -> None:
     well.document.edit(rename)
 
 
-def _settle_well(plate: Plate, renaming: Renaming) -> None:
+def settle_well(plate: Plate, renaming: Renaming) -> None:
+    """Update the metadata after the move of a well."""
     old, new = renaming
     # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
@@ -360,32 +327,6 @@ def _settle_well(plate: Plate, renaming: Renaming) -> None:
         return plate_edits.rename_well(meta, old, new) if is_listed else meta
 
     plate.document.edit(rename)
-
-
-def finish_rename(node: RenamesMembers) -> None:
-    """Finish a rename that was killed after the folder had moved; before that, nothing has changed."""
-    with node.documents.lock(node.path):
-        _finish_rename(node)
-
-
-def _finish_rename(node: RenamesMembers) -> Renaming | None:
-    """Do `finish_rename` for callers that have locked the node; return the finished rename."""
-    documents = node.documents
-    renaming = read_renaming(documents.group(node.path))
-    node.document.refresh()
-    if renaming is None:
-        return None
-    source, target = (node.node_path.child(path).path for path in renaming)
-    if node.has_moved(renaming):
-        if documents.storage.exists(source):
-            documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
-        _settle(node, renaming)
-        return renaming
-    if documents.kind(source) is not None and documents.storage.exists(target):
-        documents.discard_copies(target, of=source)  # begun by a store without renames
-    documents.edit_group(node.path, lambda attributes: with_renaming(attributes, None))
-    node.document.refresh()
-    return None
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -22,6 +22,7 @@ from lamella.errors import (
 )
 from lamella.ops.tables.encoding import decoded, encoded
 from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
+from lamella.spec.intents import Renaming, read_renaming, with_renaming
 from lamella.spec.tables import (
     FEATURE,
     GENERIC,
@@ -38,7 +39,7 @@ from lamella.spec.tables import (
     with_replacing_table,
 )
 from lamella.store.keys import check_new_name, is_private, join
-from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.temporary_files import abandon, abandoned_on_errors, temporary_name
 from lamella.store.transfer import read_listed
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def write_table(
     frame = as_frame(value, name)
     documents = tables.documents
     with documents.lock(tables.node_path.parent.path):
-        finish_replacing(tables)
+        finish_changes(tables)
         old = _stored(tables, name)
         if old is not None and not overwrite:
             raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
@@ -201,7 +202,6 @@ def _replace(tables: Tables, name: str, content: Encoded) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
     by = temporary_name(".tmp")
     beside = tables.node_path.child(by).path
-    documents.delete_abandoned(tables.path)
     try:
         _put(tables, beside, content)
         if documents.storage.locks_processes:
@@ -212,11 +212,30 @@ def _replace(tables: Tables, name: str, content: Encoded) -> None:
         with suppress(LamellaError):
             documents.delete(beside)
         raise
-    documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, (name, by)))
-    finish_replacing(tables)
+    with abandoned_on_errors(by):  # not deleted: the record may be stored although the answer was lost
+        documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, (name, by)))
+    _finish_replacing(tables)
 
 
-def finish_replacing(tables: Tables) -> None:
+def finish_changes(tables: Tables) -> None:
+    """Finish what a killed call began: a replacement or a rename, and the deletion of a temporary folder."""
+    tables.documents.storage.sweep(tables.path)
+    _finish_replacing(tables)
+    renaming = read_renaming(tables.group_attributes)
+    if renaming is not None:
+        _finish_renaming(tables, renaming)
+    tables.documents.delete_abandoned(tables.path)
+
+
+def _finish_renaming(tables: Tables, renaming: Renaming) -> None:
+    """Delete what a table that was renamed left at its old path."""
+    documents, source = tables.documents, tables.node_path.child(renaming.old).path
+    if renaming.old not in table_names(tables.group_attributes) and documents.storage.exists(source):
+        documents.delete(source)
+    documents.edit_group(tables.path, lambda attributes: with_renaming(attributes, None))
+
+
+def _finish_replacing(tables: Tables) -> None:
     """Copy the new content of a table over the old one, if the list records an unfinished replacement."""
     documents = tables.documents
     record = _record(tables.group_attributes)
@@ -261,9 +280,14 @@ def _copy(tables: Tables, old: str, new: str) -> None:
     storage.write_many((new + key[len(old) :], read_listed(storage, key)) for key in keys)
 
 
-def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None:
+def _edit_list(
+    tables: Tables, change: Callable[[list[str]], list[str]], renaming: Renaming | None = None
+) -> None:
+    """Change the list of tables, and record in the same write which table is being renamed."""
+
     def edit(attributes: JSONObject) -> JSONObject:
-        return {**attributes, "tables": list(dict.fromkeys(change(table_names(attributes))))}
+        names = list(dict.fromkeys(change(table_names(attributes))))
+        return with_renaming({**attributes, "tables": names}, renaming)
 
     tables.documents.edit_group(tables.path, edit)
 
@@ -272,13 +296,15 @@ def delete_table(tables: Tables, name: str) -> None:
     """Delete a table, after removing it from the list; see :meth:`Tables.__delitem__`."""
     documents, path = tables.documents, tables.node_path.child(name).path
     with documents.lock(tables.node_path.parent.path):
-        finish_replacing(tables)
-        if name not in table_names(tables.group_attributes):
+        finish_changes(tables)
+        is_listed, is_stored = name in table_names(tables.group_attributes), documents.storage.exists(path)
+        if not is_listed and not is_stored:  # a killed deletion leaves an unlisted table
             raise _missing(tables, name)
-        if documents.storage.exists(path):
+        if is_stored:
             documents.storage.check_deletable(path)
-        _edit_list(tables, lambda names: [listed for listed in names if listed != name])
-        if documents.storage.exists(path):
+        if is_listed:
+            _edit_list(tables, lambda names: [listed for listed in names if listed != name])
+        if is_stored:
             documents.delete(path)
 
 
@@ -288,7 +314,10 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
     documents = tables.documents
     source, target = tables.node_path.child(old).path, tables.node_path.child(new).path
     with documents.lock(tables.node_path.parent.path):
-        finish_replacing(tables)
+        renaming = read_renaming(tables.group_attributes)
+        finish_changes(tables)
+        if renaming == (old, new):
+            return
         names = table_names(tables.group_attributes)
         if old not in names:
             raise _missing(tables, old)
@@ -301,8 +330,9 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
         if documents.storage.exists(target):  # what a killed call left
             documents.delete(target)
         _copy(tables, source, target)
-        _edit_list(tables, lambda listed: [new if table == old else table for table in listed])
-        documents.delete(source)
+        renaming = Renaming(old, new)
+        _edit_list(tables, lambda listed: [new if table == old else table for table in listed], renaming)
+        _finish_renaming(tables, renaming)
 
 
 def info_of(tables: Tables, name: str) -> TableInfo:
