@@ -1,24 +1,34 @@
-"""The base class of all nodes: a group of a store, as a mapping of names to members."""
+"""The base class of all nodes: a group of a store, as a mapping of names to members.
+
+The base of nodes that have a metadata model: reading and saving it.
+
+Explain that a member is missing: list the existing members, and suggest the nearest name.
+"""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cache
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from lamella.errors import (
     InvalidArgumentError,
+    LamellaError,
     MetadataError,
     NodeNotFoundError,
     check_options,
     did_you_mean,
+    first_of,
+    nearest,
 )
 from lamella.nodes.parts import stored_ome
+from lamella.nodes.reporting import check_document, refuse_broken
 from lamella.nodes.store_handle import NodePath, join
 from lamella.spec.axes import axes_from
-from lamella.store.keys import is_document_name, is_private
+from lamella.store.keys import is_document_name, is_private, join
 from lamella.store.missing_document import content_without_document
 
 if TYPE_CHECKING:
@@ -28,8 +38,11 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.attributes import Attributes
 
+    from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.base import MetaModel
+    from lamella.spec.rules import Kind
     from lamella.store.documents import Documents
     from lamella.store.json_document import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
@@ -317,8 +330,6 @@ class NGFFNode(Mapping[str, Any]):
 
     def missing_error(self, key: str) -> NodeNotFoundError:
         """Return the error for a missing member, with the nearest names."""
-        from lamella.nodes.missing import missing
-
         return missing(self, key)
 
     def group_keys(self) -> list[str]:
@@ -481,3 +492,108 @@ class NGFFNode(Mapping[str, Any]):
     def require_writable(self, what: str) -> None:
         """Raise for a store that is closed or open for reading."""
         self.store_handle.require_writable(what, self.path)
+
+
+M = TypeVar("M", bound="MetaModel")
+
+
+class ModelNode(NGFFNode, Generic[M]):
+    """A node whose document has one model."""
+
+    def __init__(
+        self,
+        group: zarr.Group | NodePath,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | str | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self.document = self._metadata_document()
+        if parse_meta:
+            self._parse_meta()
+
+    _kinds: ClassVar[tuple[Kind, ...]] = ()
+    """Kinds of the document, which select the rules that it is checked by."""
+
+    @abstractmethod
+    def _metadata_document(self) -> MetadataDocument[M]:
+        """Return the document of the node; nothing is read yet."""
+
+    def _check(self, stored: StoredGroup) -> None:
+        """Report rules that a document breaks."""
+        check_document(self.node_path, stored, self._kinds)
+
+    def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
+        """Raise for edited metadata that breaks a rule which the stored document satisfies."""
+        del meta
+        refuse_broken(self.node_path, before, after, self._kinds)
+
+    def _adopt_document(self, stored: StoredGroup, stamp: object) -> None:
+        self.document.adopt(stored, stamp)
+
+    def _parse_meta(self) -> None:
+        self.document.shared_model  # noqa: B018 (reading is the check)
+
+    @property
+    def metadata(self) -> M:
+        """The metadata model; change it and call :meth:`dump_meta` to save."""
+        return self.document.hand_out()
+
+    def dump_meta(self) -> None:
+        """Write the metadata model to the group's document, in one atomic write.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+        MetadataError
+            If the metadata breaks a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
+            is written then.
+
+        Examples
+        --------
+        >>> position.metadata.omero.channels[0].color = "FF8800"
+        >>> position.dump_meta()
+        >>> position.zattrs["ome"]["omero"]["channels"][0]["color"]
+        'FF8800'
+        """
+        self.require_writable("write the metadata")
+        self.document.save()
+
+
+_MAX_NAMES = 20
+
+
+def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
+    """Return the error for a missing member of a node, or of a node below it."""
+    parent, found_parts, other_parts = _deepest(node, key.split("/"))
+    if parent is None:
+        what = f"There is no member {key!r} in {node.node_path}."
+        return NodeNotFoundError(f"{what} Nothing lies below the array {'/'.join(found_parts)!r}.")
+    lost = content_without_document(parent.documents, join(parent.path, other_parts[0]))
+    if lost is not None:
+        return NodeNotFoundError(f"Cannot open {key!r} in {node.node_path}. {lost}")
+    what = f"There is no member {key!r} in {node.node_path}."
+    try:
+        names = parent._member_names()
+    except LamellaError as fault:
+        return NodeNotFoundError(f"{what} Which members there are cannot be read: {fault}")
+    whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
+    close = nearest(other_parts[0], names)
+    hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"
+    return NodeNotFoundError(f"{what} {whose}: {first_of(names, _MAX_NAMES)}.{hint}")
+
+
+def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:
+    """Follow a path to its last existing node (None for an array); return the path to it and the rest."""
+    parent = node
+    for number, part in enumerate(parts[:-1]):
+        try:
+            below = parent[part]
+        except LamellaError:
+            return parent, parts[:number], parts[number:]
+        if not isinstance(below, NGFFNode):
+            return None, parts[: number + 1], parts[number + 1 :]
+        parent = below
+    return parent, parts[:-1], parts[-1:]

@@ -9,7 +9,7 @@ from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError,
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import MetadataDocument
-from lamella.nodes.model_node import ModelNode
+from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
 from lamella.nodes.plate_building import PlateBuilding

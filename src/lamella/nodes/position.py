@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
 from lamella.nodes.metadata_document import MetadataDocument
-from lamella.nodes.model_node import ModelNode
+from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import ome_of, read_part, unreadable
 from lamella.nodes.position_arrays import PositionArrays

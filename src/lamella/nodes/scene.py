@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.metadata_document import MetadataDocument
-from lamella.nodes.model_node import ModelNode
+from lamella.nodes.node import ModelNode
 from lamella.nodes.parts import read_part, stored_ome
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
