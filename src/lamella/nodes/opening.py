@@ -1,4 +1,7 @@
-"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the target are checked before any change."""
+"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the target are checked before any change.
+
+Choose the class of a stored node by its document, never by its name.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from lamella.errors import (
     check_options,
     did_you_mean,
 )
-from lamella.nodes.kinds import is_row_of_plate, node_class
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.node import NGFFNode
 from lamella.nodes.open import open_ome_zarr
-from lamella.nodes.parts import unreadable
+from lamella.nodes.parts import stored_ome, unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
 from lamella.nodes.reporting import check_formats
@@ -29,6 +33,7 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
 from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
+from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
@@ -47,7 +52,6 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.nodes.node import NGFFNode
     from lamella.store.json_document import StoredGroup
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, StrPath, VersionName
@@ -440,3 +444,76 @@ def _some_members(documents: Documents) -> str:
     names = documents.storage.list("")
     shown = [name for name in names if name not in METADATA_FILES][:20]
     return ", ".join(shown) or "none"
+
+
+def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
+    """Return the class of a node with this OME part of its attributes; None if it is unknown.
+
+    A group without OME metadata directly below a plate may be one of its rows.
+    """
+    from lamella.nodes.collection import Collection
+    from lamella.nodes.labels import LabelImage, Labels
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.nodes.scene import Scene
+    from lamella.nodes.well import Row, Well
+
+    # The order matters: a converted plate is a collection too, a label image is an image too, and iohub lists the
+    # label images in the document of their image.
+    kinds: dict[str, type[NGFFNode]] = {
+        "plate": Plate,
+        "well": Well,
+        "image-label": LabelImage,
+        "multiscales": Position,
+        "labels": Labels,
+        "omero": Position,
+        "bioformats2raw.layout": Collection,
+    }
+    if SceneMeta in node_path.store_handle.version.parts:
+        kinds["scene"] = Scene
+    for key, kind in kinds.items():
+        if key in ome:
+            return kind
+    if node_path.path and is_row_of_plate(node_path):
+        return Row
+    return None
+
+
+def is_row_of_plate(node_path: NodePath) -> bool:
+    """Return whether the plate above a group lists it as a row; a row has no metadata of its own."""
+    if node_path.store_handle.documents.kind(node_path.parent.path) != "group":
+        return False
+    plate = stored_ome(node_path.parent).get("plate")
+    rows = plate.get("rows") if isinstance(plate, dict) else None
+    name = node_path.path.rpartition("/")[2]
+    return isinstance(rows, list) and any(
+        isinstance(row, dict) and str(row.get("name")) == name for row in rows
+    )
+
+
+def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
+    """Open the node or array at a path below a node; raise `NodeNotFoundError` if there is none."""
+    node_path = parent.node_path.child(key)
+    documents = node_path.store_handle.documents
+    kind = documents.kind(node_path.path)
+    if kind is None:
+        raise parent.missing_error(key)
+    if kind == "array":
+        return array_at(node_path)
+    return (node_class(stored_ome(node_path), node_path) or NGFFNode)(node_path)
+
+
+def array_at(node_path: NodePath) -> ImageArray:
+    """Return the array at a node path, with the axes of the image that lists it."""
+    from lamella.nodes.position import Position
+
+    documents = node_path.store_handle.documents
+    group, dataset = node_path.parent, node_path.path.rpartition("/")[2]
+    while True:
+        if documents.kind(group.path) == "group" and "multiscales" in stored_ome(group):
+            position = Position(group)
+            return ImageArray(node_path, position.axes if dataset in position.dataset_paths else None)
+        if not group.path:
+            return ImageArray(node_path)
+        dataset = f"{group.path.rpartition('/')[2]}/{dataset}"
+        group = group.parent
