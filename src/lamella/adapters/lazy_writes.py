@@ -1,7 +1,7 @@
 """Write data that are not in memory block by block, in memory for a few blocks.
 
 The blocks are those of the array, so that no two of them share a file. An error names the refused block, and the region
-of the write is marked as unfinished (`lamella.nodes.unfinished_writes`).
+of the write is marked as unfinished (`lamella.nodes.level_writes`).
 
 Imports dask only for data of dask.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
-from lamella.nodes.unfinished_writes import marked_unless_finished
+from lamella.nodes.level_writes import marked_unless_finished
 from lamella.ops.execution import run
 from lamella.ops.sources import reads_from
 from lamella.store.array_creation import new_array

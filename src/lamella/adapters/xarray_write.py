@@ -20,8 +20,8 @@ from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
 from lamella.adapters.xarray_attributes import with_user_attributes, with_written_times
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.level_writes import marked_unless_finished
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
-from lamella.nodes.unfinished_writes import marked_unless_finished
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.ops.sources import reads_from

@@ -209,7 +209,7 @@ class ImageArray(ZarrSurface):
     def warn_unfinished(self) -> None:
         """Warn if the array's document, as last read, records an unfinished write."""
         if "lamella" in self.stored.last_meta.attributes:
-            from lamella.nodes.unfinished_writes import warn_of_unfinished
+            from lamella.nodes.level_writes import warn_of_unfinished
 
             warn_of_unfinished(self)
 
@@ -237,7 +237,7 @@ class ImageArray(ZarrSurface):
         with self.recording_write(lambda: selection.bounds):
             write(index, block)
         if "lamella" in meta.attributes and selection.is_region:
-            from lamella.nodes.unfinished_writes import mark_finished
+            from lamella.nodes.level_writes import mark_finished
 
             mark_finished(self, selection.bounds)
         self._after_write(block)
