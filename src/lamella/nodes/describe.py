@@ -2,6 +2,8 @@
 
 Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
 field, whatever its size; positions are listed on request. The attributes are the JSON keys that the command documents.
+
+Format the hierarchy below a node as text.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lamella.errors import InvalidArgumentError, LamellaError, one_line
+from lamella.arguments import whole_number
+from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, one_line
 from lamella.nodes.collection import Collection
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.ome_xml import XML
@@ -21,17 +24,18 @@ from lamella.nodes.scene import Scene
 from lamella.nodes.tables import stored_table_names
 from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
+from lamella.store.documents import may_be_node_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lamella.nodes.node import NGFFNode
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.omero import ChannelMeta
     from lamella.spec.transformations.base import SystemReference
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject, Shape
-
 
 QUICK = 16 * 2**20
 """Limit of OME-XML in bytes that is parsed without ``details``."""
@@ -484,3 +488,50 @@ def _plain(value: Any) -> JSON:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def tree_lines(node_path: NodePath, level: int | None = None) -> Iterator[str]:
+    """Yield one line per node, indented below its parent, up to `level` levels deep; arrays with shape and dtype.
+
+    Damaged nodes, and arrays with unsupported codecs, have a line with the problem.
+    """
+    if level is not None:
+        level = whole_number(level, "level", 0)
+    yield f"/{node_path.path}"
+    yield from _below(node_path, "", level)
+
+
+def _below(node_path: NodePath, indent: str, level: int | None) -> Iterator[str]:
+    if level is not None and level <= 0:
+        return
+    try:
+        members = [
+            (name, *_text_of(node_path.child(name)))
+            for name in node_path.store_handle.documents.storage.list(node_path.path)
+            if may_be_node_name(name)
+        ]
+    except LamellaError as fault:
+        yield f"{indent}└── ? ({fault})"
+        return
+    members = [(name, text, is_group) for name, text, is_group in members if text is not None]
+    for i, (name, text, is_group) in enumerate(members):
+        last = i == len(members) - 1
+        yield f"{indent}{'└── ' if last else '├── '}{name}{text}"
+        if is_group:
+            below = indent + ("    " if last else "│   ")
+            yield from _below(node_path.child(name), below, None if level is None else level - 1)
+
+
+def _text_of(node_path: NodePath) -> tuple[str | None, bool]:
+    """Return the text after the name of a node, and whether it is a group; None if there is no node."""
+    documents = node_path.store_handle.documents
+    try:
+        kind = documents.kind(node_path.path)
+        if kind != "array":
+            return (None if kind is None else ""), kind == "group"
+        meta = documents.array(node_path.path)
+        return f" {meta.shape} {meta.dtype}", False
+    except NotDecodedError as error:
+        return f" (not decoded here: {error})", False
+    except LamellaError as fault:
+        return f" (damaged: {fault})", False

@@ -388,7 +388,7 @@ class NGFFNode(Mapping[str, Any]):
         │   └── 0 (1, 2, 4, 8, 8) uint16
         └── 1
         """
-        from lamella.nodes.tree import tree_lines
+        from lamella.nodes.describe import tree_lines
 
         print("\n".join(tree_lines(self.node_path, level)))
 
