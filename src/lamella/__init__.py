@@ -77,10 +77,9 @@ if TYPE_CHECKING:
     from lamella.ops.tables.rois import Roi
     from lamella.ops.validation.validate import ValidationReport, validate
     from lamella.spec.axes import AxisMeta, ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import TransformationMeta, WindowDict
     from lamella.spec.plate import AcquisitionMeta
     from lamella.spec.rules.finding import Finding
-    from lamella.spec.transforms import TransformationMeta
 
 __all__ = [
     "AcquisitionMeta",
@@ -180,12 +179,12 @@ _MODULES = {
     "TiledImageArray": "lamella.nodes.tiled",
     "TiledPosition": "lamella.nodes.tiled",
     "TimeAxisMeta": "lamella.spec.axes",
-    "TransformationMeta": "lamella.spec.transforms",
+    "TransformationMeta": "lamella.spec.images",
     "ValidationReport": "lamella.ops.validation.validate",
     "VerifyReport": "lamella.ops.integrity.verify",
     "Viewer": "lamella.adapters.viewer.server",
     "Well": "lamella.nodes.well",
-    "WindowDict": "lamella.spec.omero",
+    "WindowDict": "lamella.spec.images",
     "checksum": "lamella.ops.integrity.checksum",
     "concatenate_channels": "lamella.ops.plates.subset",
     "convert": "lamella.ops.conversion.convert",

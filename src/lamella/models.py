@@ -15,10 +15,18 @@ from lamella.spec.base import MetaModel
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.coordinate_systems import CoordinateSystemMeta, ImageSystemsMeta, SceneMeta
-from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
+from lamella.spec.images import (
+    ChannelMeta,
+    DatasetMeta,
+    ImagesMeta,
+    MultiScaleMeta,
+    OMEROMeta,
+    RDefsMeta,
+    TransformationMeta,
+    WindowDict,
+)
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.ome_image import OMEImage
-from lamella.spec.omero import ChannelMeta, OMEROMeta, RDefsMeta, WindowDict
 from lamella.spec.plate import (
     AcquisitionMeta,
     ImageMeta,
@@ -48,7 +56,6 @@ from lamella.spec.transformations import (
     compose,
     parse_transformation,
 )
-from lamella.spec.transforms import TransformationMeta
 
 __all__ = [
     "AcquisitionMeta",

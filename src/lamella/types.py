@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.store.compressor import CompressorChoice
 
 JSON: TypeAlias = Any

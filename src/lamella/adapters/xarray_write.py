@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.spec.images import ImagesMeta
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.types import JSONObject, Shape
 
 

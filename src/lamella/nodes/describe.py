@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.store_handle import NodePath
-    from lamella.spec.omero import ChannelMeta
+    from lamella.spec.images import ChannelMeta
     from lamella.spec.transformations.base import SystemReference
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.images.edit import ImageEdits
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import WindowDict
     from lamella.types import JSON
 
 

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.nodes.position import Position
-    from lamella.spec.images import ImagesMeta
+    from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.rules import ArrayFacts
-    from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
-    from lamella.spec.omero import WindowDict
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta, WindowDict
     from lamella.store.compressor import CompressorChoice
     from lamella.types import StrPath
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.nodes.position import Position
     from lamella.nodes.well import Well
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import ArrayOptions
 

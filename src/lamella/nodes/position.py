@@ -25,10 +25,9 @@ from lamella.nodes.reporting import check_document, check_levels
 from lamella.nodes.store_handle import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
-from lamella.spec.images import ImagesMeta, MultiScaleMeta
+from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
 from lamella.spec.intents import read_appending, read_replacing, with_appending
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.spec.transforms import TransformationMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import natural_order
 from lamella.store.missing_document import content_without_document, without_attributes

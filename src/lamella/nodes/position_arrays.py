@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.store_handle import NodePath
     from lamella.ops.copy import Source
-    from lamella.spec.images import ImagesMeta
+    from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.rules import Finding, Kind
-    from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import JSONObject, Shape

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lamella.nodes.position import Position
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import WindowDict
     from lamella.types import JSON
 
 

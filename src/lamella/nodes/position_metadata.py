@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
-    from lamella.spec.images import ImagesMeta
-    from lamella.spec.omero import WindowDict
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import ImagesMeta, TransformationMeta, WindowDict
 
 
 class PositionMetadata(NGFFNode):

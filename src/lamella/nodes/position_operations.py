@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
     from lamella.ops.tables.rois import Roi
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import StrPath
 

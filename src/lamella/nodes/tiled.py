@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike
 
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.types import Shape
 
 

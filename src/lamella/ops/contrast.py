@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import WindowDict
     from lamella.types import Array
 
 _SIDE = 128

@@ -39,9 +39,9 @@ from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
+from lamella.spec.images import TransformationMeta
 from lamella.spec.intents import Renaming, read_creating, with_creating, with_renaming
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
-from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import array_like, new_array
 from lamella.store.keys import check_new_name
 from lamella.store.layout import LARGEST_CHUNK, default_chunks

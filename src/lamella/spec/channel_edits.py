@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from lamella.errors import InvalidArgumentError, did_you_mean
 from lamella.spec.channels import channel_meta, new_colors
 from lamella.spec.colors import parse_color
-from lamella.spec.omero import OMEROMeta, RDefsMeta, WindowDict
+from lamella.spec.images import OMEROMeta, RDefsMeta, WindowDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.spec.images import ImagesMeta
-    from lamella.spec.omero import ChannelMeta
+    from lamella.spec.images import ChannelMeta, ImagesMeta
 
 _WINDOW_KEYS = ("start", "end", "min", "max")
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.axes import AxisMeta
     from lamella.spec.coordinate_systems import CoordinateSystemMeta, SceneMeta
-    from lamella.spec.images import MultiScaleMeta
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import MultiScaleMeta, TransformationMeta
 
 
 class Vertex(NamedTuple):

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.omero import WindowDict
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta, WindowDict
     from lamella.types import JSON
 
 __all__ = [

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
-from lamella.spec.transforms import TransformationMeta
+from lamella.spec.images import TransformationMeta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,14 +1,140 @@
-"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10)."""
+"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10).
 
-from typing import Any
+Models of coordinate transformations in datasets and multiscales.
 
-from pydantic import Field
+``lamella.spec.geometry`` composes them.
+
+Models of the transitional ``omero`` block: channel names, colours, contrast (rules OM-01 to OM-04).
+
+``lamella.spec.channels`` chooses the colour of a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator, with_config
+from typing_extensions import TypedDict
 
 from lamella.spec.axes import AnyAxis
 from lamella.spec.base import MetaModel
 from lamella.spec.coordinate_systems import ImageSystemsMeta
-from lamella.spec.omero import OMEROMeta
-from lamella.spec.transforms import TransformationMeta
+
+
+class TransformationMeta(MetaModel):
+    """One coordinate transformation: identity, scale or translation (rules CT-01 to CT-08).
+
+    Attributes
+    ----------
+    type : {"identity", "scale", "translation"}
+    scale : list of float or None
+        Size of one pixel per axis, in axis order and in the unit of each axis; for ``type="scale"``.
+    translation : list of float or None
+        Position of the first pixel's centre per axis, in axis order and unit; for ``type="translation"``.
+    path : str or None
+        Path of an array with the numbers (CT-08); kept, not read.
+
+    Raises
+    ------
+    MetadataError
+        Unknown type, or a scale or translation without its numbers.
+
+    Examples
+    --------
+    >>> TransformationMeta(type="scale", scale=(1, 0.25, 0.25)).scale
+    [1.0, 0.25, 0.25]
+    >>> TransformationMeta(type="translation", scale=[1, 1])
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: TransformationMeta cannot be made: ... 'translation' needs translation=...
+    """
+
+    type: Literal["identity", "scale", "translation"]
+    translation: list[float] | None = None
+    scale: list[float] | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Self:
+        if self.type != "identity" and self.path is None and getattr(self, self.type) is None:
+            raise ValueError(
+                f"a transformation of type {self.type!r} needs {self.type}=, a list with one number per axis"
+            )
+        return self
+
+
+@with_config(ConfigDict(extra="allow"))
+class WindowDict(TypedDict, total=False):
+    """Contrast of a channel: the displayed range (start to end) of the possible range (min to max), in pixel values.
+
+    Examples
+    --------
+    >>> WindowDict(start=100, end=4000, min=0, max=65535)["end"]
+    4000
+    """
+
+    start: int | float
+    end: int | float
+    min: int | float
+    max: int | float
+
+
+class ChannelMeta(MetaModel):
+    """The display settings of one channel.
+
+    Attributes
+    ----------
+    color : str or None
+        Six hex digits RGB without ``#`` (OM-02); other values of a file are kept.
+    label : str or None
+        Name of the channel.
+    window : WindowDict or None
+        Contrast limits.
+
+    Examples
+    --------
+    >>> ChannelMeta(label="DAPI", color="0000FF").to_json()
+    {'color': '0000FF', 'label': 'DAPI'}
+    """
+
+    active: bool | None = None
+    coefficient: float | None = None
+    color: str | None = None
+    family: str | None = None
+    inverted: bool | None = None
+    label: str | None = None
+    window: WindowDict | None = None
+
+
+class RDefsMeta(MetaModel):
+    """The plane that a viewer shows first, and whether in colour.
+
+    Examples
+    --------
+    >>> RDefsMeta(default_t=0, default_z=5, model="color").to_json()
+    {'defaultT': 0, 'defaultZ': 5, 'model': 'color'}
+    """
+
+    default_t: int | None = Field(default=None, alias="defaultT")
+    default_z: int | None = Field(default=None, alias="defaultZ")
+    model: str | None = None
+    projection: str | None = None
+
+
+class OMEROMeta(MetaModel):
+    """The ``omero`` block of an image.
+
+    Examples
+    --------
+    >>> OMEROMeta(channels=[ChannelMeta(label="GFP")]).channels[0].label
+    'GFP'
+    """
+
+    id: int | str | None = None
+    name: str | None = None
+    version: str | None = None
+    channels: list[ChannelMeta] = Field(default_factory=list)
+    rdefs: RDefsMeta | None = None
 
 
 class DatasetMeta(MetaModel):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.spec.axes import axis_kind
 from lamella.spec.geometry import normalize_transforms, stored_transform
-from lamella.spec.transforms import TransformationMeta
+from lamella.spec.images import TransformationMeta
 
 if TYPE_CHECKING:
     from datetime import datetime

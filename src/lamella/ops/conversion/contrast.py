@@ -18,7 +18,7 @@ from lamella.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import WindowDict
     from lamella.types import Array, Shape
 
 _PLANES, _FEWEST_PLANES = 64, 3

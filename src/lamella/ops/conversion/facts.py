@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.conversion.reader import OriginalMetadata
     from lamella.ops.conversion.source import ImageDescription
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.spec.versions import SpecVersion
     from lamella.store.documents import Documents
     from lamella.types import JSONObject

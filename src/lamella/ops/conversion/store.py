@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.images import ImagesMeta
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import ImagesMeta, WindowDict
     from lamella.spec.plate import PlateMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.layout import Cut

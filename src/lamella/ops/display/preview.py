@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.spec.omero import ChannelMeta
+    from lamella.spec.images import ChannelMeta
     from lamella.types import Shape
 
 MOST_CHANNELS = 7

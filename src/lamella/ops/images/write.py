@@ -25,8 +25,8 @@ from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, ch
 from lamella.spec.channel_edits import fitted_names
 from lamella.spec.colors import parse_color
 from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
+from lamella.spec.images import TransformationMeta
 from lamella.spec.intents import with_creating
-from lamella.spec.transforms import TransformationMeta
 from lamella.store.archives import is_archive_name
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options

@@ -44,9 +44,8 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.images import ImagesMeta
+    from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.stale_levels import Bounds
-    from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import JSONObject, Shape

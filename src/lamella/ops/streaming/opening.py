@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
-    from lamella.spec.transforms import TransformationMeta
+    from lamella.spec.images import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.compressor import CompressorChoice

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lamella.ops.display.render import Window
     from lamella.ops.view.scene import ViewScene
     from lamella.ops.view.tiles import Tiles, View
-    from lamella.spec.omero import WindowDict
+    from lamella.spec.images import WindowDict
 
 
 _FIELDS = 4

@@ -1,6 +1,6 @@
 """The 12 types of coordinate transformations of OME-NGFF 0.6 as models, and their algebra (CT-20 to CT-37).
 
-``lamella.spec.transforms`` has the scales and translations that levels have in every version;
+``lamella.spec.images`` has the scales and translations that levels have in every version;
 ``lamella.spec.coordinate_graph`` finds transformations between coordinate systems.
 """
 

@@ -17,8 +17,7 @@ from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, SceneMeta, drop_nulls
 from lamella.spec.geometry import normalize_transforms
-from lamella.spec.images import ImagesMeta
-from lamella.spec.transforms import TransformationMeta
+from lamella.spec.images import ImagesMeta, TransformationMeta
 from lamella.spec.versions.base import PARTS, Part
 from lamella.spec.versions.v05 import PLAIN, SYSTEMS, Version05, as_text, find_old
 
