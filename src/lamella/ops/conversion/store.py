@@ -25,9 +25,8 @@ from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.pyramid import list_levels, plan_levels
 from lamella.ops.regions import whole_region
 from lamella.spec.axes import axes as usual_axes
-from lamella.spec.channel_edits import set_windows
 from lamella.spec.channels import distinct_colors
-from lamella.spec.edits import new_images
+from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.arrays import PinnedArray

@@ -22,8 +22,8 @@ from lamella.ops.pyramids.downsample import Method
 from lamella.ops.sources import reads_below
 from lamella.spec import edits
 from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, channel_axis
-from lamella.spec.channel_edits import fitted_names
 from lamella.spec.colors import parse_color
+from lamella.spec.edits import fitted_names
 from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
 from lamella.spec.images import TransformationMeta
 from lamella.spec.intents import with_creating
