@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 
 from .conftest import edit_attributes, ome
 

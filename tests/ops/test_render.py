@@ -21,7 +21,7 @@ from lamella.ops.display.render import (
     rgb,
 )
 from lamella.spec.channels import standard_colors
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 
 DTYPES = (
     "bool",

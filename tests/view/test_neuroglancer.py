@@ -11,7 +11,7 @@ import pytest
 import lamella
 from lamella.adapters.viewer.answers import UnknownRequestError
 from lamella.errors import InvalidArgumentError, MissingDependencyError
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 
 PIXELS = np.random.default_rng(0).integers(0, 60000, (2, 2, 5, 40, 48)).astype("uint16")
 IDS = np.zeros((2, 5, 40, 48), "uint64")

@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import MissingDependencyError
 from lamella.ops.display.montage import Box, fit
 from lamella.ops.display.render import nearest, overlay, rgb
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

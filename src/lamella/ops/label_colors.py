@@ -12,7 +12,7 @@ import numpy as np
 
 from lamella.ops.execution import run
 from lamella.ops.regions import regions
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 from lamella.spec.labels import LabelColorMeta
 
 if TYPE_CHECKING:

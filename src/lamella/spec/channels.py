@@ -7,8 +7,8 @@ from itertools import count as count_from
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from lamella.spec.colors import label_color
 from lamella.spec.images import ChannelMeta, WindowDict
-from lamella.spec.label_palette import label_color
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,7 @@ from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import channel_keys
 from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 from lamella.spec.units import unit_ratio
 from lamella.store import format_v3
 from lamella.store.documents import new_array

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.conversion.contrast import spread
-from lamella.spec.label_palette import label_color
+from lamella.spec.colors import label_color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
