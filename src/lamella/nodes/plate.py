@@ -22,8 +22,8 @@ from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming
-from lamella.spec.names import is_well_name
 from lamella.spec.plate import PlateMeta
+from lamella.spec.plate_lines import is_well_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

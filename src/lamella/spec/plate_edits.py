@@ -15,9 +15,8 @@ from lamella.errors import (
     NodeNotFoundError,
     first_of,
 )
-from lamella.spec.names import case_collisions, check_name, find_well, is_temporary_well
 from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupMeta, WellIndexMeta
-from lamella.spec.plate_lines import lines_of
+from lamella.spec.plate_lines import case_collisions, check_name, find_well, is_temporary_well, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -24,7 +24,7 @@ from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.intents import Renaming, read_swapped, with_swapped
-from lamella.spec.names import new_well
+from lamella.spec.plate_lines import new_well
 from lamella.store.keys import is_key
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.repair.fixes import distinct, fixes
 from lamella.ops.repair.reindex import recounted_acquisitions
-from lamella.spec.names import is_name
+from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.raw_json import is_integer, objects
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
-from lamella.spec.names import is_name
+from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.raw_json import is_integer, is_text, objects
 from lamella.spec.versions import by_name
