@@ -353,7 +353,7 @@ def test_progress_is_a_bar_on_a_terminal_unless_only_errors_are_asked_for(image,
     monkeypatch.setenv("FORCE_COLOR", "1")  # for rich any stream is a terminal then, for us it is none
     words = ["rechunk", image, "--in-place", "--chunks", "4,4"]
     assert run(*words).stderr == ""
-    monkeypatch.setattr("lamella.ops.progress.is_terminal", lambda: True)
+    monkeypatch.setattr("lamella.ops.execution.is_terminal", lambda: True)
     assert "pixels" in run(*words).stderr
     for name in ("status", "validate", "verify", "checksum", "repair"):
         assert re.search(r"(bytes|groups|images)", run(name, image).stderr), name

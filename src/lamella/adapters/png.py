@@ -46,8 +46,7 @@ from lamella.ops.display.preview import (
     plane_of,
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
-from lamella.ops.execution import Workers, run
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
 
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.types import JSONObject, StrPath
 
 IMAGE_SIDE = 512

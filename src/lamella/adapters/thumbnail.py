@@ -14,8 +14,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.walk import walk
 from lamella.ops.display.preview import PreviewOptions, all_channels, choose_channels, plane_of
-from lamella.ops.execution import Workers
-from lamella.ops.progress import Count
+from lamella.ops.execution import Count, Workers
 from lamella.store.flat_storage import FlatStorage
 
 if TYPE_CHECKING:

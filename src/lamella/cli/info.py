@@ -56,7 +56,7 @@ def info(
     from lamella.errors import MetadataError
     from lamella.nodes.describe import ContainerDescription, describe, to_json
     from lamella.nodes.open import open_ome_zarr
-    from lamella.ops.progress import Count, reporting
+    from lamella.ops.execution import Count, reporting
 
     with (
         open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import DTypeLike, NDArray
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.spec.intents import Renaming
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject

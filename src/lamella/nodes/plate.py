@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.store_handle import NodePath
+    from lamella.ops.execution import Progress
     from lamella.ops.plates.table import OnError, Record
-    from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
     from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.ops.execution import Progress
     from lamella.ops.mosaics.mosaic import Mosaic
-    from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
 

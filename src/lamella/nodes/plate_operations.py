@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.nodes.position import Position
     from lamella.nodes.tables import PlateTables
+    from lamella.ops.execution import Progress
     from lamella.ops.plates.mapping import MapReport
-    from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
     from lamella.spec.images import TransformationMeta, WindowDict
     from lamella.store.compressor import CompressorChoice

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.nodes.position import Position
+    from lamella.ops.execution import Progress
     from lamella.ops.plates.mapping import MapReport
-    from lamella.ops.progress import Progress
 
 
 class PositionMap(NGFFNode):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.spec.images import ImagesMeta, TransformationMeta, WindowDict
 
 

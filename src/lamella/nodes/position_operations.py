@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
+    from lamella.ops.execution import Progress
     from lamella.ops.mosaics.mosaic import Mosaic
-    from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
     from lamella.ops.tables.rois import Roi
     from lamella.spec.images import TransformationMeta

@@ -17,8 +17,7 @@ from lamella.log import logged
 from lamella.nodes.position_metadata import named
 from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
-from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.nodes.position import Position
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.spec.images import WindowDict
     from lamella.types import Array
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.rewriting.rewrite import RewriteReport
     from lamella.types import StrPath, VersionName
 

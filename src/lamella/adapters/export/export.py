@@ -20,10 +20,9 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, parsed
 from lamella.ops.jobs.units import digest, do_task, tasks
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import make_folder
 from lamella.spec.channels import plain_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.labels import LabelImage
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
 Format = Literal["ome-tiff", "imagej", "png", "gif", "mp4"]

@@ -37,10 +37,9 @@ from lamella.ops.conversion.store import (
     state_of_image,
 )
 from lamella.ops.conversion.write import key_of_image, write_images
-from lamella.ops.execution import Workers
+from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.new_store import name_of, new_store
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.store.file_system import stamp_of
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.reader import Formats, Reader
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.rewriting.destination import Destination
     from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName

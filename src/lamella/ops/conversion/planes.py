@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.ops.progress import Count
+    from lamella.ops.execution import Count
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Array

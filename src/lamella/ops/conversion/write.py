@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.ops.execution import Workers
+    from lamella.ops.execution import Count, Workers
     from lamella.ops.jobs.journal import Journal, LocalFile
-    from lamella.ops.progress import Count
     from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray

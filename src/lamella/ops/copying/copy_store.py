@@ -18,10 +18,9 @@ from lamella.log import logged
 from lamella.ops.copying.contents import Contents, CopyReport, contents_of
 from lamella.ops.copying.pack import pack
 from lamella.ops.copying.selection import select_parts
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.destination import Destination
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_store, open_source, real_name
 from lamella.store.file_fingerprint import fingerprints_below
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.store.storage import Storage
     from lamella.types import StrPath
 

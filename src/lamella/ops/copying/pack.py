@@ -20,7 +20,7 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.ops.copying.contents import Contents, CopyReport, contents_of
 from lamella.ops.copying.selection import select_parts
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source, real_name
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.store.documents import Documents
     from lamella.types import StrPath
 

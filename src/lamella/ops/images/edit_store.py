@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.types import JSON, JSONObject, StrPath
 
 

@@ -9,14 +9,14 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import Count, check_progress, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
 

@@ -15,9 +15,8 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
 from lamella.ops.copy import as_source
-from lamella.ops.execution import Workers
+from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import new_store
-from lamella.ops.progress import check_progress
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.sources import reads_below
 from lamella.spec import edits
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.spec.images import ImagesMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import StrPath, VersionName

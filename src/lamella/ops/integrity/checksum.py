@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, counted, one_line
 from lamella.log import logged
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import storage_of
 from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import fingerprint
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Fingerprint, Storage
     from lamella.types import JSONObject, StrPath

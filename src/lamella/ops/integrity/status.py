@@ -14,9 +14,8 @@ from lamella.errors import LamellaError, StorageError, counted, one_line
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import ArrayStatus, State
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.unfinished import read_unfinished
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.types import JSONObject, StrPath
 
 

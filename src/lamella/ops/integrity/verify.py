@@ -20,12 +20,11 @@ from lamella.errors import (
     one_line,
 )
 from lamella.log import logged
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.integrity.checksum import SUMS, compare, journaled_digest, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, FileToDecode, decode, files_to_decode
 from lamella.ops.known_members import listed
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.validate import storage_of
 from lamella.store.arrays import StoredArray
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import Journal, LocalFile
-    from lamella.ops.progress import Progress
     from lamella.types import JSONObject, StrPath
 
 _DECODING = "decoding"

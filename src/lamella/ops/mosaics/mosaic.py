@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
+    from lamella.ops.execution import Progress
     from lamella.ops.mosaics.layout import Layout
-    from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.spec.axes import AxisMeta
     from lamella.store.arrays import StoredArray

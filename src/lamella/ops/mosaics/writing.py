@@ -13,11 +13,10 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostErro
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
-from lamella.ops.execution import run
+from lamella.ops.execution import Count, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
 from lamella.ops.new_store import new_store
-from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
@@ -33,10 +32,9 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.execution import Workers
+    from lamella.ops.execution import Progress, Workers
     from lamella.ops.jobs.units import Files
     from lamella.ops.mosaics.mosaic import Mosaic, MosaicArray
-    from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, StrPath

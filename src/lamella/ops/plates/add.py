@@ -14,14 +14,13 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostErro
 from lamella.log import logged
 from lamella.nodes.plate_creation import list_stored, not_listed_error
 from lamella.nodes.position import Position
-from lamella.ops.execution import Workers
+from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.copy import PositionCopy
 from lamella.ops.plates.new_store import checked_sources
 from lamella.ops.plates.origins import Origins, copy_attributes
-from lamella.ops.progress import check_progress
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.keys import PRIVATE_PREFIX, join
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.nodes.plate import Plate
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
 
 
 def add_positions(

@@ -15,13 +15,12 @@ from lamella.errors import (
 from lamella.nodes.replacing import check_replaced
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, reporting, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
-from lamella.ops.progress import Count, reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
@@ -40,10 +39,10 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.jobs.units import Task, Unit
     from lamella.ops.plates.composed_store import ImagePlan
-    from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
 

@@ -19,9 +19,9 @@ from lamella.arguments import items_of, whole_number
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.ops.execution import check_progress
 from lamella.ops.plates.map_blocks import block_plan
 from lamella.ops.plates.map_records import LABELS
-from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.endpoints import check_apart, real_name
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
     from zarr.abc.store import Store
 
-    from lamella.ops.execution import Workers
+    from lamella.ops.execution import Progress, Workers
     from lamella.ops.plates.map_blocks import BlockPlan
-    from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
 

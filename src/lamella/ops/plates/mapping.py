@@ -17,7 +17,7 @@ from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest
-from lamella.ops.execution import Workers, run
+from lamella.ops.execution import Count, Workers, reporting, run
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
@@ -34,7 +34,6 @@ from lamella.ops.plates.map_records import (
 )
 from lamella.ops.plates.map_request import OneImage, checked_request
 from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
-from lamella.ops.progress import Count, reporting
 from lamella.ops.regions import regions
 from lamella.store.documents import array_like
 

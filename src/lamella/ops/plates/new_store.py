@@ -19,11 +19,10 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.nodes.opening import create_unfinished
 from lamella.nodes.position import Position
-from lamella.ops.execution import Workers
+from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.copy import PositionCopy
-from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.endpoints import check_apart, real_name
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
+    from lamella.ops.execution import Progress
     from lamella.ops.plates.composed_store import ImagePlan
     from lamella.ops.plates.composition import Composition
-    from lamella.ops.progress import Progress
     from lamella.store.storage import Storage
     from lamella.types import StrPath
 

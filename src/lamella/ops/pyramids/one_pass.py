@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.execution import Workers, run
-from lamella.ops.progress import Count
+from lamella.ops.execution import Count, Workers, run
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_assembler import LevelAssembler, waits_for_requests
 from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box

@@ -23,8 +23,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import callers_level
-from lamella.ops.execution import THREADS, Workers
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.one_pass import make_levels
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.stale_levels import Bounds

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.execution import Workers
-from lamella.ops.progress import check_progress
+from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.level_factors import made_by
 from lamella.ops.pyramids.plan import PlannedLevels, ended, looking_again, planned_arrays
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.pyramids.plan import PlannedArrays
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject

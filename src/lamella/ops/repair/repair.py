@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import counted
 from lamella.log import logged
-from lamella.ops.progress import check_progress, reporting
+from lamella.ops.execution import check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.repair import images as _images  # noqa: F401 (each registers its fixes)
 from lamella.ops.repair import plates as _plates  # noqa: F401
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.execution import Workers
+from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
-from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.endpoints import Target
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.axes import space_axes
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.rewriting.inventory import Inventory
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import CompressorChoice

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 from lamella._version import __version__
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.log import logged
-from lamella.ops.execution import run
+from lamella.ops.execution import Count, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
-from lamella.ops.progress import Count, reporting
 from lamella.ops.rewriting.arrays import (
     FileUnit,
     array_units,
@@ -46,9 +45,8 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.execution import Workers
+    from lamella.ops.execution import Progress, Workers
     from lamella.ops.jobs.units import Unit
-    from lamella.ops.progress import Progress
     from lamella.ops.rewriting.endpoints import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Names

@@ -26,8 +26,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
-from lamella.ops.execution import Workers, run
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.regions import piece_shape
 from lamella.ops.tables.frames import DESCRIPTION, pandas
 from lamella.ops.tables.labels import bounding_boxes
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.regions import Region
     from lamella.ops.tables.labels import Boxes
     from lamella.types import StrPath

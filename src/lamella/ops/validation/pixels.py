@@ -28,9 +28,8 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.execution import Workers
+    from lamella.ops.execution import Count, Workers
     from lamella.ops.integrity.decoding import Decoded
-    from lamella.ops.progress import Count
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import CheckedGroup, Inspection

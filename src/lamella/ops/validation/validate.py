@@ -16,8 +16,7 @@ from lamella.errors import InvalidArgumentError, StoreNotFoundError, counted, fi
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.ops.execution import Workers
-from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.archive import ArchiveCheck
 from lamella.ops.validation.walk import Inspection
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.progress import Progress
+    from lamella.ops.execution import Progress
     from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Finding, Level
     from lamella.store.storage import Storage
