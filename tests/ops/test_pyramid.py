@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lamella import open_ome_zarr, validate
 from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta, axes
-from lamella.ops.pyramids.level_factors import level_factors
+from lamella.ops.pyramids.plan import level_factors
 from lamella.ops.pyramids.pyramid import compute_pyramid, initialize_pyramid
 
 from .pyramids import METHODS, image, noise, sensible, slow

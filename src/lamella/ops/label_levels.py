@@ -16,8 +16,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.pyramids import unlisted
-from lamella.ops.pyramids.level_factors import level_factors
-from lamella.ops.pyramids.plan import ended
+from lamella.ops.pyramids.plan import ended, level_factors
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions

@@ -32,8 +32,7 @@ from lamella.ops.copy import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
-from lamella.ops.pyramids.level_factors import level_factors
-from lamella.ops.pyramids.plan import planned_arrays
+from lamella.ops.pyramids.plan import level_factors, planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.ops.tables.write import rename_region

@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import Piece
 from lamella.ops.plates.composed_store import ComposedArray, ImagePlan
 from lamella.ops.plates.ome_facts import meta_with_facts
-from lamella.ops.pyramids.level_factors import level_factors, made_by
+from lamella.ops.pyramids.plan import level_factors, made_by
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.geometry import level_transforms, scale_and_translation, stored_transform

@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.pyramids.level_factors import made_by
-from lamella.ops.pyramids.plan import PlannedLevels, ended, looking_again, planned_arrays
+from lamella.ops.pyramids.plan import PlannedLevels, ended, looking_again, made_by, planned_arrays
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.selection import basic_or_fancy
 

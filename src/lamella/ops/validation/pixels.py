@@ -15,7 +15,7 @@ from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.integrity.decoding import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.level_factors import level_factors, recorded_method
+from lamella.ops.pyramids.plan import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.edits import levels_after_gaps
 from lamella.spec.rules import VERSION_TRAITS, Finding
