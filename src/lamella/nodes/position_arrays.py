@@ -382,7 +382,7 @@ class PositionArrays(NGFFNode):
 
     def _forget_unfinished(self) -> None:
         """Delete the levels that a killed call has begun, so that their names are free."""
-        from lamella.ops.pyramids.unlisted import forget
+        from lamella.ops.pyramids.progress import forget
 
         forget(cast("Position", self))
 
