@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore
 
 from lamella import open_ome_zarr, validate
 from lamella.errors import WorkerLostError
-from lamella.ops.pyramids.one_pass import compute_unit
+from lamella.ops.pyramids.passes import compute_unit
 
 from .pyramids import image, noise
 

@@ -15,7 +15,7 @@ import lamella
 from lamella import open_ome_zarr
 from lamella.cli import main
 from lamella.errors import NodeExistsError, NodeNotFoundError
-from lamella.ops.pyramids import one_pass
+from lamella.ops.pyramids import passes
 from lamella.store.local import LocalStorage
 
 from .pyramids import METHODS, image, noise
@@ -51,14 +51,14 @@ def listed(path):
 
 
 def test_while_a_pyramid_is_made_nobody_sees_its_levels(store, units, monkeypatch):  # noqa: F811
-    seen, make = [], one_pass.compute_unit
+    seen, make = [], passes.compute_unit
 
     def look(unit):
         other = open_ome_zarr(store)
         seen.append((listed(store), other.dataset_paths, list(other), other.stale_levels))
         return make(unit)
 
-    monkeypatch.setattr(one_pass, "compute_unit", look)
+    monkeypatch.setattr(passes, "compute_unit", look)
     with open_ome_zarr(store, mode="r+") as position:
         position.compute_pyramid(3)
         assert position.dataset_paths == listed(store) == ["0", "1", "2"]
@@ -195,7 +195,7 @@ def test_a_pyramid_looks_at_documents_a_few_times_however_many_blocks_it_has(tmp
 
 def while_made(position, units, monkeypatch, work):  # noqa: F811
     """Compute three levels while another does something after two units."""
-    compute, once = one_pass.compute_unit, []
+    compute, once = passes.compute_unit, []
 
     def overtaken(unit):
         if len(units) == 2 and not once:
@@ -203,7 +203,7 @@ def while_made(position, units, monkeypatch, work):  # noqa: F811
             work()
         return compute(unit)
 
-    monkeypatch.setattr(one_pass, "compute_unit", overtaken)
+    monkeypatch.setattr(passes, "compute_unit", overtaken)
     position.compute_pyramid(3)
 
 
@@ -243,7 +243,7 @@ def test_levels_of_label_images_are_listed_when_they_are_whole(tmp_path, version
     store = tmp_path / "a.zarr"
     position = image(store, noise((1, 1, *shape)), version)
     position.labels.create("cells", noise(shape, "uint8", 3))
-    seen, make = [], one_pass.compute_unit
+    seen, make = [], passes.compute_unit
 
     def look(unit):
         seen.append(listed(store / "labels/cells"))
@@ -252,7 +252,7 @@ def test_levels_of_label_images_are_listed_when_they_are_whole(tmp_path, version
         return make(unit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(one_pass, "compute_unit", look)
+        patch.setattr(passes, "compute_unit", look)
         with pytest.raises(KeyboardInterrupt):
             position.compute_pyramid(3)
     assert seen == [["0"], ["0"]]

@@ -18,7 +18,7 @@ from tests.warm import run
 from zarr.storage import MemoryStore
 
 from lamella import open_ome_zarr
-from lamella.ops.pyramids import one_pass
+from lamella.ops.pyramids import passes
 from lamella.spec.stale_levels import PyramidJob, StaleLevels, read_stale
 
 from .pyramids import METHODS, image, noise, sensible
@@ -36,7 +36,8 @@ CHILD = """
 import os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 import lamella
-from lamella.ops.pyramids import one_pass, passes, progress
+from lamella.ops.pyramids import passes, progress
+from lamella.ops.pyramids import passes
 assert passes.UNIT_BYTES
 passes.UNIT_BYTES = int(sys.argv[2])
 made, left = progress.PyramidProgress.record, [int(sys.argv[3])]
@@ -62,7 +63,7 @@ def units(monkeypatch):
     class Units(list):
         left = None
 
-    made, make = Units(), one_pass.compute_unit
+    made, make = Units(), passes.compute_unit
 
     def compute(unit):
         if made.left is not None and not made.left:
@@ -71,7 +72,7 @@ def units(monkeypatch):
         made.append((unit.work.source.path, unit.region))
         return make(unit)
 
-    monkeypatch.setattr("lamella.ops.pyramids.one_pass.compute_unit", compute)
+    monkeypatch.setattr("lamella.ops.pyramids.passes.compute_unit", compute)
     monkeypatch.setattr("lamella.ops.pyramids.passes.UNIT_BYTES", UNIT)
     return made
 
@@ -190,7 +191,7 @@ def test_any_pyramid_cut_anywhere_and_changed_meanwhile_ends_with_the_same_bits(
         patch.setattr("lamella.ops.pyramids.passes.UNIT_BYTES", data.draw(st.sampled_from([1, 200, 3000])))
         patch.setattr("lamella.ops.pyramids.passes.PENDING_BYTES", data.draw(st.sampled_from([0, 2**26])))
         for _ in range(data.draw(st.integers(1, 3))):
-            left, make = [data.draw(st.integers(0, 6))], one_pass.compute_unit
+            left, make = [data.draw(st.integers(0, 6))], passes.compute_unit
 
             def compute(unit, left=left, make=make):
                 left[0] -= 1
@@ -199,7 +200,7 @@ def test_any_pyramid_cut_anywhere_and_changed_meanwhile_ends_with_the_same_bits(
                 return make(unit)
 
             with pytest.MonkeyPatch.context() as inner:
-                inner.setattr(one_pass, "compute_unit", compute)
+                inner.setattr(passes, "compute_unit", compute)
                 with suppress(CutError):
                     position.compute_pyramid(number, method)
             if data.draw(st.booleans()):
@@ -429,7 +430,7 @@ def test_level_0_that_another_program_made_smaller_begins_anew(position, tmp_pat
 
 
 def test_who_is_overtaken_leaves_what_the_other_tells(position, tmp_path, units, monkeypatch):
-    compute, once = one_pass.compute_unit, []
+    compute, once = passes.compute_unit, []
 
     def overtaken(unit):
         if len(units) == 2 and not once:
@@ -437,7 +438,7 @@ def test_who_is_overtaken_leaves_what_the_other_tells(position, tmp_path, units,
             cut(open_ome_zarr(tmp_path / "a.zarr", mode="r+"), units, 1, 3)
         return compute(unit)
 
-    monkeypatch.setattr(one_pass, "compute_unit", overtaken)
+    monkeypatch.setattr(passes, "compute_unit", overtaken)
     position.compute_pyramid(3)
     assert once
     units.clear()
@@ -453,7 +454,7 @@ def test_who_ends_takes_its_progress_away():
 
 
 def test_who_was_overtaken_by_another_leaves_no_mark(position, tmp_path, units, monkeypatch):
-    compute, once = one_pass.compute_unit, []
+    compute, once = passes.compute_unit, []
 
     def overtaken(unit):
         if len(units) == 2 and not once:
@@ -461,7 +462,7 @@ def test_who_was_overtaken_by_another_leaves_no_mark(position, tmp_path, units, 
             open_ome_zarr(tmp_path / "a.zarr", mode="r+").compute_pyramid(3)
         return compute(unit)
 
-    monkeypatch.setattr(one_pass, "compute_unit", overtaken)
+    monkeypatch.setattr(passes, "compute_unit", overtaken)
     position.compute_pyramid(3)
     assert once
     assert marker(tmp_path / "a.zarr") is None

@@ -1,7 +1,7 @@
 """Write the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
 A unit is an image, or a region of a large one. In this folder, ``store`` writes metadata and ``planes`` reads blocks;
-:mod:`lamella.ops.pyramids.one_pass` computes the levels of a unit.
+:mod:`lamella.ops.pyramids.passes` computes the levels of a unit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
-from lamella.ops.pyramids.one_pass import PassUnit, compute_unit
-from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
+from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 Each level is the one before, reduced by whole factors. Its transforms are derived from those of level 0 whenever its
 pixels are computed.
 
-:mod:`lamella.ops.pyramids.one_pass` computes the pixels.
+:mod:`lamella.ops.pyramids.passes` computes the pixels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting
 from lamella.ops.pyramids import progress, update
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.one_pass import make_levels
+from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, looking_again, resized
 from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
