@@ -18,8 +18,8 @@ from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.level_writes import marked_unless_finished
+from lamella.ops.copy import reads_from
 from lamella.ops.execution import run
-from lamella.ops.sources import reads_from
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
 from lamella.store.growth import growing

@@ -22,9 +22,9 @@ from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.level_writes import marked_unless_finished
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
+from lamella.ops.copy import reads_from
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
-from lamella.ops.sources import reads_from
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axes_from_json
 from lamella.spec.frame_times import with_real_times

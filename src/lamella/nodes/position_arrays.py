@@ -399,7 +399,7 @@ class PositionArrays(NGFFNode):
 
     def _check_source(self, source: Source, node_path: NodePath) -> None:
         """Raise for a lazy source that would read its own new array."""
-        from lamella.ops.sources import reads_from
+        from lamella.ops.copy import reads_from
 
         if not source.in_memory and reads_from(source.data, node_path):
             raise InvalidArgumentError(

@@ -14,11 +14,10 @@ from lamella.errors import InvalidArgumentError, StorageError, WrongTypeError, c
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
-from lamella.ops.copy import as_source
+from lamella.ops.copy import as_source, reads_below
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.sources import reads_below
 from lamella.spec import edits
 from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, channel_axis
 from lamella.spec.colors import parse_color
