@@ -23,7 +23,7 @@ from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
-from lamella.ops.rewriting.upgrade_plan import has_ome
+from lamella.ops.rewriting.upgrade import has_ome
 from lamella.spec import plate_edits, versions
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
