@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.ops.copying.copy_store import check_replaced, copy_store, has_unfinished_copy, options_of_both
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
-from lamella.ops.rewriting.destination import Destination
 from lamella.ops.rewriting.endpoints import check_apart, make_folder, real_name
+from lamella.ops.rewriting.workspace import Destination
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.local import LocalStorage

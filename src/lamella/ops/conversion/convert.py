@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.execution import Progress
-    from lamella.ops.rewriting.destination import Destination
+    from lamella.ops.rewriting.workspace import Destination
     from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 

@@ -27,7 +27,7 @@ from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import is_copied, new_store
-from lamella.ops.rewriting.destination import Destination
+from lamella.ops.rewriting.workspace import Destination
 from lamella.store.documents import Documents
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.paths import local_path

@@ -21,8 +21,8 @@ from lamella.ops.copying.selection import select_parts
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
-from lamella.ops.rewriting.destination import Destination
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_store, open_source, real_name
+from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, PRIVATE_PREFIX
 from lamella.store.local import LocalStorage
