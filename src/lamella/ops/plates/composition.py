@@ -12,8 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.plates.composed_arrays import Piece
-from lamella.ops.plates.composed_store import ComposedArray, ImagePlan
+from lamella.ops.plates.composed_arrays import ComposedArray, ImagePlan, Piece
 from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.plan import level_factors, made_by
 from lamella.spec import edits

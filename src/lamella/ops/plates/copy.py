@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.jobs.units import Task, Unit
-    from lamella.ops.plates.composed_store import ImagePlan
+    from lamella.ops.plates.composed_arrays import ImagePlan
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.execution import Progress
-    from lamella.ops.plates.composed_store import ImagePlan
+    from lamella.ops.plates.composed_arrays import ImagePlan
     from lamella.ops.plates.composition import Composition
     from lamella.store.storage import Storage
     from lamella.types import StrPath
