@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
-from lamella.ops.integrity.decoding import decode, files_to_decode
+from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.plan import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.execution import Count, Workers
-    from lamella.ops.integrity.decoding import Decoded
+    from lamella.ops.integrity.verify import Decoded
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import CheckedGroup, Inspection
