@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from lamella.nodes.well import Row, Well
     from lamella.ops.conversion.convert import ConvertReport, PlannedImage, convert
     from lamella.ops.conversion.watch import WatchReport, watch
-    from lamella.ops.copying.contents import CopyReport
     from lamella.ops.copying.copy_store import copy_store, unpack
     from lamella.ops.copying.pack import pack
+    from lamella.ops.copying.selection import CopyReport
     from lamella.ops.images.write import write_image
     from lamella.ops.integrity.array_status import ArrayStatus
     from lamella.ops.integrity.checksum import checksum
@@ -155,7 +155,7 @@ _MODULES = {
     "PlannedImage": "lamella.ops.conversion.convert",
     "WatchReport": "lamella.ops.conversion.watch",
     "watch": "lamella.ops.conversion.watch",
-    "CopyReport": "lamella.ops.copying.contents",
+    "CopyReport": "lamella.ops.copying.selection",
     "CropSource": "lamella.ops.sampling.crops",
     "Finding": "lamella.spec.rules.finding",
     "FrameStream": "lamella.ops.streaming.stream",

@@ -15,7 +15,7 @@ from lamella.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamella.ops.copying.contents import CopyReport
+    from lamella.ops.copying.selection import CopyReport
 
 
 def run_copy(context: click.Context, operation: Callable[[], CopyReport], *, as_json: bool) -> None:

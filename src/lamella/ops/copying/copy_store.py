@@ -15,9 +15,8 @@ from lamella._version import __version__
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.log import logged
-from lamella.ops.copying.contents import Contents, CopyReport, contents_of
 from lamella.ops.copying.pack import pack
-from lamella.ops.copying.selection import select_parts
+from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest

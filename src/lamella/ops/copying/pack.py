@@ -18,8 +18,7 @@ from lamella.errors import (
     StoreExistsError,
 )
 from lamella.log import logged
-from lamella.ops.copying.contents import Contents, CopyReport, contents_of
-from lamella.ops.copying.selection import select_parts
+from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
 from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source, real_name
 from lamella.spec.versions import detect
