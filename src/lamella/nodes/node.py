@@ -26,7 +26,7 @@ from lamella.errors import (
 )
 from lamella.nodes.parts import stored_ome
 from lamella.nodes.reporting import check_document, refuse_broken
-from lamella.nodes.store_handle import NodePath, join
+from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from
 from lamella.store.keys import is_document_name, is_private, join
 from lamella.store.missing_document import content_without_document

@@ -15,8 +15,8 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.pyramids import progress
 from lamella.ops.pyramids.plan import ended, level_factors
+from lamella.ops.pyramids.progress import begin_unlisted, publish_levels
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
@@ -59,7 +59,7 @@ def make_levels(
     if steps is not None:
         make_unlisted(image, source, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
         return
-    name = progress.begin_unlisted(image, planned, lambda: begin_update(image, planned))
+    name = begin_unlisted(image, planned, lambda: begin_update(image, planned))
     arrays = [base, *(ImageArray(image.node_path.child(path)) for path in planned)]
     take_centres(arrays, sizes, workers.jobs)
     plan = [
@@ -70,7 +70,7 @@ def make_levels(
         ),
     ]
     whole = (0,) * base.ndim, source.meta.shape
-    progress.end(
+    publish_levels(
         image, planned, name, lambda meta: describe_centres(add(meta)), ended(name, plan, lambda: [whole])
     )
 

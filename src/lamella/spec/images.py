@@ -9,8 +9,6 @@ Models of the transitional ``omero`` block: channel names, colours, contrast (ru
 ``lamella.spec.channels`` chooses the colour of a channel.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator, with_config

@@ -356,7 +356,7 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
     return marked
 
 
-def end(
+def publish_levels(
     position: Position,
     levels: Iterable[str],
     name: str,
@@ -390,7 +390,7 @@ def end(
 
 
 def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
-    """Raise, as `end` does, if another call has replaced or deleted the levels."""
+    """Raise, as `publish_levels` does, if another call has replaced or deleted the levels."""
     listed = position.document.refresh().multiscales[0].get_dataset_paths()
     stale = read_stale(position.documents.group(position.path))
     try:
@@ -423,14 +423,14 @@ def _distrust(position: Position, name: str) -> None:
     position.documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
 
 
-def forget(position: Position) -> None:
+def forget_unlisted(position: Position) -> None:
     """Delete unlisted levels of a killed call, and their mark."""
     with position.documents.lock(position.path):
-        drop(position)
+        drop_unlisted(position)
 
 
-def drop(position: Position) -> None:
-    """Delete unlisted levels, as `forget` does, for callers that have locked the image."""
+def drop_unlisted(position: Position) -> None:
+    """Delete unlisted levels, as `forget_unlisted` does, for callers that have locked the image."""
     documents = position.documents
     if read_stale(documents.group(position.path)).unlisted:
         _delete(position, unlisted_levels(position))

@@ -24,11 +24,20 @@ from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting
-from lamella.ops.pyramids import progress, update
+from lamella.ops.pyramids import update
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, looking_again, resized
-from lamella.ops.pyramids.progress import begin_pyramid
+from lamella.ops.pyramids.progress import (
+    begin_pyramid,
+    begin_unlisted,
+    drop_unlisted,
+    forget_unlisted,
+    publish_levels,
+    refuse_listed,
+    refuse_overtaken,
+    refuse_taken,
+)
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -239,15 +248,15 @@ def make_unlisted(
         for path, step in steps.items()
     ]
     mark = functools.partial(begin_pyramid, position, source, targets, method, resume=resume, planned=planned)
-    progress = progress.begin_unlisted(position, planned, mark)
+    progress = begin_unlisted(position, planned, mark)
     try:
         progress.resume()
         make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     except LamellaError:
-        progress.refuse_overtaken(position, planned, progress.name, progress.work)
+        refuse_overtaken(position, planned, progress.name, progress.work)
         raise
     with looking_again(position, [source, *(array for array, _ in targets)]):
-        progress.end(position, planned, progress.name, change, progress.ended(), progress.work)
+        publish_levels(position, planned, progress.name, change, progress.ended(), progress.work)
 
 
 def recompute_levels(
@@ -340,7 +349,7 @@ def delete_pyramid(position: Position) -> None:
         node_path = position.node_path.child(path)
         if position.documents.storage.exists(node_path.path):
             position.documents.delete(node_path.path)
-    progress.forget(position)
+    forget_unlisted(position)
     update.forget(position)
     _match_labels(position, THREADS)
 
@@ -488,23 +497,21 @@ def _create_levels(
         return
 
     def add(meta: ImagesMeta) -> ImagesMeta:
-        progress.refuse_listed(position, meta)
+        refuse_listed(position, meta)
         new = zip(levels, plan[1:], strict=True)
         return edits.add_datasets(
             meta, {path: geometry.level_transforms(transforms, factors, method) for path, (_, factors) in new}
         )
 
     def put() -> None:
-        progress.refuse_taken(
-            position, levels
-        )  # again: the document is locked, so no other process creates an array
+        refuse_taken(position, levels)  # again: the document is locked, so no other process creates an array
         for path, array in levels.items():
             position.documents.put_array(position.node_path.child(path).path, array)
 
     with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
-        progress.refuse_listed(position, position.document.refresh())
-        progress.drop(position)
-        progress.refuse_taken(position, levels)
+        refuse_listed(position, position.document.refresh())
+        drop_unlisted(position)
+        refuse_taken(position, levels)
         position.document.edit(add, before_write=put, beside=beside)
 
 
