@@ -3,7 +3,7 @@
 Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
 field, whatever its size; positions are listed on request. The attributes are the JSON keys that the command documents.
 
-Format the hierarchy below a node as text.
+`tree_lines` formats the hierarchy below a node as text.
 """
 
 from __future__ import annotations

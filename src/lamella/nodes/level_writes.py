@@ -1,4 +1,4 @@
-"""Record writes to level 0 of images with lower levels, so that the lower levels count as stale.
+"""Record writes: which lower levels of an image they made stale, and which regions a failed write left unfinished.
 
 The first write to level 0 adds the writer's name to the image's document. The written regions are collected in memory,
 and replace the name when the store is closed. So a write only checks the document's stamp; after a kill all lower
@@ -6,7 +6,7 @@ levels are stale, after closing the recorded regions are. Lower levels that were
 written: the document lists their unwritten regions. :mod:`lamella.spec.stale_levels` describes the record,
 :mod:`lamella.ops.pyramids.update` updates the levels.
 
-Mark regions of arrays whose write from a lazy source failed; a later complete write removes the mark.
+A region whose write from a lazy source failed is marked in the attributes of the array, until a complete write.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The base class of all nodes: a group of a store, as a mapping of names to members.
+"""The base classes of nodes: a group of a store as a mapping of names to members, with a model of its metadata.
 
-The base of nodes that have a metadata model: reading and saving it.
-
-Explain that a member is missing: list the existing members, and suggest the nearest name.
+`missing` returns the error for a missing member: it lists the existing members, and suggests the nearest name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the target are checked before any change.
 
-Choose the class of a stored node by its document, never by its name.
+The class of a stored node is chosen by its document, never by its name (`node_class`).
 """
 
 from __future__ import annotations

@@ -382,9 +382,9 @@ class PositionArrays(NGFFNode):
 
     def _forget_unfinished(self) -> None:
         """Delete the levels that a killed call has begun, so that their names are free."""
-        from lamella.ops.pyramids.progress import forget
+        from lamella.ops.pyramids.progress import forget_unlisted
 
-        forget(cast("Position", self))
+        forget_unlisted(cast("Position", self))
 
     def refuse_array(self, name: str, request: ArrayRequest, model: ImagesMeta | None = None) -> bool:
         """Raise as `create_zeros` would; return whether the array has fewer channels than names. Writes nothing."""

@@ -1,11 +1,8 @@
 """Write pixels from any array-like into an array, block by block.
 
-Find the stored arrays that a lazy source reads from, before one of them is overwritten.
-
 A dask or xarray array is a list of reads for later. Written into an array that it reads from, it would read its own
-results, or the zeros of a new array.
-
-Recognises objects of dask, xarray and zarr-python by their attributes, and imports none of them.
+results, or the zeros of a new array, so the stored arrays that it reads from are looked up first. Objects of dask,
+xarray and zarr-python are recognised by their attributes, and none of the libraries is imported.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Colours as users write them: names of CSS and hex digits, to the six digits that OME-NGFF stores (rule OM-02).
 
-A colour for every label id: `set_colors()` writes them, and previews use them for labels without colours.
-
-Arithmetic on integers.
+Every label id has a colour too: `set_colors()` writes them, and previews use them for labels without colours.
 """
 
 from __future__ import annotations

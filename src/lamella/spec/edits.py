@@ -1,11 +1,7 @@
 """Edits of an image's metadata: pure functions that return a new model and never change their argument.
 
-They edit the first multiscales entry (RD-05). ``lamella.spec.geometry`` computes the numbers; the edits of channels in
-``lamella.spec.edits`` are exported here; the store saves the result.
-
-Edits of the channels of an image: pure functions that return a new model and never change their argument.
-
-Import them from ``lamella.spec.edits``, beside the other edits of an image.
+They edit the first multiscales entry (RD-05). ``lamella.spec.geometry`` computes the numbers; the store saves the
+result.
 """
 
 from __future__ import annotations

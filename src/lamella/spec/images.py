@@ -1,12 +1,7 @@
-"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10).
+"""Models of an image: levels, axes, transformations, the display block (rules MS-01 to MS-10, OM-01 to OM-04).
 
-Models of coordinate transformations in datasets and multiscales.
-
-``lamella.spec.geometry`` composes them.
-
-Models of the transitional ``omero`` block: channel names, colours, contrast (rules OM-01 to OM-04).
-
-``lamella.spec.channels`` chooses the colour of a channel.
+``lamella.spec.geometry`` composes transformations, ``lamella.spec.channels`` chooses the colour of a channel of the
+transitional ``omero`` block.
 """
 
 from typing import Any, Literal, Self

@@ -1,6 +1,6 @@
 """The rows and columns of a plate: finding one by name, adding one, keeping wells in step with them.
 
-Names of rows, columns and fields: which are valid, and which collide.
+Rules of their names: which are valid, and which collide.
 """
 
 from __future__ import annotations

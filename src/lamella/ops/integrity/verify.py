@@ -1,8 +1,6 @@
 """Verify a store: parse every document and decode every chunk, or compare every file with a manifest.
 
 `lamella.validate` checks the rules of OME-NGFF. Only a manifest shows flipped bits that a codec does not notice.
-
-Decode every stored file of an array to find damage; a unit is one file.
 """
 
 from __future__ import annotations

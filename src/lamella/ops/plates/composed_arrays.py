@@ -1,9 +1,9 @@
-"""Write an array from regions of other arrays; encoded files are copied if both arrays have the same encoding.
+"""Write the arrays of an image that consists of parts of others; equal encodings are copied as files.
 
 A new array consists of pieces; each piece is a region of a stored array. A unit writes each of its files once and
 completely, so that a kill leaves complete files.
 
-The plan of an image that consists of parts of others, which writes its arrays, documents and computed levels.
+`ImagePlan` writes the arrays, the documents and the computed levels.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A unit is a position or a region. Its result is stored completely and recorded (
 before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
 created.
 
-Apply a function to the regions of one image: the image stands for a plate with one position, whose path is "".
+One image stands for a plate with one position, whose path is "" (`map_image`).
 """
 
 from __future__ import annotations

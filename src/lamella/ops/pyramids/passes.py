@@ -1,4 +1,4 @@
-"""Plan the passes of a pyramid: which levels are computed from one reading, and in which order.
+"""Plan and run the passes of a pyramid: which levels are computed from one reading, and in which order.
 
 A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) while the
 block is in memory. Blocks begin at multiples of the coarsest factors and contain whole chunks of the source. They are
@@ -8,15 +8,9 @@ early, and the next one reads the level that the pass wrote.
 Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
 voxels becomes 256 x 256 voxels of level 1: 4 blocks fill a chunk of level 1, 16 of level 2, and 64 of level 3.
 
-The pass itself is in :mod:`lamella.ops.pyramids.passes`. Pure arithmetic on shapes.
-
-Read a level once, and compute several coarser levels from it.
-
 A worker reads one block, reduces it to one level after the other while it is in the processor's cache, passes each
 result to the assembler of its level, and continues with the next block. While one worker waits for the disk, others
 decode, reduce or encode.
-
-:mod:`lamella.ops.pyramids.passes` plans the passes.
 """
 
 from __future__ import annotations

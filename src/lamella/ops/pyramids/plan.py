@@ -4,7 +4,7 @@ A job reads the metadata of each array once: shapes from two moments, while fram
 shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Bounds` is a region as
 stored: (start, stop), such as ((0, 0), (512, 512)).
 
-Derive the factors between two stored levels, and read the method that computed them.
+`level_factors` derives the factors between two stored levels.
 """
 
 from __future__ import annotations

@@ -1,19 +1,12 @@
-"""Record the progress of a large pyramid in the image's document, and check the record against the disk after a kill.
+"""Record a pyramid that is being computed in the image's document, and check the record against the disk after a kill.
 
 The record lists the unfinished regions of level 0. After a kill, the same call computes these regions, and also regions
 whose files contradict the record: files of a level that are missing or cut off, and files of level 0 that are younger
 than the job. A "source" is the level that a pass reads; a `Bounds` is a region as stored, ((0, 0), (512, 512)).
 
-The record is described in :mod:`lamella.spec.stale_levels`.
-
-Create, list and delete unfinished levels: arrays that the image lists when their pixels are complete.
-
-Until then only the mark in the image's document names them: the same call resumes them, another plan replaces them, and
-readers see an image without lower levels.
-
-The mark is described in :mod:`lamella.spec.stale_levels`.
-
-Check whether files of a level are complete, by size, header and index: a resumed job skips complete files.
+The image lists new levels when their pixels are complete. Until then only the record names them: the same call resumes
+them, another plan replaces them, and readers see an image without lower levels. The record is described in
+:mod:`lamella.spec.stale_levels`.
 """
 
 from __future__ import annotations

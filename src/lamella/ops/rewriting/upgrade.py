@@ -3,10 +3,7 @@
 Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
 are copied unchanged if both formats can describe the encoding.
 
-:mod:`lamella.ops.rewriting.upgrade` converts each node, and :mod:`lamella.ops.rewriting.rewrite`
-writes the store.
-
-Convert each node of a store to another version of OME-NGFF.
+Each node is converted here; :mod:`lamella.ops.rewriting.rewrite` writes the store.
 """
 
 from __future__ import annotations

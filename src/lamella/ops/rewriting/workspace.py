@@ -5,7 +5,7 @@ exchanges its name with the old one, which is then deleted. A kill at any time l
 at its path, and the same command resumes. If the system cannot exchange names, the old store is first moved to ``old``,
 and for a moment there is no store at the path.
 
-The destination of a new store: what may be replaced there, and which errors keep an unfinished store.
+`Destination` checks what may be replaced at the path, and which errors keep an unfinished store.
 """
 
 from __future__ import annotations

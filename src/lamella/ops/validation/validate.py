@@ -3,7 +3,7 @@
 :mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
 in :mod:`lamella.spec.rules.catalogue`.
 
-Check an archive by the rules of RFC-9 for archives, LM-15 to LM-20.
+Archives are checked by the rules of RFC-9, LM-15 to LM-20.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Plates are in :mod:`lamella.ops.validation.plate`, collections and scenes in :mo
 
 Raises nothing for the content of a store.
 
-Check whether the copies of documents in consolidated metadata equal the documents.
+Copies of documents in consolidated metadata are compared with the documents.
 """
 
 from __future__ import annotations
