@@ -3,8 +3,6 @@
 A unit is a position or a region. Its result is stored completely and recorded (:mod:`lamella.ops.plates.map_records`)
 before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
 created.
-
-One image stands for a plate with one position, whose path is "" (`map_image`).
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.log import logged
@@ -47,13 +45,9 @@ if TYPE_CHECKING:
 
     from lamella.models import TransformationMeta
     from lamella.nodes.image_array import ImageArray
-    from lamella.nodes.plate import Plate
-    from lamella.nodes.store_handle import NodePath
-    from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.plates.map_request import MapCall, MappedPlate, MapRequest
     from lamella.ops.plates.map_units import Outcome
-    from lamella.store.documents import Documents
     from lamella.types import Shape
 
 
@@ -438,66 +432,3 @@ def _create_like(
 
 def _grid(image: ImageArray) -> Iterator[int]:
     return (-(-n // unit) for n, unit in zip(image.shape, image.write_unit, strict=True))
-
-
-class _OneImage:
-    """What `map` uses of a plate."""
-
-    def __init__(self, image: Position) -> None:
-        self._image = image
-
-    @property
-    def node_path(self) -> NodePath:
-        return self._image.node_path
-
-    @property
-    def documents(self) -> Documents:
-        return self._image.documents
-
-    def require_writable(self, what: str) -> None:
-        self._image.require_writable(what)
-
-    def positions(self) -> Iterator[tuple[str, Position]]:
-        yield "", self._image
-
-    def __getitem__(self, path: str) -> Position:
-        return self._image
-
-
-def map_image(
-    image: Position,
-    function: Callable[[Any], Any],
-    name: str | Sequence[str],
-    *,
-    level: str | None,
-    dtype: DTypeLike | None,
-    halo: int | Mapping[str, int] | None,
-    axes: Sequence[str] | None,
-    kwargs: Mapping[str, Any] | None,
-    retries: int,
-    resume: bool,
-    check: bool,
-    jobs: int | None,
-    executor: Executor | None,
-    progress: Progress | bool | None,
-) -> MapReport:
-    """Apply a function over the regions of an image; see :meth:`Position.map`."""
-    report = map_plate(
-        cast("Plate", _OneImage(image)),
-        function,
-        over="regions",
-        level=next(iter(image.dataset_paths), "0") if level is None else level,
-        name=name,
-        dtype=dtype,
-        halo=halo,
-        axes=axes,
-        kwargs=kwargs,
-        retries=retries,
-        resume=resume,
-        check=check,
-        jobs=jobs,
-        executor=executor,
-        progress=progress,
-    )
-    report.output = image
-    return report
