@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import OMEXMLMethods, series_of
-from lamella.nodes.parts import read_part
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import check_document

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.errors import InvalidArgumentError, MetadataError, WrongTypeError, short_repr
 from lamella.nodes.image_array import ImageArray
-from lamella.nodes.parts import ome_of, read_part
+from lamella.nodes.metadata_document import ome_of, read_part
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import RenamesMembers
 from lamella.nodes.reporting import check_document

@@ -2,6 +2,8 @@
 
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
 reading, and a node gets its own model when a user or an edit may change it.
+
+Parse parts of metadata documents as models, with errors that name the node.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from lamella.store.json_document import StoredGroup
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from lamella.nodes.store_handle import StoreHandle
+    from lamella.nodes.store_handle import NodePath, StoreHandle
     from lamella.spec.base import MetaModel
     from lamella.types import JSONObject
 
@@ -334,3 +336,36 @@ class MetadataDocument(Generic[M]):
 
 def _nothing() -> None:
     """Do nothing, as an optional step."""
+
+
+ModelT = TypeVar("ModelT", bound="MetaModel")
+
+
+def read_part(node_path: NodePath, kind: type[ModelT], attributes: JSONObject) -> ModelT | None:
+    """Parse a part of a group's attributes; None if they have no such part, `MetadataError` if it is invalid."""
+    try:
+        return node_path.store_handle.version_of(attributes).load(kind, attributes)
+    except MetadataError as fault:
+        raise unreadable(node_path, fault) from fault
+
+
+def ome_of(node_path: NodePath, attributes: JSONObject) -> JSONObject:
+    """Return the OME part of a group's attributes; `MetadataError` if it is not an object."""
+    try:
+        return node_path.store_handle.version.ome(attributes)
+    except MetadataError as fault:
+        raise unreadable(node_path, fault) from fault
+
+
+def stored_ome(node_path: NodePath) -> JSONObject:
+    """Read the OME part of a group's attributes."""
+    return ome_of(node_path, node_path.store_handle.documents.group(node_path.path))
+
+
+def unreadable(node_path: object, fault: MetadataError) -> MetadataError:
+    """Return the error of an invalid part as the error of its node."""
+    text = str(fault).rstrip(".")
+    return MetadataError(
+        f"The metadata of {node_path} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() "
+        "fixes what can be fixed without guessing."
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.labels import LabelImage, Labels
-from lamella.nodes.parts import stored_ome
+from lamella.nodes.metadata_document import stored_ome
 from lamella.nodes.reporting import facts_of
 from lamella.nodes.store_handle import NodePath
 from lamella.spec import edits

@@ -22,7 +22,7 @@ from lamella.errors import (
     first_of,
     nearest,
 )
-from lamella.nodes.parts import stored_ome
+from lamella.nodes.metadata_document import stored_ome
 from lamella.nodes.reporting import check_document, refuse_broken
 from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from

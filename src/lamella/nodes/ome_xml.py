@@ -17,8 +17,8 @@ from lamella.errors import (
     MetadataWarning,
     NodeNotFoundError,
 )
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import read_part
 from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec.bioformats2raw import Bioformats2RawMeta

@@ -23,9 +23,9 @@ from lamella.errors import (
     did_you_mean,
 )
 from lamella.nodes.image_array import ImageArray
+from lamella.nodes.metadata_document import stored_ome, unreadable
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.open import open_ome_zarr
-from lamella.nodes.parts import stored_ome, unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
 from lamella.nodes.reporting import check_formats

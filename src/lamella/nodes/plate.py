@@ -8,10 +8,9 @@ from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError, NodeNotFoundError, counted
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.field_edits import FieldEdits
-from lamella.nodes.metadata_document import MetadataDocument
+from lamella.nodes.metadata_document import MetadataDocument, read_part
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
-from lamella.nodes.parts import read_part
 from lamella.nodes.plate_building import PlateBuilding
 from lamella.nodes.plate_listing import PlateListing, is_of
 from lamella.nodes.plate_operations import PlateOperations

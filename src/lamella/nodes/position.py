@@ -10,10 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
-from lamella.nodes.metadata_document import MetadataDocument
+from lamella.nodes.metadata_document import MetadataDocument, ome_of, read_part, unreadable
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
-from lamella.nodes.parts import ome_of, read_part, unreadable
 from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_map import PositionMap

@@ -19,8 +19,8 @@ from lamella.errors import (
     WrongTypeError,
 )
 from lamella.nodes.image_array import ImageArray
+from lamella.nodes.metadata_document import unreadable
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import unreadable
 from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.nodes.metadata_document import MetadataDocument
+from lamella.nodes.metadata_document import MetadataDocument, read_part, stored_ome
 from lamella.nodes.node import ModelNode
-from lamella.nodes.parts import read_part, stored_ome
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.spec.coordinate_systems import SceneMeta

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, cast
 from lamella.arguments import name_text
 from lamella.errors import NodeNotFoundError, counted
 from lamella.nodes.ahead import members_ahead
-from lamella.nodes.metadata_document import MetadataDocument
+from lamella.nodes.metadata_document import MetadataDocument, ome_of, read_part, stored_ome
 from lamella.nodes.node import ModelNode
-from lamella.nodes.parts import ome_of, read_part, stored_ome
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.nodes.parts import read_part
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.well import plate_above
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta

@@ -17,7 +17,7 @@ from lamella.errors import (
     NodeNotFoundError,
     did_you_mean,
 )
-from lamella.nodes.parts import read_part
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.ops.renaming import finish_locked_rename, move_member

@@ -9,8 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import file_beside, names_from_xml
-from lamella.nodes.parts import read_part
 from lamella.spec import edits
 from lamella.spec.images import ImagesMeta
 
