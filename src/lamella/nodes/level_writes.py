@@ -21,13 +21,16 @@ from uuid import uuid4
 from lamella.errors import LamellaError, NodeNotFoundError, one_line
 from lamella.spec.stale_levels import (
     StaleLevels,
+    Unfinished,
     add_region,
+    finished,
     intersect_regions,
     read_stale,
+    read_unfinished,
     subtract_region,
     with_stale,
+    with_unfinished,
 )
-from lamella.spec.unfinished import Unfinished, finished, read_unfinished, with_unfinished
 from lamella.store.array_edits import edit_attributes_of_array
 
 if TYPE_CHECKING:

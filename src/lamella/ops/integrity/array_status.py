@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.streaming.record import StreamRecord
-    from lamella.spec.unfinished import Unfinished
+    from lamella.spec.stale_levels import Unfinished
     from lamella.store.stored_files import StoredFile
     from lamella.types import JSONObject, Shape
 

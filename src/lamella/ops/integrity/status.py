@@ -18,7 +18,7 @@ from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
-from lamella.spec.unfinished import read_unfinished
+from lamella.spec.stale_levels import read_unfinished
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.storage import with_options
