@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.errors import MetadataError, MetadataWarning
 from lamella.spec.rules import ArrayFacts, location_text
 from lamella.spec.rules.catalogue import own_finding
-from lamella.spec.rules.reported import (
+from lamella.spec.rules.check import (
     array_findings,
     assumption,
     document_findings,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.rules import Finding, Kind
-    from lamella.spec.rules.reported import Frame
+    from lamella.spec.rules.check import Frame
     from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.json_document import StoredGroup

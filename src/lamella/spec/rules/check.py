@@ -1,8 +1,18 @@
-"""The two entry points of the rules: one document, and one image document with the facts of its arrays."""
+"""The two entry points of the rules: one document, and one image document with the facts of its arrays.
+
+The findings that a reader reports, with the assumptions that lamella makes where a document breaks a rule.
+
+Image documents that differ only in numbers and names share the result of the rules. The positions of a plate differ in
+their scales, translations, contrast limits and names, but not in axes, levels and channels. A document without the
+former is its `Frame`. The rules run once per frame, with placeholder numbers. A few comparisons check that the numbers
+of a document break no rule themselves; if they are not sufficient, there is no frame, and all rules run.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+import marshal
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from lamella.errors import InvalidArgumentError
 from lamella.spec.rules.arrays import (
@@ -13,20 +23,22 @@ from lamella.spec.rules.arrays import (
     check_label_arrays,
 )
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
-from lamella.spec.rules.catalogue import OWN_RULES, RULES
+from lamella.spec.rules.catalogue import OWN_RULES, RULES, own_finding
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales, check_readings
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
-from lamella.spec.rules.raw_json import ome_object
+from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.transformations import check_scene
-from lamella.spec.rules.version_traits import RuleContext, version_traits
+from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext, version_traits
 from lamella.spec.rules.versions import find_part
+from lamella.spec.versions.older_documents import guesses_of, stated_older
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 
     from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSON, JSONObject
 
 Kind: TypeAlias = Literal["image", "label", "labels", "plate", "well", "bioformats2raw", "ome", "scene"]
@@ -149,3 +161,308 @@ def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
         for finding in findings
         if finding.rule in OWN_RULES or version in RULES[finding.rule].versions
     ]
+
+
+_AS_STORED = "it is used as it is stored"
+
+ASSUMPTIONS: dict[str, str] = {
+    "ST-01": "the documents are read as Zarr v2, metadata at the top of the attributes",
+    "ST-02": "the documents are read as Zarr v3",
+    "ST-03": "the group has no OME-NGFF metadata of its own",
+    "ST-04": "the chunks are read by the separator that the array states",
+    "ST-05": "the axes of the image count, not the names that the array has",
+    "ST-07": "it is read as {version}",
+    "VE-01": "it is read as {version}",
+    "VE-02": "it is read as {version}",
+    "VE-04": "ome.version counts",
+    "AX-01": "the name is used as text",
+    "AX-02": "a name stands for the first of its axes",
+    "AX-03": "the axis has no type",
+    "AX-05": "the last axes belong to the dimensions of the array",
+    "AX-06": "all axes that are listed are used",
+    "AX-07": "the axes are used as they are listed",
+    "AX-08": "the first time axis is the time axis",
+    "AX-09": "the first channel axis is the channel axis",
+    "AX-10": "the axes are used in the order in which they are listed",
+    "AX-12": "the order of the image's axes counts",
+    "CT-01": "the scale is 1 along each axis",
+    "CT-02": "what is not a scale or a translation is ignored",
+    "CT-03": "scales are multiplied; the scale is 1 where there is none",
+    "CT-04": "the transformations are applied in the order in which they are listed",
+    "CT-05": "the numbers are used as they are stored",
+    "CT-06": "the scale is used as it is stored",
+    "MS-01": "the first entry that is an image is used",
+    "MS-03": "the image has no levels",
+    "MS-04": "the path is used as text",
+    "MS-05": "the first level is the finest",
+    "MS-06": "each level is read with the last axes",
+    "MS-07": "each level is read with its own data type",
+    "OM-01": "channels that are not described are named by their number",
+    "OM-02": "the channel is shown in a colour of the default palette",
+    "OM-03": "the channel is shown with the range of its data type",
+    "LB-05": "the pixels are read as they are stored",
+    "LB-11": "the last colour of a label counts",
+    "PL-01": "only the wells that are listed count",
+    "PL-02": "only the wells that are listed count",
+    "PL-03": "the name is used as it is stored; of equal ones the first counts",
+    "PL-05": "only the wells that are listed count",
+    "PL-06": "the path counts, not the indices",
+    "PL-07": "the path counts; the index only orders the wells",
+    "PL-08": "of equal ids the first acquisition counts",
+    "PL-13": "the well is one well, and is returned once",
+    "WL-01": "the images in the group are the images of the well",
+    "WL-02": "the path is used as it is stored",
+    "WL-03": "the image is one image, and is returned once",
+    "WL-04": "the id of the acquisition is used as it is stored",
+    "BF-01": "the group is read as a collection of layout 3",
+    "LM-02": "the documents of Zarr v3 count",
+    "LM-04": "what the version does not say is filled in as described",
+    "LM-11": "missing names are channel_N, names beyond the channels are left out, a name means its first channel",
+    "LM-12": "the first multiscale is the image",
+    "LM-13": "the first entry of a level counts",
+    "LM-14": "each level is read as it is described",
+}
+"""The assumption for each broken rule, by id; for all other rules the stored value is used."""
+
+_CHOICES = frozenset(["LM-02", "LM-04", "LM-11", "LM-12", "LM-13", "LM-14"])
+"""Rules on valid documents that leave a choice to the reader."""
+
+_UNFILLED = frozenset(["PL-01", "PL-02", "PL-05"])
+_PENDING = frozenset(["MS-01", "OM-03"])
+
+
+def assumption(finding: Finding, version: str) -> str:
+    """Return what lamella assumes where a rule is broken.
+
+    >>> from lamella.spec.rules import Finding
+    >>> assumption(Finding("AX-02", "MUST"), "0.5")
+    'a name stands for the first of its axes'
+    """
+    return ASSUMPTIONS.get(finding.rule, _AS_STORED).format(version=version)
+
+
+def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that a reader reports: broken MUSTs, and choices that no rule decides."""
+    return tuple(finding for finding in findings if finding.level == "MUST" or finding.rule in _CHOICES)
+
+
+def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
+    """Return the kinds of a document, from its keys.
+
+    >>> kinds_of({"multiscales": [], "image-label": {}})
+    ('image', 'label')
+    """
+    kinds: dict[str, Kind] = {
+        "multiscales": "image",
+        "image-label": "label",
+        "labels": "labels",
+        "plate": "plate",
+        "well": "well",
+        "scene": "scene",
+    }
+    return tuple(kind for key, kind in kinds.items() if key in ome)
+
+
+def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: str) -> tuple[Finding, ...]:
+    """Return the findings of one document that a reader reports.
+
+    Before their first well or level is created, lamella stores plates without wells and images without levels. Their
+    empty lists are not reported.
+
+    >>> channels = {"omero": {"channels": [{"label": "DAPI", "color": "#0000FF"}]}}
+    >>> [finding.rule for finding in document_findings(["image"], channels, "0.4")]
+    ['OM-02']
+    """
+    older = stated_older(attributes) if version == "0.4" else version
+    if older not in VERSION_TRAITS and older is not None:
+        guesses = guesses_of(attributes, older) if "image" in kinds else None
+        return () if guesses is None else (own_finding("LM-04", "", guesses, "upgrade the store"),)
+    ome = ome_object(attributes, VERSION_TRAITS[version])
+    findings: list[Finding] = []
+    for kind in kinds:
+        found = check_attributes(kind, attributes, version)
+        if kind == "image" and "multiscales" not in ome:
+            found = [finding for finding in found if finding.rule not in _PENDING and ome]
+        elif kind == "plate" and _has_no_wells(ome.get("plate")):
+            found = [
+                finding for finding in found if finding.rule not in _UNFILLED or "[" not in finding.found
+            ]
+        elif kind in ("well", "label") and ("well" if kind == "well" else "image-label") not in ome:
+            found = []
+        findings.extend(found)
+    return reported(findings)
+
+
+def image_frame(attributes: JSONObject, version: str) -> Frame | None:
+    """Return the frame of an image document: the findings that it shares with other documents."""
+    if version not in VERSION_TRAITS:
+        return None
+    return frame_of(attributes, version, lambda given: document_findings(("image",), given, version))
+
+
+def _has_no_wells(plate: object) -> bool:
+    return isinstance(plate, dict) and plate.get("wells") == []
+
+
+def array_findings(
+    kind: Kind, attributes: JSONObject, version: str, arrays: Mapping[str, ArrayFacts]
+) -> tuple[Finding, ...]:
+    """Return what a reader reports of the levels of an image that it has read so far."""
+    if version not in VERSION_TRAITS:
+        return ()
+    found = check_arrays(kind, attributes, version, arrays)
+    return reported(
+        finding for finding in found if finding.rule != "MS-04"
+    )  # a level that has not been read yet
+
+
+_MOST = 256
+_MOST_ARRAYS = 64
+_NUMBERS = frozenset([int, float])
+_WINDOW = ("start", "end", "min", "max")
+_TOLERANCE = 1 - 1e-6
+
+_frames: dict[tuple[str, bytes], Frame] = {}
+
+
+class Frame:
+    """The frame of image documents, with the findings that they share.
+
+    Attributes
+    ----------
+    findings
+        Of the document alone.
+    arrays
+        Findings with the first array that was read, by the array's description; see `keep`.
+    """
+
+    __slots__ = ("_axes", "_channels", "_system", "arrays", "findings")
+
+    def __init__(
+        self, findings: tuple[Finding, ...], axes: int, channels: tuple[int, ...], system: str | None
+    ) -> None:
+        self.findings = findings
+        self.arrays: dict[Any, Any] = {}
+        self._axes = axes
+        self._channels = channels
+        self._system = system
+
+    def keep(self, key: Hashable, findings: Any) -> None:
+        """Cache the findings with an array."""
+        if len(self.arrays) >= _MOST_ARRAYS:
+            self.arrays.clear()
+        self.arrays[key] = findings
+
+    def fits(self, datasets: list[JSONObject]) -> bool:
+        """Return whether the transformations of all levels are plain, and break no rule."""
+        before = 0.0
+        for level, dataset in enumerate(datasets):
+            scale = self._scale(dataset)
+            if scale is None or (not level and any(scale[index] != 1 for index in self._channels)):
+                return False
+            pixel = math.prod(scale)
+            if pixel < before * _TOLERANCE:
+                return False
+            before = pixel
+        return True
+
+    def _scale(self, dataset: JSONObject) -> list[float] | None:
+        """Return the scale of a level with one scale, optionally followed by one translation."""
+        steps = dataset["coordinateTransformations"]
+        if self._system is not None:
+            step = steps[0]
+            if len(steps) != 1 or step.get("input") != {"path": dataset["path"]}:
+                return None
+            if step.get("output") != {"name": self._system} or len(step) != 4:
+                return None
+            steps = step["transformations"] if step["type"] == "sequence" else steps
+            extra = 0 if step["type"] == "sequence" else 2
+        else:
+            extra = 0
+        if not 1 <= len(steps) <= 2 - bool(extra):
+            return None
+        for step, kind in zip(steps, ("scale", "translation"), strict=False):
+            if step["type"] != kind or len(step) != 2 + extra or not self._is_vector(step[kind]):
+                return None
+        scale: list[float] = steps[0]["scale"]
+        return scale if min(scale) > 0 else None
+
+    def _is_vector(self, values: list[float]) -> bool:
+        return (
+            len(values) == self._axes
+            and _NUMBERS.issuperset(map(type, values))
+            and math.isfinite(sum(values))
+        )
+
+
+def frame_of(
+    attributes: JSONObject, version: str, check: Callable[[JSONObject], tuple[Finding, ...]]
+) -> Frame | None:
+    """Return the frame of an image document; None if its numbers matter, so that all rules must run.
+
+    ``check`` runs all rules on attributes.
+    """
+    traits = VERSION_TRAITS[version]
+    try:
+        ome = attributes[str(traits.wrapper[0])] if traits.wrapper else attributes
+        (image,) = ome["multiscales"]
+        datasets = image["datasets"]
+        bare, channels = _bare(ome, image, datasets)
+        system = intrinsic_system(image) if traits.coordinate_systems else None
+        key = version, marshal.dumps((bare, channels, system), 2)
+        frame = _frames.get(key)
+        if frame is None:
+            frame = _new_frame(ome, image, system, traits, check)
+            if frame is None:
+                return None
+            if len(_frames) >= _MOST:
+                _frames.clear()
+            _frames[key] = frame
+        return frame if frame.fits(datasets) else None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return None  # not the usual form
+
+
+def _bare(
+    ome: JSONObject, image: JSONObject, datasets: list[JSONObject]
+) -> tuple[JSONObject, list[Any] | None]:
+    """Return a document without the values that differ between positions."""
+    bare = dict(image)
+    bare["datasets"] = [
+        [name for name in item.items() if name[0] != "coordinateTransformations"] for item in datasets
+    ]
+    if bare.get("name").__class__ is str:
+        bare["name"] = ""
+    bare[""] = "version" in ome, ome.get("version")
+    if "omero" not in ome:
+        return bare, None
+    channels = []
+    for channel in ome["omero"]["channels"]:
+        window = channel.get("window")
+        numbers = [window[key] for key in _WINDOW] if window else [math.inf]
+        is_plain = _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(sum(numbers))
+        channels.append(channel | {"window": True} if is_plain else channel)
+    return bare, channels
+
+
+def _new_frame(
+    ome: JSONObject,
+    image: JSONObject,
+    system: str | None,
+    traits: VersionTraits,
+    check: Callable[[JSONObject], tuple[Finding, ...]],
+) -> Frame | None:
+    axes = array_axes(image, traits)
+    if axes is None or "coordinateTransformations" in image:
+        return None
+    levels = []
+    for number, dataset in enumerate(image["datasets"]):
+        scale = [1.0 if axis_kind(axis) == "channel" else 2.0**number for axis in axes]
+        step: JSONObject = {"type": "scale", "scale": scale}
+        if system is not None:
+            step |= {"input": {"path": dataset["path"]}, "output": {"name": system}}
+        levels.append(dataset | {"coordinateTransformations": [step]})
+    neutral = ome | {"multiscales": [image | {"datasets": levels}]}
+    findings = check({str(traits.wrapper[0]): neutral} if traits.wrapper else neutral)
+    channels = tuple(number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
+    return Frame(findings, len(axes), channels, system)
