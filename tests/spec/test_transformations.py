@@ -38,8 +38,9 @@ from lamella.models import (
     compose,
     parse_transformation,
 )
+from lamella.spec.rules.check import version_traits
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.version_traits import Ends, RuleContext, version_traits
+from lamella.spec.rules.version_traits import Ends, RuleContext
 from lamella.spec.transformations import TRANSFORMATIONS
 from lamella.spec.versions import by_name
 

@@ -3,7 +3,7 @@
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
 reading, and a node gets its own model when a user or an edit may change it.
 
-Parse parts of metadata documents as models, with errors that name the node.
+`read_part` parses a part of a document as a model, with errors that name the node.
 """
 
 from __future__ import annotations

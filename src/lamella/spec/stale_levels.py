@@ -17,11 +17,8 @@ readers ignore::
 ``unwritten``
     Levels that were created empty, with their unwritten regions in their own voxels.
 
-Pure functions on attributes.
-
-Regions that a write did not complete, as recorded in the array's attributes.
-
-A lazy source is written block by block. If one of its blocks is refused, others are stored already::
+Regions that a write did not complete are recorded in the attributes of the array. A lazy source is written block by
+block. If one of its blocks is refused, others are stored already::
 
     "lamella": {"unfinished": [{"start": [0, 0], "stop": [4, 8], "reason": "the data hold 70000, ..."}]}
 
@@ -356,7 +353,7 @@ def _size(region: Bounds) -> int:
     return prod(stop - start for start, stop in zip(*region, strict=True))
 
 
-_OWN, _UNFINISHED = "lamella", "unfinished"
+_UNFINISHED = "unfinished"
 _MOST = 32
 
 
@@ -386,7 +383,7 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
     >>> read_unfinished(with_unfinished({}, Unfinished(((0,), (4,)), "too large")))
     (Unfinished(region=((0,), (4,)), reason='too large'),)
     """
-    own = attributes.get(_OWN)
+    own = attributes.get(_OURS)
     stored: Any = own.get(_UNFINISHED) if isinstance(own, dict) else None
     if not isinstance(stored, list):
         return ()
@@ -428,12 +425,12 @@ def _covers(outer: Bounds, inner: Bounds) -> bool:
 
 
 def _with(attributes: JSONObject, entries: list[Unfinished]) -> JSONObject:
-    own = attributes.get(_OWN)
+    own = attributes.get(_OURS)
     others = {key: value for key, value in own.items() if key != _UNFINISHED} if isinstance(own, dict) else {}
     if entries:
         others[_UNFINISHED] = [
             {"start": list(entry.region[0]), "stop": list(entry.region[1]), "reason": entry.reason}
             for entry in entries
         ]
-    rest = {key: value for key, value in attributes.items() if key != _OWN}
-    return {**rest, _OWN: others} if others else rest
+    rest = {key: value for key, value in attributes.items() if key != _OURS}
+    return {**rest, _OURS: others} if others else rest

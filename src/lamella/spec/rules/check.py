@@ -1,11 +1,10 @@
-"""The two entry points of the rules: one document, and one image document with the facts of its arrays.
+"""The entry points of the rules: one document, one image document with the facts of its arrays, and both for readers.
 
-The findings that a reader reports, with the assumptions that lamella makes where a document breaks a rule.
-
-Image documents that differ only in numbers and names share the result of the rules. The positions of a plate differ in
-their scales, translations, contrast limits and names, but not in axes, levels and channels. A document without the
-former is its `Frame`. The rules run once per frame, with placeholder numbers. A few comparisons check that the numbers
-of a document break no rule themselves; if they are not sufficient, there is no frame, and all rules run.
+A reader reports some of the findings, with the assumptions that lamella makes where a document breaks a rule. Image
+documents that differ only in numbers and names share the result of the rules. The positions of a plate differ in their
+scales, translations, contrast limits and names, but not in axes, levels and channels. A document without the former is
+its `Frame`. The rules run once per frame, with placeholder numbers. A few comparisons check that the numbers of a
+document break no rule themselves; if they are not sufficient, there is no frame, and all rules run.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ from lamella.spec.rules.arrays import (
 )
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import OWN_RULES, RULES, own_finding
+from lamella.spec.rules.finding import Finding, Location
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales, check_readings
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
 from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.transformations import check_scene
-from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext, version_traits
+from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext
 from lamella.spec.rules.versions import find_part
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
@@ -466,3 +466,14 @@ def _new_frame(
     findings = check({str(traits.wrapper[0]): neutral} if traits.wrapper else neutral)
     channels = tuple(number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
     return Frame(findings, len(axes), channels, system)
+
+
+def version_traits(version: str) -> VersionTraits:
+    """Return the traits of a version."""
+    try:
+        return VERSION_TRAITS[version]
+    except (KeyError, TypeError):
+        known = ", ".join(VERSION_TRAITS)
+        raise InvalidArgumentError(
+            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
+        ) from None

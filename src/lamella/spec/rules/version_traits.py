@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lamella.errors import InvalidArgumentError
 from lamella.spec.rules.catalogue import RULES
 from lamella.spec.rules.finding import Finding, Level, Location
 
@@ -114,17 +113,6 @@ _V06 = VersionTraits(
 
 VERSION_TRAITS: dict[str, VersionTraits] = {traits.name: traits for traits in (_V04, _V05, _V06)}
 """The versions that the rules cover."""
-
-
-def version_traits(version: str) -> VersionTraits:
-    """Return the traits of a version."""
-    try:
-        return VERSION_TRAITS[version]
-    except (KeyError, TypeError):
-        known = ", ".join(VERSION_TRAITS)
-        raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
-        ) from None
 
 
 @dataclass(frozen=True)
