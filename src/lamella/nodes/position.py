@@ -166,9 +166,9 @@ class Position(
             if missing in meta.multiscales[0].get_dataset_paths():
                 meta = edits.remove_dataset(meta, missing)
             appending = read_appending(attributes)
-            return with_sizes(
-                self.node_path, meta if appending is None else self._with_appended(meta, appending)
-            )
+            if appending is not None:
+                meta = self._with_appended(meta, appending)
+            return meta if _is_complete(meta.multiscales[0]) else with_sizes(self.node_path, meta)
         stored = _stored_axes(attributes)
         axes = stored or self._given_axes or version.default_axes()
         # The names are those of the plate; a position with its own axes may have no channels.

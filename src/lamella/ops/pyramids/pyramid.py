@@ -188,23 +188,16 @@ def _make_levels(
 ) -> None:
     """Compute levels that the image lists when they are complete."""
     planned = _planned(position.dataset_paths[0], source.meta, plan)
-    paths = list(planned)
-    totals = dict(zip(paths, (factors for _, factors in plan[1:]), strict=True))
     steps = {
         path: tuple(b // a for a, b in zip(before, after, strict=True))
-        for path, ((_, before), (_, after)) in zip(paths, itertools.pairwise(plan), strict=True)
+        for path, ((_, before), (_, after)) in zip(planned, itertools.pairwise(plan), strict=True)
     }
 
     def add(meta: ImagesMeta) -> ImagesMeta:
-        transforms = meta.multiscales[0].datasets[0].coordinate_transformations or []
-        listed = meta.multiscales[0].get_dataset_paths()
+        scales = meta.multiscales[0]
+        new = [path for path in planned if path not in scales.get_dataset_paths()]
         return edits.add_datasets(
-            meta,
-            {
-                path: geometry.level_transforms(transforms, totals[path], method)
-                for path in paths
-                if path not in listed
-            },
+            meta, dict.fromkeys(new, scales.datasets[0].coordinate_transformations or [])
         )
 
     make_unlisted(
