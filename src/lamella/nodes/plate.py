@@ -11,9 +11,8 @@ from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import MetadataDocument, read_part
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
-from lamella.nodes.plate_building import PlateBuilding
 from lamella.nodes.plate_listing import PlateListing, is_of
-from lamella.nodes.plate_operations import PlateOperations
+from lamella.nodes.plate_operations import PlateBuilding, PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled
