@@ -80,7 +80,7 @@ def _plate(plate: Plate) -> str:
     if len(meta.wells) > _MAX_WELLS:
         return f"<p>{counted(len(meta.wells), 'well')}</p>"
     wells = wells_ahead(
-        plate.documents, plate.path, plate._well_paths(), lambda path: plate._open_listed(Well, path)
+        plate.documents, plate.path, plate.well_paths(), lambda path: plate._open_listed(Well, path)
     )
     counts = {path: _field_count(well) for path, well in wells}
     rows = [

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError, NodeNotFoundError, counted
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    NodeNotFoundError,
+    WrongTypeError,
+    counted,
+)
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import MetadataDocument, read_part
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
-from lamella.nodes.plate_listing import PlateListing, is_of
-from lamella.nodes.plate_operations import PlateBuilding, PlateOperations
+from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled
@@ -46,8 +52,6 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 
 class Plate(
     WellEdits,
-    PlateBuilding,
-    PlateListing,
     PlateOperations,
     FieldEdits,
     OMEXMLMethods,
@@ -223,7 +227,7 @@ class Plate(
         if not isinstance(name, str):
             raise InvalidArgumentError(f"The name of a well is a text, such as 'A1', not {name!r}.")
         try:
-            return None if name in self._member_names() else plate_edits.find_well(name, self._well_paths())
+            return None if name in self._member_names() else plate_edits.find_well(name, self.well_paths())
         except LamellaError:  # reading the plate reports the damage
             return None
 
@@ -244,7 +248,7 @@ class Plate(
         return self._open(kinds[len(parts) - 1], name)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [*self._member_names(), *self._well_paths()]
+        return [*self._member_names(), *self.well_paths()]
 
     def position(self, path: str) -> Position:
         """Return a position by its path; as ``plate[path]``, but another node raises.
@@ -307,11 +311,6 @@ class Plate(
         for name in self._member_names():
             yield name, cast("Row", self[name])
 
-    def _well_paths(self) -> list[str]:
-        """Return the listed wells along rows, then columns."""
-        wells = sorted(self.document.own_model.wells, key=lambda well: (well.row_index, well.column_index))
-        return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
-
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the paths ("A/1") and wells, along rows, then columns.
 
@@ -333,7 +332,75 @@ class Plate(
     def _wells_ahead(self) -> Iterator[tuple[str, Well | LamellaError]]:
         """Yield each well or its error, with the documents of its fields requested ahead."""
         return wells_ahead(
-            self.documents, self.path, self._well_paths(), lambda path: self._open_listed(Well, path)
+            self.documents, self.path, self.well_paths(), lambda path: self._open_listed(Well, path)
+        )
+
+    @property
+    def acquisition_names(self) -> list[str | None]:
+        """Names of the acquisitions in the order of the plate; None for one without a name.
+
+        Examples
+        --------
+        >>> plate.acquisition_names
+        ['Acquisition 0']
+        """
+        return [entry.name for entry in self.document.shared_model.acquisitions or []]
+
+    def well_paths(self) -> list[str]:
+        """Return the paths of the wells, along rows, then columns; no well is opened.
+
+        Examples
+        --------
+        >>> plate.well_paths()
+        ['A/1', 'B/2']
+        """
+        wells = sorted(self.document.own_model.wells, key=lambda well: (well.row_index, well.column_index))
+        return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
+
+    def position_paths(self, *, acquisition: int | str | None = None) -> list[str]:
+        """Return the paths of the positions, along rows, columns and the fields of each well; no image is opened.
+
+        Parameters
+        ----------
+        acquisition
+            Id or name of one acquisition; all by default.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such acquisition (a KeyError).
+        MetadataError
+            At a well that is listed but not in the store, or damaged.
+
+        Examples
+        --------
+        >>> plate.position_paths()
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        """
+        number = self._acquisition_id(acquisition)
+        paths = []
+        for well_path, well in self._wells_ahead():
+            if isinstance(well, LamellaError):
+                raise well
+            images = well.document.shared_model.images
+            paths += [join(well_path, image.path) for image in images if _is_of(image.acquisition, number)]
+        return paths
+
+    def _acquisition_id(self, id_or_name: int | str | None) -> int | None:
+        """Return the id of an acquisition that is given by its id or name; None for None."""
+        if id_or_name is None:
+            return None
+        if not isinstance(id_or_name, int | str) or isinstance(id_or_name, bool):
+            raise WrongTypeError(f"acquisition is an id or a name, not {id_or_name!r}.")
+        listed = self.document.shared_model.acquisitions or []
+        for entry in listed:
+            if id_or_name in (entry.id, entry.name):
+                return entry.id
+        if not listed and id_or_name == 0:
+            return 0
+        names = ", ".join(f"{entry.id} ({entry.name})" for entry in listed)
+        raise NodeNotFoundError(
+            f"There is no acquisition {id_or_name!r} in {self.node_path}. Its acquisitions are: {names or 'none'}."
         )
 
     @overload
@@ -382,7 +449,7 @@ class Plate(
                 yield well_path, cast("Position", well)
                 continue
             for image in well.document.shared_model.images:
-                if not is_of(image.acquisition, acquisition):
+                if not _is_of(image.acquisition, acquisition):
                     continue
                 try:
                     position: Position = well._open_listed(Position, image.path)
@@ -438,7 +505,7 @@ class Plate(
         return as_dataframe(records) if as_frame else records
 
     def _first_position(self) -> Position | None:
-        for path in self._well_paths():
+        for path in self.well_paths():
             well = self._open_listed(Well, path)
             for image in well.document.shared_model.images:
                 return well._open_listed(Position, image.path)
@@ -547,3 +614,8 @@ class Plate(
             return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
+
+
+def _is_of(acquisition: int | None, number: int | None) -> bool:
+    """Whether an image is of the acquisition with an id (None for any); an image without one is of acquisition 0."""
+    return number is None or (acquisition or 0) == number

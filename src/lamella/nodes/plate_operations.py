@@ -1,15 +1,12 @@
-"""Operations on a whole plate, done by :mod:`lamella.ops` and :mod:`lamella.adapters`.
+"""Operations on a whole plate, and from and to other stores, done by :mod:`lamella.ops` and :mod:`lamella.adapters`.
 
-Build plates from positions, and other stores from parts of a plate or position.
-
-Each method is a call of one function of :mod:`lamella.ops.plates`.
+Each method is a call of one function.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.nodes.node import NGFFNode
 from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class PlateOperations(Pictures):
-    """Methods of a plate that process all its positions."""
+    """Methods of a plate that process all its positions, or copy positions from and to other stores."""
 
     @property
     def tables(self) -> PlateTables:
@@ -339,10 +336,6 @@ class PlateOperations(Pictures):
         from lamella.adapters.xarray_export import to_datatree
 
         return to_datatree(cast("Plate", self), on_error=on_error)
-
-
-class PlateBuilding(NGFFNode):
-    """What a plate can do with positions of other stores, and other stores with its positions."""
 
     def add(
         self,

@@ -55,7 +55,7 @@ def images_of(node: NGFFNode) -> dict[str, Position]:
 def well_paths(node: ImageContainer) -> list[str]:
     """List the paths of the wells of a node, relative to it, along rows, then columns."""
     if isinstance(node, Plate):
-        return node._well_paths()
+        return node.well_paths()
     return list(node) if isinstance(node, Row) else [""]
 
 

@@ -260,7 +260,7 @@ class Row(Pictures):
         plate = plate_above(self.node_path, 1)
         if plate is None:
             return self.group_keys()
-        paths = [path.partition("/") for path in plate._well_paths()]
+        paths = [path.partition("/") for path in plate.well_paths()]
         return [column for row, _, column in paths if row == self.name]
 
     def __delitem__(self, key: int | str) -> None:
@@ -342,4 +342,4 @@ def _plate_outside(node_path: NodePath, levels: int) -> Plate | None:
         "",
     )
     plate = _plate_at(outside)
-    return plate if plate is not None and path_in_plate(node_path) in plate._well_paths() else None
+    return plate if plate is not None and path_in_plate(node_path) in plate.well_paths() else None

@@ -113,7 +113,7 @@ class _SelectionBuilder:
         wells: dict[str, list[str]] = {}
         for path in map(self.node._exact_path, fields):
             wells.setdefault(path.rpartition("/")[0], []).append(path.rpartition("/")[2])
-        listed = self.node._well_paths()
+        listed = self.node.well_paths()
         if unknown := [well for well in wells if well not in listed]:
             raise NodeNotFoundError(f"{self.node} has no well {unknown[0]!r}: it has {first_of(listed, 12)}.")
         paths = [join(well, name) for well, names in wells.items() for name in self._keep_images(well, names)]

@@ -29,7 +29,7 @@ def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | Non
     path = plate.find_well(str(well).strip("/"))
     if path is None:
         raise NodeNotFoundError(
-            f"There is no well {well!r} in {plate.node_path}. Its wells are: {', '.join(plate._well_paths()[:12])}."
+            f"There is no well {well!r} in {plate.node_path}. Its wells are: {', '.join(plate.well_paths()[:12])}."
         )
     return _of_fields(cast("Well", plate[path]), path, blend, acquisition)
 

@@ -92,7 +92,7 @@ def create_positions(
     existing = {path for path, _ in results.positions()}
     missing = [path for path in chosen if path not in existing]
     wells = {path.rpartition("/")[0] for path in missing}
-    listed = {path: plate._open_listed(Well, path) for path in plate._well_paths() if path in wells}
+    listed = {path: plate._open_listed(Well, path) for path in plate.well_paths() if path in wells}
     ids = {
         f"{path}/{image.path}": image.acquisition
         for path, well in listed.items()
@@ -100,7 +100,7 @@ def create_positions(
     }
     only = [entry.id for entry in plate.document.shared_model.acquisitions or []]
     default = only[0] if len(only) == 1 else None
-    old_wells = set(results._well_paths())
+    old_wells = set(results.well_paths())
     new_wells = wells - old_wells
     results.create_positions(
         [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]

@@ -196,7 +196,7 @@ def well_paths(plate: Plate, old: str, new: str) -> tuple[str, str]:
     """Return the path of a well, and its new path; both may be names such as "B03"."""
     old, new = old.strip("/"), new.strip("/")
     columns = [column.name for column in plate.document.own_model.columns]
-    return plate.find_well(old) or old, new_well(new, plate._well_paths(), columns)
+    return plate.find_well(old) or old, new_well(new, plate.well_paths(), columns)
 
 
 def check_well_path(plate: Plate, path: str) -> None:

@@ -51,7 +51,7 @@ def rename_wells(
     named = [members.well_paths(plate, old, new) for old, new in renames.items()]
     _check(named, plate)
     chains, cycles = _chains_and_cycles({old: new for old, new in named if old != new})
-    wells = set(plate._well_paths())
+    wells = set(plate.well_paths())
     _refuse_other_swaps(plate, wells, cycles)
     order = [rename for names in chains for rename in _left(names, wells, plate)]
     swapped = [[old, new] for cycle in cycles for old, new in cycle.renames]

@@ -76,7 +76,7 @@ def subset_position(
 def _well(plate: Plate, name: str) -> str:
     path = plate.find_well(name)
     if path is None:
-        listed = plate._well_paths()
+        listed = plate.well_paths()
         shown = ", ".join(listed[:_MOST_SHOWN]) + (" ..." if len(listed) > _MOST_SHOWN else "")
         raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
     return path
