@@ -20,7 +20,7 @@ import tensorstore as ts
 import zarr
 
 from lamella.errors import OutOfBoundsError, StorageError
-from lamella.store import codec_threads, locks
+from lamella.store import locks, process_limits
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
@@ -313,15 +313,15 @@ def test_documents_that_were_sent_elsewhere_look_anew_for_copies_that_others_mad
 
 
 def test_the_threads_are_as_many_as_affinity_batch_system_and_container_allow(tmp_path, monkeypatch):
-    monkeypatch.setattr(codec_threads.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(codec_threads, "_quota", lambda *_: None)
+    monkeypatch.setattr(process_limits.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(process_limits, "_quota", lambda *_: None)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert codec_threads.cpus() == 16
+    assert process_limits.cpus() == 16
     for given, found in (("3", 3), ("0", 16), ("", 16), ("many", 16), ("64", 16)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
-        assert codec_threads.cpus() == found
-    monkeypatch.setattr(codec_threads, "_quota", lambda *_: 2)
-    assert codec_threads.cpus() == 2
+        assert process_limits.cpus() == found
+    monkeypatch.setattr(process_limits, "_quota", lambda *_: 2)
+    assert process_limits.cpus() == 2
 
 
 @pytest.mark.parametrize(
@@ -341,4 +341,4 @@ def test_the_quota_of_a_container_is_read_from_its_control_groups(tmp_path, line
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "membership").write_text(lines + "\n")
-    assert codec_threads._quota(str(tmp_path), str(tmp_path / "membership")) == found
+    assert process_limits._quota(str(tmp_path), str(tmp_path / "membership")) == found

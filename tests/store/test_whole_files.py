@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lamella.store.atomic_file import AtomicFile
-from lamella.store.codec_threads import cpus
 from lamella.store.coding import Coding
+from lamella.store.process_limits import cpus
 
 
 @pytest.fixture

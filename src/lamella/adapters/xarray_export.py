@@ -20,7 +20,7 @@ from lamella.nodes.replacing import without_replacing
 from lamella.ops.images.points import checked_level, level_for
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.spec.frame_times import real_times
-from lamella.store.memory_limits import check_block
+from lamella.store.process_limits import check_block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,9 +29,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError
-from lamella.store.codec_threads import cpus
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.local import LocalStorage
+from lamella.store.process_limits import cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

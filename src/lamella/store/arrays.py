@@ -30,7 +30,7 @@ from lamella.store import chunk_grid
 from lamella.store.assignment import cast, cast_for, check_out, drop_duplicate_points
 from lamella.store.engine import Engine, EngineName, open_engine, opening
 from lamella.store.keys import join
-from lamella.store.memory_limits import check_block
+from lamella.store.process_limits import check_block
 from lamella.store.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
 from lamella.store.service_errors import raised_by_storage
 from lamella.store.stored_chunks import iter_stored_files

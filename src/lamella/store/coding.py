@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lamella.store.codec_threads import codec_threads
 from lamella.store.json_document import coding_of_array
+from lamella.store.process_limits import codec_threads
 from lamella.store.shard_file import IndexForm, crc32c
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ import numpy as np
 from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
 from lamella.store.chunk_grid import Part, parts_by_file
 from lamella.store.chunk_source import DamagedFileError, FileChange, Task
-from lamella.store.codec_threads import codec_threads, cpus, is_codec_thread
 from lamella.store.coding import ChunkError, Coding, coding_of
-from lamella.store.memory_limits import check_files
+from lamella.store.process_limits import check_files, codec_threads, cpus, is_codec_thread
 from lamella.store.stored_chunks import MisplacedError, check_keys
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from lamella.store.chunk_grid import parts_by_file
 from lamella.store.coding import coding_of
 from lamella.store.engine import FilesEngine, open_engine, opening
-from lamella.store.memory_limits import check_block
+from lamella.store.process_limits import check_block
 from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:

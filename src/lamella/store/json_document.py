@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
-from lamella.store.memory_limits import binary_size
+from lamella.store.process_limits import binary_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

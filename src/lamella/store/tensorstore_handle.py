@@ -7,9 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
-from lamella.store.codec_threads import cpus
 from lamella.store.format_v3 import fill_to_json
-from lamella.store.memory_limits import check_files
+from lamella.store.process_limits import check_files, cpus
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta

@@ -17,7 +17,7 @@ from lamella.errors import DamagedDataError, MetadataError, ReadOnlyError
 from lamella.store import json_document
 from lamella.store.addresses import title_in
 from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
-from lamella.store.memory_limits import binary_size, check_bytes
+from lamella.store.process_limits import binary_size, check_bytes
 from lamella.store.storage import ChangedError, Names, RangesRead, Stamp, Storage
 from lamella.store.zip_directory import LOCAL, Directory, Entry, read_directory
 

@@ -17,7 +17,7 @@ from lamella.ops.conversion.source import read_into, read_planes
 from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import nested
 from lamella.store.array_meta import ArrayMeta
-from lamella.store.codec_threads import codec_threads
+from lamella.store.process_limits import codec_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

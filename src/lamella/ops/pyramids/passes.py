@@ -26,7 +26,7 @@ from lamella.ops.execution import Count, Workers, run
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_assembler import LevelAssembler, unit_shape, waits_for_requests
 from lamella.ops.regions import nested, piece_shape, region_shape, shrink, whole_region
-from lamella.store.codec_threads import codec_threads, is_codec_thread
+from lamella.store.process_limits import codec_threads, is_codec_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,8 +25,8 @@ from lamella.ops.streaming.pyramids import PyramidsBehind
 from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.stream import FrameStream
 from lamella.spec import edits
-from lamella.store.codec_threads import cpus
 from lamella.store.documents import Documents
+from lamella.store.process_limits import cpus
 from lamella.store.shard_file import IndexForm
 from lamella.store.storage import open_storage
 from lamella.store.stored_files import ChunkLookup

@@ -31,8 +31,8 @@ from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import grid_of_wells, known_channels, with_windows
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
-from lamella.store.codec_threads import cpus, mark_codec_thread
 from lamella.store.keys import join
+from lamella.store.process_limits import cpus, mark_codec_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
