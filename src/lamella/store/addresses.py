@@ -128,16 +128,9 @@ def lock_root(store: Any) -> str:
     """
     store = _unwrapped(store)
     address = address_of(store)
-    if (
-        "://" in address
-        and not address.startswith("object_store://")
-        and type(store).__name__
-        in (
-            "FsspecStore",
-            "ObjectStore",
-            "ZipStore",
-        )
-    ):
+    kinds = {kind.__name__ for kind in type(store).__mro__}
+    is_address = "://" in address and not address.startswith("object_store://")
+    if is_address and not kinds.isdisjoint(("FsspecStore", "ObjectStore", "ZipStore")):
         return address
     # Stores in memory are named by the object that holds their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):
