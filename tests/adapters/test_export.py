@@ -17,7 +17,7 @@ from lamella.adapters.export import files as module
 from lamella.adapters.export import tiff_files
 from lamella.adapters.export.selection import Selection
 from lamella.cli import main
-from lamella.errors import InvalidArgumentError, MissingDependencyError, StoreExistsError
+from lamella.errors import InvalidArgumentError, MissingDependencyError, StoreExistsError, WrongTypeError
 from lamella.models import TransformationMeta
 
 COLORS = ["0000FF", "00FF00"]
@@ -145,13 +145,18 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, image):
         (image, "a.ome.tif", {"channels": ["Cy5"]}, "Cy5"),
         (image, "a.ome.tif", {"level": 7}, "levels 0 to 2"),
         (image, "a.ome.tif", {"z": 3}, "z=3"),
+        (image, "a.ome.tif", {"z": "min"}, "z, if it is not .max., is a whole number"),
+        (image, "a.tif", {"t": [0, 1]}, "t is a whole number"),
+        (image, "a.png", {"z": "min"}, "z"),
+        (image, "a.gif", {"z": slice(0, 1)}, "z"),
+        (image, "a.png", {"t": slice(0, 1)}, "t"),
         (image, "a.ome.tif", {"region": {"q": (0, 1)}}, "axis 'q'"),
         (image, "a.ome.tif", {"format": "czi"}, "format is one of"),
         (image, "a.png", {"level": 7}, "levels 0 to 2"),
         ([image, large], "a.ome.tif", {}, "would be a folder"),
         ([], "a", {}, "nothing to export"),
     ):
-        with pytest.raises((InvalidArgumentError, LookupError), match=text):
+        with pytest.raises((InvalidArgumentError, WrongTypeError, LookupError), match=text):
             lamella.export(position, tmp_path / name, **options)
         assert not (tmp_path / name).exists()
     lamella.export(image, tmp_path / "a.ome.tif")

@@ -74,6 +74,39 @@ def test_a_correction_that_does_not_fit_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["stack.tif"]
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype", "is_kept"),
+    [
+        (np.array([-1, 0, 1], "i2"), "uint16", False),
+        (np.array([0, 60_000], "u2"), "int16", False),
+        (np.array([-1, 1], "i1"), "uint64", False),
+        (np.array([0, 2049], "u2"), "float16", False),
+        (np.array([0, 65_535], "u2"), "float16", False),
+        (np.array([0, 2**24 + 1], "u4"), "float32", False),
+        (np.array([1.0, 1e300], "f8"), "float32", False),
+        (np.array([0.1, np.inf, np.nan], "f8"), "float32", True),
+        (np.array([0, 65_535], "u2"), "float32", True),
+        (np.array([-5, 7], "i2"), "int32", True),
+        (np.array([0, 40_000], "u2"), "int32", True),
+    ],
+)
+def test_a_dtype_that_cannot_represent_every_value_is_refused(
+    tmp_path: Path, values: np.ndarray, dtype: str, is_kept: bool
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.resize(values, (8, 8)), photometric="minisblack")
+    if not is_kept:
+        with pytest.raises(SourceError, match=f"not all {dtype}"):
+            lamella.convert(tmp_path / "a.tif", tmp_path / "a.zarr", dtype=dtype)
+        return
+    lamella.convert(tmp_path / "a.tif", tmp_path / "a.zarr", dtype=dtype)
+    with lamella.open(tmp_path / "a.zarr") as position:
+        assert np.array_equal(
+            np.ravel(position["0"][:])[: len(values)],
+            values.astype(dtype),
+            equal_nan=values.dtype.kind == "f",
+        )
+
+
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_what_is_left_of_a_truncated_file_is_read_if_asked(tmp_path: Path, is_compressed: bool) -> None:
     path = tmp_path / "cut.ome.tif"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError
 from lamella.ops.conversion.contrast import type_limits
 from lamella.ops.display.planes import PlaneAxes, read_plane
@@ -78,10 +79,11 @@ class Selection:
                 f"{position.node_path} has an axis of length {more[0]} besides t, c, z, y and x, which TIFF lacks."
             )
         checked = pixel_region(position, region or {}, "region")
-        for name, axis, index in (("z", axes.z, None if z == "max" else z), ("t", axes.time, t)):
+        for name, axis, chosen in (("z", axes.z, None if z == "max" else z), ("t", axes.time, t)):
             length = 1 if axis is None else array.shape[axis]
-            if index is None:
+            if chosen is None:
                 continue
+            index = whole_number(chosen, 'z, if it is not "max",' if name == "z" else name, 0)
             if name in checked or not 0 <= index < length:
                 raise InvalidArgumentError(
                     f"There is no {name}={index} in {position.node_path}, which has {length} along {name}."

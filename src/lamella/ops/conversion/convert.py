@@ -268,7 +268,7 @@ def convert(
     name : str, optional
         Name of the image, or of the plate.
     dtype : data-type, optional
-        Type of the stored pixels; values that it cannot represent raise SourceError.
+        Type of the stored pixels. Values out of its range, and whole numbers that it would round, raise SourceError.
     take_what_is_there : bool
         Read what is left of truncated files, and of data sets that lack files; missing planes are zeros.
     storage_options : mapping, optional

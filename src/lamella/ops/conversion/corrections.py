@@ -177,9 +177,10 @@ class CorrectedSource:
         dtype = self._description.dtype
         if plane is None or plane.dtype == dtype:
             return plane
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             converted: Array = plane.astype(dtype)
-        if dtype.kind in "bui" and not np.array_equal(converted.astype(plane.dtype), plane):
+            is_kept = _is_kept(plane, converted)
+        if not is_kept:
             raise SourceError(
                 f"{self._description.where} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
                 "choose another dtype"
@@ -189,6 +190,16 @@ class CorrectedSource:
     def close(self) -> None:
         """Close the files of the source."""
         self._source.close()
+
+
+def _is_kept(plane: Array, converted: Array) -> bool:
+    """Return whether values were converted as they are; floats may be rounded as floats, but not to infinity."""
+    if plane.dtype.kind == converted.dtype.kind == "f":
+        return np.array_equal(np.isinf(converted), np.isinf(plane))
+    # Out of range, whole numbers wrap to numbers that wrap back, but of another sign: -1 and 65535.
+    return np.array_equal(converted.astype(plane.dtype), plane) and np.array_equal(
+        np.less(converted, 0), np.less(plane, 0)
+    )
 
 
 def _of(facts: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
