@@ -31,7 +31,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.shard_file import ShardFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -250,6 +250,20 @@ class ShardWriter:
                 f"{self._meta.shape}"
             )
         return inside
+
+
+def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | None:
+    """Return a function that encodes a block and writes it as the file of an index, of which it is the only chunk.
+
+    The block has all voxels of the file that lie in the array, so that no lock is needed. None where files have several
+    chunks, or are not in a local folder, or another engine encodes them.
+    """
+    coding, meta, storage = coding_of(array.meta), array.meta, array.documents.storage
+    if coding is None or coding.index is not None or not isinstance(storage, LocalStorage):
+        return None
+    storage.check_writable_folder(array.path)
+    path, encode = array.path, coding.encode
+    return lambda index, block: storage.write(join(path, meta.chunk_key(index)), encode(block))
 
 
 def _inside(meta: ArrayMeta, file_index: Sequence[int], chunk: Sequence[int]) -> Shape:

@@ -16,7 +16,7 @@ from lamella.ops.regions import inside, nested, region_shape
 from lamella.ops.scratch import scratch
 from lamella.store.coding import coding_of
 from lamella.store.local import LocalStorage
-from lamella.store.shard_writer import ShardWriter
+from lamella.store.shard_writer import ShardWriter, whole_file_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ class LevelAssembler:
         self._region = region
         self._unit = unit_shape(array)
         self._writes_together = waits_for_requests(array) and self._unit == self._meta.files
+        self._write_file = whole_file_writer(array)
         self._lock = Lock()
         self._files: dict[Shape, _FilePart] = {}
 
@@ -62,6 +63,14 @@ class LevelAssembler:
             file_index = tuple(
                 span.start // length for span, length in zip(part, self._meta.files, strict=True)
             )
+            if self._write_file is not None and all(
+                span.start == start * length and span.stop == min((start + 1) * length, whole)
+                for span, start, length, whole in zip(
+                    part, file_index, self._meta.files, self._meta.shape, strict=True
+                )
+            ):
+                self._write_file(file_index, block[inside(part, region)])
+                continue
             with self._lock:
                 if file_index not in self._files:
                     self._files[file_index] = self._begin(file_index)
