@@ -160,7 +160,7 @@ def _channel(elements: list[Element]) -> SourceChannel:
     """Return a channel from its descriptions; the first one that states a value counts."""
 
     def text(*paths: str) -> str:
-        return next((found for path in paths for each in elements if (found := each.findtext(path))), "")
+        return next((text for path in paths for each in elements if (text := each.findtext(path))), "")
 
     label = next((name for each in elements if (name := each.get("Name"))), "") or text("DyeName", "Fluor")
     color = text("Color").lstrip("#")

@@ -48,7 +48,7 @@ def readers() -> dict[str, Reader]:
     ('.nd2',)
     """
     classes = {name: _load(location) for name, location in _BUILT_IN.items()}
-    found = {name: create() for name, create in classes.items()}
+    readers = {name: create() for name, create in classes.items()}
     for point in entry_points(group=GROUP):
         try:
             reader = point.load()()
@@ -62,8 +62,8 @@ def readers() -> dict[str, Reader]:
                 stacklevel=2,
             )
             continue
-        found[point.name] = reader
-    return found
+        readers[point.name] = reader
+    return readers
 
 
 def _load(location: str) -> type[Reader]:

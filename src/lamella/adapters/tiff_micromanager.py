@@ -49,12 +49,12 @@ def positions_of(series: Any) -> list[Fixed]:
     if not axes:
         return [()]
     outer = _outer(series)
-    found = []
+    images = []
     for index in product(*(range(outer[axis]) for axis in axes)):
         fixed = tuple(zip(axes, index, strict=True))
         if any(series.pages[int(number)] is not None for number in numbers_at(outer, fixed).flat):
-            found.append(fixed)
-    return found
+            images.append(fixed)
+    return images
 
 
 def numbers_at(outer: Sequence[int], fixed: Fixed) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -58,8 +58,8 @@ def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | Non
     if not is_partial:
         return pages
     sizes = {page.file: os.path.getsize(page.file) for page in pages if page is not None}
-    found = [page if page is not None and page.end <= sizes[page.file] else None for page in pages]
-    return found + [None] * (_planes_per_page(series) - len(found))
+    complete = [page if page is not None and page.end <= sizes[page.file] else None for page in pages]
+    return complete + [None] * (_planes_per_page(series) - len(complete))
 
 
 def _listed_pages(series: Any) -> list[PageBytes | None]:
@@ -157,9 +157,9 @@ class FilePool:
             self._files.clear()
 
 
-def _check_length(path: str, offset: int, count: int, found: int) -> None:
-    if found < count:
-        raise SourceError(f"{path} is truncated: wanted {count} bytes at offset {offset}, found {found}")
+def _check_length(path: str, offset: int, count: int, actual: int) -> None:
+    if actual < count:
+        raise SourceError(f"{path} is truncated: wanted {count} bytes at offset {offset}, found {actual}")
 
 
 class _OpenFile:

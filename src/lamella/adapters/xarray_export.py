@@ -222,20 +222,20 @@ def _index_from(coordinate: float, scale: float, start: float, length: int) -> i
 
 def _channels(position: Position, channels: Any) -> list[int]:
     names = position.channel_names
-    wanted = (
+    chosen = (
         [channels]
         if isinstance(channels, str)
         else items_of(channels, "c is a channel, or a list of channels")
     )
-    if not wanted:
+    if not chosen:
         raise InvalidArgumentError(f"c names no channel; {position.node_path} has {names}.")
-    for name in wanted:
+    for name in chosen:
         if name not in names:
             raise InvalidArgumentError(
                 f"Channel {name!r} is not in the channels of {position.node_path}, which are {names}."
                 f"{did_you_mean(name, names)}"
             )
-    return [names.index(name) for name in wanted]
+    return [names.index(name) for name in chosen]
 
 
 def image_datatree(position: Position) -> xr.DataTree:

@@ -90,8 +90,10 @@ def _prepared(
     """Create the array, or move its timepoints; return it, and the plan if it grows with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
-        made = position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms, **options)
-        return made, None
+        array = position.create_zeros(
+            plan.image, plan.shape, plan.data.dtype, transform=transforms, **options
+        )
+        return array, None
     if plan.changes_times and plan.times is not None and plan.times.is_moved:
         move_timepoints(position, plan)
         return position[plan.image], None

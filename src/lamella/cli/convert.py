@@ -43,9 +43,9 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     return sizes[0] if len(sizes) == 1 else sizes
 
 
-def _list_formats(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> None:
     """Print the table of formats instead of converting."""
-    if not wanted or context.resilient_parsing:
+    if not is_set or context.resilient_parsing:
         return
     from lamella.adapters.formats import list_formats
 

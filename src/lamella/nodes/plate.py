@@ -295,10 +295,10 @@ class Plate(
         return self._member_of(path, Well, "a well, such as 'A/1'")
 
     def _member_of(self, path: str, kind: type[M], what: str) -> M:
-        found = self[path]
-        if isinstance(found, kind):
-            return found
-        raise InvalidNameError(f"{path!r} in {self.node_path} is not the path of {what}; there is {found!r}.")
+        node = self[path]
+        if isinstance(node, kind):
+            return node
+        raise InvalidNameError(f"{path!r} in {self.node_path} is not the path of {what}; there is {node!r}.")
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the names and rows that have wells.

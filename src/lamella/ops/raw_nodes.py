@@ -347,7 +347,7 @@ class StoreReader:
 
 def without_comments(text: str) -> str:
     """Remove the comments from JSON text."""
-    return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
+    return _COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else "", text)
 
 
 def _is_unread(error: Exception) -> bool:

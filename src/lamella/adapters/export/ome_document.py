@@ -146,7 +146,7 @@ def _channel_facts(selection: Selection, own: Mapping[str, Any]) -> list[dict[st
     known = (
         stored if isinstance(stored, list) and len(stored) == len(selection.position.channel_names) else []
     )
-    found: list[dict[str, object]] = []
+    objects: list[dict[str, object]] = []
     for number, name, color in zip(selection.channels, selection.names(), selection.colors(), strict=True):
         facts: dict[str, object] = {}
         if is_named:
@@ -162,8 +162,8 @@ def _channel_facts(selection: Selection, own: Mapping[str, Any]) -> list[dict[st
             value = of_channel.get(key)
             if isinstance(value, int | float) and _is_size(value):
                 facts[attribute] = float(value)
-        found.append(facts)
-    return found
+        objects.append(facts)
+    return objects
 
 
 def _objective(own: Mapping[str, Any]) -> dict[str, object]:

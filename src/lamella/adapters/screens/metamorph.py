@@ -208,8 +208,8 @@ def _find_files(index: _Index) -> Files:
         match = pattern.fullmatch(name)
         if match is None:
             continue
-        found = match.groupdict()
-        at = (int(found.get("stage") or 1), int(found.get("wave") or 1), int(found.get("time") or 1))
+        groups = match.groupdict()
+        at = (int(groups.get("stage") or 1), int(groups.get("wave") or 1), int(groups.get("time") or 1))
         if at[0] > max(1, len(index.stages)) or (at[1], at[2]) not in index.expected(at[0]):
             continue
         other = files.setdefault(at, os.path.join(os.path.dirname(index.path), name))
@@ -304,8 +304,8 @@ def _describe(
 
 
 def _channel(wave: _Wave, image: ImageDescription | None) -> SourceChannel:
-    found = image.channels[0] if image is not None and len(image.channels) == 1 else SourceChannel("")
-    return replace(found, label=wave.name or found.label)
+    channel = image.channels[0] if image is not None and len(image.channels) == 1 else SourceChannel("")
+    return replace(channel, label=wave.name or channel.label)
 
 
 def _wells(stages: Sequence[str]) -> list[tuple[str, str, str]]:

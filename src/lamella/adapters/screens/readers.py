@@ -62,15 +62,15 @@ class ScreenReader(Reader):
         """List the indexes of a path: itself, in the folder, or in folders below, but not below one with an index."""
         if not os.path.isdir(path):
             return [path] if self.is_index(path) and os.path.isfile(path) else []
-        folders, found = [path], list[str]()
+        folders, all_indexes = [path], list[str]()
         for _ in range(_DEPTH + 1):
             inner: list[str] = []
             for folder in folders:
                 indexes = self.indexes_of(folder)
-                found += indexes
+                all_indexes += indexes
                 inner += [] if indexes else _inner_folders(folder)
             folders = inner
-        return found
+        return all_indexes
 
     def claims(self, path: str) -> bool:
         """Return whether a path is an index, or a folder with one: see `Reader.claims`."""

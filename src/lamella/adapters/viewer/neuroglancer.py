@@ -260,8 +260,8 @@ def _page_files() -> dict[str, bytes]:
 
     Raises MissingDependencyError without neuroglancer, which is not imported.
     """
-    found = importlib.util.find_spec("neuroglancer")
-    locations = [] if found is None else list(found.submodule_search_locations or [])
+    package = importlib.util.find_spec("neuroglancer")
+    locations = [] if package is None else list(package.submodule_search_locations or [])
     folder = next(
         (
             path

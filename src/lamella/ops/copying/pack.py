@@ -208,10 +208,10 @@ def _parts(contents: Contents, key: str, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _check_size(contents: Contents, key: str, expected: int | None, found: int) -> None:
-    if expected not in (None, found):
+def _check_size(contents: Contents, key: str, expected: int | None, actual: int) -> None:
+    if expected not in (None, actual):
         raise StorageError(
-            f"Cannot pack {contents.storage.where(key)}: {found} bytes came of the {expected} that it has, so another "
+            f"Cannot pack {contents.storage.where(key)}: {actual} bytes came of the {expected} that it has, so another "
             "program writes it, or the answer was cut short. Try again."
         )
 

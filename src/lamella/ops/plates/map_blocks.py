@@ -113,16 +113,16 @@ def block_plan(
     ((slice(0, 4, None), slice(0, 32, None), slice(30, 64, None)), (1, 64, 64))
     """
     names = [name.lower() for name in names][-len(shape) :]
-    kept = list(names) if axes is None else [str(name).lower() for name in axes]
-    if [name for name in names if name in kept] != kept or not kept:
+    result_axes = list(names) if axes is None else [str(name).lower() for name in axes]
+    if [name for name in names if name in result_axes] != result_axes or not result_axes:
         raise InvalidArgumentError(
             f"axes names the axes that the results have, some of {names} in that order, not {axes!r}."
         )
-    space = [name for name in kept if name in "zyx"]
+    space = [name for name in result_axes if name in "zyx"]
     widths = dict.fromkeys(space, halo) if isinstance(halo, int) else halo
-    unknown = [name for name in widths if name.lower() not in kept]
+    unknown = [name for name in widths if name.lower() not in result_axes]
     if unknown:
-        raise InvalidArgumentError(f"halo is for axes of the results, {kept}, not for {unknown[0]!r}.")
+        raise InvalidArgumentError(f"halo is for axes of the results, {result_axes}, not for {unknown[0]!r}.")
     lower = {name.lower(): width for name, width in widths.items()}
-    dropped = frozenset(axis for axis, name in enumerate(names) if name not in kept)
+    dropped = frozenset(axis for axis, name in enumerate(names) if name not in result_axes)
     return BlockPlan(shape, tuple(lower.get(name, 0) for name in names), dropped)

@@ -201,9 +201,11 @@ def _check_blocks(request: MapRequest) -> None:
             raise InvalidArgumentError(
                 f"Labels are of level {position.dataset_paths[0]!r} of {path}, not of {request.level!r}."
             )
-        kept = [name for axis, name in enumerate(position.axis_names) if axis not in plan.dropped]
-        if kept != [axis.name.lower() for axis in position.axes if axis.type != "channel"]:
-            raise InvalidArgumentError(f"A label image of {path} has all axes but the channel's, not {kept}.")
+        result_axes = [name for axis, name in enumerate(position.axis_names) if axis not in plan.dropped]
+        if result_axes != [axis.name.lower() for axis in position.axes if axis.type != "channel"]:
+            raise InvalidArgumentError(
+                f"A label image of {path} has all axes but the channel's, not {result_axes}."
+            )
         if not any(plan.halo):
             raise InvalidArgumentError(
                 "Labels of blocks are joined where they overlap: pass halo=, the pixels to read beyond each block, "
@@ -231,8 +233,8 @@ def _names_of_results(
         if name is None or isinstance(name, str)
         else items_of(name, "name is a name, or a list of names")
     )
-    found = [_name_of_results(over, one, level, to_output) for one in several]
-    names = tuple(one for one in found if one is not None)
+    results = [_name_of_results(over, one, level, to_output) for one in several]
+    names = tuple(one for one in results if one is not None)
     if len(set(names)) < len(names) or (not names and name is not None):
         raise InvalidArgumentError(f"name is a name, or a list of different names, not {name!r}.")
     return names

@@ -317,13 +317,13 @@ def _region_units(
     task: Task, request: MapRequest, target: MappedPlate, journals: dict[str, Journal[JournalFile]]
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
     """Return the number of regions between the shards of all arrays, and an iterator over them."""
-    found = [
+    arrays = [
         (path, position[task.level], _targets(task, request, position, _position(target, path)))
         for path, position in request.chosen.items()
     ]
 
     def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
-        for path, source, targets in found:
+        for path, source, targets in arrays:
             plan = request.block_plan(request.chosen[path])
             first = targets[0]
             work = task.digest and f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
@@ -336,7 +336,7 @@ def _region_units(
             if journal is not None:
                 journal.end_reading()
 
-    return sum(prod(_grid(targets[0])) for _, _, targets in found), units()
+    return sum(prod(_grid(targets[0])) for _, _, targets in arrays), units()
 
 
 def _label_units(

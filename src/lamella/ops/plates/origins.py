@@ -123,9 +123,9 @@ def _well_path(position: Position) -> NodePath | None:
     return None if well is None else well[0]
 
 
-def _plate_of(well: NodePath, found: Wells) -> SourcePlate | None:
+def _plate_of(well: NodePath, wells: Wells) -> SourcePlate | None:
     try:
-        plate = found.plate_of(well)
+        plate = wells.plate_of(well)
         return None if plate is None else plate if plate.meta.rows else None
     except LamellaError:
         return None  # positions of a damaged plate can be copied

@@ -185,9 +185,9 @@ def merge(
     >>> [path for path, position in merged.positions()]
     ['A/1/0', 'A/1/1', 'A/1/2', 'A/1/3', 'B/2/0', 'B/2/1']
     """
-    given = items_of(plates, "plates is a list of plates")
-    *given, store_path = share_options((*given, store_path), storage_options)
-    nodes = [cast("Plate", _opened(one, Plate)) for one in given]
+    inputs = items_of(plates, "plates is a list of plates")
+    *inputs, store_path = share_options((*inputs, store_path), storage_options)
+    nodes = [cast("Plate", _opened(one, Plate)) for one in inputs]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
     for plate in nodes:
@@ -274,9 +274,9 @@ def concatenate_channels(
     >>> both.channel_names, both["0"][:, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
-    given = items_of(sources, "sources is a list of stores")
-    *given, store_path = share_options((*given, store_path), storage_options)
-    stores = [_opened(source, (Plate, Position)) for source in given]
+    inputs = items_of(sources, "sources is a list of stores")
+    *inputs, store_path = share_options((*inputs, store_path), storage_options)
+    stores = [_opened(source, (Plate, Position)) for source in inputs]
     if not stores or len({isinstance(store, Plate) for store in stores}) > 1:
         raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {stores!r}.")
     positions_by_store = [

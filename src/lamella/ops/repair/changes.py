@@ -120,9 +120,11 @@ def save_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
     if isinstance(storage, LocalStorage):
         below = os.path.relpath(storage.root, [storage.root, *groups_above(storage.root)][-1])
         prefix = "" if below == os.curdir else below.replace(os.sep, "/") + "/"
-    kept = LocalStorage(folder, fsync=True)
+    backups = LocalStorage(folder, fsync=True)
     try:
-        kept.write_many((f"{prefix}{change.key}", change.old) for change in changes if change.old is not None)
+        backups.write_many(
+            (f"{prefix}{change.key}", change.old) for change in changes if change.old is not None
+        )
     except StorageError as error:
         raise StorageError(
             f"the old documents cannot be saved in {folder}, so nothing was changed: {error}", error.errno

@@ -110,9 +110,11 @@ class FilesUnit:
 
     def do(self) -> None:
         """Copy the files."""
-        found = self.source.read_many([old for old, _ in self.pairs])
-        _check_documents(self.source, [old for old, came in found.items() if came is None])
-        self.target.write_many((new, came[0]) for old, new in self.pairs if (came := found[old]) is not None)
+        contents = self.source.read_many([old for old, _ in self.pairs])
+        _check_documents(self.source, [old for old, came in contents.items() if came is None])
+        self.target.write_many(
+            (new, came[0]) for old, new in self.pairs if (came := contents[old]) is not None
+        )
 
 
 def gathered(units: Iterable[Unit]) -> Iterator[Unit]:

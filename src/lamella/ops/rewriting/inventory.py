@@ -98,16 +98,16 @@ class _Walk:
     def inventory(self) -> Inventory:
         """Return what was found, each folder followed by all below it."""
         above = {folder for path in self.nodes for folder in ancestors(path)}
-        found = Inventory(
+        inventory = Inventory(
             [path for path, kind in self.nodes.items() if kind == "group"],
             [path for path, kind in self.nodes.items() if kind == "array"],
             [path for path in self.folders if path in above],
             self.files,
             hashlib.sha256(b"".join(self.digests[path] for path in sorted(self.digests))).hexdigest(),
         )
-        for paths in (found.groups, found.arrays, found.bare, found.files):
+        for paths in (inventory.groups, inventory.arrays, inventory.bare, inventory.files):
             paths.sort(key=lambda path: [natural_order(name) for name in path.split("/")])
-        return found
+        return inventory
 
 
 def batched(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:

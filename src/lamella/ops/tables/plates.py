@@ -39,7 +39,7 @@ def parts(
 
 def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs: int | None) -> pd.DataFrame:
     """Read and concatenate tables; see :meth:`PlateTables.concatenate`."""
-    found: dict[str, pd.DataFrame] = {}
+    frame_by_path: dict[str, pd.DataFrame] = {}
     order: list[str] = []
 
     def read(unit: tuple[str, Tables]) -> tuple[str, pd.DataFrame | None]:
@@ -48,20 +48,20 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
 
     def done(result: tuple[str, pd.DataFrame | None]) -> None:
         if result[1] is not None:
-            found[result[0]] = result[1]
+            frame_by_path[result[0]] = result[1]
 
     units = list(_tables(plate, positions))
     order = [path for path, _ in units]
     run(read, units, Workers(jobs), done=done)
-    if not found:
+    if not frame_by_path:
         raise NodeNotFoundError(
             f"There is no table {name!r} in {plate.node_path} or in one of its positions."
         )
     frames = []
     for path in order:
-        if path not in found:
+        if path not in frame_by_path:
             continue
-        frame = found[path]
+        frame = frame_by_path[path]
         frame = frame if frame.index.name is None else frame.reset_index()
         well, _, field = path.rpartition("/")
         clash = [column for column in ("well", "field") if column in frame.columns]

@@ -31,8 +31,10 @@ def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) 
     readable = [field.node for field in scene.fields if field.shape and isinstance(field.node, Position)]
     fields = spread(readable, None if every_field else _SAMPLED_FIELDS)
     with reader_threads(node) as threads:
-        found = list(threads.map(lambda field: list(field.tables), fields))
-    return list(dict.fromkeys([*node.tables.stored_names(), *(name for names in found for name in names)]))
+        tables_of_fields = list(threads.map(lambda field: list(field.tables), fields))
+    return list(
+        dict.fromkeys([*node.tables.stored_names(), *(name for names in tables_of_fields for name in names)])
+    )
 
 
 def heat_columns(node: NGFFNode, table: str) -> list[str]:

@@ -180,8 +180,8 @@ def _read(
         if axes.channel is not None and name is not None:
             index[axes.channel] = keys.get(name, 0)
         pixels = np.asarray(array[tuple(index)])
-        kept = [axis for axis in range(array.ndim) if axis in region]
-        pixels = np.transpose(pixels, [kept.index(axis) for axis in _zyx(axes) if axis in region])
+        axes_left = [axis for axis in range(array.ndim) if axis in region]
+        pixels = np.transpose(pixels, [axes_left.index(axis) for axis in _zyx(axes) if axis in region])
         if axes.z is None:
             pixels = pixels[None]
         if name is not None and name not in keys:
