@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dask
 import numpy as np
 import pytest
+from tests.ops.cluster import cluster_client
 from tests.remote import KEYS
 
 import lamella
@@ -17,16 +17,9 @@ PIXELS = np.random.default_rng(0).integers(1, 999, (2, 1, 2, 32, 32)).astype("u2
 @pytest.fixture
 def client(service, monkeypatch):
     """A cluster of two processes, whose environment knows no store and no credentials."""
-    distributed = pytest.importorskip("distributed")
     for name in (*KEYS, "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with cluster_client() as client:
         yield client
 
 

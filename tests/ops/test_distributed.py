@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 
-import dask
 import numpy as np
 import pytest
 from scipy import ndimage
+from tests.ops.cluster import cluster_client
 
 import lamella
 from lamella.ops.conversion.convert import convert
 
 pytestmark = [
-    pytest.mark.filterwarnings("default"),  # those of distributed itself are not ours to mend
+    pytest.mark.filterwarnings("default"),  # those of distributed itself are not ours
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a worker is killed by SIGKILL"),
 ]
 
@@ -23,15 +23,7 @@ SHAPE = (2, 1, 4, 96, 128)
 
 @pytest.fixture(scope="module")
 def client():
-    distributed = pytest.importorskip("distributed")
-    # After 15 s the cluster gives up a worker that restarts, and tasks wait for ever: a busy machine needs more.
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with cluster_client() as client:
         yield client
 
 
