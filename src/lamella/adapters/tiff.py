@@ -1,7 +1,7 @@
 """Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF.
 
 Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
-the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_imagej`` read metadata, ``tiff_pages``
+the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_vendors`` read metadata, ``tiff_pages``
 decodes.
 
 Needs the extra ``tiff`` (tifffile and imagecodecs).
@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
-from lamella.adapters.tiff_cache import FRAMES, PAGES, FileKey, file_key
 from lamella.adapters.tiff_companion import COMPANION_ENDING
 from lamella.adapters.tiff_completeness import check_complete, missing_parts
 from lamella.adapters.tiff_file import open_file
-from lamella.adapters.tiff_imagej import read_imagej
-from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.adapters.tiff_metadata import TiffMetadata, read_resolution
 from lamella.adapters.tiff_micromanager import (
     KINDS,
     Fixed,
@@ -42,10 +40,9 @@ from lamella.adapters.tiff_pages import (
     read_raw_into,
     read_samples,
 )
-from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
-from lamella.adapters.tiff_templates import TEMPLATES
-from lamella.adapters.tiff_vendors import read_vendor, vendor_json
+from lamella.adapters.tiff_templates import FRAMES, PAGES, TEMPLATES, FileKey, file_key
+from lamella.adapters.tiff_vendors import read_imagej, read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription, SourceChannel

@@ -1,16 +1,26 @@
-"""Cut arrays into regions: aligned to shards, of bounded size. A region is one slice with start and stop per axis."""
+"""Cut arrays into regions aligned to shards, of bounded size, and check regions that users name by axes.
+
+A region is one slice with start and stop per axis.
+"""
 
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Mapping
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lamella.arguments import items_of
+from lamella.errors import InvalidArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lamella.nodes.position import Position
     from lamella.types import Shape
+
 
 Region: TypeAlias = tuple[slice, ...]
 """One slice with start and stop per axis."""
@@ -157,3 +167,50 @@ def expand_index(index: Any, ndim: int) -> list[Any]:
     if len(entries) != ndim or len(places) > 1:
         raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
     return entries
+
+
+def pixel_region(position: Position, region: Mapping[str, Any], argument: str) -> dict[str, tuple[int, int]]:
+    """Return start and stop of each axis of a region; negative numbers count from the end, as in Python.
+
+    ``argument`` is the name of the argument in messages.
+    """
+    if not isinstance(region, Mapping):
+        raise InvalidArgumentError(
+            f"{argument} maps axes to (start, stop) in pixels of level 0, not {region!r}."
+        )
+    axes = position.axis_names
+    checked = {}
+    for axis, bounds in region.items():
+        name = str(axis).lower()
+        if name == "c":
+            raise InvalidArgumentError(
+                f"Channels are chosen by channels=, and the other axes by {argument}=."
+            )
+        if name not in axes:
+            raise InvalidArgumentError(
+                f"There is no axis {axis!r} in {position.node_path}, whose axes are {axes}."
+            )
+        length = position.data.shape[axes.index(name)]
+        checked[name] = _bounds(bounds, length, f"{argument}[{axis!r}]", name, position)
+    return checked
+
+
+def _bounds(bounds: Any, length: int, entry: str, axis: str, position: Position) -> tuple[int, int]:
+    ends = (bounds.start, bounds.stop) if isinstance(bounds, slice) else bounds
+    step = bounds.step if isinstance(bounds, slice) else None
+    try:
+        begin, end = (
+            None if bound is None else operator.index(bound)
+            for bound in items_of(ends, f"{entry} is (start, stop)")
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{entry} is (start, stop) in pixels of level 0, not {bounds!r}."
+        ) from error
+    start = 0 if begin is None else begin + length if begin < 0 else begin
+    stop = length if end is None else end + length if end < 0 else end
+    if step not in (None, 1) or not 0 <= start < stop <= length:
+        raise InvalidArgumentError(
+            f"{entry} = {bounds!r} is not a region of {position.node_path}, which has {length} pixels along {axis}."
+        )
+    return start, stop

@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.conversion.contrast import type_limits
 from lamella.ops.display.planes import PlaneAxes, read_plane
 from lamella.ops.images.points import checked_level
-from lamella.ops.pixel_regions import pixel_region
+from lamella.ops.regions import pixel_region
 from lamella.spec.frame_times import real_times
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from lamella.nodes.position_metadata import dtype_window
 from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
 from lamella.ops.display.render import Window, auto_window, composite, lightened
-from lamella.ops.pixel_regions import pixel_region
+from lamella.ops.regions import pixel_region
 from lamella.spec.channels import (
     ALPHA,
     WHITE,

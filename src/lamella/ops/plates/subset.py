@@ -13,10 +13,10 @@ from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, nearest
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.pixel_regions import pixel_region
 from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.new_store import NewStore, create_store
+from lamella.ops.regions import pixel_region
 from lamella.store.storage import is_store, share_options
 
 if TYPE_CHECKING:
