@@ -85,6 +85,19 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class _TileRequest:
+    """A tile, or a rectangle of the canvas that is read like one, and the channels to read by their names."""
+
+    left: float
+    top: float
+    step: int
+    """Width of a pixel of the tile, in units of the canvas."""
+    shape: tuple[int, int]
+    view: View
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
 class _Level:
     """A level of an image, with its metadata from the time when it was opened."""
 
@@ -253,7 +266,7 @@ class Tiles:
         step = 1 << max(0, int(np.ceil(np.log2(max(field.width, field.height, 1) / _CONTRAST_SIDE))))
         shape = -(-int(np.ceil(field.height)) // step), -(-int(np.ceil(field.width)) // step)
         names = [channel.name for channel in self._scene.channels]
-        part = self._read_field(number, field, (field.x, field.y, step), shape, view, names, None)
+        part = self._read_field(number, _TileRequest(field.x, field.y, step, shape, view, names), None)
         return [None] * len(names) if part is None else part.planes
 
     def _check(
@@ -292,10 +305,11 @@ class Tiles:
         )
         damaged: list[tuple[int, str]] = []
 
+        request = _TileRequest(left, top, step, (height, width), view, names)
+
         def read(number: int) -> _FieldPixels | None:
-            field = self._scene.fields[number]
             try:
-                return self._read_field(number, field, (left, top, step), (height, width), view, names, label)
+                return self._read_field(number, request, label)
             except LamellaError as error:
                 damaged.append((number, one_line(error)))
                 return None
@@ -305,10 +319,9 @@ class Tiles:
         if label is None and self._documents.storage.reads_ahead:
             self._open_levels(numbers, step)
         if label is None and len(numbers) >= _MIN_TOGETHER:
-            read_portion = partial(self._read_together, (left, top, step), (height, width), view, names)
-            self._load_ahead((left, top, step), (height, width), view, names, numbers)
+            self._load_ahead(request, numbers)
             portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
-            for portion in self._threads.map(read_portion, portions):
+            for portion in self._threads.map(partial(self._read_together, request), portions):
                 pixels |= portion
         others = [number for number in numbers if number not in pixels]
         pixels |= zip(others, self._threads.map(read, others), strict=True)
@@ -343,17 +356,10 @@ class Tiles:
                 except StorageError:
                     del images[number]  # `_read_field` raises it again
 
-    def _load_ahead(
-        self,
-        origin: tuple[float, float, int],
-        shape: tuple[int, int],
-        view: View,
-        names: Sequence[str],
-        numbers: Sequence[int],
-    ) -> None:
+    def _load_ahead(self, tile: _TileRequest, numbers: Sequence[int]) -> None:
         """Load ahead what `_read_together` reads in folders, if other fields are stored as the first one."""
         with suppress(LamellaError):  # `_read_field` raises it again
-            request = self._plan_read(numbers[0], origin, shape, view, names)
+            request = self._plan_read(numbers[0], tile)
             if request is None:
                 return
             nodes = [self._scene.fields[number].node for number in numbers]
@@ -361,19 +367,12 @@ class Tiles:
             level = request[0].path.removeprefix(f"{paths[0]}/")
             load_ahead(self._documents, [join(path, level) for path in paths], request[0])
 
-    def _read_together(
-        self,
-        origin: tuple[float, float, int],
-        shape: tuple[int, int],
-        view: View,
-        names: Sequence[str],
-        numbers: Sequence[int],
-    ) -> dict[int, _FieldPixels]:
+    def _read_together(self, tile: _TileRequest, numbers: Sequence[int]) -> dict[int, _FieldPixels]:
         """Read fields of a tile together; those that the result lacks are to be read one by one."""
         requests: dict[int, tuple[PlaneRequest, tuple[slice, slice]]] = {}
         for number in numbers:
             try:
-                request = self._plan_read(number, origin, shape, view, names)
+                request = self._plan_read(number, tile)
             except LamellaError:
                 continue  # `_read_field` raises it again
             if request is not None:
@@ -385,42 +384,26 @@ class Tiles:
             if planes is not None
         }
 
-    def _plan_read(
-        self,
-        number: int,
-        origin: tuple[float, float, int],
-        shape: tuple[int, int],
-        view: View,
-        names: Sequence[str],
-    ) -> tuple[PlaneRequest, tuple[slice, slice]] | None:
+    def _plan_read(self, number: int, tile: _TileRequest) -> tuple[PlaneRequest, tuple[slice, slice]] | None:
         """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
         image = self._image(number, None)
         assert image is not None
-        part = _part_in_tile(image, self._scene.fields[number], origin, shape, view, self._gap)
+        part = _part_in_tile(image, self._scene.fields[number], tile, self._gap)
         indices = self._names(number)
-        if part is None or part.cut is None or any(name not in indices for name in names):
+        if part is None or part.cut is None or any(name not in indices for name in tile.names):
             return None
         level, rows, columns = part.level, part.rows, part.columns
-        region = whole_region(level.meta, level.axes, part.cut, [indices[name] for name in names])
+        region = whole_region(level.meta, level.axes, part.cut, [indices[name] for name in tile.names])
         if region is None:
             return None
         reduce = min(_spacing(rows), _spacing(columns))
         request = PlaneRequest(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
         return request, part.target
 
-    def _read_field(
-        self,
-        number: int,
-        field: Field,
-        origin: tuple[float, float, int],
-        shape: tuple[int, int],
-        view: View,
-        names: Sequence[str],
-        label: str | None,
-    ) -> _FieldPixels | None:
+    def _read_field(self, number: int, tile: _TileRequest, label: str | None) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
-        image = self._image(number, label)
-        part = None if image is None else _part_in_tile(image, field, origin, shape, view, self._gap)
+        image, field, names = self._image(number, label), self._scene.fields[number], tile.names
+        part = None if image is None else _part_in_tile(image, field, tile, self._gap)
         if image is None or part is None:
             return None
         level, rows, columns, target, cut = part.level, part.rows, part.columns, part.target, part.cut
@@ -470,26 +453,18 @@ class Tiles:
         return {name: index for index, name in enumerate(keys)}
 
 
-def _part_in_tile(
-    image: _Image,
-    field: Field,
-    origin: tuple[float, float, int],
-    shape: tuple[int, int],
-    view: View,
-    gap: float,
-) -> _FieldPart | None:
+def _part_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float) -> _FieldPart | None:
     """Return the part of a field in a tile; None without any.
 
     A gap between fields that is narrower than a pixel of the tile is filled: it would be seen in some places only.
     """
-    left, top, step = origin
+    step, view = tile.step, tile.view
     more = gap if step > gap else 0.0
     level = image.level_for(field, step)
     axes, level_shape, finest = level.axes, level.meta.shape, image.shape
-    rows, from_y = sampled_indices(top, step, shape[0], field.y, field.height, axes.height(level_shape), more)
-    columns, from_x = sampled_indices(
-        left, step, shape[1], field.x, field.width, axes.width(level_shape), more
-    )
+    height, width = axes.height(level_shape), axes.width(level_shape)
+    rows, from_y = sampled_indices(tile.top, step, tile.shape[0], field.y, field.height, height, more)
+    columns, from_x = sampled_indices(tile.left, step, tile.shape[1], field.x, field.width, width, more)
     if not rows.size or not columns.size:
         return None
     target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
