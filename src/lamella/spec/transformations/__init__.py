@@ -17,9 +17,17 @@ from lamella.spec.transformations.combined import (
     Sequence,
     parse_transformation,
 )
-from lamella.spec.transformations.fields import Coordinates, Displacements
-from lamella.spec.transformations.matrix_types import Affine, Rotation
-from lamella.spec.transformations.simple import Identity, MapAxis, ProjectAxis, Scale, Translation
+from lamella.spec.transformations.simple import (
+    Affine,
+    Coordinates,
+    Displacements,
+    Identity,
+    MapAxis,
+    ProjectAxis,
+    Rotation,
+    Scale,
+    Translation,
+)
 
 __all__ = [
     "TRANSFORMATIONS",

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
 from lamella.spec.transformations.combined import Sequence
-from lamella.spec.transformations.matrix_types import Affine
-from lamella.spec.transformations.simple import Identity
+from lamella.spec.transformations.simple import Affine, Identity
 
 if TYPE_CHECKING:
     from lamella.spec.transformations.base import Transformation

@@ -23,13 +23,15 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.base import MetaModel
 from lamella.spec.matrices import Matrix, identity_matrix, multiply
 from lamella.spec.transformations.base import Transformation
-from lamella.spec.transformations.fields import Coordinates, Displacements
-from lamella.spec.transformations.matrix_types import Affine, Rotation
 from lamella.spec.transformations.simple import (
+    Affine,
     AxisIndex,
+    Coordinates,
+    Displacements,
     Identity,
     MapAxis,
     ProjectAxis,
+    Rotation,
     Scale,
     Translation,
 )
