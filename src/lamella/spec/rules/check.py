@@ -30,8 +30,7 @@ from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
 from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.transformations import check_scene
-from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext
-from lamella.spec.rules.versions import find_part
+from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext, find_part
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
 if TYPE_CHECKING:

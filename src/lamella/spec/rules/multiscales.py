@@ -26,7 +26,7 @@ from lamella.spec.rules.raw_json import (
     omero_channels,
 )
 from lamella.spec.rules.transformations import check_further_list, check_level_list
-from lamella.spec.rules.versions import check_inner_version
+from lamella.spec.rules.version_traits import check_inner_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.raw_json import describe, is_integer, is_text
-from lamella.spec.rules.versions import check_inner_version
+from lamella.spec.rules.version_traits import check_inner_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
