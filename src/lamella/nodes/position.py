@@ -16,7 +16,7 @@ from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_metadata import PositionMetadata
-from lamella.nodes.position_operations import PositionMap, PositionOperations
+from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.position_regions import PositionRegions
 from lamella.nodes.replacing import without_replacing
 from lamella.nodes.reporting import check_document, check_levels
@@ -52,7 +52,6 @@ class Position(
     PositionArrays,
     PositionOperations,
     PositionRegions,
-    PositionMap,
     ModelNode[ImagesMeta],
 ):
     """A field of view: one image with its pyramid levels and labels.

@@ -1,14 +1,10 @@
-"""Operations on a position, done by :mod:`lamella.ops` and :mod:`lamella.adapters`.
-
-Apply a function to an image block by block.
-"""
+"""Operations on a position, done by :mod:`lamella.ops` and :mod:`lamella.adapters`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.errors import InvalidArgumentError
-from lamella.nodes.node import NGFFNode
 from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -542,10 +538,6 @@ class PositionOperations(Pictures):
         from lamella.adapters.xarray_write import write_xarray
 
         write_xarray(cast("Position", self), data_array, image)
-
-
-class PositionMap(NGFFNode):
-    """The method of a position that computes an array or a label image from its pixels."""
 
     def map(
         self,

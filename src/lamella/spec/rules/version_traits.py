@@ -3,7 +3,7 @@
 The rules read these records and never compare names of versions. A check has a `RuleContext`, the record of its
 version with the node, which builds findings from the catalogue.
 
-Rules ST and VE on one document: the location of the OME part, and the version that it names.
+The rules ST and VE check the location of the OME part of a document, and the version that it names (`find_part`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""Transformations of each axis by itself: scale, translation, and reordering axes.
+"""Transformations of one step: scale, translation, order of axes, matrices, and fields of vectors.
 
-Transformations by a matrix: affine transformations and rotations.
-
-Transformations by a field of vectors, which is a separate image (CT-35).
-
-Applying them needs the pixels of that image, so it is not done here.
+A field of vectors is a separate image (CT-35). Applying it needs the pixels of that image, so it is not done here.
 """
 
 from __future__ import annotations
