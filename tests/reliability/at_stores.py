@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from tests.remote import Fault
 
 import lamella
-from lamella.errors import LamellaError, StorageError, StoreExistsError
+from lamella.errors import (
+    LamellaError,
+    MetadataError,
+    NodeNotFoundError,
+    StorageError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
 from lamella.store.object_requests import _honours
 
 from .states import State, digest, settled
@@ -56,9 +63,8 @@ WORKS = {
 }
 """The works at URLs: there a store is not rewritten in its place."""
 
-#: Works that are not made at URLs: their files lie in a folder, what they write is there twice, or a store is replaced
-#: by a new one, for which a service has no single step.
-_LOCAL = ("levels of an image", "checksums", "convert over a store", "watch", "watch more positions")
+#: Works that are not made at URLs: their files lie in a folder, or what they write is there twice.
+_LOCAL = ("levels of an image", "checksums", "watch", "watch more positions")
 NAMES = tuple(name for name in WORKS if name not in _LOCAL and not name.startswith("export"))
 
 _MOVED = ("MS-01", "MS-04", "PL-12", "ST-01", "WL-01")
@@ -70,9 +76,11 @@ HALF_WAY = dict.fromkeys(
 HALF_WAY["delete a channel"] = ("MS-04",)
 #: So are labels that are renamed.
 HALF_WAY["rename labels"] = ("LB-01", "MS-04", "ST-01")
+#: The `.zgroup` of the root is written last.
+HALF_WAY |= dict.fromkeys(("copy", "convert", "convert over a store", "rechunk", "upgrade"), ("ST-01",))
 
-#: The image of a work that readers see with all of its old pixels, or all of its new ones.
-WHOLE = {"delete a channel": "A/1/1"}
+#: The images of a work that readers see with all of their old pixels, or all of their new ones.
+WHOLE = {"delete a channel": ("A/1/1",), "convert over a store": ("", "A/1/0", "A/1/1", "B/2/0")}
 
 
 class Url(str):
@@ -152,9 +160,11 @@ class StoreKiller:
         #: How many requests change something.
         self.changes = sum(method in CHANGING for method, _ in service.requests)
         self._whole = self._settled()
-        new_image = self._image()
+        new_images = self._images()
         self._restore()
-        self._images = [self._image(), new_image]
+        self._allowed = [self._images(), new_images]
+        for key in self._before.keys() - self._whole.keys():
+            del self._stored[key]
         for key, data in self._whole.items():
             self._stored[key] = data
         self._old, self._new = State.of(folder / "old"), self._state("new")
@@ -170,12 +180,26 @@ class StoreKiller:
     def _state(self, name: str) -> State:
         return State.of(self._downloaded(name))
 
-    def _image(self) -> tuple[list[str], bytes] | None:
-        """Return the channels and pixels of the image that is old or new as a whole, as a reader finds them."""
-        if self.name not in WHOLE:
-            return None
-        image = lamella.open_ome_zarr(ROOT / "plate.zarr" / WHOLE[self.name])
-        return image.channel_names, image.data[:].tobytes()
+    def _images(self) -> dict[str, tuple[list[str], bytes] | str]:
+        """Return the channels and pixels of images that are old or new as a whole, or why they are not read."""
+        found: dict[str, tuple[list[str], bytes] | str] = {}
+        for path in WHOLE.get(self.name, ()):
+            try:
+                image = lamella.open_ome_zarr(ROOT / "plate.zarr" / path)
+                if isinstance(image, lamella.Position):
+                    found[path] = image.channel_names, image.data[:].tobytes()
+            except (NodeNotFoundError, StoreNotFoundError, MetadataError, StorageError) as error:
+                found[path] = str(error)
+        return found
+
+    def _check_images(self) -> None:
+        """Check that readers find old or new images, or are refused because a store is being replaced."""
+        for path, found in self._images().items():
+            allowed = [images.get(path) for images in self._allowed]
+            if self.name == "convert over a store" and isinstance(found, str):
+                assert path or "a new store is being written there" in found, found
+            else:
+                assert found in allowed, f"{path} is neither old nor new"
 
     def _downloaded(self, name: str) -> Path:
         folder = self.folder / name
@@ -208,25 +232,25 @@ class StoreKiller:
             check_killed(folder, line, self._old, self._new, self._stored.written)
             if self.name in LEVELS and (folder / "plate.zarr").exists():
                 check_store(folder / "plate.zarr")
-            assert self._image() in self._images
+            self._check_images()
         finally:
             shutil.rmtree(folder)
         self._finish()
 
     def _drop_incomplete(self, folder: Path) -> None:
         """Delete a new store that says that it is incomplete: what it has is not to be compared."""
-        new = folder / "new.zarr"
-        if not new.exists():
-            return
-        try:
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                lamella.open_ome_zarr(new)
-        except LamellaError:  # its documents are written last
-            shutil.rmtree(new)
-            return
-        if any("incomplete" in str(one.message) for one in said):
-            shutil.rmtree(new)
+        for store in (folder / "new.zarr", folder / "plate.zarr"):
+            if not store.exists() or (store.name == "plate.zarr" and self.name != "convert over a store"):
+                continue
+            try:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    lamella.open_ome_zarr(store)
+            except LamellaError:  # its documents are written last
+                shutil.rmtree(store)
+                continue
+            if any("incomplete" in str(one.message) for one in said):
+                shutil.rmtree(store)
 
     def _finish(self) -> None:
         try:

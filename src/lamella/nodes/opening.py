@@ -40,7 +40,7 @@ from lamella.store.documents import Documents
 from lamella.store.json_document import parse_object
 from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.local import LocalStorage
-from lamella.store.missing_document import without_attributes, without_metadata
+from lamella.store.missing_document import check_unfinished_copy, without_attributes, without_metadata
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
 from lamella.store.temporary_files import is_abandoned
@@ -237,6 +237,7 @@ def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
 def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
         return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
+    check_unfinished_copy(storage)
     if storage.exists(""):
         if lost := without_metadata(storage):
             return MetadataError(f"Cannot open {storage.name}: {lost}")
@@ -300,6 +301,8 @@ def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> b
         raise StoreExistsError(
             f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
         )
+    if mode == "a":
+        check_unfinished_copy(storage)
     if mode == "a" and storage.list(""):
         raise MetadataError(
             f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. "
@@ -312,6 +315,7 @@ def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> b
                 f"Will not overwrite {storage.name}: its path has no '.zarr' in it. {advice}"
             )
         if Documents.open(storage) is None and storage.list(""):
+            check_unfinished_copy(storage)
             raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
     return True
 

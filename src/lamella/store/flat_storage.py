@@ -134,15 +134,31 @@ class FlatStorage(Storage):
     def _delete_root(self) -> None:
         """Delete everything, the root's documents last, so that mode "w" recognises and replaces what a kill leaves.
 
-        The store is listed before, after all other keys are deleted, and at the end.
+        Other documents are deleted first, so that readers find no array without its chunks. The store is listed before,
+        after all other keys are deleted, and at the end.
         """
         sizes = self._sizes_of("")
         others = [key for key in sizes if key not in DOCUMENTS]
+        for part in _documents_and_chunks(others):
+            self._delete_keys(part)
         if others:
-            self._delete_keys(others)
             self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
         self._delete_keys(key for key in sizes if key in DOCUMENTS)
         self._check_deleted("", self._sizes_of(""))
+        self._delete_folder("")
+
+    def leave_only(self, key: str, data: bytes) -> None:
+        """Write a key, then delete all others: the root's documents first, then other documents, then the rest.
+
+        Where the storage has folders, the key may be deleted too.
+        """
+        self.write(key, data)
+        keys = [other for other in self._sizes_of("") if other != key]
+        root = [other for other in keys if other in DOCUMENTS]
+        for part in (root, *_documents_and_chunks(other for other in keys if other not in DOCUMENTS)):
+            if part:
+                self._delete_keys(part)
+        self._check_deleted("", [other for other in self._sizes_of("") if other != key])
         self._delete_folder("")
 
     def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
@@ -288,3 +304,12 @@ class FlatStorage(Storage):
 
 def _is_document(key: str) -> bool:
     return key.rpartition("/")[2] in DOCUMENTS
+
+
+def _documents_and_chunks(keys: Iterable[str]) -> Sequence[Sequence[str]]:
+    """Return keys in the order in which they are deleted, without empty parts."""
+    documents: list[str] = []
+    chunks: list[str] = []
+    for key in keys:
+        (documents if _is_document(key) else chunks).append(key)
+    return [part for part in (documents, chunks) if part]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, first_of
-from lamella.store.keys import METADATA_FILES, V2, V3, is_private, join
+from lamella.errors import LamellaError, StorageError, first_of
+from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, V2, V3, is_private, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
 
 _MAX_NAMES = 8
+
+COPY_JOURNAL = f"{PRIVATE_PREFIX}copy"
+"""Key of the journal of a copy in a store that is not a folder; the documents of the root are written last."""
 _SIMILAR: dict[NodeKind, str] = {
     "group": "a similar group, such as another field with the same channels and levels",
     "array": "an array with the same shape, data type and chunks",
@@ -73,6 +76,20 @@ def has_nodes(storage: Storage, path: str, names: Sequence[str]) -> bool:
             for file in files
         )
     return False
+
+
+def check_unfinished_copy(storage: Storage) -> None:
+    """Raise StorageError for a root without documents into which a store is being copied."""
+    try:
+        is_begun = storage.size(COPY_JOURNAL) is not None
+    except LamellaError:
+        return
+    if is_begun:
+        raise StorageError(
+            f"Cannot open {storage.name}: a new store is being written there, and is not complete. A store that it "
+            "replaces is deleted. The call that writes it is running, or it failed or was killed: wait, or make that "
+            "call again, which finishes it."
+        )
 
 
 def without_attributes(documents: Documents, path: str) -> str:

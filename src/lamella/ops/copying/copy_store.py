@@ -23,8 +23,10 @@ from lamella.ops.jobs.units import digest
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_store, open_source, real_name
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
-from lamella.store.keys import DOCUMENTS, METADATA_FILES, PRIVATE_PREFIX
+from lamella.store.flat_storage import FlatStorage
+from lamella.store.keys import METADATA_FILES, V2
 from lamella.store.local import LocalStorage
+from lamella.store.missing_document import COPY_JOURNAL
 from lamella.store.storage import open_storage, share_options
 from lamella.store.transfer import copy_file
 from lamella.store.zip_storage import ZipStorage
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 _DISK_JOBS, _SERVICE_JOBS = 4, 16
 """Minimum number of files that are copied at a time: between folders, and with a store over a connection."""
 
-_JOURNAL = f"{PRIVATE_PREFIX}copy"
-"""Key of the journal in a store that is not a folder."""
+_REPLACES = line_of({"replaces": "all"})
+"""The journal of a copy while the store that it replaces is deleted."""
 
 
 def copy_store(
@@ -240,20 +242,23 @@ def check_replaced(target: Storage, *, overwrite: bool) -> None:
 
 
 def has_unfinished_copy(target: Storage) -> bool:
-    """Whether a copy into a destination that is not a folder was begun and not finished."""
-    return target.read(_JOURNAL) is not None
+    """Whether a copy into a destination that is not a folder was begun and not finished, and no other store is left."""
+    journal = target.read(COPY_JOURNAL)
+    return journal is not None and not (journal == _REPLACES and target.has_any(METADATA_FILES))
 
 
 @contextmanager
 def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
-    """Yield the destination itself, and a journal in it, which is deleted when the copy is complete."""
-    is_resumed = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
+    """Yield the destination itself, and a journal in it, which is deleted when the copy is complete.
+
+    A store that is replaced is complete until the journal says so; from then on it cannot be opened.
+    """
+    is_resumed = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job}))
     if not is_resumed and target.exists(""):
         check_replaced(target, overwrite=overwrite)
-        for name in DOCUMENTS:
-            target.delete(name)
-        target.delete("")
-    with Journal(StoredObject(target, _JOURNAL), {"job": job}) as journal:
+        assert isinstance(target, FlatStorage)  # a folder or an archive is written elsewhere
+        target.leave_only(COPY_JOURNAL, _REPLACES)
+    with Journal(StoredObject(target, COPY_JOURNAL), {"job": job}) as journal:
         journal.file.append(b"")  # before any other object exists
         yield target, journal
     journal.remove()
@@ -319,9 +324,11 @@ class _Copy:
             self._journal.add(copied.key, state, [copied.size], copied.size)
 
     def copy_documents(self, *, root_first: bool = False) -> None:
-        """Write the documents, those of the root last, or first."""
+        """Write the documents, those of the root last, or first; a group of Zarr v2 appears with its attributes."""
         documents = self._contents.documents
-        for key in documents if root_first else reversed(documents):
+        if not root_first:
+            documents = sorted(documents, key=lambda key: (-key.count("/"), key.rpartition("/")[2] == V2.group))
+        for key in documents:
             data = self._contents.document(key)
             if data is None:
                 raise self._changed(key, "was deleted")

@@ -19,7 +19,7 @@ from lamella.store.archives import is_archive_name
 from lamella.store.documents import Documents
 from lamella.store.keys import DOCUMENTS, join
 from lamella.store.local import LocalStorage
-from lamella.store.missing_document import without_metadata
+from lamella.store.missing_document import check_unfinished_copy, without_metadata
 from lamella.store.parents import groups_above
 from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
@@ -49,6 +49,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
     storage = open_storage(source, read_only=True, follow_links=follow_links)
     documents = Documents.open(storage)
     if documents is None:
+        check_unfinished_copy(storage)
         if storage.exists(""):
             if lost := without_metadata(storage):
                 raise MetadataError(f"Cannot open {storage.name}: {lost}")
