@@ -87,6 +87,38 @@ def test_what_cannot_be_written_at_a_url_is_refused_before_anything_is_done(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_store_at_a_url_is_replaced_by_a_call_that_says_so_and_by_no_other(
+    service, version, temporary, tiff
+):
+    url = plate("s3://bucket/plate.zarr", version)
+    refused = service.fail(403, method="POST")  # nothing of the old store can be deleted
+    with pytest.raises(StorageError):
+        lamella.convert(tiff, url, overwrite=True)
+    assert refused.seen
+    same(url, version)
+    service.heal()
+    with pytest.raises(StoreExistsError):
+        lamella.convert(tiff, url)
+    same(url, version)
+    service.fail(500, method="PUT", path=r"/0/.*[0-9]$")  # no pixel of the new one can be written
+    with pytest.raises(StorageError):
+        lamella.convert(tiff, url, overwrite=True)
+    service.heal()
+    for read in (
+        lambda: lamella.open_ome_zarr(url),
+        lambda: lamella.open_ome_zarr(url, mode="r+"),
+        lambda: lamella.open_ome_zarr(url, "fov", "a", channel_names=["a"]),
+        lambda: lamella.copy_store(url, temporary / "copy.zarr"),
+        lambda: lamella.status(url),
+        lambda: lamella.validate(url),
+        lambda: lamella.verify(url),
+    ):
+        with pytest.raises(StorageError, match=f"{url}: a new store is being written there"):
+            read()
+    lamella.convert(tiff, url)
+    assert np.array_equal(np.squeeze(lamella.open_ome_zarr(url)["0"][...]), PIXELS)
+
+
 def test_a_new_store_inside_of_its_source_is_refused_at_a_url_too(service):
     url = plate("s3://bucket/plate.zarr", "0.5")
     inside, before = f"{url}/new.zarr", dict(service.objects)

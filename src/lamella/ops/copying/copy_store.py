@@ -327,7 +327,9 @@ class _Copy:
         """Write the documents, those of the root last, or first; a group of Zarr v2 appears with its attributes."""
         documents = self._contents.documents
         if not root_first:
-            documents = sorted(documents, key=lambda key: (-key.count("/"), key.rpartition("/")[2] == V2.group))
+            documents = sorted(
+                documents, key=lambda key: (-key.count("/"), key.rpartition("/")[2] == V2.group)
+            )
         for key in documents:
             data = self._contents.document(key)
             if data is None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, StoreNotFoundError, counted, first_of
+from lamella.errors import InvalidArgumentError, LamellaError, StoreNotFoundError, counted, first_of
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
@@ -24,8 +25,10 @@ from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import location_text
-from lamella.store.keys import METADATA_FILES, V3, natural_order
+from lamella.store.flat_storage import FlatStorage
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, V3, natural_order
 from lamella.store.local import LocalStorage
+from lamella.store.missing_document import check_unfinished_copy
 from lamella.store.storage import open_storage, with_options
 from lamella.store.zip_storage import ZipStorage
 
@@ -293,7 +296,16 @@ def storage_of(
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     storage.expect(METADATA_FILES)  # also shows whether a service allows listing
+    if isinstance(storage, FlatStorage) and _is_without_documents(storage):
+        check_unfinished_copy(storage)
     return storage, "", storage.name
+
+
+def _is_without_documents(storage: Storage) -> bool:
+    """Whether the root has no documents; False where they cannot be read, which the call reports."""
+    with suppress(LamellaError):
+        return all(storage.size(name) is None for name in DOCUMENTS)
+    return False
 
 
 _PACK = "pack it again with `lamella pack`"
