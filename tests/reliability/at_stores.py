@@ -77,7 +77,9 @@ HALF_WAY["delete a channel"] = ("MS-04",)
 #: So are labels that are renamed.
 HALF_WAY["rename labels"] = ("LB-01", "MS-04", "ST-01")
 #: The `.zgroup` of the root is written last.
-HALF_WAY |= dict.fromkeys(("copy", "convert", "convert over a store", "rechunk", "upgrade"), ("ST-01",))
+HALF_WAY |= dict.fromkeys(
+    ("copy", "convert", "convert over a store", "rechunk", "upgrade", "mosaic"), ("ST-01",)
+)
 
 #: The images of a work that readers see with all of their old pixels, or all of their new ones.
 WHOLE = {"delete a channel": ("A/1/1",), "convert over a store": ("", "A/1/0", "A/1/1", "B/2/0")}
