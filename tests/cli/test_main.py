@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -328,6 +329,22 @@ def test_a_reader_that_left_is_no_news(image):
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        (">&-", 0, ""),
+        (">/dev/full", 1, "lamella: error: Cannot write the standard output: No space left on device.\n"),
+    ],
+)
+def test_an_output_that_is_closed_or_full_is_no_defect_of_the_store(image, redirection, code, message):
+    command = (
+        f"{shlex.quote(sys.executable)} -m lamella validate {shlex.quote(str(image))} --json {redirection}"
+    )
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, message)
 
 
 # -- quiet, progress and the log ---------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ Modules of commands import click alone; an operation and its libraries load when
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -136,7 +138,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that was raised on purpose ends as one line and an exit code."""
-        with warnings.catch_warnings(), _raising_at_sigterm(), _usage_errors():
+        with _standard_output(), warnings.catch_warnings(), _raising_at_sigterm(), _usage_errors():
             _show_warnings(ctx)
             try:
                 return super().invoke(ctx)
@@ -145,9 +147,31 @@ class Commands(click.Group):
             except (LamellaError, OSError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EPIPE:
                     raise  # the reader of our output left, as `head` does: click ends in silence
+                if _is_of_output(error):
+                    echo_message("error", f"Cannot write the standard output: {error_line(error)}")
+                    ctx.exit(FAILED)
                 echo_message("error", error_line(error))
                 unreadable = isinstance(error, StoreNotFoundError) or ctx.invoked_subcommand in _ONLY_READ
                 ctx.exit(UNREADABLE if unreadable else FAILED)
+
+
+def _is_of_output(error: BaseException) -> bool:
+    """Whether printing failed: files are opened by their names, which an error of the system contains."""
+    return (
+        isinstance(error, OSError)
+        and not isinstance(error, LamellaError)
+        and (error.errno is not None and error.filename is None)
+    )
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Print to nowhere where the standard output is closed, as by ``>&-``, so that no file takes its place."""
+    if sys.stdout is not None:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _end_interrupted(context: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:
