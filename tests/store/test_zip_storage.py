@@ -8,6 +8,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -156,6 +157,17 @@ def test_an_archive_at_a_url_is_read_by_its_ranges(tmp_path, service):
     service.objects["/bucket/in/x.ozx"] = service.objects["/bucket/in/x.ozx"][:-100]
     with pytest.raises(MetadataError, match=r"s3://bucket/in/x\.ozx"):
         lamella.open_ome_zarr("s3://bucket/in/x.ozx")
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "a%20b", "a%2Fb", "ä", "a+b"])
+def test_an_archive_of_any_name_is_read_at_urls(tmp_path, service, name):
+    with open(write_zip(tmp_path / "x.ozx", FILES), "rb") as file:
+        service.objects[f"/bucket/{name}/{name}.ozx"] = file.read()
+    expected = lamella.open_ome_zarr(tmp_path / "x.ozx")["1"][...]
+    encoded = f"{service.endpoint}/bucket/{quote(name)}/{quote(name)}.ozx"
+    for url in (encoded, f"{encoded}?signature=1", f"s3://bucket/{name}/{name}.ozx"):
+        assert np.array_equal(lamella.open_ome_zarr(url)["1"][...], expected)
+        assert np.array_equal(pickle.loads(pickle.dumps(lamella.open_ome_zarr(url)))["1"][...], expected)
 
 
 def link(name):

@@ -15,6 +15,24 @@ _WEB_URL = re.compile(r"(https?://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>]*)(?:\?[^\s'\"
 _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 
 
+def is_web(url: str) -> bool:
+    """Whether a URL is one of a web server, whose paths are percent-encoded.
+
+    >>> is_web("HTTPS://host/a%20b.zarr"), is_web("s3://bucket/a b.zarr")
+    (True, False)
+    """
+    return url.lower().startswith(("http://", "https://"))
+
+
+def may_have_query(url: str) -> bool:
+    """Whether ``?`` begins a query in a URL of this kind; elsewhere it belongs to the name of an object.
+
+    >>> may_have_query("az://plates/a.zarr?sig=1"), may_have_query("s3://bucket/which?.zarr")
+    (True, False)
+    """
+    return url.partition("://")[0].lower() in _WITH_QUERY
+
+
 def clean_url(url: str) -> str:
     """Return a URL for messages: without password, query (which may contain a signature) and trailing slash.
 

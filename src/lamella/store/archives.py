@@ -12,9 +12,11 @@ import weakref
 from abc import ABC, abstractmethod
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from lamella.errors import StorageError
 from lamella.store import file_system as system
+from lamella.store.addresses import is_web, may_have_query
 from lamella.store.paths import is_url
 from lamella.store.storage import ChangedError, RangeRequest, Storage, open_url
 from lamella.store.zip_directory import TAIL
@@ -29,6 +31,10 @@ _IN_URL = re.compile(
     r"(?P<parent>[^:/?#]+://[^?#]*?/)(?P<name>[^/?#]+\.(?:ozx|zip))(?P<inside>(?:/[^?#]*)?)(?P<query>(?:\?.*)?)",
     re.IGNORECASE,
 )
+_IN_KEYS = re.compile(
+    r"(?P<parent>[^:/?#]+://.*?/)(?P<name>[^/]+\.(?:ozx|zip))(?P<inside>(?:/.*)?)(?P<query>)", re.IGNORECASE
+)
+"""Where ``?`` and ``#`` belong to the names of objects."""
 _ENDINGS = (".ozx", ".zip")
 
 
@@ -58,12 +64,16 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
         return archive
     if "::" in address:  # a chain of fsspec, which opens archives itself
         return None
-    match = _IN_URL.fullmatch(address.rstrip("/"))
+    pattern = _IN_URL if may_have_query(address) else _IN_KEYS
+    match = pattern.fullmatch(address.rstrip("/"))
     if match is None:
         return None
     above = f"{match['parent'].rstrip('/')}{match['query']}"
+    name, inside = match["name"], match["inside"].strip("/")
+    if is_web(address):  # where a %20 of the URL is a space of the name, which the request encodes again
+        name, inside = unquote(name), unquote(inside)
     parent = open_url(above, read_only=True, storage_options=storage_options)
-    return ZipStorage(RemoteArchive(parent, match["name"]), match["inside"].strip("/"))
+    return ZipStorage(RemoteArchive(parent, name), inside)
 
 
 def _local(path_given: str) -> ZipStorage | None:
