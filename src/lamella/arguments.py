@@ -116,6 +116,21 @@ def name_text(name: object) -> str:
     ...
     lamella.errors.InvalidNameError: A row, column or position is named by text or a whole number, not nan.
     """
+    text = text_of_name(name)
+    if text is None:
+        raise InvalidNameError(f"A row, column or position is named by text or a whole number, not {name!r}.")
+    return text
+
+
+def text_of_name(name: object) -> str | None:
+    """Return a name that is text or a whole number, also one of numpy, as text; None for anything else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> text_of_name("A"), text_of_name(np.int64(7)), text_of_name(True), text_of_name(1.0)
+    ('A', '7', None, None)
+    """
     if isinstance(name, str):
         return str(name)
     if not isinstance(name, bool) and hasattr(name, "__index__"):
@@ -123,7 +138,7 @@ def name_text(name: object) -> str:
             return str(operator.index(name))
         except TypeError:
             pass  # an array of several numbers
-    raise InvalidNameError(f"A row, column or position is named by text or a whole number, not {name!r}.")
+    return None
 
 
 def channel_name(name: object) -> str:

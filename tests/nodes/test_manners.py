@@ -111,12 +111,36 @@ def test_every_call_that_asks_for_a_well_understands_its_name_on_the_plate(plate
     assert (result.exit_code, "columns 1, 12" in result.stderr) == (1, True), result.stderr
 
 
+def test_integers_of_numpy_name_members_as_those_of_python_do(plate):
+    position, zero, one = plate["A/1/0"], np.arange(2)[0], np.uint8(1)
+    position.labels["1"] = position.labels["nuclei"]["0"][...]
+    position.tables["1"] = {"size": [1]}
+    assert zero in position
+    assert one in plate["A"]
+    assert one in position.labels
+    assert one in position.tables
+    assert position[zero].shape == position["0"].shape
+    assert plate["A"][one].zgroup.name == plate["A/1"].zgroup.name
+    assert position.labels[one]["0"][...].all()
+    assert position.tables[one]["size"].tolist() == [1]
+    assert position.to_xarray(level=zero).shape == position["0"].shape
+    assert list(position.labels["nuclei"].measure(["intensity_mean"], channels=[one])) == list(
+        position.labels["nuclei"].measure(["intensity_mean"], channels=[1])
+    )
+    assert len(list(plate.positions(acquisition=zero))) == len(list(plate.positions()))
+
+
 def test_wrong_arguments_of_calls_are_refused_with_what_they_are_to_be(plate, tmp_path, files):
     position = plate["A/1/0"]
     nuclei, mosaic = position.labels["nuclei"], plate.mosaic("A/1")
     before = files(tmp_path)
     for call, text in (
         (lambda: position.set_scale({5: 1}), "no axis 5"),
+        (lambda: position.set_scale({"x": np.array([2, 2])}), "a finite number above 0"),
+        (lambda: position.set_scale({"x": 10**400}), "a finite number above 0"),
+        (lambda: position.set_scale({"x": np.str_("a")}), "a finite number above 0"),
+        (lambda: position[np.array([0, 0])], "named by text or an integer"),
+        (lambda: position[True], "named by text or an integer"),
         (lambda: position.set_channel("DAPI", window={"low": 1}), "start, end, min and max"),
         (lambda: plate.rename_position("A/1/0", None), "named by text"),
         (lambda: plate.rename_well(None, "A/3"), "named by text"),
@@ -138,8 +162,8 @@ def test_wrong_arguments_of_calls_are_refused_with_what_they_are_to_be(plate, tm
         (lambda: mosaic["x"], "does not fit an axis"),
         (lambda: mosaic[1.5], "does not fit an axis"),
         (lambda: mosaic[99], "does not fit an axis"),
-        (lambda: plate.subset(tmp_path / "screen.zarr" / "part.zarr"), "Choose another path"),
-        (lambda: position.subset(tmp_path / "screen.zarr" / "A" / "part.zarr"), "Choose another path"),
+        (lambda: plate.subset(tmp_path / "screen.zarr" / "part.zarr"), "choose another destination"),
+        (lambda: position.subset(tmp_path / "screen.zarr" / "A" / "part.zarr"), "choose another destination"),
     ):
         with pytest.raises(LamellaError, match=text):
             call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from lamella.arguments import text_of_name
 from lamella.errors import InvalidArgumentError, MetadataError, WrongTypeError, short_repr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.metadata_document import ome_of, read_part
@@ -379,7 +380,7 @@ class Labels(RenamesMembers):
         return self._listed()
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and str(key).strip("/") in self._listed()
+        return (text_of_name(key) or "").strip("/") in self._listed()
 
     def __getitem__(self, key: int | str) -> LabelImage:
         """Return a label image, or the node at a path below one.

@@ -12,6 +12,7 @@ from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
+from lamella.arguments import text_of_name
 from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
@@ -252,10 +253,11 @@ class NGFFNode(Mapping[str, Any]):
         return len(self._member_names())
 
     def __contains__(self, key: object) -> bool:
-        if not isinstance(key, str | int) or not str(key).strip("/"):
+        name = text_of_name(key)
+        if name is None or not name.strip("/"):
             return False
         try:
-            return self.documents.kind(join(self.path, str(key))) is not None
+            return self.documents.kind(join(self.path, name)) is not None
         except (MetadataError, ValueError):
             return False
 
@@ -284,11 +286,12 @@ class NGFFNode(Mapping[str, Any]):
         self.documents.delete(member.path)
 
     def _checked_key(self, key: int | str) -> str:
-        if not isinstance(key, str | int) or isinstance(key, bool):
+        name = text_of_name(key)
+        if name is None:
             raise InvalidArgumentError(
                 f"A member of {self.node_path} is named by text or an integer, not by {key!r}."
             )
-        text = str(key).strip("/")
+        text = name.strip("/")
         if not text:
             raise NodeNotFoundError(f"Asked {self.node_path} for a member with an empty name.")
         return text

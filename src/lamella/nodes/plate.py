@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from lamella.arguments import items_of
+from lamella.arguments import items_of, text_of_name
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
@@ -390,7 +390,7 @@ class Plate(
         """Return the id of an acquisition that is given by its id or name; None for None."""
         if id_or_name is None:
             return None
-        if not isinstance(id_or_name, int | str) or isinstance(id_or_name, bool):
+        if text_of_name(id_or_name) is None:
             raise WrongTypeError(f"acquisition is an id or a name, not {id_or_name!r}.")
         listed = self.document.shared_model.acquisitions or []
         for entry in listed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lamella.arguments import text_of_name
 from lamella.errors import LamellaError, MetadataError
 from lamella.nodes.node import NGFFNode
 from lamella.spec.tables import table_names
@@ -52,7 +53,7 @@ class Tables(NGFFNode):
         return table_names(self.group_attributes)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and str(key).strip("/") in self._member_names()
+        return (text_of_name(key) or "").strip("/") in self._member_names()
 
     def __getitem__(self, key: int | str) -> pd.DataFrame:
         """Read a table.

@@ -274,20 +274,32 @@ def set_pixel_size(meta: ImagesMeta, sizes: Mapping[str, float]) -> ImagesMeta:
 
 def checked_size(axis_name: str, value: float) -> float:
     """Return the size of a voxel along an axis; raise if it is not a finite number above 0."""
-    if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 < float(value) < math.inf:
+    number = _number(value)
+    if not 0 < number < math.inf:
         raise InvalidArgumentError(
             f"the scale of axis {axis_name!r} must be a finite number above 0, found {value!r}"
         )
-    return float(value)
+    return number
 
 
 def checked_position(axis_name: str, value: float) -> float:
     """Return a coordinate along an axis; raise if it is not a finite number."""
-    if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(float(value)):
+    number = _number(value)
+    if not math.isfinite(number):
         raise InvalidArgumentError(
             f"the translation along axis {axis_name!r} must be a finite number, found {value!r}"
         )
-    return float(value)
+    return number
+
+
+def _number(value: object) -> float:
+    """Return a number as a float; NaN for what is not one, such as text, or does not fit."""
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):  # an array of several numbers; an integer above 1e308
+        return math.nan
 
 
 def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, value: float) -> None:

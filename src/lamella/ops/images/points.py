@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.arguments import text_of_name
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -52,9 +53,9 @@ def checked_level(position: Position, level: str | int | None) -> str:
         raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
     if level is None:
         return paths[0]
-    if isinstance(level, bool) or not isinstance(level, str | int):
+    name = text_of_name(level)
+    if name is None:
         raise WrongTypeError(f"A level is named by text or an integer, not by {level!r}.")
-    name = str(level)
     if name not in paths:
         raise NodeNotFoundError(
             f"{position.node_path} has no level {name!r}: its levels are {', '.join(paths)}."

@@ -6,6 +6,7 @@ region that contains them (about 32 MiB); a larger label is measured alone.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import items_of
+from lamella.arguments import items_of, text_of_name
 from lamella.errors import (
     InvalidArgumentError,
     MissingDependencyError,
@@ -224,10 +225,15 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
     names = position.channel_names
     if channels is None:
         return tuple(enumerate(names))
-    chosen = (
-        [channels] if isinstance(channels, str | int) else items_of(channels, "channels is a list of names")
+    chosen: list[Any] = (
+        items_of(channels, "channels is a list of names") if text_of_name(channels) is None else [channels]
     )
-    indexes = [one if isinstance(one, int) else position.get_channel_index(one) for one in chosen]
+    indexes = [
+        position.get_channel_index(one)
+        if isinstance(one, str) or text_of_name(one) is None
+        else operator.index(one)
+        for one in chosen
+    ]
     outside = [index for index in indexes if not 0 <= index < len(names)]
     if outside:
         raise InvalidArgumentError(f"There is no channel {outside[0]}: the channels are {names}.")
