@@ -65,6 +65,22 @@ def test_the_other_channels_keep_pixels_levels_and_metadata(tmp_path, store):
         )
 
 
+@pytest.mark.parametrize("store", ["0.4", "0.6", "memory"])
+def test_the_same_handle_judges_the_levels_as_they_are_after_it(tmp_path, store):
+    version = "0.5" if store == "memory" else store
+    path = f"memory://judged-{tmp_path.name}/p.zarr" if store == "memory" else tmp_path / "p.zarr"
+    make(path, version)
+    with lamella.open(path, "r+", strict=True) as plate:  # in which a broken rule is an error
+        position = plate["A/1/0"]
+        shapes = [image.shape for _, image in position.images()]
+        position.delete_channel("GFP")
+        assert position["1"].shape == (*shapes[1][:1], 2, *shapes[1][2:])
+        assert [image.shape[1] for _, image in position.images()] == [2, 2, 2]
+        position["2"]
+        lamella.open(path, "r+")["A/1/0"].delete_channel("DAPI")  # of another handle
+        assert position["2"].shape[1] == 1
+
+
 def test_levels_that_were_stale_stay_so_where_the_channel_is_not_concerned(tmp_path):
     path = tmp_path / "p.zarr"
     make(path, "0.5")

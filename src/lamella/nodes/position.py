@@ -19,7 +19,7 @@ from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.position_regions import PositionRegions
 from lamella.nodes.replacing import without_replacing
-from lamella.nodes.reporting import check_document, check_levels
+from lamella.nodes.reporting import check_document, level_findings, report
 from lamella.nodes.store_handle import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
@@ -152,7 +152,18 @@ class Position(
                 levels[first] = self.documents.array(self.node_path.child(first).path)
         levels[path] = meta
         if stored is not None and self.document.is_settled:
-            check_levels(self.node_path, stored, self._kinds[-1], levels)
+            self._report_levels(stored, levels)
+
+    def _report_levels(self, stored: StoredGroup, levels: dict[str, ArrayMeta]) -> None:
+        """Report rules that the levels break as they are now: those that were read before may have been rewritten."""
+        found = level_findings(self.node_path, stored, self._kinds[-1], levels)
+        if found and len(levels) > 1:
+            for path in levels:
+                with suppress(NodeNotFoundError, MetadataError):
+                    levels[path] = self.documents.array(self.node_path.child(path).path)
+            found = level_findings(self.node_path, stored, self._kinds[-1], levels)
+        if found:
+            report(self.node_path, found, self.store_handle.version_of(stored.attributes))
 
     # -- metadata ---------------------------------------------------------------------------------------------
 

@@ -94,10 +94,10 @@ def check_copied(node_path: NodePath, attributes: JSONObject, version: SpecVersi
     report(node_path, document_findings(kinds_of(version.ome(attributes)), attributes, version.name), version)
 
 
-def check_levels(
+def level_findings(
     node_path: NodePath, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]
-) -> None:
-    """Report rules that the levels read so far break; raise `MetadataError` in a store opened with ``strict=True``."""
+) -> tuple[Finding, ...]:
+    """Return the rules that the levels read so far break."""
     spec_version = node_path.store_handle.version_of(stored.attributes)
     version = spec_version.name
     checked: Checked | None = stored.peek(((kind,), version))
@@ -113,8 +113,7 @@ def check_levels(
             stored.get_or_make(key, partial(tuple, cached))
         else:
             frame.keep(key, cached)
-    if cached[1]:
-        report(node_path, cached[1], spec_version)
+    return tuple(cached[1])
 
 
 def check_formats(node_path: NodePath) -> None:
