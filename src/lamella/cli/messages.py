@@ -46,7 +46,7 @@ UNREADABLE: Final = 2
 """Exit code for a wrong command line, as in click, and for a store that cannot be read."""
 
 
-_ARGUMENT_WITH_OPTION: Final = re.compile(r"\b\w+=\w* \((--[^()]+)\)")
+_ARGUMENT_WITH_OPTION: Final = re.compile(r"\b\w+(?:=\w*|\(\)) \((--[^()]+)\)")
 """An argument of a function, and in brackets the option of the command line."""
 
 

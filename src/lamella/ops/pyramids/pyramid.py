@@ -450,14 +450,14 @@ def _refuse_other(
     if len(paths) != len(plan):
         raise InvalidArgumentError(
             f"{position.node_path} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
-            "Call delete_pyramid() first."
+            "Delete it first with delete_pyramid() (--replace)."
         )
     shapes = [position.open_level(path).shape for path in paths]
     request = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
     if (dims is not None or factors is not None) and shapes != [shape for shape, _ in plan]:
         raise InvalidArgumentError(
             f"{position.node_path} has a pyramid of the shapes {shapes}, and {request} needs "
-            f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
+            f"{[shape for shape, _ in plan]}. Delete it first with delete_pyramid() (--replace)."
         )
 
 
