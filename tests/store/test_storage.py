@@ -6,11 +6,13 @@ import os
 import pickle
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from obstore.store import LocalStore as ObstoreFolder
 from obstore.store import MemoryStore as ObstoreMemory
 from tests.remote import object_storage
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore
@@ -566,3 +568,36 @@ def test_a_name_that_is_a_pattern_deletes_nothing_that_the_pattern_matches(name,
     del group["0*"]
     assert [*zarr.open_group(own.zarr_store(), mode="r")] == ["00"]
     assert {key: other.read(key) for key in other.keys_below("")} == files
+
+
+class Own(FsspecStore):
+    """A store of a user's own."""
+
+
+@pytest.mark.parametrize("kind", ["memory URL", "fsspec", "own fsspec", "fsspec s3", "obstore folder"])
+def test_all_handles_of_one_place_exclude_each_other(kind, service, tmp_path):
+    url = f"memory://{uuid.uuid4().hex}/a.zarr"
+
+    def opened(mode="r+", **options):
+        if kind == "obstore folder":
+            target = ObjectStore(ObstoreFolder(tmp_path / "a.zarr", mkdir=True))
+        elif kind == "fsspec s3":
+            target = FsspecStore.from_url(
+                "s3://bucket/a.zarr", storage_options={"endpoint_url": service.endpoint}
+            )
+        else:
+            kinds = {"fsspec": FsspecStore, "own fsspec": Own}
+            target = kinds[kind].from_url(url) if kind in kinds else url
+        return lamella.open(target, mode, **options)
+
+    opened("w-", layout="fov", channel_names=["a"])["0"] = np.zeros((1, 1, 1, 16, 16), "u1")
+    handles = [opened() for _ in range(4)]
+
+    def write(row):
+        handles[row % 4]["0"][..., row, :] = row
+        handles[row % 4].set_attributes({str(row): row})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(16)))
+    assert opened()["0"][0, 0, 0, :, 0].tolist() == list(range(16))
+    assert {str(row) for row in range(16)} <= set(opened().zattrs)
