@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
-from lamella.store.keys import is_private
+from lamella.store.keys import V2, is_private
 from lamella.store.service import Service, is_document
 from lamella.store.service_errors import request_error
 
@@ -107,7 +107,11 @@ class SessionService(Service):
             await super().set(key, data)
         else:
             raise StorageError(
-                f"Cannot write {key!r} in {self.address}: icechunk holds only documents and chunks."
+                f"Cannot write {key!r} in {self.address}: icechunk stores Zarr v3 only, and this is a file of Zarr v2, "
+                "as OME-NGFF 0.4 has them. Create the store with version='0.5' or '0.6'."
+                if key.rpartition("/")[2] in V2.all
+                else f"Cannot write {key!r} in {self.address}: icechunk stores documents and chunks of Zarr, and no "
+                "other files."
             )
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
