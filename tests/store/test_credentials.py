@@ -142,6 +142,16 @@ def test_options_that_nobody_knows_are_refused_with_those_that_are_known(tmp_pat
         open_storage("s3://bucket/a.zarr", storage_options="anon")
 
 
+@pytest.mark.parametrize(
+    "bucket", ["", "my bucket", "b\tc", "b<c", "b`c", "b\u00fccket", "AKIA1:secret@bucket", "b?c", "b%20c"]
+)
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_what_no_bucket_is_named_is_refused_before_a_request(scheme, bucket):
+    with pytest.raises(InvalidArgumentError, match="name of a bucket") as caught:
+        lamella.open_ome_zarr(f"{scheme}://{bucket}/a.zarr", storage_options={"anon": True})
+    assert "secret" not in str(caught.value)
+
+
 def test_a_url_that_is_signed_for_one_file_serves_one_file(service, tmp_path):
     for query in (
         "X-Amz-Signature=1",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from configparser import ConfigParser, Error
@@ -161,6 +162,8 @@ def resolve(
         return Resolved("", url, options=options_given)
     environment = os.environ if environment is None else environment
     options = _checked(url, kind, options_given)
+    if kind != "http":
+        _check_bucket(url, kind)
     if kind == "http":
         url, access = _web_access(url, options)
     elif kind == "s3":
@@ -362,6 +365,7 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
     )
 
 
+_BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
 _ANONYMOUS = "no credentials (anon=True)"
 _CONTAINER_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -410,6 +414,16 @@ def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[st
     else:
         access = _google_usual(url, bool(options.get("instance_role")), environment)
     return access._replace(config={**config, **access.config}, headers=headers)
+
+
+def _check_bucket(url: str, kind: str) -> None:
+    """Raise for a name that no bucket has: it would be sent to the service, credentials in it too."""
+    name = re.split(r"[/?]" if kind == "az" else "/", url.partition("://")[2], maxsplit=1)[0]
+    if not _BUCKET.fullmatch(name.partition("@")[0] if kind == "az" else name):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: what follows {url.partition('://')[0]}:// is not the name of a bucket, "
+            "which has letters, digits, dots, dashes and underscores. Pass credentials as storage_options (--storage)."
+        )
 
 
 def _google_token(token: Any) -> _Access:
