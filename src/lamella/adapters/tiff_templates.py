@@ -153,7 +153,7 @@ _FILES = 4
 """Maximum number of cached files: a list of pages may be long."""
 
 _FRAMES = 64
-"""Maximum number of kinds of pages of which one stands for all."""
+"""Maximum number of kinds of pages; pages of one kind are described by one of them."""
 
 _PLAIN_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions without parameters in other tags: none, LZW, deflate, PackBits, LZMA, Zstandard."""

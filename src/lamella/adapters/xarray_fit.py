@@ -1,9 +1,9 @@
 """Compute the time axis of an image from its timepoints: start, step and index of each, in any order of writing.
 
 A grid is movable if it follows from writes alone. It is a function of the set of written times: the largest step that
-meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step within a twentieth
-of which all of them are (`fit_steps`). The times 0, 60 and 30 give a start of 0, a step of 30, and the indices 0, 2
-and 1. Pure arithmetic on numbers.
+meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step from whose multiples
+no time is further than a twentieth of it (`fit_steps`). The times 0, 60 and 30 give a start of 0, a step of 30, and the
+indices 0, 2 and 1. Pure arithmetic on numbers.
 """
 
 from __future__ import annotations

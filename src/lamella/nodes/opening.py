@@ -421,7 +421,7 @@ def _incomplete(
         stored, stamp = documents.stored_group("")
         message = (
             "the call that creates it failed or was killed. It was opened for writing, so it is kept as it is: to "
-            "make it anew, delete it first."
+            "create it again, delete it first."
         )
     else:
         message = (

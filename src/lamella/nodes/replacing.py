@@ -149,21 +149,14 @@ def finish_replacing(position: Position) -> None:
 
 
 class Replaced(NamedTuple):
-    """An image of which an array is being replaced, as readers see it.
-
-    Attributes
-    ----------
-    attributes
-        The attributes as they apply to the stored array, without the record of the replacement.
-    moved
-        Temporary name of the new array, by its name in the metadata, while neither array is complete there.
-    missing
-        Name of an array that is complete under neither name.
-    """
+    """An image whose array is being replaced, as readers see it."""
 
     attributes: JSONObject
+    """The attributes as they apply to the stored array, without the record of the replacement."""
     moved: dict[str, str]
+    """Temporary name of the new array, by its name in the metadata, while neither array is complete there."""
     missing: str | None = None
+    """Name of an array that is complete under neither name."""
 
 
 def without_replacing(node_path: NodePath, attributes: JSONObject) -> Replaced:

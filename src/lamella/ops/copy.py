@@ -112,7 +112,7 @@ def reads_from(data: Any, node_path: NodePath) -> bool:
 def reads_below(data: Any, store: str) -> bool:
     """Return whether a source reads, or will read, an array of a store by its name."""
     above = _address(store, "")
-    return any(found == above or found.startswith(f"{above}/") for found in _addresses(data, 0))
+    return any(address == above or address.startswith(f"{above}/") for address in _addresses(data, 0))
 
 
 def _addresses(data: Any, depth: int) -> Iterator[str]:

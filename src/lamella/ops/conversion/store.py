@@ -375,7 +375,7 @@ def _put(
 ) -> None:
     """Write the document of an image; raise MetadataError instead if what a reader found breaks a rule.
 
-    It is made anew and not edited: nobody else writes into the unfinished store, and thousands of edited models would
+    It is created and not edited: nobody else writes into the unfinished store, and thousands of edited models would
     stay in memory with their positions. Name and contrast break no rule, so equal metadata are checked once.
     """
     meta, is_other = cache.get(image, levels, windows)

@@ -104,7 +104,7 @@ def _check_parts(composition: Composition) -> None:
 def _finest(image: Position) -> ImageArray:
     paths = image.dataset_paths
     if not paths:
-        raise InvalidArgumentError(f"{image.node_path} has no image yet, of which a part could be chosen.")
+        raise InvalidArgumentError(f"{image.node_path} has no image yet, so no part of it can be chosen.")
     return image[paths[0]]
 
 

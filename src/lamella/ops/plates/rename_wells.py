@@ -130,7 +130,7 @@ def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swapped: list[list[s
 
 
 def _chains_and_cycles(renames: Mapping[str, str]) -> tuple[list[list[str]], list[_Cycle]]:
-    """Return lists of names, of which each well is renamed to the next one: with a free last name, and in cycles."""
+    """Return chains, where each well gets the next name of the list and the last name is free, and cycles."""
     left = dict(renames)
     chains = [_chain(first, left) for first in renames if first not in renames.values()]
     cycles = []
