@@ -112,7 +112,7 @@ def _check_file(path: str) -> None:
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     if size == 0:
-        raise SourceError(f"{path} is empty")
+        raise SourceError(f"{path} is empty: copy it again from where it was recorded, or move it away")
 
 
 def _check_messages(path: str, messages: list[str]) -> None:
