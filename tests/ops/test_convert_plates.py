@@ -115,6 +115,16 @@ def test_missing_planes_are_zeros_and_are_named_once(files: Path, store: Path) -
         assert_array_equal(data[1, 1, 0], plane("A01", 0, "GFP", 1, 1))
 
 
+def test_wells_whose_names_differ_by_zeros_alone_are_named(tmp_path: Path, store: Path) -> None:
+    for name in ("A1_0", "A01_1", "B02_0", "B2_0", "C10_0"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", plane(0))
+    notes = convert(tmp_path, store, well_regex=r"(?P<well>[A-Z]\d+)_(?P<field>\d)", dry_run=True).notes
+    assert notes == (
+        "A/01 and A/1, B/02 and B/2 are wells of their own, though their names differ by zeros alone: if they are one "
+        "well, name their files alike",
+    )
+
+
 def test_files_that_do_not_match_are_named(files: Path, store: Path) -> None:
     tifffile.imwrite(files / "thumbnail.tif", plane("thumbnail"))
     report = convert(files, store, well_regex=PATTERN)

@@ -94,6 +94,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
         image.source.redescribe(inputs.corrections.correct_description(image.source.description))
     notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
+    notes += _notes_of_wells(images)
     layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
     folder = None if only is None or placed is None else os.path.abspath(inputs.names[0])
     return InputPlan(layout, tuple(images), tuple(notes), *choose_originals(inputs.containers, folder))
@@ -165,6 +166,21 @@ def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
     return [
         f"{counted(total, 'combination')} of channel, z and t {verbs} zeros, in {len(incomplete)} of "
         f"{counted(len(images), 'image')}: {', '.join(islice(gaps, _MAX_LISTED))}{_and_unlisted(total)}"
+    ]
+
+
+def _notes_of_wells(images: Sequence[ImagePlan]) -> list[str]:
+    """Return a note on wells such as A/1 and A/01, which may be one well."""
+    spellings: dict[tuple[str, str], set[str]] = {}
+    for well in {image.path.rpartition("/")[0] for image in images}:
+        row, _, column = well.partition("/")
+        spellings.setdefault((row.lstrip("0"), column.lstrip("0")), set()).add(well)
+    alike = [" and ".join(sorted(wells)) for _, wells in sorted(spellings.items()) if len(wells) > 1]
+    if not alike:
+        return []
+    return [
+        f"{', '.join(alike[:_MAX_LISTED])}{_and_unlisted(len(alike))} are wells of their own, though their names "
+        "differ by zeros alone: if they are one well, name their files alike"
     ]
 
 
