@@ -269,6 +269,23 @@ def test_each_acquisition_is_a_picture_of_its_own(tmp_path, opened):
             tiles.tile(0, 0, 0, View(0, 0, 2), [0])
 
 
+@pytest.mark.parametrize("ids", [[3], [3, 7]])
+def test_an_unreadable_well_adds_no_acquisition_and_is_shown_with_the_first(tmp_path, ids):
+    path = tmp_path / "p.zarr"
+    acquisitions = [lamella.AcquisitionMeta(id=number, name=f"day {number}") for number in ids]
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["a"], version="0.5", acquisitions=acquisitions
+    ) as plate:
+        for well in "12":
+            for field, number in enumerate(ids):
+                position = plate.create_position("A", well, str(field), acq_index=number)
+                position["0"] = np.full((1, 1, 1, 8, 8), 1, "uint8")
+    (path / "A/2/zarr.json").unlink()
+    shown = view_scene(lamella.open_ome_zarr(path)).to_dict()
+    assert shown["acquisitions"] == ["day 3", "day 7"] * (len(ids) - 1)
+    assert [(field[0], field[-1]) for field in shown["fields"] if field[6]] == [("A/2", 0)]
+
+
 def test_the_first_picture_is_right_whatever_the_metadata_say(tmp_path):
     pixels = np.random.default_rng(0).integers(100, 900, (3, 5, 64, 64), "uint16")
     path = tmp_path / "i.zarr"

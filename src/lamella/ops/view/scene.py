@@ -195,9 +195,9 @@ class ViewScene:
         return 0.0
 
     def acquisition_number(self, field: Field) -> int:
-        """Return the index of a field's acquisition in ``acquisitions``; 0 if there is one at most."""
+        """Return the index of a field's acquisition in ``acquisitions``; 0 for an unreadable well, which names none."""
         ids = [number for number, _ in self.acquisitions]
-        return ids.index(field.acquisition) if ids else 0
+        return ids.index(field.acquisition) if field.acquisition in ids else 0
 
 
 def _reason_not_shown(field: Field) -> str:
@@ -400,7 +400,12 @@ def _with_size(field: Field, first: Field) -> Field:
 
 def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | None, str]]:
     """Return id and name of each acquisition that has fields, in the order of ids; empty if there is only one."""
-    ids = sorted({field.acquisition for field in fields}, key=lambda number: (number is None, number or 0))
+    stated = {
+        field.acquisition
+        for field in fields
+        if field.acquisition is not None or not isinstance(field.node, LamellaError)
+    }
+    ids = sorted(stated, key=lambda number: (number is None, number or 0))
     if len(ids) < 2:
         return []
     listed = (node.document.shared_model.acquisitions or []) if isinstance(node, Plate) else []
