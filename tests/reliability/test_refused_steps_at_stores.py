@@ -68,6 +68,23 @@ def test_a_rename_without_permission_to_delete_shows_the_old_name_and_is_finishe
     trials.finish(OPERATIONS[name], known)
 
 
+@pytest.mark.parametrize("name", ["delete tables", "delete labels"])
+def test_nothing_is_deleted_beside_a_list_that_a_service_does_not_return(trials, name):
+    for number, (asked, key) in enumerate(trials.clean(name).requests):
+        if asked == "GET" and re.search(LIST % "(tables|labels)", key):
+            with noted(f"404 at request {number}"):
+                trials.fail(name, 404, number)
+
+
+def test_labels_whose_deletion_was_refused_after_some_of_their_keys_are_deleted_with_their_group(service):
+    """Google Cloud Storage deletes keys one by one."""
+    trials = Trials(service, "0.5", "gs")
+    requests = trials.clean("delete labels").requests
+    for number in [n for n, (asked, _) in enumerate(requests) if asked == "DELETE"]:
+        with noted(f"reset at request {number}"):
+            trials.fail("delete labels", "reset", number)
+
+
 @pytest.mark.parametrize("beside", ["", "0/.zarray"])
 def test_the_mark_of_a_group_that_a_killed_creation_left_is_no_label_image(service, beside):
     """Documents of Zarr v2 that are written together arrive in any order; anything else may belong to somebody."""

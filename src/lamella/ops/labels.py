@@ -110,7 +110,8 @@ def create_label(
             documents.storage.delete(node_path.path)
             if is_first and documents.storage.locks_processes:
                 with documents.lock(labels.node_path.parent.path):
-                    if _is_needless(labels):
+                    _edit_list(labels, lambda names: names)
+                    if _is_empty(labels):
                         documents.delete(labels.path)
             raise
         _end(labels, name, token)
@@ -383,19 +384,15 @@ def _without_list(version: SpecVersion, attributes: JSONObject) -> JSONObject:
     return version.with_ome(attributes, rest)
 
 
-def _is_needless(labels: Labels, but: str | None = None) -> bool:
-    """Return whether the group of labels has neither other label images than one nor metadata of others."""
+def _is_empty(labels: Labels) -> bool:
+    """Return whether the group of labels has no list, no metadata of others and no members."""
     documents = labels.documents
     if documents.kind(labels.path) != "group":
         return False
     attributes = documents.group(labels.path)
-    version = labels.store_handle.version_of(attributes)
-    if _without_list(version, attributes) != version.with_ome({}, {}):
+    if attributes != labels.store_handle.version_of(attributes).with_ome({}, {}):
         return False
-    if any(name != but for name in labels._named()):
-        return False
-    names = documents.storage.list(labels.path)  # not its children: one of them may be damaged
-    return all(name == but or name in documents.files.all for name in names)
+    return all(name in documents.files.all for name in documents.storage.list(labels.path))
 
 
 def delete_label(labels: Labels, name: str) -> None:
@@ -410,15 +407,16 @@ def delete_label(labels: Labels, name: str) -> None:
         for folder in (labels.path, labels.node_path.parent.path):
             documents.storage.sweep(folder)  # left by a killed deletion
         # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
-        if rest or (first not in labels._listed() and not documents.storage.exists(path)):
-            raise labels.missing_error(name)
-        if _is_needless(labels, but=first):  # at once, so that a kill leaves no empty group
-            path = labels.path
-        documents.storage.check_deletable(path)
-        if path != labels.path:
+        is_there = not rest and (first in labels._listed() or documents.storage.exists(path))
+        if is_there:
+            documents.storage.check_deletable(path)
             _edit_list(labels, lambda names: [listed for listed in names if listed != name])
-        if documents.storage.exists(path):
-            documents.delete(path)
+            if documents.storage.exists(path):
+                documents.delete(path)
+        if _is_empty(labels):  # also where a deletion was killed before this step
+            documents.delete(labels.path)
+        if not is_there:
+            raise labels.missing_error(name)
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:

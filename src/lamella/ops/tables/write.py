@@ -297,13 +297,14 @@ def delete_table(tables: Tables, name: str) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
     with documents.lock(tables.node_path.parent.path):
         finish_changes(tables)
-        is_listed, is_stored = name in table_names(tables.group_attributes), documents.storage.exists(path)
-        if not is_listed and not is_stored:  # a killed deletion leaves an unlisted table
+        is_stored = documents.storage.exists(path)
+        # A killed deletion leaves an unlisted table.
+        if not is_stored and name not in table_names(tables.group_attributes):
             raise _missing(tables, name)
         if is_stored:
             documents.storage.check_deletable(path)
-        if is_listed:
-            _edit_list(tables, lambda names: [listed for listed in names if listed != name])
+        # Also if the list did not have the name: a service may have failed to return it.
+        _edit_list(tables, lambda names: [listed for listed in names if listed != name])
         if is_stored:
             documents.delete(path)
 
