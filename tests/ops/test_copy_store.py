@@ -143,11 +143,11 @@ def failing_after(monkeypatch, files):
     copied = []
     copy_file = module.copy_file
 
-    def fail(source, key, target, new):
+    def fail(source, key, *arguments):
         if len(copied) == files:
             raise StorageError("The network is gone.")
         copied.append(key)
-        return copy_file(source, key, target, new)
+        return copy_file(source, key, *arguments)
 
     monkeypatch.setattr(module, "copy_file", fail)
     return copied

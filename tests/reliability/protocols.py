@@ -6,6 +6,7 @@ Used by tests and by ``torture``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,8 +65,39 @@ def _azure(service: Service) -> Protocol:
     return Protocol("az", "az://bucket/", lambda name: f"az://bucket/{name}", options)
 
 
+def _web(service: Service) -> Protocol:
+    url = f"{service.endpoint}/bucket/"
+    return Protocol("http", url, lambda name: f"{url}{name}?sig={SECRET}", {"retries": 0}, writes=False)
+
+
+def _obstore(service: Service) -> Protocol:
+    from obstore.store import S3Store
+    from zarr.storage import ObjectStore
+
+    patience: dict[str, Any] = {}
+
+    def target(name: str) -> Any:
+        seconds = patience.get("timeout", 30)
+        return ObjectStore(
+            S3Store(
+                "bucket",
+                prefix=name,
+                endpoint=service.endpoint,
+                region="us-east-1",
+                access_key_id="testing",
+                secret_access_key=SECRET,
+                client_options={"allow_http": True, "timeout": timedelta(seconds=seconds)},
+                retry_config={"max_retries": 0},
+            )
+        )
+
+    return Protocol("obstore", "s3://bucket/", target, patience, is_url=False)
+
+
 PROTOCOLS: dict[str, Callable[[Service], Protocol]] = {
     "s3": _s3,
     "gs": _google,
     "az": _azure,
+    "http": _web,
+    "obstore": _obstore,
 }

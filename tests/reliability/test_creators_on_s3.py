@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import pytest
 import lamella
 from lamella.errors import NodeExistsError, StorageError, StoreExistsError
 from lamella.store.documents import Documents
+
+from .protocols import PROTOCOLS
 
 
 def create(url, names, version, mode="w-"):
@@ -259,21 +263,66 @@ def test_a_label_image_whose_creation_was_killed_is_not_listed_and_is_deleted_or
         assert writes > 4
 
 
-def create_wells(row, start):
-    """Create eight wells in a plate that another process changes too."""
-    start.wait()
-    for column in range(8):
-        lamella.open_ome_zarr("s3://bucket/plate.zarr", mode="r+").create_position(row, str(column), "0")
+WRITERS = ["s3", "gs", "az"]
 
 
-def test_two_processes_that_create_eight_wells_each_on_s3_list_all(service):
-    create("s3://bucket/plate.zarr", ["a"], "0.5")
+@pytest.mark.parametrize("protocol", WRITERS)
+def test_of_two_that_create_a_store_at_once_one_succeeds_by_every_protocol(service, protocol):
+    way, document = PROTOCOLS[protocol](service), "/bucket/plate.zarr/zarr.json"
+
+    def create_plate(name):
+        lamella.open_ome_zarr(
+            way.target("plate.zarr"), "hcs", "w-", [name], version="0.5", storage_options=way.options
+        )
+
+    create_plate("a")
+    other = service.objects.pop(document)
+
+    def meanwhile(method, path):
+        return (
+            partial(service.objects.update, {document: other})
+            if method == "PUT" and path == document
+            else None
+        )
+
+    service.before = meanwhile
+    with pytest.raises(StoreExistsError):
+        create_plate("b")
+    assert service.objects == {document: other}
+
+
+def change_plates(number, start, endpoint):
+    """Create eight wells in a plate that another process changes too, and write eight planes of one shard."""
+    for protocol in WRITERS:
+        way = PROTOCOLS[protocol](SimpleNamespace(endpoint=endpoint))
+        start.wait()
+        for n in range(8):
+            plate = lamella.open_ome_zarr(
+                way.target(f"{protocol}.zarr"), mode="r+", storage_options=way.options
+            )
+            plate.create_position("AB"[number], str(n), "0")
+            plate["C/1/0"]["0"][0, 0, 8 * number + n] = 8 * number + n + 1
+
+
+def test_two_processes_that_create_eight_wells_and_write_eight_planes_each_lose_none(service):
+    plates = {}
+    for protocol in WRITERS:
+        way = PROTOCOLS[protocol](service)
+        plates[protocol] = lamella.open_ome_zarr(
+            way.target(f"{protocol}.zarr"), "hcs", "w-", ["a"], version="0.5", storage_options=way.options
+        )
+        image = plates[protocol].create_position("C", "1", "0")
+        image.create_zeros("0", (1, 1, 16, 8, 8), "u2", chunks=(1, 1, 1, 8, 8), shards_ratio=(1, 1, 16, 1, 1))
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(2)
-    processes = [spawn.Process(target=create_wells, args=(row, start)) for row in "AB"]
+    processes = [
+        spawn.Process(target=change_plates, args=(number, start, service.endpoint)) for number in (0, 1)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert len(list(lamella.open_ome_zarr("s3://bucket/plate.zarr").positions())) == 16
+    for plate in plates.values():
+        assert len(list(plate.positions())) == 17
+        assert plate["C/1/0"]["0"][0, 0, :, 0, 0].tolist() == [*range(1, 17)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import traceback
 import warnings
 
 import pytest
 
+import lamella
 from lamella.adapters.thumbnail import thumbnail
-from lamella.errors import AccessError
+from lamella.errors import AccessError, LamellaError, StorageError, StoreNotFoundError
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.display.preview_plate import known_channels, with_windows
 from lamella.ops.view.scene import view_scene
 
-from .operations import OPERATIONS, opened
+from .operations import OPERATIONS, READS, WRITES, opened, options, target
+from .protocols import SECRET
 from .under_faults import FAULTS, Trials, noted, points
 
 
@@ -55,6 +59,143 @@ def meet(service, protocol, name, faults):
 def test_it_holds_by_every_protocol_that_writes(service, protocol, turn, name):
     """Each operation meets one fault, and each fault some operations; `make torture` has all pairs."""
     meet(service, protocol, name, [FAULTS[(list(OPERATIONS).index(name) + turn) % len(FAULTS)]])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [("http", name) for name in READS]
+    + [
+        ("obstore", name)
+        for name in ("read", "status", "edit", "create", "pyramid", "add", "mosaic", "delete")
+    ],
+)
+def test_it_holds_on_the_web_and_in_stores_of_zarr_python(service, protocol, name):
+    place = list(OPERATIONS).index(name)
+    meet(service, protocol, name, [FAULTS[(place + turn) % len(FAULTS)] for turn in (0, 6)])
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_the_web_is_not_written_to(service, name):
+    """What writes is refused, before any request that could change something."""
+    trials = Trials(service, "0.5", "http")
+    with pytest.raises(LamellaError) as caught:
+        trials.run(OPERATIONS[name])
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert service.objects == trials.base
+    assert {method for method, _ in service.requests} <= {"GET", "HEAD"}
+
+
+CHUNKS = "/(plate|small).zarr/A/./0/(labels/cells/)?0/(c/)?0/.*[0-9]$"
+
+
+@pytest.mark.parametrize("protocol", ["s3", "http"])
+@pytest.mark.parametrize("name", ["from positions", "add", "upgrade", "merge", "copy", "download"])
+def test_a_chunk_of_which_less_came_is_not_copied(service, protocol, name):
+    """Nothing but the chunk itself says how long it is."""
+    trials = Trials(service, "0.5", protocol)
+    if not OPERATIONS[name].works_by(trials.protocol):
+        return
+    known = trials.clean(name)
+    trials.begin()
+    met = service.fail("less", method="GET", path=CHUNKS, times=1)
+    try:
+        result = trials.run(OPERATIONS[name])
+    except StorageError:
+        pass
+    else:
+        assert result == known.result
+        assert trials.stored() == known.objects
+    assert met.seen
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "fault"),
+    [
+        ("status", "/A/2/0/0/c/0/0/0/0/0$", "less"),  # of a HEAD
+        ("validate", "/A/2/0/labels/.zmetadata$", "reset"),
+    ],
+)
+def test_what_could_not_be_asked_on_the_web_is_no_finding(service, name, path, fault):
+    trials = Trials(service, "0.5", "http")
+    known = trials.clean(name)
+    trials.begin()
+    met = service.fail(fault, method="*", path=path, times=1)
+    result, _ = trials.outcome(OPERATIONS[name], fault)
+    assert met.seen
+    assert trials.is_said(OPERATIONS[name], known, result), result
+
+
+@pytest.mark.parametrize(("protocol", "status"), [("az", 404), ("az", 403), ("gs", 403)])
+def test_who_may_read_and_not_list_sees_no_empty_store(service, protocol, status):
+    """Azure answers 404 to lists of those who may read blobs only."""
+    trials = Trials(service, "0.5", protocol)
+    for name in ("status", "verify", "checksum", "download", "add"):
+        known = trials.clean(name)
+        trials.begin()
+        service.fail(status, method="LIST")
+        if name in ("status", "verify"):
+            result = trials.run(OPERATIONS[name])
+            assert result != known.result
+            assert trials.is_said(OPERATIONS[name], known, result), result
+        else:
+            with pytest.raises(AccessError, match="permission to list"):
+                trials.run(OPERATIONS[name])
+
+
+@pytest.mark.parametrize("protocol", ["gs", "az"])
+def test_a_bucket_that_is_not_there_is_named(service, protocol):
+    Trials(service, "0.5", protocol)
+    service.fail(404, method="*")
+    with pytest.raises(StoreNotFoundError):
+        opened()
+    with pytest.raises(StorageError, match=rf"{protocol}://bucket/new.zarr.*no such bucket or container"):
+        OPERATIONS["write an image"].run(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize("protocol", ["gs", "az", "http"])
+def test_no_secret_is_logged_shown_or_stored(service, protocol, tmp_path, caplog):
+    trials = Trials(service, "0.5", protocol)
+    shown, files = [], {}
+    caplog.set_level(logging.DEBUG)
+    for name in ("download", "upgrade", "mosaic", "map"):
+        half = len(trials.clean(name).requests) // 2 if trials.protocol.writes or name in READS else 0
+        for fault in ("reset", None):
+            trials.begin()
+            if fault is not None:
+                service.fail(fault, method="*", after=half)
+            (folder := tmp_path / f"{name} {fault}").mkdir()
+            try:
+                shown.append(repr(OPERATIONS[name].run(folder)))
+            except LamellaError as error:
+                shown.append("".join(traceback.format_exception(error)))
+            service.heal()
+            files |= {str(file): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+            files |= service.objects
+    with opened() as plate:
+        shown += [
+            repr(plate),
+            repr(plate.documents.storage),
+            repr(plate["A/1/0"]["0"]),
+            str(plate.store_handle),
+        ]
+    shown.append(caplog.text)
+    assert "Download" in caplog.text or "Copy" in caplog.text
+    assert not [text for text in shown if SECRET in text]
+    assert not [name for name, data in files.items() if SECRET.encode() in data]
+
+
+def test_a_document_that_could_not_be_read_is_not_to_be_deleted(service):
+    Trials(service, "0.5", "http")
+    service.fail(503, path="/A/2/0/zarr.json$")
+    report = lamella.validate(target(), storage_options=options())
+    text = str(report)
+    assert "validate again when it can be read" in text
+    assert "delete the node" not in text
+
+
+def test_a_mosaic_that_failed_in_a_store_of_zarr_python_is_written_by_the_same_call(service):
+    trials = Trials(service, "0.4", "obstore")
+    trials.fail("mosaic", 500, len(trials.clean("mosaic").requests) - 8)
 
 
 def test_azure_answers_409_for_what_exists_and_that_is_no_passing_conflict(service):

@@ -66,8 +66,10 @@ class StoredNode:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder has any document."""
-        return bool(self.data) or bool(self.findings)
+        """Whether the folder has any document; copies that a service does not answer for are none."""
+        return bool(self.data) or any(
+            finding.file != V2.consolidated or not finding.unread for finding in self.findings
+        )
 
     @property
     def unreadable(self) -> bool:

@@ -10,6 +10,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
 from lamella.store.storage import Storage
 from lamella.store.stored_chunks import MAX_REQUESTED_FILES
+from lamella.store.stored_files import shows_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,6 +86,11 @@ class KnownStorage(Storage):
         if above is not None and key not in self.documents and self._file_index(above, key) is None:
             return None
         return self._inner.size(key)
+
+    def shows_whole(self, key: str, data: bytes) -> bool:
+        """Whether the bytes of a chunk or shard show that they are all of it."""
+        above = self._array_above(key)
+        return above is not None and shows_whole(self.arrays[above], data)
 
     def _array_above(self, key: str) -> str | None:
         if key in self.arrays:

@@ -56,7 +56,7 @@ class ObjectRequests(ObjectReads):
         try:
             listing = await self.client.store.list_with_delimiter_async(prefix=folder or None)
         except Exception as error:
-            if is_missing_key(error):
+            if is_missing_key(error) and self._denials.readable is None:
                 return {}
             raise self._failed("list", folder, error) from error
         paths = dict.fromkeys(listing["common_prefixes"], False)
@@ -92,7 +92,7 @@ class ObjectRequests(ObjectReads):
         try:
             metas = await self.client.store.list(prefix=folder or None).collect_async()
         except Exception as error:
-            if is_missing_key(error):
+            if is_missing_key(error) and self._denials.readable is None:
                 return {}
             raise self._failed("list", folder, error) from error
         inside = f"{folder}/" if folder else ""

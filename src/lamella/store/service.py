@@ -13,6 +13,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.store.denials import Denials
+from lamella.store.json_document import is_cut
 from lamella.store.keys import DOCUMENTS
 from lamella.store.object_requests import KEYS_DELETED_AT_ONCE
 from lamella.store.range_plan import extract_ranges, spans_of
@@ -70,6 +71,14 @@ class Service:
 
         Raises `StorageError` where the request failed or the answer is incomplete.
         """
+        buffer = await self._get(key, byte_range, prototype)
+        if buffer is None or byte_range is not None or not is_document(key):
+            return buffer
+        if is_cut(buffer.to_bytes()):  # perhaps on its way
+            buffer = await self._get(key, byte_range, prototype)
+        return buffer
+
+    async def _get(self, key: str, byte_range: ByteRequest | None, prototype: Any) -> Buffer | None:
         from zarr.core.buffer import default_buffer_prototype
 
         try:

@@ -202,11 +202,24 @@ def request_error(
 def _unusual_answer(
     prefix: str, verb: str, where: str, status: int | None, error: Exception
 ) -> StorageError | None:
-    """Return the error for a redirect, an unsupported request, or an answer without a needed header; else None."""
+    """Return the error for an answer that is none of the usual refusals and failures; else None."""
     if _OTHER_REGION.search(str(error)):
         return _redirected(prefix, where, error)
     if status is not None and status in _UNSUPPORTED:
         return _unsupported_error(prefix, verb, status, error)
+    if status in ABSENT and verb == "list":
+        return AccessError(
+            f"{prefix}: the service answers {_status_words(status)} to a list, although documents of the store were "
+            f"read ({_text(error)}). Azure answers so to those who may read blobs and not list them. Ask for the "
+            "permission to list, or read the store by its http(s) URL, which is read without lists.",
+            errno.EACCES,
+        )
+    if status in ABSENT and verb == "write":
+        return StorageError(
+            f"{prefix}: there is no such bucket or container ({_status_words(status)}: {_text(error)}). Create it, or "
+            "check the URL.",
+            errno.ENOENT,
+        )
     lacks = _LACKS_HEADER.search(str(error))
     if lacks:
         return StorageError(

@@ -99,14 +99,13 @@ def _inspect_many(
         file_index: None if one is None else one.parts[0]
         for file_index, one in zip(wanted, found, strict=True)
     }
-    for file_index, byte_range in parts.items():
+    for file_index in parts:
         part, size = data.get(file_index, b""), sizes[file_index]
         if part is None or size is None:
             continue
         file = _checked(meta, file_index, keys[file_index], size, part)
-        if file.fault and byte_range is not None:  # perhaps damaged on its way
-            again = storage.read_range(join(path, keys[file_index]), *byte_range)
-            file = file if again is None else _checked(meta, file_index, keys[file_index], size, again)
+        if file.fault:  # perhaps its size or its bytes were damaged on their way
+            file = inspect_stored_file(storage, path, meta, file_index) or file
         yield file
 
 
@@ -125,6 +124,15 @@ def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: byte
     fault = _fault_of_chunk(meta, size, data)
     one_chunk = np.ones((1,) * meta.ndim, bool)
     return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(fault), fault)
+
+
+def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
+    """Whether the index or the header of a file shows that these are all of its bytes."""
+    is_shown = meta.shards is not None or _has_blosc_header(meta) or _plain_size(meta) is not None
+    if not is_shown or (meta.shards is not None and IndexForm.of(meta) is None):
+        return False
+    start, length = _part(meta, len(data)) or (0, 0)
+    return not _checked(meta, (), "", len(data), data[start:][:length]).fault
 
 
 def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:

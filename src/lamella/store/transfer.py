@@ -11,7 +11,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from lamella.store.storage import Storage
 
@@ -19,10 +19,13 @@ _PART = 64 << 20
 """Part size for copying large files, in bytes."""
 
 
-def copy_file(source: Storage, key: str, target: Storage, new: str) -> int | None:
+def copy_file(
+    source: Storage, key: str, target: Storage, new: str, is_whole: Callable[[bytes], bool] | None = None
+) -> int | None:
     """Copy one file, and return its size; None where it is missing.
 
-    The system copies between folders; large files of archives are copied in parts.
+    The system copies between folders; large files of archives are copied in parts. A service may answer with less than
+    the file: where ``is_whole`` does not show that all came, the size is asked for.
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):
@@ -32,10 +35,31 @@ def copy_file(source: Storage, key: str, target: Storage, new: str) -> int | Non
         if size is not None and size > _PART:
             return _copy_parts(source, key, target, new, size)
     data = source.read(key)
+    if data is not None and is_whole is not None and not source.locks_processes and not is_whole(data):
+        data = read_whole(source, key, data)
     if data is None:
         return None
     target.write(new, data)
     return len(data)
+
+
+def read_whole(storage: Storage, key: str, data: bytes) -> bytes | None:
+    """Return the bytes of a key, which were read as ``data``, with the size that the service states; None if missing.
+
+    Raise `StorageError` where fewer or more bytes came twice.
+    """
+    for _ in range(2):
+        size = storage.size(key)
+        if size is None or size == len(data):
+            return None if size is None else data
+        again = storage.read(key)
+        if again is None:
+            return None
+        data = again
+    raise StorageError(
+        f"Cannot copy {storage.where(key)}: the service says that it has {size} bytes, and answers with {len(data)}. "
+        "Nothing is known to be wrong with what is stored: try again later."
+    )
 
 
 def _copy_parts(source: Storage, key: str, target: LocalStorage, new: str, size: int) -> int:

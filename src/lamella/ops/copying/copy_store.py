@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lamella._version import __version__
@@ -25,6 +26,7 @@ from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import METADATA_FILES, V2
+from lamella.store.known_storage import KnownStorage
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import COPY_JOURNAL
 from lamella.store.storage import open_storage, share_options
@@ -303,7 +305,9 @@ class _Copy:
         key, size, is_recorded = unit
         if is_recorded and self._target.size(key) == size:
             return _Copied(key, size, True)
-        copied_bytes = copy_file(self._contents.storage, key, self._target, key)
+        source = self._contents.storage
+        is_whole = partial(source.shows_whole, key) if isinstance(source, KnownStorage) else None
+        copied_bytes = copy_file(source, key, self._target, key, is_whole)
         if copied_bytes is None and size is None:  # a chunk that was never written
             return _Copied(key, None)
         if copied_bytes is None or (size is not None and copied_bytes != size):

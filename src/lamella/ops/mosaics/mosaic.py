@@ -336,8 +336,7 @@ class Mosaic(MosaicArray):
     ) -> Position:
         """Write the mosaic as an image, file by file; lower levels are computed from its level 0.
 
-        A store at a path or URL appears when it is complete. The same call resumes an interrupted or killed one; in a
-        zarr store it starts again.
+        A new store appears when it is complete. The same call resumes an interrupted or killed one.
 
         Parameters
         ----------

@@ -114,8 +114,6 @@ class MosaicWrite:
         self.workers.check_reach(storage, *fields)
         with logged("Write the mosaic %s", storage.name):
             place = storage.root if isinstance(storage, LocalStorage) else target
-            if not isinstance(place, str | os.PathLike):
-                return self._in_place(target, overwrite)
             version = next(iter(self.mosaic.fields.values())).store_handle.version.written_as
             with (
                 new_store(place, overwrite, "mosaic", version, self.progress) as destination,
@@ -135,20 +133,10 @@ class MosaicWrite:
         else:
             if os.path.lexists(folder):
                 delete_unfinished(folder)
-            position = self._create(folder, "w-")
+            position = self._create(folder)
             self._create_image(position)
         with Journal(LocalFile(path), {"job": self.job}) as journal:
             self._fill(position, journal)
-
-    def _in_place(self, target: StrPath | Store, overwrite: bool) -> Position:
-        position = self._create(target, "w" if overwrite else "w-")
-        try:
-            self._create_image(position)
-            self._fill(position, None)
-        except BaseException:
-            open_storage(target).delete("")
-            raise
-        return position
 
     def _into(self, position: Position) -> None:
         """Write into a position. The journal exists before the image, so that a killed call is recognised."""
@@ -174,14 +162,14 @@ class MosaicWrite:
                 raise
         journal.remove()
 
-    def _create(self, place: StrPath | Store, mode: Literal["w", "w-"]) -> Position:
+    def _create(self, place: str) -> Position:
         from lamella.nodes.open import open_ome_zarr
 
         first = next(iter(self.mosaic.fields.values()))
         return open_ome_zarr(
             place,
             layout="fov",
-            mode=mode,
+            mode="w-",
             channel_names=self.mosaic.channel_names,
             axes=self.mosaic.axes,
             version=first.store_handle.version.written_as,

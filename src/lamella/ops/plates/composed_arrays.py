@@ -9,6 +9,7 @@ completely, so that a kill leaves complete files.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from lamella.spec.labels import LabelsMeta
 from lamella.store import chunk_grid
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
+from lamella.store.stored_files import shows_whole
 from lamella.store.transfer import copy_file
 
 if TYPE_CHECKING:
@@ -145,7 +147,10 @@ class ComposedUnit(TargetUnit):
         for piece in self.pieces:
             old = piece.encoded_file(region, meta)
             if old is not None:
-                if copy_file(piece.source.documents.storage, old, storage, key) is None and self.resumed:
+                source = piece.source
+                is_whole = partial(shows_whole, source.meta)
+                copied = copy_file(source.documents.storage, old, storage, key, is_whole)
+                if copied is None and self.resumed:
                     storage.delete(key)
                 return True
         if any(piece.has_pixels(region, meta) for piece in self.pieces):

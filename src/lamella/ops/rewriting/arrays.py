@@ -17,7 +17,8 @@ from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
 from lamella.store import chunk_grid
 from lamella.store.keys import METADATA_FILES, join
-from lamella.store.transfer import copy_file, vanished_error
+from lamella.store.stored_files import shows_whole
+from lamella.store.transfer import copy_file, read_whole, vanished_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,13 +52,22 @@ _COMMON_CODECS = ("blosc", "zstd", "gzip")
 
 @dataclass(frozen=True)
 class FileUnit:
-    """A file to copy unchanged, from the key ``old`` of a store to another key; ``size`` counts its decoded pixels."""
+    """A file to copy unchanged, from the key ``old`` of a store to another key.
+
+    ``size`` counts the decoded pixels of a chunk or shard of an array, which ``meta`` describes; of other files it is
+    their size, or 0 if unknown.
+    """
 
     source: Storage
     target: Storage
     old: str
     key: str
     size: int
+    meta: ArrayMeta | None = None
+
+    def is_whole(self, data: bytes) -> bool:
+        """Whether these bytes are all of the file, as far as it shows; a service may answer with less."""
+        return not self.size or len(data) == self.size if self.meta is None else shows_whole(self.meta, data)
 
     @property
     def together(self) -> int:
@@ -74,7 +84,7 @@ class FileUnit:
 
     def do(self) -> None:
         """Copy the file."""
-        if copy_file(self.source, self.old, self.target, self.key) is None:
+        if copy_file(self.source, self.old, self.target, self.key, self.is_whole) is None:
             _check_documents(self.source, [self.old])
 
 
@@ -87,34 +97,40 @@ def _check_documents(source: Storage, missing: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class FilesUnit:
-    """Files to copy unchanged from a store where requests wait, all at once; pairs of old and new key."""
+    """Files to copy unchanged from a store where requests wait, all at once."""
 
-    source: Storage
-    target: Storage
-    pairs: tuple[tuple[str, str], ...]
-    size: int
+    files: tuple[FileUnit, ...]
     together = 1
+
+    @property
+    def size(self) -> int:
+        """The size of all files."""
+        return sum(file.size for file in self.files)
 
     @property
     def key(self) -> str:
         """The first copy, and how many there are."""
-        return f"{self.pairs[0][1]} +{len(self.pairs)}"
+        return f"{self.files[0].key} +{len(self.files)}"
 
     def reads(self) -> Files:
         """Return the files."""
-        return Files(self.source, [old for old, _ in self.pairs])
+        return Files(self.files[0].source, [file.old for file in self.files])
 
     def writes(self) -> Files:
         """Return the copies."""
-        return Files(self.target, [new for _, new in self.pairs])
+        return Files(self.files[0].target, [file.key for file in self.files])
 
     def do(self) -> None:
         """Copy the files."""
-        contents = self.source.read_many([old for old, _ in self.pairs])
-        _check_documents(self.source, [old for old, came in contents.items() if came is None])
-        self.target.write_many(
-            (new, came[0]) for old, new in self.pairs if (came := contents[old]) is not None
+        source, target = self.files[0].source, self.files[0].target
+        contents = source.read_many([file.old for file in self.files])
+        _check_documents(source, [old for old, came in contents.items() if came is None])
+        whole = (
+            (file.key, came[0] if file.is_whole(came[0]) else read_whole(source, file.old, came[0]))
+            for file in self.files
+            if (came := contents[file.old]) is not None
         )
+        target.write_many((key, data) for key, data in whole if data is not None)
 
 
 def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
@@ -123,8 +139,7 @@ def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
 
     def joined() -> Iterator[FilesUnit]:
         if batch:
-            pairs = tuple((unit.old, unit.key) for unit in batch)
-            yield FilesUnit(batch[0].source, batch[0].target, pairs, sum(unit.size for unit in batch))
+            yield FilesUnit(tuple(batch))
             batch.clear()
 
     for unit in units:
@@ -256,7 +271,9 @@ def array_units(
     if resumed:
         remove_vanished_chunks(source, target, old, meta, unchanged=has_same_encoding(old, meta))
     for key, new, size in _copied_files(source, target, old, meta, keys):
-        yield FileUnit(source.documents.storage, target.documents.storage, key, new, size)
+        yield FileUnit(
+            source.documents.storage, target.documents.storage, key, new, size, old if size else None
+        )
     if not has_same_encoding(old, meta):
         for region in regions(meta.shape, unit_shape(old, meta)):
             yield RegionUnit(source, target, region, resumed)

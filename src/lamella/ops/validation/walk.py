@@ -202,9 +202,12 @@ class Inspection:
             elif finding.rule == "LM-03":
                 self.report_own("LM-03", node.path, finding.found, "write a number, or leave the value out")
             else:
-                self.report_own(
-                    "LM-01", node.path, finding.found, "restore the file from a copy, or delete the node"
+                remedy = (
+                    "validate again when it can be read"
+                    if finding.unread
+                    else "restore the file from a copy, or delete the node"
                 )
+                self.report_own("LM-01", node.path, finding.found, remedy)
         if len(node.formats) > 1 or node.has_others:
             self.report_own(
                 "LM-02",
