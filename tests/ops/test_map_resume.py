@@ -209,7 +209,7 @@ def test_what_map_did_not_make_is_not_replaced(plate, tmp_path):
     assert list(plate["A/1/0"].labels) == []
     assert plate["B/2/0"].labels["bright"]["0"][:].min() == 7
     assert plate.map(threshold, name="labels/bright", resume=False).done == len(PATHS)
-    with pytest.raises(InvalidArgumentError, match="was not computed by map"):
+    with pytest.raises(InvalidArgumentError, match="The destination is the source"):
         plate.map(halved, over="regions", output=tmp_path / "plate.zarr", level="0")
 
 
