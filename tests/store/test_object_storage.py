@@ -11,6 +11,7 @@ import pytest
 from tests.remote import object_storage
 
 from lamella.errors import AccessError, DamagedDataError, StorageError
+from lamella.store import document_memory
 from lamella.store import object_storage as s3_storage
 from lamella.store.documents import Documents
 from lamella.store.object_client import _used_in, split_url
@@ -281,3 +282,20 @@ def test_attributes_beside_ome_ngff_are_requested_once(service):
     documents.names_group = lambda attributes: "multiscales" in attributes
     assert documents.group("A") == {"note": "ours"}
     assert [path.rpartition("/")[2] for _, path in service.requests] == [".zattrs", ".zgroup"]
+
+
+def test_a_document_that_came_ahead_is_trusted_from_when_it_is_read(service, monkeypatch):
+    storage = object_storage(service.endpoint, URL)
+    storage.read_only = True
+    service.objects[f"{PLACE}/A/zarr.json"] = b"{}"
+    now = [1000.0]
+    monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
+    storage.expect(["A/zarr.json"])
+    now[0] += 5  # a walk reads what it has requested later than that, at slow stores
+    _, stamp = storage.read_stamped("A/zarr.json")
+    requests = len(service.requests)
+    assert storage.stamp("A/zarr.json") == stamp
+    assert len(service.requests) == requests
+    now[0] += 2
+    assert storage.stamp("A/zarr.json") == stamp
+    assert len(service.requests) == requests + 1

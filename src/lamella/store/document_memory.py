@@ -151,12 +151,14 @@ class DocumentMemory:
         self._changes = _changes[0]
 
     def take(self, key: str) -> tuple[GetResult | None] | None:
-        """Return a document for a read: one that was requested ahead is returned once."""
+        """Return a document for a read: one that was requested ahead is returned once, and counts as read now."""
         self._clear_if_changed()
         ahead = self._ahead.pop(key)
         if ahead is None:
             return self._looks.get(key) or self._recent.get(key) or self._in_new_store(key)
         self._looks.keep(key, ahead[0])
+        if key in self._stamps:
+            self._stamps[key] = time.monotonic(), self._stamps[key][1]
         return ahead
 
     def find(self, key: str) -> tuple[GetResult | None] | None:
