@@ -217,6 +217,29 @@ def test_a_viewer_that_was_closed_is_named_as_such(browser, store):
     browser.leave()
 
 
+def test_the_page_says_how_far_a_scene_is_that_takes_long(browser, store, monkeypatch):
+    from lamella.adapters.viewer import answers
+
+    documents_are_read, view_scene = threading.Event(), answers.view_scene
+
+    def read_slowly(*arguments, **options):
+        scene = view_scene(*arguments, **options)
+        assert documents_are_read.wait(60)
+        return scene
+
+    browser.leave()
+    monkeypatch.setattr(answers, "view_scene", read_slowly)
+    with lamella.view(store, browser=False) as viewer:
+        browser.call("Page.navigate", url=viewer.url)
+        browser.wait("document.getElementById('hint')?.textContent.startsWith('Reading the documents: ')")
+        fields = int(browser.run("document.getElementById('hint').textContent.split(' ')[3]"))
+        documents_are_read.set()
+        browser.drawn()
+        assert fields == browser.run("lamella.scene.fields.length")
+        assert browser.run("document.getElementById('hint').textContent") == ""
+    browser.leave()
+
+
 def test_an_error_before_there_is_a_scene_is_shown_in_the_page(browser, store, monkeypatch):
     from lamella.adapters.viewer import answers
     from lamella.errors import StorageError

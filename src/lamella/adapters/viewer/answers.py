@@ -6,6 +6,7 @@ A request is a path without a leading slash:
 ``scene.json``                         the scene; ``refresh=1`` reads the documents again, ``refresh=all``
                                        also drops all tiles; ``fields=all`` beside ``refresh`` lists the channels,
                                        labels and tables of all fields from then on
+``progress.json``                      while the scene is read: how many fields have been read
 ``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
 ``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
 ``volume/FIELD``                       a small volume: as a tile
@@ -94,6 +95,7 @@ class Answers:
         self._refreshing = threading.Lock()
         self._closed = False
         self._every_field = False
+        self._fields_read = 0
         self._current: Future[_Shown] = Future()
         self._reader = threading.Thread(target=self._read_first, name="lamella-view-scene", daemon=True)
         self._has_image = threading.Event()
@@ -108,6 +110,7 @@ class Answers:
         def on_field(field: Field) -> None:
             if self._closed:
                 raise ClosedError("The viewer was closed.")
+            self._fields_read += 1
             if field.shape:
                 self._has_image.set()
 
@@ -193,6 +196,9 @@ class Answers:
                     self._current.set_result(shown)
         return self._shown.text
 
+    def _progress(self, options: Mapping[str, str]) -> JSON:
+        return {"fields": self._fields_read}
+
     # -- pixels -------------------------------------------------------------------------------------------------
 
     def _tile(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
@@ -264,7 +270,7 @@ class Answers:
 _PIXELS = {"tile": 3, "slice": 2, "volume": 1}
 """Requests of pixels, and the number of names that follow in their paths; methods have the same names."""
 
-_JSON = ("scene", "windows", "label", "tables", "columns", "heat")
+_JSON = ("scene", "progress", "windows", "label", "tables", "columns", "heat")
 """Requests that are answered with JSON; methods have the same names."""
 
 

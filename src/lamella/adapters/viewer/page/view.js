@@ -18,6 +18,9 @@ import { Volume } from "./volume.js";
 /** Shortest time between two looks for new pixels, in ms. */
 const FOLLOW = 1500;
 
+/** Time after which the page says that it is still loading, and after which it says how far, in ms. */
+const PATIENCE = 1000;
+
 /**
  * Show a viewer in an element, and return it; errors are shown in the element.
  * @param {HTMLElement} root @param {import("./state.js").Source} source
@@ -27,16 +30,37 @@ export async function mount(root, source, { address = false } = {}) {
   build(root);
   root.dataset.theme = readTheme();
   const scene = readJson(source, "scene.json");
+  const ended = showLoading(source, finder(root)("hint"));
   try {
     const [canvas, lines, map] = ["pixels", "lines", "map"].map(finder(root));
     const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas, [lines, map]); // takes as long as the scene
     const view = new View(root, source, await scene, renderer, address);
+    ended();
     if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
     return view;
   } catch (error) {
+    ended();
     finder(root)("hint").textContent = String(/** @type {Error} */ (error).message || error);
     return null;
   }
+}
+
+/**
+ * Say from how many fields the documents have been read, if a scene takes long; return what ends that.
+ * @param {import("./state.js").Source} source @param {HTMLElement} hint
+ */
+function showLoading(source, hint) {
+  let loading = true;
+  const show = (/** @type {{fields: number}} */ { fields }) => {
+    if (loading) hint.textContent = `Reading the documents: ${fields} ${fields === 1 ? "field" : "fields"} so far`;
+  };
+  // what is wrong is said by the answer to the request for the scene
+  const timer = setInterval(() => readJson(source, "progress.json").then(show, () => {}), PATIENCE);
+  return () => {
+    loading = false;
+    clearInterval(timer);
+    hint.textContent = "";
+  };
 }
 
 /** Write the value of a pixel; whole numbers above 2**24 are rounded, because they are sent as float32. @param {number} value */
