@@ -307,10 +307,15 @@ class MetadataDocument(Generic[M]):
         attributes = self._attributes
         if fresh == attributes:
             return self._model
+        where = f"{self.store_handle.name}/{self.path}".rstrip("/")
+        if not fresh:  # attributes of Zarr v2 are a file that may be missing
+            raise NodeNotFoundError(
+                f"The metadata of {where} cannot be edited: they were there before, and are missing now. Another "
+                "program removed them, or the service did not return them. Open the node again, and repeat the call."
+            )
         if self._is_edited():
             if self._load(fresh) == self._load(attributes):
                 return self._model  # only attributes outside of the model were changed
-            where = f"{self.store_handle.name}/{self.path}".rstrip("/")
             raise MetadataError(
                 f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "
                 "read. Open the node again, repeat the change and call dump_meta()."
