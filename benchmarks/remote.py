@@ -503,7 +503,7 @@ def _count_rounds(case: Case) -> int:
     """Run a case of lamella on the store beside, and count its rounds where requests begin and end."""
     from types import SimpleNamespace
 
-    from tests.remote import Rounds
+    from tests.rounds import Rounds
 
     from lamella.store.object_client import ObjectClient
     from lamella.store.object_requests import _honours

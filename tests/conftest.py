@@ -79,7 +79,7 @@ def service(monkeypatch):
 @pytest.fixture
 def rounds(monkeypatch):
     """How often requests to object stores waited for each other: see `remote.Rounds`."""
-    from tests.remote import Rounds
+    from tests.rounds import Rounds
 
     return Rounds(monkeypatch)
 

@@ -36,6 +36,8 @@ The last two are services that refuse lists, and answer 403 for what is not ther
 """
 
 _AZURE_TAG = re.compile(rb'(?<=")0x[0-9A-F]{15}\b|(?<=\\")0x[0-9A-F]{15}\b')
+_MAP_OUTPUT = re.compile(rb'(?<="output":)\{[^{}]*\}')
+"""What a record of `map` keeps of the files that it wrote: at Azure a digest of ETags, which each write changes."""
 
 ONCE = (404, 412, "less", "lost")
 """Faults of one request. The others last until the operation ends."""
@@ -114,11 +116,14 @@ class Trials:
 
     def stored(self) -> dict[str, bytes]:
         """Return all objects, without notes and ETags that differ between calls."""
-        return {
+        found = {
             key: _AZURE_TAG.sub(b"0x", settled(key, data))
             for key, data in self.service.objects.items()
             if not key.endswith("METADATA.ome.xml")  # has a UUID
         }
+        if self.protocol.name == "az":
+            return {key: _MAP_OUTPUT.sub(b"{}", data) for key, data in found.items()}
+        return found
 
     def outcome(self, operation: Operation, fault: int | str) -> tuple[Any, LamellaError | None]:
         """Return what an operation returned and raised; only errors that fit the fault are expected."""
