@@ -11,6 +11,7 @@ import pytest
 
 import lamella
 from lamella.errors import StorageError
+from lamella.store import arrays
 
 PIXELS = np.arange(64, dtype="u2").reshape(1, 1, 1, 8, 8)
 
@@ -30,6 +31,14 @@ def read(pickled, answers):
         sent = pickle.loads(pickled)
         read = sent.compute(scheduler="sync") if hasattr(sent, "compute") else sent["0"][...]
         answers.put(read.tolist())
+    except StorageError as error:
+        answers.put(str(error))
+
+
+def read_array(array, answers):
+    """Read an array that a forked child has from its parent."""
+    try:
+        answers.put(array[...].tolist())
     except StorageError as error:
         answers.put(str(error))
 
@@ -75,3 +84,20 @@ def test_handles_of_object_stores_read_in_processes_that_begin_anew(handles, sta
 
 def test_an_array_of_dask_is_computed_from_an_object_store_in_a_process_that_begins_anew(handles):
     assert in_child("spawn", handles[0]["0"].dask_array()) == PIXELS.tolist()
+
+
+def test_a_forked_child_is_refused_where_zarr_python_decodes(handles, monkeypatch):
+    """The engine of other codecs requests chunks in another way."""
+    array, open_engine = handles[0]["0"], arrays.open_engine
+    monkeypatch.setattr(arrays, "open_engine", lambda *rest: open_engine(*rest[:3], "zarr"))
+    assert np.array_equal(array[...], PIXELS)
+    answers = multiprocessing.get_context("fork").Queue()
+    child = multiprocessing.get_context("fork").Process(target=read_array, args=(array, answers), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads
+        child.start()
+    try:
+        assert "spawn" in answers.get(timeout=20)
+    finally:
+        child.kill()
+        child.join()

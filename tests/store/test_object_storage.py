@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import pickle
@@ -299,3 +300,36 @@ def test_a_document_that_came_ahead_is_trusted_from_when_it_is_read(service, mon
     now[0] += 2
     assert storage.stamp("A/zarr.json") == stamp
     assert len(service.requests) == requests + 1
+
+
+def test_a_document_that_was_requested_ahead_is_trusted_for_ten_seconds(service, monkeypatch):
+    storage = object_storage(service.endpoint, URL)
+    storage.read_only = True
+    service.objects[f"{PLACE}/A/zarr.json"] = b"{}"
+    now = [1000.0]
+    monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
+    storage.expect(["A/zarr.json"])
+    now[0] += 9
+    _, stamp = storage.read_stamped("A/zarr.json")
+    service.objects[f"{PLACE}/A/zarr.json"] = b'{"attributes":{}}'
+    now[0] += 1.1
+    assert storage.stamp("A/zarr.json") != stamp
+
+
+def test_an_answer_from_before_a_write_of_this_process_is_not_kept(service, monkeypatch):
+    service.objects[f"{PLACE}/A/zarr.json"] = b'{"v":1}'
+    reader, writer = (object_storage(service.endpoint, URL) for _ in range(2))
+    reader.read_only = True
+    get_many = reader._requests.get_many
+
+    async def overtaken(keys):
+        results = await get_many(keys)
+        patch.setattr(reader._requests, "get_many", get_many)
+        await asyncio.to_thread(writer.write, "A/zarr.json", b'{"v":2}')
+        assert await asyncio.to_thread(reader.read, "A/zarr.json") == b'{"v":2}'
+        return results
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader._requests, "get_many", overtaken)
+        reader.expect(["A/zarr.json"])
+    assert reader.read("A/zarr.json") == b'{"v":2}'

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from lamella.store.request_threads import RequestThreads, _Batch, end_requests
 
 
@@ -54,3 +56,37 @@ def test_an_ending_process_sends_no_more_requests_and_waits_for_those_under_way(
 
     assert asyncio.run(read_and_end())[0] == 0
     assert sent == [0]
+
+
+def test_requests_of_a_cancelled_batch_that_were_not_sent_are_dropped_and_end_as_errors():
+    threads, started, cancelled, sent = RequestThreads(1), threading.Event(), threading.Event(), []
+
+    def send(number):
+        sent.append(number)
+        started.set()
+        assert cancelled.wait(timeout=60)
+
+    async def read_and_cancel():
+        reading = asyncio.ensure_future(threads.outcomes(send, range(100)))
+        assert await asyncio.to_thread(started.wait, 60)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        cancelled.set()
+        return await threads.outcomes(str, [7])  # by the same thread, when it is free
+
+    assert asyncio.run(read_and_cancel()) == ["7"]
+    assert sent == [0]
+
+
+def test_requests_are_sent_again_when_the_system_allows_threads_again(monkeypatch):
+    threads = RequestThreads(2)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            asyncio.run(threads.outcomes(str, [1, 2, 3]))
+    assert asyncio.run(threads.outcomes(str, [1, 2, 3])) == ["1", "2", "3"]

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from lamella.store import expected
 from lamella.store.expected import Expected
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key
 from lamella.store.object_reads import GetResult
@@ -148,6 +149,7 @@ class DocumentMemory:
         self._recent: Recent[GetResult] = Recent(seconds_trusted)
         self._created: tuple[float, dict[str, GetResult | None]] | None = None
         self._stamps: dict[str, tuple[float, Stamp | None]] = {}
+        self._seconds_trusted = seconds_trusted
         self._changes = _changes[0]
 
     def take(self, key: str) -> tuple[GetResult | None] | None:
@@ -157,8 +159,9 @@ class DocumentMemory:
         if ahead is None:
             return self._looks.get(key) or self._recent.get(key) or self._in_new_store(key)
         self._looks.keep(key, ahead[0])
-        if key in self._stamps:
-            self._stamps[key] = time.monotonic(), self._stamps[key][1]
+        came_at, stamp = self._stamps.get(key, (0.0, ()))
+        if stamp == (ahead[0] and ahead[0].stamp):  # trusted no longer than a document that is read last of all
+            self._stamps[key] = min(time.monotonic(), came_at + expected.SECONDS - self._seconds_trusted), stamp
         return ahead
 
     def find(self, key: str) -> tuple[GetResult | None] | None:
@@ -185,8 +188,17 @@ class DocumentMemory:
         """Remember that a document has a stamp now."""
         self._stamps[key] = time.monotonic(), stamp
 
-    def add(self, results: Mapping[str, GetResult | None], *, recent: bool, ahead: bool = False) -> None:
+    @staticmethod
+    def changes() -> int:
+        """Return how many writes of this process there were: `add` takes nothing that was requested before the last."""
+        return _changes[0]
+
+    def add(
+        self, results: Mapping[str, GetResult | None], *, recent: bool, since: int, ahead: bool = False
+    ) -> None:
         """Remember documents that were read: ``recent`` by a read-only handle, ``ahead`` for a read that follows."""
+        if recent and since != _changes[0]:
+            return
         now = time.monotonic()
         if len(self._stamps) > _MAX_STAMPS:
             self._stamps.clear()

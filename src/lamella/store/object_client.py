@@ -75,6 +75,8 @@ def check_process(where: str) -> None:
 
 
 def _end() -> None:
+    if _used_in[0] != os.getpid():  # a forked process, which has none of the threads
+        return
     end_requests()
     time.sleep(_SECONDS_TO_END)
 

@@ -16,7 +16,7 @@ from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
 from lamella.store.json_document import is_cut
 from lamella.store.keys import DOCUMENTS
-from lamella.store.object_client import most_at_once
+from lamella.store.object_client import check_process, most_at_once
 from lamella.store.range_plan import Span, extract_ranges, spans_of
 from lamella.store.request_threads import RequestThreads
 from lamella.store.service_errors import (
@@ -141,6 +141,7 @@ class ObjectReads:
 
     async def _get_one(self, key: str, **options: Any) -> GetResult:
         """Send one GET."""
+        check_process(self.address)  # a forked process has no threads
         (outcome,) = await self._threads.outcomes(lambda key: self._get(key, **options), [key])
         return _result(outcome)
 
@@ -185,6 +186,7 @@ class ObjectReads:
 
     async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
         """Get several keys or parts of keys at once; return the errors of those that failed."""
+        check_process(self.address)
         outcomes = await self._threads.outcomes(self._fetch, gets)
         failed = {number: error for number, error in enumerate(outcomes) if isinstance(error, Exception)}
         recovered = await asyncio.gather(

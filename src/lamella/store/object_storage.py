@@ -124,8 +124,9 @@ class ObjectStorage(FlatStorage):
         results = {key: known[0] for key in keys if (known := self._memory.take(key)) is not None}
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
+            since = self._memory.changes()
             fetched = self._run(self._requests.get_many(missing))
-            self._remember(fetched)
+            self._remember(fetched, since)
             results |= fetched
         values = {
             key: None if result is None else (bytes(result.data), result.stamp)
@@ -133,8 +134,10 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
-    def _remember(self, results: Mapping[str, GetResult | None], *, ahead: bool = False) -> None:
-        self._memory.add(results, recent=self.read_only, ahead=ahead)
+    def _remember(
+        self, results: Mapping[str, GetResult | None], since: int, *, ahead: bool = False
+    ) -> None:
+        self._memory.add(results, recent=self.read_only, since=since, ahead=ahead)
 
     def note_created(self) -> None:
         """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
@@ -153,12 +156,12 @@ class ObjectStorage(FlatStorage):
         """Request documents that will be read next, in one round."""
         if not at_once and not self.reads_ahead:
             return
-        missing = self._memory.unknown(keys)
+        missing, since = self._memory.unknown(keys), self._memory.changes()
         try:
             results = self._run(self._requests.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
             return
-        self._remember(results, ahead=True)
+        self._remember(results, since, ahead=True)
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Get part of a key with one request."""
@@ -232,12 +235,13 @@ class ObjectStorage(FlatStorage):
 
     def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
         """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
+        since = self._memory.changes()
         documents, sizes = self._memory.unknown(beside), self._listed_to_move(old, new)
         if not self.can_list:
             return super().look_at_move(old, new, beside=documents)
         listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
         found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
-        self._remember(fetched, ahead=True)
+        self._remember(fetched, since, ahead=True)
         if sizes is None:
             sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
             self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
@@ -272,7 +276,7 @@ class ObjectStorage(FlatStorage):
 
     def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
-        documents = self._memory.unknown(beside)
+        documents, since = self._memory.unknown(beside), self._memory.changes()
         if self._is_new() and not documents:
             return set()
         if self.can_list:
@@ -281,7 +285,7 @@ class ObjectStorage(FlatStorage):
             search = self._requests.readable(prefixes)
         found: set[str]
         found, fetched = self._run(_both(search, self._requests.get_many(documents)))
-        self._remember(fetched, ahead=True)
+        self._remember(fetched, since, ahead=True)
         return found
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -304,8 +308,9 @@ class ObjectStorage(FlatStorage):
             return known[0]
         if key.rpartition("/")[2] not in METADATA_FILES:
             return self._run(self._requests.head(key))
+        since = self._memory.changes()
         result = self._run(self._requests.fetch(key))
-        self._remember({key: result}, ahead=True)
+        self._remember({key: result}, since, ahead=True)
         return result
 
     def stamp(self, key: str) -> Stamp | None:
@@ -318,11 +323,13 @@ class ObjectStorage(FlatStorage):
         if seen is not None and self.read_only and is_fresh:
             return last_stamp
         if last_stamp is not None and self._memory.find(key) is None:
+            since = self._memory.changes()
             changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:
                 self._memory.confirm(key, last_stamp)
                 return last_stamp
-            self._remember({key: changed[0]}, ahead=True)
+            self._remember({key: changed[0]}, since, ahead=True)
+            return changed[0] and changed[0].stamp
         result = self._look_at(key)
         return None if result is None else result.stamp
 

@@ -49,23 +49,29 @@ class RequestThreads:
             return []
         batch = _Batch(function, items)
         _running.add(batch)
+        batch.done.add_done_callback(lambda _: _running.discard(batch))
         try:
             self._start(batch, min(len(items), self._limit))
             await asyncio.wrap_future(batch.done)
-        finally:
-            _running.discard(batch)
+        except BaseException:  # cancelled, or no thread could be started
+            batch.abandon()
+            raise
         return batch.outcomes
 
     def _start(self, batch: _Batch[Any, Any], count: int) -> None:
         with self._lock:
+            while self._free < count and self._count < self._limit:
+                try:
+                    threading.Thread(target=self._work, name="lamella-request", daemon=True).start()
+                except RuntimeError:  # the system allows no more
+                    if not self._count:
+                        raise
+                    break
+                self._free += 1
+                self._count += 1
             self._free -= count
-            new = max(0, min(-self._free, self._limit - self._count))
-            self._free += new
-            self._count += new
         for _ in range(count):
             self._batches.put(batch)
-        for _ in range(new):
-            threading.Thread(target=self._work, name="lamella-request", daemon=True).start()
 
     def _work(self) -> None:
         while self._work_once():
@@ -115,7 +121,8 @@ class _Batch(Generic[T, R]):
         """Drop the items that wait."""
         with suppress(IndexError):
             while True:
-                self._waiting.pop()
+                number, _ = self._waiting.pop()
+                self.outcomes[number] = RuntimeError("was not sent: the program ends, or nobody waits for it")
                 self._count_done()
 
     def _count_done(self) -> None:
