@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from lamella import open_ome_zarr
 from lamella.cli import main
 from lamella.errors import NodeExistsError, NodeNotFoundError
 from lamella.ops.pyramids import passes
+from lamella.store.coding import Coding
 from lamella.store.local import LocalStorage
+from lamella.store.locks import _ThreadLocks
 
 from .pyramids import METHODS, image, noise
 from .test_pyramid_resume import ALL, CHILD, DATA, UNIT, cut, units, volumes  # noqa: F401
@@ -260,3 +263,34 @@ def test_levels_of_label_images_are_listed_when_they_are_whole(tmp_path, version
     position.compute_pyramid(3)
     assert listed(store / "labels/cells") == ["0", "1", "2"]
     assert_current(position.labels["cells"], "mode")
+
+
+def test_a_level_waits_for_a_writer_of_a_part_of_a_file_at_its_edge(tmp_path, version, monkeypatch):
+    """The array may grow into the rest of that file, so that whoever writes it locks it."""
+    sevens = np.full((3, 1, 1, 64, 64), 7, "u2")
+    with open_ome_zarr(tmp_path / "a.zarr", "fov", "w-", ["a"], version=version) as image:
+        image.create_image("0", sevens, chunks=(3, 1, 1, 20, 20))
+        image.compute_pyramid(levels=2)
+        image["1"][...] = 0
+        waits, encode, join = threading.Event(), Coding.encode, _ThreadLocks.join
+        pyramid = threading.Thread(target=lambda: image.compute_pyramid(levels=2, resume=False), daemon=True)
+        pyramid_ends = threading.Thread(target=lambda: (pyramid.join(), waits.set()), daemon=True)
+
+        def joined(locks, name):
+            if name in locks._locks:
+                waits.set()
+            return join(locks, name)
+
+        def encoded(coding, block):
+            if not pyramid.ident:
+                monkeypatch.setattr(_ThreadLocks, "join", joined)
+                pyramid.start()
+                pyramid_ends.start()
+                assert waits.wait(60)
+            return encode(coding, block)
+
+        monkeypatch.setattr(Coding, "encode", encoded)
+        with open_ome_zarr(tmp_path / "a.zarr", mode="r+") as other:
+            other["1"][2, 0, 0, 20:, 20:] = 9
+        pyramid.join(60)
+        assert np.array_equal(image["1"][...], sevens[..., ::2, ::2])

@@ -255,8 +255,9 @@ class ShardWriter:
 def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | None:
     """Return a function that encodes a block and writes it as the file of an index, of which it is the only chunk.
 
-    The block has all voxels of the file that lie in the array, so that no lock is needed. None where files have several
-    chunks, or are not in a local folder, or another engine encodes them.
+    The block fills the file, so that no lock is needed. A file on the array's edge needs one, because the array may
+    grow into the rest of it. None where files have several chunks, or are not in a local folder, or another engine
+    encodes them.
     """
     coding, meta, storage = coding_of(array.meta), array.meta, array.documents.storage
     if coding is None or coding.index is not None or not isinstance(storage, LocalStorage):

@@ -63,12 +63,7 @@ class LevelAssembler:
             file_index = tuple(
                 span.start // length for span, length in zip(part, self._meta.files, strict=True)
             )
-            if self._write_file is not None and all(
-                span.start == start * length and span.stop == min((start + 1) * length, whole)
-                for span, start, length, whole in zip(
-                    part, file_index, self._meta.files, self._meta.shape, strict=True
-                )
-            ):
+            if self._write_file is not None and region_shape(part) == self._meta.files:
                 self._write_file(file_index, block[inside(part, region)])
                 continue
             with self._lock:
