@@ -12,7 +12,7 @@ import pytest
 import lamella
 from lamella.errors import AccessError, NodeExistsError
 
-from .operations import OPERATIONS, at, opened, position
+from .operations import OPERATIONS, opened, position, target
 from .under_faults import Trials, noted
 
 LIST = r"/%s/([.]zattrs|zarr[.]json)$"
@@ -103,13 +103,13 @@ def test_the_mark_of_a_group_that_a_killed_creation_left_is_no_label_image(servi
 def test_what_a_killed_change_of_a_table_left_is_no_damage(trials):
     """It was killed on another machine, so that nobody knows whether it still runs."""
     trials.begin()
-    valid, status = lamella.validate(at()), str(lamella.status(at()))
+    valid, status = lamella.validate(target()), str(lamella.status(target()))
     table = "/bucket/plate.zarr/A/1/0/tables/"
     for key, data in list(trials.service.objects.items()):
         if key.startswith(f"{table}drugs/"):
             other = key.replace("/drugs/", "/.lamella-00000000-1-0.tmp/")
             trials.service.objects[other] = data
-    assert lamella.validate(at()).findings == valid.findings
-    assert str(lamella.status(at())) == status
+    assert lamella.validate(target()).findings == valid.findings
+    assert str(lamella.status(target())) == status
     with opened() as plate:
         assert list(plate["A/1/0"].tables) == ["drugs"]

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
-    from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
 
@@ -356,7 +355,7 @@ def _edit_list(
     change: Callable[[list[str]], list[str]],
     beside: Callable[[JSONObject], JSONObject] = dict,
 ) -> None:
-    """Change the list of label names (LB-01) under a lock; unlisted images are added, an empty list is removed.
+    """Change the list of label names (LB-01) under a lock; unlisted images are added.
 
     The same write changes other attributes of the group by ``beside``.
     """
@@ -366,9 +365,7 @@ def _edit_list(
         version = labels.store_handle.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
         names = list(dict.fromkeys(change(labels._listed())))
-        if names:
-            return beside(version.dump(meta.model_copy(update={"labels": names}), attributes))
-        return beside(_without_list(version, attributes))
+        return beside(version.dump(meta.model_copy(update={"labels": names}), attributes))
 
     labels.documents.edit_group(labels.path, edit)
 
@@ -379,18 +376,14 @@ def _put_group(labels: Labels) -> None:
         labels.documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
 
 
-def _without_list(version: SpecVersion, attributes: JSONObject) -> JSONObject:
-    rest = {key: value for key, value in version.ome(attributes).items() if key != "labels"}
-    return version.with_ome(attributes, rest)
-
-
 def _is_empty(labels: Labels) -> bool:
-    """Return whether the group of labels has no list, no metadata of others and no members."""
+    """Return whether the group of labels lists nothing, and has no metadata of others and no members."""
     documents = labels.documents
     if documents.kind(labels.path) != "group":
         return False
     attributes = documents.group(labels.path)
-    if attributes != labels.store_handle.version_of(attributes).with_ome({}, {}):
+    version = labels.store_handle.version_of(attributes)
+    if attributes not in (version.with_ome({}, {}), version.dump(LabelsMeta(labels=[]), {})):
         return False
     return all(name in documents.files.all for name in documents.storage.list(labels.path))
 
@@ -423,7 +416,7 @@ def rename_label(labels: Labels, old: str, new: str) -> None:
     """Rename a label image; see :meth:`Labels.rename`. The same call finishes a killed rename."""
     _check_label_name(new)
     with labels.documents.lock(labels.node_path.parent.path):
-        if finish_locked_rename(labels) != (old, new):
+        if finish_locked_rename(labels, (old, new)) != (old, new):
             _rename_alone(labels, Renaming(old, new))
 
 
