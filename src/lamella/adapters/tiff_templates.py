@@ -1,4 +1,4 @@
-"""Describe TIFF files that differ from one parsed before in their pixels only, and cache pages that are parsed once.
+"""Parse no TIFF file twice: pages are cached, and one parsed file describes all that differ from it in pixels only.
 
 A template is a parsed file, such as a plane of a screen: its description, and all its bytes except the pixels. A file
 of the same size with the same bytes outside of the pixels is described by them, because parsing reads nothing else; it

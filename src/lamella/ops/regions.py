@@ -1,7 +1,4 @@
-"""Cut arrays into regions aligned to shards, of bounded size, and check regions that users name by axes.
-
-A region is one slice with start and stop per axis.
-"""
+"""Regions of arrays, one slice with start and stop per axis: cut into aligned parts, and read from what users name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The rows and columns of a plate: finding one by name, adding one, keeping wells in step with them.
-
-Rules of their names: which are valid, and which collide.
-"""
+"""The names of rows, columns and wells of a plate: which are valid, which collide, and what they stand for."""
 
 from __future__ import annotations
 

@@ -160,8 +160,13 @@ class DocumentMemory:
             return self._looks.get(key) or self._recent.get(key) or self._in_new_store(key)
         self._looks.keep(key, ahead[0])
         came_at, stamp = self._stamps.get(key, (0.0, ()))
-        if stamp == (ahead[0] and ahead[0].stamp):  # trusted no longer than a document that is read last of all
-            self._stamps[key] = min(time.monotonic(), came_at + expected.SECONDS - self._seconds_trusted), stamp
+        if stamp == (
+            ahead[0] and ahead[0].stamp
+        ):  # trusted no longer than a document that is read last of all
+            self._stamps[key] = (
+                min(time.monotonic(), came_at + expected.SECONDS - self._seconds_trusted),
+                stamp,
+            )
         return ahead
 
     def find(self, key: str) -> tuple[GetResult | None] | None:

@@ -134,9 +134,7 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
-    def _remember(
-        self, results: Mapping[str, GetResult | None], since: int, *, ahead: bool = False
-    ) -> None:
+    def _remember(self, results: Mapping[str, GetResult | None], since: int, *, ahead: bool = False) -> None:
         self._memory.add(results, recent=self.read_only, since=since, ahead=ahead)
 
     def note_created(self) -> None:

@@ -1,11 +1,7 @@
-"""Provide the threads of this process that encode and decode chunks.
+"""What the machine allows to this process: threads that encode and decode chunks, and memory.
 
-The pool starts on first use, and again after a fork. A task of the pool must not wait for another task of it.
-
-Check sizes against the memory of this process before allocating.
-
-Documents may state lengths up to 2**62, at which TensorStore aborts the process, and numpy and zarr-python raise
-various errors.
+The pool of threads starts on first use, and again after a fork; none of its tasks may wait for another one. Sizes are
+checked against the memory before anything is allocated, because documents may state lengths up to 2**62.
 """
 
 from __future__ import annotations

@@ -90,6 +90,12 @@ def is_abandoned(name: str) -> bool:
     return name in _abandoned or not _is_alive(int(own["process"]))
 
 
+def is_running(name: str) -> bool:
+    """Whether what has a temporary name belongs to a process of this machine that runs, as far as is known."""
+    own = _OWN_NAME.fullmatch(name)
+    return own is not None and own["host"] == _host() and not is_abandoned(name)
+
+
 def remove_file(path: str) -> None:
     """Remove a file that may be missing."""
     with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
 """A screen: the planes that an instrument's index lists, each with its well, field, channel, z, t and stage position.
 
-The parsers of the indexes create it; ``fields`` arranges its planes by field.
+The parsers of the indexes create it; ``source`` arranges its planes by field.
 """
 
 from __future__ import annotations

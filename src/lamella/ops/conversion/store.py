@@ -299,7 +299,7 @@ def state_of_image(position: Position, levels: NewLevels) -> str | None:
 
 
 class MetadataCache:
-    """The metadata of the last image, without name and contrast: those of the next one are often the same."""
+    """The metadata of the last image, which are often those of the next one; name and contrast are set for each."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None

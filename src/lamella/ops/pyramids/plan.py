@@ -1,10 +1,8 @@
-"""Plan the levels of an image for a job, and check at the end that they are unchanged.
+"""The levels of an image that a job computes: their arrays and factors, and whether they are unchanged at its end.
 
 A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
 shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Bounds` is a region as
 stored: (start, stop), such as ((0, 0), (512, 512)).
-
-`level_factors` derives the factors between two stored levels.
 """
 
 from __future__ import annotations
