@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.node import NGFFNode
-from lamella.spec.intents import read_renaming, with_renaming
+from lamella.spec.intents import read_renaming, read_renaming_token, with_renaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,9 +37,9 @@ class RenamesMembers(NGFFNode):
         """Read the attributes of the group, as other programs may have changed them."""
         return self.documents.group(self.path)
 
-    def _record_renaming(self, renaming: Renaming | None) -> None:
+    def _record_renaming(self, renaming: Renaming | None, token: str = "") -> None:
         """Record in the document which member is being renamed, or remove the record (None)."""
-        self.documents.edit_group(self.path, lambda attributes: with_renaming(attributes, renaming))
+        self.documents.edit_group(self.path, lambda attributes: with_renaming(attributes, renaming, token))
 
     def has_moved(self, renaming: Renaming) -> bool:
         """Whether a member that is being renamed exists under its new name only.
@@ -64,6 +64,8 @@ class ListsMembers(RenamesMembers):
     document: MetadataDocument[Any]
     renaming: Renaming | None = None
     """A rename while it is being recorded."""
+    token: str = ""
+    """The token of that rename."""
 
     def _read_attributes(self) -> JSONObject:
         """Read the attributes of the group, and update the model."""
@@ -71,13 +73,13 @@ class ListsMembers(RenamesMembers):
         self.document.refresh()
         return attributes
 
-    def _record_renaming(self, renaming: Renaming | None) -> None:
+    def _record_renaming(self, renaming: Renaming | None, token: str = "") -> None:
         """Record which member is being renamed, and save the model."""
         if renaming is None:
             super()._record_renaming(None)
             self.document.refresh()
             return
-        self.renaming = renaming
+        self.renaming, self.token = renaming, token
         try:
             self.document.edit(lambda meta: meta)
         finally:
@@ -88,9 +90,10 @@ class ListsMembers(RenamesMembers):
     ) -> JSONObject:
         """Return a document with the rename, while it lists the old name."""
         renaming = self.renaming or read_renaming(attributes)
+        token = read_renaming_token(attributes) if self.renaming is None else self.token
         if renaming is not None and renaming.old not in set(listed):
             renaming = None
-        return with_renaming(document, renaming)
+        return with_renaming(document, renaming, token)
 
     def require_writable(self, what: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""

@@ -24,7 +24,7 @@ from lamella.spec.intents import (
 )
 from lamella.store.array_edits import edit_attributes_of_array
 from lamella.store.keys import V2, is_private, join
-from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.temporary_files import abandon, abandoned_on_errors, is_running, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,8 @@ def put_in_place(
         Change attributes outside of the metadata, before and after the replacement.
     """
     documents, node_path = position.documents, position.node_path.child(name)
-    with documents.storage.lock(_lock(position)):
+    own = "" if documents.storage.locks_processes else new.path.rpartition("/")[2]
+    with documents.storage.lock(_lock(position)), abandoned_on_errors(own):
         try:
             token = replaces(documents.array(new.path).attributes) or ""
             if _is_half_copied(documents, position.path, name):
@@ -135,6 +136,11 @@ def finish_replacing(position: Position) -> None:
         replacing = _read(documents.group(position.path))
         if replacing is None:
             return
+        if not documents.storage.locks_processes and is_running(replacing.by):
+            raise StorageError(
+                f"{documents.location(join(position.path, replacing.name))} is being replaced by another program: "
+                "wait, and make the same call again."
+            )
         node_path, new = position.node_path.child(replacing.name), position.node_path.child(replacing.by)
         if (
             _replacement_state(documents, position.path, replacing) == "between"

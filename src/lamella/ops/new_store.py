@@ -136,7 +136,7 @@ def rewritten_elsewhere(
 ) -> RewriteReport:
     """Rewrite a store into a temporary folder, and copy that to a URL or into a store."""
     old, place = options_of_both(source, destination, storage_options)
-    check_apart(real_name(open_storage(old)), real_name(open_storage(place)), may_be_same=True)
+    check_apart(real_name(open_storage(old)), real_name(open_storage(place)))
     with staged(place, command, overwrite=overwrite, progress=progress) as folder:
         report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
     return replace(report, destination=name_of(destination))

@@ -10,8 +10,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, NodeExistsError
-from lamella.spec.intents import read_renaming
+from lamella.errors import LamellaError, NodeExistsError, StorageError
+from lamella.spec.intents import read_renaming, read_renaming_token
+from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, is_running, temporary_name
 
 if TYPE_CHECKING:
     from lamella.nodes.renaming import RenamesMembers
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
 def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     """Record a rename, move the member's folder, and update the metadata."""
-    _move(node, renaming)
-    _settle(node, renaming)
+    token = "" if node.documents.storage.locks_processes else temporary_name(".tmp")
+    with abandoned_on_errors(token):
+        _move(node, renaming, token)
+        _settle(node, renaming)
 
 
-def _move(node: RenamesMembers, renaming: Renaming) -> None:
+def _move(node: RenamesMembers, renaming: Renaming, token: str) -> None:
     documents = node.documents
     source, target = (node.node_path.child(path).path for path in renaming)
     try:
-        node._record_renaming(renaming)
+        node._record_renaming(renaming, token)
         documents.move(source, target)
     except BaseException as error:
         with suppress(LamellaError):
@@ -52,12 +55,23 @@ def finish_rename(node: RenamesMembers) -> None:
         finish_locked_rename(node)
 
 
-def finish_locked_rename(node: RenamesMembers) -> Renaming | None:
-    """Do `finish_rename` for callers that have locked the node; return the finished rename."""
+def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = None) -> Renaming | None:
+    """Do `finish_rename` for callers that have locked the node; return the finished rename.
+
+    Raise `StorageError` where no lock excludes that another program is making the rename: to finish it too would delete
+    what the other has copied. One that is ``asked`` for is finished, unless a process of this machine is making it.
+    """
     documents = node.documents
-    renaming = read_renaming(node._read_attributes())
+    attributes = node._read_attributes()
+    renaming, token = read_renaming(attributes), read_renaming_token(attributes)
     if renaming is None:
         return None
+    may_run = bool(token) and not documents.storage.locks_processes and not is_abandoned(token)
+    if may_run and (renaming != asked or is_running(token)):
+        raise StorageError(
+            f"{renaming.old!r} in {node.node_path} is being renamed to {renaming.new!r} by another program: wait. If "
+            "that program was killed on another computer, make the same rename again, which finishes it."
+        )
     source, target = (node.node_path.child(path).path for path in renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):

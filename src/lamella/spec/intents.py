@@ -65,10 +65,19 @@ def read_renaming(attributes: JSONObject) -> Renaming | None:
     return Renaming(old, new) if isinstance(old, str) and isinstance(new, str) else None
 
 
-def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObject:
-    """Record in attributes which member is being renamed, or remove the record (None)."""
-    value: JSON = None if renaming is None else {"from": renaming.old, "to": renaming.new}
-    return _with(attributes, _RENAMING, value)
+def read_renaming_token(attributes: JSONObject) -> str:
+    """Return the token of the call that renames a member; empty where locks show whether it runs."""
+    record = _read(attributes, _RENAMING)
+    token = record.get("by") if isinstance(record, dict) else None
+    return token if isinstance(token, str) else ""
+
+
+def with_renaming(attributes: JSONObject, renaming: Renaming | None, token: str = "") -> JSONObject:
+    """Record in attributes which member is being renamed, and by which call, or remove the record (None)."""
+    if renaming is None:
+        return _with(attributes, _RENAMING, None)
+    by: JSONObject = {"by": token} if token else {}
+    return _with(attributes, _RENAMING, {"from": renaming.old, "to": renaming.new, **by})
 
 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:

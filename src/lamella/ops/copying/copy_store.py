@@ -7,7 +7,7 @@ root's last of all, so that an interrupted copy is not a store. The journal list
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,12 @@ from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_s
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.keys import METADATA_FILES, V2
+from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.known_storage import KnownStorage
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import COPY_JOURNAL
 from lamella.store.storage import open_storage, share_options
+from lamella.store.temporary_files import temporary_name
 from lamella.store.transfer import copy_file
 from lamella.store.zip_storage import ZipStorage
 
@@ -147,7 +148,7 @@ def copy_store(
         if isinstance(target, LocalStorage):
             opened = _in_folder(target, job, overwrite)
         else:
-            opened = _in_service(target, job, overwrite)
+            opened = _in_service(open_storage(source, read_only=True), target, job, overwrite)
         with opened as (storage, journal):
             copy = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
             if storage.chunks_need_array:
@@ -238,26 +239,51 @@ def check_replaced(target: Storage, *, overwrite: bool) -> None:
     if not target.exists(""):
         return
     if not overwrite:
+        if (target.read(COPY_JOURNAL) or _REPLACES) != _REPLACES and not has_unfinished_copy(target):
+            with suppress(StorageError):
+                target.delete(COPY_JOURNAL)  # of a copy that was killed when it was complete
         raise already_exists(target.name)
     if not target.has_any(METADATA_FILES) and not has_unfinished_copy(target):
         raise not_a_store(target.name)
 
 
 def has_unfinished_copy(target: Storage) -> bool:
-    """Whether a copy into a destination that is not a folder was begun and not finished, and no other store is left."""
+    """Whether a copy into a destination that is not a folder was begun and not finished, and no other store is left.
+
+    The last documents are those of the root: with them the store is complete, or is still the old one.
+    """
     journal = target.read(COPY_JOURNAL)
-    return journal is not None and not (journal == _REPLACES and target.has_any(METADATA_FILES))
+    if journal is None or (journal != _REPLACES and target.chunks_need_array):
+        return journal is not None
+    return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
+
+
+def _check_other(source: Storage, target: Storage) -> None:
+    """Raise where a store that is to be replaced is the source by another URL (s3a://, https://, a second slash)."""
+    if isinstance(source, LocalStorage | ZipStorage) or target.chunks_need_array:
+        return
+    probe = temporary_name(".tmp")
+    target.write(probe, b"?")
+    try:
+        if source.size(probe) is not None:
+            raise InvalidArgumentError(f"The destination is the source, {source.name}: choose another one.")
+    finally:
+        target.delete(probe)
 
 
 @contextmanager
-def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
+def _in_service(
+    source: Storage, target: Storage, job: str, overwrite: bool
+) -> Iterator[tuple[Storage, Journal[Any]]]:
     """Yield the destination itself, and a journal in it, which is deleted when the copy is complete.
 
     A store that is replaced is complete until the journal says so; from then on it cannot be opened.
     """
     is_resumed = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job}))
+    is_resumed = is_resumed and has_unfinished_copy(target)
     if not is_resumed and target.exists(""):
         check_replaced(target, overwrite=overwrite)
+        _check_other(source, target)
         assert isinstance(target, FlatStorage)  # a folder or an archive is written elsewhere
         target.leave_only(COPY_JOURNAL, _REPLACES)
     with Journal(StoredObject(target, COPY_JOURNAL), {"job": job}) as journal:

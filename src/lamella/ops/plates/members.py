@@ -225,7 +225,7 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     documents = plate.documents
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
     row = plate.node_path.child(new.partition("/")[0]).path
-    if finish_locked_rename(plate) == (old, new):
+    if finish_locked_rename(plate, (old, new)) == (old, new):
         return
     there = _look_at_rename(plate, old, new)
     listed = {well.path for well in plate.document.refresh().wells}
@@ -280,7 +280,7 @@ def rename_position(well: Well, old: str, new: str) -> None:
     documents = well.documents
     target = well.node_path.child(new).path
     with documents.lock(well.path):
-        if finish_locked_rename(well) == (old, new):
+        if finish_locked_rename(well, (old, new)) == (old, new):
             return
         listed = [image.path for image in well.document.refresh().images]
         if old not in listed:

@@ -174,9 +174,9 @@ def real_name(storage: Storage, path: str = "") -> str:
     return join(storage.name.rstrip("/"), path)
 
 
-def check_apart(source: str, target: str, *, may_be_same: bool = False) -> None:
+def check_apart(source: str, target: str) -> None:
     """Raise InvalidArgumentError if a new store is its source or lies in it, or the source in it; see `real_name`."""
-    if source == target and not may_be_same:
+    if source == target:
         raise InvalidArgumentError(f"The destination is the source, {source}: choose another one.")
     if target.startswith((f"{source}/", f"{source}{os.sep}")):
         raise InvalidArgumentError(

@@ -244,9 +244,14 @@ def _finish_replacing(tables: Tables) -> None:
     name, by = record
     path, beside = tables.node_path.child(name).path, tables.node_path.child(by).path
     if documents.storage.exists(beside):
-        if documents.storage.exists(path):
-            documents.delete(path)
+        keys = documents.storage.keys_below(beside)
+        # Over the old files, not in place of them: another program may have finished, and deleted `beside`.
         _copy(tables, beside, path)
+        if _record(tables.group_attributes) == record:  # then `keys` are all of them
+            kept = {path + key[len(beside) :] for key in keys}
+            for key in documents.storage.keys_below(path):
+                if key not in kept:
+                    documents.storage.delete(key)
     documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, None))
     abandon(by)
     if documents.storage.exists(beside):

@@ -1,0 +1,162 @@
+"""Law: what one program renames or replaces at an object store is not lost to another that changes things beside it."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError
+
+from .test_creators_on_s3 import elsewhere
+
+URL = "s3://bucket/a.zarr"
+PIXELS = np.arange(1, 65, dtype="u2").reshape(1, 1, 1, 8, 8)
+
+
+class Held:
+    """Holds up the first request that fits, a deletion."""
+
+    def __init__(self, service, fits=lambda method, _: method in ("DELETE", "POST")):
+        self.came, self.goes = threading.Event(), threading.Event()
+        service.before = lambda method, path: self._wait if fits(method, path) else None
+
+    def _wait(self):
+        self.came.set()
+        assert self.goes.wait(20)
+
+
+def begin(call):
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(call())
+        except StorageError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, outcome
+
+
+def both(service, one, other):
+    """Hold up one call before its first deletion and the other before its own; let the first end, then the second."""
+    held = Held(service)
+    first, _ = begin(one)
+    assert held.came.wait(10)
+    second_held = Held(service)
+    second, outcome = begin(other)
+    while second.is_alive() and not second_held.came.wait(0.05):
+        pass
+    service.before = None
+    for hold, thread in ((held, first), (second_held, second)):
+        hold.goes.set()
+        thread.join(20)
+        assert not thread.is_alive()
+    return outcome[0]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_well_that_is_renamed_keeps_its_pixels_when_another_program_creates_a_position(service, version):
+    with lamella.open_ome_zarr(URL, "hcs", "w-", ["a"], version=version) as plate:
+        plate.create_position("A", "1", "0")["0"] = PIXELS
+    one = lamella.open_ome_zarr(URL, mode="r+")
+    other = both(
+        service,
+        lambda: one.rename_well("A/1", "A/5"),
+        lambda: elsewhere(URL).create_position("B", "7", "0"),
+    )
+    assert isinstance(other, StorageError)
+    assert np.array_equal(lamella.open_ome_zarr(URL)["A/5/0"]["0"][...], PIXELS)
+    lamella.open_ome_zarr(URL, mode="r+").create_position("B", "7", "0")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("again", [False, True])
+def test_labels_that_are_renamed_keep_their_pixels_when_another_program_changes_labels(
+    service, version, again
+):
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version=version) as image:
+        image["0"] = PIXELS
+        image.labels.create("a", PIXELS[:, 0])
+    one = lamella.open_ome_zarr(URL, mode="r+")
+    both(
+        service,
+        lambda: one.labels.rename("a", "b"),
+        lambda: (
+            elsewhere(URL).labels.rename("a", "b")
+            if again
+            else elsewhere(URL).labels.create("c", PIXELS[:, 0])
+        ),
+    )
+    assert np.array_equal(lamella.open_ome_zarr(URL).labels["b"]["0"][...], PIXELS[:, 0])
+
+
+def test_a_level_that_is_replaced_keeps_its_pixels_when_another_program_changes_the_image(service):
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a", "b"], version="0.5") as image:
+        image["0"] = np.concatenate([PIXELS, PIXELS + 1], 1)
+    one = lamella.open_ome_zarr(URL, mode="r+")
+    copied = Held(service, lambda method, path: method == "PUT" and path.endswith("a.zarr/0/zarr.json"))
+    first, _ = begin(lambda: one.delete_channel("b"))
+    assert copied.came.wait(10)  # the chunks are in place, the document is not
+    deleting = Held(service)
+    second, _ = begin(lambda: elsewhere(URL).rename_channel("a", "z"))
+    while second.is_alive() and not deleting.came.wait(0.05):
+        pass
+    service.before = None
+    for hold, thread in ((copied, first), (deleting, second)):
+        hold.goes.set()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert np.array_equal(lamella.open_ome_zarr(URL)["0"][...], PIXELS)
+
+
+def test_a_table_that_is_replaced_is_kept_when_another_program_writes_one(service):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"x": [1.0, 2.0]})
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version="0.5") as image:
+        image["0"] = PIXELS
+        image.tables.write("t", frame)
+    one = lamella.open_ome_zarr(URL, mode="r+")
+    both(
+        service,
+        lambda: one.tables.write("t", frame + 1, overwrite=True),
+        lambda: elsewhere(URL).tables.write("other", frame),
+    )
+    assert list(lamella.open_ome_zarr(URL).tables["t"]["x"]) == [2.0, 3.0]
+
+
+def test_a_store_at_a_url_is_not_replaced_by_what_is_made_of_it(service):
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version="0.4") as image:
+        image["0"] = PIXELS
+    before = dict(service.objects)
+    for call in (
+        lambda: lamella.upgrade(URL, "0.5", URL, overwrite=True),
+        lambda: lamella.rechunk(URL, URL, chunks=(4, 4), overwrite=True),
+        lambda: lamella.copy_store(URL, URL.replace("s3:", "s3a:"), overwrite=True),
+        lambda: lamella.copy_store(URL, URL.replace("/a.zarr", "//a.zarr"), overwrite=True),
+        lambda: lamella.copy_store(f"{service.endpoint}/bucket/a.zarr", URL, overwrite=True),
+    ):
+        with pytest.raises(InvalidArgumentError, match="is the source"):
+            call()
+        assert service.objects == before
+
+
+def test_a_store_whose_copy_was_killed_at_its_last_request_is_not_replaced_unasked(service, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    for n in (1, 2):
+        tifffile.imwrite(
+            tmp_path / f"{n}.tif", PIXELS[0, 0] + n, photometric="minisblack", metadata={"axes": "ZYX"}
+        )
+    service.fail("reset", method="DELETE", path="lamella-copy")
+    service.fail("reset", method="POST")
+    with pytest.raises(StorageError, match="lamella-copy"):
+        lamella.convert(tmp_path / "1.tif", URL, levels=1)
+    service.heal()
+    lamella.open_ome_zarr(URL, mode="r+").labels.create("work")
+    with pytest.raises(StoreExistsError):
+        lamella.convert(tmp_path / "2.tif", URL, levels=1)
+    assert list(lamella.open_ome_zarr(URL).labels) == ["work"]
