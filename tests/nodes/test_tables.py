@@ -258,6 +258,29 @@ def test_older_tables_of_fractal_are_read(tmp_path):
     assert position.tables.info("old").backend == "anndata"
 
 
+@pytest.mark.parametrize(
+    ("place", "key", "value", "message"),
+    [
+        ("obs", "column-order", None, "column-order None, which is not a list"),
+        ("obs", "column-order", "area", "column-order 'area', which is not a list"),
+        ("obs", "column-order", [1], "tables/t"),
+        ("X", "encoding-type", "csr_matrix", "shape None, which is not a number of rows and of columns"),
+    ],
+)
+def test_documents_of_anndata_that_are_of_no_table_are_refused_in_clear_words(
+    tmp_path, place, key, value, message
+):
+    position = image(tmp_path / "a.zarr")
+    position.tables.write("t", sizes(), backend="anndata")
+    document = tmp_path / "a.zarr" / "tables" / "t" / place / "zarr.json"
+    content = json.loads(document.read_text())
+    content["attributes"][key] = value
+    document.write_text(json.dumps(content))
+    with pytest.raises((errors.MetadataError, errors.NodeNotFoundError), match=message) as raised:
+        lamella.open_ome_zarr(tmp_path / "a.zarr").tables["t"]
+    assert "object is not" not in str(raised.value)
+
+
 def test_damaged_tables_are_named_with_what_is_wrong(tmp_path):
     position = image(tmp_path / "a.zarr")
     for backend in BACKENDS:

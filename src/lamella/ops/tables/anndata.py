@@ -202,6 +202,10 @@ class _Reader:
                 f"{self.documents.at(path)} has the encoding {attributes.get('encoding-type')!r}, not 'dataframe'."
             )
         index_name, order = str(attributes.get("_index", "_index")), attributes.get("column-order", [])
+        if not isinstance(order, list):
+            raise MetadataError(
+                f"{self.documents.at(path)} has the column-order {order!r}, which is not a list of names of columns."
+            )
         index = pd.Index(list(self.column(join(path, index_name))), name=index_name)
         columns = {str(name): self.column(join(path, str(name))) for name in order}
         return pd.DataFrame(columns, index=pd.RangeIndex(len(index))).set_index(index)
@@ -243,7 +247,12 @@ class _Reader:
             raise MetadataError(
                 f"{self.documents.at(path)} has the encoding {kind!r}, which is not supported."
             )
-        rows, columns = (int(n) for n in attributes["shape"])
+        shape = attributes.get("shape")
+        if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) for n in shape):
+            raise MetadataError(
+                f"{self.documents.at(path)} has the shape {shape!r}, which is not a number of rows and of columns."
+            )
+        rows, columns = (int(n) for n in shape if isinstance(n, int))
         data, indices, starts = (self.values(join(path, name)) for name in ("data", "indices", "indptr"))
         lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         dense = np.zeros((rows, columns), data.dtype)

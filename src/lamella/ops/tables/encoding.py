@@ -72,7 +72,12 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         return parquet.read_table(arrow.BufferReader(data)).to_pandas()
     except LamellaError:
         raise
-    except (ValueError, TypeError, LookupError, OSError) as fault:
+    except (TypeError, LookupError) as fault:
+        raise MetadataError(
+            f"The table {documents.at(path)} cannot be read as {backend}: its documents are not those of such a table. "
+            "Write it again, or restore it from a copy."
+        ) from fault
+    except (ValueError, OSError) as fault:
         raise MetadataError(
             f"The table {documents.at(path)} cannot be read as {backend}: {fault} ({type(fault).__name__})"
         ) from fault
