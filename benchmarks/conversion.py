@@ -46,8 +46,8 @@ TITLES = {
     "small": "20,000 TIFFs of 32 KiB, one image",
     "plate": "20,000 TIFFs of 32 KiB, a plate of 1,000 fields",
 }
-MOST, MOST_MB = 1.3, 300
-"""Aims: wall time as a multiple of the floor's, and resident memory of the process."""
+MOST, MOST_OF_SERIES, MOST_MB = 1.3, 2.0, 300
+"""Aims: wall time as a multiple of the floor's, for many small images of one file too, and resident memory in MB."""
 
 
 def convert(case: str, source: Path, target: Path) -> Figures:
@@ -143,24 +143,24 @@ def row(case: str, results: dict[str, list[Figures]]) -> list[list[str]]:
 
     lines = []
     for other, title, aim in (
-        ("floor", TITLES[case], MOST),
-        ("reading", "the same, tifffile only reads", 2.0),
+        ("floor", TITLES[case], MOST_OF_SERIES if case == "series" else MOST),
+        ("reading", "the same, tifffile only reads", None),
     ):
         if other not in results:
             continue
         ratio = median("lamella", "seconds") / median(other, "seconds")
         memory = median("lamella", "resident_mb")
-        met = round(ratio, 2) <= aim and memory <= MOST_MB
+        met = "" if aim is None else "yes" if round(ratio, 2) <= aim and memory <= MOST_MB else "no"
         lines.append(
             [
                 title,
                 f"{median(other, 'seconds'):.2f} s",
                 f"{median('lamella', 'seconds'):.2f} s",
                 f"{ratio:.2f}",
-                f"<= {aim:g}",
+                "" if aim is None else f"<= {aim:g}",
                 f"{median('lamella', 'cpu') / median(other, 'cpu'):.2f}",
                 f"{memory:.0f} MB",
-                "yes" if met else "no",
+                met,
             ]
         )
     return lines

@@ -113,3 +113,14 @@ def test_what_a_killed_change_of_a_table_left_is_no_damage(trials):
     assert str(lamella.status(target())) == status
     with opened() as plate:
         assert list(plate["A/1/0"].tables) == ["drugs"]
+
+
+def test_validate_finds_nothing_wrong_with_a_group_that_a_web_server_does_not_answer_for(service):
+    """Documents of the other Zarr format are requested beside those of a node."""
+    trials = Trials(service, "0.5", "http")
+    requests = trials.clean("validate").requests
+    numbers = [number for number, (_, key) in enumerate(requests) if key.endswith("/labels/.zgroup")]
+    assert numbers
+    for number in numbers:
+        with noted(f"412 at request {number}"):
+            trials.fail("validate", 412, number)

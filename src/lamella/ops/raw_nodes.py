@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
+_STATING = (V3.group, V2.attributes, V2.array)
+"""The documents that state the kind of a node."""
+
 
 @dataclass(frozen=True)
 class DocumentFinding:
@@ -75,7 +78,8 @@ class StoredNode:
     def unreadable(self) -> bool:
         """Whether the document that states the kind of the node cannot be read."""
         return any(
-            finding.rule == "LM-01" and finding.file in (V3.group, V2.attributes, V2.array)
+            finding.rule == "LM-01"
+            and (finding.file in _STATING or (finding.file == V2.group and finding.unread))
             for finding in self.findings
         )
 
