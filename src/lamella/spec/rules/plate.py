@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.raw_json import describe, is_integer, is_text
-from lamella.spec.rules.version_traits import check_inner_version
+from lamella.spec.rules.version_traits import check_inner_version, find_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -21,13 +21,12 @@ _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
 
 def check_plate(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     """Check ``plate``."""
-    if not isinstance(ome.get("plate"), dict):
-        where = (*at, "plate") if "plate" in ome else at
-        found = f"plate is {describe(ome['plate'])}" if "plate" in ome else "there is no plate"
-        yield context.finding("PL-05", where, found, "write an object with rows, columns and wells")
+    part = yield from find_object(
+        ome, "plate", at, context, "PL-05", "write an object with rows, columns and wells"
+    )
+    if part is None:
         return
-    plate = ome["plate"]
-    where = (*at, "plate")
+    plate, where = part
     yield from check_inner_version(plate, where, "VE-02", context)
     yield from _check_lines(plate, "columns", "PL-01", where, context)
     yield from _check_lines(plate, "rows", "PL-02", where, context)
@@ -277,13 +276,10 @@ def check_well(
     ome: JSONObject, at: Location, context: RuleContext, acquisitions: Collection[int] | None
 ) -> Iterator[Finding]:
     """Check ``well``; `acquisitions` are the ids that its plate lists, None if the plate is unknown."""
-    if not isinstance(ome.get("well"), dict):
-        where = (*at, "well") if "well" in ome else at
-        found = f"well is {describe(ome['well'])}" if "well" in ome else "there is no well"
-        yield context.finding("WL-01", where, found, "write an object with images")
+    part = yield from find_object(ome, "well", at, context, "WL-01", "write an object with images")
+    if part is None:
         return
-    well = ome["well"]
-    where = (*at, "well")
+    well, where = part
     yield from check_inner_version(well, where, "VE-02", context)
     images = well.get("images")
     spot = (*where, "images") if "images" in well else where

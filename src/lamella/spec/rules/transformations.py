@@ -18,7 +18,7 @@ from lamella.spec.rules.raw_json import (
     systems,
 )
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.version_traits import Ends
+from lamella.spec.rules.version_traits import Ends, find_object
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -357,13 +357,12 @@ def _check_scene_side(
 
 def check_scene(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     """Check ``scene``."""
-    if not isinstance(ome.get("scene"), dict):
-        where = (*at, "scene") if "scene" in ome else at
-        found = f"scene is {describe(ome['scene'])}" if "scene" in ome else "there is no scene"
-        yield context.finding("SC-01", where, found, "write an object with coordinateTransformations")
+    part = yield from find_object(
+        ome, "scene", at, context, "SC-01", "write an object with coordinateTransformations"
+    )
+    if part is None:
         return
-    scene = ome["scene"]
-    where = (*at, "scene")
+    scene, where = part
     if "coordinateSystems" in scene:
         # The bounds for arrays (AX-08 to AX-10) apply to multiscales only.
         yield from check_systems(

@@ -151,6 +151,20 @@ class RuleContext:
         )
 
 
+def find_object(
+    ome: JSONObject, key: str, at: Location, context: RuleContext, rule: str, remedy: str
+) -> Generator[Finding, None, tuple[JSONObject, Location] | None]:
+    """Return the object of a key, and its location; None if it is missing or no object, which breaks the rule."""
+    value = ome.get(key)
+    if isinstance(value, dict):
+        return value, (*at, key)
+    if key in ome:
+        yield context.finding(rule, (*at, key), f"{key} is {describe(value)}", remedy)
+    else:
+        yield context.finding(rule, at, f"there is no {key}", remedy)
+    return None
+
+
 class Ends(NamedTuple):
     """Numbers of axes at the input and the output of a transformation, None where unknown."""
 
