@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 AT_ONCE = most_at_once()
 """Limit of simultaneous requests."""
@@ -141,9 +142,13 @@ class ObjectReads:
 
     async def _get_one(self, key: str, **options: Any) -> GetResult:
         """Send one GET."""
-        check_process(self.address)  # a forked process has no threads
-        (outcome,) = await self._threads.outcomes(lambda key: self._get(key, **options), [key])
+        (outcome,) = await self._outcomes(lambda key: self._get(key, **options), [key])
         return _result(outcome)
+
+    async def _outcomes(self, send: Callable[[T], R], items: Sequence[T]) -> list[R | BaseException]:
+        """Send a request for each item in threads; return the result of each, or its error."""
+        check_process(self.address)  # a forked process has no threads
+        return await self._threads.outcomes(send, items)
 
     def stamp_of(self, meta: Any) -> Stamp | None:
         """Return the stamp of an object from its metadata."""
@@ -186,8 +191,7 @@ class ObjectReads:
 
     async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
         """Get several keys or parts of keys at once; return the errors of those that failed."""
-        check_process(self.address)
-        outcomes = await self._threads.outcomes(self._fetch, gets)
+        outcomes = await self._outcomes(self._fetch, gets)
         failed = {number: error for number, error in enumerate(outcomes) if isinstance(error, Exception)}
         recovered = await asyncio.gather(
             *(self._recover(*gets[number], error) for number, error in failed.items()), return_exceptions=True
@@ -443,8 +447,5 @@ def _result(outcome: T | BaseException) -> T:
 
 async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Await all; raise the first error after all have ended."""
-    done = await asyncio.gather(*awaitables, return_exceptions=True)
-    for result in done:
-        if isinstance(result, BaseException):
-            raise result
-    return done  # type: ignore[return-value]
+    outcomes = await asyncio.gather(*awaitables, return_exceptions=True)
+    return [_result(outcome) for outcome in outcomes]
