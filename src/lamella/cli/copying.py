@@ -52,11 +52,10 @@ def copy(
     context: click.Context,
     source: str,
     destination: str,
-    fields: list[str] | None,
-    levels: list[int] | None,
-    overwrite: bool,
+    *,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Copy a store, or a part of it, to another place.
 
@@ -69,8 +68,7 @@ def copy(
     from lamella.ops.copying.copy_store import copy_store
 
     context.meta[RESUMES] = True
-    settings = {"fields": fields, "levels": levels, "overwrite": overwrite, **options}
-    run_copy(context, lambda: copy_store(source, destination, **settings), as_json=as_json)
+    run_copy(context, lambda: copy_store(source, destination, **settings, **options), as_json=as_json)
 
 
 @click.command(epilog="Example: lamella download https://host/plate.zarr --fields A/1/0,B/2/0 --levels 1,2")
@@ -116,11 +114,10 @@ def pack(
     context: click.Context,
     source: str,
     destination: str,
-    fields: list[str] | None,
-    levels: list[int] | None,
-    overwrite: bool,
+    *,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Write a store into one file, an .ozx or .zip archive.
 
@@ -129,8 +126,7 @@ def pack(
     """
     from lamella.ops.copying.pack import pack as run
 
-    settings = {"fields": fields, "levels": levels, "overwrite": overwrite, **options}
-    run_copy(context, lambda: run(source, destination, **settings), as_json=as_json)
+    run_copy(context, lambda: run(source, destination, **settings, **options), as_json=as_json)
 
 
 @click.command(epilog="Example: lamella unpack plate.ozx plate.zarr")
