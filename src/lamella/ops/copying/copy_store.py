@@ -148,7 +148,7 @@ def copy_store(
         if isinstance(target, LocalStorage):
             opened = _in_folder(target, job, overwrite)
         else:
-            opened = _in_service(open_storage(source, read_only=True), target, job, overwrite)
+            opened = _in_service(source, target, job, overwrite)
         with opened as (storage, journal):
             copy = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
             if storage.chunks_need_array:
@@ -258,22 +258,25 @@ def has_unfinished_copy(target: Storage) -> bool:
     return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
 
 
-def _check_other(source: Storage, target: Storage) -> None:
+def _check_other(source: StrPath | Store, target: Storage) -> None:
     """Raise where a store that is to be replaced is the source by another URL (s3a://, https://, a second slash)."""
-    if isinstance(source, LocalStorage | ZipStorage) or target.chunks_need_array:
+    source_storage = open_storage(source, read_only=True)  # knows nothing yet of what is there
+    if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
         return
     probe = temporary_name(".tmp")
     target.write(probe, b"?")
     try:
-        if source.size(probe) is not None:
-            raise InvalidArgumentError(f"The destination is the source, {source.name}: choose another one.")
+        if source_storage.size(probe) is not None:
+            raise InvalidArgumentError(
+                f"The destination is the source, {source_storage.name}: choose another one."
+            )
     finally:
         target.delete(probe)
 
 
 @contextmanager
 def _in_service(
-    source: Storage, target: Storage, job: str, overwrite: bool
+    source: StrPath | Store, target: Storage, job: str, overwrite: bool
 ) -> Iterator[tuple[Storage, Journal[Any]]]:
     """Yield the destination itself, and a journal in it, which is deleted when the copy is complete.
 
