@@ -307,32 +307,35 @@ class MetadataDocument(Generic[M]):
         attributes = self._attributes
         if fresh == attributes:
             return self._model
-        where = f"{self.store_handle.name}/{self.path}".rstrip("/")
         if not fresh:  # attributes of Zarr v2 are a file that may be missing
             raise NodeNotFoundError(
-                f"The metadata of {where} cannot be edited: they were there before, and are missing now. Another "
+                f"The metadata of {self._name} cannot be edited: they were there before, and are missing now. Another "
                 "program removed them, or the service did not return them. Open the node again, and repeat the call."
             )
         if self._is_edited():
             if self._load(fresh) == self._load(attributes):
                 return self._model  # only attributes outside of the model were changed
             raise MetadataError(
-                f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "
-                "read. Open the node again, repeat the change and call dump_meta()."
+                f"The metadata of {self._name} has unsaved changes, and the document was changed elsewhere since it "
+                "was read. Open the node again, repeat the change and call dump_meta()."
             )
         return self._load(fresh)
 
     def changed(self, change: Callable[[M], M], model: M) -> M:
         """Return the result of a change for a model; an error names the node."""
-        where = f"{self.store_handle.name}/{self.path}".rstrip("/")
         try:
             return change(model)
         except (MetadataError, NodeNotFoundError) as fault:
-            raise type(fault)(f"The metadata of {where} were not changed: {fault}") from fault
+            raise type(fault)(f"The metadata of {self._name} were not changed: {fault}") from fault
         except InvalidArgumentError as fault:
-            if where in str(fault):
+            if self._name in str(fault):
                 raise
-            raise InvalidArgumentError(f"{fault} (asked of {where})") from fault
+            raise InvalidArgumentError(f"{fault} (asked of {self._name})") from fault
+
+    @property
+    def _name(self) -> str:
+        """The name of the store and the path of the node, for messages."""
+        return f"{self.store_handle.name}/{self.path}".rstrip("/")
 
     def save(self) -> None:
         """Save the model."""
