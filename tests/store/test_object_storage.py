@@ -285,13 +285,20 @@ def test_attributes_beside_ome_ngff_are_requested_once(service):
     assert [path.rpartition("/")[2] for _, path in service.requests] == [".zattrs", ".zgroup"]
 
 
-def test_a_document_that_came_ahead_is_trusted_from_when_it_is_read(service, monkeypatch):
+@pytest.fixture
+def ahead(service, monkeypatch):
+    """A storage that has requested a document ahead, and the time, which may be changed."""
     storage = object_storage(service.endpoint, URL)
     storage.read_only = True
     service.objects[f"{PLACE}/A/zarr.json"] = b"{}"
     now = [1000.0]
     monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
     storage.expect(["A/zarr.json"])
+    return storage, now
+
+
+def test_a_document_that_came_ahead_is_trusted_from_when_it_is_read(service, ahead):
+    storage, now = ahead
     now[0] += 5  # a walk reads what it has requested later than that, at slow stores
     _, stamp = storage.read_stamped("A/zarr.json")
     requests = len(service.requests)
@@ -302,13 +309,8 @@ def test_a_document_that_came_ahead_is_trusted_from_when_it_is_read(service, mon
     assert len(service.requests) == requests + 1
 
 
-def test_a_document_that_was_requested_ahead_is_trusted_for_ten_seconds(service, monkeypatch):
-    storage = object_storage(service.endpoint, URL)
-    storage.read_only = True
-    service.objects[f"{PLACE}/A/zarr.json"] = b"{}"
-    now = [1000.0]
-    monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
-    storage.expect(["A/zarr.json"])
+def test_a_document_that_was_requested_ahead_is_trusted_for_ten_seconds(service, ahead):
+    storage, now = ahead
     now[0] += 9
     _, stamp = storage.read_stamped("A/zarr.json")
     service.objects[f"{PLACE}/A/zarr.json"] = b'{"attributes":{}}'
