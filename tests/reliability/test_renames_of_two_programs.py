@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError
 
+from .protocols import PROTOCOLS
 from .test_creators_on_s3 import elsewhere
 
 URL = "s3://bucket/a.zarr"
@@ -133,16 +135,49 @@ def test_a_store_at_a_url_is_not_replaced_by_what_is_made_of_it(service):
     with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version="0.4") as image:
         image["0"] = PIXELS
     before = dict(service.objects)
-    for call in (
-        lambda: lamella.upgrade(URL, "0.5", URL, overwrite=True),
-        lambda: lamella.rechunk(URL, URL, chunks=(4, 4), overwrite=True),
-        lambda: lamella.copy_store(URL, URL.replace("s3:", "s3a:"), overwrite=True),
-        lambda: lamella.copy_store(URL, URL.replace("/a.zarr", "//a.zarr"), overwrite=True),
-        lambda: lamella.copy_store(f"{service.endpoint}/bucket/a.zarr", URL, overwrite=True),
-    ):
-        with pytest.raises(InvalidArgumentError, match="is the source"):
-            call()
-        assert service.objects == before
+    aliases = [
+        URL,
+        URL.replace("s3:", "s3a:"),
+        URL.replace("/a.zarr", "//a.zarr//"),
+        f"{URL}/inside.zarr",
+        f"{URL.replace('s3:', 's3a:')}/inside.zarr",
+    ]
+    sources = [*aliases[:3], f"{service.endpoint}/bucket/a.zarr"]
+    calls = {
+        "upgrade": lambda old, new: lamella.upgrade(old, "0.5", new, overwrite=True),
+        "rechunk": lambda old, new: lamella.rechunk(old, new, chunks=(4, 4), overwrite=True),
+        "copy": lambda old, new: lamella.copy_store(old, new, overwrite=True),
+    }
+    for name, call in calls.items():
+        for source, destination in product(sources, aliases):
+            with pytest.raises(InvalidArgumentError, match=r"is the source|inside of its source"):
+                call(source, destination)
+            assert service.objects == before, (name, source, destination)
+
+
+def test_a_store_of_zarr_python_is_known_to_be_the_url_that_is_made_of_it(service):
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version="0.4") as image:
+        image["0"] = PIXELS
+    before = dict(service.objects)
+    for name in ("obstore", "http"):
+        protocol = PROTOCOLS[name](service)
+        for source in (
+            protocol.target("a.zarr"),
+            lamella.open_ome_zarr(protocol.target("a.zarr")).zgroup.store,
+        ):
+            with pytest.raises(InvalidArgumentError, match=r"is the source"):
+                lamella.upgrade(source, "0.5", URL, overwrite=True)
+            assert service.objects == before
+
+
+def test_aliases_of_a_url_lock_each_other(service):
+    roots = {
+        lamella.open_ome_zarr(url, "fov", "a", ["a"], version="0.5").documents.storage.lock_root
+        for url in (URL, URL.replace("s3:", "s3a:"), URL.replace("/a.zarr", "//a.zarr//"))
+    }
+    store = PROTOCOLS["obstore"](service).target("a.zarr")
+    roots.add(lamella.open_ome_zarr(store, mode="r+").documents.storage.lock_root)
+    assert len(roots) == 1
 
 
 def test_a_store_whose_copy_was_killed_at_its_last_request_is_not_replaced_unasked(service, tmp_path):

@@ -14,8 +14,9 @@ from tests.remote import object_storage
 from lamella.errors import AccessError, DamagedDataError, StorageError
 from lamella.store import document_memory
 from lamella.store import object_storage as s3_storage
+from lamella.store.addresses import split_url
 from lamella.store.documents import Documents
-from lamella.store.object_client import _used_in, split_url
+from lamella.store.object_client import _used_in
 from lamella.store.object_requests import _honours
 from lamella.store.storage import ChangedError, RangeRequest
 

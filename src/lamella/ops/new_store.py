@@ -11,9 +11,15 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
-from lamella.ops.copying.copy_store import check_replaced, copy_store, has_unfinished_copy, options_of_both
+from lamella.ops.copying.copy_store import (
+    check_other,
+    check_replaced,
+    copy_store,
+    has_unfinished_copy,
+    options_of_both,
+)
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
-from lamella.ops.rewriting.endpoints import check_apart, make_folder, real_name
+from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -136,7 +142,10 @@ def rewritten_elsewhere(
 ) -> RewriteReport:
     """Rewrite a store into a temporary folder, and copy that to a URL or into a store."""
     old, place = options_of_both(source, destination, storage_options)
-    check_apart(real_name(open_storage(old)), real_name(open_storage(place)))
+    target = open_storage(place)
+    check_stores_apart(open_storage(old), target)
     with staged(place, command, overwrite=overwrite, progress=progress) as folder:
+        if target.exists(""):
+            check_other(old, target)
         report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
     return replace(report, destination=name_of(destination))

@@ -13,6 +13,21 @@ _SCHEMES = {"S3Store": ("s3", "bucket"), "GCSStore": ("gs", "bucket"), "AzureSto
 _WITH_QUERY = ("http", "https", "ftp", "az", "abfs", "abfss")
 _WEB_URL = re.compile(r"(https?://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?", re.IGNORECASE)
 _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
+KINDS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+    "abfss": "az",
+    "http": "http",
+    "https": "http",
+}
+"""The kind of service by the scheme of a URL."""
+_AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9.-]+)?\.amazonaws\.com(?:\.cn)?")
+_GOOGLE = re.compile(r"(?:(?P<bucket>.+)\.)?storage\.(?:cloud\.google|googleapis)\.com")
+_AZURE = re.compile(r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.core\.windows\.net")
 
 
 def is_web(url: str) -> bool:
@@ -119,6 +134,85 @@ def _obstore_address(inner: Any) -> str:
     return f"file:///{prefix}" if kind == "LocalStore" and prefix else ""
 
 
+def split_url(url: str) -> tuple[str, str]:
+    """Return the bucket and the prefix in a URL of an object store.
+
+    >>> split_url("s3://bucket/plates/a b.zarr/"), split_url("abfss://box@me.dfs.core.windows.net/a.zarr")
+    (('bucket', 'plates/a b.zarr'), ('box', 'a.zarr'))
+    """
+    bucket, _, prefix = url.partition("://")[2].partition("/")
+    return bucket.partition("@")[0], prefix.strip("/")
+
+
+def lock_name(url: str) -> str:
+    """Return one text for all spellings of a URL of an object store, whatever the service: the prefix of its locks.
+
+    >>> lock_name("s3a://bucket//plates/a.zarr/"), lock_name("abfss://box@me.dfs.core.windows.net/a.zarr")
+    ('s3://bucket/plates/a.zarr', 'az://box/a.zarr')
+    >>> lock_name("memory://plates/a.zarr"), lock_name("icechunk+s3://bucket/a")
+    ('memory://plates/a.zarr', 'icechunk+s3://bucket/a')
+    """
+    kind = KINDS.get(url.partition("://")[0].lower(), "http")
+    if "::" in url or kind == "http":
+        return url.rstrip("/")
+    return f"{kind}://{'/'.join(split_url(url))}".rstrip("/")
+
+
+def place_of(url: str, endpoint: str = "", account: str = "") -> str:
+    """Return one text for all URLs of a place, also those by which a web browser reads from an object store.
+
+    ``endpoint`` is the address of a service other than that of Amazon, Google and Azure, ``account`` one of Azure.
+
+    >>> place_of("s3a://bucket/plates/a.zarr/"), place_of("https://bucket.s3.eu-west-1.amazonaws.com/plates/a.zarr")
+    ('web://s3.amazonaws.com/bucket/plates/a.zarr', 'web://s3.amazonaws.com/bucket/plates/a.zarr')
+    >>> place_of("abfss://box@me.dfs.core.windows.net/a.zarr"), place_of("az://box/a.zarr", account="me")
+    ('web://me.blob.core.windows.net/box/a.zarr', 'web://me.blob.core.windows.net/box/a.zarr')
+    >>> place_of("gcs://bucket/a%20b.zarr"), place_of("https://storage.googleapis.com/bucket/a%2520b.zarr?sig=1")
+    ('web://storage.googleapis.com/bucket/a%20b.zarr', 'web://storage.googleapis.com/bucket/a%20b.zarr')
+    >>> place_of("s3://bucket/a.zarr", "http://127.0.0.1:9000"), place_of("http://127.0.0.1:9000/bucket//a.zarr")
+    ('web://127.0.0.1:9000/bucket/a.zarr', 'web://127.0.0.1:9000/bucket/a.zarr')
+    """
+    scheme, slashes, rest = clean_url(url).partition("://")
+    kind = KINDS.get(scheme.lower())
+    if not slashes or "::" in url or kind is None:
+        return clean_url(url)
+    if kind == "http":
+        host, _, path = rest.partition("/")
+        return _web_place(host, unquote(path))
+    own = rest.partition("/")[0].partition("@")[2]  # of abfss
+    hosts = {
+        "s3": "s3.amazonaws.com",
+        "gs": "storage.googleapis.com",
+        "az": own or f"{account}.blob.core.windows.net",
+    }
+    host, _, above = (endpoint.partition("://")[2] or hosts[kind]).partition("/")
+    return _web_place(host, "/".join((above, *split_url(url))))
+
+
+def _web_place(host: str, path: str) -> str:
+    """Return the place of a path at a host; the name of a bucket in the host's name becomes part of the path."""
+    host = host.lower()
+    for pattern, common in ((_AWS, "s3.amazonaws.com"), (_GOOGLE, "storage.googleapis.com")):
+        if service := pattern.fullmatch(host):
+            host, path = common, f"{service['bucket'] or ''}/{path}"
+    if azure := _AZURE.fullmatch(host):
+        host = f"{azure['account']}.blob.core.windows.net"
+    return "/".join(("web:/", host, *filter(None, path.split("/"))))
+
+
+def endpoint_of(store: Any) -> tuple[str, str]:
+    """Return the endpoint and the account of Azure of a zarr-python store, as far as it shows them; "" otherwise."""
+    store = _unwrapped(store)
+    file_system = getattr(store, "fs", None)
+    config = getattr(getattr(store, "store", None), "config", None)
+    if isinstance(config, dict):
+        values = [config.get(name) for name in ("endpoint", "base_url", "account_name")]
+    else:
+        values = [getattr(file_system, name, None) for name in ("endpoint_url", "_endpoint", "account_name")]
+    first, second, account = (value if isinstance(value, str) else "" for value in values)
+    return first or second, account
+
+
 def title_in(address: str) -> str:
     """Return the last name of a URL without endings such as ``.zarr``; "" where the URL has no name.
 
@@ -149,7 +243,7 @@ def lock_root(store: Any) -> str:
     kinds = {kind.__name__ for kind in type(store).__mro__}
     is_address = "://" in address and not address.startswith("object_store://")
     if is_address and not kinds.isdisjoint(("FsspecStore", "ObjectStore", "ZipStore")):
-        return address
+        return lock_name(address)
     # Stores in memory are named by the object that holds their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):
         holder = getattr(store, name, None)

@@ -32,20 +32,9 @@ from lamella.errors import (
     UnknownOptionError,
     counted,
 )
-from lamella.store.addresses import clean_url
+from lamella.store.addresses import KINDS, clean_url
 from lamella.store.block_cache import DEFAULT_BYTES
 
-_KINDS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gs",
-    "gcs": "gs",
-    "az": "az",
-    "abfs": "az",
-    "abfss": "az",
-    "http": "http",
-    "https": "http",
-}
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
 _COMMON = {
     "anon": _SWITCH,
@@ -155,7 +144,7 @@ def resolve(
     """
     options_given = dict(_mapping(storage_options))
     scheme = url.partition("://")[0].lower()
-    kind = "" if "::" in url else _KINDS.get(scheme, "")
+    kind = "" if "::" in url else KINDS.get(scheme, "")
     if scheme == "memory":
         refuse_options(options_given, url)
     if not kind:
@@ -197,7 +186,7 @@ def accepts_options(url: str, storage_options: Mapping[str, Any]) -> bool:
     scheme = url.lower().removeprefix("icechunk+").partition(":")[0]
     if scheme in ("memory", "file"):
         return False
-    kind = "" if "::" in url else _KINDS.get(scheme, "")
+    kind = "" if "::" in url else KINDS.get(scheme, "")
     return not kind or _mapping(storage_options).keys() <= _KNOWN[kind].keys()
 
 

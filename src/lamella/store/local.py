@@ -97,6 +97,11 @@ class LocalStorage(Storage):
         return self.root
 
     @property
+    def place(self) -> str:
+        """The folder without links."""
+        return os.path.realpath(self.root)
+
+    @property
     def title(self) -> str:
         """The name of the folder, without endings such as ``.zarr``."""
         return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
-from lamella.store.addresses import clean_url
+from lamella.store.addresses import clean_url, split_url
 from lamella.store.request_threads import end_requests
 from lamella.store.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 
@@ -79,16 +79,6 @@ def _end() -> None:
         return
     end_requests()
     time.sleep(_SECONDS_TO_END)
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """Return the bucket and the prefix in a URL of an object store.
-
-    >>> split_url("s3://bucket/plates/a b.zarr/"), split_url("abfss://box@me.dfs.core.windows.net/a.zarr")
-    (('bucket', 'plates/a b.zarr'), ('box', 'a.zarr'))
-    """
-    bucket, _, prefix = url.partition("://")[2].partition("/")
-    return bucket.partition("@")[0], prefix.strip("/")
 
 
 class ObjectClient:

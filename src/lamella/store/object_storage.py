@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import InvalidNameError, LamellaError, StorageError
 from lamella.log import log
-from lamella.store.addresses import title_in
+from lamella.store.addresses import lock_name, place_of, title_in
 from lamella.store.document_memory import SECONDS, DocumentMemory
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
@@ -58,7 +58,7 @@ class ObjectStorage(FlatStorage):
         self.can_list = self.can_delete = not is_web
         self._client = ObjectClient(access)
         self._requests = ObjectRequests(self._client, self._do_not_list)
-        self.lock_root = self._client.address
+        self.lock_root = lock_name(self._client.address)
         self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
         self.deleted_at_once = KEYS_DELETED_AT_ONCE if access.kind == "s3" else 1
@@ -83,6 +83,13 @@ class ObjectStorage(FlatStorage):
     def name(self) -> str:
         """The URL, without a signature."""
         return self._client.address
+
+    @property
+    def place(self) -> str:
+        """One text for all URLs of the store."""
+        config = self.access.config
+        endpoint = str(config.get("endpoint") or config.get("base_url") or "")
+        return place_of(self.name, endpoint, str(config.get("account_name", "")))
 
     @property
     def title(self) -> str:

@@ -124,6 +124,11 @@ class Storage(ABC):
         """Path or URL of the store, for messages."""
 
     @property
+    def place(self) -> str:
+        """One text for all paths and URLs of the store, to compare it with others."""
+        return self.name.rstrip("/")
+
+    @property
     def title(self) -> str:
         """Default name of a new plate or image in this store: the last name of its path, without ``.zarr``."""
         return ""

@@ -19,7 +19,15 @@ from lamella.errors import (
 )
 from lamella.log import log
 from lamella.store import json_document
-from lamella.store.addresses import address_of, clean_url, lock_root, survives_fork, title_in
+from lamella.store.addresses import (
+    address_of,
+    clean_url,
+    endpoint_of,
+    lock_root,
+    place_of,
+    survives_fork,
+    title_in,
+)
 from lamella.store.credentials import resolve
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
@@ -220,6 +228,11 @@ class ZarrStorage(FlatStorage):
     def service(self) -> Service:
         """The coroutines that send the requests."""
         return self._service
+
+    @property
+    def place(self) -> str:
+        """One text for all URLs of the store, as far as the store shows its service."""
+        return place_of(self._address, *endpoint_of(self.store))
 
     @property
     def title(self) -> str:

@@ -21,7 +21,7 @@ from lamella.ops.copying.selection import Contents, CopyReport, contents_of, sel
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
-from lamella.ops.rewriting.endpoints import already_exists, check_apart, not_a_store, open_source, real_name
+from lamella.ops.rewriting.endpoints import already_exists, check_stores_apart, not_a_store, open_source
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.flat_storage import FlatStorage
@@ -138,7 +138,7 @@ def copy_store(
         )
     target.check_writable("")
     source_store = open_source(source, follow_links=follow_links)
-    check_apart(real_name(source_store.documents.storage), real_name(target))
+    check_stores_apart(source_store.documents.storage, target)
     with (
         logged("Copy %s to %s", source_store.name, target.name),
         reporting(progress, "bytes") as report_progress,
@@ -258,7 +258,7 @@ def has_unfinished_copy(target: Storage) -> bool:
     return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
 
 
-def _check_other(source: StrPath | Store, target: Storage) -> None:
+def check_other(source: StrPath | Store, target: Storage) -> None:
     """Raise where a store that is to be replaced is the source by another URL (s3a://, https://, a second slash)."""
     source_storage = open_storage(source, read_only=True)  # knows nothing yet of what is there
     if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
@@ -268,7 +268,7 @@ def _check_other(source: StrPath | Store, target: Storage) -> None:
     try:
         if source_storage.size(probe) is not None:
             raise InvalidArgumentError(
-                f"The destination is the source, {source_storage.name}: choose another one."
+                f"The destination, {target.name}, is the source, {source_storage.name}: choose another one."
             )
     finally:
         target.delete(probe)
@@ -286,7 +286,7 @@ def _in_service(
     is_resumed = is_resumed and has_unfinished_copy(target)
     if not is_resumed and target.exists(""):
         check_replaced(target, overwrite=overwrite)
-        _check_other(source, target)
+        check_other(source, target)
         assert isinstance(target, FlatStorage)  # a folder or an archive is written elsewhere
         target.leave_only(COPY_JOURNAL, _REPLACES)
     with Journal(StoredObject(target, COPY_JOURNAL), {"job": job}) as journal:

@@ -20,7 +20,7 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
 from lamella.ops.execution import Count, check_progress, reporting
-from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source, real_name
+from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -101,7 +101,7 @@ def pack(
     source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
     comment = _comment(source_store.documents, path)
     check_archive(path, overwrite=overwrite)
-    check_apart(real_name(source_store.documents.storage), os.path.realpath(path))
+    check_apart(source_store.documents.storage.place, os.path.realpath(path))
     with logged("Pack %s into %s", source_store.name, path), reporting(progress, "bytes") as report_progress:
         contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
         for key, _ in contents.files:

@@ -20,7 +20,7 @@ from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
-from lamella.ops.rewriting.endpoints import check_apart, real_name
+from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX, join
 from lamella.store.local import LocalStorage
@@ -110,7 +110,7 @@ class MosaicWrite:
         target = with_options(target, storage_options)
         storage = open_storage(target)
         for field in fields:
-            check_apart(real_name(field), real_name(storage))
+            check_stores_apart(field, storage)
         self.workers.check_reach(storage, *fields)
         with logged("Write the mosaic %s", storage.name):
             place = storage.root if isinstance(storage, LocalStorage) else target

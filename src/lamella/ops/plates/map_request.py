@@ -22,7 +22,7 @@ from lamella.nodes.position import Position
 from lamella.ops.execution import check_progress
 from lamella.ops.plates.map_blocks import block_plan
 from lamella.ops.plates.map_records import LABELS
-from lamella.ops.rewriting.endpoints import check_apart, real_name
+from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
@@ -135,7 +135,7 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
             raise InvalidArgumentError(
                 f"output is the path of a plate, or a store of zarr-python, not {output!r}."
             )
-        check_apart(real_name(plate.documents.storage, plate.node_path.path), real_name(open_storage(output)))
+        check_stores_apart(plate.documents.storage, open_storage(output), plate.node_path.path)
     if over == "positions" and (call.halo or call.axes is not None):
         raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
     request = MapRequest(

@@ -23,7 +23,7 @@ from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.copy import PositionCopy
-from lamella.ops.rewriting.endpoints import check_apart, real_name
+from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
 from lamella.spec.intents import with_creating
@@ -105,7 +105,7 @@ def create_store(
     store_path = with_options(store_path, storage_options)
     storage = open_storage(store_path)
     for source in request.read:
-        check_apart(real_name(source.documents.storage), real_name(storage))
+        check_stores_apart(source.documents.storage, storage)
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
     plans = _plans(request)
     with logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name):

@@ -167,24 +167,30 @@ def _check_replaceable(storage: Storage, root: str) -> None:
         raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: use a destination")
 
 
-def real_name(storage: Storage, path: str = "") -> str:
-    """Return where a store, or a folder in it, is: the path without links, or the URL."""
-    if isinstance(storage, LocalStorage):
-        return os.path.realpath(os.path.join(storage.root, path))
-    return join(storage.name.rstrip("/"), path)
+def check_stores_apart(source: Storage, target: Storage, path: str = "") -> None:
+    """Do `check_apart` for two stores, or a folder in the first, however their paths or URLs are spelled."""
+    for first, second in ((source.place, target.place), (source.name, target.name)):
+        check_apart(join(first.rstrip("/"), path), second.rstrip("/"), (source.where(path), target.name))
 
 
-def check_apart(source: str, target: str) -> None:
-    """Raise InvalidArgumentError if a new store is its source or lies in it, or the source in it; see `real_name`."""
+def check_apart(source: str, target: str, names: tuple[str, str] | None = None) -> None:
+    """Raise InvalidArgumentError if a new store is its source or lies in it, or the source in it.
+
+    Both are paths without links, or places of stores; ``names`` are those for messages.
+    """
+    source_name, target_name = names or (source, target)
     if source == target:
-        raise InvalidArgumentError(f"The destination is the source, {source}: choose another one.")
+        named = "" if source_name == target_name else f", {target_name},"
+        raise InvalidArgumentError(
+            f"The destination{named} is the source, {source_name}: choose another one."
+        )
     if target.startswith((f"{source}/", f"{source}{os.sep}")):
         raise InvalidArgumentError(
-            f"{target} would lie inside of its source, {source}: choose another destination."
+            f"{target_name} would lie inside of its source, {source_name}: choose another destination."
         )
     if source.startswith((f"{target}/", f"{target}{os.sep}")):
         raise InvalidArgumentError(
-            f"The source, {source}, lies inside of {target}: choose another destination."
+            f"The source, {source_name}, lies inside of {target_name}: choose another destination."
         )
 
 
