@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from tests.array_source import ArraySource
 
 import lamella
 from lamella.cli import main
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
-from lamella.ops.conversion.source import ArraySource
 
 PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
 MASK = np.zeros((1, 4, 16, 16), "uint8")

@@ -15,11 +15,11 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from tests.array_source import ArraySource
 
 import lamella
 from lamella.errors import LamellaError
 from lamella.nodes import labels, tiled
-from lamella.ops.conversion.source import ArraySource
 
 PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
 WRONG = [5, 1.5, -1, "x", None, object(), [1], {"a": 1}, (1.5,), True, b"x", ["a"], float("nan")]

@@ -17,11 +17,12 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from tests.array_source import ArraySource
 
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError, StoreExistsError
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.convert import ConvertReport, convert
-from lamella.ops.conversion.source import ArraySource, SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 

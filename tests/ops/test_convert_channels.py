@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
+from tests.array_source import ArraySource
 
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.convert import convert
-from lamella.ops.conversion.source import ArraySource, SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 from lamella.ops.display.preview import PreviewOptions, all_channels, choose_channels, field_picture
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from tests.array_source import ArraySource
 
 import lamella
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.ops.conversion.convert import convert
-from lamella.ops.conversion.source import ArraySource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,11 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from tests.array_source import ArraySource
 
 from lamella.errors import SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.convert import convert
-from lamella.ops.conversion.source import ArraySource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,13 +14,13 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from tests.array_source import ArraySource
 
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.placement import place_by_regex
-from lamella.ops.conversion.source import ArraySource
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:

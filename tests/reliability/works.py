@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tests.array_source import ArraySource
 
 import lamella
 from lamella.errors import (
@@ -24,7 +25,6 @@ from lamella.errors import (
     StoreExistsError,
 )
 from lamella.ops.conversion.convert import convert
-from lamella.ops.conversion.source import ArraySource
 from lamella.ops.jobs import journal
 from lamella.ops.plates.rename_wells import rename_wells
 from lamella.ops.pyramids import passes

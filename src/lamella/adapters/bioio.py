@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.units import is_size, unit_name
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 
-class BioioReader(HandleReader):
+class BioioReader(SampleReader):
     """Any format of a plugin of bioio; scenes are images. Plugins may be unsafe for threads: one reads at a time."""
 
     name = "bioio"
@@ -62,10 +62,6 @@ class BioioReader(HandleReader):
         with suppress(NotImplementedError):
             return [OriginalMetadata("METADATA.ome.xml", handle.ome_metadata.to_xml())]
         return []
-
-    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
-        return self.read_planes(handle, image, [index], rows)[0]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice

@@ -17,7 +17,7 @@ import numpy as np
 
 from lamella.adapters.czi_metadata import CziMetadata
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import ImageDescription
 from lamella.spec.ome_xml import parse_xml
@@ -34,7 +34,7 @@ _RAW = 1000
 """Compressions from here on are those of a camera, whose bytes czifile cannot decode."""
 
 
-class CziReader(HandleReader):
+class CziReader(SampleReader):
     """Zeiss CZI, a scene as one image."""
 
     name = "czi"
@@ -67,10 +67,6 @@ class CziReader(HandleReader):
         """Return the XML of the file."""
         text = handle.file.metadata()
         return [OriginalMetadata("czi.xml", text)] if text else []
-
-    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
-        return self.read_planes(handle, image, [index], rows)[0]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import SourceError
-from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
 from lamella.spec.units import is_size
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 
-class DicomReader(HandleReader):
+class DicomReader(SampleReader):
     """Whole slide images; optical paths are channels, focal planes are z. A folder of such files is one slide."""
 
     name = "dicom"
@@ -60,10 +60,6 @@ class DicomReader(HandleReader):
                 path=level.optical_paths[-1], pyramid=number, threads=1, as_array=True,
             )  # fmt: skip
         return [_describe(handle, path, number) for number in range(len(handle.pyramids))]
-
-    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
-        return self.read_planes(handle, image, [index], rows)[0]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, SourceError
-from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.colors import parse_color
@@ -40,7 +40,7 @@ _OTHERS = {
 """Dimensions of Leica that make images of their own."""
 
 
-class LifReader(HandleReader):
+class LifReader(SampleReader):
     """Leica LIF, and the files of its newer relatives."""
 
     name = "lif"
@@ -69,10 +69,6 @@ class LifReader(HandleReader):
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
         """Return the XML of the file."""
         return [OriginalMetadata("lif.xml", handle.file.xml_header())]
-
-    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
-        return self.read_planes(handle, image, [index], rows)[0]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice

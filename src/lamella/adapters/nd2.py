@@ -11,7 +11,7 @@ import numpy as np
 
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.handles import HandleReader
+from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
 from lamella.spec.units import is_size
@@ -25,7 +25,7 @@ _UNIX_EPOCH = 2440587.5
 """The Julian day number of 1970-01-01."""
 
 
-class ND2Reader(HandleReader):
+class ND2Reader(SampleReader):
     """Nikon ND2; the frames of a file have all channels, and are numbered along its loops (time, position, z)."""
 
     name = "nd2"
@@ -67,10 +67,6 @@ class ND2Reader(HandleReader):
             "text_info": handle.text_info,
         }
         return [OriginalMetadata("nd2.json", json_text(parts))]
-
-    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one channel of a frame."""
-        return self.read_planes(handle, image, [index], rows)[0]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice

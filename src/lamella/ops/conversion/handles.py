@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class HandleReader(Reader):
     """A reader over a library: three methods that get a handle, such as an open file of that library.
 
-    A format that decodes several channels at once also has `read_planes`, and descriptions with ``channels_together``.
+    `SampleReader` is for formats that decode several channels at once.
 
     Attributes
     ----------
@@ -89,6 +89,20 @@ class HandleReader(Reader):
             raise SourceError(
                 f"{error}; --take-what-is-there cannot help: {self.title} is read only from complete files"
             ) from error
+
+
+class SampleReader(HandleReader):
+    """A reader over a library that decodes several channels at once; its descriptions say ``channels_together``."""
+
+    @abstractmethod
+    def read_planes(
+        self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
+    ) -> list[Array | None]:
+        """Read the same rows of planes that differ along "c" only."""
+
+    def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
+        """Read rows of one plane."""
+        return self.read_planes(handle, image, [index], rows)[0]
 
 
 _UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}

@@ -45,14 +45,6 @@ class Container(Sequence["PlaneSource"]):
 
     ``originals_left_out`` is the number of texts of original metadata that were too large to read, and ``notes`` are
     information for the user about the file as a whole.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lamella.ops.conversion.source import ArraySource
-    >>> container = Container([ArraySource(np.zeros((4, 5), np.uint8), "yx")])
-    >>> len(container), container[0].description.shape
-    (1, (4, 5))
     """
 
     def __init__(

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -210,12 +208,7 @@ class DirectSource(PlaneSource, Protocol):
 
 
 def read_into(source: PlaneSource, index: tuple[int, ...], rows: slice, out: Array) -> bool:
-    """Read rows of a plane into an array; return False, and leave it as it is, for a missing plane.
-
-    >>> out = np.zeros((2, 5), np.uint8)
-    >>> read_into(ArraySource(np.ones((3, 4, 5), np.uint8), "cyx"), (2,), slice(0, 2), out), int(out.sum())
-    (True, 10)
-    """
+    """Read rows of a plane into an array; return False, and leave it as it is, for a missing plane."""
     if isinstance(source, DirectSource):
         return source.read_into(index, rows, out)
     pixels = source.read_plane(index, rows)
@@ -225,69 +218,10 @@ def read_into(source: PlaneSource, index: tuple[int, ...], rows: slice, out: Arr
 
 
 def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-    """Read the same rows of planes that differ along "c" only; the source decodes them once if it can.
-
-    >>> source = ArraySource(np.zeros((3, 4, 5), np.uint8), "cyx")
-    >>> [plane.shape for plane in read_planes(source, [(0,), (1,)], slice(0, 2))]
-    [(2, 5), (2, 5)]
-    """
+    """Read the same rows of planes that differ along "c" only; the source decodes them once if it can."""
     if len(indices) > 1 and isinstance(source, SampleSource):
         return source.read_planes(indices, rows)
     return [source.read_plane(index, rows) for index in indices]
-
-
-class ArraySource:
-    """A numpy array as a source.
-
-    ``axes`` are letters of "tczyx" in that order, and the keys of ``scale`` and ``units`` are such letters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> source = ArraySource(np.zeros((3, 4, 5), np.uint8), "zyx", name="stack")
-    >>> source.description.plane_count, source.read_plane((2,)).shape
-    (3, (4, 5))
-    """
-
-    def __init__(
-        self,
-        array: Array,
-        axes: str,
-        *,
-        name: str = "array",
-        scale: Mapping[str, float] | None = None,
-        units: Mapping[str, str | None] | None = None,
-        channels: tuple[SourceChannel, ...] = (),
-    ) -> None:
-        if len(axes) != array.ndim or not is_legal_order(axes):
-            raise InvalidArgumentError(
-                f"the axes {axes!r} do not describe an array of shape {array.shape}: use one letter for each axis, "
-                f'in the order of "{LEGAL_ORDER}", ending with "yx"'
-            )
-        self._array = array
-        self._description = ImageDescription(
-            name=name,
-            files=(),
-            axes=axes,
-            shape=array.shape,
-            dtype=array.dtype.newbyteorder("="),
-            scale=dict(scale or {}),
-            units=dict(units or {}),
-            channels=channels,
-        )
-
-    @property
-    def description(self) -> ImageDescription:
-        """Description of the image."""
-        return self._description
-
-    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array:
-        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        plane: Array = self._array[index]
-        return plane if rows is None else plane[rows]
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def is_legal_order(axes: str) -> bool:

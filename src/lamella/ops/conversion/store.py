@@ -435,10 +435,9 @@ def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic])
 def image_axes(description: ImageDescription) -> list[AxisMeta]:
     """Return the lower-case axes of an image, with the units of its source if known.
 
-    >>> import numpy as np
-    >>> from lamella.ops.conversion.source import ArraySource
-    >>> source = ArraySource(np.zeros((2, 2)), "yx", units={"y": "nanometer"})
-    >>> [axis.to_json() for axis in image_axes(source.description)]
+    >>> from lamella.ops.conversion.source import ImageDescription
+    >>> image = ImageDescription("cells", (), "yx", (2, 2), np.dtype("uint8"), units={"y": "nanometer"})
+    >>> [axis.to_json() for axis in image_axes(image)]
     [{'name': 'y', 'type': 'space', 'unit': 'nanometer'}, {'name': 'x', 'type': 'space'}]
     """
     axes = usual_axes(description.axes)
@@ -459,10 +458,9 @@ def channel_labels(description: ImageDescription) -> list[str]:
 
     Channels without a name become ``channel_0``, ``channel_1``, ...; a repeated name gets a number.
 
-    >>> import numpy as np
-    >>> from lamella.ops.conversion.source import ArraySource, SourceChannel
+    >>> from lamella.ops.conversion.source import ImageDescription, SourceChannel
     >>> channels = (SourceChannel("GFP"), SourceChannel("GFP"), SourceChannel(""))
-    >>> channel_labels(ArraySource(np.zeros((3, 2, 2)), "cyx", channels=channels).description)
+    >>> channel_labels(ImageDescription("a", (), "cyx", (3, 2, 2), np.dtype("uint8"), channels=channels))
     ['GFP', 'GFP (2)', 'channel_2']
     """
     labels: list[str] = []
