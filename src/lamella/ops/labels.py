@@ -282,9 +282,6 @@ def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> 
 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
     """Create levels of the position's label images as its image has (LB-04); damaged label images cause a warning."""
-    documents, place = position.documents, position.node_path.child("labels").path
-    if documents.storage.can_list and not documents.existing([place], groups=[place]):
-        return
     labels = position.labels
     for name in labels:
         try:

@@ -356,6 +356,9 @@ def _level_0(position: Position) -> ImageArray:
 
 def _match_labels(position: Position, workers: Workers) -> None:
     """Create levels of the position's label images, as many as its image has (LB-04)."""
+    labels, documents = position.node_path.child("labels").path, position.documents
+    if documents.storage.can_list and not documents.existing([labels], groups=[labels]):
+        return
     from lamella.nodes.labels import LabelImage
     from lamella.ops.labels import match_levels
 
