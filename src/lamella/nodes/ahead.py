@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lamella.errors import LamellaError
-from lamella.nodes.store_handle import join
+from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,12 +56,14 @@ def wells_ahead(
     while position < len(paths):
         batch = paths[position : position + max(1, _WELLS // share)]
         position += len(batch)
-        documents.expect([join(root, path) for path in batch], attributes_only=True)
+        documents.expect([join_names(root, path) for path in batch], attributes_only=True)
         wells = [(path, opened(open_well, path)) for path in batch]
         while wells:
             started = time.monotonic()
             part, fields = _next_part(root, wells, max(1, _FIELDS // share))
-            documents.expect(fields, arrays=[join(field, "0") for field in fields], attributes_only=True)
+            documents.expect(
+                fields, arrays=[join_names(field, "0") for field in fields], attributes_only=True
+            )
             yield from part
             del wells[: len(part)]
             share = min(_FIELDS, share * 8) if time.monotonic() - started > _SLOW else max(1, share // 8)
@@ -73,9 +75,9 @@ def _load_ahead(documents: Documents, root: str, paths: Sequence[str], like: Wel
     if not isinstance(like, LamellaError):
         with suppress(LamellaError):  # reading its fields raises it again
             names = [image.path for image in like.document.last_shared_model.images[:_FIELDS]]
-    wells = [join(root, path) for path in paths]
+    wells = [join_names(root, path) for path in paths]
     documents.load_ahead(wells)
-    documents.load_ahead([join(well, name) for well in wells for name in names], array="0")
+    documents.load_ahead([join_names(well, name) for well in wells for name in names], array="0")
 
 
 def _next_part(
@@ -89,7 +91,7 @@ def _next_part(
         if part and len(fields) + len(names) > limit:
             break
         part.append((path, well))
-        fields += [join(root, path, name) for name in names[:limit]]
+        fields += [join_names(root, path, name) for name in names[:limit]]
     return part, fields
 
 
@@ -104,9 +106,9 @@ def members_ahead(documents: Documents, root: str, names: Sequence[str]) -> Iter
     """Yield the names of images below a node, with their documents requested ahead."""
     for first in range(0, len(names), _FIELDS):
         part = names[first : first + _FIELDS]
-        paths = [join(root, name) for name in part]
+        paths = [join_names(root, name) for name in part]
         if documents.storage.reads_ahead:
-            documents.expect(paths, arrays=[join(path, "0") for path in paths], attributes_only=True)
+            documents.expect(paths, arrays=[join_names(path, "0") for path in paths], attributes_only=True)
         else:
             documents.load_ahead(paths, array="0")
         yield from part

@@ -22,12 +22,12 @@ from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled
-from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming
 from lamella.spec.plate import PlateMeta
 from lamella.spec.plate_lines import is_well_name
+from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -383,7 +383,9 @@ class Plate(
             if isinstance(well, LamellaError):
                 raise well
             images = well.document.shared_model.images
-            paths += [join(well_path, image.path) for image in images if _is_of(image.acquisition, number)]
+            paths += [
+                join_names(well_path, image.path) for image in images if _is_of(image.acquisition, number)
+            ]
         return paths
 
     def _acquisition_id(self, id_or_name: int | str | None) -> int | None:
@@ -457,7 +459,7 @@ class Plate(
                     if not report:
                         raise
                     position = cast("Position", fault)
-                yield join(well_path, image.path), position
+                yield join_names(well_path, image.path), position
 
     @overload
     def table(self, as_frame: Literal[False] = False, *, on_error: OnError = "raise") -> list[Record]: ...

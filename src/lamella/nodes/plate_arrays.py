@@ -11,8 +11,8 @@ from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import facts_of
-from lamella.nodes.store_handle import join
 from lamella.spec import edits
+from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,17 +138,17 @@ def is_as_planned(parent: Plate | Well, node_path: NodePath, plan: NewPosition) 
     documents = parent.documents
     folders = {"", *plan.members}
     for folder in folders:
-        names = documents.storage.list(join(node_path.path, folder))
+        names = documents.storage.list(join_names(node_path.path, folder))
         below = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
         if not set(names) <= {*documents.files.all, *below}:
             return False
-    kinds = {key: documents.kind(join(node_path.path, key)) for key in folders}
+    kinds = {key: documents.kind(join_names(node_path.path, key)) for key in folders}
     if kinds[""] is not None and not _is_planned_group(documents, node_path.path, plan.attributes):
         return False
     return all(
         kinds[key] is None
-        or (kinds[key] == "array" and documents.array(join(node_path.path, key)) == member)
-        or _is_planned_group(documents, join(node_path.path, key), member)
+        or (kinds[key] == "array" and documents.array(join_names(node_path.path, key)) == member)
+        or _is_planned_group(documents, join_names(node_path.path, key), member)
         for key, member in plan.members.items()
     )
 

@@ -21,10 +21,11 @@ from lamella.errors import (
 )
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
-from lamella.nodes.store_handle import NodePath, join
+from lamella.nodes.store_handle import NodePath
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
+from lamella.store.keys import join_names
 from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ Images: TypeAlias = dict[str, list[tuple[str, int]]]
 
 def create_well(plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None) -> Well:
     """Create an empty well; see :meth:`Plate.create_well`."""
-    path = join(row, column)
+    path = join_names(row, column)
     plate_edits.check_name(row)
     plate_edits.check_name(column)
     while True:
@@ -73,7 +74,7 @@ def _create_well(
     plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None
 ) -> Well:
     """Create a well that the plate does not list; the caller has locked the plate."""
-    path = join(row, column)
+    path = join_names(row, column)
     documents, version = plate.documents, plate.store_handle.version
 
     def add(meta: PlateMeta) -> PlateMeta:
@@ -386,7 +387,9 @@ def _write(
     listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
     inside_of: dict[tuple[tuple[str, int], ...], Nodes] = {}
     for fields in {tuple(images[path]) for path in new_wells}:
-        inside = {join(name, key): node for name, _ in fields for key, node in plans[name].nodes.items()}
+        inside = {
+            join_names(name, key): node for name, _ in fields for key, node in plans[name].nodes.items()
+        }
         inside[""] = listings[fields] = version.dump(
             plate_edits.add_images(WellGroupMeta(images=[]), fields), {}
         )
@@ -514,14 +517,14 @@ def _clear_places(
     """
     places = dict(zip(images, _paths(plate, images), strict=True))
     occupied = {path for path, place in places.items() if path in wells or place in there}
-    inside = [join(places[path], name) for path in occupied for name, _ in images[path]]
+    inside = [join_names(places[path], name) for path in occupied for name, _ in images[path]]
     filled = plate.documents.existing(inside) if inside else ()
     placed: set[str] = set()
     for path in occupied:
         well = plate.node_path.child(path)
         taken = {image.path for image in wells[path].document.own_model.images} if path in wells else set()
         for name, _ in images[path]:
-            if join(well.path, name) in filled and _clear(
+            if join_names(well.path, name) in filled and _clear(
                 plate, well.child(name), plans[name], listed=name in taken
             ):
                 placed.add(f"{path}/{name}")

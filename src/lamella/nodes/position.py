@@ -20,14 +20,13 @@ from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.position_regions import PositionRegions
 from lamella.nodes.replacing import without_replacing
 from lamella.nodes.reporting import check_document, level_findings, report
-from lamella.nodes.store_handle import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
 from lamella.spec.intents import read_appending, read_replacing, with_appending
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.arrays import StoredArray
-from lamella.store.keys import natural_order
+from lamella.store.keys import join, natural_order
 from lamella.store.missing_document import content_without_document, without_attributes
 
 if TYPE_CHECKING:

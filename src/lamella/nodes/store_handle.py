@@ -15,7 +15,7 @@ from lamella.errors import (
 )
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
-from lamella.store.keys import check_key
+from lamella.store.keys import check_key, join
 
 if TYPE_CHECKING:
     import zarr
@@ -99,15 +99,6 @@ def _reopen(
     return StoreHandle(documents, by_name(version), closed, strict, set(reported))
 
 
-def join(*parts: str) -> str:
-    """Join the parts of a node path; empty parts are dropped.
-
-    >>> join("", "A", "1"), join("A/1", "0"), join("", "")
-    ('A/1', 'A/1/0', '')
-    """
-    return "/".join([name for part in parts if (name := part.strip("/"))])
-
-
 @dataclass(frozen=True, slots=True)
 class NodePath:
     """A store handle and the path of a node in it ("" is the root)."""
@@ -137,11 +128,8 @@ class NodePath:
 
     def child(self, name: str) -> NodePath:
         """Return the node path of a member; `InvalidNameError` for a name that is invalid or leads out of the store."""
-        # Equal to `join` for plain names, but faster, for each new array.
-        plain = self.path and name and name[0] != "/" != name[-1]
-        path = f"{self.path}/{name}" if plain else join(self.path, name)
         try:
-            return NodePath(self.store_handle, check_key(path))
+            return NodePath(self.store_handle, check_key(join(self.path, name.strip("/"))))
         except InvalidNameError as fault:
             raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {fault}") from fault
 

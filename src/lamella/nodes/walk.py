@@ -11,8 +11,8 @@ from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.scene import Scene
-from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
+from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def walk(node: ImageContainer, most_fields: int | None = None) -> Iterator[Field
             yield Field(path, path, None, well)
             continue
         for image in well.document.shared_model.images[:most_fields]:
-            yield Field(path, join(path, image.path), image.acquisition, _opened(well, image.path))
+            yield Field(path, join_names(path, image.path), image.acquisition, _opened(well, image.path))
 
 
 def _opened(parent: Well | Collection | Scene, name: str) -> Position | LamellaError:

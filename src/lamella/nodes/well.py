@@ -13,12 +13,13 @@ from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled
 from lamella.nodes.reporting import report
-from lamella.nodes.store_handle import NodePath, StoreHandle, join
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.raw_json import describe
+from lamella.store.keys import join_names
 from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class Row(Pictures):
         if plate is None:
             super().__delitem__(key)
         else:
-            del plate[join(self.name, self._deleted_key(key))]
+            del plate[join_names(self.name, self._deleted_key(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the paths in the plate ("A/1") and wells of the row.
@@ -291,7 +292,7 @@ class Row(Pictures):
         [('A/1', ['0', '1'])]
         """
         for name in self._member_names():
-            yield join(self.name, name), self[name]
+            yield join_names(self.name, name), self[name]
 
 
 def plate_above(node_path: NodePath, levels: int) -> Plate | None:

@@ -99,6 +99,15 @@ def join(path: str, name: str) -> str:
     return f"{path}/{name}" if path and name else path or name
 
 
+def join_names(*names: str) -> str:
+    """Join names as metadata states them to the path of a node; slashes at their ends and empty names are dropped.
+
+    >>> join_names("", "A/", "1"), join_names("A/1", "/0"), join_names("", "")
+    ('A/1', 'A/1/0', '')
+    """
+    return "/".join([name for part in names if (name := part.strip("/"))])
+
+
 def ancestors(path: str) -> list[str]:
     """List the paths above `path`, the root first.
 

@@ -14,11 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
-from lamella.nodes.store_handle import join
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
 from lamella.store.file_fingerprint import fingerprints_below
-from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX
+from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class PositionRecord:
         if label not in position.labels:
             return {}
         return {
-            join(name, path): _array_digest(position, join(name, path))
+            join_names(name, path): _array_digest(position, join_names(name, path))
             for path in position.labels[label].dataset_paths
         }
 

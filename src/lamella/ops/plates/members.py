@@ -18,14 +18,13 @@ from lamella.errors import (
     did_you_mean,
 )
 from lamella.nodes.metadata_document import read_part
-from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.ops.renaming import finish_locked_rename, move_member
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.intents import Renaming, read_swapped, with_swapped
 from lamella.spec.plate_lines import new_well
-from lamella.store.keys import is_key
+from lamella.store.keys import is_key, join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,14 +53,14 @@ def delete_member(plate: Plate, key: str) -> None:
                 raise plate.missing_error(key)
             _delete_wells(plate, wells, key)
         else:
-            _delete_position(plate, join(*parts[:2]), parts[2], listed)
+            _delete_position(plate, join_names(*parts[:2]), parts[2], listed)
 
 
 def delete_from_well(well: Well, key: str) -> None:
     """Delete a position of a well, or a node below one; see :meth:`Well.__delitem__`."""
     plate = plate_above(well.node_path, 2)
     if plate is not None:
-        delete_member(plate, join(path_in_plate(well.node_path), key))
+        delete_member(plate, join_names(path_in_plate(well.node_path), key))
         return
     name, _, rest = key.partition("/")
     if rest:
@@ -99,7 +98,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
 
 
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
-    key = join(well_path, name)
+    key = join_names(well_path, name)
     if well_path not in listed:
         raise plate.missing_error(key)
     well = plate._open_listed(Well, well_path)
@@ -135,7 +134,7 @@ def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
     if plate.documents.kind(node_path.path) != "group":
         return False
     names = plate.documents.storage.list(node_path.path)  # not its children: one of them may be damaged
-    return all(join(row, name) == but or name in plate.documents.files.all for name in names)
+    return all(join_names(row, name) == but or name in plate.documents.files.all for name in names)
 
 
 def _images(well: Well) -> Images:
@@ -301,7 +300,7 @@ def settle_position(well: Well, renaming: Renaming) -> None:
     plate = plate_above(well.node_path, 2)
     if plate is not None:
         path = path_in_plate(well.node_path)
-        _rename_in_series(plate, join(path, old), join(path, new))
+        _rename_in_series(plate, join_names(path, old), join_names(path, new))
 
     def rename(meta: WellGroupMeta) -> WellGroupMeta:
         is_listed = any(image.path == old for image in meta.images)
