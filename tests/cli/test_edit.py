@@ -76,6 +76,7 @@ def test_edit_deletes_channels_and_computes_contrast(plate):
         (["--pixel-size", "y=a"], 2, "neither sizes"),
         (["--color", "blue"], 2, "not NAME=VALUE"),
         (["--window", "w1=5"], 2, "not START,END"),
+        (["--window", "w1=9,2"], 1, "starts at 9.0, above its end, 2.0 (OM-03)"),
         (["--color", "w1=bleu"], 1, "Did you mean 'blue'"),
         (["--color", "w3=blue"], 1, "No image has the channel 'w3'"),
         (["--delete-channel", "w3", "--name", "x"], 1, "No image has the channel 'w3'"),

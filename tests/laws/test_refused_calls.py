@@ -472,7 +472,10 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
         {"channel_name": "a", "window": {"start": 0, "end": 5, "min": 0, "max": 9}},
         {
             "channel_name": ["q", "", None, 0],
-            "window": [None, 5, {"start": "x", "end": 5, "min": 0, "max": 9}, (0, 5)],
+            "window": [
+                *(None, 5, {"start": "x", "end": 5, "min": 0, "max": 9}, (0, 5)),
+                *({"start": 6, "end": 5, "min": 0, "max": 9}, {"start": 0, "end": 5, "min": 9, "max": 0}),
+            ],
         },
     ),
     "rename_channel": (

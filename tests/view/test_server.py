@@ -135,6 +135,7 @@ def test_contrast_is_saved_by_the_page_of_a_viewer_that_may_edit_and_by_nobody_e
             (400, path, "{}x", page),
             (400, path, json.dumps([{"name": "b", "window": [0, "1"]}]), page),
             (400, path, '[{"name": "b", "window": [0, NaN]}]', page),
+            (400, path, json.dumps([{"name": "b", "window": [0, 10**400]}]), page),
             (400, path, json.dumps([{"name": "b", "window": [9, 1]}]), page),
             (400, path, json.dumps([{"name": "c", "window": [0, 1]}]), page),
         ]:

@@ -303,6 +303,41 @@ def test_the_first_picture_is_right_whatever_the_metadata_say(tmp_path):
     assert shown["depth"] == 5
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["without contrast", "each field its own contrast"])
+def test_one_contrast_shows_all_wells_of_a_plate_whose_brightness_rises(tmp_path, stored):
+    pattern = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for well in range(1, 13):
+            position = plate.create_position("A", str(well), "0")
+            position["0"] = 1000 * well + pattern
+            if stored:
+                position.set_channel("a", window=(1000 * well, 1000 * well + 255))
+        (shown,) = view_scene(plate).channels
+        assert 1000 <= shown.window[0] < 1255
+        assert 12000 < shown.window[1] <= 12255
+        plate["A/5/0"]["0"][:] = 65000  # one overexposed field darkens no other
+        if stored:
+            plate["A/5/0"].set_channel("a", window=(0, 65000))
+        assert 12000 < view_scene(plate).channels[0].window[1] <= 12255
+
+
+def test_channels_of_every_field_are_listed_though_few_are_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr("lamella.ops.view.scene._SAMPLED_FIELDS", 1)
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version="0.5"
+    ) as plate:
+        for column in "1234":
+            plate.create_position("A", column, "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
+        plate["A/3/0"].append_channel("GFP", resize_arrays=True)
+        plate["A/3/0"]["0"][:, 1] = 9
+        scene = view_scene(plate)
+        assert [channel.name for channel in scene.channels] == ["DAPI", "GFP"]
+        assert scene.channels[1].window[1] >= 9
+        assert scene.searched == 2
+
+
 def test_fields_of_other_sizes_and_other_pixel_sizes_are_drawn_in_proportion(tmp_path, opened):
     with lamella.open_ome_zarr(
         tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"

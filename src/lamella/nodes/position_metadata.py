@@ -245,7 +245,8 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If the channel is unknown, or a number is missing or not finite (a ValueError).
+            If the channel is unknown, a number is missing or not finite, or start is above end or min above max (a
+            ValueError).
 
         Examples
         --------

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeExistsError, did_you_mean, short_repr
 from lamella.spec.axes import axes_from_json, axis_index, axis_kind, channel_axis, check_axes
 from lamella.spec.channels import channel_meta, new_colors
 from lamella.spec.colors import parse_color
@@ -520,15 +520,33 @@ def set_missing_windows(meta: ImagesMeta, window: WindowDict) -> None:
 
 
 def _whole(window: WindowDict, channel: str) -> WindowDict:
-    """Copy contrast limits; raise if they are incomplete (OM-03)."""
+    """Copy contrast limits; raise if they are incomplete or reversed (OM-03)."""
     for key in _WINDOW_KEYS:
-        number = window.get(key)
-        if isinstance(number, bool) or not hasattr(number, "__float__") or not math.isfinite(float(number)):
+        if not _is_finite(window.get(key)):
             raise InvalidArgumentError(
                 f"the contrast limits of channel {channel!r} need finite numbers for start, end, min, max: "
-                f"found {dict(window)!r}"
+                f"found {short_repr(dict(window))}"
             )
+    if window["start"] > window["end"]:
+        raise InvalidArgumentError(
+            f"the contrast window of channel {channel!r} starts at {window['start']}, above its end, {window['end']} "
+            f"(OM-03). Swap them"
+        )
+    if window["min"] > window["max"]:
+        raise InvalidArgumentError(
+            f"the contrast limits of channel {channel!r} have a minimum of {window['min']}, above their maximum, "
+            f"{window['max']} (OM-03). Swap them"
+        )
     return WindowDict(**window)
+
+
+def _is_finite(number: Any) -> bool:
+    if isinstance(number, bool) or not hasattr(number, "__float__"):
+        return False
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _named_channels(meta: ImagesMeta) -> OMEROMeta:

@@ -216,14 +216,14 @@ def _mosaic_layers(node: NGFFNode) -> list[LayerData]:
 
 
 def _say_what_was_searched(scene: ViewScene) -> None:
-    """Show a note in napari if channels and labels are those of some of the fields."""
+    """Show a note in napari if the label images are those of some of the fields."""
     from napari.utils.notifications import show_info
 
     readable = sum(bool(area.shape) for area in scene.fields)
     if scene.searched < readable:
         show_info(
-            f"Channels and labels of {scene.name} are listed from {scene.searched} of {readable:,} fields, spread over "
-            f"it. Open a well, such as {scene.store}/{scene.wells[0].path}, to see those of all of its fields."
+            f"Label images of {scene.name} are listed from {scene.searched} of {readable:,} fields, spread over it. "
+            f"Open a well, such as {scene.store}/{scene.wells[0].path}, to see those of all of its fields."
         )
 
 

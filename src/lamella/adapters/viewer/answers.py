@@ -4,8 +4,8 @@ A request is a path without a leading slash:
 
 =====================================  ====================================================================
 ``scene.json``                         the scene; ``refresh=1`` reads the documents again, ``refresh=all``
-                                       also drops all tiles; ``fields=all`` beside ``refresh`` lists the channels,
-                                       labels and tables of all fields from then on
+                                       also drops all tiles; ``fields=all`` beside ``refresh`` lists the labels
+                                       and tables of all fields from then on
 ``progress.json``                      while the scene is read: how many fields have been read
 ``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
 ``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -346,8 +347,11 @@ def _parse_windows(body: bytes) -> dict[str, tuple[float, float]]:
         raise wrong from None
     for name, window in windows.items():
         plain = all(isinstance(end, int | float) and not isinstance(end, bool) for end in window)
-        if not isinstance(name, str) or not plain or not all(map(math.isfinite, window)):
+        if not isinstance(name, str) or not plain or not all(abs(end) <= sys.float_info.max for end in window):
             raise wrong
         if window[0] > window[1]:
-            raise InvalidArgumentError(f"The window of {name[:100]!r} starts above its end.")
+            raise InvalidArgumentError(
+                f"The contrast window of channel {name[:100]!r} starts at {window[0]}, above its end, {window[1]} "
+                f"(OM-03)."
+            )
     return windows

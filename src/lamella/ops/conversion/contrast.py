@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from lamella.spec.images import WindowDict
@@ -162,6 +165,36 @@ def spread(values: NDArray[Any]) -> tuple[float, float]:
         # Bright objects smaller than a thousandth of the image: show them too.
         start, end = float(values.min()), float(values.max())
     return start, end
+
+
+def usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return for each field, by its window, whether the field belongs to one contrast for all of them.
+
+    A field is left out if its window reaches beyond the range of nine tenths of the fields by more than three times
+    this range: one overexposed field would make all others black.
+
+    >>> usual([(100, 500)] * 9 + [(150, 1400), (100, 65535)])
+    [True, True, True, True, True, True, True, True, True, True, False]
+    """
+    starts, ends = np.array(windows, float).T
+    low = np.percentile(starts, 10, method="nearest")
+    high = np.percentile(ends, 90, method="nearest")
+    reach = 3 * abs(high - low)
+    chosen: list[bool] = ((starts >= low - reach) & (ends <= high + reach)).tolist()
+    return chosen
+
+
+def joint_window(windows: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return one window for fields that have one each: that of most fields, else the range of all `usual` ones.
+
+    >>> joint_window([(0, 100), (0, 100), (5, 900)]), joint_window([(0, 100), (100, 200), (200, 300)])
+    ((0, 100), (0, 300))
+    """
+    commonest, count = Counter(windows).most_common(1)[0]
+    if 2 * count > len(windows):
+        return commonest
+    chosen = [window for window, is_usual in zip(windows, usual(windows), strict=True) if is_usual]
+    return min(start for start, _ in chosen), max(end for _, end in chosen)
 
 
 def _count_percentiles(values: NDArray[Any]) -> tuple[float, float]:

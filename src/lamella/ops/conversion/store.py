@@ -16,7 +16,7 @@ from lamella.nodes.plate_creation import create_positions as create_plate_positi
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import refuse_broken
 from lamella.ops.contrast import window_of_samples
-from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
+from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, joint_window, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import line_order
@@ -408,7 +408,7 @@ def describe_plate(
     plans: Sequence[NewLevels],
     sample: PlateSample,
 ) -> None:
-    """Describe all images of a plate. Their contrast is the median of the files' windows, else that of the sample."""
+    """Describe all images of a plate. Their contrast is that of all files' windows, else that of the sample."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: dict[int, WindowDict] = {}
@@ -427,8 +427,8 @@ def describe_plate(
 
 
 def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
-    """Return the median of the windows in the files."""
-    start, end = (float(np.median([window[side] for window in windows])) for side in (0, 1))
+    """Return one window for all images whose files have one each."""
+    start, end = map(float, joint_window(windows))
     return window_of(start, end, type_limits(dtype) or (start, end), dtype)
 
 

@@ -8,9 +8,10 @@ Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one fie
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.walk import Field, ImageContainer, walk
 from lamella.nodes.well import Row, Well
+from lamella.ops.conversion.contrast import joint_window, usual
 from lamella.ops.display.montage import MOST_FIELDS
 from lamella.ops.display.preview import (
     PreviewOptions,
@@ -35,10 +37,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor
 
+    from numpy.typing import NDArray
+
     Unread: TypeAlias = Callable[[Position, LamellaError], object]
+
+T = TypeVar("T")
 
 MOST_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
+
+_MOST_VALUES = 1 << 19
+"""Maximum number of pixels of all these fields from which a contrast is computed."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +166,8 @@ def plate_channels(
     """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
     Channels are matched by name, because fields may differ; the first field with a channel determines its colour. The
-    window is the median of the stored windows, because each may fit only its own field, and the first may be an empty
-    control. Without stored windows it is the median of windows computed for up to 24 fields, spread over the plate.
+    window is the one that most fields store; if they differ, it covers all of them, because each may fit only its own
+    field. Without stored windows it is computed from the pixels of up to 24 fields, spread over the plate.
     ``unread`` is called with each field whose channels or pixels could not be read for that.
     """
     known = known_channels((tile.node for tile in tiles), unread=unread)
@@ -216,7 +225,7 @@ def with_windows(
     workers: Workers = THREADS,
     unread: Unread | None = None,
 ) -> list[ShownChannel]:
-    """Return channels with the median of their stored windows, or of computed ones where none is stored.
+    """Return channels with one window for all fields: from their stored windows, or computed where none is stored.
 
     ``unread`` is called with each field whose pixels cannot be read; without it, StorageError is raised, and damaged
     fields are left out.
@@ -224,7 +233,10 @@ def with_windows(
     missing = [known for known in channels if not known.windows]
     computed = _computed_windows(missing, options, size, workers, unread)
     return [
-        replace(known.channel, window=_median(known.windows or computed[known.channel.name]))
+        replace(
+            known.channel,
+            window=joint_window(known.windows) if known.windows else computed[known.channel.name],
+        )
         for known in channels
     ]
 
@@ -235,37 +247,52 @@ def _computed_windows(
     size: int,
     workers: Workers,
     unread: Unread | None,
-) -> dict[str, list[Window]]:
-    """Compute windows for channels, each of some evenly spread fields; all channels of a field are read at once."""
-    windows: dict[str, list[Window]] = {known.channel.name: [] for known in channels}
+) -> dict[str, Window]:
+    """Compute a window for each channel from some evenly spread fields; all channels of a field are read at once."""
+    values: dict[str, list[NDArray[Any]]] = {known.channel.name: [] for known in channels}
     samples: dict[int, tuple[Position, list[str]]] = {}
     for known in channels:
-        step = max(1, len(known.fields) / MOST_SAMPLES)
-        for index in range(min(len(known.fields), MOST_SAMPLES)):
-            position = known.fields[int(index * step)]
+        for position in spread(known.fields, MOST_SAMPLES):
             samples.setdefault(id(position), (position, []))[1].append(known.channel.name)
 
-    def compute(sample: tuple[Position, list[str]]) -> None:
+    def read(sample: tuple[Position, list[str]]) -> None:
         position, names = sample
         try:
             planes = channel_planes(position, names, options, size)
         except LamellaError as error:
             if len(names) > 1:  # only one of them may be damaged
                 for name in names:
-                    compute((position, [name]))
+                    read((position, [name]))
             elif unread is not None:
                 unread(position, error)
             elif isinstance(error, StorageError):
                 raise
             return
         for name, plane in planes.items():
-            windows[name].append(auto_window(plane))
+            values[name].append(plane.ravel())
 
-    run(compute, samples.values(), workers)
-    return windows
+    run(read, samples.values(), workers)
+    return {name: _window_of_fields(of_fields) for name, of_fields in values.items()}
 
 
-def _median(windows: Sequence[Window]) -> Window:
-    if not windows:
+def _window_of_fields(values: Sequence[NDArray[Any]]) -> Window:
+    """Return one window for the pixels of several fields."""
+    if not values:
         return 0.0, 1.0
-    return float(np.median([start for start, _ in windows])), float(np.median([end for _, end in windows]))
+    included = usual([auto_window(of_field) for of_field in values])
+    chosen = [of_field for of_field, is_usual in zip(values, included, strict=True) if is_usual]
+    most = _MOST_VALUES // len(chosen)
+    return auto_window(np.concatenate([of_field[:: -(-of_field.size // most) or 1] for of_field in chosen]))
+
+
+def spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return up to ``count`` items of the whole sequence, at uneven distances, so that a plate's columns are mixed.
+
+    >>> spread(range(96), 8), spread("abc", 8)
+    ([0, 19, 26, 46, 53, 61, 80, 87], 'abc')
+    """
+    if len(items) <= count:
+        return items
+    shift = (math.sqrt(5) - 1) / 2
+    indices = (int((index + index * shift % 1) * len(items) / count) for index in range(count))
+    return [items[index] for index in dict.fromkeys(indices)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.view.scene import reader_threads, spread
+from lamella.ops.view.scene import reader_threads, sampled
 from lamella.spec.plate_lines import find_well
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) 
     if not isinstance(node, Plate):
         return []
     readable = [field.node for field in scene.fields if field.shape and isinstance(field.node, Position)]
-    fields = spread(readable, None if every_field else _SAMPLED_FIELDS)
+    fields = sampled(readable, None if every_field else _SAMPLED_FIELDS)
     with reader_threads(node) as threads:
         tables_of_fields = list(threads.map(lambda field: list(field.tables), fields))
     return list(

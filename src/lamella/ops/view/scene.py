@@ -28,7 +28,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import grid_of_wells, known_channels, with_windows
+from lamella.ops.display.preview_plate import grid_of_wells, known_channels, spread, with_windows
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.keys import join
@@ -50,7 +50,7 @@ _SAMPLE_SIDE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
 
 _SAMPLED_FIELDS = 64
-"""Fields, spread over a plate, whose channels and windows are read."""
+"""Fields, spread over a plate, whose label images and windows are read; and one for each other channel name."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
@@ -109,7 +109,7 @@ class ViewScene:
     ``pixel`` is the size of a canvas unit in ``unit``. ``acquisitions`` are the ids and names of the acquisitions, if
     there are several; each is placed by itself, and one is shown at a time. ``active`` are the channels shown by
     default, ``times`` and ``depth`` the largest lengths of T and Z. ``searched`` is the number of fields whose
-    channels and label images are listed.
+    label images are listed; the channels are those of all fields.
     """
 
     name: str
@@ -232,7 +232,8 @@ def view_scene(
     pixel, unit = first.pixel
     fields = [_with_size(field, first) for field in fields]
     fields, wells, width, height = _arrange(fields, wells, pixel)
-    searched = spread([field for field in fields if field.shape], None if every_field else _SAMPLED_FIELDS)
+    readable = [field for field in fields if field.shape]
+    searched = _with_all_channels(sampled(readable, None if every_field else _SAMPLED_FIELDS), readable)
     with ThreadPoolExecutor(1, "lamella-view-labels") as beside:
         names = beside.submit(_label_names, searched)
         is_label = isinstance(first.node, LabelImage)
@@ -262,13 +263,27 @@ def view_scene(
     )
 
 
-def spread(items: Sequence[T], count: int | None) -> Sequence[T]:
-    """Return at least ``count`` items and fewer than twice as many, at equal distances; all of them for None.
+def sampled(items: Sequence[T], count: int | None) -> Sequence[T]:
+    """Return ``count`` items, spread over all; all of them for None, or if there are fewer than twice as many.
 
-    >>> spread(range(100), 10), spread("abc", 10)
-    (range(0, 100, 10), 'abc')
+    >>> len(sampled(range(20), 10)), len(sampled(range(19), 10)), len(sampled(range(20), None))
+    (10, 19, 20)
     """
-    return items if count is None else items[:: max(1, len(items) // count)]
+    return items if count is None or len(items) < 2 * count else spread(items, count)
+
+
+def _with_all_channels(chosen: Sequence[Field], fields: Sequence[Field]) -> list[Field]:
+    """Add a field for each channel name that the chosen fields lack."""
+    groups = {field.channel_names for field in chosen}
+    names = {name for group in groups for name in group or ()}
+    added = []
+    for field in fields:
+        if field.channel_names not in groups:
+            groups.add(field.channel_names)
+            if field.channel_names is None or not names.issuperset(field.channel_names):
+                names.update(field.channel_names or ())
+                added.append(field)
+    return [*chosen, *added]
 
 
 def _letters(field: Field) -> str:

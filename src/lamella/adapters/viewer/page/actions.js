@@ -222,7 +222,7 @@ function plateActions(view) {
       if (state.heat) byId("table").value = state.heat.table;
     },
     searchAll: async () => {
-      view.act.hint("All fields are searched for channels, labels and tables.");
+      view.act.hint("All fields are searched for labels and tables.");
       try {
         await view.renew(false, true);
         await view.act.listTables();

@@ -72,7 +72,7 @@ const MARKUP = `
   </section>
   <section id="search" hidden>
     <p></p>
-    <div class="buttons"><button id="search-all" title="List the channels, labels and tables of all fields">Search all fields</button></div>
+    <div class="buttons"><button id="search-all" title="List the labels and tables of all fields">Search all fields</button></div>
   </section>
   <section>
     <div class="buttons">

@@ -289,7 +289,7 @@ function search(state, act, byId) {
     const readable = fields.filter((field) => !field[6]).length;
     byId("search").hidden = searched >= readable;
     byId("search").querySelector("p").textContent =
-      `Channels, labels and tables are listed from ${counted(searched, "field")} of ${readable.toLocaleString("en")}.`;
+      `Labels are listed from ${counted(searched, "field")} of ${readable.toLocaleString("en")}, tables from fewer.`;
   };
 }
 
