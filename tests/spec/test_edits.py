@@ -170,8 +170,14 @@ def test_renaming_to_the_same_name_is_allowed(meta: ImagesMeta) -> None:
         (lambda m: edits.set_contrast_limits(m, "Cy5", WINDOW), "Channel 'Cy5' not in"),
         (lambda m: edits.set_contrast_limits(m, "DAPI", {"start": math.nan}), "finite numbers"),
         (lambda m: edits.set_contrast_limits(m, "DAPI", {"end": 10**400}), "finite numbers"),
-        (lambda m: edits.set_contrast_limits(m, "DAPI", {**WINDOW, "start": 9, "end": 4}), "starts at 9, above"),
-        (lambda m: edits.set_contrast_limits(m, "DAPI", {**WINDOW, "min": 9, "max": 4}), "minimum of 9, above"),
+        (
+            lambda m: edits.set_contrast_limits(m, "DAPI", {**WINDOW, "start": 9, "end": 4}),
+            "starts at 9, above",
+        ),
+        (
+            lambda m: edits.set_contrast_limits(m, "DAPI", {**WINDOW, "min": 9, "max": 4}),
+            "minimum of 9, above",
+        ),
         (lambda m: edits.set_windows(m, {0: {**WINDOW, "start": 9, "end": 4}}), "starts at 9, above"),
         (
             lambda m: edits.set_contrast_limits(edits.append_channel(m, "a"), "a", {"start": 0}),

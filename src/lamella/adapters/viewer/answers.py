@@ -347,7 +347,7 @@ def _parse_windows(body: bytes) -> dict[str, tuple[float, float]]:
         raise wrong from None
     for name, window in windows.items():
         plain = all(isinstance(end, int | float) and not isinstance(end, bool) for end in window)
-        if not isinstance(name, str) or not plain or not all(abs(end) <= sys.float_info.max for end in window):
+        if not (isinstance(name, str) and plain and all(abs(end) <= sys.float_info.max for end in window)):
             raise wrong
         if window[0] > window[1]:
             raise InvalidArgumentError(
