@@ -40,15 +40,15 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
     Raise InvalidArgumentError for a shape that does not fit, before writing, and for a block with a value that the
     array cannot store.
     """
-    box = selection.bounds
+    bounds = selection.bounds
     source = _Broadcast.to(data, selection, str(array.node_path))
-    if box is None:
+    if bounds is None:
         return
     if reads_from(data, array.node_path):
         with computed_beside(array, source) as computed:
-            _write_box(array, box, _Broadcast(computed, computed.shape, computed.shape))
+            _write_bounds(array, bounds, _Broadcast(computed, computed.shape, computed.shape))
         return
-    _write_box(array, box, source)
+    _write_bounds(array, bounds, source)
 
 
 def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
@@ -69,12 +69,12 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     return shape
 
 
-def _write_box(array: ImageArray, box: Bounds, source: _Broadcast) -> None:
+def _write_bounds(array: ImageArray, bounds: Bounds, source: _Broadcast) -> None:
     stored = StoredArray(array.node_path.store_handle.documents, array.path)
-    indices = [range(start, stop) if start else None for start, stop in zip(*box, strict=True)]
-    with array.recording_write(lambda: box), marked_unless_finished(array, box):
+    indices = [range(start, stop) if start else None for start, stop in zip(*bounds, strict=True)]
+    with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
         write_blocks(array, stored, source, indices)
-    array.after_writes(box)
+    array.after_writes(bounds)
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def write_blocks(
     def write(region: Region) -> None:
         writer[region] = np.asarray(data[region])
 
-    run(write, _boxes(lengths))
+    run(write, _parts(lengths))
 
 
 def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
@@ -142,11 +142,11 @@ def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | No
 class _Broadcast:
     """Lazy data with all axes of the region to which they are written.
 
-    ``shape`` is the shape of the broadcast data, ``box`` also has the axes that an integer in the index dropped.
+    ``shape`` is the shape of the broadcast data; ``region_shape`` also has the axes that integers of the index dropped.
     """
 
-    def __init__(self, source: Any, shape: Shape, box: Shape) -> None:
-        self._source, self._shape, self.shape = source, shape, box
+    def __init__(self, source: Any, shape: Shape, region_shape: Shape) -> None:
+        self._source, self._shape, self.shape = source, shape, region_shape
         self.dtype = np.dtype(source.dtype)
 
     @classmethod
@@ -219,7 +219,7 @@ def _aligned(
     return tuple(cut)
 
 
-def _boxes(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
+def _parts(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
     """Yield the regions of data that are split into parts of these lengths along each axis."""
     ends = [list(accumulate(pieces)) for pieces in lengths]
     spans = [

@@ -145,15 +145,15 @@ def _write_pixels(
 ) -> None:
     """Write the pixels; the longer shape of an array that grows is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
-    stored, box = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
-    with array.recording_write(lambda: box), marked_unless_finished(array, box):
+    stored, bounds = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
+    with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
         if grown is None:
             write_blocks(array, stored, data, indices, exact=True)
         else:
             with growing(stored, partial(_grown, grown)) as larger:
                 write_blocks(array, larger, data, indices, exact=True)
-    if box is not None:
-        array.after_writes(box)
+    if bounds is not None:
+        array.after_writes(bounds)
 
 
 def level_transforms(

@@ -245,12 +245,12 @@ class ImageArray(ZarrSurface):
     def _after_write(self, block: NDArray[Any]) -> None:
         """Update metadata that depends on voxels: the colour table of labels."""
 
-    def after_writes(self, box: Bounds) -> None:
+    def after_writes(self, bounds: Bounds) -> None:
         """Update such metadata after a region was written block by block."""
 
-    def recording_write(self, box: Callable[[], Bounds | None]) -> AbstractContextManager[None]:
+    def recording_write(self, bounds: Callable[[], Bounds | None]) -> AbstractContextManager[None]:
         """Mark the lower levels of the image stale during and after a write to a region."""
-        return self.node_path.store_handle.writes.recorded(self.path, box)
+        return self.node_path.store_handle.writes.recorded(self.path, bounds)
 
     def read(self, index: Any = ..., *, out: NDArray[Any] | None = None) -> Any:
         """Read a region.

@@ -14,7 +14,7 @@ from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
-from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes, unit_box
+from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes, unit_source_shape
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _write_large(
     for read_pass in rest:
         units_of_pass = (
             PassUnit(read_pass, region, 1)
-            for region in nested(whole_region(read_pass.source.meta.shape), [unit_box(read_pass)])
+            for region in nested(whole_region(read_pass.source.meta.shape), [unit_source_shape(read_pass)])
         )
         run(compute_unit, units_of_pass, workers)
     return sampler.sample
@@ -242,7 +242,7 @@ def _write_large(
 def _unit_shape(first: ReadPass, nbytes: int) -> Shape:
     """Return the shape of units of a source: whole rows that fill whole files of every level, near a size in bytes."""
     meta = first.source.meta
-    shape = [*unit_box(first)[:-1], meta.shape[-1]]
+    shape = [*unit_source_shape(first)[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):
         while shape[axis] < meta.shape[axis] and 2 * prod(shape) * meta.dtype.itemsize <= nbytes:
             shape[axis] = min(2 * shape[axis], meta.shape[axis])

@@ -117,7 +117,7 @@ def passes(
 
     The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
     one before, finest first. With ``spread`` the units of a pass run on an executor, and their size is bounded (see
-    `unit_box`); with ``is_recorded`` a journal records them, and they may be larger.
+    `unit_source_shape`); with ``is_recorded`` a journal records them, and they may be larger.
     """
     planned: list[ReadPass] = []
     targets: list[Target] = []
@@ -138,7 +138,7 @@ def _fits(read_pass: ReadPass, largest: int | None) -> bool:
     source = read_pass.source.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in read_pass.targets[:-1]):
         return False
-    if largest is not None and _nbytes(unit_box(read_pass), source) > largest:
+    if largest is not None and _nbytes(unit_source_shape(read_pass), source) > largest:
         return False
     block, *fills = _chain(read_pass)
     return (
@@ -195,18 +195,18 @@ def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
 class Order:
     """The order in which a pass reads its source.
 
-    ``boxes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
+    ``shapes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
     read; the others fill a file of some target, if the grids align. With ``apart``, an outermost region is finished
     before the next begins, because its incomplete parts are large.
     """
 
-    boxes: tuple[Shape, ...]
+    shapes: tuple[Shape, ...]
     apart: bool
 
     @property
     def block(self) -> Shape:
         """Shape that a worker reads at once."""
-        return self.boxes[-1]
+        return self.shapes[-1]
 
 
 def order(read_pass: ReadPass) -> Order:
@@ -222,7 +222,7 @@ def order(read_pass: ReadPass) -> Order:
         fills = [_extent(read_pass.targets[0])]
     apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
     most = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
-    in_cache = [] if apart else [box for box in fills if _nbytes(box, source) <= most]
+    in_cache = [] if apart else [shape for shape in fills if _nbytes(shape, source) <= most]
     beyond_cache = fills[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
     block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, most)
@@ -232,7 +232,7 @@ def order(read_pass: ReadPass) -> Order:
     return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), apart)
 
 
-def unit_box(read_pass: ReadPass) -> Shape:
+def unit_source_shape(read_pass: ReadPass) -> Shape:
     """Return the shape of source regions that fill whole files of every target: the unit of one machine."""
     shape = read_pass.source.meta.shape
     unit = read_pass.factors
@@ -241,10 +241,10 @@ def unit_box(read_pass: ReadPass) -> Shape:
     return unit
 
 
-def part_box(read_pass: ReadPass) -> Shape:
+def part_source_shape(read_pass: ReadPass) -> Shape:
     """Return the shape of source regions after which progress is recorded: rows of units of bounded size."""
     source = read_pass.source.meta
-    part = list(unit_box(read_pass))
+    part = list(unit_source_shape(read_pass))
     for axis in reversed(range(len(part))):
         unit, n = part[axis], source.shape[axis]
         part[axis] = min(n, unit * max(1, UNIT_BYTES // _nbytes(tuple(part), source)))
@@ -322,7 +322,7 @@ def _make(
             progress.record(work, region)
 
     if workers.executor is None:
-        for part in [source_region] if progress is None else nested(source_region, [part_box(work)]):
+        for part in [source_region] if progress is None else nested(source_region, [part_source_shape(work)]):
             record(compute_unit(PassUnit(work, part, workers.jobs, count)))
     else:
 
@@ -330,7 +330,7 @@ def _make(
             record(region)
             count.add(_voxels(region))
 
-        units = (PassUnit(work, part, 1) for part in nested(source_region, [unit_box(work)]))
+        units = (PassUnit(work, part, 1) for part in nested(source_region, [unit_source_shape(work)]))
         run(compute_unit, units, workers, done=done)
 
 
@@ -347,30 +347,30 @@ def compute_unit(unit: PassUnit) -> Region:
 
     at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
 
-    def reduce(box: Region, block: Array) -> None:
+    def reduce(part: Region, block: Array) -> None:
         blocks: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(work.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
                 if await_kernel is not None:
                     await_kernel()
                 block = downsample(block, target.step, work.method)
-            box = shrink(box, target.step)
+            part = shrink(part, target.step)
             if at_once:
-                blocks.append((assembler, box, block))
+                blocks.append((assembler, part, block))
             else:
-                assembler.add(box, block)
+                assembler.add(part, block)
         if blocks:
             run(_add, blocks, Workers(len(blocks)))  # the requests of all levels are sent together
 
-    def compute(box: Region) -> None:
-        block = _read(work.source, box, buffer)
+    def compute(part: Region) -> None:
+        block = _read(work.source, part, buffer)
         if unit.count is not None:
-            unit.count.add(_voxels(box))
-        reduce(box, block)
+            unit.count.add(_voxels(part))
+        reduce(part, block)
 
     try:
-        for part in nested(region, reading_order.boxes[:1]) if reading_order.apart else [region]:
-            run(compute, nested(part, reading_order.boxes), threads)
+        for part in nested(region, reading_order.shapes[:1]) if reading_order.apart else [region]:
+            run(compute, nested(part, reading_order.shapes), threads)
     except BaseException:
         for assembler in assemblers:
             assembler.abort()
@@ -399,8 +399,8 @@ _LOADED: set[tuple[str, Method]] = set()
 
 
 def _add(part: tuple[LevelAssembler, Region, Array]) -> None:
-    assembler, box, block = part
-    assembler.add(box, block)
+    assembler, region, block = part
+    assembler.add(region, block)
 
 
 def _read(source: PixelReader, region: Region, buffer: local) -> Array:

@@ -69,10 +69,10 @@ def planned_arrays(position: Position) -> PlannedArrays:
     paths = position.dataset_paths
     arrays = [pinned(position.open_level(path).stored) for path in paths]
     outgrown = []
-    for number, (shape, box) in _outgrown(position, paths, arrays).items():
+    for number, (shape, missing) in _outgrown(position, paths, arrays).items():
         stored = arrays[number]
         arrays[number] = PinnedArray(stored.documents, stored.path, stored.meta.with_shape(shape))
-        outgrown.append((arrays[number], box))
+        outgrown.append((arrays[number], missing))
     return arrays, outgrown
 
 
@@ -87,10 +87,10 @@ def ended(
     """
 
     def without_mark(attributes: JSONObject) -> JSONObject:
-        stale, boxes = read_stale(attributes), resized(arrays)
-        if not boxes and (not is_alone or name not in stale.writers):
-            boxes = list(redone())
-        return with_stale(attributes, replace(stale.ended(name, boxes), unlisted=()))
+        stale, regions = read_stale(attributes), resized(arrays)
+        if not regions and (not is_alone or name not in stale.writers):
+            regions = list(redone())
+        return with_stale(attributes, replace(stale.ended(name, regions), unlisted=()))
 
     return without_mark
 

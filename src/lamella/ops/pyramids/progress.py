@@ -131,10 +131,10 @@ def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     """Add regions that were written meanwhile to the unfinished ones."""
     assert stale.job is not None
     rest = []
-    for boxes in stale.job.rest:
-        for box in stale.regions:
-            boxes = add_region(boxes, box, _EXACT)  # noqa: PLW2901
-        rest.append(boxes)
+    for regions in stale.job.rest:
+        for bounds in stale.regions:
+            regions = add_region(regions, bounds, _EXACT)  # noqa: PLW2901
+        rest.append(regions)
     return replace(stale.job, writer=name, rest=tuple(rest))
 
 
@@ -183,24 +183,26 @@ class PyramidProgress:
         factors, shape, unit = (
             self._factors_of(read_pass),
             read_pass.source.meta.shape,
-            passes.unit_box(read_pass),
+            passes.unit_source_shape(read_pass),
         )
-        boxes: tuple[Bounds, ...] = ()
+        regions: tuple[Bounds, ...] = ()
         for target in read_pass.targets:
             for start, stop in self._rest[target.array.path]:
-                box = shrink(tuple(map(slice, start, stop)), factors)
+                part = shrink(tuple(map(slice, start, stop)), factors)
                 files = [
                     (span.start // length * length, min(-(-span.stop // length) * length, size))
-                    for span, length, size in zip(box, unit, shape, strict=True)
+                    for span, length, size in zip(part, unit, shape, strict=True)
                 ]
-                boxes = add_region(boxes, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
-        return [tuple(map(slice, start, stop)) for start, stop in sorted(boxes)]
+                regions = add_region(
+                    regions, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT
+                )
+        return [tuple(map(slice, start, stop)) for start, stop in sorted(regions)]
 
     def record(self, read_pass: ReadPass, region: Region) -> None:
         """Record that the targets of a pass are finished for a region of its source; write the record every 512 MiB."""
-        box = enlarge(region, self._factors_of(read_pass), self._shape)
+        part = enlarge(region, self._factors_of(read_pass), self._shape)
         levels = tuple(target.array.path for target in read_pass.targets)
-        done = tuple(span.start for span in box), tuple(span.stop for span in box)
+        done = tuple(span.start for span in part), tuple(span.stop for span in part)
         self._finished.setdefault(levels, []).append(done)
         self._unrecorded_bytes += prod(region_shape(region)) * read_pass.source.meta.dtype.itemsize
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
@@ -211,18 +213,18 @@ class PyramidProgress:
 
     def _subtract_finished(self) -> None:
         """Subtract finished regions in order, while they stay few: every hole slows down later units."""
-        for levels, boxes in self._finished.items():
-            boxes.sort(reverse=True)
-            while boxes:
+        for levels, regions in self._finished.items():
+            regions.sort(reverse=True)
+            while regions:
                 # Levels that are computed together remain together.
                 remaining = {
-                    unfinished: subtract_region(unfinished, boxes[-1], _EXACT)
+                    unfinished: subtract_region(unfinished, regions[-1], _EXACT)
                     for unfinished in {self._rest[path] for path in levels}
                 }
                 if any(len(after) > max(MAX_UNFINISHED, len(before)) for before, after in remaining.items()):
                     break
                 self._rest.update({path: remaining[self._rest[path]] for path in levels})
-                boxes.pop()
+                regions.pop()
 
     def _factors_of(self, read_pass: ReadPass) -> Shape:
         """Return the factors from level 0 to the source of a pass."""
@@ -249,28 +251,28 @@ class PyramidProgress:
             return
         if job.since is not None and self._since is None:
             return  # a copy in a store without times
-        for array, boxes in zip(self._levels, job.rest, strict=True):
-            self._rest[array.path] = tuple(self._clipped(boxes))
-            for number, box in enumerate(self._missing(array)):
+        for array, regions in zip(self._levels, job.rest, strict=True):
+            self._rest[array.path] = tuple(self._clipped(regions))
+            for number, bounds in enumerate(self._missing(array)):
                 is_few = number < _MOST_FAULTS
                 self._rest[array.path] = (
-                    add_region(self._rest[array.path], box, _EXACT) if is_few else (self._whole,)
+                    add_region(self._rest[array.path], bounds, _EXACT) if is_few else (self._whole,)
                 )
                 if not is_few:
                     break
         if job.since is not None:
-            done = {box for array in self._levels for box in self._done(array.path)}
-            for number, box in enumerate(self._younger(job.since, sorted(done))):
-                for path, boxes in self._rest.items():
+            done = {bounds for array in self._levels for bounds in self._done(array.path)}
+            for number, bounds in enumerate(self._younger(job.since, sorted(done))):
+                for path, regions in self._rest.items():
                     self._rest[path] = (
-                        add_region(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)
+                        add_region(regions, bounds, _EXACT) if number < _MOST_FAULTS else (self._whole,)
                     )
                 if number >= _MOST_FAULTS:
                     break
 
-    def _clipped(self, boxes: Sequence[Bounds]) -> Iterator[Bounds]:
+    def _clipped(self, regions: Sequence[Bounds]) -> Iterator[Bounds]:
         """Limit regions to level 0, which may have been resized."""
-        for start, stop in boxes:
+        for start, stop in regions:
             first = tuple(max(0, a) for a in start)
             last = tuple(min(b, n) for b, n in zip(stop, self._shape, strict=True))
             if all(a < b for a, b in zip(first, last, strict=True)):
@@ -278,10 +280,10 @@ class PyramidProgress:
 
     def _done(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
-        boxes: tuple[Bounds, ...] = (self._whole,)
-        for box in self._rest[path]:
-            boxes = subtract_region(boxes, box, _EXACT)
-        return boxes
+        regions: tuple[Bounds, ...] = (self._whole,)
+        for bounds in self._rest[path]:
+            regions = subtract_region(regions, bounds, _EXACT)
+        return regions
 
     def _missing(self, array: StoredArray) -> Iterator[Bounds]:
         """Yield the regions of files of a level that should be finished, and are missing or damaged."""
@@ -292,10 +294,10 @@ class PyramidProgress:
                     region = enlarge(meta.file_region(file_index), factors, self._shape)
                     yield tuple(span.start for span in region), tuple(span.stop for span in region)
 
-    def _younger(self, since: int, boxes: Iterable[Bounds]) -> Iterator[Bounds]:
+    def _younger(self, since: int, regions: Iterable[Bounds]) -> Iterator[Bounds]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
-        for start, stop in boxes:
+        for start, stop in regions:
             for file_index in files_of(meta, tuple(map(slice, start, stop))):
                 if self._is_younger(meta.chunk_key(file_index), since):
                     region = meta.file_region(file_index)

@@ -278,14 +278,14 @@ def recompute_levels(
 def compute_parts(
     levels: PlannedLevels,
     method: str,
-    box: Bounds,
+    bounds: Bounds,
     workers: Workers,
     *,
     count: Count | None = None,
 ) -> None:
     """Compute the parts of the levels that depend on a region of level 0; see `recompute_levels`."""
     source = levels.arrays[0]
-    region = tuple(slice(a, min(b, n)) for a, b, n in zip(*box, source.meta.shape, strict=True))
+    region = tuple(slice(a, min(b, n)) for a, b, n in zip(*bounds, source.meta.shape, strict=True))
     if all(span.start < span.stop for span in region):
         make_levels(
             source,

@@ -45,21 +45,21 @@ def update_pyramid(
     check_progress(progress)
     workers.check_reach(position.documents.storage)
     chosen = _method(position, method)
-    boxes = None if region is None else _boxes(position.data, region)
+    requested = None if region is None else _requested(position.data, region)
     position.store_handle.writes.settle(position.path)
     planned = planned_arrays(position)
-    parts = _parts(stale_levels(position), planned, boxes)
+    parts = _parts(stale_levels(position), planned, requested)
     if parts is not None and not parts:
         return
     levels = PlannedLevels.of(position, planned)
     with reported_levels(position, len(position.dataset_paths), progress) as count:
-        update = None if parts is None else _begin_parts(position, planned, boxes)
+        update = None if parts is None else _begin_parts(position, planned, requested)
         if update is None:
             recompute_levels(position, chosen, workers, count=count)
             return
         levels.resize()
-        for box in update.parts:
-            compute_parts(levels, chosen, box, workers, count=count)
+        for bounds in update.parts:
+            compute_parts(levels, chosen, bounds, workers, count=count)
         with looking_again(position, levels.arrays):
             position.documents.edit_group(
                 position.path,
@@ -68,17 +68,17 @@ def update_pyramid(
 
 
 def _parts(
-    stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Bounds] | None
+    stale: StaleLevels, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> tuple[Bounds, ...] | None:
     """Return the regions of level 0 whose levels must be computed, for the requested ones; None for all."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
-    if boxes is None and unknown:
+    if requested is None and unknown:
         return None
     parts: tuple[Bounds, ...] = ()
-    for box in (*(stale.regions if boxes is None else boxes), *(box for _, box in outgrown)):
-        parts = add_region(parts, box)
+    for bounds in (*(stale.regions if requested is None else requested), *(bounds for _, bounds in outgrown)):
+        parts = add_region(parts, bounds)
     return parts
 
 
@@ -92,22 +92,22 @@ class _Update:
 
 
 def _begin_parts(
-    position: Position, planned: PlannedArrays, boxes: Sequence[Bounds] | None
+    position: Position, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> _Update | None:
     """Record that parts of the levels are being computed; None if all must be, because others wrote meanwhile."""
     name, updates = uuid4().hex[:8], list[_Update]()
 
     def with_mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        parts = _parts(stale, planned, boxes)
+        parts = _parts(stale, planned, requested)
         if parts is None:
             return attributes
         updates.append(_Update(name, parts, not stale.writers))
         # An interrupted pyramid may have another method: its finished regions no longer count.
         stale = replace(stale, job=None)
         # Before anything is read: later writes into these regions stay stale at the end.
-        for box in parts:
-            stale = stale.without(box)
+        for bounds in parts:
+            stale = stale.without(bounds)
         return with_stale(attributes, stale.begun(name))
 
     position.documents.edit_group(position.path, with_mark)
@@ -138,7 +138,7 @@ def _method(position: Position, requested: str | None) -> str:
     return recorded or requested or ""
 
 
-def _boxes(base: ImageArray, region: Any) -> list[Bounds]:
+def _requested(base: ImageArray, region: Any) -> list[Bounds]:
     bounds = basic_or_fancy(region, base.shape).bounds
     return [] if bounds is None else [bounds]
 

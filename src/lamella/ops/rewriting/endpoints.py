@@ -65,7 +65,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
 
 
 @dataclass(frozen=True)
-class Target:
+class RewriteDestination:
     """The folder of the new store (absolute ``path``); ``in_place`` means that it replaces the source."""
 
     path: str
@@ -75,7 +75,7 @@ class Target:
     @classmethod
     def of(
         cls, source: StrPath | Store, destination: StrPath | Store | None, *, overwrite: bool = False
-    ) -> Target:
+    ) -> RewriteDestination:
         """Return the destination; raise if it is inside the source, or cannot replace it. Its parent may be missing."""
         storage = open_storage(source)
         root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None

@@ -13,7 +13,7 @@ from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
-from lamella.ops.rewriting.endpoints import Target
+from lamella.ops.rewriting.endpoints import RewriteDestination
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
@@ -117,7 +117,7 @@ def rechunk(
         options |= {"chunks": chunks, "shards": shards, "compressor": compressor}
         return rewritten_elsewhere(rechunk, "rechunk", source, destination, **options)
     source = with_options(source, storage_options)
-    target = Target.of(source, destination, overwrite=overwrite)
+    target = RewriteDestination.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)
     settings = {
         "command": "rechunk",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.execution import Progress, Workers
     from lamella.ops.jobs.units import Unit
-    from lamella.ops.rewriting.endpoints import Target
+    from lamella.ops.rewriting.endpoints import RewriteDestination
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Names
     from lamella.types import JSONObject, StrPath
@@ -122,7 +122,7 @@ class Plan(Protocol):
 
 def rewrite(
     source: StrPath | Store,
-    target: Target,
+    target: RewriteDestination,
     settings: JSONObject,
     prepare: Callable[[Documents, Inventory], Plan | RewriteReport],
     workers: Workers,

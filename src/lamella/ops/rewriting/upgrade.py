@@ -19,7 +19,7 @@ from lamella.nodes.tables import is_in_tables
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
 from lamella.ops.rewriting.arrays import has_same_encoding
-from lamella.ops.rewriting.endpoints import Target
+from lamella.ops.rewriting.endpoints import RewriteDestination
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import by_name, convert_attributes, detect
@@ -127,7 +127,7 @@ def upgrade(
         options |= {"to": to, "lossy": lossy}
         return rewritten_elsewhere(upgrade, "upgrade", source, destination, **options)
     source = with_options(source, storage_options)
-    target = Target.of(source, destination, overwrite=overwrite)
+    target = RewriteDestination.of(source, destination, overwrite=overwrite)
     above = next(groups_above(target.path), None) if target.in_place else None
     if above is not None:
         raise InvalidArgumentError(

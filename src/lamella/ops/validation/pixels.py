@@ -44,7 +44,7 @@ class Step(NamedTuple):
     coarse: StoredArray
     factors: Shape
     method: Method
-    box: Region
+    region: Region
 
 
 def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> None:
@@ -195,20 +195,20 @@ def _steps(fine: StoredArray, coarse: StoredArray, factors: Shape, method: Metho
     meta = coarse.meta
     grain = tuple(lcm(c, f) // f for c, f in zip(fine.meta.chunks, factors, strict=True))
     unit = piece_shape(meta.shape, grain, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
-    for box in regions(meta.shape, tuple(max(1, n) for n in unit)):
-        yield Step(fine, coarse, factors, method, box)
+    for region in regions(meta.shape, tuple(max(1, n) for n in unit)):
+        yield Step(fine, coarse, factors, method, region)
 
 
 def _compare(step: Step) -> str:
     """Describe the first voxel of a region that differs from the recomputed level; empty if none does."""
-    source = step.fine.read(enlarge(step.box, step.factors, step.fine.meta.shape))
+    source = step.fine.read(enlarge(step.region, step.factors, step.fine.meta.shape))
     expected = downsample(source, step.factors, step.method)
-    stored = step.coarse.read(step.box)
+    stored = step.coarse.read(step.region)
     is_equal = np.array_equal(expected, stored, equal_nan=stored.dtype.kind == "f")
     if is_equal:
         return ""
     differs = expected != stored
     if stored.dtype.kind == "f":
         differs &= ~(np.isnan(expected) & np.isnan(stored))
-    first = [int(n[0]) + box.start for n, box in zip(np.nonzero(differs), step.box, strict=True)]
+    first = [int(n[0]) + span.start for n, span in zip(np.nonzero(differs), step.region, strict=True)]
     return f"the voxel at {first} differs"
