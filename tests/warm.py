@@ -28,7 +28,7 @@ for name in (
     "lamella.ops.pyramids.pyramid",
     "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade", "lamella.ops.rewriting.rechunk",
     "lamella.ops.integrity.verify", "lamella.ops.integrity.checksum", "lamella.store.engine",
-    "lamella.store.engine_zarr", "lamella.ops.plates.new_store", "lamella.ops.plates.members",
+    "lamella.store.engine_zarr", "lamella.ops.plates.from_positions", "lamella.ops.plates.members",
 ):
     importlib.import_module(name)
 

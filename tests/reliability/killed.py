@@ -29,7 +29,7 @@ _IMPORTED = (
     *("numba", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs", "lamella.store.engine_zarr"),
     *("lamella.ops.pyramids.pyramid", "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade"),
     *("lamella.store.engine_zarr", "lamella.store.engine", "lamella.ops.rewriting.rechunk"),
-    *("lamella.ops.repair.reindex", "lamella.ops.plates.members", "lamella.ops.plates.new_store"),
+    *("lamella.ops.repair.reindex", "lamella.ops.plates.members", "lamella.ops.plates.from_positions"),
     *("tifffile", "lamella.adapters.export.export", "lamella.ops.conversion.watch"),
 )
 

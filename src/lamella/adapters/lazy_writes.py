@@ -18,7 +18,7 @@ from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.level_writes import marked_unless_finished
-from lamella.ops.copy import reads_from
+from lamella.ops.array_writes import reads_from
 from lamella.ops.execution import run
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray

@@ -22,7 +22,7 @@ from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.level_writes import marked_unless_finished
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
-from lamella.ops.copy import reads_from
+from lamella.ops.array_writes import reads_from
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry

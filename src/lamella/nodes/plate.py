@@ -598,7 +598,7 @@ class Plate(
         >>> [(path, position.data.shape) for path, position in picked.positions()]
         [('C/1/0', (1, 2, 4, 8, 8))]
         """
-        from lamella.ops.plates.new_store import from_positions
+        from lamella.ops.plates.from_positions import from_positions
 
         return from_positions(
             store_path,

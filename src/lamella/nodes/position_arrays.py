@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
     from lamella.nodes.store_handle import NodePath
-    from lamella.ops.copy import Source
+    from lamella.ops.array_writes import Source
     from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.rules import Finding, Kind
     from lamella.store.array_meta import ArrayMeta
@@ -134,7 +134,7 @@ class PositionArrays(NGFFNode):
         self, name: str, data: Any, options: dict[str, Any], *, is_result: bool = False
     ) -> ImageArray:
         """Create an array from data, as `create_image` does."""
-        from lamella.ops.copy import as_source
+        from lamella.ops.array_writes import as_source
 
         self.require_writable(f"create the array {name!r}")
         source = as_source(data)
@@ -365,7 +365,7 @@ class PositionArrays(NGFFNode):
     ) -> ImageArray:
         """Create an array in place of a listed one, which the source may read from."""
         from lamella.nodes.replacing import discard, make_beside, put_in_place
-        from lamella.ops.copy import write_array
+        from lamella.ops.array_writes import write_array
 
         self._check_free(key, self.documents.kind(self.node_path.child(key).path), True)
         add(self.document.shared_model)  # raises for an invalid transform before pixels are written
@@ -399,7 +399,7 @@ class PositionArrays(NGFFNode):
 
     def _check_source(self, source: Source, node_path: NodePath) -> None:
         """Raise for a lazy source that would read its own new array."""
-        from lamella.ops.copy import reads_from
+        from lamella.ops.array_writes import reads_from
 
         if not source.in_memory and reads_from(source.data, node_path):
             raise InvalidArgumentError(
@@ -436,7 +436,7 @@ class PositionArrays(NGFFNode):
         return set(names) <= set(self.documents.files.all)
 
     def _fill(self, array: ImageArray, key: str, source: Source, *, is_level: bool) -> None:
-        from lamella.ops.copy import write_array
+        from lamella.ops.array_writes import write_array
 
         try:
             write_array(array, source)

@@ -28,7 +28,7 @@ from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import data_type
 from lamella.nodes.tables import Tables
-from lamella.ops.copy import Source, as_source, write_array
+from lamella.ops.array_writes import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape

@@ -24,7 +24,7 @@ from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position_metadata import dtype_window, named
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
-from lamella.ops.copy import Source, write_array
+from lamella.ops.array_writes import Source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis

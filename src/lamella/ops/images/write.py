@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError, StorageError, WrongTypeError, c
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
-from lamella.ops.copy import as_source, reads_below
+from lamella.ops.array_writes import as_source, reads_below
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.downsample import Method

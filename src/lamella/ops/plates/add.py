@@ -18,8 +18,8 @@ from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.plates.copy import PositionCopy
-from lamella.ops.plates.new_store import checked_sources
+from lamella.ops.plates.copy_position import PositionCopy
+from lamella.ops.plates.from_positions import checked_sources
 from lamella.ops.plates.origins import Origins, copy_attributes
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.keys import PRIVATE_PREFIX, join

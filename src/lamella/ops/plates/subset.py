@@ -1,6 +1,6 @@
 """Create stores from parts of others: wells, acquisitions, channels, a region; merge plates, or join channels.
 
-All operations create a store from positions (:mod:`lamella.ops.plates.new_store`);
+All operations create a store from positions (:mod:`lamella.ops.plates.from_positions`);
 :mod:`lamella.ops.plates.composition` plans positions that are copied in part.
 """
 
@@ -15,7 +15,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
-from lamella.ops.plates.new_store import NewStore, create_store
+from lamella.ops.plates.from_positions import NewStore, create_store
 from lamella.ops.regions import pixel_region
 from lamella.store.storage import is_store, share_options
 

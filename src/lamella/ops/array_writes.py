@@ -100,7 +100,7 @@ _DEEPEST = 8
 def reads_from(data: Any, node_path: NodePath) -> bool:
     """Return whether a source reads, now or later, the array at a node path.
 
-    >>> from lamella.ops.copy import reads_from
+    >>> from lamella.ops.array_writes import reads_from
     >>> lazy = position["0"].dask_array() + 1
     >>> reads_from(lazy, position["0"].node_path), reads_from(np.ones(3), position["0"].node_path)
     (True, False)

@@ -22,7 +22,7 @@ from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
-from lamella.ops.plates.copy import PositionCopy
+from lamella.ops.plates.copy_position import PositionCopy
 from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
