@@ -34,7 +34,7 @@ def image(tmp_path: Path) -> lamella.Position:
         ("a.ome.tif", {"format": "imagej"}, "ends with .ome.tif, which is not an ending of imagej"),
         ("a.ome.tif", {"channels": ["GFP", "DAPI", "GFP"]}, "'GFP' is named twice"),
         ("a.ome.tif", {"channels": []}, "No channel is named"),
-        ("x" * 240 + ".ome.tif", {}, "has 248 bytes, and 239 are allowed"),
+        ("x" * 248 + ".ome.tif", {}, "allows names of 255 bytes"),
     ],
 )
 def test_an_odd_call_is_refused_and_nothing_is_written(

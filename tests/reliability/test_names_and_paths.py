@@ -15,7 +15,7 @@ import pytest
 from torture.specimens import names, specimen, write_files
 
 import lamella
-from lamella.errors import InvalidNameError, LamellaError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError, NodeNotFoundError
 from lamella.store.arrays import StoredArray
 
 ROOT = Path(__file__).parents[2]
@@ -332,3 +332,60 @@ def test_links_within_a_store_are_followed(tmp_path, text):
     for root in (store, tmp_path / "alias"):
         sums, faults = pixels_of(lamella.open_ome_zarr(root))
         assert (list(sums), faults) == (["A/1/0", "A/1/1", "B/2/0"], [])
+
+
+@pytest.mark.parametrize("length", [241, 255])
+def test_a_name_as_long_as_file_systems_allow_works_wherever_a_short_one_does(tmp_path, length):
+    def path(letter, ending):
+        return tmp_path / (letter * (length - len(ending)) + ending)
+
+    store, pixels = path("s", ".zarr"), np.arange(32, dtype="u2").reshape(2, 4, 4)
+    lamella.write_image(store, pixels, "cyx", version="0.5").close()
+    lamella.write_image(store, pixels, "cyx", version="0.5", overwrite=True).close()
+    lamella.upgrade(store, "0.6")
+    lamella.rechunk(store, chunks=(1, 2, 2))
+    assert lamella.checksum(store, path("m", ".sums"))
+    assert lamella.verify(store, manifest=path("m", ".sums"), record=path("r", ".record"))
+    lamella.copy_store(store, path("c", ".zarr"))
+    lamella.rechunk(store, path("n", ".zarr"), chunks=(1, 4, 4))
+    lamella.pack(store, path("p", ".ozx"))
+    lamella.unpack(path("p", ".ozx"), path("u", ".zarr"))
+    lamella.write_image(path("w", ".ozx"), pixels, "cyx").close()
+    lamella.export(store, path("e", ".ome.tif"))
+    lamella.convert(path("e", ".ome.tif"), path("v", ".zarr"))
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    with lamella.open(store, "r+") as image:
+        image.labels["a" * length] = np.ones((4, 4), "u1")
+        image.labels.rename("a" * length, "b" * length)
+        image.create_zeros("d" * length, (2, 4, 4), "u2")[...] = 1
+        assert list(image.labels) == ["b" * length]
+    for letter, ending in (("s", ".zarr"), ("c", ".zarr"), ("n", ".zarr"), ("p", ".ozx")):
+        with lamella.open(path(letter, ending)) as image:
+            assert np.array_equal(image.data[...], pixels)
+
+
+@pytest.mark.parametrize("length", [241, 255])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_wells_and_fields_with_long_names_are_created_and_renamed(tmp_path, version, length):
+    a, b, c = (letter * length for letter in "abc")
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["GFP"], version=version
+    ) as plate:
+        plate.create_position(a, b, c)["0"] = np.ones((1, 1, 1, 4, 4), "u2")
+        plate.rename_well(f"{a}/{b}", f"{b}/{a}")
+        plate.rename_position(f"{b}/{a}/{c}", a)
+        assert plate.position_paths() == [f"{b}/{a}/{a}"]
+
+
+def test_a_name_too_long_for_the_file_system_is_refused_before_anything_is_written(tmp_path):
+    lamella.write_image(tmp_path / "s.zarr", np.zeros((4, 4), "u2"), "yx").close()
+    for operation in (
+        lambda path: lamella.write_image(path, np.zeros((4, 4), "u2"), "yx"),
+        lambda path: lamella.upgrade(tmp_path / "s.zarr", "0.6", path),
+        lambda path: lamella.copy_store(tmp_path / "s.zarr", path),
+        lambda path: lamella.checksum(tmp_path / "s.zarr", path),
+        lambda path: lamella.pack(tmp_path / "s.zarr", f"{path}.ozx"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"too long for .* Choose a shorter one"):
+            operation(str(tmp_path / ("x" * 256)))
+    assert os.listdir(tmp_path) == ["s.zarr"]

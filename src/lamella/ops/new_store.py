@@ -22,7 +22,7 @@ from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.archives import is_archive_name
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, shortened
 from lamella.store.local import LocalStorage
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import is_store, open_storage, with_options
@@ -119,7 +119,7 @@ def staged(
     above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
     make_folder(above)
     try:
-        folder = os.path.join(os.path.realpath(above), name)
+        folder = os.path.join(os.path.realpath(above), shortened(name, LONGEST_PART))
         yield folder
         copy_store(folder, destination, overwrite=overwrite, progress=progress)
     except BaseException as error:

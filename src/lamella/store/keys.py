@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidNameError
@@ -21,6 +22,9 @@ LONGEST_PART = 255
 
 #: Prefix of temporary and lock files, which readers never list.
 PRIVATE_PREFIX = ".lamella-"
+
+#: Longest name of a temporary file without its ending, such as ``.lock``.
+_LONGEST_PRIVATE = LONGEST_PART - len(".export")
 
 _PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
 _FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
@@ -141,6 +145,30 @@ def is_private(name: str) -> bool:
     if name.endswith(".__lock"):
         return is_of_tensorstore(name)
     return name.endswith(".partial") and _OF_ZARR_PYTHON.fullmatch(name) is not None
+
+
+def private_name(name: str, ending: str = "") -> str:
+    """Return the name of a temporary or lock file that belongs to a name, short enough for every file system.
+
+    >>> private_name("zarr.json", ".lock")
+    '.lamella-zarr.json.lock'
+    >>> private_name("a" * 250) == private_name("a" * 251), len(private_name("a" * 250, ".lock"))
+    (False, 253)
+    """
+    return shortened(PRIVATE_PREFIX + name, _LONGEST_PRIVATE) + ending
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return a name of at most `longest` bytes: the end of a longer one is replaced by a digest of the whole name.
+
+    >>> shortened("cells", 60), shortened("cells of " + "many " * 20, 30)
+    ('cells', 'cells of many-9d13ef8a85c97533')
+    """
+    data = name.encode(errors="surrogatepass")
+    if len(data) <= longest:
+        return name
+    digest = sha256(data).hexdigest()[:16]
+    return f"{data[: longest - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 def is_document_name(name: str) -> bool:

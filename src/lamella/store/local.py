@@ -20,7 +20,7 @@ from lamella.store import file_system as system
 from lamella.store import page_cache
 from lamella.store.file_system import Folders, PathGuard, names_in
 from lamella.store.json_document import check_size
-from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX, check_key, is_private, natural_order
+from lamella.store.keys import DOCUMENTS, check_key, is_private, natural_order, private_name
 from lamella.store.locks import ReplacementLock, file_lock
 from lamella.store.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.storage import Names, Stamp, Storage
@@ -427,7 +427,7 @@ class LocalStorage(Storage):
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
         self.folders.make(folder)
-        name = f"{self._base}{folder}/{PRIVATE_PREFIX}{last or 'root'}.lock"
+        name = f"{self._base}{folder}/{private_name(last or 'root', '.lock')}"
         try:
             holder = file_lock(name)
             try:

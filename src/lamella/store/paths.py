@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from urllib.parse import unquote
 
 from lamella.errors import InvalidArgumentError, short_repr
+from lamella.store.keys import LONGEST_PART
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _LOST_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
@@ -84,4 +86,18 @@ def local_path(target: object, what: str) -> str:
         raise InvalidArgumentError(
             f"{text} is a URL, and {what} can only be a local folder or file: give a path."
         )
-    return os.path.abspath(text)
+    path = os.path.abspath(text)
+    check_length(path, what)
+    return path
+
+
+def check_length(path: str, what: str) -> None:
+    """Raise before anything is written where the file system will refuse a path for its length."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidArgumentError(
+                f"{path} is too long for {what}: the file system allows names of {LONGEST_PART} bytes. Choose a "
+                "shorter one."
+            ) from error

@@ -25,7 +25,7 @@ from lamella.ops.jobs.journal import Journal, LocalFile, parsed
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.rewriting.endpoints import make_folder
 from lamella.spec.channels import plain_name
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, private_name
 from lamella.store.local import LocalStorage
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
@@ -57,9 +57,6 @@ ENDINGS: dict[str, Format] = {
 """Format by the ending of a file, the longest ending first."""
 
 _JOURNAL = f"{PRIVATE_PREFIX}export-journal"
-
-_LONGEST = 255 - len(f"{PRIVATE_PREFIX}.export")
-"""Bytes of the name of a file: file systems allow 255, and the journal has the name too."""
 
 
 def export(
@@ -242,10 +239,10 @@ def _check_ending(path: str, format: str) -> None:
 def _check_length(unit: ExportedFile) -> None:
     """Raise for a name that the file system would refuse after other files are written."""
     length = len(os.fsencode(unit.name))
-    if length > _LONGEST:
+    if length > LONGEST_PART:
         raise InvalidArgumentError(
-            f"The name of {unit.key} has {length} bytes, and {_LONGEST} are allowed: choose a shorter one, or rename "
-            "the channel or label image."
+            f"The name of {unit.key} has {length} bytes, and {LONGEST_PART} are allowed: choose a shorter one, or "
+            "rename the channel or label image."
         )
 
 
@@ -364,7 +361,7 @@ def _write(
     """Write the files that a killed call has not written: the journal is beside the file, or in the folder."""
     place = os.path.join(path, _JOURNAL)
     if is_file:
-        place = os.path.join(units[0].folder, f"{PRIVATE_PREFIX}{units[0].name}.export")
+        place = os.path.join(units[0].folder, private_name(units[0].name, ".export"))
     head = {"job": digest([__version__, [unit.key for unit in units]])}
     job = digest([__version__, [unit.settings for unit in units]])
     for folder in dict.fromkeys(unit.folder for unit in units):

@@ -23,7 +23,7 @@ from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import LONGEST_PART, private_name, shortened
 from lamella.store.paths import local_path, location
 from lamella.store.storage import with_options
 from lamella.store.zip_writer import ZipWriter
@@ -226,9 +226,11 @@ def _changed(contents: Contents, key: str) -> StorageError:
 def folder_to_pack(path: str) -> Iterator[str]:
     """Yield a folder beside an archive for the store to pack; delete it, except after a kill or interruption."""
     parent, name = os.path.split(path)
-    folder = os.path.join(parent, f"{PRIVATE_PREFIX}pack-{name}")
+    folder = os.path.join(parent, private_name(f"pack-{name}"))
     try:
-        yield os.path.join(folder, f"{os.path.splitext(name)[0]}.zarr")
+        yield os.path.join(
+            folder, shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
+        )
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt):
             rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import storage_of
 from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import fingerprint
-from lamella.store.keys import V2, V3, join
+from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
 from lamella.store.local import LocalStorage
 from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
@@ -193,7 +193,9 @@ def checksum(
             return ChecksumReport(name, _all_sums(storage, path, workers, done))
         manifest = local_path(output, "the manifest")
         refuse_in_store(manifest, storage)
-        with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
+        folder, last = os.path.split(manifest)
+        record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
+        with open_journal(record, SUMS, storage, path) as journal:
             digests = _all_sums(storage, path, workers, done, journal)
             write_manifest(digests, manifest)
             journal.remove()

@@ -22,7 +22,7 @@ from lamella.ops.jobs.units import Files, state_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
 from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
 from lamella.ops.regions import expand_index, inside, region_shape, regions
-from lamella.store.keys import PRIVATE_PREFIX, join
+from lamella.store.keys import join, private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class BlockFiles:
     def of(cls, position: Position, name: str, source: ImageArray, plan: BlockPlan) -> BlockFiles:
         """Return the files for a label image of a position."""
         unit = tuple(1 if axis in plan.dropped else n for axis, n in enumerate(source.write_unit))
-        folder = join(position.path, f"{PRIVATE_PREFIX}map-{name.removeprefix(LABELS)}")
+        folder = join(position.path, private_name(f"map-{name.removeprefix(LABELS)}"))
         return cls(position.documents.storage, folder, plan, unit)
 
     def regions(self) -> Iterator[Region]:

@@ -22,8 +22,9 @@ from lamella.errors import InvalidArgumentError, LamellaError, StorageError, Sto
 from lamella.log import log
 from lamella.ops.rewriting.endpoints import check_destination, make_folder
 from lamella.store import file_system as system
-from lamella.store.keys import PRIVATE_PREFIX, is_private
+from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name
 from lamella.store.local import LocalStorage
+from lamella.store.paths import check_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ class Workspace:
         self.path = path
         self.settings = settings
         self.replaces = replaces
-        self.folder = os.path.join(parent, f"{PRIVATE_PREFIX}rewrite-{name}")
+        self.folder = os.path.join(parent, private_name(f"rewrite-{name}"))
         self.new = os.path.join(self.folder, _NEW)
         self._old = os.path.join(self.folder, _OLD)
         self._parent = parent
@@ -51,8 +52,9 @@ class Workspace:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the path for all processes during the whole run."""
+        check_length(self.path, "a store")
         make_folder(self._parent)
-        with LocalStorage(self._parent).lock(f"rewrite-{os.path.basename(self.path)}"):
+        with LocalStorage(self._parent).lock(os.path.basename(self.folder).removeprefix(PRIVATE_PREFIX)):
             try:
                 yield
             except LamellaError:
