@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
 from lamella.store.addresses import clean_url, split_url
-from lamella.store.request_threads import end_requests
+from lamella.store.request_threads import end_requests, most_at_once
 from lamella.store.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ RETRIES = 6
 
 _used_in: list[int] = []
 """The id of the process that used obstore first."""
-
-
-def most_at_once() -> int:
-    """Return how many requests may be sent at once: 256, or a quarter of the files that this process may open."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 256
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 256 if files == resource.RLIM_INFINITY else max(8, min(256, files // 4))
 
 
 _TIMEOUTS = {

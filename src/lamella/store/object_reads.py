@@ -16,9 +16,9 @@ from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
 from lamella.store.json_document import is_cut
 from lamella.store.keys import DOCUMENTS
-from lamella.store.object_client import check_process, most_at_once
+from lamella.store.object_client import check_process
 from lamella.store.range_plan import Span, extract_ranges, spans_of
-from lamella.store.request_threads import RequestThreads
+from lamella.store.request_threads import RequestThreads, most_at_once
 from lamella.store.service_errors import (
     ABSENT,
     already_exists,

@@ -1,7 +1,11 @@
-"""Wait for the answers of an object store in threads, many at a time.
+"""Wait for the answers of object stores in threads, many at a time.
 
 A coroutine of obstore wakes the event loop twice for each answer and costs 0.3 ms of a processor; a thread that waits
 for the answer itself costs 0.1 ms. The event loop is woken once for all requests that are sent together.
+
+All stores of a process share one set of threads, so that many open handles do not need many hundreds. A *turn* is the
+right of a store to one thread; a thread sends one request in each turn while other stores wait for theirs. A store is
+never left without a thread: where all wait for slow services, or for requests of this store, it is served by one more.
 """
 
 from __future__ import annotations
@@ -31,17 +35,112 @@ _running: set[_Batch[Any, Any]] = set()
 """The batches of all stores whose answers are awaited."""
 
 
-class RequestThreads:
-    """Up to ``limit`` threads, started when they are needed."""
+def most_at_once() -> int:
+    """Return how many requests may be sent at once: 256, or a quarter of the files that this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 256
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if files == resource.RLIM_INFINITY else max(8, min(256, files // 4))
+
+
+class SharedThreads:
+    """Up to ``limit`` threads, started when they are needed, and one more for each store that has none of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        #: Each batch once for each thread that works on it.
-        self._batches: SimpleQueue[_Batch[Any, Any]] = SimpleQueue()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        #: Each store once for each of its turns that waits for a thread.
+        self._turns: SimpleQueue[RequestThreads] = SimpleQueue()
         self._count = 0
-        #: Number of idle threads minus the length of `_batches`.
+        #: Number of idle threads minus the length of `_turns`.
         self._free = 0
+
+    def add_turns(self, store: RequestThreads, requests: int) -> None:
+        """Queue turns of a store and start the threads that are missing; to be called under the lock."""
+        if not store.serving and self._free <= 0 and self._count >= self._limit and self._start(store):
+            requests -= 1
+        count = max(0, min(requests, store.limit - store.turns))
+        while self._free < count and self._count < self._limit:
+            if not self._start(None):
+                break
+            self._free += 1
+        self._free -= count
+        store.turns += count
+        for _ in range(count):
+            self._turns.put(store)
+
+    def _start(self, store: RequestThreads | None) -> bool:
+        """Start a thread; return False where the system allows no more, and raise where there is none at all."""
+        try:
+            threading.Thread(target=self._work, args=[store], name="lamella-request", daemon=True).start()
+        except RuntimeError:
+            if not self._count:
+                raise
+            return False
+        self._count += 1
+        if store is not None:
+            store.serving += 1
+            store.turns += 1
+        return True
+
+    def _work(self, store: RequestThreads | None) -> None:
+        """Send the requests of a store, then those of all stores in turns."""
+        while True:
+            if store is not None and not self._serve(store):
+                return
+            try:
+                store = self._turns.get(timeout=_IDLE)
+            except Empty:
+                store = None
+                with self.lock:
+                    if self._free > 0:
+                        self._free -= 1
+                        self._count -= 1
+                        return
+            else:
+                with self.lock:
+                    store.serving += 1
+
+    def _serve(self, store: RequestThreads) -> bool:
+        """Send requests of a store until none waits, or other stores do; return False where the thread is to end."""
+        while store.send_next():
+            if not self._turns.empty() and self._leave(store):
+                break
+        with self.lock:
+            if self._count > self._limit:
+                self._count -= 1
+                return False
+            self._free += 1
+        return True
+
+    def _leave(self, store: RequestThreads) -> bool:
+        """Queue the turn of this thread; return False where it is the last thread of the store."""
+        with self.lock:
+            if store.serving == 1:
+                return False
+            store.serving -= 1
+            self._free -= 1
+            self._turns.put(store)
+            return True
+
+
+_shared = SharedThreads(most_at_once())
+
+
+class RequestThreads:
+    """The requests of one store: up to ``limit`` are sent at once, by the threads of the process."""
+
+    def __init__(self, limit: int, threads: SharedThreads | None = None) -> None:
+        self.limit = limit
+        self._threads = threads or _shared
+        #: Batches with requests that wait; each in turn sends one.
+        self._batches: deque[_Batch[Any, Any]] = deque()
+        #: How many threads send requests of this store, or are to do so.
+        self.turns = 0
+        #: How many threads send them now.
+        self.serving = 0
 
     async def outcomes(self, function: Callable[[T], R], items: Sequence[T]) -> list[R | BaseException]:
         """Call a function with each item; return the result of each, or its error."""
@@ -51,7 +150,7 @@ class RequestThreads:
         _running.add(batch)
         batch.done.add_done_callback(lambda _: _running.discard(batch))
         try:
-            self._start(batch, min(len(items), self._limit))
+            self._start(batch, len(items))
             await asyncio.wrap_future(batch.done)
         except BaseException:  # cancelled, or no thread could be started
             batch.abandon()
@@ -59,39 +158,25 @@ class RequestThreads:
         return batch.outcomes
 
     def _start(self, batch: _Batch[Any, Any], count: int) -> None:
-        with self._lock:
-            while self._free < count and self._count < self._limit:
-                try:
-                    threading.Thread(target=self._work, name="lamella-request", daemon=True).start()
-                except RuntimeError:  # the system allows no more
-                    if not self._count:
-                        raise
+        with self._threads.lock:
+            self._threads.add_turns(self, count)
+            self._batches.append(batch)
+
+    def send_next(self) -> bool:
+        """Send the next request in this thread; return False where none waits, and the turn is over."""
+        with self._threads.lock:
+            while self._batches:
+                batch = self._batches.popleft()
+                number = batch.next()
+                if number is not None:
+                    self._batches.append(batch)
                     break
-                self._free += 1
-                self._count += 1
-            self._free -= count
-        for _ in range(count):
-            self._batches.put(batch)
-
-    def _work(self) -> None:
-        while self._work_once():
-            with self._lock:
-                self._free += 1
-
-    def _work_once(self) -> bool:
-        """Work on the next batch; return False where the thread is to end."""
-        while True:
-            try:
-                batch = self._batches.get(timeout=_IDLE)
-            except Empty:
-                with self._lock:
-                    if self._free > 0:
-                        self._free -= 1
-                        self._count -= 1
-                        return False
             else:
-                batch.work()
-                return True
+                self.turns -= 1
+                self.serving -= 1
+                return False
+        batch.send(number)
+        return True
 
 
 class _Batch(Generic[T, R]):
@@ -99,29 +184,34 @@ class _Batch(Generic[T, R]):
 
     def __init__(self, function: Callable[[T], R], items: Sequence[T]) -> None:
         self._function = function
-        self._waiting = deque(enumerate(items))
+        self._items = items
+        self._waiting = deque(range(len(items)))
         self._left = len(items)
         self._lock = threading.Lock()
         self.outcomes: list[Any] = [None] * len(items)
         self.done: Future[None] = Future()
         self.done.set_running_or_notify_cancel()
 
-    def work(self) -> None:
-        """Call the function with one item after the other, until none waits."""
-        with suppress(IndexError):
-            while True:
-                number, item = self._waiting.popleft()
-                try:
-                    self.outcomes[number] = self._function(item)
-                except BaseException as error:  # also a panic of Rust
-                    self.outcomes[number] = error
-                self._count_done()
+    def next(self) -> int | None:
+        """Return the number of the next item; None where none waits."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def send(self, number: int) -> None:
+        """Call the function with an item."""
+        try:
+            self.outcomes[number] = self._function(self._items[number])
+        except BaseException as error:  # also a panic of Rust
+            self.outcomes[number] = error
+        self._count_done()
 
     def abandon(self) -> None:
         """Drop the items that wait."""
         with suppress(IndexError):
             while True:
-                number, _ = self._waiting.pop()
+                number = self._waiting.pop()
                 self.outcomes[number] = RuntimeError("was not sent: the program ends, or nobody waits for it")
                 self._count_done()
 
