@@ -462,7 +462,10 @@ def test_a_plate_is_drawn_without_reading_its_fields_one_by_one(tmp_path, opened
         assert (tiles.tile(0, 0, 0, View(0, 0), [0]).mask == 1).sum() == 9 * 64 * 64
 
 
-def test_documents_and_pixels_of_all_fields_at_a_url_are_requested_at_once(tmp_path, service, rounds):
+def test_documents_and_pixels_of_all_fields_at_a_url_are_requested_at_once(
+    tmp_path, service, rounds, monkeypatch
+):
+    monkeypatch.setattr("lamella.ops.view.scene._SAMPLED_FIELDS", 4)
     path = tmp_path / "p.zarr"
     with lamella.open_ome_zarr(
         path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version="0.5"
@@ -476,8 +479,12 @@ def test_documents_and_pixels_of_all_fields_at_a_url_are_requested_at_once(tmp_p
     service.latency = 0.02  # as long as a busy machine needs to start the next thread
     with lamella.view("s3://bucket/p.zarr", browser=False) as viewer:
         assert len(viewer.scene.fields) == 24
-        to_scene = rounds.rounds
+        to_scene, coarsest = (
+            rounds.rounds,
+            len([path for _, path in service.requests if "/2/zarr.json" in path]),
+        )
         assert to_scene < 24
+        assert coarsest >= 20  # of all fields but those of the contrast
         drawn = viewer.answers.get("tile/0/0/0?c=0,1&t=0&z=0")[1]
         assert b'"damaged": []' in drawn[:400]
         assert rounds.rounds - to_scene <= 3 + 1  # the documents of each level, and the pixels

@@ -5,13 +5,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import webbrowser
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from lamella.cli.messages import echo_lines
 from lamella.cli.options import follow_links_option, quiet_option, storage_option, verbose_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NEW_OBJECTS = 20_000
+"""Number of new objects after which Python searches for unreachable ones, 700 by default.
+
+The scene of a plate consists of tens of thousands of objects that stay, and each search visits many of them: for
+384 x 9 fields at a URL the searches cost 0.6 of 4.1 seconds.
+"""
+
+
+@contextmanager
+def _rare_garbage_collection() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(_NEW_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @click.command()
@@ -60,9 +83,13 @@ def view(
     from lamella.errors import StorageError
     from lamella.nodes.open import open_ome_zarr
 
-    with open_ome_zarr(
-        path, mode="r+" if edit else "r", disable_path_checking=follow_links, storage_options=storage_options
-    ) as node:
+    mode: Literal["r", "r+"] = "r+" if edit else "r"
+    with (
+        _rare_garbage_collection(),
+        open_ome_zarr(
+            path, mode=mode, disable_path_checking=follow_links, storage_options=storage_options
+        ) as node,
+    ):
         try:
             handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:

@@ -183,7 +183,7 @@ class Answers:
     # -- scene --------------------------------------------------------------------------------------------------
 
     def _read(self, on_field: Callable[[Field], None] | None = None) -> _Shown:
-        scene = view_scene(self.node, on_field, every_field=self._every_field)
+        scene = view_scene(self.node, on_field, every_field=self._every_field, for_tiles=True)
         tiles = Tiles(scene, self._threads)
         return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
 

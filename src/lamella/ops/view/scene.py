@@ -52,6 +52,9 @@ _SAMPLE_SIDE = 256
 _SAMPLED_FIELDS = 64
 """Fields, spread over a plate, whose label images and windows are read; and one for each other channel name."""
 
+_MOST_AHEAD = 8192
+"""Maximum number of fields whose levels are requested with the scene: such documents are kept for seconds only."""
+
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
 
@@ -213,12 +216,17 @@ def _count_pixels(field: Field) -> tuple[int, int]:
 
 
 def view_scene(
-    node: NGFFNode, seen: Callable[[Field], None] | None = None, *, every_field: bool = False
+    node: NGFFNode,
+    seen: Callable[[Field], None] | None = None,
+    *,
+    every_field: bool = False,
+    for_tiles: bool = False,
 ) -> ViewScene:
     """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image.
 
     ``seen`` is called with each field when its documents have been read. Channels and label images are those of 64 to
-    127 fields, spread over the plate, unless ``every_field`` is set.
+    127 fields, spread over the plate, unless ``every_field`` is set. ``for_tiles``: a remote store is also asked for
+    the documents that `Tiles` opens next, while the contrast is computed.
     """
     if isinstance(node, Labels):
         raise MetadataError(
@@ -234,8 +242,12 @@ def view_scene(
     fields, wells, width, height = _arrange(fields, wells, pixel)
     readable = [field for field in fields if field.shape]
     searched = _with_all_channels(sampled(readable, None if every_field else _SAMPLED_FIELDS), readable)
-    with ThreadPoolExecutor(1, "lamella-view-labels") as beside:
+    with ThreadPoolExecutor(2, "lamella-view-scene") as beside:
         names = beside.submit(_label_names, searched)
+        if for_tiles:
+            for_contrast = set(map(id, searched))  # their levels are requested as they are read
+            others = [field for field in fields if id(field) not in for_contrast]
+            beside.submit(_expect_coarsest_levels, others, node.documents)
         is_label = isinstance(first.node, LabelImage)
         channels, active = ([], []) if is_label else _channels(searched, node.documents)
     shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
@@ -544,6 +556,17 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
                 stacklevel=callers_level(),
             )
     return channels, [channel.is_shown for channel in previews.values()]
+
+
+def _expect_coarsest_levels(fields: Sequence[Field], documents: Documents) -> None:
+    """Request the documents of the coarsest levels, which tiles open first."""
+    if len(fields) <= _MOST_AHEAD:
+        paths = [
+            join(field.node.path, field.levels[-1])
+            for field in fields
+            if isinstance(field.node, Position) and len(field.levels) > 1
+        ]
+        documents.expect([], arrays=paths)
 
 
 def _label_names(fields: Sequence[Field]) -> list[str]:
