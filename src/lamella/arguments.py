@@ -16,22 +16,8 @@ if TYPE_CHECKING:
 
 
 def items_of(value: Iterable[Any], what: str) -> list[Any]:
-    """Return the items of an argument that is a list or another iterable, but not text.
+    """Return the items of an iterable argument that is not text; else raise WrongTypeError, which begins with ``what``.
 
-    Parameters
-    ----------
-    value
-        What was passed.
-    what
-        The argument and what it has to be: "positions is a list of paths".
-
-    Raises
-    ------
-    WrongTypeError
-        It has no items.
-
-    Examples
-    --------
     >>> items_of(("y", "x"), "dims is a list of axis names")
     ['y', 'x']
     >>> items_of(5, "dims is a list of axis names")
@@ -47,15 +33,6 @@ def items_of(value: Iterable[Any], what: str) -> list[Any]:
 def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...]:
     """Return an argument that is a list of whole numbers; nothing is rounded.
 
-    Raises
-    ------
-    WrongTypeError
-        It is something else.
-    InvalidArgumentError
-        A number is too small.
-
-    Examples
-    --------
     >>> whole_numbers([4, 64], "chunks", 1)
     (4, 64)
     >>> whole_numbers((1.5,), "chunks", 1)
@@ -76,15 +53,6 @@ def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...
 def whole_number(value: int, what: str, least: int) -> int:
     """Return an argument that is a whole number; nothing is rounded.
 
-    Raises
-    ------
-    WrongTypeError
-        It is something else.
-    InvalidArgumentError
-        It is too small.
-
-    Examples
-    --------
     >>> whole_number("2", "level", 0)
     Traceback (most recent call last):
     ...
@@ -100,15 +68,8 @@ def whole_number(value: int, what: str, least: int) -> int:
 
 
 def name_text(name: object) -> str:
-    """Return a name of a row, column or position as text; whole numbers are taken as well, and nothing else.
+    """Return a name of a row, column or position as text; whole numbers are accepted as well, and nothing else.
 
-    Raises
-    ------
-    InvalidNameError
-        It is something else, such as None or a missing value of pandas.
-
-    Examples
-    --------
     >>> name_text("A"), name_text(7)
     ('A', '7')
     >>> name_text(float("nan"))

@@ -22,17 +22,8 @@ log.addHandler(logging.NullHandler())
 
 @contextmanager
 def logged(operation: str, *names: object) -> Iterator[None]:
-    """Log the start and the end of an operation at INFO.
+    """Log the start and the end of an operation at INFO; ``operation`` is an imperative with ``%s`` for each name.
 
-    Parameters
-    ----------
-    operation
-        What is done, in the imperative, with ``%s`` for each of the names.
-    names
-        What it is done to; spelled only where somebody reads the log.
-
-    Examples
-    --------
     >>> with logged("Convert %s files to %s", 3, "plate.zarr"):
     ...     pass
     """

@@ -359,15 +359,7 @@ _MOST = 32
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A region that was not written completely.
-
-    Attributes
-    ----------
-    region
-        Start and stop of the region, in voxels.
-    reason
-        Why the write stopped.
-    """
+    """A region, from start to stop in voxels, that was not written completely, and why the write stopped."""
 
     region: Bounds
     reason: str

@@ -35,34 +35,10 @@ def new_array(
 ) -> ArrayMeta:
     """Describe a new array, for `Documents.put_array`.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Lengths per axis.
-    dtype : numpy dtype or its name
-        Bool, integers of 8 to 64 bits, floats of 16 to 64, complex of 64 and 128.
-    zarr_format : {2, 3}
-        Format of the store.
-    chunks : sequence of int, optional
-        By default the last three axes whole and 1 before, up to 512 MiB.
-    shards : sequence of int, optional
-        Lengths of one file (Zarr v3): whole multiples of the chunks, also beyond the shape.
-    compressor : Compressor, str, mapping or False, optional
-        By default blosc with zstd level 1 and bitshuffle; False or ``"none"`` for none.
-    checksum : bool, optional
-        Whether each chunk ends in a crc32c of its bytes (Zarr v3). By default where there are shards: every reader
-        of shards knows crc32c already (docs/checksums.md).
-    fill_value : number, optional
-        Value of chunks that were never written; 0 by default.
-    dimension_names : sequence of str, optional
-        One per axis; Zarr v3 only.
-    attributes : dict, optional
-        User attributes.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The settings contradict each other.
+    By default chunks have the last three axes whole and 1 before, up to 512 MiB, and are compressed by blosc with zstd
+    1 and bitshuffle (False or ``"none"`` for none). ``shards`` (Zarr v3) are whole multiples of the chunks, also beyond
+    the shape. ``checksum`` (Zarr v3) adds a crc32c to each chunk; by default where there are shards, whose readers all
+    know it (docs/checksums.md).
 
     >>> new_array((2, 100, 100), "u2", zarr_format=3, chunks=(1, 50, 50), shards=(1, 100, 100)).files
     (1, 100, 100)

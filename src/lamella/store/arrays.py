@@ -52,16 +52,7 @@ _MAX_FILES_SEARCHED = 4096
 
 
 class StoredArray:
-    """One array of a store.
-
-    Parameters
-    ----------
-    documents : Documents
-        Documents of the store.
-    path : str
-        Path of the array.
-    engine : {"files", "zarr"}, optional
-        By default the fastest engine that supports the codecs.
+    """One array of a store, read and written by the fastest engine that supports its codecs, or by ``engine``.
 
     >>> import tempfile
     >>> from lamella.store.documents import Documents, new_array
@@ -149,19 +140,7 @@ class StoredArray:
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, index: Index = ..., out: Array | None = None) -> Array:
-        """Read an index as numpy would from an array in memory.
-
-        ``out``, of the result's shape and the array's dtype, is filled in place and returned.
-
-        Raises
-        ------
-        OutOfBoundsError
-            The index does not fit the shape.
-        DamagedDataError
-            A chunk or shard cannot be decoded.
-        StorageError
-            The storage failed.
-        """
+        """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
         return self._read(basic_or_fancy, index, out)
 
     def read_orthogonal(self, index: Index, out: Array | None = None) -> Array:

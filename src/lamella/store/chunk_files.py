@@ -112,16 +112,9 @@ class FolderSource:
 
 
 class ChunkFile:
-    """One file, opened when its first chunk is read; safe for threads.
+    """One file, opened when its first chunk is read, and closed after ``uses`` chunks; safe for threads.
 
-    Parameters
-    ----------
-    form
-        Layout of the shard's index; None for a file of one chunk.
-    uses
-        How many chunks will be read: after the last one the file is closed.
-    coding
-        `Coding.identity`, part of the stamp of cached chunks.
+    ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` is a part of cached stamps.
     """
 
     def __init__(

@@ -29,20 +29,9 @@ _WRITABLE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "
 
 @dataclass(frozen=True)
 class Compressor:
-    """How the chunks of an array are compressed.
+    """How the chunks of an array are compressed: by a codec ``name`` (for blosc, with the inner codec ``cname``).
 
-    Parameters
-    ----------
-    name : str
-        ``"blosc"``, ``"zstd"``, ``"gzip"``, (Zarr v2) ``"zlib"``, ``"bz2"``, or another codec of a stored array.
-    cname : str, optional
-        The codec inside blosc.
-    clevel : int, optional
-        The level.
-    shuffle : {"bitshuffle", "shuffle", "noshuffle"}, optional
-        How blosc rearranges the bytes before compression.
-    blocksize : int, optional
-        Bytes that blosc compresses at a time; by default the fastest measured for `cname`.
+    ``blocksize`` is the number of bytes that blosc compresses at a time, by default the fastest measured for `cname`.
 
     >>> Compressor()
     Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle', blocksize=None)

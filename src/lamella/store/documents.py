@@ -329,24 +329,11 @@ class Documents:
     ) -> dict[str, bool]:
         """Create many nodes in new folders; where the file system can, each folder appears complete or not at all.
 
-        Parameters
-        ----------
-        folders : mapping
-            For each folder a mapping from path to group attributes or array description, in the order of writing.
-            Equal mappings may be one object, which is encoded once.
-        above : mapping, optional
-            Attributes of new groups above the folders, by path.
-
-        Returns
-        -------
-        dict of str to bool
-            The nodes that another program created meanwhile, and whether they are equal; they stay as they are. Empty
-            where the storage does not create exclusively.
-
-        Raises
-        ------
-        NodeExistsError
-            A folder exists already. The folders before it are written.
+        ``folders`` maps each folder to its nodes: path to group attributes or array description, in the order of
+        writing; equal mappings may be one object, which is encoded once. ``above`` are the attributes of new groups
+        above the folders. Return the nodes that another program created meanwhile, which stay as they are, and whether
+        they are equal; none where the storage does not create exclusively. NodeExistsError for a folder that exists:
+        those before it are written.
         """
         self.storage.check_writable("")
         if above and self.storage.has_folders:

@@ -349,17 +349,7 @@ def write_region(
     encode: Callable[[Selection, Array], Files],
     store: Callable[[Files], None],
 ) -> None:
-    """Write a block to a selection that is a region.
-
-    Parameters
-    ----------
-    change
-        Writes to files that are covered in part.
-    encode
-        Returns the encoded files that a block fills whole.
-    store
-        Replaces files.
-    """
+    """Write a block to a region: ``store`` the files that it fills, each from ``encode``, and ``change`` the others."""
     region = tuple(axis_slice for axis_slice in selection.axes if isinstance(axis_slice, slice))
     origin = [axis_slice.start for axis_slice in region]
     for part in chunk_grid.split_region(meta, region):

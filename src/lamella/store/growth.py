@@ -33,19 +33,9 @@ def growing(
 ) -> Iterator[StoredArray]:
     """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
 
-    Parameters
-    ----------
-    array
-        The array.
-    grow
-        Return the new shape for the present one. Called under the lock; never shrinks the array.
-    is_overwritten
-        The block writes every new voxel, so that nothing needs to be cleared before.
-
-    Yields
-    ------
-    StoredArray
-        The array with its new shape, for writing inside the block. Workers may write to it, each to its own files.
+    ``grow`` returns the new shape for the present one, and is called under the lock. ``is_overwritten``: the block
+    writes every new voxel, so that nothing needs to be cleared before. Yields the array with its new shape, to which
+    workers may write, each to its own files.
     """
     with array.shape_lock():
         meta = array.refresh()

@@ -209,16 +209,10 @@ _codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
 
 
 class StoredGroup:
-    """One version of a group's document.
+    """One version of a group's document: its bytes (Zarr v2: of the attributes; empty if unknown) and attributes.
 
-    Attributes
-    ----------
-    data : bytes
-        The document as stored (Zarr v2: of the attributes); empty where it is unknown.
-    attributes : dict
-        The parsed attributes. Shared: never change it.
-    derived : dict
-        Edited versions; see `lamella.nodes.metadata_document`.
+    The attributes are shared: never change them. ``derived`` are edited versions
+    (:mod:`lamella.nodes.metadata_document`).
     """
 
     __slots__ = ("_cached", "attributes", "data", "derived")

@@ -210,16 +210,7 @@ def is_of_tensorstore(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Format:
-    """The file names of a Zarr format.
-
-    Attributes
-    ----------
-    group, array
-        The file that makes a folder a group or an array.
-    attributes
-        The file with the user attributes of both.
-    consolidated
-        The file with copies of the documents below a group.
+    """The file names of a Zarr format: of documents of groups, arrays and attributes, and of consolidated copies.
 
     >>> FORMATS[2].array, FORMATS[3].array, V2.all
     ('.zarray', 'zarr.json', ('.zgroup', '.zattrs', '.zarray'))

@@ -73,19 +73,9 @@ def chunks_and_shards(
 ) -> tuple[Shape, Shape | None]:
     """Return the chunks and shards of an array that is converted or rechunked.
 
-    Parameters
-    ----------
-    lead
-        Number of axes before those of space; automatic chunks have length 1 along them.
-    chunks
-        "auto", or lengths of the last axes, with 1 before; limited to the shape unless shards are requested.
-    shards
-        "auto", "none", or lengths of the last axes, with those of the chunks before; automatic chunks divide them.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The shards are not whole multiples of the chunks.
+    ``lead`` axes come before those of space; automatic chunks have length 1 along them. ``chunks`` are "auto" or
+    lengths of the last axes, with 1 before, limited to the shape unless shards are requested. ``shards`` are "auto",
+    "none" or lengths of the last axes, with those of the chunks before, which automatic chunks divide.
 
     >>> chunks_and_shards((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
     ((1, 8, 256, 256), (1, 8, 512, 2048))

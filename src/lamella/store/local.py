@@ -35,19 +35,11 @@ if TYPE_CHECKING:
 
 
 class LocalStorage(Storage):
-    """A store in a folder.
+    """A store in a folder, which need not exist before the first write.
 
-    Parameters
-    ----------
-    root : path
-        The folder; need not exist before the first write.
-    read_only : bool
-        Refuse every change.
-    fsync : bool
-        Flush each file and its folder to the disk before a write returns.
-    follow_links : bool
-        Follow symbolic links that lead out of the folder, and use names as the system does. By default such links
-        raise `InvalidNameError`, and a name that differs from an existing one by case only is missing.
+    ``fsync`` flushes each file and its folder to the disk before a write returns. ``follow_links`` follows symbolic
+    links that lead out of the folder, and uses names as the system does: by default such links raise
+    `InvalidNameError`, and a name that differs from an existing one by case only is missing.
 
     >>> import tempfile
     >>> storage = LocalStorage(tempfile.mkdtemp())

@@ -46,16 +46,8 @@ if TYPE_CHECKING:
 class ShardWriter:
     """Writer of one shard, or of one chunk where an array has no shards.
 
-    Threads may call `put` at once. Leaving the ``with`` block commits; an exception aborts.
-
-    Parameters
-    ----------
-    array : StoredArray
-        The array.
-    file_index : sequence of int
-        Index of the file in the array's grid, ``array.meta.grid``.
-    shape : tuple of int, optional
-        A larger shape that the array will get after the pixels are written.
+    Threads may call `put` at once. Leaving the ``with`` block commits; an exception aborts. ``file_index`` is the index
+    of the file in ``array.meta.grid``, ``shape`` a larger shape that the array gets after the pixels are written.
 
     >>> import tempfile
     >>> from lamella.store.arrays import StoredArray
@@ -133,14 +125,7 @@ class ShardWriter:
     def commit(self) -> None:
         """Wait for running `put` calls, and rename the file over the old one; do nothing without chunks.
 
-        Raises
-        ------
-        StorageError
-            Writing failed, or a `put` failed before; the old file stays.
-        DamagedDataError
-            Chunks must be copied from the old shard, and its index is damaged.
-        OutOfBoundsError
-            Another writer changed the array's shape so that this shard does not fit.
+        The old file stays if a `put` failed, if its index is damaged, or if another writer changed the array's shape.
         """
         self._close()
         if self._failure is not None:

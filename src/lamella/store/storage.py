@@ -260,11 +260,8 @@ class Storage(ABC):
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
         """Write keys that are not there yet, at once where requests wait.
 
-        Returns
-        -------
-        collection of str
-            The keys that another program created meanwhile, which stay, where `creates_exclusively`; elsewhere the
-            caller keeps other writers away by `lock`.
+        Return the keys that another program created meanwhile, which stay, where `creates_exclusively`; elsewhere the
+        caller keeps other writers away by `lock`.
         """
         self.write_many(items)
         return ()
@@ -568,31 +565,12 @@ def open_storage(
 ) -> Storage:
     """Open the storage of a path, a URL, or a store of zarr-python.
 
-    Parameters
-    ----------
-    target : path, str or zarr.abc.store.Store
-        A local path (``~`` is the home); a URL of obstore, fsspec or icechunk; a path or URL of a ZIP archive or of a
-        folder inside one (read only); or a store. A ``zarr.storage.LocalStore`` becomes a local storage.
-    read_only : bool
-        Refuse every change. A store that is read-only itself stays so.
-    fsync : bool
-        Local only: flush each file to the disk before it replaces the old one, so that finished writes survive a power
-        cut. Without it, they survive the death of the process.
-    follow_links : bool
-        Local only: follow symbolic links that lead out of the store.
-    storage_options : mapping, optional
-        URLs only: credentials and settings (:mod:`lamella.store.credentials`).
-    must_exist : bool
-        Do not create a missing icechunk repository; other stores are never created here.
-
-    Raises
-    ------
-    InvalidArgumentError
-        `target` has another type, or an option does not fit it.
-    AccessError
-        There are no credentials for the URL.
-    MissingDependencyError
-        A library for the URL is not installed.
+    A target is a local path (``~`` is the home); a URL of obstore, fsspec or icechunk, with ``storage_options``
+    (:mod:`lamella.store.credentials`); a path or URL of a ZIP archive or of a folder inside one (read only); or a
+    store, which stays read-only if it is. ``fsync`` flushes each local file to the disk before it replaces the old one,
+    so that finished writes survive a power cut, and not the death of the process only. ``follow_links`` follows
+    symbolic links that lead out of a local store. ``must_exist`` does not create a missing icechunk repository; other
+    stores are never created here.
     """
     if isinstance(target, OptionedURL):
         storage_options = target.storage_options

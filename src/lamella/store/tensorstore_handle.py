@@ -24,19 +24,9 @@ _V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "d
 
 
 def open_handle(documents: Documents, path: str, *, writable: bool, **options: Any) -> Any:
-    """Open an array with TensorStore, from its stored document.
+    """Open an array with TensorStore, from its stored document; ``options`` are those of ``tensorstore.open``.
 
-    ``options`` are those of ``tensorstore.open``. The default ``context`` creates no lock files, because those of
-    TensorStore 0.1 can damage a shard after a kill.
-
-    Raises
-    ------
-    MissingDependencyError
-        TensorStore is not installed.
-    InvalidArgumentError
-        TensorStore cannot reach the store, does not support a codec, or refuses an option.
-    UnknownOptionError
-        ``tensorstore.open`` has no such option.
+    The default ``context`` creates no lock files: those of TensorStore 0.1 can damage a shard after a kill.
     """
     try:
         import tensorstore as ts

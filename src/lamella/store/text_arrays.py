@@ -54,12 +54,7 @@ def translated(document: JSONObject, attributes: JSONObject, node: str) -> tuple
 def text_array(
     values: Sequence[str], zarr_format: ZarrFormat, attributes: JSONObject
 ) -> tuple[ArrayMeta, dict[str, bytes]]:
-    """Describe a new array of texts, and encode its one chunk.
-
-    Returns
-    -------
-    tuple of ArrayMeta and dict
-        The array, with single bytes in place of the data type; the chunk by its key, none where there are no texts.
+    """Describe a new array of texts, with single bytes in place of the data type, and encode its chunk, if any, by key.
 
     >>> meta, chunks = text_array(["a", "bc"], 3, {})
     >>> meta.document["data_type"], list(chunks)

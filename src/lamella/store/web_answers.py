@@ -41,25 +41,10 @@ def is_without_length(error: BaseException) -> bool:
 def read_plainly(
     url: str, key: str, client_options: Mapping[str, Any], byte_range: Any = None
 ) -> PlainAnswer:
-    """Get a key below a URL, with one request of the standard library; blocks.
+    """Get a key below a URL, whose query is sent along, with one request of the standard library; blocks.
 
-    Parameters
-    ----------
-    url
-        URL of the store; a query is sent along.
-    key
-        The key.
-    client_options
-        Headers and timeout, as obstore has them.
-    byte_range
-        Start and end, or {"suffix": length}, as obstore has them.
-
-    Raises
-    ------
-    OSError
-        As of urllib: the server refuses it, or no answer came.
-    StorageError
-        A part was asked for, and the whole came.
+    ``client_options`` (headers and timeout) and ``byte_range`` (start and end, or {"suffix": length}) are as in
+    obstore. Raises OSError as urllib does, and StorageError if a part was requested and the whole came.
     """
     parts = urlsplit(url)
     path = f"{parts.path.rstrip('/')}/{quote(key, safe=_SAFE)}"
@@ -88,15 +73,10 @@ _SAFE = "/!$&'()*+,;=:@~"
 
 
 def uncompressed(data: bytes, encoding: str, what: str, *, is_part: bool) -> bytes:
-    """Return the bytes of a file that a server sends, or stores, compressed.
+    """Return the bytes of a file that a server sends, or stores, compressed; StorageError for a part of such a file.
 
     >>> uncompressed(b"{}", "", "https://host/a.zarr/zarr.json", is_part=False)
     b'{}'
-
-    Raises
-    ------
-    StorageError
-        They are a part of the compressed file, or are not compressed.
     """
     if encoding.strip().lower() not in ("gzip", "x-gzip"):
         return data

@@ -89,19 +89,9 @@ class _End(NamedTuple):
 
 
 def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
-    """Read the directory of an archive.
+    """Read the directory of an archive; MetadataError if it is none, is cut off, or is one of those that are refused.
 
-    Parameters
-    ----------
-    read
-        Returns up to so many bytes of the file from an offset on; a negative offset counts from the end.
-    name
-        The file's path or URL, for messages.
-
-    Raises
-    ------
-    MetadataError
-        It is no archive, it is cut off, or it is one of those that are refused.
+    ``read`` returns up to so many bytes of the file from an offset on; a negative offset counts from the end.
     """
     refuse = _Refusal(name)
     tail = read(-TAIL, TAIL)

@@ -190,13 +190,7 @@ def _check(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
 
 
 def read_renames(table: StrPath) -> dict[str, str]:
-    """Read old and new names from a CSV file with two columns; the first line may be ``old,new``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If a line does not have two names, or an old name occurs twice.
-    """
+    """Read old and new names from a CSV file with two columns; the first line may be ``old,new``."""
     file, renames = local_path(table, "the table"), {}
     with open(file, newline="", encoding="utf-8-sig") as lines:
         for number, row in enumerate(csv.reader(lines), 1):

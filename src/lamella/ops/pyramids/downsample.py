@@ -55,46 +55,26 @@ def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
 def downsample(
     block: Array, factors: Sequence[int], method: Method = "mean", *, out: Array | None = None
 ) -> Array:
-    """Bin `block` by whole factors.
+    """Bin `block` by whole factors, one for each of its 1 to 6 axes: bool, integers or floats of up to 64 bits.
 
     Each output voxel is computed from the voxels of one block of `factors` voxels that are inside the array: blocks at
     the far edges are smaller, without padding. The result has the same bits for every way to cut an array into blocks
-    aligned to `factors`, and for any number of threads. The kernel runs without the GIL.
+    aligned to `factors`, and for any number of threads. The kernel runs without the GIL. ``out`` has the length
+    ``ceil(n / f)`` along each axis and the dtype of `block`, which it must not overlap.
 
-    Parameters
-    ----------
-    block : numpy.ndarray
-        1 to 6 axes in any order, of bool, integers or floats of up to 64 bits in any byte order. Strided
-        arrays are copied.
-    factors : sequence of int
-        One factor of at least 1 per axis of `block`; 1 leaves an axis unchanged.
-    method : {"mean", "median", "mode", "min", "max", "stride"}, optional
-        - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False).
-          Floats are summed in float64, in C order of the block; NaN propagates. The result is never outside
-          the range of the block's voxels.
-        - ``median``: the middle voxel; of an even number the mean of the two in the middle, rounded half to
-          even for integers and bool. NaN propagates; -0.0 becomes 0.0.
-        - ``mode``: the most frequent value, and of several the smallest: always a value of the block, so
-          label images keep their ids. All NaN are one value, above all numbers; -0.0 becomes 0.0.
-        - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order is returned.
-        - ``stride``: the first voxel of the block.
-    out : numpy.ndarray, optional
-        Array for the result: shape ``ceil(n / f)`` per axis, dtype of `block`, in any memory order. It must not
-        overlap `block`.
+    - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False). Floats are summed
+      in float64, in C order of the block; NaN propagates. The result is never outside the range of the block's voxels.
+    - ``median``: the middle voxel; of an even number the mean of the two in the middle, rounded half to even for
+      integers and bool. NaN propagates; -0.0 becomes 0.0.
+    - ``mode``: the most frequent value, and of several the smallest: always a value of the block, so label images keep
+      their ids. All NaN are one value, above all numbers; -0.0 becomes 0.0.
+    - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order is returned.
+    - ``stride``: the first voxel of the block.
 
-    Raises
-    ------
-    InvalidArgumentError
-        If the number of axes, a factor, the dtype, the method or `out` does not fit.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> image = np.array([[1, 2, 9], [3, 4, 9], [7, 8, 5]], dtype="uint16")
-    >>> downsample(image, (2, 2), "mean").tolist()
-    [[2, 9], [8, 5]]
-    >>> downsample(image, (2, 2), "max").tolist()
-    [[4, 9], [8, 5]]
+    >>> downsample(image, (2, 2), "mean").tolist(), downsample(image, (2, 2), "max").tolist()
+    ([[2, 9], [8, 5]], [[4, 9], [8, 5]])
     """
     block = np.asarray(block)
     plan = _plan(block.shape, block.dtype, _checked_numbers(factors), _checked_method(method))

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(node: NGFFNode) -> Tables:
-    """Return the tables of a node.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is neither an image nor a plate.
-    """
+    """Return the tables of an image or a plate."""
     if isinstance(node, Plate | Position):
         return node.tables
     raise InvalidArgumentError(f"{node.node_path} is neither an image nor a plate, which have tables.")
@@ -47,13 +41,7 @@ def list_tables(tables: Tables) -> list[dict[str, Any]]:
 
 
 def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool) -> str:
-    """Return a table as CSV or as JSON rows, or write it to a file in the format of its suffix.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The suffix of the file is unknown.
-    """
+    """Return a table as CSV or as JSON rows, or write it to a file in the format of its suffix."""
     ending = os.path.splitext(output)[1].lower() if output is not None else ".json" if as_json else ".csv"
     if ending not in (".csv", ".json", ".parquet"):
         raise InvalidArgumentError(f"--output is the name of a .csv, .json or .parquet file, not {output!r}.")

@@ -370,14 +370,9 @@ def measure_store(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
-    """Measure the labels of one name in an image, or in all images of a well or plate, and store them as tables.
+    """Measure the labels of one name in all images of a node, and store the tables; return the number of rows by path.
 
-    Images without such labels are skipped. Returns the number of rows by path.
-
-    Raises
-    ------
-    NodeNotFoundError
-        No image has labels of this name.
+    Images without such labels are skipped; NodeNotFoundError where no image has them.
     """
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)

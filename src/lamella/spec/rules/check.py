@@ -325,15 +325,7 @@ _frames: dict[tuple[str, bytes], Frame] = {}
 
 
 class Frame:
-    """The frame of image documents, with the findings that they share.
-
-    Attributes
-    ----------
-    findings
-        Of the document alone.
-    arrays
-        Findings with the first array that was read, by the array's description; see `keep`.
-    """
+    """The frame of image documents: findings of the document, and those with an array (`keep`) by its description."""
 
     __slots__ = ("_axes", "_channels", "_system", "arrays", "findings")
 
