@@ -1,6 +1,6 @@
 """The public functions `open_ome_zarr` and `open`; :mod:`lamella.nodes.opening`, loaded on first use, does the work.
 
-numpy and pydantic are imported here, since every store needs them.
+numpy is imported here, since every program that opens a store needs it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np  # noqa: F401
-from pydantic import BaseModel  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
