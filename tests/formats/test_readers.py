@@ -19,13 +19,14 @@ import tifffile
 from click.testing import CliRunner
 from tests.formats.conftest import ALL_INSTALLED
 from tests.formats.page import PAGE
-from tests.formats.samples import DATA
+from tests.formats.samples import DATA, samples
 
 import lamella
 from lamella.adapters import formats
 from lamella.adapters.tiff import TiffReader
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, MissingDependencyError, SourceError
+from lamella.ops.conversion.reader import Formats
 from lamella.readers import HandleReader, ImageDescription, list_formats
 
 if TYPE_CHECKING:
@@ -153,6 +154,11 @@ def test_an_image_that_cannot_be_stored_is_refused_by_its_description(
     assert not (tmp_path / "a.zarr").exists()
 
 
+def _forget_readers() -> None:
+    for cached in (formats.readers, formats._points, formats._reader):
+        cached.cache_clear()
+
+
 class _Point:
     name = "numpy"
 
@@ -166,7 +172,7 @@ def test_a_reader_of_another_package_is_found_and_named(
     monkeypatch.setattr(
         formats, "entry_points", lambda group: [_Point()] if group == "lamella.readers" else []
     )
-    formats.readers.cache_clear()
+    _forget_readers()
     try:
         assert "numpy" in [each.name for each in list_formats()]
         shown = CliRunner().invoke(main, ["convert", "--list-formats"])
@@ -179,7 +185,34 @@ def test_a_reader_of_another_package_is_found_and_named(
             np.testing.assert_array_equal(position.data[0, :], PIXELS[1])
         assert all(handle.is_closed for handle in Handle.opened)
     finally:
-        formats.readers.cache_clear()
+        _forget_readers()
+
+
+def test_readers_that_are_loaded_alone_are_those_that_all_readers_would_find(tmp_path: Path) -> None:
+    one_by_one, all_at_once = formats.choose_formats(), Formats(list(formats.readers().values()))
+    for ending in (*formats._ENDINGS, ".companion.ome", ".nd", ".xml", ".npy", ".TIF"):
+        file = tmp_path / f"cells{ending}"
+        file.write_bytes(b"II*\0")
+        assert one_by_one.find(str(file)) is all_at_once.find(str(file)), ending
+    for sample in samples():
+        if not sample.is_chosen:
+            assert one_by_one.find(str(sample.file)) is all_at_once.find(str(sample.file)), sample.path
+    assert one_by_one.find(str(tmp_path)) is all_at_once.find(str(tmp_path)) is None
+
+
+def test_a_file_is_converted_without_loading_the_readers_of_other_formats(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((32, 32), np.uint16))
+    code = (
+        "import sys, lamella\n"
+        "lamella.convert('cells.tif', 'cells.zarr')\n"
+        "print(*(name for name in sys.modules if name.startswith('lamella.adapters.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert "tiff" in loaded
+    assert not loaded & {"nd2", "czi", "lif", "oif", "dicom", "bdv", "imaris", "mrc", "bioio", "readers"}
 
 
 PACKAGE = """

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, short_repr
 from lamella.ops.conversion.reader import Formats, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GROUP = "lamella.readers"
 """Entry point group: the name of a reader, and its class."""
@@ -37,6 +42,23 @@ _BUILT_IN = {
 """Readers of lamella, in the order in which they are asked whether they claim a path."""
 
 
+_ENDINGS = {
+    **dict.fromkeys((".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm"), "tiff"),
+    **dict.fromkeys((".lif", ".lof", ".xlef", ".xlif"), "lif"),
+    ".nd2": "nd2",
+    ".czi": "czi",
+    ".oib": "oif",
+    ".oif": "oif",
+    ".dv": "dv",
+    ".ims": "ims",
+    ".svs": "svs",
+}
+"""The first reader that claims files of an ending, so that the others need not be loaded to ask them."""
+
+_FOLDERS = ("bdv", "dicom", "operetta", "imagexpress", "cellvoyager", "tiff")
+"""The readers of lamella that claim folders."""
+
+
 @cache
 def readers() -> dict[str, Reader]:
     """Return all readers by name, in the order in which they are asked; those of other packages come last.
@@ -47,9 +69,21 @@ def readers() -> dict[str, Reader]:
     >>> readers()["nd2"].endings
     ('.nd2',)
     """
-    classes = {name: _load(location) for name, location in _BUILT_IN.items()}
-    readers = {name: create() for name, create in classes.items()}
-    for point in entry_points(group=GROUP):
+    names = [*_BUILT_IN, *(name for name in _points() if name not in _BUILT_IN)]
+    return {name: reader for name in names if (reader := _reader(name)) is not None}
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    """Return the entry points of readers of other packages by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _reader(name: str) -> Reader | None:
+    """Load a reader; return None for a reader of another package that cannot be loaded."""
+    point = _points().get(name)
+    if point is not None:
         try:
             reader = point.load()()
             if not isinstance(reader, Reader):
@@ -61,28 +95,37 @@ def readers() -> dict[str, Reader]:
                 UserWarning,
                 stacklevel=2,
             )
-            continue
-        readers[point.name] = reader
-    return readers
+        else:
+            return reader
+    if name not in _BUILT_IN:
+        return None
+    module, _, class_name = _BUILT_IN[name].partition(":")
+    reader_class: type[Reader] = getattr(import_module(module), class_name)
+    return reader_class()
 
 
-def _load(location: str) -> type[Reader]:
-    module, _, name = location.partition(":")
-    reader_class: type[Reader] = getattr(import_module(module), name)
-    return reader_class
+def _likely(path: str) -> list[Reader]:
+    """Return readers of which the first that claims a path is the first of all; only they are loaded."""
+    if os.path.isdir(path):
+        names: Sequence[str] = _FOLDERS
+    else:
+        name = _ENDINGS.get(os.path.splitext(path)[1].lower())
+        names = () if name is None else (name,)
+    return [reader for name in names if (reader := _reader(name)) is not None]
 
 
 def choose_formats(format: str | Reader | None = None) -> Formats:
     """Return all formats, or the one that the user chose; raise InvalidArgumentError for an unknown name."""
     if format is None:
-        return Formats(list(readers().values()))
+        return Formats(lambda: list(readers().values()), likely=_likely)
     if isinstance(format, Reader):
         return Formats([format], is_chosen=True)
-    if not isinstance(format, str) or format not in readers():
+    reader = _reader(format) if isinstance(format, str) else None
+    if reader is None:
         raise InvalidArgumentError(
             f"there is no format {short_repr(format)}: the formats are {', '.join(readers())}"
         )
-    return Formats([readers()[format]], is_chosen=True)
+    return Formats([reader], is_chosen=True)
 
 
 @dataclass(frozen=True)

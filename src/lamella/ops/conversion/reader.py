@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, overload
 
@@ -20,7 +21,7 @@ from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lamella.ops.conversion.source import ImageDescription, PlaneSource
 
@@ -175,18 +176,35 @@ class Reader(ABC):
 class Formats:
     """The readers that a conversion may use; the first that claims a path reads it.
 
-    With ``is_chosen``, the user chose the only reader, which then reads files of any name.
+    ``readers`` may be a function that loads them. ``likely`` returns some readers that are asked before the others are
+    loaded: the first of them that claims a path must be the first of all. With ``is_chosen``, the user chose the only
+    reader, which then reads files of any name.
     """
 
-    def __init__(self, readers: Sequence[Reader], *, is_chosen: bool = False) -> None:
-        self._readers = sorted(readers, key=lambda reader: reader.is_fallback)
+    def __init__(
+        self,
+        readers: Sequence[Reader] | Callable[[], Sequence[Reader]],
+        *,
+        likely: Callable[[str], Sequence[Reader]] | None = None,
+        is_chosen: bool = False,
+    ) -> None:
+        self._given = readers
+        self._likely = likely
         self._is_chosen = is_chosen
+
+    @cached_property
+    def _readers(self) -> list[Reader]:
+        given = self._given() if callable(self._given) else self._given
+        return sorted(given, key=lambda reader: reader.is_fallback)
 
     def find(self, path: str) -> Reader | None:
         """Return the reader of a file or of a folder that is one data set."""
         is_folder = os.path.isdir(path)
         if self._is_chosen and not is_folder:
             return self._readers[0]
+        for reader in () if self._likely is None else self._likely(path):
+            if reader.claims(path):
+                return reader
         plain = [reader for reader in self._readers if not reader.is_fallback]
         asked = (reader for reader in plain if is_folder or reader.may_claim_file(path))
         chosen = next((reader for reader in asked if reader.claims(path)), None)
