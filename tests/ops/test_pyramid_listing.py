@@ -272,7 +272,7 @@ def test_a_level_waits_for_a_writer_of_a_part_of_a_file_at_its_edge(tmp_path, ve
         image.create_image("0", sevens, chunks=(3, 1, 1, 20, 20))
         image.compute_pyramid(levels=2)
         image["1"][...] = 0
-        waits, encode, join = threading.Event(), Coding.encode, _ThreadLocks.join
+        waits, encode, join = threading.Event(), Coding.encode_parts, _ThreadLocks.join
         pyramid = threading.Thread(target=lambda: image.compute_pyramid(levels=2, resume=False), daemon=True)
         pyramid_ends = threading.Thread(target=lambda: (pyramid.join(), waits.set()), daemon=True)
 
@@ -289,7 +289,7 @@ def test_a_level_waits_for_a_writer_of_a_part_of_a_file_at_its_edge(tmp_path, ve
                 assert waits.wait(60)
             return encode(coding, block)
 
-        monkeypatch.setattr(Coding, "encode", encoded)
+        monkeypatch.setattr(Coding, "encode_parts", encoded)
         with open_ome_zarr(tmp_path / "a.zarr", mode="r+") as other:
             other["1"][2, 0, 0, 20:, 20:] = 9
         pyramid.join(60)

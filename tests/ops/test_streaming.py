@@ -199,7 +199,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_stored(make, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     frames.append(frame_of(2))
     with pytest.raises(StorageError, match="No space left"):
         frames.flush()
@@ -220,7 +220,7 @@ def test_the_first_error_is_the_one_that_is_raised(make, monkeypatch):
         raise OSError(28, "No space left on device")
 
     stream = position.stream("0", FRAME, "uint16", order="t", shards_ratio=(2, 1, 1, 1, 1))
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(ZeroDivisionError) as caught, stream as frames:  # noqa: PT012
         frames.append(frame_of(0))
         1 / 0
@@ -230,7 +230,7 @@ def test_the_first_error_is_the_one_that_is_raised(make, monkeypatch):
 
 def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
     position, gate, seen = make(channel_names=["DAPI"]), threading.Event(), []
-    real_encode, frames = Coding.encode, position.stream("0", FRAME, "uint16", order="t", queue=3)
+    real_encode, frames = Coding.encode_parts, position.stream("0", FRAME, "uint16", order="t", queue=3)
     real_wait = frames._threads._changed.wait_for
 
     def encode(self, block):
@@ -242,7 +242,7 @@ def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
         gate.set()
         return real_wait(condition)
 
-    monkeypatch.setattr(Coding, "encode", encode)
+    monkeypatch.setattr(Coding, "encode_parts", encode)
     monkeypatch.setattr(frames._threads._changed, "wait_for", wait_for)
     try:
         for number in range(4):
@@ -261,8 +261,8 @@ def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make,
     frames.append(frame_of(0))  # tells how long a frame takes
     frames._threads.wait()
     assert frames.waits == 0
-    real_encode = Coding.encode
-    monkeypatch.setattr(Coding, "encode", lambda *args: gate.wait() and real_encode(*args))
+    real_encode = Coding.encode_parts
+    monkeypatch.setattr(Coding, "encode_parts", lambda *args: gate.wait() and real_encode(*args))
     try:
         for number in range(1, 5):  # no frame can be encoded meanwhile
             frames.append(frame_of(number))
@@ -277,8 +277,8 @@ def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make,
 def test_the_first_frames_find_their_memory_ready(make, ratio, monkeypatch):
     position, frame, gate = make(channel_names=["DAPI"]), np.zeros((512, 512), "uint16"), threading.Event()
     frames = position.stream("0", frame.shape, "uint16", order="t", shards_ratio=ratio, queue=4)
-    real_encode = Coding.encode
-    monkeypatch.setattr(Coding, "encode", lambda *args: gate.wait() and real_encode(*args))
+    real_encode = Coding.encode_parts
+    monkeypatch.setattr(Coding, "encode_parts", lambda *args: gate.wait() and real_encode(*args))
     try:
         tracemalloc.start()
         for _ in range(4):

@@ -119,7 +119,7 @@ class Faults:
         for name in (
             "open",
             "write",
-            "pwrite",
+            "pwritev",
             "fsync",
             "close",
             "replace",
@@ -207,7 +207,7 @@ class Faults:
         done: int = real(fd, data)
         return done
 
-    def _pwrite(self, real: Any, fd: int, data: Any, offset: int) -> int:
+    def _pwritev(self, real: Any, fd: int, data: Any, offset: int) -> int:
         if fd in self._fds:
             self.step("write", fd)
         done: int = real(fd, data, offset)

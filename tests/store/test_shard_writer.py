@@ -293,7 +293,7 @@ def test_a_failed_put_spoils_the_commit_and_leaves_what_was_there(make, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(StorageError, match="No space left") as caught:
         shard.put((0, 1), pixels[:4, 4:8])
     assert caught.value.errno == 28

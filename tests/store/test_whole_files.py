@@ -48,7 +48,7 @@ def test_chunks_of_a_shard_that_lie_beyond_the_array_are_not_stored(make_whole, 
 def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypatch):
     counting = threading.Lock()
     waiting, most = 0, 0
-    encode, write = Coding.encode, AtomicFile.write
+    encode, write = Coding.encode_parts, AtomicFile.write
 
     def encoding(self, block):
         nonlocal waiting, most
@@ -67,7 +67,7 @@ def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypat
         write(self, offset, data)
 
     array = make_whole((256, 4), chunks=(1, 4), shards=shards)
-    monkeypatch.setattr(Coding, "encode", encoding)
+    monkeypatch.setattr(Coding, "encode_parts", encoding)
     monkeypatch.setattr(AtomicFile, "write", writing)
     keep = array.documents.storage.write
     monkeypatch.setattr(array.documents.storage, "write", lambda key, data: (written(), keep(key, data)))

@@ -68,25 +68,29 @@ class AtomicFile:
         self._lock = threading.Lock()
         self._fd = os.open(temporary, _CREATE, 0o666)
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes at an offset; threads may write at several offsets at once."""
-        view = memoryview(data)
+    def write(self, offset: int, *parts: bytes | memoryview) -> None:
+        """Write bytes at an offset, one part after the other; threads may write at several offsets at once."""
+        views = [memoryview(part) for part in parts if len(part)]
         with self._explained():
             self._reopen()
-            while view:
-                done = self._pwrite(view, offset)
-                view, offset = view[done:], offset + done
+            while views:
+                done = self._pwrite(views, offset)
+                offset += done
+                while views and done >= len(views[0]):
+                    done -= len(views.pop(0))
+                if done:
+                    views[0] = views[0][done:]
 
-    if hasattr(os, "pwrite"):
+    if hasattr(os, "pwritev"):
 
-        def _pwrite(self, view: memoryview, offset: int) -> int:
-            return os.pwrite(self._fd, view, offset)
+        def _pwrite(self, views: list[memoryview], offset: int) -> int:
+            return os.pwritev(self._fd, views, offset)
     else:  # pragma: no cover
 
-        def _pwrite(self, view: memoryview, offset: int) -> int:
+        def _pwrite(self, views: list[memoryview], offset: int) -> int:
             with self._lock:
                 os.lseek(self._fd, offset, os.SEEK_SET)
-                return os.write(self._fd, view)
+                return os.write(self._fd, views[0])
 
     def rest(self) -> None:
         """Close the file until the next write, to limit open files. Not while a write is running."""

@@ -132,6 +132,10 @@ class Coding:
 
     def encode(self, block: Array) -> bytes:
         """Encode a block; a block that is smaller than a chunk is padded with the fill value."""
+        return b"".join(self.encode_parts(block))
+
+    def encode_parts(self, block: Array) -> tuple[bytes, ...]:
+        """Encode a block as `encode` does; return its values and its checksum apart, since joining copies them."""
         if block.shape != self.shape:
             whole = np.full(self.shape, self.fill_value, self.dtype)
             whole[tuple(map(slice, block.shape))] = block
@@ -143,7 +147,7 @@ class Coding:
             data = codec_threads().submit(self.compress, values).result()
         else:
             data = self.compress(values)
-        return data + crc32c(data).to_bytes(_CHECKSUM, "little") if self.has_checksum else data
+        return (data, crc32c(data).to_bytes(_CHECKSUM, "little")) if self.has_checksum else (data,)
 
     @cached_property
     def _is_plain(self) -> bool:

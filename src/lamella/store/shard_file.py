@@ -32,8 +32,8 @@ _COPIED = 4 << 20
 class File(Protocol):
     """Destination of a shard: an `AtomicFile`, or memory."""
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes at an offset."""
+    def write(self, offset: int, *parts: bytes | memoryview) -> None:
+        """Write bytes at an offset, one part after the other."""
 
     def commit(self) -> None:
         """Rename the file over its target."""
@@ -51,9 +51,11 @@ class MemoryFile:
     def __init__(self) -> None:
         self._parts: list[tuple[int, bytes | memoryview]] = []
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
+    def write(self, offset: int, *parts: bytes | memoryview) -> None:
         """Add bytes."""
-        self._parts.append((offset, data))
+        for part in parts:
+            self._parts.append((offset, part))
+            offset += len(part)
 
     def commit(self) -> None:
         """Do nothing: the caller uses `data`."""
@@ -84,11 +86,12 @@ class ShardFile:
         self._end = 0 if form.at_end else form.size
         self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
 
-    def add(self, number: int, data: bytes) -> None:
-        """Write the bytes of a chunk; a chunk that is added again replaces the first."""
-        file, offset = self._reserve(len(data))
-        self._entries[number] = offset, len(data)
-        file.write(offset, data)
+    def add(self, number: int, *parts: bytes) -> None:
+        """Write the bytes of a chunk, one part after the other; a chunk that is added again replaces the first."""
+        length = sum(map(len, parts))
+        file, offset = self._reserve(length)
+        self._entries[number] = offset, length
+        file.write(offset, *parts)
 
     def keep(self, old: Chunks, numbers: Iterable[int]) -> None:
         """Copy encoded chunks from the old shard, adjacent ones in one read.

@@ -299,7 +299,7 @@ class _StagedShard:
         self._file = ShardFile(partial(stage, storage, key), form)
 
     def put(self, number: int, block: Array) -> None:
-        self._file.add(number, self._coding.encode(block))
+        self._file.add(number, *self._coding.encode_parts(block))
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta
