@@ -244,6 +244,9 @@ def _unit_shape(first: ReadPass, nbytes: int) -> Shape:
     meta = first.source.meta
     shape = [*unit_source_shape(first)[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):
-        while shape[axis] < meta.shape[axis] and 2 * prod(shape) * meta.dtype.itemsize <= nbytes:
-            shape[axis] = min(2 * shape[axis], meta.shape[axis])
+        while shape[axis] < meta.shape[axis]:
+            longer = [*shape[:axis], min(2 * shape[axis], meta.shape[axis]), *shape[axis + 1 :]]
+            if prod(longer) * meta.dtype.itemsize > nbytes:
+                break
+            shape = longer
     return tuple(shape)
