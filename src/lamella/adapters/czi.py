@@ -68,6 +68,14 @@ class CziReader(SampleReader):
         text = handle.file.metadata()
         return [OriginalMetadata("czi.xml", text)] if text else []
 
+    def read_into(self, handle: Any, image: int, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Fill an array with rows of one plane that is one subblock of raw pixels."""
+        offset = handle.images[image].find_raw(handle.file, index, rows, out)
+        if offset is None:
+            return False
+        handle.fill(out, offset)
+        return True
+
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
@@ -108,20 +116,37 @@ class _Image:
 
         left, top, width, _ = self.box
         first, height = top + rows.start, rows.stop - rows.start
-        entries = tuple(
-            entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height)
-        )
+        entries = self._entries(plane, first, height)
         if not entries:
             return None
         if len(entries) == 1 and self._is_plain(entries[0], first, height):
             tile: Array = entries[0].read_segment_data(file).data(copy=False)
-            start = first - entries[0].start[entries[0].dims.index("Y")]
+            start = first - _top(entries[0])
             return tile.reshape(-1, width, self.samples)[start : start + height]
         part = czifile.CziImage(
             file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.view.pixeltype
         )
         pixels: Array = part.asarray(maxworkers=1)
         return pixels.reshape(height, width, self.samples)
+
+    def find_raw(self, file: Any, plane: tuple[int, ...], rows: slice, out: Array) -> int | None:
+        """Return where rows of a plane begin in the file; None unless ``out`` can be filled with its bytes."""
+        first, height = self.box[1] + rows.start, rows.stop - rows.start
+        entries = self._entries(plane, first, height)
+        if self.samples != 1 or len(entries) != 1 or not self._is_plain(entries[0], first, height):
+            return None
+        (entry,) = entries
+        if int(entry.compression) or out.dtype != entry.pixel_type.dtype or not out.flags.c_contiguous:
+            return None
+        block = entry.read_segment_data(file)
+        if getattr(block, "data_size", 0) != math.prod(entry.shape) * out.itemsize:
+            return None
+        offset: int = block.data_offset + (first - _top(entry)) * self.box[2] * out.itemsize
+        return offset
+
+    def _entries(self, plane: tuple[int, ...], first: int, height: int) -> tuple[Any, ...]:
+        """Return the subblocks with rows of a plane."""
+        return tuple(entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height))
 
     def _is_plain(self, entry: Any, first: int, height: int) -> bool:
         """Return whether a subblock has whole rows from ``first`` on as they are, not scaled nor converted."""
@@ -145,6 +170,19 @@ class _File:
         self.file = file
         self._by_tile = by_tile
         self._images: list[_Image] | None = None
+        self._raw: Any = None
+
+    def fill(self, out: Array, offset: int) -> None:
+        """Fill a contiguous array with bytes of the file: czifile would read them into an array of its own."""
+        if self._raw is None:
+            self._raw = open(self.file.filepath, "rb", buffering=0)  # noqa: SIM115 (closed with the file)
+        self._raw.seek(offset)
+        memory = out.reshape(-1).view(np.uint8).data
+        while memory:
+            count = self._raw.readinto(memory)
+            if not count:
+                raise SourceError(f"{self.file.filepath} ends within a subblock: it was truncated")
+            memory = memory[count:]
 
     @property
     def images(self) -> list[_Image]:
@@ -155,6 +193,8 @@ class _File:
 
     def close(self) -> None:
         """Close the file."""
+        if self._raw is not None:
+            self._raw.close()
         self.file.close()
 
     def check_complete(self) -> None:
@@ -232,6 +272,11 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
                 entry
             )
         yield image
+
+
+def _top(entry: Any) -> int:
+    """Return the first row of a subblock."""
+    return int(entry.start[entry.dims.index("Y")])
 
 
 def _overlaps(entry: Any, first: int, stop: int) -> bool:

@@ -57,6 +57,13 @@ class HandleReader(Reader):
         """Read the same rows of planes that differ along "c" only: for formats that decode them together."""
         return [self.read_plane(handle, image, index, rows) for index in indices]
 
+    def read_into(self, handle: Any, image: int, index: tuple[int, ...], rows: slice, out: Array) -> bool:
+        """Fill an array with rows of a plane as they are in the file: for formats that can read without a copy.
+
+        Return False, and read nothing, for rows that must be decoded or are missing: `read_plane` then reads them.
+        """
+        return False
+
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
         """Return the metadata as the file states them."""
         return ()
@@ -225,8 +232,11 @@ class HandleSource:
 
     def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
         """Read rows of one plane into an array: see `DirectSource.read_into`."""
+        reader = self._file.reader
         with self._file.handle(self._number) as handle:
-            pixels = self._file.reader.read_plane(handle, self._number, index, rows)
+            if reader.read_into(handle, self._number, index, rows, out):
+                return True
+            pixels = reader.read_plane(handle, self._number, index, rows)
             if pixels is not None:
                 self._check(index, rows, pixels)
                 out[...] = pixels
