@@ -289,3 +289,66 @@ def test_a_wrong_404_leaves_no_token_in_an_array_that_was_replaced(service):
     assert met.seen == 1
     assert "Make the same call again" in str(error)
     trials.finish(OPERATIONS["delete a channel"], known)
+
+
+DOCUMENTS_THAT_LIST = [
+    ("obstore", "0.4", "edit", "plate.zarr/A/1/0/.zattrs"),
+    ("obstore", "0.4", "create", "plate.zarr/.zattrs"),
+    ("obstore", "0.4", "stream", "plate.zarr/A/1/.zattrs"),
+    ("obstore", "0.4", "delete a channel", "plate.zarr/A/1/0/.zattrs"),
+    ("obstore", "0.4", "rename labels", "plate.zarr/A/1/0/labels/nuclei/.zattrs"),
+    ("obstore", "0.5", "create labels", "plate.zarr/A/1/0/labels/zarr.json"),
+    ("obstore", "0.5", "create tables", "plate.zarr/A/1/0/tables/zarr.json"),
+    ("obstore", "0.4", "rechunk", "plate.zarr/A/1/0/labels/cells/.zattrs"),
+    ("obstore", "0.5", "upgrade", "plate.zarr/A/1/0/zarr.json"),
+    ("obstore", "0.5", "merge", "small.zarr/zarr.json"),
+    ("s3", "0.4", "create", "plate.zarr/.zattrs"),
+    ("s3", "0.4", "add", "plate.zarr/.zattrs"),
+    ("s3", "0.4", "stream", "plate.zarr/A/1/1/.zattrs"),
+    ("s3", "0.4", "delete", "plate.zarr/.zattrs"),
+    ("s3", "0.4", "rechunk", "plate.zarr/A/1/0/0/.zarray"),
+    ("s3", "0.5", "map to labels", "plate.zarr/A/1/0/labels/zarr.json"),
+    ("s3", "0.5", "measure into a table", "plate.zarr/A/1/0/tables/zarr.json"),
+    ("s3", "0.5", "reindex", "unlisted.zarr/zarr.json"),
+    ("s3", "0.5", "from positions", "plate.zarr/zarr.json"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "version", "name", "document"), DOCUMENTS_THAT_LIST)
+def test_one_wrong_404_makes_no_document_without_what_it_lists(service, protocol, version, name, document):
+    """It is answered to each request of the document, one after the other."""
+    trials = Trials(service, version, protocol)
+    asked = trials.clean(name).requests
+    times = [at for at, request in enumerate(asked) if request == ("GET", f"/bucket/{document}")]
+    assert times
+    for at in times[:1] + times[-2:]:
+        with noted(f"404 at request {at}"):
+            trials.fail(name, 404, at)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "version", "name", "document"),
+    [
+        ("obstore", "0.4", "stream", "plate.zarr/A/1/.zattrs"),
+        ("obstore", "0.4", "create", "plate.zarr/.zattrs"),
+        ("obstore", "0.4", "edit", "plate.zarr/A/1/0/.zattrs"),
+        ("obstore", "0.5", "create labels", "plate.zarr/A/1/0/labels/zarr.json"),
+        ("obstore", "0.5", "create tables", "plate.zarr/A/1/0/tables/zarr.json"),
+        ("s3", "0.4", "stream", "plate.zarr/A/1/.zattrs"),
+        ("s3", "0.5", "create tables", "plate.zarr/A/1/0/tables/zarr.json"),
+    ],
+)
+def test_a_document_that_is_listed_and_not_returned_is_not_written(
+    service, protocol, version, name, document
+):
+    """As by a cache before a service, which remembers for some time that it was not there."""
+    trials = Trials(service, version, protocol)
+    known = trials.clean(name)
+    trials.begin()
+    service.fail(404, method="GET", path=f"/bucket/{document}$")
+    _, error = trials.outcome(OPERATIONS[name], 404)
+    assert service.objects == trials.base
+    assert f"s3://bucket/{document}" in str(error)
+    assert "the list of its folder names it" in str(error)
+    trials.heal()
+    trials.finish(OPERATIONS[name], known)

@@ -83,8 +83,7 @@ class Collection(Pictures, OMEXMLMethods):
             return version.with_ome(attributes, {**version.ome(attributes), "series": series})
 
         with self.documents.lock(self.path):
-            if self.documents.kind(path) is None:
-                self.documents.put_group(path, {})
+            self.documents.put_missing_group(path, {})
             self.documents.edit_group(path, edit)
 
     def positions(self) -> Iterator[tuple[str, Position]]:

@@ -340,9 +340,9 @@ class Labels(RenamesMembers):
 
         settle_label(self, renaming)
 
-    def _names(self) -> tuple[list[str], str | None]:
+    def _names(self, *, surely: bool = False) -> tuple[list[str], str | None]:
         """Return the names that the group lists, and the name that an image does not have which is being renamed."""
-        if self.documents.kind(self.path) is None:
+        if self.documents.kind(self.path, surely=surely) is None:
             return [], None
         stored, _ = self.documents.stored_group(self.path)
         meta = read_part(self.node_path, LabelsMeta, stored.attributes)
@@ -359,9 +359,9 @@ class Labels(RenamesMembers):
         """Return the names that the group lists (LB-01)."""
         return self._names()[0]
 
-    def _listed(self) -> list[str]:
+    def _listed(self, *, surely: bool = False) -> list[str]:
         """Return the names that the group lists, and those of label images that it does not list."""
-        listed, gone = self._names()
+        listed, gone = self._names(surely=surely)
         if not self.documents.storage.can_list:
             return listed
         others = [name for name in self.group_keys() if name not in listed and name != gone]

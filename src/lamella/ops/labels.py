@@ -134,9 +134,8 @@ def _begin(labels: Labels, name: str, attributes: JSONObject, token: str) -> boo
                 raise _begun_elsewhere(labels, name)
             documents.delete(path)
         empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
-        is_first = documents.kind(labels.path) is None
-        if is_first:  # before what is in it: documents that are written together may arrive in any order
-            documents.put_new({}, above={labels.path: empty})
+        # Before what is in it: documents that are written together may arrive in any order.
+        is_first = documents.put_missing_group(labels.path, empty)
         if path in documents.put_new({path: {"": attributes}}):
             raise _begun_elsewhere(labels, name)
     return is_first
@@ -361,7 +360,7 @@ def _edit_list(
     def edit(attributes: JSONObject) -> JSONObject:
         version = labels.store_handle.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
-        names = list(dict.fromkeys(change(labels._listed())))
+        names = list(dict.fromkeys(change(labels._listed(surely=True))))
         return beside(version.dump(meta.model_copy(update={"labels": names}), attributes))
 
     labels.documents.edit_group(labels.path, edit)
@@ -369,8 +368,7 @@ def _edit_list(
 
 def _put_group(labels: Labels) -> None:
     """Create the group of labels, which some programs leave out."""
-    if labels.documents.kind(labels.path) is None:
-        labels.documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
+    labels.documents.put_missing_group(labels.path, labels.store_handle.version.with_ome({}, {}))
 
 
 def _is_empty(labels: Labels) -> bool:

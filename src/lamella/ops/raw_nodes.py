@@ -214,7 +214,7 @@ class StoreReader:
             node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
         for file in files:
-            self._read(node, file)
+            self._read(node, file, is_listed=node.names is not None)  # by then `files` are in the list
         return node
 
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
@@ -292,12 +292,14 @@ class StoreReader:
             return None
         return other if declared is None else None
 
-    def _read(self, node: StoredNode, file: str) -> None:
+    def _read(self, node: StoredNode, file: str, *, is_listed: bool = False) -> None:
         key = join(node.path, file)
         if not is_key(key):
             return
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
+            if data is None and is_listed and key not in self._changes:
+                data = self.storage.read_again([key]).get(key)
         except (LamellaError, OSError) as error:
             self._check(error)
             is_link = isinstance(error, InvalidNameError)

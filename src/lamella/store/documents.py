@@ -5,7 +5,7 @@ Only ``store`` distinguishes the Zarr formats, and mostly here. Pixels are in ``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.store import format_v2, format_v3
@@ -20,9 +20,9 @@ from lamella.store.json_document import (
     stored_group,
     to_bytes,
 )
-from lamella.store.keys import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3, ancestors, check_key, join
-from lamella.store.missing_document import documents_of
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, V2, V3, ancestors, check_key, join
 from lamella.store.storage import ChangedError
+from lamella.store.stored_documents import NodeKind, StoredDocuments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Documents", "NodeKind", "array_like", "may_be_node_name", "new_array"]
 
-NodeKind: TypeAlias = Literal["group", "array"]
 _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
     (V3.group, 3),
     (V2.group, 2),
@@ -43,7 +42,7 @@ _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
 )
 
 
-class Documents:
+class Documents(StoredDocuments):
     """The documents of one store.
 
     Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
@@ -59,9 +58,7 @@ class Documents:
     """
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
-        self.storage = storage
-        self.format: ZarrFormat = zarr_format
-        self.files = FORMATS[zarr_format]
+        super().__init__(storage, zarr_format)
         #: Whether attributes are those of a group: in Zarr v2, ``.zgroup`` is not looked for then.
         self.names_group: Callable[[JSONObject], bool] | None = None
         self._consolidated = ConsolidatedCopies(storage, zarr_format)
@@ -94,19 +91,31 @@ class Documents:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def kind(self, path: str) -> NodeKind | None:
-        """Return whether a path has a group, an array, or no node."""
+    def kind(self, path: str, *, surely: bool = False) -> NodeKind | None:
+        """Return whether a path has a group, an array, or no node; ``surely`` none, where a second look costs requests.
+
+        Use ``surely`` for a group that lists others, before the list is written without those that are stored.
+        """
         if self.format == 3:
             document = self.document(path, V3.group)
+            if document is None and surely and not self.reads_twice:
+                data = self._read_again(path, V3.group).get(V3.group)
+                document = None if data is None else parse_object(data, self.at(path), V3.group)
             if document is None:
                 return None
             return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
-        if self._has(path, V2.array):
+        if self._shows(path, V2.array):
             return "array"
-        # A group whose .zgroup is missing still has all its metadata in .zattrs.
-        if self._has(path, V2.group) or self._has(path, V2.attributes):
+        if self._shows(path, V2.group):
             return "group"
-        return None
+        # A group whose .zgroup is missing still has all its metadata in .zattrs.
+        is_group = self._shows(path, V2.attributes)
+        if is_group or surely or self.reads_twice:
+            found = self._read_again(path, V2.array, V2.group, V2.attributes)
+            is_group = is_group or V2.group in found or V2.attributes in found
+            if V2.array in found:
+                return "array"
+        return "group" if is_group else None
 
     def has_older_documents(self) -> bool:
         """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
@@ -154,16 +163,20 @@ class Documents:
         """
         if self.names_group is None:
             self._expect_both([path])
-        stamped = self.storage.read_stamped(join(path, self._attributes_file))
         if self.format == 3:
+            stamped = self._stamped(path, V3.group)
             if stamped is None:
                 raise self._no("group", path)
             return stamped
+        stamped = self.storage.read_stamped(join(path, V2.attributes))
         if stamped is not None and self.names_group is not None:
             group, _ = self._shared_group(path, *stamped)
             if self.names_group(group.attributes):
                 return stamped
-        if not self._is_marked(path) and stamped is None:
+        is_marked = self._is_marked(path)
+        if stamped is None and is_marked:  # most groups have attributes
+            stamped = self._stamped_again(path, V2.attributes)
+        if not is_marked and stamped is None:
             raise self._no("group", path)
         return stamped
 
@@ -174,13 +187,12 @@ class Documents:
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
         """Read the description of an array, with its `array_stamp`."""
         self._expect_both(arrays=[path])
-        file = self.files.array
-        stamped = self.storage.read_stamped(join(path, file))
+        stamped = self._stamped(path, self.files.array)
         if stamped is None:
             raise self._no("array", path)
         data, stamp = stamped
-        attributes_data = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
-        return self.parse_array(path, data, attributes_data), stamp
+        attributes = self._stamped(path, V2.attributes, lists=False) if self.format == 2 else None
+        return self.parse_array(path, data, attributes and attributes[0]), stamp
 
     def parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
         """Parse an array's document and, in Zarr v2, the document of its attributes."""
@@ -278,14 +290,6 @@ class Documents:
         """Return the stamp of an array's document; None where the store has no stamps."""
         return self.storage.stamp(join(path, self.files.array))
 
-    def location(self, path: str) -> str:
-        """Return the path of a node and the name of its store, for messages."""
-        return f"{path or '/'!r} in {self.storage.name}"
-
-    def at(self, path: str) -> str:
-        """Return the full path or URL of a node, for messages."""
-        return self.storage.where(path)
-
     # ---- writing --------------------------------------------------------------------------------
 
     def put_group(self, path: str, attributes: JSONObject) -> None:
@@ -320,6 +324,13 @@ class Documents:
             for path, attributes in groups.items()
             for item in self._group_files(path, attributes, new, encoded)
         )
+
+    def put_missing_group(self, path: str, attributes: JSONObject) -> bool:
+        """Create a group that lists others, unless there is one; return whether there was none."""
+        if self.kind(path, surely=True) is not None:
+            return False
+        self.put_new({}, above={path: attributes})
+        return True
 
     def put_new(
         self,
@@ -550,11 +561,15 @@ class Documents:
         if self.format == 3:
             yield join(path, V3.group), encoded[id(attributes)]
             return
-        if not new and self._has(path, V2.array):
-            raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
+        try:
+            is_marked = not new and self._is_marked(path)
+        except NodeNotFoundError as error:
+            raise NodeExistsError(
+                f"cannot make a group at {self.location(path)}: an array is stored there"
+            ) from error
         yield join(path, V2.attributes), encoded[id(attributes)]
         # Last: for other readers the group appears with this file, and then has its attributes.
-        if new or not self._has(path, V2.group):
+        if not is_marked:
             yield (
                 join(path, V2.group),
                 to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group),
@@ -608,24 +623,13 @@ class Documents:
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
-        marked = self._has(path, V2.group)
-        if not marked and self._has(path, V2.array):
+        if self._shows(path, V2.group):
+            return True
+        is_array = self._shows(path, V2.array)
+        found = self._read_again(path, V2.group, V2.array) if self.reads_twice and not is_array else ()
+        if is_array or V2.array in found:
             raise self._no("group", path, "an array is stored there")
-        return marked
-
-    def document(self, path: str, file: str) -> JSONObject | None:
-        """Read one document of a node; None if missing."""
-        data = self.storage.read(join(path, file))
-        return None if data is None else parse_object(data, self.at(path), file)
-
-    def _has(self, path: str, file: str) -> bool:
-        return self.storage.size(join(path, file)) is not None
-
-    def _no(self, what: str, path: str, reason: str = "") -> NodeNotFoundError:
-        if not reason:
-            files = documents_of(self.format, "array" if what == "array" else "group")
-            reason = f"{files} {'are' if ' and ' in files else 'is'} missing"
-        return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {reason}")
+        return V2.group in found
 
 
 def may_be_node_name(name: str) -> bool:

@@ -12,7 +12,14 @@ from contextlib import contextmanager, suppress
 from logging import DEBUG
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.errors import (
+    AccessError,
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+    StorageError,
+)
 from lamella.log import log
 from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
 from lamella.store.locks import thread_lock
@@ -39,6 +46,10 @@ class FlatStorage(Storage):
     deleted_at_once: int = 1
 
     # ---- implemented by each kind of storage ----------------------------------------------------
+
+    @abstractmethod
+    def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Request keys, whatever is remembered of them; return those that are there."""
 
     @abstractmethod
     def _names_in(self, folder: str) -> set[str]:
@@ -70,6 +81,28 @@ class FlatStorage(Storage):
             self._names_in(check_key(prefix))
 
     # ---- reading --------------------------------------------------------------------------------
+
+    def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
+        """Read documents of one folder that read as missing again, if a list of the folder names them."""
+        listed = self._listed(keys) if lists and self.unlisted is None else None
+        if listed is None:
+            return self._read_fresh(keys)
+        found = self._read_fresh(listed) if listed else {}
+        for key in listed:
+            if key not in found:
+                raise StorageError(
+                    f"Cannot read {self.where(key)}: the list of its folder names it, and the service answers that it "
+                    "does not exist. Try again."
+                )
+        return found
+
+    def _listed(self, keys: Sequence[str]) -> Sequence[str] | None:
+        """Return those of some keys of one folder that its list names; None where the credentials may not list."""
+        try:
+            names = self._names_in(keys[0].rpartition("/")[0])
+        except AccessError:
+            return None
+        return [key for key in keys if key.rpartition("/")[2] in names]
 
     def list(self, prefix: str) -> Names:
         """List the names in a folder; `StorageError` where the store cannot list."""

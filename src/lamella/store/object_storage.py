@@ -141,6 +141,16 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
+    def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
+        since = self._memory.changes()
+        results = self._run(self._requests.get_many(list(keys)))
+        self._remember(results, since)
+        return {key: bytes(result.data) for key, result in results.items() if result is not None}
+
+    def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
+        """Read documents that read as missing again; a store that was created a moment ago has none."""
+        return {} if self._is_new() else super().read_again(keys, lists=lists)
+
     def _remember(self, results: Mapping[str, GetResult | None], since: int, *, ahead: bool = False) -> None:
         self._memory.add(results, recent=self.read_only, since=since, ahead=ahead)
 

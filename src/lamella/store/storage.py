@@ -184,6 +184,16 @@ class Storage(ABC):
         """Read several keys with their stamps, at once in remote stores; None for missing ones."""
         return {key: self.read_stamped(key) for key in keys}
 
+    def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
+        """Read documents of one folder that read as missing; return those that are there.
+
+        A service may answer 404 for an object that is there, a cache before it for seconds. So their folder is listed,
+        and those in the list are requested once more; all of them where it cannot be listed, or without ``lists``.
+        Raises `StorageError` where the list names one that is not returned.
+        """
+        del keys, lists
+        return {}
+
     @property
     def reads_ahead(self) -> bool:
         """Whether `expect` requests documents ahead: in remote stores that are open for reading."""

@@ -39,7 +39,7 @@ from lamella.store.service import AT_ONCE, Service
 from lamella.store.service_errors import is_lamella_error, request_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
@@ -186,7 +186,7 @@ class ZarrStorage(FlatStorage):
     has_stamps = False
 
     def __init__(self, store: Store, read_only: bool = False, address: str | None = None) -> None:
-        from zarr.storage import ZipStore
+        from zarr.storage import MemoryStore, ZipStore
 
         self.store = store
         self.read_only = read_only or store.read_only or _is_cached(store)
@@ -199,6 +199,8 @@ class ZarrStorage(FlatStorage):
         self._expected: Expected[bytes] = Expected()
         #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
+        #: Whether what reads as missing is missing, without a second request.
+        self._is_sure = self._inflates or type(store) is MemoryStore
         # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
 
@@ -305,6 +307,14 @@ class ZarrStorage(FlatStorage):
         }
         return {key: results.get(key) for key in keys}
 
+    def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
+        buffers = self._run("read", keys[0], self.service.get_many([*keys]))
+        return {key: buffer.to_bytes() for key, buffer in buffers.items() if buffer is not None}
+
+    def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
+        """Read documents that read as missing once more; an archive and the memory of this process say so once."""
+        return {} if self._is_sure else super().read_again(keys, lists=lists)
+
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Get ranges, many at a time; near ranges share a request."""
         first = requests[0].key if requests else ""
@@ -339,6 +349,14 @@ class ZarrStorage(FlatStorage):
         return self._run("look at", key, self.service.size(key))
 
     # ---- writing --------------------------------------------------------------------------------
+
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
+        """Change the bytes of a key by a function; a missing one is requested twice, as no condition protects it."""
+
+        def change_surely(data: bytes | None) -> bytes | None:
+            return change(self.read_again([key]).get(key) if data is None else data)
+
+        return super().update(key, change_surely)
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys; create those that read as absent only because of a 403, which may exist with other chunks."""

@@ -235,7 +235,9 @@ class ImagePlan:
         if self.labels:
             group = target.child("labels").path
             listed = (
-                version.load(LabelsMeta, documents.group(group)) if documents.kind(group) == "group" else None
+                version.load(LabelsMeta, documents.group(group))
+                if documents.kind(group, surely=True) == "group"
+                else None
             )
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))

@@ -104,6 +104,8 @@ class PositionCopy:
         journal: Journal[LocalFile] | None = None,
     ) -> None:
         self.root, self._sources = root, sources
+        for source in sources.values():
+            source.documents.reads_twice = True  # what reads as missing is not copied
         self._plans = plans or {}
         self._job, self._journal = job, journal
         self._node_paths = {path: _listable(source.node_path) for path, source in sources.items()}
@@ -250,9 +252,9 @@ def _listable(node_path: NodePath) -> NodePath:
     if storage is documents.storage:
         return node_path
     warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=2)
-    return NodePath(
-        StoreHandle(Documents(storage, documents.format), node_path.store_handle.version), node_path.path
-    )
+    documents = Documents(storage, documents.format)
+    documents.reads_twice = True
+    return NodePath(StoreHandle(documents, node_path.store_handle.version), node_path.path)
 
 
 def _groups_and_arrays(node_path: NodePath, below: str = "") -> Iterator[tuple[str, str]]:

@@ -187,7 +187,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
 
 
 def _label_names(position: Position, labels: str) -> list[Any]:
-    if position.documents.kind(labels) != "group":
+    if position.documents.kind(labels, surely=True) != "group":
         return []
     names = position.store_handle.version.ome(position.documents.group(labels)).get("labels")
     return names if isinstance(names, list) else [names]

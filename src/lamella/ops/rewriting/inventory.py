@@ -73,7 +73,7 @@ class _Walk:
             kind = documents.kind(path)
             if kind is not None:
                 self.nodes[path] = kind
-                self.digests[path] = self._digest(path)
+                self.digests[path] = self._digest(path, kind)
         inner = [path for path in paths if self.nodes.get(path) != "array"]
         for path, names in zip(inner, storage.members_of_each(inner), strict=True):
             if path not in self.nodes:
@@ -86,10 +86,14 @@ class _Walk:
                 else:
                     yield join(path, name)
 
-    def _digest(self, path: str) -> bytes:
-        digest = hashlib.sha256()
-        for file in self.documents.files.all:
-            data = self.documents.storage.read(join(path, file))
+    def _digest(self, path: str, kind: NodeKind) -> bytes:
+        documents, digest = self.documents, hashlib.sha256()
+        own = (
+            documents.files.array if kind == "array" else documents.files.group,
+            documents.files.attributes,
+        )
+        for file in documents.files.all:
+            data = documents.data(path, file) if file in own else documents.storage.read(join(path, file))
             if data is not None:
                 check_replaced_document(self.documents, join(path, file), data)
                 digest.update(f"{path}/{file} {len(data)}\n".encode() + data)

@@ -109,8 +109,7 @@ def write_table(
         content = encoded(columns, info.backend, info.index_key, documents.format, name)
         others = {} if old is None else _fitting(other_attributes(old), columns)
         content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
-        if documents.kind(tables.path) is None:
-            documents.put_group(tables.path, {"tables": []})
+        documents.put_missing_group(tables.path, {"tables": []})
         if old is None:
             _create(tables, name, content)
         else:
