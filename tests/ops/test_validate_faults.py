@@ -75,6 +75,11 @@ def x_first(ome):
     first_list(ome)[0]["scale"] = [1, 1, 3, 2, 1]
 
 
+def stretch(ome):
+    """Correct the scale of level 0, and leave that of level 1: a common fault of other programs."""
+    first_list(ome)[0]["scale"] = [1, 1, 1, 0.1, 0.1]
+
+
 def move_apart(ome):
     level = scales(ome)["datasets"][1]["coordinateTransformations"]
     shift = {"type": "translation", "translation": [0, 0, 0, 999, 0]}
@@ -103,6 +108,7 @@ IMAGE = {
     "LM-12": lambda ome: ome["multiscales"].append(scales(ome) | {"name": "other"}),
     "LM-13": lambda ome: scales(ome)["datasets"].append(scales(ome)["datasets"][1]),
     "LM-14": move_apart,
+    "LM-25": stretch,
     "MS-01": lambda ome: ome.update(multiscales=[]),
     "MS-03": lambda ome: scales(ome).pop("datasets"),
     "MS-04": lambda ome: scales(ome)["datasets"][1].update(path="9"),
@@ -183,14 +189,6 @@ IMAGES = {
     "0.5": IMAGE | PLAIN | V3,
     "0.6": IMAGE | V3 | SYSTEMS,
 }
-
-
-def move_apart(ome):
-    level = scales(ome)["datasets"][1]["coordinateTransformations"]
-    shift = {"type": "translation", "translation": [0, 0, 0, 999, 0]}
-    scale = {"type": "scale", "scale": [1, 1, 1, 2, 2]}
-    ends = {key: level[0][key] for key in ("input", "output") if key in level[0]}
-    level[:] = [{"type": "sequence", "transformations": [scale, shift]} | ends] if ends else [scale, shift]
 
 
 # Rule to what breaks it, each in a label image of its own.

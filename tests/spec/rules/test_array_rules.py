@@ -21,11 +21,14 @@ def image(version, names="cyx", paths=("0", "1")):
         {
             "path": path,
             "coordinateTransformations": [
-                {"type": "scale", "scale": [1.0] * len(axes)}
+                {
+                    "type": "scale",
+                    "scale": [float(2**number if axis["type"] == "space" else 1) for axis in axes],
+                }
                 | ({"input": {"path": path}} | ends if version == "0.6" else {})
             ],
         }
-        for path in paths
+        for number, path in enumerate(paths)
     ]
     multiscale = {"datasets": datasets}
     if version == "0.6":
@@ -137,9 +140,9 @@ def test_a_label_dimension_is_the_images_or_one(version, shape, rules):
     parent = ParentImage(image(version), arrays(version))
     facts = arrays(version)
     facts["0"] = replace(facts["0"], shape=shape)
-    # Only the size of the finest level is changed, so the order of levels is not at stake here.
+    # Only the size of the finest level is changed: the order and the extents of the levels do not count here.
     findings = check_arrays("label", image(version), version, facts, parent=parent)
-    assert [finding.rule for finding in findings if finding.rule != "MS-05"] == rules
+    assert [finding.rule for finding in findings if finding.rule not in ("MS-05", "LM-25")] == rules
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -181,3 +184,39 @@ def test_document_rules_are_left_to_the_document():
     damaged = {"ome": {"version": "0.5", "multiscales": [{"datasets": [{"path": 0}, None], "axes": 3}]}}
     assert check_arrays("image", damaged, "0.5", {}) == []
     assert check_attributes("image", damaged, "0.5") != []
+
+
+def lower_scale(document, version):
+    """Return the scale of level 1, to be changed."""
+    ome = document if version == "0.4" else document["ome"]
+    return ome["multiscales"][0]["datasets"][1]["coordinateTransformations"][0]["scale"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_channels_of_a_lower_level_are_not_scaled(version):
+    document, facts = image(version), arrays(version)
+    lower_scale(document, version)[0] = 2.0
+    findings = check_arrays("image", document, version, facts)
+    assert [(finding.rule, finding.location[-1]) for finding in findings] == [("CT-06", 1)]
+    facts["1"] = replace(facts["1"], shape=(1, 32, 33))  # downsampled along c
+    assert not check_arrays("image", document, version, facts)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("shape", "scale", "fits"),
+    [
+        ((32, 33), (2.0, 2.0), True),  # the last voxel is half outside
+        ((32, 32), (2.0, 2.0), True),  # the last voxel was left out
+        ((32, 32), (2.0, 65 / 32), True),
+        ((1, 1), (64.0, 64.0), True),
+        ((32, 33), (1.0, 1.0), False),  # the scale of level 0 was copied
+        ((32, 33), (2.0, 20.0), False),
+    ],
+)
+def test_the_scale_of_a_lower_level_fits_its_length(version, shape, scale, fits):
+    document, facts = image(version), arrays(version)
+    lower_scale(document, version)[1:] = scale
+    facts["1"] = replace(facts["1"], shape=(2, *shape))
+    rules = [finding.rule for finding in check_arrays("image", document, version, facts)]
+    assert rules == ([] if fits else ["LM-25"])

@@ -1,7 +1,7 @@
 """Rules that compare an image document with facts of its arrays; no array is opened here.
 
-`check_array_readings` has the rules LM-11 and LM-14 of lamella's own: another number of channels than the array has,
-and levels at different positions.
+`check_array_readings` has the rules LM-11, LM-14 and LM-25 of lamella's own: another number of channels than the array
+has, levels at different positions, and levels whose scales do not fit their lengths.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from lamella.spec.rules.raw_json import (
     axis_names,
     datasets,
     describe,
+    is_sizeless,
+    level_scale,
     multiscales,
     numbers,
     objects,
@@ -83,6 +85,39 @@ def check_image_arrays(
             if axes is not None:
                 yield from _check_dimensions(arrays[path], axes, spot, context)
         yield from _check_levels(levels, context)
+        if axes is not None:
+            yield from _check_sizeless_axes(multiscale, where, axes, arrays, context)
+
+
+def _check_sizeless_axes(
+    multiscale: JSONObject,
+    at: Location,
+    axes: list[JSON],
+    arrays: Mapping[str, ArrayFacts],
+    context: RuleContext,
+) -> Iterator[Finding]:
+    """Check that the channel axis of a lower level is scaled as that of the first where it is as long (CT-06)."""
+    known = [
+        (number, scale, arrays[path].shape)
+        for number, dataset in datasets(multiscale)
+        if isinstance(path := dataset.get("path"), str)
+        and path in arrays
+        and (scale := level_scale(dataset)) is not None
+        and len(scale) == len(axes) == len(arrays[path].shape)
+    ]
+    if not known or known[0][0] != 0:
+        return
+    for axis, description in enumerate(axes):
+        if not is_sizeless(description):
+            continue
+        for number, scale, shape in known[1:]:
+            if shape[axis] == known[0][2][axis] and scale[axis] != known[0][1][axis]:
+                yield context.finding(
+                    "CT-06",
+                    (*at, number),
+                    f"the channel axis is scaled by {describe(scale[axis])}, and not downsampled",
+                    "write 1.0: channels have no size",
+                )
 
 
 def _check_storage(facts: ArrayFacts, at: Location, context: RuleContext) -> Iterator[Finding]:
@@ -339,6 +374,17 @@ def _check_coverage(
                     at=(*at, number),
                 )
                 break
+            if _ends_elsewhere(whole, finest.shape[axis], extent, facts.shape[axis], axis):
+                yield own_finding(
+                    "LM-25",
+                    context.node,
+                    f"along {names[axis]} the level {describe(path)} covers "
+                    f"{_interval(extent, facts.shape[axis], axis)}, and {describe(first)} "
+                    f"{_interval(whole, finest.shape[axis], axis)}",
+                    "correct the scale of the wrong level, or compute the levels again",
+                    at=(*at, number),
+                )
+                break
 
 
 def _extent(dataset: JSONObject, axes: int) -> Extent | None:
@@ -366,5 +412,29 @@ def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int
     fine, coarse = finest.scale[axis], extent.scale[axis]
     if fine <= 0 or coarse <= 0:
         return False
-    start, other = finest.offset[axis] - fine / 2, extent.offset[axis] - coarse / 2
-    return min(start + fine * length, other + coarse * count) <= max(start, other)
+    start, end = _ends(finest, length, axis)
+    other, other_end = _ends(extent, count, axis)
+    return min(end, other_end) <= max(start, other)
+
+
+def _ends_elsewhere(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
+    """Return whether a level begins or ends more than two of its voxels away from the first.
+
+    Levels of odd lengths, and levels without the translation of half a voxel, are nearer than that.
+    """
+    fine, coarse = finest.scale[axis], extent.scale[axis]
+    if fine <= 0 or coarse <= 0:
+        return False
+    apart = zip(_ends(finest, length, axis), _ends(extent, count, axis), strict=True)
+    return any(abs(one - other) > 2 * max(coarse, fine) for one, other in apart)
+
+
+def _ends(extent: Extent, length: int, axis: int) -> tuple[float, float]:
+    """Return the coordinates of the outer borders of the first and the last voxel."""
+    start = extent.offset[axis] - extent.scale[axis] / 2
+    return start, start + extent.scale[axis] * length
+
+
+def _interval(extent: Extent, length: int, axis: int) -> str:
+    start, end = _ends(extent, length, axis)
+    return f"{start:g} to {end:g}"

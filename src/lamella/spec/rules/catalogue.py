@@ -309,6 +309,7 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-22", "MUST", "a table names its backend, and has the files of it"),
         OwnRule("LM-23", "SHOULD", "a table of labels names a label image that is there"),
         OwnRule("LM-24", "MUST", "a table of regions has their columns, with numbers, and lengths above 0"),
+        OwnRule("LM-25", "SHOULD", "the scales of all levels of an image fit their lengths"),
     )
 }
 """All rules of lamella by id."""

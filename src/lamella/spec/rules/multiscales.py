@@ -20,6 +20,7 @@ from lamella.spec.rules.raw_json import (
     datasets,
     describe,
     is_equal,
+    is_sizeless,
     level_scale,
     multiscales,
     numbers,
@@ -202,7 +203,7 @@ def _check_scales(multiscale: JSONObject, at: Location, context: RuleContext) ->
             break
     first_place, first = known[0]
     for index, axis in enumerate(axes):
-        if axis_kind(axis) == "channel" and "unit" not in axis and first_place == 0 and first[index] != 1:
+        if is_sizeless(axis) and first_place == 0 and first[index] != 1:
             yield context.finding(
                 "CT-06",
                 (*at, "datasets", 0),

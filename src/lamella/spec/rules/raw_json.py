@@ -200,6 +200,15 @@ def axis_kind(axis: JSON) -> str:
     return axis["type"] if is_text(axis["type"]) else ""
 
 
+def is_sizeless(axis: JSON) -> bool:
+    """Return whether an axis is one of channels without a unit, whose scale can only be a factor to level 0.
+
+    >>> is_sizeless({"name": "c", "type": "channel"}), is_sizeless({"name": "x", "type": "space"})
+    (True, False)
+    """
+    return axis_kind(axis) == "channel" and isinstance(axis, dict) and "unit" not in axis
+
+
 def omero_channels(ome: JSONObject) -> list[JSONObject] | None:
     """Return the readable channels of ``omero``; None if it lists none."""
     omero = ome.get("omero")
