@@ -15,6 +15,7 @@ import tifffile
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 
+import lamella
 from lamella.cli import main
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.validation.validate import validate
@@ -177,6 +178,15 @@ def test_a_source_that_is_no_tiff_is_one_line(tmp_path: Path) -> None:
 
 def test_a_missing_source_is_one_line(tmp_path: Path) -> None:
     check_refused(run(tmp_path / "absent.tif", tmp_path / "a.zarr"), "no file or folder", "absent.tif")
+
+
+@pytest.mark.parametrize("source", ["store.zarr", "store.ozx", "s3://bucket/store.zarr"])
+def test_a_zarr_store_is_not_converted_and_the_commands_for_it_are_named(tmp_path: Path, source: str) -> None:
+    with lamella.open_ome_zarr(tmp_path / "store.zarr", "fov", "w-", ["a"], version="0.5") as image:
+        image["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+    lamella.pack(tmp_path / "store.zarr", tmp_path / "store.ozx")
+    path = source if "//" in source else tmp_path / source
+    check_refused(run(path, tmp_path / "a.zarr"), str(path), "lamella copy", "lamella rechunk")
 
 
 def test_a_destination_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from zarr.storage import MemoryStore
 
 import lamella
 from lamella import errors
@@ -135,6 +136,28 @@ def test_a_chained_url_that_cannot_be_opened_is_refused_for_what_it_is(tmp_path)
     (tmp_path / "bad.zip").write_bytes(b"no archive")
     with pytest.raises(errors.StorageError, match=r"bad\.zip"):
         lamella.open_ome_zarr(f"zip::file://{tmp_path}/bad.zip")
+
+
+@pytest.mark.parametrize("kind", ["s3", "memory", "a store", "http", "ozx"])
+def test_a_store_that_is_not_there_is_no_empty_report(kind, service, tmp_path):
+    """`checksum` returned an empty manifest, and `validate` found that nothing there is OME-NGFF."""
+    for read in (lamella.checksum, lamella.verify, lamella.status, lamella.validate, lamella.open_ome_zarr):
+        targets = {
+            "s3": "s3://bucket/none.zarr",
+            "memory": f"memory://none{tmp_path}",
+            "a store": MemoryStore(),
+            "http": f"{service.endpoint}/none.zarr",
+            "ozx": tmp_path / "none.ozx",
+        }
+        if kind == "http" and read == lamella.validate:  # what the web has below cannot be seen
+            assert not read(targets[kind])
+            continue
+        with pytest.raises(
+            (errors.StoreNotFoundError, errors.MetadataError), match=r"no (store|Zarr metadata)"
+        ):
+            read(targets[kind])
+        with pytest.raises((errors.StoreNotFoundError, errors.MetadataError)):
+            lamella.copy_store(targets[kind], tmp_path / "copy.zarr")
 
 
 @pytest.mark.parametrize("path", ["", "a\0b.zarr", b"bytes.zarr", 3, None], ids=repr)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import threading
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -465,6 +467,11 @@ def test_what_is_no_store_is_refused(target):
         open_storage(target)
 
 
+def test_a_url_that_fsspec_cannot_open_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"Cannot open reference:.*'fo'"):
+        open_storage("reference://")
+
+
 def test_an_unknown_url_says_what_is_missing():
     with pytest.raises((MissingDependencyError, InvalidArgumentError), match="nosuch://x"):
         open_storage("nosuch://x")
@@ -525,13 +532,31 @@ def test_what_is_read_with_its_stamp_is_what_the_stamp_is_of(local):
     assert local.read_stamped("A/y") is None
 
 
+def _zipped(service, folder):
+    """Return an archive of the objects in a folder."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for key, data in service.objects.items():
+            if key.startswith(folder):
+                archive.writestr(key.removeprefix(folder), data)
+    return stream.getvalue()
+
+
 @pytest.mark.filterwarnings("ignore:.*asynchronous=True")  # zarr-python's
-def test_a_store_behind_a_cache_of_fsspec_is_read_only(service):
+def test_a_store_behind_a_cache_of_fsspec_is_read_only(service, monkeypatch):
     """What is written there would not be seen by later reads."""
     with lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w-", ["a"], version="0.5") as image:
-        image["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+        image.create_image(
+            "0", np.ones((1, 1, 1, 8, 8), "u2"), chunks=(1, 1, 1, 4, 4), shards_ratio=(1, 1, 1, 2, 2)
+        )
+    service.objects["/bucket/a.zip"] = _zipped(service, "/bucket/a.zarr/")
+    options = {"key": "testing", "secret": "testing", "endpoint_url": service.endpoint}
     url = "simplecache::s3://bucket/a.zarr"
-    options = {"s3": {"key": "testing", "secret": "testing", "endpoint_url": service.endpoint}}
+    for chain in ("zip::s3://bucket/a.zip", url, "zip::s3://bucket/a.zip", "blockcache::s3://bucket/a.zarr"):
+        with monkeypatch.context() as patch:
+            patch.delenv("AWS_ENDPOINT_URL")
+            assert lamella.open_ome_zarr(chain, storage_options=options)["0"][...].all()
+    options = {"s3": options}
     assert lamella.open_ome_zarr(url, storage_options=options)["0"][...].all()
     before = dict(service.objects)
     with pytest.raises(ReadOnlyError, match="can only be read"):

@@ -17,7 +17,7 @@ import json
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from configparser import ConfigParser, Error
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -206,6 +206,11 @@ def refuse_options(storage_options: object, where: str) -> None:
         raise InvalidArgumentError(
             f"{where} is opened without storage_options, which are for URLs: leave out {names}."
         )
+
+
+def known_options(kind: str) -> Set[str]:
+    """Return the names of the options of a kind of URL."""
+    return _KNOWN[kind].keys()
 
 
 def _mapping(options: object) -> Mapping[str, Any]:

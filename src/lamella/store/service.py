@@ -56,6 +56,7 @@ class Service:
         self.can_list = store.supports_listing and not is_web
         self._denials = Denials(address, self._get_raw)
         self._asks_size_first = _asks_size_first(store)
+        self._reads_no_tails = is_cached(store)
 
     @property
     def forbidden_means_missing(self) -> bool | None:
@@ -79,6 +80,7 @@ class Service:
         return buffer
 
     async def _get(self, key: str, byte_range: ByteRequest | None, prototype: Any) -> Buffer | None:
+        from zarr.abc.store import RangeByteRequest, SuffixByteRequest
         from zarr.core.buffer import default_buffer_prototype
 
         try:
@@ -87,6 +89,10 @@ class Service:
             if self._asks_size_first and byte_range is None and is_document(key):
                 data = await self._fs._cat_file(self._path(key), max_concurrency=1)
                 buffer = prototype.buffer.from_bytes(data)
+            elif self._reads_no_tails and isinstance(byte_range, SuffixByteRequest):
+                size = await self._looked_up_size(key) or 0
+                part = RangeByteRequest(max(0, size - byte_range.suffix), size)
+                buffer = await self.store.get(key, prototype, part)
             else:
                 buffer = await self.store.get(key, prototype, byte_range)
         except Exception as error:
@@ -354,6 +360,13 @@ def _asks_size_first(store: Store) -> bool:
         return False
     read = getattr(store.fs, "_cat_file", None)
     return read is not None and "max_concurrency" in signature(read).parameters
+
+
+def is_cached(store: object) -> bool:
+    """Whether a store reads through a cache of fsspec: it does not see what is written, and reads no last bytes."""
+    fs = getattr(store, "fs", None)
+    kinds = type(getattr(fs, "sync_fs", fs)).__mro__
+    return "CachingFileSystem" in [kind.__name__ for kind in kinds]
 
 
 def is_document(key: str) -> bool:

@@ -28,14 +28,14 @@ from lamella.store.addresses import (
     survives_fork,
     title_in,
 )
-from lamella.store.credentials import resolve
+from lamella.store.credentials import known_options, resolve
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, check_key
 from lamella.store.local import LocalStorage
 from lamella.store.object_client import check_process
 from lamella.store.object_storage import ObjectStorage
-from lamella.store.service import AT_ONCE, Service
+from lamella.store.service import AT_ONCE, Service, is_cached
 from lamella.store.service_errors import is_lamella_error, request_error
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
             f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
         ) from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"Cannot open {clean_url(url)}: {error}") from error
     except FileNotFoundError as error:
         raise StoreNotFoundError(
@@ -92,6 +92,10 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
         ) from error
     except (OSError, BadZipFile) as error:
         raise StorageError(f"Cannot open {clean_url(url)}: {error}", errno.EIO) from error
+    except Exception as error:  # each file system has errors of its own
+        if is_lamella_error(error):
+            raise
+        raise request_error("open", "", clean_url(url), error) from error
     return ZarrStorage(with_exact_deletes(store), read_only, clean_url(url))
 
 
@@ -151,13 +155,6 @@ def _folder_of(store: object) -> str:
     return store.path if type(fs).__name__ == "LocalFileSystem" else ""
 
 
-def _is_cached(store: object) -> bool:
-    """Whether a store reads through a cache of fsspec, which does not see what is written: it is read only."""
-    fs = getattr(store, "fs", None)
-    kinds = type(getattr(fs, "sync_fs", fs)).__mro__
-    return "CachingFileSystem" in [kind.__name__ for kind in kinds]
-
-
 def _below(storage: Storage, read_only: bool) -> Storage:
     """Return the storage below a store that merges documents."""
     from lamella.store.read_only_store import ReadOnlyStore
@@ -189,7 +186,7 @@ class ZarrStorage(FlatStorage):
         from zarr.storage import MemoryStore, ZipStore
 
         self.store = store
-        self.read_only = read_only or store.read_only or _is_cached(store)
+        self.read_only = read_only or store.read_only or is_cached(store)
         self._address = address or address_of(store)
         self._service = self._new_service()
         self.can_list = self._service.can_list
@@ -447,16 +444,22 @@ class ZarrStorage(FlatStorage):
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fsspec options of a chained URL by protocol, with the credentials of its last URL.
+    """Return the fsspec options of a chained URL by protocol; those of its last URL may be named without it.
 
     >>> chain_options("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}})["s3"]["anon"]
+    True
+    >>> chain_options("zip::s3://bucket/a.zip", {"anon": True})["s3"]["anon"]
     True
     """
     options = dict(storage_options or {})
     last = url.rpartition("::")[2]
     protocol = last.partition("://")[0]
     if protocol in ("s3", "s3a"):
-        options[protocol] = _s3_options(resolve(last, options.get(protocol)))
+        own = {name: options.pop(name) for name in options.keys() & known_options("s3")}
+        options[protocol] = _s3_options(resolve(last, {**own, **options.get(protocol, {})}))
+        # fsspec shares a file system among equal options: one that archives use belongs to another event loop.
+        if "cache" not in url.partition("::")[0]:
+            options[protocol]["s3_additional_kwargs"] = {}
     return options
 
 

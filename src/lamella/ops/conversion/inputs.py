@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.corrections import Corrections
-from lamella.store.paths import local_path
+from lamella.store.addresses import clean_url
+from lamella.store.keys import is_document_name
+from lamella.store.paths import is_url, local_path, location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +115,13 @@ class Inputs:
         try:
             return self._formats.list_folder(folder)
         except SourceError:
+            pass
+        try:
             files = self._formats.list_folder(folder, deep=True)
+        except SourceError as error:
+            if any(map(is_document_name, os.listdir(folder))):
+                raise SourceError(f"{folder} {_IS_A_STORE}") from error
+            raise
         self.is_nested = True
         return files
 
@@ -172,8 +180,17 @@ class Inputs:
         return next((file for file in self.files if os.path.normpath(file).endswith(os.sep + tail)), None)
 
 
+_IS_A_STORE = (
+    "is a Zarr store, which needs no conversion: use `lamella copy` to copy it, `lamella upgrade` for another version "
+    "of OME-NGFF, `lamella rechunk` for other chunks."
+)
+
+
 def _local_path_of(source: object) -> str:
-    """Return the whole path of a source, as messages name it; raise for a URL."""
+    """Return the whole path of a source, as messages name it; raise for a URL and for an archive with a store."""
+    text = location(source)
+    if text.lower().endswith(".ozx") or (is_url(text) and ".zarr" in text.lower()):
+        raise SourceError(f"{clean_url(text)} {_IS_A_STORE}")
     return os.path.abspath(local_path(source, "a file to convert"))
 
 

@@ -296,8 +296,11 @@ def storage_of(
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     storage.expect(METADATA_FILES)  # also shows whether a service allows listing
-    if isinstance(storage, FlatStorage) and _is_without_documents(storage):
-        check_unfinished_copy(storage)
+    if not isinstance(storage, LocalStorage) and _is_without_documents(storage):
+        if isinstance(storage, FlatStorage):
+            check_unfinished_copy(storage)
+        if storage.can_list and not storage.exists(""):
+            raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     return storage, "", storage.name
 
 
