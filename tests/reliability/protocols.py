@@ -94,10 +94,33 @@ def _obstore(service: Service) -> Protocol:
     return Protocol("obstore", "s3://bucket/", target, patience, is_url=False)
 
 
+def _fsspec(service: Service) -> Protocol:
+    from zarr.storage import FsspecStore
+
+    patience: dict[str, Any] = {}
+
+    def target(name: str) -> Any:
+        seconds = patience.get("timeout", 30)
+        store = FsspecStore.from_url(
+            f"s3://bucket/{name}",
+            storage_options={
+                "key": "testing",
+                "secret": SECRET,
+                "endpoint_url": service.endpoint,
+                "config_kwargs": {"read_timeout": seconds, "retries": {"max_attempts": 0}},
+            },
+        )
+        store.fs.retries = 1
+        return store
+
+    return Protocol("fsspec", "s3://bucket/", target, patience, is_url=False)
+
+
 PROTOCOLS: dict[str, Callable[[Service], Protocol]] = {
     "s3": _s3,
     "gs": _google,
     "az": _azure,
     "http": _web,
     "obstore": _obstore,
+    "fsspec": _fsspec,
 }

@@ -67,7 +67,8 @@ def test_it_holds_by_every_protocol_that_writes(service, protocol, turn, name):
     + [
         ("obstore", name)
         for name in ("read", "status", "edit", "create", "pyramid", "add", "mosaic", "delete")
-    ],
+    ]
+    + [("fsspec", name) for name in ("read", "edit", "create", "delete")],
 )
 def test_it_holds_on_the_web_and_in_stores_of_zarr_python(service, protocol, name):
     place = list(OPERATIONS).index(name)
