@@ -93,7 +93,7 @@ def open_store(
             _check_options(Row, kwargs)
             return Row(row, **{"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs})
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
-        raise _not_there(storage, mode, layout)
+        raise _not_there(storage, mode)
     spec = by_name(version)
     if layout in _LAYOUT_CLASSES:
         _check_options(_LAYOUT_CLASSES[layout], kwargs)
@@ -234,7 +234,7 @@ def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
     return names, None if axes is None else axes_from(axes)
 
 
-def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
+def _not_there(storage: Storage, mode: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
         return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
     check_unfinished_copy(storage)

@@ -133,7 +133,7 @@ def create_positions(
 
     Arrays in ``unlisted`` are created in each position without ``arrays``; its document does not list them yet.
     """
-    wells, images, order = _sort_out(plate, specs)
+    wells, images, order = _sort_out(specs)
     requests = requests_of(arrays)
     if not order:
         return []
@@ -264,7 +264,7 @@ def _raise_counts_above(well: Well) -> None:
 
 
 def _sort_out(
-    plate: Plate, specs: Sequence[PositionSpec]
+    specs: Sequence[PositionSpec],
 ) -> tuple[dict[str, tuple[int | None, int | None]], Images, list[str]]:
     """Check the specifications; return the indices and images of each well, and all paths in order."""
     wells: dict[str, tuple[int | None, int | None]] = {}

@@ -98,7 +98,7 @@ def create_label(
     token = "" if documents.storage.locks_processes else temporary_name(".tmp")
     # What another one began is known to be of a killed call.
     with documents.storage.lock(node_path.path), abandoned_on_errors(token):
-        is_first = _begin(labels, name, with_creating(attributes, token), token)
+        is_first = _begin(labels, name, with_creating(attributes, token))
         try:
             documents.put_arrays(arrays, new=True)
             image = LabelImage(node_path)
@@ -117,7 +117,7 @@ def create_label(
     return image
 
 
-def _begin(labels: Labels, name: str, attributes: JSONObject, token: str) -> bool:
+def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
     """Create the group of a label image, in place of one that a killed call began; return whether it is the first."""
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):

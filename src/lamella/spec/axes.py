@@ -191,12 +191,12 @@ AnyAxis: TypeAlias = Annotated[
 """An axis in a document: read as the narrow class if it is legal, else as AxisMeta."""
 
 
-def axes_from_json(document: JSON, location: str = "axes") -> list[AxisMeta]:
-    """Read axes from a document; `location` is their path in it, for messages."""
+def axes_from_json(document: JSON) -> list[AxisMeta]:
+    """Read axes from a document."""
     if not isinstance(document, list):
-        raise MetadataError(f"{location}: expected a list of axes, found {short_repr(document)}")
+        raise MetadataError(f"axes: expected a list of axes, found {short_repr(document)}")
     return [
-        _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"{location}[{index}]")
+        _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"axes[{index}]")
         for index, axis in enumerate(document)
     ]
 

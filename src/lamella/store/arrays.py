@@ -143,15 +143,15 @@ class StoredArray:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
         return self._read(basic_or_fancy, index, out)
 
-    def read_orthogonal(self, index: Index, out: Array | None = None) -> Array:
+    def read_orthogonal(self, index: Index) -> Array:
         """Read an index where each index array selects along its own axis."""
-        return self._read(orthogonal, index, out)
+        return self._read(orthogonal, index)
 
-    def read_points(self, index: Index, out: Array | None = None) -> Array:
+    def read_points(self, index: Index) -> Array:
         """Read an index whose index arrays pair up to points."""
-        return self._read(points, index, out)
+        return self._read(points, index)
 
-    def _read(self, select: Select, index: Index, out: Array | None) -> Array:
+    def _read(self, select: Select, index: Index, out: Array | None = None) -> Array:
         meta = self.meta
         selection = select(index, meta.shape)
         if out is not None:

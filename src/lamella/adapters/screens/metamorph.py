@@ -56,8 +56,8 @@ class _Index:
     def name(self) -> str:
         return os.path.splitext(os.path.basename(self.path))[0]
 
-    def expected(self, stage: int) -> list[tuple[int, int]]:
-        """List the numbers of wave and time that a stage has files of, from 1."""
+    def expected(self) -> list[tuple[int, int]]:
+        """List the numbers of wave and time that each stage has files of, from 1."""
         return [
             (wave, time)
             for time in range(1, max(1, self.times) + 1)
@@ -210,7 +210,7 @@ def _find_files(index: _Index) -> Files:
             continue
         groups = match.groupdict()
         at = (int(groups.get("stage") or 1), int(groups.get("wave") or 1), int(groups.get("time") or 1))
-        if at[0] > max(1, len(index.stages)) or (at[1], at[2]) not in index.expected(at[0]):
+        if at[0] > max(1, len(index.stages)) or (at[1], at[2]) not in index.expected():
             continue
         other = files.setdefault(at, os.path.join(os.path.dirname(index.path), name))
         if os.path.basename(other) != name:
@@ -280,7 +280,7 @@ def _describe(
     known = tuple(each for each in times if each is not None)
     missing = tuple(
         f"stage {stage}, wave {wave}, time {time} (a file named after {index.path})"
-        for wave, time in index.expected(stage)
+        for wave, time in index.expected()
         if (wave, time) not in files
     )
     name = index.stages[stage - 1] if index.stages else ""

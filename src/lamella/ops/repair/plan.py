@@ -90,7 +90,7 @@ class Planner:
             self.drafts.put_attributes(node.path, new, traits.zarr_format, rules)
         self._fix_arrays(checked, ome, traits)
         if checked.kind == "plate":
-            self._fix_rows(checked, ome)
+            self._fix_rows(checked)
 
     def _fix_tables(self, group: TableGroup) -> None:
         """List the tables that exist, each once."""
@@ -188,7 +188,7 @@ class Planner:
         if self._reader.are_nested(array.path):
             self.drafts.put(array.path, V2.array, document | {"dimension_separator": separator}, ("ST-04",))
 
-    def _fix_rows(self, checked: CheckedGroup, ome: JSONObject) -> None:
+    def _fix_rows(self, checked: CheckedGroup) -> None:
         """Write the documents of row folders with wells."""
         for row in dict.fromkeys(path.partition("/")[0] for path in checked.members):
             node = self._reader.group(join(checked.node.path, row))

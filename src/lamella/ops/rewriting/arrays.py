@@ -174,7 +174,7 @@ class RegionUnit(TargetUnit):
         """Read and write the parts of the region with pixels; the rest stays unwritten."""
         meta, new_meta = self.source.meta, self.target.meta
         is_complete = all(self._source_storage.size(key) is not None for key in self.reads().keys)
-        written_regions = [self.region] if is_complete else list(self._regions_with_pixels(meta, new_meta))
+        written_regions = [self.region] if is_complete else list(self._regions_with_pixels(new_meta))
         if not written_regions:
             return
         if prod(region_shape(self.region)) * meta.dtype.itemsize > UNIT_BYTES:
@@ -202,7 +202,7 @@ class RegionUnit(TargetUnit):
             assembler.abort()
             raise
 
-    def _regions_with_pixels(self, meta: ArrayMeta, new_meta: ArrayMeta) -> Iterator[Region]:
+    def _regions_with_pixels(self, new_meta: ArrayMeta) -> Iterator[Region]:
         """Yield the regions of the new files for which the old array has stored pixels."""
         for chunk_index in chunk_grid.files_of(new_meta, self.region):
             file_region = new_meta.file_region(chunk_index)

@@ -46,7 +46,7 @@ class _Writer:
         self.nodes: dict[str, JSONObject | ArrayMeta] = {}
         self.files: dict[str, bytes] = {}
 
-    def array(self, path: str, values: NDArray[Any], kind: str = "array") -> None:
+    def array(self, path: str, values: NDArray[Any]) -> None:
         """Add an array of numbers or booleans."""
         rows = max(1, _CHUNK_BYTES // max(1, values.itemsize * int(np.prod(values.shape[1:]))))
         chunks = [max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:])]
@@ -56,7 +56,7 @@ class _Writer:
             zarr_format=self.format,
             chunks=chunks,
             compressor="zstd",
-            attributes=_kind(kind),
+            attributes=_kind("array"),
         )
         self.nodes[path] = meta
         coding = coding_of(meta)

@@ -11,8 +11,6 @@ from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import piece_shape, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from lamella.nodes.image_array import ImageArray
@@ -44,7 +42,6 @@ def bounding_boxes(
     *,
     within: Region | None = None,
     workers: Workers = THREADS,
-    done: Callable[[int], None] | None = None,
 ) -> Boxes:
     """Find the bounding boxes of all labels of one level, or of a region of it, a few pieces of 8 MiB at a time.
 
@@ -65,8 +62,6 @@ def bounding_boxes(
         parts.append(part)
         if len(parts) > _MERGED:
             parts[:] = [_merged(parts)]
-        if done is not None:
-            done(1)
 
     def find(region: Region) -> Boxes:
         moved = tuple(
