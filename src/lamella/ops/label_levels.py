@@ -15,8 +15,8 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.pyramids.plan import ended, level_factors
-from lamella.ops.pyramids.progress import begin_unlisted, publish_levels
+from lamella.ops.pyramids.plan import level_factors
+from lamella.ops.pyramids.progress import begin_unlisted, ended, publish_levels
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions

@@ -1,16 +1,14 @@
-"""The levels of an image that a job computes: their arrays and factors, and whether they are unchanged at its end.
+"""The levels of an image that a job computes: their arrays and factors.
 
 A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
-shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Bounds` is a region as
-stored: (start, stop), such as ((0, 0), (512, 512)).
+shrank along time. A `Bounds` is a region as stored: (start, stop), such as ((0, 0), (512, 512)).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
@@ -19,11 +17,10 @@ from lamella.ops.pyramids.downsample import Method
 from lamella.spec import geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.edits import MAKER
-from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.arrays import PinnedArray, StoredArray, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from lamella.nodes.position import Position
     from lamella.spec.stale_levels import Bounds
@@ -74,42 +71,6 @@ def planned_arrays(position: Position) -> PlannedArrays:
         arrays[number] = PinnedArray(stored.documents, stored.path, stored.meta.with_shape(shape))
         outgrown.append((arrays[number], missing))
     return arrays, outgrown
-
-
-def ended(
-    name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
-) -> Callable[[JSONObject], JSONObject]:
-    """Return the change of a document that removes the mark of unfinished levels with a given name.
-
-    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
-    another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
-    ``redone`` returns the stale regions of level 0.
-    """
-
-    def without_mark(attributes: JSONObject) -> JSONObject:
-        stale, regions = read_stale(attributes), resized(arrays)
-        if not regions and (not is_alone or name not in stale.writers):
-            regions = list(redone())
-        return with_stale(attributes, replace(stale.ended(name, regions), unlisted=()))
-
-    return without_mark
-
-
-@contextmanager
-def looking_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator[None]:
-    """Read the documents of an image and of its levels again, in one round, for the end of a job."""
-    documents = position.documents
-    with documents.storage.looking(position.path):
-        documents.expect([position.path], arrays=[array.path for array in arrays], at_once=True)
-        yield
-
-
-def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:
-    """Return the whole region of level 0, the first of the arrays, if an array no longer has its planned shape."""
-    shapes = [array.documents.array(array.path).shape for array in arrays]
-    if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
-        return [((0,) * len(shapes[0]), shapes[0])]
-    return []
 
 
 def _outgrown(

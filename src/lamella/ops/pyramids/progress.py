@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,6 @@ from uuid import uuid4
 from lamella._version import __version__
 from lamella.errors import LamellaError, NodeExistsError, NodeNotFoundError
 from lamella.ops.pyramids import passes
-from lamella.ops.pyramids.plan import ended
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
     MAX_UNFINISHED,
@@ -136,6 +136,42 @@ def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
             regions = add_region(regions, bounds, _EXACT)  # noqa: PLW2901
         rest.append(regions)
     return replace(stale.job, writer=name, rest=tuple(rest))
+
+
+def ended(
+    name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
+) -> Callable[[JSONObject], JSONObject]:
+    """Return the change of a document that removes the mark of unfinished levels with a given name.
+
+    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
+    another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
+    ``redone`` returns the stale regions of level 0.
+    """
+
+    def without_mark(attributes: JSONObject) -> JSONObject:
+        stale, regions = read_stale(attributes), resized(arrays)
+        if not regions and (not is_alone or name not in stale.writers):
+            regions = list(redone())
+        return with_stale(attributes, replace(stale.ended(name, regions), unlisted=()))
+
+    return without_mark
+
+
+@contextmanager
+def looking_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator[None]:
+    """Read the documents of an image and of its levels again, in one round, for the end of a job."""
+    documents = position.documents
+    with documents.storage.looking(position.path):
+        documents.expect([position.path], arrays=[array.path for array in arrays], at_once=True)
+        yield
+
+
+def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:
+    """Return the whole region of level 0, the first of the arrays, if an array no longer has its planned shape."""
+    shapes = [array.documents.array(array.path).shape for array in arrays]
+    if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
+        return [((0,) * len(shapes[0]), shapes[0])]
+    return []
 
 
 class PyramidProgress:

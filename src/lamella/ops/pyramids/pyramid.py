@@ -27,16 +27,18 @@ from lamella.ops.execution import THREADS, Count, Workers, check_progress, repor
 from lamella.ops.pyramids import update
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.passes import make_levels
-from lamella.ops.pyramids.plan import PlannedLevels, looking_again, resized
+from lamella.ops.pyramids.plan import PlannedLevels
 from lamella.ops.pyramids.progress import (
     begin_pyramid,
     begin_unlisted,
     drop_unlisted,
     forget_unlisted,
+    looking_again,
     publish_levels,
     refuse_listed,
     refuse_overtaken,
     refuse_taken,
+    resized,
 )
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes

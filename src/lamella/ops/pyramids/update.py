@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.pyramids.plan import PlannedLevels, ended, looking_again, made_by, planned_arrays
+from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
+from lamella.ops.pyramids.progress import ended, looking_again
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.selection import basic_or_fancy
 
@@ -154,7 +155,7 @@ def stale_levels(position: Position) -> StaleLevels:
 
 
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
-    """Mark all lower levels stale until `lamella.ops.pyramids.plan.ended`; return the name of the mark.
+    """Mark all lower levels stale until `lamella.ops.pyramids.progress.ended`; return the name of the mark.
 
     The mark names unlisted levels. Writers of level 0 find their own name missing, and add it again.
     """
