@@ -7,6 +7,8 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from importlib import resources
 
@@ -146,6 +148,29 @@ def test_contrast_is_saved_by_the_page_of_a_viewer_that_may_edit_and_by_nobody_e
         assert window() == [3, 700]
     with lamella.open_ome_zarr(tmp_path / "i.zarr") as image, pytest.raises(ReadOnlyError):
         lamella.view(image, browser=False, edit=True)
+
+
+_TWO_FIRST_THREADS = """
+import threading
+from lamella.adapters.viewer.server import _compress
+from lamella.store.coding import _compress as codec_of
+both, errors = threading.Barrier(2), []
+threading.excepthook = lambda thrown: errors.append(thrown.exc_value)
+def run(work):
+    both.wait()
+    work()
+works = [lambda: _compress(bytes(2000), "zstd"), lambda: codec_of("blosc", {}, 2, 64)]
+threads = [threading.Thread(target=run, args=[work]) for work in works]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not errors, errors
+"""
+
+
+def test_the_page_is_sent_while_the_first_pixels_are_decoded():
+    # Each thread loads another codec as the first of the process: their imports must not wait for each other.
+    done = subprocess.run([sys.executable, "-c", _TWO_FIRST_THREADS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_closed_viewer_frees_its_port_and_leaves_the_node_open(tmp_path):

@@ -272,12 +272,12 @@ def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress |
     typesize = settings.get("typesize", itemsize)
     if shuffle not in (-1, 0, 1, 2) or typesize not in (itemsize, 1, 2, 4, 8) or itemsize * count % typesize:
         return None
-    from numcodecs.blosc import Blosc, list_compressors  # type: ignore[import-untyped]
+    from numcodecs import blosc  # not from numcodecs.blosc: two threads would wait for each other's modules
 
-    if settings.get("cname", "lz4") not in list_compressors():
+    if settings.get("cname", "lz4") not in blosc.list_compressors():
         return None
     try:
-        codec = Blosc(
+        codec = blosc.Blosc(
             settings.get("cname", "lz4"), settings.get("clevel", 5), shuffle, settings.get("blocksize", 0)
         )
     except (TypeError, ValueError):

@@ -285,9 +285,9 @@ def _compress(body: bytes, accepted: str) -> tuple[str, bytes]:
     if len(body) < 1024:
         return "", body
     if "zstd" in names:
-        from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+        from numcodecs import zstd  # type: ignore[import-untyped]
 
-        return "zstd", bytes(Zstd(level=1).encode(body))
+        return "zstd", bytes(zstd.Zstd(level=1).encode(body))
     if "gzip" in names:
         return "gzip", gzip.compress(body, 1)
     return "", body

@@ -24,7 +24,7 @@ const MARKUP = `
     <canvas id="map" aria-label="Overview of the plate"></canvas>
     <div class="line">
       <label for="well">Well</label>
-      <input id="well" list="wells" autocomplete="off" spellcheck="false" placeholder="A/1">
+      <input id="well" list="wells" autocomplete="off" spellcheck="false">
       <datalist id="wells"></datalist>
     </div>
     <div class="line" id="acquisitions" hidden>

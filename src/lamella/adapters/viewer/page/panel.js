@@ -255,6 +255,7 @@ function plateControls(state, act, byId) {
     byId("acquisitions").hidden = scene.acquisitions.length < 2;
     byId("finder").hidden = !wells && scene.acquisitions.length < 2;
     if (listed !== scene.wells.length) {
+      input.placeholder = scene.wells[0]?.[0] ?? "";
       byId("wells").replaceChildren(...scene.wells.map(([path]) => element("option", { value: path })));
       setOptions(
         acquisition,
