@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -180,6 +182,16 @@ def test_copied_python_reads_the_region_on_the_screen(opened, plate):
             64 - region.shape[2] // 2 : 64 - region.shape[2] // 2 + region.shape[2],
         ],
     )
+
+
+@pytest.mark.parametrize("zoom", [0.37, 3, 41])
+def test_the_scale_bar_is_as_long_as_it_says(opened, zoom):
+    look_at(opened, 64, 64, zoom)
+    text = opened.run("document.getElementById('lines').ariaLabel")
+    number, unit = re.fullmatch(r"Scale bar: (\S+) (nm|µm|mm)", text).groups()
+    micrometers = float(number) * {"nm": 1e-3, "µm": 1, "mm": 1e3}[unit]
+    bar = screen(opened)[701, 600:1010].min(axis=1) > 200
+    assert bar.sum() == pytest.approx(micrometers * zoom, abs=1.1)
 
 
 @pytest.mark.parametrize("number", [7, 2**40])

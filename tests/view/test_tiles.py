@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import deque
@@ -286,13 +287,16 @@ def test_an_unreadable_well_adds_no_acquisition_and_is_shown_with_the_first(tmp_
     assert [(field[0], field[-1]) for field in shown["fields"] if field[6]] == [("A/2", 0)]
 
 
-def test_the_first_picture_is_right_whatever_the_metadata_say(tmp_path):
+@pytest.mark.parametrize("stored", [(0, 65535), (900, 100)], ids=["all values", "reversed"])
+def test_the_first_picture_is_right_whatever_the_metadata_say(tmp_path, stored):
     pixels = np.random.default_rng(0).integers(100, 900, (3, 5, 64, 64), "uint16")
     path = tmp_path / "i.zarr"
-    with lamella.write_image(path, pixels, axes="czyx", channels=["a", "b", "c"]) as image:
-        whole = {"start": 0, "end": 65535, "min": 0, "max": 65535}
-        for name in "abc":
-            image.set_contrast_limits(name, whole)
+    lamella.write_image(path, pixels, axes="czyx", channels=["a", "b", "phase"], version="0.5").close()
+    document = json.loads((path / "zarr.json").read_text())
+    for channel in document["attributes"]["ome"]["omero"]["channels"]:
+        channel["window"] |= {"start": stored[0], "end": stored[1]}
+    (path / "zarr.json").write_text(json.dumps(document))
+    with lamella.open(path) as image:
         shown = view_scene(image).to_dict()
     assert [channel["active"] for channel in shown["channels"]] == [True] * 3
     for channel in shown["channels"]:

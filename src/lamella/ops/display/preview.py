@@ -133,9 +133,9 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     """Return the channels of an image by name, in order, each with whether it is shown by default.
 
     A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
-    window of the whole range of the dtype counts as missing, except for 8 bits and booleans: writers store it without
-    looking at the pixels. Images that were converted from RGB keep their windows, and an opacity is never shown by
-    default, because it is white over every object.
+    window that starts above its end counts as missing, and one of the whole range of the dtype, except for 8 bits and
+    booleans: writers store it without looking at the pixels. Images that were converted from RGB keep their windows, and
+    an opacity is never shown by default, because it is white over every object.
     """
     dtype = position.data.dtype
     colored = is_rgb(position)
@@ -165,7 +165,8 @@ def _with_distinct_colors(
         for name, (channel, default) in shown.items()
         if default and channel.color == WHITE and named_color(name) is None
     ]
-    if len(unknown_names) < 2:
+    whites = [name for name, (channel, default) in shown.items() if default and channel.color == WHITE]
+    if not unknown_names or len(whites) < 2:
         return shown
     together = [name for name, (_, default) in shown.items() if default]
     colors = distinct_colors(
@@ -186,6 +187,8 @@ def _active(meta: ChannelMeta | None, index: int) -> bool:
 
 def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
     window = None if meta is None else displayed_range(meta)
+    if window is not None and window[0] > window[1]:
+        return None
     full_range = dtype_window(dtype)
     if window == (full_range["start"], full_range["end"]) and dtype not in (np.uint8, np.int8, np.bool_):
         return None

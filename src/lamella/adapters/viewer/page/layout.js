@@ -21,10 +21,10 @@ const MARKUP = `
     <button id="help" title="All keys (?)" aria-label="All keys">?</button>
   </header>
   <section id="finder" hidden>
-    <canvas id="map" aria-label="Overview of the plate"></canvas>
+    <canvas id="map" aria-label="Overview of the plate" title="Click to go to a well"></canvas>
     <div class="line">
       <label for="well">Well</label>
-      <input id="well" list="wells" autocomplete="off" spellcheck="false">
+      <input id="well" list="wells" title="Name of a well to go to (/)" autocomplete="off" spellcheck="false">
       <datalist id="wells"></datalist>
     </div>
     <div class="line" id="acquisitions" hidden>
@@ -35,7 +35,7 @@ const MARKUP = `
   <section id="intensities">
     <div class="line heading">
       <h2>Channels</h2>
-      <select id="palette" aria-label="Colours of channels">
+      <select id="palette" aria-label="Colours of channels" title="Colours of channels">
         <option value="">Own colours</option>
         <option value="stored">Stored colours</option>
         <option value="safe">Colour-blind safe</option>
@@ -44,7 +44,7 @@ const MARKUP = `
     </div>
     <div id="channels"></div>
     <div class="line" id="sharing">
-      <input id="wells-own" type="checkbox">
+      <input id="wells-own" type="checkbox" title="A contrast for each well, or one for all (W)">
       <label for="wells-own">Contrast of each well</label>
       <button id="save" title="Write the contrast into the store" hidden>Save</button>
     </div>
@@ -53,14 +53,14 @@ const MARKUP = `
   <section id="labels" hidden>
     <div class="line heading">
       <h2>Labels</h2>
-      <select id="label-palette" aria-label="Colours of labels">
+      <select id="label-palette" aria-label="Colours of labels" title="Colours of labels">
         <option value="stored">Stored colours</option>
         <option value="safe">Colour-blind safe</option>
       </select>
     </div>
     <div class="line">
-      <select id="label" aria-label="Label image"></select>
-      <input id="opacity" type="range" min="0" max="1" step="0.05" aria-label="Opacity of labels">
+      <select id="label" aria-label="Label image" title="Label image (L: on or off)"></select>
+      <input id="opacity" type="range" min="0" max="1" step="0.05" aria-label="Opacity of labels" title="Opacity of labels">
     </div>
   </section>
   <section id="heat" hidden>

@@ -161,13 +161,32 @@ const SHORT = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m"
 /** @param {string | null} unit */
 export const shortUnit = (unit) => SHORT[/** @type {keyof typeof SHORT} */ (unit)] ?? unit ?? "px";
 
+/** Units of length with their sizes in micrometres, the largest first. @type {[string, number][]} */
+const LENGTHS = [
+  ["m", 1e6],
+  ["mm", 1e3],
+  ["µm", 1],
+  ["nm", 1e-3],
+  ["pm", 1e-6],
+];
+
+/** Write a length in the unit in which it is 1 or more: 5 mm, not 5000 µm. @param {number} length @param {string | null} unit */
+export function writtenLength(length, unit) {
+  const name = shortUnit(unit);
+  const size = LENGTHS.find(([known]) => known === name)?.[1];
+  const fit = size === undefined ? undefined : LENGTHS.find(([, one]) => length * size >= one * (1 - 1e-9));
+  const value = fit === undefined || size === undefined ? length : (length * size) / fit[1];
+  return `${Number(value.toPrecision(6))} ${fit?.[0] ?? name}`;
+}
+
 /** @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {number} zoom
  * @param {number} width @param {number} height @param {number} font @param {ReturnType<typeof themeColors>} look */
 function scaleBar(context, state, zoom, width, height, font, look) {
   const pixel = state.scene.pixel ?? 1;
   const length = roundLength((Math.min(18 * font, width / 3) / zoom) * pixel);
   const pixels = (length / pixel) * zoom;
-  const text = `${Number(length.toPrecision(6))} ${shortUnit(state.scene.unit)}`;
+  const text = writtenLength(length, state.scene.unit);
+  context.canvas.ariaLabel = `Scale bar: ${text}`;
   const wide = Math.max(pixels, context.measureText(text).width);
   const right = width - 20;
   const bottom = height - 20;

@@ -44,8 +44,8 @@ function heading(state, _act, byId) {
 function channelRows(state, act, byId) {
   const rows = state.channels.map((channel, index) => {
     const name = channel.name || "Intensity";
-    const on = element("input", { type: "checkbox", id: `channel${index}` });
-    const color = element("input", { type: "color", ariaLabel: `Colour of ${name}` });
+    const on = element("input", { type: "checkbox", id: `channel${index}`, title: index < 9 ? `Show or hide (${index + 1})` : "Show or hide" });
+    const color = element("input", { type: "color", ariaLabel: `Colour of ${name}`, title: `Colour of ${name}` });
     const [low, high] = ["Black", "White"].map((end) => element("input", { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
     const [lowSlider, highSlider] = ["Black", "White"].map((end) =>
       element("input", { type: "range", step: "any", ariaLabel: `${end} of ${name}, slider` }),
@@ -159,8 +159,13 @@ function sharing(state, act, byId) {
 function dimensions(state, _act, byId) {
   const { scene } = state;
   const section = byId("dimensions");
-  const row = (/** @type {string} */ id, /** @type {string} */ name, /** @type {(value: number) => void} */ change) => {
-    const slider = element("input", { type: "range", id, min: 0, step: 1 });
+  const row = (
+    /** @type {string} */ id,
+    /** @type {string} */ name,
+    /** @type {string} */ keys,
+    /** @type {(value: number) => void} */ change,
+  ) => {
+    const slider = element("input", { type: "range", id, min: 0, step: 1, title: keys });
     const shown = element("output");
     const line = element(
       "div",
@@ -175,15 +180,15 @@ function dimensions(state, _act, byId) {
     section.append(line);
     return { slider, shown, line };
   };
-  const z = row("z", "Z", (value) => (state.z = value));
-  const all = element("input", { type: "checkbox", id: "max" });
+  const z = row("z", "Z", "Plane ([ and ])", (value) => (state.z = value));
+  const all = element("input", { type: "checkbox", id: "max", title: "Maximum over Z, or one plane (M)" });
   all.addEventListener("change", () => {
     state.z = all.checked ? "max" : Number(z.slider.value);
     state.changed();
   });
   const most = element("div", { className: "line" }, all, element("label", { htmlFor: "max", textContent: "Maximum over Z" }));
   section.append(most);
-  const t = row("t", "Time", (value) => (state.t = value));
+  const t = row("t", "Time", "Time (page up, page down; space plays)", (value) => (state.t = value));
   return () => {
     section.hidden = scene.times < 2 && scene.depth < 2;
     z.line.hidden = most.hidden = scene.depth < 2;

@@ -342,10 +342,10 @@ export class View {
     }
     const [path, , left, top] = scene.fields[field];
     const inside = [pointer.x - left, pointer.y - top];
-    const where = scene.pixel
-      ? `x ${(inside[0] * scene.pixel).toFixed(1)}, y ${(inside[1] * scene.pixel).toFixed(1)} ${shortUnit(scene.unit)}`
-      : `x ${Math.floor(inside[0])}, y ${Math.floor(inside[1])}`;
-    const parts = [path, where];
+    const digits = scene.pixel ? Math.min(12, Math.max(1, Math.ceil(-Math.log10(scene.pixel)))) : 0;
+    const [x, y] = inside.map((value) => (scene.pixel ? (value * scene.pixel).toFixed(digits) : Math.floor(value)));
+    const parts = [path, `x ${x}, y ${y} ${scene.pixel ? shortUnit(scene.unit) : ""}`.trim()];
+    if (scene.fields[field][6] || this.damaged.has(field)) parts.push(scene.fields[field][6] || "cannot be read: see Problems");
     const active = this.active();
     const values = active.length ? this.valuesAt(this.pixels, `c=${active.join(",")}`, pointer) : null;
     if (values === "not written") parts.push(values);
