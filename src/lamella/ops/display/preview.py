@@ -134,8 +134,8 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
 
     A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
     window that starts above its end counts as missing, and one of the whole range of the dtype, except for 8 bits and
-    booleans: writers store it without looking at the pixels. Images that were converted from RGB keep their windows, and
-    an opacity is never shown by default, because it is white over every object.
+    booleans: writers store it without looking at the pixels. Images that were converted from RGB keep their windows. An
+    opacity is never shown by default, because it is white over every object.
     """
     dtype = position.data.dtype
     colored = is_rgb(position)

@@ -44,7 +44,11 @@ function heading(state, _act, byId) {
 function channelRows(state, act, byId) {
   const rows = state.channels.map((channel, index) => {
     const name = channel.name || "Intensity";
-    const on = element("input", { type: "checkbox", id: `channel${index}`, title: index < 9 ? `Show or hide (${index + 1})` : "Show or hide" });
+    const on = element("input", {
+      type: "checkbox",
+      id: `channel${index}`,
+      title: index < 9 ? `Show or hide (${index + 1})` : "Show or hide",
+    });
     const color = element("input", { type: "color", ariaLabel: `Colour of ${name}`, title: `Colour of ${name}` });
     const [low, high] = ["Black", "White"].map((end) => element("input", { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
     const [lowSlider, highSlider] = ["Black", "White"].map((end) =>
