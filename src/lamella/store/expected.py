@@ -6,6 +6,7 @@ by one read within seconds; later reads ask the store again.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -19,7 +20,7 @@ SECONDS: Final = 10.0
 
 
 class Expected(Generic[T]):
-    """Values of keys that were requested ahead; None for a key that is missing in the store.
+    """Values of keys that were requested ahead; None for a key that is missing in the store. Safe for threads.
 
     >>> expected = Expected[bytes]()
     >>> expected.add({"A/zarr.json": b"{}", "B/zarr.json": None})
@@ -29,12 +30,14 @@ class Expected(Generic[T]):
 
     def __init__(self) -> None:
         self._values: dict[str, tuple[float, T | None]] = {}
+        self._lock = threading.Lock()
 
     def add(self, values: Mapping[str, T | None]) -> None:
         """Add values, and drop those that are too old."""
         now = time.monotonic()
-        self._values = {key: item for key, item in self._values.copy().items() if now - item[0] < SECONDS}
-        self._values.update((key, (now, value)) for key, value in values.items())
+        with self._lock:
+            self._values = {key: item for key, item in self._values.items() if now - item[0] < SECONDS}
+            self._values.update((key, (now, value)) for key, value in values.items())
 
     def peek(self, key: str) -> tuple[T | None] | None:
         """Return the value of a key in a tuple; None where there is no value."""
@@ -43,10 +46,12 @@ class Expected(Generic[T]):
 
     def pop(self, key: str) -> tuple[T | None] | None:
         """Return the value of a key as `peek` does, and drop it."""
-        value = self.peek(key)
-        self._values.pop(key, None)
+        with self._lock:
+            value = self.peek(key)
+            self._values.pop(key, None)
         return value
 
     def clear(self) -> None:
         """Drop all values, because a key was written."""
-        self._values.clear()
+        with self._lock:
+            self._values.clear()
