@@ -11,6 +11,7 @@ import secrets
 import warnings
 from typing import TYPE_CHECKING
 
+from lamella.store.event_loop import PerLoop
 from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.service_errors import is_absent, is_forbidden, request_error
 
@@ -44,14 +45,14 @@ class Denials:
         self.readable: str | None = None
         #: Whether 403 means "missing"; None until tested.
         self.mean_missing: bool | None = None
-        self._asking = asyncio.Lock()
+        self._asking = PerLoop(asyncio.Lock)
         self._confirmations = 0
         self._may_read = False
 
     async def learn(self) -> bool:
         """Return whether 403 means "missing": true where a random key that cannot exist is answered with 403 too."""
         before = self._confirmations
-        async with self._asking:
+        async with self._asking():
             if self.mean_missing is None:
                 await self._ask()
             elif self.mean_missing and self._confirmations == before:

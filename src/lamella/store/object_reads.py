@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lamella.store.block_cache import BlockCache
 from lamella.store.denials import Denials
+from lamella.store.event_loop import PerLoop
 from lamella.store.json_document import is_cut
 from lamella.store.keys import DOCUMENTS
 from lamella.store.object_client import check_process
@@ -81,7 +82,7 @@ class ObjectReads:
         self.client = client
         self.address = client.address
         self._denials = Denials(client.address, self._get_one, when_unlisted)
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = PerLoop(lambda: asyncio.Semaphore(AT_ONCE))
         self._threads = RequestThreads(AT_ONCE)
         #: Whether a HEAD has succeeded: some credentials allow GET only.
         self._allows_head = False
@@ -372,7 +373,7 @@ class ObjectReads:
                 raise ChangedError(key)
             return None if head is None else RangesRead(nothing, head.stamp)
         try:
-            async with self._slots:
+            async with self._slots():
                 answer = await self.client.store.get_async(key, options={"if_none_match": stamp[0]})
         except Exception as error:
             if type(error).__name__ == "NotModifiedError":

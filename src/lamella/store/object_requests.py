@@ -107,7 +107,7 @@ class ObjectRequests(ObjectReads):
     async def put(self, key: str, data: bytes) -> Stamp | None:
         """Write a key; return its stamp, as far as the service returns one."""
         try:
-            async with self._slots:
+            async with self._slots():
                 result = await self.client.store.put_async(
                     key, data, use_multipart=len(data) > _MULTIPART, chunk_size=_MULTIPART // 4
                 )
@@ -166,7 +166,7 @@ class ObjectRequests(ObjectReads):
         mode: Any = "create"
         if expected is not None:
             mode = dict(zip(("e_tag", "version"), expected, strict=False))
-        async with self._slots:
+        async with self._slots():
             result = await self.client.store_without_retries.put_async(
                 key, data, mode=mode, attributes={_ID: write_id}, use_multipart=False
             )
@@ -217,7 +217,7 @@ class ObjectRequests(ObjectReads):
 
     async def _copy_one(self, key: str, new: str, size: int) -> None:
         try:
-            async with self._slots:
+            async with self._slots():
                 if size <= _LARGEST_COPY:
                     await self.client.store.copy_async(key, new)
                 else:
@@ -242,7 +242,7 @@ class ObjectRequests(ObjectReads):
 
     async def _delete_one(self, key: str) -> None:
         try:
-            async with self._slots:
+            async with self._slots():
                 await self.client.store.delete_async(key)
         except FileNotFoundError:
             pass

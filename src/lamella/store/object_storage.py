@@ -19,6 +19,7 @@ from lamella.errors import InvalidNameError, LamellaError, StorageError
 from lamella.log import log
 from lamella.store.addresses import lock_name, place_of, title_in
 from lamella.store.document_memory import SECONDS, DocumentMemory
+from lamella.store.event_loop import run
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.object_client import ObjectClient, check_process
@@ -106,14 +107,12 @@ class ObjectStorage(FlatStorage):
         self.can_list = self.can_list and not self.read_only
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        from zarr.core.sync import sync
-
         try:
             check_process(self.name)
         except BaseException:
             coroutine.close()
             raise
-        return sync(coroutine)
+        return run(coroutine)
 
     # ---- reading --------------------------------------------------------------------------------
 
