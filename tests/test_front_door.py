@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import lamella
@@ -100,6 +101,16 @@ def test_import_lamella_loads_none_of_the_slow_libraries():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in json.loads(run.stdout)}
     assert not loaded & set(HEAVY)
+
+
+def test_pixels_at_a_url_are_read_without_zarr_python(tmp_path, service):
+    with lamella.write_image(tmp_path / "i.zarr", np.full((1, 8, 8), 7, "uint8"), axes="cyx"):
+        pass
+    service.put_folder(tmp_path / "i.zarr", "/bucket/i.zarr")
+    code = f"""import sys, lamella
+print(int(lamella.open("{service.endpoint}/bucket/i.zarr")["0"][:].sum()), "zarr" in sys.modules)"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [str(7 * 64), "False"]
 
 
 def test_public_names_are_pinned():

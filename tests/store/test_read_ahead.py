@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,28 @@ def test_a_walk_waits_once_for_many_positions(plate, version):
     documents = 2 if version == "0.4" else 1
     # Each document once, but for those of the root.
     assert len(store.asked) <= 10 + documents * (WELLS + 2 * WELLS * FIELDS)
+
+
+def test_the_next_part_of_a_walk_is_requested_while_the_last_is_used(plate, version, monkeypatch):
+    monkeypatch.setattr("lamella.nodes.ahead._FIELDS", 40)
+    begun = threading.Event()
+
+    class Watched(Counting):
+        async def get(self, key: str, *rest: Any, **named: Any) -> Any:
+            if key.startswith("A/5/0/"):  # the first field of the second part
+                begun.set()
+            return await super().get(key, *rest, **named)
+
+    store = Watched(LocalStore(plate, read_only=True))
+    with open_ome_zarr(store) as node:
+        positions = node.positions()
+        first = next(positions)[0]
+        documents = 2 if version == "0.4" else 1
+        assert len(store.asked) <= 10 + documents * (WELLS + 2 * 40)
+        names = [first, *(next(positions)[0] for _ in range(29))]
+        assert begun.wait(30)
+        names += [name for name, _ in positions]
+    assert names == [f"A/{column + 1}/{field}" for column in range(WELLS) for field in range(FIELDS)]
 
 
 def test_one_position_costs_no_more_than_its_documents(plate, version):
