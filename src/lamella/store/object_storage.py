@@ -123,7 +123,11 @@ class ObjectStorage(FlatStorage):
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
         """Get a key with its stamp."""
-        return self.read_many([key])[key]
+        known = self._memory.take(key)
+        if known is None:
+            return self.read_many([key])[key]
+        (result,) = known
+        return None if result is None else (bytes(result.data), result.stamp)
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Get several keys at once."""
