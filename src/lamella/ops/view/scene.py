@@ -583,6 +583,8 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
     if isinstance(first, LabelImage):
         return [label_name(first)]
     assert isinstance(first, Position)
+    groups = [join(field.node.path, "labels") for field in fields if isinstance(field.node, Position)]
+    first.documents.expect(groups, attributes_only=True)
     with reader_threads(first) as threads:
         return list(dict.fromkeys(name for found in threads.map(names, fields) for name in found))
 
