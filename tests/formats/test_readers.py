@@ -386,3 +386,21 @@ def test_the_command_prints_no_warning_about_the_code_of_a_library(
         run = CliRunner().invoke(main, ["convert", str(tmp_path / "a.tif"), str(tmp_path / "a.zarr")])
     assert run.exit_code == 0
     assert [str(each.message) for each in seen] == []
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("bdv/bdv.xml", r"an index of BigDataViewer .*, whose name must be \*\.xml: rename it"),
+        ("companion/plate.companion.ome", r"whose name must be \*\.companion\.ome: rename it"),
+        (
+            "screens/**/Index.idx.xml",
+            r"an index of Opera Phenix, .* whose name must be Index\.idx\.xml: rename it",
+        ),
+        ("screens/**/*.mlf", r"an index of CellVoyager \(\.mlf\), whose name must be \*\.mlf: rename it"),
+    ],
+)
+def test_an_index_under_an_unknown_name_is_named(index: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "plate.txt").write_bytes(next(DATA.glob(index)).read_bytes())
+    with pytest.raises(SourceError, match=words):
+        lamella.convert(tmp_path / "plate.txt", tmp_path / "plate.zarr")

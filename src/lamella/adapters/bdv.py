@@ -39,6 +39,7 @@ class BdvReader(HandleReader):
     extra = "hdf5"
     libraries = ("h5py",)
     handles = 1
+    index_root, index_name = b"<SpimData", "*.xml"
 
     def may_claim_file(self, name: str) -> bool:
         """Return whether a file has one of the endings: see `Reader.may_claim_file`."""
@@ -50,7 +51,7 @@ class BdvReader(HandleReader):
         if index is None or not os.path.isfile(index):
             return False
         with open(index, "rb") as file:
-            return b"<SpimData" in file.read(1024)
+            return self.index_root in file.read(1024)
 
     def open_handle(self, path: str) -> Any:
         """Open the file."""

@@ -174,6 +174,7 @@ class CompanionReader(TiffReader):
     title = "OME-TIFF with a companion file"
     endings: ClassVar[tuple[str, ...]] = (COMPANION_ENDING,)
     lists_files = True
+    index_root, index_name = b"<OME", f"*{COMPANION_ENDING}"
 
     def recognises(self, head: bytes) -> bool:
         """Return False: OME-XML under any other name is not a companion file."""

@@ -1,5 +1,8 @@
 """Name the files and folders of a store: check, join and sort keys such as ``"A/1/0/zarr.json"``.
 
+A *key* is the path of a file or folder inside a store, with ``/`` between its parts and none at its ends; the root is
+``""``. Each part of a key becomes the name of a folder or file where the store is a folder. *Private* names are those
+of temporary and lock files, of lamella and of the libraries that write beside it; no listing of a store has them.
 `FORMATS` has the names of the files of both Zarr formats that describe nodes.
 """
 
@@ -26,8 +29,11 @@ PRIVATE_PREFIX = ".lamella-"
 #: Longest name of a temporary file without its ending, such as ``.lock``.
 _LONGEST_PRIVATE = LONGEST_PART - len(".export")
 
+#: Keys that need no further check: ASCII, parts of 1 to 63 characters, none of them ``.`` or ``..``.
 _PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
+#: Names of the files of an array or group: documents, and chunks such as ``c``, ``0``, ``0.1.2`` and ``c.0.1``.
 _FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
+#: TensorStore locks ``NAME`` by ``NAME.__lock`` or ``NAME_<hexadecimal digits>.__lock``.
 _OF_TENSORSTORE = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock", re.ASCII)
 #: zarr-python's temporary files end in 32 hexadecimal digits.
 _OF_ZARR_PYTHON = re.compile(r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII)

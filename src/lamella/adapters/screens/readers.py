@@ -97,6 +97,7 @@ class OperaReader(ScreenReader):
 
     name, title = "operetta", "Opera Phenix, Operetta (Index.idx.xml)"
     index_endings = tuple(name.lower() for name in INDEX_NAMES)
+    index_root, index_name = b"<EvaluationInputData", "Index.idx.xml"
 
     def is_index(self, path: str) -> bool:
         """Return whether a file has the name of the index."""
@@ -111,6 +112,7 @@ class CellVoyagerReader(ScreenReader):
     """``MeasurementData.mlf`` of CellVoyager, with ``.mrf`` and ``.mes``."""
 
     name, title, index_endings = "cellvoyager", "CellVoyager (.mlf)", (VOYAGER_ENDING,)
+    index_root, index_name = b":MeasurementData", f"*{VOYAGER_ENDING}"
 
     def parse(self, index: str) -> Screen:
         """Read the ``.mlf`` file."""

@@ -102,6 +102,11 @@ class Reader(ABC):
         Whether its files only list other files, which have the pixels.
     first_bytes : tuple of bytes
         How its files may begin, where other formats begin so too: an error names the formats that a file may be of.
+    index_root : bytes
+        How the root element of its XML index begins (``b"<SpimData"``): an error about such a file under an unknown
+        name says what it is.
+    index_name : str
+        The name that this index must have ("Index.idx.xml"), or how it must end ("*.xml").
     """
 
     name: ClassVar[str]
@@ -113,6 +118,8 @@ class Reader(ABC):
     is_fallback: ClassVar[bool] = False
     lists_files: ClassVar[bool] = False
     first_bytes: ClassVar[tuple[bytes, ...]] = ()
+    index_root: ClassVar[bytes] = b""
+    index_name: ClassVar[str] = ""
 
     def claims(self, path: str) -> bool:
         """Return whether a file or folder is of this format, by its name or by an index file in it.
@@ -256,6 +263,9 @@ class Formats:
     def _hint(self, path: str) -> str:
         """Return the end of an error that names the formats whose files may begin as a file does; empty without any."""
         head = _first_bytes(path)
+        for each in self._readers:
+            if each.index_root and each.index_root in head and not each.claims(path):
+                return f"; it is an index of {each.title}, whose name must be {each.index_name}: rename it"
         names = [
             each.name for each in self._readers if each.first_bytes and head.startswith(each.first_bytes)
         ]
