@@ -75,7 +75,7 @@ def test_a_widget_shows_a_plate_through_messages_alone(browser, tmp_path):
     complete = "document.querySelector('.lamella')?.dataset.complete === 'true'"
     asked = run_kernel(browser, answers, complete)
     assert asked[0] == "scene.json"
-    assert all(path.startswith(("scene.json", "tile/", "tables.json")) for path in asked)
+    assert all(path.startswith(("scene.json", "progress.json", "tile/", "tables.json")) for path in asked)
     assert browser.problems() == []
     assert [url for url in browser.requests() if not url.startswith(("data:", "about:"))] == []
     browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
