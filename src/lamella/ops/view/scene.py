@@ -226,7 +226,8 @@ def view_scene(
 
     ``seen`` is called with each field when its documents have been read. Label images are those of 64 fields, spread
     over the plate, unless it has fewer than 128 or ``every_field`` is set; channels are those of all fields.
-    ``for_tiles``: a remote store is also asked for the documents that `Tiles` opens next, while the contrast is computed.
+    ``for_tiles``: a remote store is also asked for the documents that `Tiles` opens next, while the contrast is
+    computed.
     """
     if isinstance(node, Labels):
         raise MetadataError(
