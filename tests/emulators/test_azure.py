@@ -98,6 +98,18 @@ def test_a_key_is_refused_at_once_where_it_is_there_or_has_changed(container):
         storage.write_if("a/zarr.json", b"new", stamp)
 
 
+def test_many_keys_are_deleted_with_few_requests_and_missing_ones_are_no_error(container, rounds):
+    storage = open_storage(container.url("a.zarr"), storage_options=container.options)
+    keys = [f"a/c/{n}" for n in range(300)]
+    storage.write_many((key, b"1") for key in [*keys, "a/b"])
+    rounds.clear()
+    storage.delete("a/c")
+    assert rounds.requests <= 6  # two lists, two looks at a key, and the deletions
+    storage.write_many((key, b"1") for key in keys[:2])
+    storage._delete_keys([keys[0], "a/missing", keys[1]])
+    assert list(storage.sizes_below("")) == ["a/b"]
+
+
 def test_what_a_list_says_is_what_each_answer_says(container):
     storage = open_storage(container.url("a.zarr"), storage_options=container.options)
     storage.write_many([("a/b c/zarr.json", b"{}"), ("a/d+ü", b"12"), ("a&<b", b"")])

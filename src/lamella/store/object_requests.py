@@ -37,6 +37,8 @@ _MULTIPART = 64 << 20
 """Size from which an object is written in parts, in bytes."""
 KEYS_DELETED_AT_ONCE = 1000
 """Limit of S3 for deleting with one request."""
+DELETED_AT_ONCE = {"s3": KEYS_DELETED_AT_ONCE, "az": 256}
+"""Limits of the services that delete several keys with one request."""
 
 _honours: dict[tuple[str, str, str], bool] = {}
 """Whether a bucket supports conditional writes, by `ObjectClient.bucket`; tested once per process."""
@@ -227,18 +229,25 @@ class ObjectRequests(ObjectReads):
             raise self._failed("copy", key, error) from error
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete exactly these keys, on S3 1000 per request."""
+        """Delete exactly these keys, on S3 1000 per request, on Azure 256."""
         ordered = sorted(keys)
+        step = DELETED_AT_ONCE.get(self.client.access.kind, 1)
+        parts = [ordered[first : first + step] for first in range(0, len(ordered), step)]
         try:
-            if self.client.access.kind == "s3":
-                for first in range(0, len(ordered), KEYS_DELETED_AT_ONCE):
-                    await self.client.store.delete_async(ordered[first : first + KEYS_DELETED_AT_ONCE])
-            else:
+            if step == 1:
                 await all_of(map(self._delete_one, ordered))
+            for part in parts if step > 1 else ():
+                await self._delete_part(part)
         except Exception as error:
             if is_lamella_error(error):
                 raise
             raise self._failed("delete", ordered[0] if ordered else "", error) from error
+
+    async def _delete_part(self, keys: list[str]) -> None:
+        try:
+            await self.client.store.delete_async(keys)
+        except FileNotFoundError:  # Azure names the first missing key, which hides other errors
+            await all_of(map(self._delete_one, keys))
 
     async def _delete_one(self, key: str) -> None:
         try:

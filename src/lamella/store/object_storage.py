@@ -24,7 +24,7 @@ from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_reads import AT_ONCE, GetResult, all_of
-from lamella.store.object_requests import KEYS_DELETED_AT_ONCE, ObjectRequests
+from lamella.store.object_requests import DELETED_AT_ONCE, ObjectRequests
 from lamella.store.range_plan import Span
 from lamella.store.retries import PATIENCE, waits
 from lamella.store.service_errors import may_exist_error
@@ -62,7 +62,7 @@ class ObjectStorage(FlatStorage):
         self.lock_root = lock_name(self._client.address)
         self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
-        self.deleted_at_once = KEYS_DELETED_AT_ONCE if access.kind == "s3" else 1
+        self.deleted_at_once = DELETED_AT_ONCE.get(access.kind, 1)
 
     def __repr__(self) -> str:
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
