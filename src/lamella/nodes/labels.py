@@ -11,7 +11,7 @@ from lamella.nodes.metadata_document import ome_of, read_part
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import RenamesMembers
 from lamella.nodes.reporting import check_document
-from lamella.spec.intents import read_creating, read_renaming
+from lamella.spec.intents import COPIED, read_creating, read_renaming_record
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import DTypeLike, NDArray
 
+    from lamella.nodes.renaming import Change
     from lamella.ops.execution import Progress
-    from lamella.spec.intents import Renaming
+    from lamella.spec.intents import Renaming, RenamingRecord
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 
@@ -340,6 +341,20 @@ class Labels(RenamesMembers):
 
         settle_label(self, renaming)
 
+    def change_record(
+        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+    ) -> None:
+        """Change the record of a rename, and the list of names."""
+        from lamella.ops.labels import change_record
+
+        def checked(record: RenamingRecord | None) -> RenamingRecord | None:
+            changed = change(record)
+            if while_listed is not None:
+                self._check_listed(while_listed, self._listed())
+            return changed
+
+        change_record(self, checked, listing)
+
     def _names(self, *, surely: bool = False) -> tuple[list[str], str | None]:
         """Return the names that the group lists, and the name that an image does not have which is being renamed."""
         if self.documents.kind(self.path, surely=surely) is None:
@@ -349,10 +364,13 @@ class Labels(RenamesMembers):
         if meta is not None:
             check_document(self.node_path, stored, ("labels",))
         names = [] if meta is None else meta.labels
-        renaming = read_renaming(stored.attributes)
-        if renaming is None:
+        record = read_renaming_record(stored.attributes)
+        if record is None:
             return list(dict.fromkeys(names)), None
-        gone, shown = renaming if self.has_moved(renaming) else reversed(renaming)
+        old, new = record.renaming
+        if record.state:
+            return list(dict.fromkeys(names)), old if record.state == COPIED else new
+        gone, shown = (old, new) if self.has_moved(record.renaming) else (new, old)
         return list(dict.fromkeys(shown if name == gone else name for name in names)), gone
 
     def _named(self) -> list[str]:

@@ -24,7 +24,6 @@ from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers, is_settled
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
-from lamella.spec.intents import read_renaming
 from lamella.spec.plate import PlateMeta
 from lamella.spec.plate_lines import is_well_name
 from lamella.store.keys import join_names
@@ -119,13 +118,27 @@ class Plate(
         meta = read_part(self.node_path, PlateMeta, attributes)
         if meta is None:
             return self._new_metadata()
-        renaming = read_renaming(attributes)
-        if renaming is None or not self.has_moved(renaming):
-            return meta
-        listed = {well.path for well in meta.wells}
+        renaming = self.moved_member(attributes)
+        return meta if renaming is None else self._relisted(meta, renaming)
+
+    def _names_in(self, meta: PlateMeta) -> list[str]:
+        return [well.path for well in meta.wells]
+
+    def _relisted(self, meta: PlateMeta, renaming: Renaming) -> PlateMeta:
+        listed = self._names_in(meta)
         if renaming.old not in listed or renaming.new in listed:
             return meta
         return plate_edits.rename_well(meta, *renaming)
+
+    def files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
+        """Return the documents of the row of a well that is being renamed, where they are missing."""
+        from lamella.ops.plates.members import new_row
+
+        return {
+            key: data
+            for path, attributes in new_row(self, renaming.new).items()
+            for key, data in self.documents.group_files(path, attributes).items()
+        }
 
     def _settle_renaming(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a well."""

@@ -1,7 +1,8 @@
 """The bases of nodes that rename their members: a plate its wells, a well its positions, a group of labels its images.
 
-The document records the rename until it lists the new name, so that after a kill readers find the member, and the next
-writer finishes the rename (:mod:`lamella.ops.renaming`).
+The document records the rename until it is done (:mod:`lamella.ops.renaming`). In a store with renames it lists the old
+name until the end, so that after a kill readers look which name the member has. In other stores the document lists, at
+any time, the name under which the member is complete.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, NodeExistsError
 from lamella.nodes.node import NGFFNode
-from lamella.spec.intents import read_renaming, read_renaming_token, with_renaming
+from lamella.spec.intents import read_renaming_record, with_renaming_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
 
     from lamella.nodes.metadata_document import MetadataDocument
-    from lamella.spec.intents import Renaming
+    from lamella.spec.base import MetaModel
+    from lamella.spec.intents import Renaming, RenamingRecord
     from lamella.types import JSONObject
+
+    Change: TypeAlias = Callable[["RenamingRecord | None"], "RenamingRecord | None"]
 
 
 class RenamesMembers(NGFFNode):
@@ -31,15 +35,50 @@ class RenamesMembers(NGFFNode):
 
     @abstractmethod
     def _settle_renaming(self, renaming: Renaming) -> None:
-        """Update the metadata after the move of a member's folder; the last step removes the record."""
+        """Update other metadata than the list of members after the move of a member's folder."""
+
+    def files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
+        """Return the files that are missing above the new name of a member."""
+        del renaming
+        return {}
+
+    @abstractmethod
+    def change_record(
+        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+    ) -> None:
+        """Change the record of a rename; with ``listing``, the same write lists a new name instead of an old one.
+
+        ``change`` maps the stored record to the new one, and raises where another program has changed it. Raises
+        `NodeExistsError` unless the old name of ``while_listed`` is listed, and the new one is not.
+        """
+
+    def _check_listed(self, renaming: Renaming, listed: Iterable[str]) -> None:
+        names = set(listed)
+        if renaming.old not in names or renaming.new in names:
+            raise NodeExistsError(
+                f"Cannot rename {renaming.old!r} to {renaming.new!r} in {self.node_path}: another program has "
+                f"renamed the first one or created the second one. Open {self.node_path} again and look."
+            )
 
     def _read_attributes(self) -> JSONObject:
         """Read the attributes of the group, as other programs may have changed them."""
         return self.documents.group(self.path)
 
-    def _record_renaming(self, renaming: Renaming | None, token: str = "") -> None:
-        """Record in the document which member is being renamed, or remove the record (None)."""
-        self.documents.edit_group(self.path, lambda attributes: with_renaming(attributes, renaming, token))
+    def drop_record(self, dropped: RenamingRecord | None = None) -> None:
+        """Remove the record of a rename; with ``dropped``, unless it is another one."""
+
+        def drop(attributes: JSONObject) -> JSONObject:
+            is_other = dropped is not None and read_renaming_record(attributes) != dropped
+            return attributes if is_other else with_renaming_record(attributes, None)
+
+        self.documents.edit_group(self.path, drop)
+
+    def moved_member(self, attributes: JSONObject) -> Renaming | None:
+        """Return the rename in attributes that list the old name of a member which has its new name already."""
+        record = read_renaming_record(attributes)
+        if record is None or record.state or not self.has_moved(record.renaming):
+            return None
+        return record.renaming
 
     def has_moved(self, renaming: Renaming) -> bool:
         """Whether a member that is being renamed exists under its new name only.
@@ -62,10 +101,16 @@ class ListsMembers(RenamesMembers):
     """A node that renames members, which its model lists."""
 
     document: MetadataDocument[Any]
-    renaming: Renaming | None = None
-    """A rename while it is being recorded."""
-    token: str = ""
-    """The token of that rename."""
+    _relisting: tuple[Renaming, MetaModel, MetaModel] | None = None
+    """The last rename that was listed, with the models before and after."""
+
+    @abstractmethod
+    def _names_in(self, meta: Any) -> list[str]:
+        """Return the names that a model lists."""
+
+    @abstractmethod
+    def _relisted(self, meta: Any, renaming: Renaming) -> Any:
+        """Return the model with the new name of a member in place of the old one, if it lists the old one only."""
 
     def _read_attributes(self) -> JSONObject:
         """Read the attributes of the group, and update the model."""
@@ -73,27 +118,45 @@ class ListsMembers(RenamesMembers):
         self.document.refresh()
         return attributes
 
-    def _record_renaming(self, renaming: Renaming | None, token: str = "") -> None:
-        """Record which member is being renamed, and save the model."""
-        if renaming is None:
-            super()._record_renaming(None)
-            self.document.refresh()
-            return
-        self.renaming, self.token = renaming, token
-        try:
-            self.document.edit(lambda meta: meta)
-        finally:
-            self.renaming = None
+    def change_record(
+        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+    ) -> None:
+        """Change the record of a rename, and save the model."""
+
+        def relist(meta: MetaModel) -> MetaModel:
+            if while_listed is not None:
+                self._check_listed(while_listed, self._names_in(meta))
+            return meta if listing is None else self._relisted_or_back(meta, listing)
+
+        def recorded(attributes: JSONObject) -> JSONObject:
+            return with_renaming_record(attributes, change(read_renaming_record(attributes)))
+
+        self.document.edit(relist, beside=recorded)
+
+    def _relisted_or_back(self, meta: MetaModel, renaming: Renaming) -> MetaModel:
+        """Return `_relisted`; where that undoes the last one, the model before that, whose lists have another order."""
+        undone = None if self._relisting is None else self._relisting[0]
+        if undone is not None and self._relisting is not None and renaming == (undone.new, undone.old):
+            _, before, after = self._relisting
+            if meta == after:
+                return before
+        relisted: MetaModel = self._relisted(meta, renaming)
+        self._relisting = renaming, meta.copied(), relisted.copied()
+        return relisted
+
+    def drop_record(self, dropped: RenamingRecord | None = None) -> None:
+        """Remove the record of a rename, and read the model again."""
+        super().drop_record(dropped)
+        self.document.refresh()
 
     def _with_renaming(
         self, document: JSONObject, attributes: JSONObject, listed: Iterable[str]
     ) -> JSONObject:
-        """Return a document with the rename, while it lists the old name."""
-        renaming = self.renaming or read_renaming(attributes)
-        token = read_renaming_token(attributes) if self.renaming is None else self.token
-        if renaming is not None and renaming.old not in set(listed):
-            renaming = None
-        return with_renaming(document, renaming, token)
+        """Return a document with the record of a rename; that of a store with renames ends with the old name."""
+        record = read_renaming_record(attributes)
+        if record is not None and not record.state and record.renaming.old not in set(listed):
+            record = None
+        return with_renaming_record(document, record)
 
     def require_writable(self, what: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""
@@ -101,12 +164,13 @@ class ListsMembers(RenamesMembers):
         with suppress(LamellaError):  # the caller reports a damaged document
             if not self.document.last_attributes:
                 self.document.refresh()
-        if read_renaming(self.document.last_attributes) is not None:
+        if read_renaming_record(self.document.last_attributes) is not None:
             from lamella.ops.renaming import finish_rename
 
             finish_rename(self)
 
 
 def is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone defines the members: none is being renamed."""
-    return read_renaming(attributes) is None
+    """Whether the document alone defines the members."""
+    record = read_renaming_record(attributes)
+    return record is None or bool(record.state)

@@ -15,7 +15,6 @@ from lamella.nodes.renaming import ListsMembers, is_settled
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec import plate_edits
-from lamella.spec.intents import read_renaming
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.raw_json import describe
@@ -64,13 +63,8 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
         meta = read_part(self.node_path, WellGroupMeta, attributes)
         if meta is None:
             return WellGroupMeta(images=[ImageMeta(path=name) for name in self._stored_images()])
-        renaming = read_renaming(attributes)
-        if renaming is None or not self.has_moved(renaming):
-            return meta
-        listed = {image.path for image in meta.images}
-        if renaming.old not in listed or renaming.new in listed:
-            return meta
-        return plate_edits.rename_image(meta, *renaming)
+        renaming = self.moved_member(attributes)
+        return meta if renaming is None else self._relisted(meta, renaming)
 
     def _stored_images(self) -> list[str]:
         """Return the images in the group of a well whose document lists none."""
@@ -94,6 +88,15 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
             return self._load(stored.attributes)
         key = (WellGroupMeta, self.store_handle.version.name)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
+
+    def _names_in(self, meta: WellGroupMeta) -> list[str]:
+        return [image.path for image in meta.images]
+
+    def _relisted(self, meta: WellGroupMeta, renaming: Renaming) -> WellGroupMeta:
+        listed = self._names_in(meta)
+        if renaming.old not in listed or renaming.new in listed:
+            return meta
+        return plate_edits.rename_image(meta, *renaming)
 
     def _settle_renaming(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a position."""

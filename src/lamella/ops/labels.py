@@ -34,12 +34,18 @@ from lamella.ops.label_levels import check_levels, fill_levels, make_levels, ste
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.plan import level_factors, planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
-from lamella.ops.renaming import finish_locked_rename, move_member
+from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
 from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.images import TransformationMeta
-from lamella.spec.intents import Renaming, read_creating, with_creating, with_renaming
+from lamella.spec.intents import (
+    Renaming,
+    read_creating,
+    read_renaming_record,
+    with_creating,
+    with_renaming_record,
+)
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.store.documents import array_like, new_array
 from lamella.store.keys import check_new_name
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
+    from lamella.nodes.renaming import Change
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
@@ -423,7 +430,7 @@ def _rename_alone(labels: Labels, renaming: Renaming) -> None:
         documents.storage.exists(labels.node_path.child(name).path) for name in renaming
     )
     if old in listed and not source_exists and target_exists and new not in labels._named():
-        settle_label(labels, renaming)  # another program has moved the folder
+        settle_renaming(labels, renaming)  # another program has moved the folder
         return
     if old not in listed or not source_exists:
         raise NodeNotFoundError(
@@ -440,15 +447,23 @@ def _rename_alone(labels: Labels, renaming: Renaming) -> None:
 
 
 def settle_label(labels: Labels, renaming: Renaming) -> None:
-    """Update the metadata after the move of a label image: its own, those of tables, and the list of names."""
+    """Update the metadata after the move of a label image: its own, and those of tables."""
     old, new = renaming
     LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
     rename_region(Tables(labels.node_path.parent.child("tables"), False), old, new)
-    _edit_list(
-        labels,
-        lambda names: [new if name == old else name for name in names],
-        functools.partial(with_renaming, renaming=None),
-    )
+
+
+def change_record(labels: Labels, change: Change, listing: Renaming | None) -> None:
+    """Change the record of a rename, and list a new name; see :meth:`Labels.change_record`."""
+
+    def recorded(attributes: JSONObject) -> JSONObject:
+        return with_renaming_record(attributes, change(read_renaming_record(attributes)))
+
+    if listing is None:
+        labels.documents.edit_group(labels.path, recorded)
+    else:
+        old, new = listing
+        _edit_list(labels, lambda names: [new if name == old else name for name in names], recorded)
 
 
 def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:

@@ -1,47 +1,64 @@
 """Rename members of a group: a plate its wells, a well its positions, a group of labels its label images.
 
-A record in the document of the group says which member is being renamed, until the group lists the new name. So a kill
-at any step leaves the member under one of its names, and the same call or the next writer finishes the rename. This
-matters most in a store without renames, where a move copies all keys and then deletes the old ones.
+A record in the document of the group says which member is being renamed. So a kill at any step leaves the member under
+one of its names, and the same call or the next writer finishes the rename.
+
+A store with renames moves the member's folder, and then lists the new name. Elsewhere a move copies all keys and then
+deletes the old ones, and no lock excludes programs on other machines. There the steps are:
+
+1. record "copying", with a token of this call;
+2. copy all keys, and compare the copies;
+3. list the new name, and record "copied", in one write;
+4. delete the old keys;
+5. update other metadata, and remove the record.
+
+Each write of the record has the condition that the record still is the one of this call. Whoever finishes the rename of
+a program that may run on another machine first replaces the token by its own: the other then fails at its next write,
+and deletes nothing, neither old keys nor copies.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lamella.errors import LamellaError, NodeExistsError, StorageError
-from lamella.spec.intents import read_renaming, read_renaming_token
+from lamella.spec.intents import COPIED, COPYING, Renaming, RenamingRecord, read_renaming_record
 from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, is_running, temporary_name
 
 if TYPE_CHECKING:
-    from lamella.nodes.renaming import RenamesMembers
-    from lamella.spec.intents import Renaming
+    from lamella.nodes.renaming import Change, RenamesMembers
+    from lamella.store.flat_storage import FlatStorage
 
 
 def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     """Record a rename, move the member's folder, and update the metadata."""
-    token = "" if node.documents.storage.locks_processes else temporary_name(".tmp")
-    with abandoned_on_errors(token):
-        _move(node, renaming, token)
-        _settle(node, renaming)
+    if node.documents.storage.locks_processes:
+        _move_folder(node, renaming)
+        settle_renaming(node, renaming)
+        return
+    record = RenamingRecord(renaming, temporary_name(".tmp"), COPYING)
+    with abandoned_on_errors(record.token):
+        sizes = _storage(node).keys_to_move(*_paths(node, renaming))
+        node.change_record(_replaced(node, None, record), while_listed=renaming)
+        _move_keys(node, record, sizes)
 
 
-def _move(node: RenamesMembers, renaming: Renaming, token: str) -> None:
-    documents = node.documents
-    source, target = (node.node_path.child(path).path for path in renaming)
-    try:
-        node._record_renaming(renaming, token)
-        documents.move(source, target)
-    except BaseException as error:
-        with suppress(LamellaError):
-            # Copies that a failing service keeps need the record: the next writer deletes them.
-            if isinstance(error, NodeExistsError) or not documents.storage.exists(target):
-                node._record_renaming(None)
-        raise
+def _paths(node: RenamesMembers, renaming: Renaming) -> tuple[str, str]:
+    return node.node_path.child(renaming.old).path, node.node_path.child(renaming.new).path
 
 
-def _settle(node: RenamesMembers, renaming: Renaming) -> None:
+def _storage(node: RenamesMembers) -> FlatStorage:
+    return cast("FlatStorage", node.documents.storage)
+
+
+def settle_renaming(node: RenamesMembers, renaming: Renaming) -> None:
+    """Update the metadata after the move of a member's folder, its list last."""
+    _settle_others(node, renaming)
+    node.change_record(lambda _: None, renaming)
+
+
+def _settle_others(node: RenamesMembers, renaming: Renaming) -> None:
     node.moved = renaming
     try:
         node._settle_renaming(renaming)
@@ -49,8 +66,98 @@ def _settle(node: RenamesMembers, renaming: Renaming) -> None:
         node.moved = None
 
 
+# ---- in a store with renames ------------------------------------------------------------------------
+
+
+def _move_folder(node: RenamesMembers, renaming: Renaming) -> None:
+    documents = node.documents
+    source, target = _paths(node, renaming)
+    try:
+        node.change_record(lambda _: RenamingRecord(renaming))
+        documents.move(source, target)
+    except BaseException as error:
+        with suppress(LamellaError):
+            if isinstance(error, NodeExistsError) or not documents.storage.exists(target):
+                node.drop_record()
+        raise
+
+
+# ---- by copies --------------------------------------------------------------------------------------
+
+
+def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRecord | None) -> Change:
+    """Return the change of a record to a new one, which raises where it is no longer the old one."""
+
+    def change(stored: RenamingRecord | None) -> RenamingRecord | None:
+        if stored != old:
+            raise _made_by_another(node, (stored or old or cast("RenamingRecord", new)).renaming)
+        return new
+
+    return change
+
+
+def _made_by_another(node: RenamesMembers, renaming: Renaming) -> StorageError:
+    return StorageError(
+        f"{renaming.old!r} in {node.node_path} is being renamed to {renaming.new!r} by another program: wait. If "
+        "that program was killed on another computer, make the same rename again, which finishes it."
+    )
+
+
+def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
+    """Do the steps after the first one."""
+    storage, paths = _storage(node), _paths(node, record.renaming)
+    copied = record._replace(state=COPIED)
+    node.documents.drop_consolidated(*paths)
+    try:
+        storage.copy_to_move(*paths, sizes, beside=node.files_to_add(record.renaming))
+        node.change_record(_replaced(node, record, copied), record.renaming, while_listed=record.renaming)
+        storage.delete_moved(*paths, sizes, owned=lambda: _check_owned(node, copied))
+    except NodeExistsError:  # another program has created the new name, or renamed the old one
+        with suppress(LamellaError):
+            node.drop_record(record)
+        raise
+    except BaseException:
+        with suppress(LamellaError):
+            _undo(node, record, sizes)
+        raise
+    _end(node, copied)
+
+
+def _check_owned(node: RenamesMembers, record: RenamingRecord) -> None:
+    """Raise where another program has replaced the record."""
+    _replaced(node, record, record)(read_renaming_record(node.documents.group(node.path)))
+
+
+def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
+    """List the old name again, and delete the copies, while the old keys are complete and the record is ours."""
+    storage, (source, target) = _storage(node), _paths(node, record.renaming)
+    if not storage.is_complete(source, sizes):
+        node.drop_record(
+            record
+        )  # another program had made the rename before; nothing if the new name is listed
+        return
+
+    def listed_again(stored: RenamingRecord | None) -> RenamingRecord:
+        if stored is None or stored.token != record.token:
+            raise _made_by_another(node, record.renaming)
+        return record
+
+    node.change_record(listed_again, Renaming(record.renaming.new, record.renaming.old))
+    storage.discard(target, sizes, of=source)
+    if not storage.exists(target):  # copies that a failing service keeps need the record
+        node.drop_record(record)
+
+
+def _end(node: RenamesMembers, record: RenamingRecord) -> None:
+    _settle_others(node, record.renaming)
+    node.drop_record(record)
+
+
+# ---- after a kill -----------------------------------------------------------------------------------
+
+
 def finish_rename(node: RenamesMembers) -> None:
-    """Finish a rename that was killed after the folder had moved; before that, nothing has changed."""
+    """Finish a rename that was killed after the member had moved; undo it before that."""
     with node.documents.lock(node.path):
         finish_locked_rename(node)
 
@@ -58,27 +165,49 @@ def finish_rename(node: RenamesMembers) -> None:
 def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = None) -> Renaming | None:
     """Do `finish_rename` for callers that have locked the node; return the finished rename.
 
-    Raise `StorageError` where no lock excludes that another program is making the rename: to finish it too would delete
-    what the other has copied. One that is ``asked`` for is finished, unless a process of this machine is making it.
+    Raise `StorageError` where no lock excludes that another program is making the rename. One that is ``asked`` for is
+    finished, unless a process of this machine is making it.
     """
     documents = node.documents
-    attributes = node._read_attributes()
-    renaming, token = read_renaming(attributes), read_renaming_token(attributes)
-    if renaming is None:
+    record = read_renaming_record(node._read_attributes())
+    if record is None:
         return None
+    renaming, token = record.renaming, record.token
     may_run = bool(token) and not documents.storage.locks_processes and not is_abandoned(token)
     if may_run and (renaming != asked or is_running(token)):
-        raise StorageError(
-            f"{renaming.old!r} in {node.node_path} is being renamed to {renaming.new!r} by another program: wait. If "
-            "that program was killed on another computer, make the same rename again, which finishes it."
-        )
-    source, target = (node.node_path.child(path).path for path in renaming)
+        raise _made_by_another(node, renaming)
+    if record.state and not documents.storage.locks_processes:
+        return _finish_copies(node, record, is_asked=renaming == asked)
+    source, target = _paths(node, renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):
             documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
-        _settle(node, renaming)
+        settle_renaming(node, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
         documents.discard_copies(target, of=source)  # begun by a store without renames
-    node._record_renaming(None)
+    node.drop_record()
+    return None
+
+
+def _finish_copies(node: RenamesMembers, found: RenamingRecord, *, is_asked: bool) -> Renaming | None:
+    """Finish a rename by copies, or undo it where it is not asked for and the new name is not listed yet."""
+    documents = node.documents
+    source, target = _paths(node, found.renaming)
+    record = found._replace(token=temporary_name(".tmp"))
+    with abandoned_on_errors(record.token):
+        node.change_record(_replaced(node, found, record))
+        if record.state == COPIED:
+            if documents.storage.exists(source):
+                documents.discard_copies(source, of=target)
+            _end(node, record)
+            return record.renaming
+        is_there = documents.kind(source) is not None
+        if is_there and is_asked:
+            sizes = _storage(node).keys_to_move(source, target, may_exist=True)
+            _move_keys(node, record, sizes)
+            return record.renaming
+        if is_there and documents.storage.exists(target):
+            documents.discard_copies(target, of=source)
+        node.drop_record(record)
     return None

@@ -5,6 +5,7 @@ readers ignore. A plate while a well is renamed (as for positions, labels and ta
 names (the same call does not swap them back), and an image while a channel is appended::
 
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
+    "lamella": {"renaming": {"from": "B/2", "to": "D/7", "by": ".lamella-...tmp", "state": "copying"}}
     "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
     "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
 
@@ -58,26 +59,57 @@ class Appending(NamedTuple):
     after: int
 
 
+class RenamingRecord(NamedTuple):
+    """The record of a member that is being renamed.
+
+    A store with renames needs no more than the names. Elsewhere the files are copied, the new name is listed, and the
+    old files are deleted; ``token`` names the call that does so, ``state`` is `COPYING` or `COPIED`.
+    """
+
+    renaming: Renaming
+    token: str = ""
+    state: str = ""
+
+
+COPYING = "copying"
+"""The old name is listed and complete; what has the new one are copies."""
+COPIED = "copied"
+"""The new name is listed and complete; what has the old one is left to be deleted."""
+
+
 def read_renaming(attributes: JSONObject) -> Renaming | None:
     """Read which member of a group is being renamed."""
+    record = read_renaming_record(attributes)
+    return None if record is None else record.renaming
+
+
+def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
+    """Read the record of a member that is being renamed."""
     record = _read(attributes, _RENAMING)
-    old, new = (record.get("from"), record.get("to")) if isinstance(record, dict) else (None, None)
-    return Renaming(old, new) if isinstance(old, str) and isinstance(new, str) else None
+    if not isinstance(record, dict):
+        return None
+    old, new = record.get("from"), record.get("to")
+    if not isinstance(old, str) or not isinstance(new, str):
+        return None
+    token, state = record.get("by"), record.get("state")
+    is_known = isinstance(token, str) and isinstance(state, str) and state in (COPYING, COPIED)
+    return RenamingRecord(
+        Renaming(old, new), token if isinstance(token, str) else "", str(state) if is_known else ""
+    )
 
 
-def read_renaming_token(attributes: JSONObject) -> str:
-    """Return the token of the call that renames a member; empty where locks show whether it runs."""
-    record = _read(attributes, _RENAMING)
-    token = record.get("by") if isinstance(record, dict) else None
-    return token if isinstance(token, str) else ""
-
-
-def with_renaming(attributes: JSONObject, renaming: Renaming | None, token: str = "") -> JSONObject:
-    """Record in attributes which member is being renamed, and by which call, or remove the record (None)."""
-    if renaming is None:
+def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) -> JSONObject:
+    """Record in attributes which member is being renamed, or remove the record (None)."""
+    if record is None:
         return _with(attributes, _RENAMING, None)
-    by: JSONObject = {"by": token} if token else {}
-    return _with(attributes, _RENAMING, {"from": renaming.old, "to": renaming.new, **by})
+    (old, new), token, state = record
+    further = {key: value for key, value in (("by", token), ("state", state)) if value}
+    return _with(attributes, _RENAMING, {"from": old, "to": new, **further})
+
+
+def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObject:
+    """Record in attributes which member is being renamed by a store with renames, or remove the record (None)."""
+    return with_renaming_record(attributes, None if renaming is None else RenamingRecord(renaming))
 
 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:

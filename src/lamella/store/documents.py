@@ -296,6 +296,10 @@ class Documents(StoredDocuments):
         """Create a group, or replace the attributes of one; unknown keys beside the attributes are kept."""
         self.put_groups({path: attributes})
 
+    def group_files(self, path: str, attributes: JSONObject) -> dict[str, bytes]:
+        """Return the files that `put_group` writes."""
+        return dict(self._group_files(path, attributes, False, {}))
+
     def put_root(self, attributes: JSONObject) -> bool:
         """Create the root group; False where another process created one since `open` found none."""
         self.storage.check_writable("")
@@ -527,8 +531,12 @@ class Documents(StoredDocuments):
     def move(self, old: str, new: str) -> None:
         """Move a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(old)
-        self._consolidated.drop([*ancestors(old), *ancestors(new)], above_only=False)
+        self.drop_consolidated(old, new)
         self.storage.move(old, new)
+
+    def drop_consolidated(self, *paths: str) -> None:
+        """Remove the consolidated metadata that describe nodes, before these are changed."""
+        self._consolidated.drop([above for path in paths for above in ancestors(path)], above_only=False)
 
     def replace(self, path: str, by: str) -> None:
         """Move the node at `by` over the one at `path`, which is deleted; see `Storage.replace`."""

@@ -27,10 +27,14 @@ from lamella.store.storage import Names, Storage
 from lamella.store.temporary_files import is_abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 COPIED = 64 << 20
 """Limit of the bytes in memory while keys are compared or copied; a larger key alone exceeds it."""
+
+
+_DELETED_UNASKED = 1000
+"""How many keys a move deletes before it asks again whether another program makes it now."""
 
 
 class FlatStorage(Storage):
@@ -70,6 +74,12 @@ class FlatStorage(Storage):
     @abstractmethod
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Copy keys; raise where a key has another size than listed."""
+
+    def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
+        """Copy keys and write others, at once where requests wait."""
+        if files:
+            self._put(files)
+        self._copy(sizes, target)
 
     def _delete_folder(self, prefix: str) -> None:
         """Delete the folders that deleted keys leave behind, where the storage has folders."""
@@ -234,34 +244,62 @@ class FlatStorage(Storage):
 
     # ---- moving ---------------------------------------------------------------------------------
 
-    def move(self, old: str, new: str) -> None:
+    def move(self, old: str, new: str, *, owned: Callable[[], object] | None = None) -> None:
         """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
-        On a failure before anything was deleted the copies are removed.
+        On a failure before anything was deleted the copies are removed. ``owned`` is called before keys are deleted,
+        the old ones or the copies, and raises where another program makes the move now: then all keys stay.
         """
+        sizes = self.keys_to_move(old, new)
+        try:
+            self.copy_to_move(old, new, sizes)
+        except BaseException:
+            with suppress(LamellaError):
+                if owned is not None:
+                    owned()
+                self.discard(new, sizes, of=old)
+            raise
+        if owned is not None:
+            owned()
+        try:
+            self.delete_moved(old, new, sizes)
+        except BaseException:
+            with suppress(LamellaError):
+                if self.is_complete(old, sizes):
+                    self.discard(new, sizes, of=old)
+            raise
+
+    def keys_to_move(self, old: str, new: str, *, may_exist: bool = False) -> dict[str, int]:
+        """Return the keys of a node with their sizes, before a move; raise where the new path has keys too."""
         self._check_movable(old, new)
         sizes, present = self._sizes_to_move(old, new)
         if not sizes:
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
-        if present:
+        if present and not may_exist:
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
-        target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
-        try:
-            for batch in self._copied_in_order(sizes):
-                self._copy(batch, target)
-            self._check_copies(old, new, sizes, target)
-        except BaseException:
-            self._discard(new, target.values())
-            raise
-        try:
-            self._delete_documents_first(old, sizes, at_once=False)
-        except BaseException:
-            with suppress(LamellaError):
-                if self._sizes_again([old], sizes)[0].keys() >= sizes.keys():
-                    self._discard(new, target.values())
-            raise
+        return sizes
+
+    def copy_to_move(
+        self, old: str, new: str, sizes: dict[str, int], *, beside: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Copy keys for a move, and compare the copies; the files ``beside`` are written with the first of them."""
+        target = _copies(sizes, old, new)
+        for batch in self._copied_in_order(sizes):
+            self._copy_and_put(batch, target, dict(beside or {}))
+            beside = None
+        self._check_copies(old, new, sizes, target)
+
+    def delete_moved(
+        self, old: str, new: str, keys: Collection[str], *, owned: Callable[[], object] | None = None
+    ) -> None:
+        """Delete keys that were copied; raise where others are left.
+
+        With many, ``owned`` is called between requests. Without ``owned`` the old path is still listed, and its own
+        document is deleted first.
+        """
+        self._delete_documents_first(old, keys, at_once=owned is not None, owned=owned)
         log.debug("Moved %s to %s", self.where(old), self.where(new))
-        left = self._sizes_again([old], sizes)[0]
+        left = self._sizes_again([old], dict.fromkeys(keys, 0))[0]
         if left:
             raise StorageError(
                 f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
@@ -269,6 +307,18 @@ class FlatStorage(Storage):
                 f"them with those in {new!r}, then delete {old!r}."
             )
         self._delete_folder(old)
+
+    def is_complete(self, path: str, keys: Collection[str]) -> bool:
+        """Whether all these keys are below a path."""
+        return self._sizes_again([path], dict.fromkeys(keys, 0))[0].keys() >= set(keys)
+
+    def discard(self, new: str, keys: Collection[str], *, of: str) -> None:
+        """Remove the copies of keys after a failed move, as far as the service allows."""
+        try:
+            self._delete_documents_first(new, _copies(keys, of, new).values())
+            self._delete_folder(new)
+        except StorageError:
+            pass  # the caller raises the first error
 
     def _copied_in_order(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
         """Return the keys of a move: chunks, then the documents that show them to readers."""
@@ -278,10 +328,18 @@ class FlatStorage(Storage):
         documents = {key: size for key, size in sizes.items() if _is_document(key)}
         return [batch for batch in (chunks, documents) if batch]
 
-    def _delete_documents_first(self, path: str, keys: Collection[str], *, at_once: bool = True) -> None:
+    def _delete_documents_first(
+        self,
+        path: str,
+        keys: Collection[str],
+        *,
+        at_once: bool = True,
+        owned: Callable[[], object] | None = None,
+    ) -> None:
         """Delete a node, its own documents first: what a kill leaves without them is not a node.
 
         With `at_once`, keys that fit into one request are deleted by one, in which the service chooses the order.
+        ``owned`` is called again and again while many keys are deleted, and raises to stop that.
         """
         own = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
         documents = [key for key in keys if _is_document(key) and key not in own]
@@ -291,7 +349,10 @@ class FlatStorage(Storage):
         else:
             parts = [[*own, *documents, *chunks]] if at_once else [own, [*documents, *chunks]]
         for part in filter(None, parts):
-            self._delete_keys(part)
+            for first in range(0, len(part), _DELETED_UNASKED):
+                if first and owned is not None:
+                    owned()
+                self._delete_keys(part[first : first + _DELETED_UNASKED])
 
     def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
         """Return the keys of both nodes before a move, with their sizes."""
@@ -326,13 +387,10 @@ class FlatStorage(Storage):
                 f"from {old!r}; another program may be writing there: try again."
             )
 
-    def _discard(self, new: str, keys: Collection[str]) -> None:
-        """Remove the copies of a failed move, as far as the service allows."""
-        try:
-            self._delete_documents_first(new, keys)
-            self._delete_folder(new)
-        except StorageError:
-            pass  # the caller raises the first error
+
+def _copies(keys: Iterable[str], old: str, new: str) -> dict[str, str]:
+    """Return the new names of keys that are moved."""
+    return {key: join(new, key.removeprefix(old).strip("/")) for key in keys}
 
 
 def _is_document(key: str) -> bool:

@@ -528,6 +528,10 @@ class ObjectStorage(FlatStorage):
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
         self._change(target.values(), self._requests.copy(sizes, target))
 
+    def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
+        both = _both(self._requests.copy(sizes, target), self._requests.put_many(files))
+        self._change([*target.values(), *files], both)
+
     def zarr_store(self) -> Store:
         """Return a zarr-python store at the same URL."""
         from zarr.storage import ObjectStore

@@ -19,7 +19,7 @@ from lamella.errors import (
 )
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.well import Well, path_in_plate, plate_above
-from lamella.ops.renaming import finish_locked_rename, move_member
+from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.intents import Renaming, read_swapped, with_swapped
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.nodes.plate import Plate
-    from lamella.spec.plate import PlateMeta, WellGroupMeta
+    from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
 Images: TypeAlias = "list[tuple[str, int | None]]"
@@ -223,7 +223,6 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         check_well_path(plate, path)
     documents = plate.documents
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
-    row = plate.node_path.child(new.partition("/")[0]).path
     if finish_locked_rename(plate, (old, new)) == (old, new):
         return
     there = _look_at_rename(plate, old, new)
@@ -242,16 +241,28 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         raise NodeExistsError(
             f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
         )
+    if undone and not documents.storage.locks_processes:
+        plate.document.edit(lambda meta: plate_edits.rename_well(meta, new, old))  # as it is stored
+        undone = False
     if not moved:
-        if not documents.is_whole_group(row):
-            attributes = documents.group(row) if documents.kind(row) == "group" else {}
-            documents.put_group(row, attributes or plate.store_handle.version.with_ome({}, {}))
+        if documents.storage.locks_processes:  # elsewhere it is written with the copies
+            documents.put_groups(new_row(plate, new))
         if undone:
             documents.move(source, target)
         else:
             move_member(plate, Renaming(old, new))
             return
-    settle_well(plate, Renaming(old, new))
+    settle_renaming(plate, Renaming(old, new))
+
+
+def new_row(plate: Plate, path: str) -> dict[str, JSONObject]:
+    """Return the path and the attributes of the row of a well, if it lacks a document."""
+    documents = plate.documents
+    row = plate.node_path.child(path.partition("/")[0]).path
+    if documents.is_whole_group(row):
+        return {}
+    attributes = documents.group(row) if documents.kind(row) == "group" else {}
+    return {row: attributes or plate.store_handle.version.with_ome({}, {})}
 
 
 def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str]:
@@ -295,24 +306,17 @@ def rename_position(well: Well, old: str, new: str) -> None:
 
 
 def settle_position(well: Well, renaming: Renaming) -> None:
-    """Update the metadata after the move of a position."""
+    """Update the list of images in OME-XML's group after the move of a position."""
     old, new = renaming
     plate = plate_above(well.node_path, 2)
     if plate is not None:
         path = path_in_plate(well.node_path)
         _rename_in_series(plate, join_names(path, old), join_names(path, new))
 
-    def rename(meta: WellGroupMeta) -> WellGroupMeta:
-        is_listed = any(image.path == old for image in meta.images)
-        return plate_edits.rename_image(meta, old, new) if is_listed else meta
-
-    well.document.edit(rename)
-
 
 def settle_well(plate: Plate, renaming: Renaming) -> None:
-    """Update the metadata after the move of a well."""
+    """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
     old, new = renaming
-    # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
     row = old.partition("/")[0]
     is_left = _is_needless(plate, row, but=old)
@@ -320,12 +324,6 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
         plate.node_path.child(old).path
     ):  # others may write there
         plate.documents.delete(plate.node_path.child(row).path)
-
-    def rename(meta: PlateMeta) -> PlateMeta:
-        is_listed = any(well.path == old for well in meta.wells)
-        return plate_edits.rename_well(meta, old, new) if is_listed else meta
-
-    plate.document.edit(rename)
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

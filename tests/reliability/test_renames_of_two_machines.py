@@ -1,0 +1,165 @@
+"""Law: two programs on two machines that make the same change at an object store lose nothing.
+
+No lock is shared by machines, and neither knows whether the other program runs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.errors import LamellaError, StorageError
+from lamella.store import temporary_files
+from lamella.store.keys import PRIVATE_PREFIX
+
+from .test_creators_on_s3 import elsewhere
+
+URL = "s3://bucket/a.zarr"
+PIXELS = np.arange(1, 65, dtype="u2").reshape(1, 1, 1, 8, 8)
+EVERY = 10**6
+"""More requests than a program sends: it is not held up."""
+CHANGING = ("PUT", "POST", "DELETE")
+
+
+class Machines:
+    """Threads as programs on machines of their own, each held up before one of its requests that change something."""
+
+    def __init__(self, monkeypatch, service):
+        self.here, self.service = threading.local(), service
+        host = lambda: getattr(self.here, "host", "0" * 8)  # noqa: E731
+        monkeypatch.setattr(
+            "lamella.store.object_reads.AT_ONCE", 1
+        )  # a program that is held up sends no others
+        monkeypatch.setattr(temporary_files, "_host", host)
+        monkeypatch.setattr(temporary_files, "_mine", lambda: f"{PRIVATE_PREFIX}{host()}-{os.getpid()}-")
+
+    def begin(self, host, call, number):
+        """Begin a call; return when it waits before its request of a number, or has ended."""
+        program = Program()
+        seen = iter(range(10**6))
+        lock = threading.Lock()
+
+        def before(method, path):
+            with lock:
+                is_due = method in CHANGING and not program.came.is_set() and next(seen) == number
+                if is_due:
+                    program.came.set()
+            return program.goes.wait if is_due else None
+
+        def run():
+            self.here.host = host
+            try:
+                call()
+            except LamellaError as error:
+                program.error = error
+            finally:
+                program.came.set()
+
+        self.service.before = before
+        program.thread = threading.Thread(target=run, daemon=True)
+        program.thread.start()
+        assert program.came.wait(20)
+        self.service.before = None
+        return program
+
+
+class Program:
+    """A call in a thread."""
+
+    def __init__(self):
+        self.came, self.goes = threading.Event(), threading.Event()
+        self.error = None
+
+    @property
+    def is_held(self):
+        """Whether it waits before a request."""
+        return self.thread.is_alive()
+
+    def end(self):
+        """Let it go on to its end."""
+        self.goes.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def machines(monkeypatch, service):
+    return Machines(monkeypatch, service)
+
+
+def make_plate(version):
+    with lamella.open_ome_zarr(URL, "hcs", "w-", ["a"], version=version) as plate:
+        plate.create_position("A", "1", "0")["0"] = PIXELS
+        plate["A/1/0"].labels.create("cells", PIXELS[:, 0])
+        plate.create_position("A", "2", "0")["0"] = PIXELS + 1
+
+
+RENAMES = {
+    "well": (lambda plate: plate.rename_well("A/1", "B/5"), "B/5/0", ["A/2", "B/5"], "/A/1/"),
+    "position": (lambda plate: plate.rename_position("A/1/0", "7"), "A/1/7", ["A/1", "A/2"], "/A/1/0/"),
+    "labels": (
+        lambda plate: plate["A/1/0"].labels.rename("cells", "nuclei"),
+        "A/1/0/labels/nuclei",
+        ["A/1", "A/2"],
+        "/labels/cells/",
+    ),
+}
+
+
+def check_renamed(service, name):
+    """Check that what is renamed has its pixels under the new name, and nothing is left under the old one."""
+    _, new, wells, old = RENAMES[name]
+    plate = lamella.open_ome_zarr(URL)
+    pixels = PIXELS[:, 0] if name == "labels" else PIXELS
+    assert np.array_equal(plate[new]["0"][...], pixels)
+    if name != "labels":
+        assert np.array_equal(plate[f"{new}/labels/cells"]["0"][...], PIXELS[:, 0])
+    assert sorted(path for path, _ in plate.wells()) == wells
+    assert not [key for key in service.objects if old in key]
+    assert [finding for finding in lamella.validate(URL).findings if finding.level == "MUST"] == []
+    assert b"renaming" not in b"".join(service.objects.values())
+
+
+def trial(machines, service, name, version, first, second):
+    """Hold one program before a request, another before one of its own; let the first end, then the second."""
+    service.objects.clear()
+    make_plate(version)
+    rename = RENAMES[name][0]
+    programs = [lamella.open_ome_zarr(URL, mode="r+"), elsewhere(URL)]
+    one = machines.begin("0000000a", lambda: rename(programs[0]), first)
+    was_held = one.is_held
+    other = machines.begin("0000000b", lambda: rename(programs[1]), second)
+    one.end()
+    other.end()
+    if one.error and other.error:
+        rename(elsewhere(URL))
+    check_renamed(service, name)
+    return was_held
+
+
+@pytest.mark.parametrize(("name", "version"), [("well", "0.5"), ("position", "0.4"), ("labels", "0.5")])
+def test_two_machines_that_make_the_same_rename_lose_nothing(machines, service, name, version):
+    """One is held up before every third of its requests, the other before one half as far, or not at all."""
+    point, most = 0, EVERY
+    while trial(machines, service, name, version, point, most):
+        point, most = point + 3, point // 2 if most == EVERY else EVERY
+
+
+def test_a_well_that_is_stored_under_another_name_than_listed_is_renamed_with_a_record(machines, service):
+    """The documents that a rename of an earlier version, or another program, left."""
+    make_plate("0.5")
+    for key in [key for key in service.objects if "/A/1/" in key]:
+        service.objects[key.replace("/A/1/", "/A/9/")] = service.objects.pop(key)
+    rename = lambda: lamella.open_ome_zarr(URL, mode="r+").rename_well("A/9", "A/1")  # noqa: E731
+    program = machines.begin("0000000a", rename, 5)
+    assert program.is_held
+    assert np.array_equal(lamella.open_ome_zarr(URL)["A/9/0"]["0"][...], PIXELS)
+    with pytest.raises(StorageError, match="wait"):
+        elsewhere(URL).create_position("A", "3", "0")
+    program.end()
+    assert np.array_equal(lamella.open_ome_zarr(URL)["A/1/0"]["0"][...], PIXELS)
+    assert not [key for key in service.objects if "/A/9/" in key]
