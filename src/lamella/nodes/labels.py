@@ -341,7 +341,7 @@ class Labels(RenamesMembers):
 
         settle_label(self, renaming)
 
-    def change_record(
+    def _change_record(
         self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
     ) -> None:
         """Change the record of a rename, and the list of names."""

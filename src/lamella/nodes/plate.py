@@ -118,7 +118,7 @@ class Plate(
         meta = read_part(self.node_path, PlateMeta, attributes)
         if meta is None:
             return self._new_metadata()
-        renaming = self.moved_member(attributes)
+        renaming = self._moved_member(attributes)
         return meta if renaming is None else self._relisted(meta, renaming)
 
     def _names_in(self, meta: PlateMeta) -> list[str]:
@@ -130,7 +130,7 @@ class Plate(
             return meta
         return plate_edits.rename_well(meta, *renaming)
 
-    def files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
+    def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
         """Return the documents of the row of a well that is being renamed, where they are missing."""
         from lamella.ops.plates.members import new_row
 

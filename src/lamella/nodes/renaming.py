@@ -37,13 +37,13 @@ class RenamesMembers(NGFFNode):
     def _settle_renaming(self, renaming: Renaming) -> None:
         """Update other metadata than the list of members after the move of a member's folder."""
 
-    def files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
+    def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
         """Return the files that are missing above the new name of a member."""
         del renaming
         return {}
 
     @abstractmethod
-    def change_record(
+    def _change_record(
         self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
     ) -> None:
         """Change the record of a rename; with ``listing``, the same write lists a new name instead of an old one.
@@ -64,7 +64,7 @@ class RenamesMembers(NGFFNode):
         """Read the attributes of the group, as other programs may have changed them."""
         return self.documents.group(self.path)
 
-    def drop_record(self, dropped: RenamingRecord | None = None) -> None:
+    def _drop_record(self, dropped: RenamingRecord | None = None) -> None:
         """Remove the record of a rename; with ``dropped``, unless it is another one."""
 
         def drop(attributes: JSONObject) -> JSONObject:
@@ -73,7 +73,7 @@ class RenamesMembers(NGFFNode):
 
         self.documents.edit_group(self.path, drop)
 
-    def moved_member(self, attributes: JSONObject) -> Renaming | None:
+    def _moved_member(self, attributes: JSONObject) -> Renaming | None:
         """Return the rename in attributes that list the old name of a member which has its new name already."""
         record = read_renaming_record(attributes)
         if record is None or record.state or not self.has_moved(record.renaming):
@@ -118,7 +118,7 @@ class ListsMembers(RenamesMembers):
         self.document.refresh()
         return attributes
 
-    def change_record(
+    def _change_record(
         self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
     ) -> None:
         """Change the record of a rename, and save the model."""
@@ -144,9 +144,9 @@ class ListsMembers(RenamesMembers):
         self._relisting = renaming, meta.copied(), relisted.copied()
         return relisted
 
-    def drop_record(self, dropped: RenamingRecord | None = None) -> None:
+    def _drop_record(self, dropped: RenamingRecord | None = None) -> None:
         """Remove the record of a rename, and read the model again."""
-        super().drop_record(dropped)
+        super()._drop_record(dropped)
         self.document.refresh()
 
     def _with_renaming(

@@ -63,7 +63,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
         meta = read_part(self.node_path, WellGroupMeta, attributes)
         if meta is None:
             return WellGroupMeta(images=[ImageMeta(path=name) for name in self._stored_images()])
-        renaming = self.moved_member(attributes)
+        renaming = self._moved_member(attributes)
         return meta if renaming is None else self._relisted(meta, renaming)
 
     def _stored_images(self) -> list[str]:

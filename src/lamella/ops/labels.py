@@ -454,7 +454,7 @@ def settle_label(labels: Labels, renaming: Renaming) -> None:
 
 
 def change_record(labels: Labels, change: Change, listing: Renaming | None) -> None:
-    """Change the record of a rename, and list a new name; see :meth:`Labels.change_record`."""
+    """Change the record of a rename, and list a new name; see `Labels._change_record`."""
 
     def recorded(attributes: JSONObject) -> JSONObject:
         return with_renaming_record(attributes, change(read_renaming_record(attributes)))

@@ -40,7 +40,7 @@ def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     record = RenamingRecord(renaming, temporary_name(".tmp"), COPYING)
     with abandoned_on_errors(record.token):
         sizes = _storage(node).keys_to_move(*_paths(node, renaming))
-        node.change_record(_replaced(node, None, record), while_listed=renaming)
+        node._change_record(_replaced(node, None, record), while_listed=renaming)
         _move_keys(node, record, sizes)
 
 
@@ -55,7 +55,7 @@ def _storage(node: RenamesMembers) -> FlatStorage:
 def settle_renaming(node: RenamesMembers, renaming: Renaming) -> None:
     """Update the metadata after the move of a member's folder, its list last."""
     _settle_others(node, renaming)
-    node.change_record(lambda _: None, renaming)
+    node._change_record(lambda _: None, renaming)
 
 
 def _settle_others(node: RenamesMembers, renaming: Renaming) -> None:
@@ -73,12 +73,12 @@ def _move_folder(node: RenamesMembers, renaming: Renaming) -> None:
     documents = node.documents
     source, target = _paths(node, renaming)
     try:
-        node.change_record(lambda _: RenamingRecord(renaming))
+        node._change_record(lambda _: RenamingRecord(renaming))
         documents.move(source, target)
     except BaseException as error:
         with suppress(LamellaError):
             if isinstance(error, NodeExistsError) or not documents.storage.exists(target):
-                node.drop_record()
+                node._drop_record()
         raise
 
 
@@ -109,12 +109,12 @@ def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, in
     copied = record._replace(state=COPIED)
     node.documents.drop_consolidated(*paths)
     try:
-        storage.copy_to_move(*paths, sizes, beside=node.files_to_add(record.renaming))
-        node.change_record(_replaced(node, record, copied), record.renaming, while_listed=record.renaming)
+        storage.copy_to_move(*paths, sizes, beside=node._files_to_add(record.renaming))
+        node._change_record(_replaced(node, record, copied), record.renaming, while_listed=record.renaming)
         storage.delete_moved(*paths, sizes, owned=lambda: _check_owned(node, copied))
     except NodeExistsError:  # another program has created the new name, or renamed the old one
         with suppress(LamellaError):
-            node.drop_record(record)
+            node._drop_record(record)
         raise
     except BaseException:
         with suppress(LamellaError):
@@ -132,7 +132,7 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
     """List the old name again, and delete the copies, while the old keys are complete and the record is ours."""
     storage, (source, target) = _storage(node), _paths(node, record.renaming)
     if not storage.is_complete(source, sizes):
-        node.drop_record(
+        node._drop_record(
             record
         )  # another program had made the rename before; nothing if the new name is listed
         return
@@ -142,15 +142,15 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
             raise _made_by_another(node, record.renaming)
         return record
 
-    node.change_record(listed_again, Renaming(record.renaming.new, record.renaming.old))
+    node._change_record(listed_again, Renaming(record.renaming.new, record.renaming.old))
     storage.discard(target, sizes, of=source)
     if not storage.exists(target):  # copies that a failing service keeps need the record
-        node.drop_record(record)
+        node._drop_record(record)
 
 
 def _end(node: RenamesMembers, record: RenamingRecord) -> None:
     _settle_others(node, record.renaming)
-    node.drop_record(record)
+    node._drop_record(record)
 
 
 # ---- after a kill -----------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = N
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
         documents.discard_copies(target, of=source)  # begun by a store without renames
-    node.drop_record()
+    node._drop_record()
     return None
 
 
@@ -196,7 +196,7 @@ def _finish_copies(node: RenamesMembers, found: RenamingRecord, *, is_asked: boo
     source, target = _paths(node, found.renaming)
     record = found._replace(token=temporary_name(".tmp"))
     with abandoned_on_errors(record.token):
-        node.change_record(_replaced(node, found, record))
+        node._change_record(_replaced(node, found, record))
         if record.state == COPIED:
             if documents.storage.exists(source):
                 documents.discard_copies(source, of=target)
@@ -209,5 +209,5 @@ def _finish_copies(node: RenamesMembers, found: RenamingRecord, *, is_asked: boo
             return record.renaming
         if is_there and documents.storage.exists(target):
             documents.discard_copies(target, of=source)
-        node.drop_record(record)
+        node._drop_record(record)
     return None
