@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from lamella.errors import DamagedDataError
+from lamella.store import blosc
 from lamella.store.arrays import StoredArray
 from lamella.store.coding import ChunkError, coding_of
 from lamella.store.documents import Documents, new_array
@@ -163,3 +164,32 @@ def test_a_flipped_byte_under_a_checksum_is_noticed(opened, at):
     file.write_bytes(content)
     with pytest.raises(DamagedDataError, match="0/c/0/0"):
         array.read()
+
+
+@pytest.mark.parametrize("typesize", [1, 2, 4, 8])
+@pytest.mark.parametrize("cname", ["zstd", "lz4", "lz4hc", "zlib", "blosclz"])
+def test_blocks_are_compressed_to_the_bytes_of_numcodecs(cname, typesize):
+    values = np.random.default_rng(0).poisson(50, 9_001).astype(f"u{typesize}")
+    for level, shuffle, blocksize in [(1, 2, 0), (5, -1, 0), (9, 0, 1 << 12), (0, 1, 0)]:
+        compress = blosc.compressor(cname, level, shuffle, blocksize, typesize)
+        if compress is None:  # numcodecs is built in another way: it compresses
+            pytest.skip("the c-blosc of numcodecs cannot be called")
+        with ThreadPoolExecutor(1) as thread:  # on the main thread numcodecs uses threads of its own
+            codec = numcodecs.Blosc(cname, level, shuffle, blocksize)
+            assert compress(values) == thread.submit(codec.encode, values).result(), (level, shuffle)
+
+
+@pytest.mark.parametrize("wrong", [{"clevel": 10}, {"clevel": "5"}, {"cname": "snappy"}, {"blocksize": -1}])
+def test_settings_that_c_blosc_would_refuse_are_left_to_numcodecs(wrong):
+    settings = {"name": "zstd", "level": 1, "shuffle": 2, "blocksize": 0, "typesize": 2}
+    names = {"clevel": "level", "cname": "name"}
+    assert blosc.compressor(**settings | {names.get(k, k): v for k, v in wrong.items()}) is None
+
+
+def test_without_the_library_numcodecs_compresses(monkeypatch):
+    values = np.arange(1000, dtype="u2").reshape(10, 100)
+    meta = new_array((10, 100), "u2", zarr_format=3, compressor="blosc")
+    encoded = coding_of(meta).encode(values)
+    monkeypatch.setattr(blosc, "_library", lambda: None)
+    meta = new_array((10, 100), "u2", zarr_format=3, compressor="blosc", dimension_names=["y", "x"])
+    assert coding_of(meta).encode(values) == encoded

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from lamella.store import blosc
 from lamella.store.json_document import coding_of_array
 from lamella.store.process_limits import codec_threads
 from lamella.store.shard_file import IndexForm, crc32c
@@ -272,14 +273,18 @@ def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress |
     typesize = settings.get("typesize", itemsize)
     if shuffle not in (-1, 0, 1, 2) or typesize not in (itemsize, 1, 2, 4, 8) or itemsize * count % typesize:
         return None
-    from numcodecs import blosc  # not from numcodecs.blosc: two threads would wait for each other's modules
+    name, level = settings.get("cname", "lz4"), settings.get("clevel", 5)
+    blocksize = settings.get("blocksize", 0)
+    compress = blosc.compressor(name, level, shuffle, blocksize, typesize)
+    if compress is not None:
+        return compress
+    # Not from numcodecs.blosc: two threads would wait for each other's modules.
+    from numcodecs import blosc as numcodecs_blosc
 
-    if settings.get("cname", "lz4") not in blosc.list_compressors():
+    if name not in numcodecs_blosc.list_compressors():
         return None
     try:
-        codec = blosc.Blosc(
-            settings.get("cname", "lz4"), settings.get("clevel", 5), shuffle, settings.get("blocksize", 0)
-        )
+        codec = numcodecs_blosc.Blosc(name, level, shuffle, blocksize)
     except (TypeError, ValueError):
         return None
     if typesize == itemsize:
@@ -289,9 +294,12 @@ def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress |
 
 def _decompress(name: str) -> Decompress:
     if name == "blosc":
-        from numcodecs import blosc
+        decompress = blosc.decompressor()
+        if decompress is None:
+            from numcodecs import blosc as numcodecs_blosc
 
-        return partial(_decode_blosc, blosc.decompress)
+            decompress = numcodecs_blosc.decompress
+        return partial(_decode_blosc, decompress)
     if name == "zstd":
         from numcodecs import zstd
 
