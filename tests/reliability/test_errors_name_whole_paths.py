@@ -7,9 +7,11 @@ import os
 
 import numpy as np
 import pytest
+import zarr
 
 import lamella
 from lamella import errors
+from lamella.store.temporary_files import shown_as
 
 
 def _plate(path, version, **options):
@@ -138,3 +140,46 @@ def test_sources_of_a_conversion_are_named_whole(tmp_path, monkeypatch):
         with pytest.raises(errors.SourceError) as caught:
             lamella.convert(source, "out.zarr")
         assert str(tmp_path / source) in str(caught.value)
+
+
+PLACES = ["new.zarr", "new.zip", "s3://bucket/new.zarr"]
+
+
+def _place(destination, folder):
+    return destination if "://" in destination else folder / destination
+
+
+@pytest.mark.parametrize("destination", PLACES)
+def test_messages_about_a_store_in_the_making_name_its_destination(service, tmp_path, destination):
+    """It is written in a temporary folder, of which users know nothing."""
+    place = _place(destination, tmp_path)
+    with pytest.raises(errors.LamellaError) as caught:
+        lamella.write_image(place, np.ones((1, 1, 1, 8, 8), "c8"), levels=2)  # has no mean
+    assert str(place) in str(caught.value)
+    assert ".lamella-" not in str(caught.value)
+    with pytest.warns(UserWarning, match="40 levels") as warned:
+        lamella.write_image(place, np.ones((1, 1, 1, 8, 8), "u1"), levels=40)
+    assert str(place) in str(warned[0].message)
+    assert ".lamella-" not in str(warned[0].message)
+
+
+@pytest.mark.parametrize("destination", PLACES[::2])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_group_of_another_program_is_rechunked_to_any_place(service, tmp_path, destination, zarr_format):
+    group = zarr.create_group(tmp_path / "plain.zarr", zarr_format=zarr_format)
+    group.create_array("a", data=np.arange(16).reshape(4, 4), chunks=(2, 2))
+    place = _place(destination, tmp_path)
+    report = lamella.rechunk(tmp_path / "plain.zarr", place, chunks=(4, 4))
+    assert report.destination == str(place)
+    assert lamella.copy_store(place, tmp_path / "copy.zarr")
+    assert zarr.open(tmp_path / "copy.zarr")["a"][1].tolist() == [4, 5, 6, 7]
+
+
+def test_an_error_of_the_system_in_a_temporary_folder_names_both(tmp_path):
+    with (
+        pytest.raises(
+            errors.StorageError, match=r"/data/new/0 .* /data/new is the unfinished s3://bucket/new.zarr"
+        ),
+        shown_as("/data/new", "s3://bucket/new.zarr"),
+    ):
+        raise errors.StorageError("Cannot write /data/new/0 (No space left on device).")

@@ -39,6 +39,9 @@ _AZURE_TAG = re.compile(rb'(?<=")0x[0-9A-F]{15}\b|(?<=\\")0x[0-9A-F]{15}\b')
 _MAP_OUTPUT = re.compile(rb'(?<="output":)\{[^{}]*\}')
 """What a record of `map` keeps of the files that it wrote: at Azure a digest of ETags, which each write changes."""
 
+_TEMPORARY = re.compile(r"[.]lamella-(upload|rewrite|pack)")
+"""Folders in which new stores are written, of which users know nothing."""
+
 ONCE = (404, 412, "less", "lost")
 """Faults of one request. The others last until the operation ends."""
 
@@ -142,6 +145,7 @@ class Trials:
         )  # the second where units failed
         assert is_denied == (fault == 403) or fault == "no list", error
         assert self.protocol.url in str(error), error
+        assert not _TEMPORARY.search(str(error)), error
         assert fault != "no ranges" or "ignores the Range header" in str(error), error
         return None, error
 

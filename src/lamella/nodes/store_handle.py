@@ -16,6 +16,7 @@ from lamella.errors import (
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
 from lamella.store.keys import check_key, join
+from lamella.store.temporary_files import shown_name
 
 if TYPE_CHECKING:
     import zarr
@@ -78,7 +79,7 @@ class StoreHandle:
     @property
     def name(self) -> str:
         """Name of the store in messages."""
-        return self.documents.storage.name
+        return shown_name(self.documents.storage.name)
 
     def require_writable(self, what: str, path: str) -> None:
         """Raise ClosedError or ReadOnlyError for a store that is closed or open for reading."""

@@ -105,7 +105,7 @@ def reads_from(data: Any, node_path: NodePath) -> bool:
     >>> reads_from(lazy, position["0"].node_path), reads_from(np.ones(3), position["0"].node_path)
     (True, False)
     """
-    target = _address(node_path.store_handle.name, node_path.path)
+    target = _address(node_path.store_handle.documents.storage.name, node_path.path)
     return any(address == target for address in _addresses(data, 0))
 
 

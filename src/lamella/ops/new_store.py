@@ -26,6 +26,7 @@ from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, shortened
 from lamella.store.local import LocalStorage
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import is_store, open_storage, with_options
+from lamella.store.temporary_files import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -120,8 +121,9 @@ def staged(
     make_folder(above)
     try:
         folder = os.path.join(os.path.realpath(above), shortened(name, LONGEST_PART))
-        yield folder
-        copy_store(folder, destination, overwrite=overwrite, progress=progress)
+        with shown_as(folder, storage.name):
+            yield folder
+            copy_store(folder, destination, overwrite=overwrite, progress=progress)
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt | WorkerLostError | StorageError):
             rmtree(above, ignore_errors=True)

@@ -17,6 +17,7 @@ from itertools import count
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from lamella.errors import LamellaError, StorageError
 from lamella.store.keys import PRIVATE_PREFIX, is_of_tensorstore
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _OWN_NAME = re.compile(
 _serial = count()
 
 _abandoned: set[str] = set()
+
+_shown: dict[str, str] = {}
+"""What messages name in place of temporary folders, of which a later one may lie in an earlier one."""
 
 
 @cache
@@ -73,6 +77,39 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
     except BaseException:
         abandon(name)
         raise
+
+
+@contextmanager
+def shown_as(folder: str, name: str) -> Iterator[None]:
+    """Let messages name the store that the user asked for in place of the temporary folder in which it is written.
+
+    An error of the system names both: a disk may be full at one and not at the other.
+
+    >>> with shown_as("/data/new", "s3://bucket/new.zarr"):
+    ...     shown_name("/data/new"), shown_name("/data/new/A"), shown_name("/data/newer")
+    ('s3://bucket/new.zarr', 's3://bucket/new.zarr/A', '/data/newer')
+    """
+    _shown[folder] = name
+    try:
+        yield
+    except LamellaError as error:
+        if folder in (text := str(error)):
+            if isinstance(error, StorageError):
+                text += f" {folder} is the unfinished {shown_name(name)}."
+            else:
+                text = text.replace(folder, name)
+            error.args = (text,)
+        raise
+    finally:
+        _shown.pop(folder, None)
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a store for messages; see `shown_as`."""
+    for folder, shown in reversed([*_shown.items()]):
+        if name == folder or name.startswith((f"{folder}/", f"{folder}{os.sep}")):
+            name = shown + name[len(folder) :]
+    return name
 
 
 def is_abandoned(name: str) -> bool:

@@ -26,6 +26,7 @@ from lamella.store.archives import is_archive_name
 from lamella.store.keys import LONGEST_PART, private_name, shortened
 from lamella.store.paths import local_path, location
 from lamella.store.storage import with_options
+from lamella.store.temporary_files import shown_as
 from lamella.store.zip_writer import ZipWriter
 
 if TYPE_CHECKING:
@@ -227,10 +228,10 @@ def folder_to_pack(path: str) -> Iterator[str]:
     """Yield a folder beside an archive for the store to pack; delete it, except after a kill or interruption."""
     parent, name = os.path.split(path)
     folder = os.path.join(parent, private_name(f"pack-{name}"))
+    store = os.path.join(folder, shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr")
     try:
-        yield os.path.join(
-            folder, shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
-        )
+        with shown_as(store, path):
+            yield store
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt):
             rmtree(folder, ignore_errors=True)

@@ -62,9 +62,9 @@ def select_parts(
     Raise NodeNotFoundError for an unknown field, InvalidArgumentError for a store without fields, or for an image with
     none of the levels.
     """
-    builder = _SelectionBuilder(documents)
     if fields is None and levels is None:
-        return builder.selection
+        return CopySelection()
+    builder = _SelectionBuilder(documents)
     if documents.format == 2:
         builder.selection.dropped.add(V2.consolidated)  # it would contradict the changed documents
     node = builder.node
@@ -97,7 +97,7 @@ class _SelectionBuilder:
         kind = node_class(self._version.ome(attributes), node_path)
         if kind is None:
             raise InvalidArgumentError(
-                f"{documents.storage.name} has no OME-NGFF metadata at its root, so no part of it can be chosen: copy "
+                f"{node_path} has no OME-NGFF metadata at its root, so no part of it can be chosen: copy "
                 "all of it."
             )
         self.node = kind(node_path)

@@ -37,6 +37,7 @@ from lamella.store.documents import Documents
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import V3, join
 from lamella.store.local import LocalStorage
+from lamella.store.temporary_files import shown_as
 from lamella.store.text_arrays import translated
 from lamella.store.transfer import files_below, remove_vanished
 
@@ -161,10 +162,10 @@ def rewrite(
             with Journal(journal_file, {"job": job_digest}) as journal:
                 run(do_task, tasks(gathered(units), job_digest, journal), workers, done=done)
 
-        with reporting(progress, "pixels") as report_progress:
+        with shown_as(workspace.new, target.path), reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
-        if target.in_place:
-            job.catch_up(write_units)
+            if target.in_place:
+                job.catch_up(write_units)
         target.check_free()  # again: another program may have written there meanwhile
         if workspace.replaces:
             remove_consolidated_above(target.path)

@@ -25,6 +25,7 @@ from lamella.store import file_system as system
 from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name
 from lamella.store.local import LocalStorage
 from lamella.store.paths import check_length
+from lamella.store.temporary_files import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,7 +244,8 @@ class Destination:
             digest = job or secrets.token_hex(8)
             workspace.begin(digest)
             try:
-                yield workspace.new
+                with shown_as(workspace.new, self.path):
+                    yield workspace.new
                 self.check()  # another program may have written there meanwhile
                 workspace.publish(digest)
             except BaseException as error:
