@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -163,3 +164,66 @@ def test_a_well_that_is_stored_under_another_name_than_listed_is_renamed_with_a_
     program.end()
     assert np.array_equal(lamella.open_ome_zarr(URL)["A/1/0"]["0"][...], PIXELS)
     assert not [key for key in service.objects if "/A/9/" in key]
+
+
+def make_tables(version):
+    pandas = pytest.importorskip("pandas")
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version=version) as image:
+        image["0"] = PIXELS
+        for number, name in enumerate("tv"):
+            image.tables.write(name, pandas.DataFrame({"x": [float(number)]}))
+    return pandas
+
+
+def values():
+    tables = lamella.open_ome_zarr(URL).tables
+    return {name: tables[name]["x"].tolist() for name in tables}
+
+
+def both_machines(machines, one, other):
+    """Hold up a call before each of its requests in turn, and make another one meanwhile; yield the errors of both."""
+    for point in range(100):
+        machines.service.objects.clear()
+        pandas = make_tables("0.5")
+        first, second = lamella.open_ome_zarr(URL, mode="r+"), elsewhere(URL)
+        held = machines.begin("0000000a", partial(one, first.tables, pandas), point)
+        was_held = held.is_held
+        meanwhile = machines.begin("0000000b", partial(other, second.tables, pandas), EVERY)
+        held.end()
+        yield held.error, meanwhile.error
+        if not was_held:
+            return
+
+
+def test_two_machines_that_make_the_same_rename_of_a_table_lose_nothing(machines):
+    rename = lambda tables, _: tables.rename("t", "u")  # noqa: E731
+    for first, second in both_machines(machines, rename, rename):
+        if first and second:
+            elsewhere(URL).tables.rename("t", "u")
+        assert values() == {"u": [0.0], "v": [1.0]}
+        assert not [key for key in machines.service.objects if "/tables/t/" in key]
+
+
+def test_two_machines_that_replace_two_tables_of_an_image_replace_both(machines):
+    def replace(name):
+        return lambda tables, pandas: tables.write(name, pandas.DataFrame({"x": [5.0]}), overwrite=True)
+
+    for first, second in both_machines(machines, replace("t"), replace("v")):
+        assert (first, second) == (None, None)
+        assert values() == {"t": [5.0], "v": [5.0]}
+
+
+def test_a_table_is_not_deleted_under_a_name_that_another_machine_writes_meanwhile(machines):
+    for first, second in both_machines(
+        machines,
+        lambda tables, _: tables.rename("t", "u"),
+        lambda tables, pandas: tables.write("t", pandas.DataFrame({"x": [5.0]}), overwrite=True),
+    ):
+        found = values()
+        assert found["v"] == [1.0]
+        if first:
+            assert found.get("t", found.get("u")) == [5.0]
+        elif second:
+            assert found == {"u": [0.0], "v": [1.0]}
+        else:
+            assert found in ({"u": [0.0], "v": [1.0], "t": [5.0]}, {"u": [5.0], "v": [1.0]})

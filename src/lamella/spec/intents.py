@@ -107,11 +107,6 @@ def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) 
     return _with(attributes, _RENAMING, {"from": old, "to": new, **further})
 
 
-def with_renaming(attributes: JSONObject, renaming: Renaming | None) -> JSONObject:
-    """Record in attributes which member is being renamed by a store with renames, or remove the record (None)."""
-    return with_renaming_record(attributes, None if renaming is None else RenamingRecord(renaming))
-
-
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
     """Return the old and the new path of each well that swapped names with others in the last such call."""
     record = _read(attributes, _SWAPPED)

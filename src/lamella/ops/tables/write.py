@@ -18,11 +18,19 @@ from lamella.errors import (
     MetadataError,
     NodeExistsError,
     NodeNotFoundError,
+    StorageError,
     did_you_mean,
 )
 from lamella.ops.tables.encoding import decoded, encoded
 from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
-from lamella.spec.intents import Renaming, read_renaming, with_renaming
+from lamella.spec.intents import (
+    COPIED,
+    COPYING,
+    Renaming,
+    RenamingRecord,
+    read_renaming_record,
+    with_renaming_record,
+)
 from lamella.spec.tables import (
     FEATURE,
     GENERIC,
@@ -39,7 +47,13 @@ from lamella.spec.tables import (
     with_replacing_table,
 )
 from lamella.store.keys import check_new_name, is_private, join
-from lamella.store.temporary_files import abandon, abandoned_on_errors, temporary_name
+from lamella.store.temporary_files import (
+    abandon,
+    abandoned_on_errors,
+    is_abandoned,
+    is_running,
+    temporary_name,
+)
 from lamella.store.transfer import read_listed
 
 if TYPE_CHECKING:
@@ -212,26 +226,99 @@ def _replace(tables: Tables, name: str, content: Encoded) -> None:
             documents.delete(beside)
         raise
     with abandoned_on_errors(by):  # not deleted: the record may be stored although the answer was lost
-        documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, (name, by)))
+        while not _is_recorded(tables, (name, by)):
+            _finish_replacing(tables)  # another program began to replace a table
     _finish_replacing(tables)
 
 
-def finish_changes(tables: Tables) -> None:
-    """Finish what a killed call began: a replacement or a rename, and the deletion of a temporary folder."""
+def _is_recorded(tables: Tables, record: tuple[str, str]) -> bool:
+    """Record which table is being replaced; False where the record of another one is there, which stays."""
+    stored: list[tuple[str, str] | None] = []
+
+    def edit(attributes: JSONObject) -> JSONObject:
+        stored.append(_record(attributes))
+        return with_replacing_table(attributes, record) if stored[-1] is None else attributes
+
+    tables.documents.edit_group(tables.path, edit)
+    return stored[-1] in (None, record)
+
+
+def finish_changes(tables: Tables, asked: tuple[str, str] | None = None) -> Renaming | None:
+    """Finish what a killed call began: a replacement or a rename, and the deletion of a temporary folder.
+
+    Returns the finished rename. Raises `StorageError` where a program of another machine may be making a rename,
+    unless that is ``asked`` for.
+    """
     tables.documents.storage.sweep(tables.path)
     _finish_replacing(tables)
-    renaming = read_renaming(tables.group_attributes)
-    if renaming is not None:
-        _finish_renaming(tables, renaming)
+    renaming = _finish_renaming(tables, asked)
     tables.documents.delete_abandoned(tables.path)
+    return renaming
 
 
-def _finish_renaming(tables: Tables, renaming: Renaming) -> None:
-    """Delete what a table that was renamed left at its old path."""
-    documents, source = tables.documents, tables.node_path.child(renaming.old).path
-    if renaming.old not in table_names(tables.group_attributes) and documents.storage.exists(source):
+def _finish_renaming(tables: Tables, asked: tuple[str, str] | None) -> Renaming | None:
+    """Finish a rename whose table is listed under its new name; remove the record of another."""
+    record = read_renaming_record(tables.group_attributes)
+    if record is None:
+        return None
+    if record.token:
+        may_run = not is_abandoned(record.token)
+        if may_run and (record.renaming != asked or is_running(record.token)):
+            raise _being_renamed(tables, record.renaming)
+        own = record._replace(token=temporary_name(".tmp"))
+        with abandoned_on_errors(own.token):
+            _change_record(tables, record, own)
+        record = own
+    with abandoned_on_errors(record.token):
+        if record.state == COPYING:
+            _change_record(tables, record, None)
+            return None
+        _delete_renamed(tables, record)
+    return record.renaming
+
+
+def _being_renamed(tables: Tables, renaming: Renaming) -> StorageError:
+    return StorageError(
+        f"The table {renaming.old!r} in {tables.node_path} is being renamed to {renaming.new!r} by another program: "
+        "wait. If that program was killed on another computer, make the same rename again, which finishes it."
+    )
+
+
+def _change_record(
+    tables: Tables, old: RenamingRecord | None, new: RenamingRecord | None, *, lists: bool = False
+) -> None:
+    """Replace the record of a rename, and with ``lists`` the name in the list; raise where it is another record."""
+
+    def edit(attributes: JSONObject) -> JSONObject:
+        stored = read_renaming_record(attributes)
+        if stored != old:
+            renaming = next(record.renaming for record in (stored, old, new) if record is not None)
+            raise _being_renamed(tables, renaming)
+        names = table_names(attributes)
+        if new is not None and (old is None or lists):
+            before, after = new.renaming
+            if before not in names or after in names:
+                raise _renamed_meanwhile(tables, new.renaming)
+            if lists:
+                names = [after if name == before else name for name in names]
+        return with_renaming_record({**attributes, "tables": list(dict.fromkeys(names))}, new)
+
+    tables.documents.edit_group(tables.path, edit)
+
+
+def _renamed_meanwhile(tables: Tables, renaming: Renaming) -> NodeExistsError:
+    return NodeExistsError(
+        f"Cannot rename the table {renaming.old!r} to {renaming.new!r} in {tables.node_path}: another program has "
+        "renamed the first one or created the second one."
+    )
+
+
+def _delete_renamed(tables: Tables, record: RenamingRecord) -> None:
+    """Delete what a table that was renamed left at its old path, and remove the record."""
+    documents, source = tables.documents, tables.node_path.child(record.renaming.old).path
+    if record.renaming.old not in table_names(tables.group_attributes) and documents.storage.exists(source):
         documents.delete(source)
-    documents.edit_group(tables.path, lambda attributes: with_renaming(attributes, None))
+    _change_record(tables, record, None)
 
 
 def _finish_replacing(tables: Tables) -> None:
@@ -251,7 +338,12 @@ def _finish_replacing(tables: Tables) -> None:
             for key in documents.storage.keys_below(path):
                 if key not in kept:
                     documents.storage.delete(key)
-    documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, None))
+    documents.edit_group(
+        tables.path,
+        lambda attributes: (
+            with_replacing_table(attributes, None) if _record(attributes) == record else attributes
+        ),
+    )
     abandon(by)
     if documents.storage.exists(beside):
         documents.delete(beside)
@@ -284,14 +376,11 @@ def _copy(tables: Tables, old: str, new: str) -> None:
     storage.write_many((new + key[len(old) :], read_listed(storage, key)) for key in keys)
 
 
-def _edit_list(
-    tables: Tables, change: Callable[[list[str]], list[str]], renaming: Renaming | None = None
-) -> None:
-    """Change the list of tables, and record in the same write which table is being renamed."""
+def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None:
+    """Change the list of tables."""
 
     def edit(attributes: JSONObject) -> JSONObject:
-        names = list(dict.fromkeys(change(table_names(attributes))))
-        return with_renaming({**attributes, "tables": names}, renaming)
+        return {**attributes, "tables": list(dict.fromkeys(change(table_names(attributes))))}
 
     tables.documents.edit_group(tables.path, edit)
 
@@ -317,11 +406,9 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
     """Rename a table by a copy, which the list names when it is complete; see :meth:`Tables.rename`."""
     _check_table_name(new)
     documents = tables.documents
-    source, target = tables.node_path.child(old).path, tables.node_path.child(new).path
+    target = tables.node_path.child(new).path
     with documents.lock(tables.node_path.parent.path):
-        renaming = read_renaming(tables.group_attributes)
-        finish_changes(tables)
-        if renaming == (old, new):
+        if finish_changes(tables, (old, new)) == (old, new):
             return
         names = table_names(tables.group_attributes)
         if old not in names:
@@ -332,12 +419,41 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
             raise NodeExistsError(
                 f"Cannot rename the table {old!r} to {new!r}: {tables.node_path} has {new!r}."
             )
-        if documents.storage.exists(target):  # what a killed call left
+        locks = documents.storage.locks_processes
+        if locks and documents.storage.exists(target):  # what a killed call left
             documents.delete(target)
-        _copy(tables, source, target)
-        renaming = Renaming(old, new)
-        _edit_list(tables, lambda listed: [new if table == old else table for table in listed], renaming)
-        _finish_renaming(tables, renaming)
+        token, state = ("", "") if locks else (temporary_name(".tmp"), COPYING)
+        _rename_by_copy(tables, RenamingRecord(Renaming(old, new), token, state))
+
+
+def _rename_by_copy(tables: Tables, record: RenamingRecord) -> None:
+    """Copy a table, list its new name, and delete the old files; without locks, as the record allows."""
+    source, target = (tables.node_path.child(name).path for name in record.renaming)
+    begun = record if record.state else None
+    copied = record._replace(state=COPIED) if record.state else record
+    with abandoned_on_errors(record.token):
+        if begun is not None:
+            _change_record(tables, None, begun)
+        try:
+            _copy(tables, source, target)
+            if begun is not None:
+                _delete_others(tables, source, target)
+            _change_record(tables, begun, copied, lists=True)
+        except BaseException:
+            if begun is not None:
+                with suppress(LamellaError):
+                    _change_record(tables, begun, None)
+            raise
+        _delete_renamed(tables, copied)
+
+
+def _delete_others(tables: Tables, path: str, copy: str) -> None:
+    """Delete the files of a copy that the table at a path does not have."""
+    storage = tables.documents.storage
+    kept = {copy + key[len(path) :] for key in storage.keys_below(path)}
+    for key in storage.keys_below(copy):
+        if kept and key not in kept:
+            storage.delete(key)
 
 
 def info_of(tables: Tables, name: str) -> TableInfo:
