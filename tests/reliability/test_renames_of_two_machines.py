@@ -227,3 +227,17 @@ def test_a_table_is_not_deleted_under_a_name_that_another_machine_writes_meanwhi
             assert found == {"u": [0.0], "v": [1.0]}
         else:
             assert found in ({"u": [0.0], "v": [1.0], "t": [5.0]}, {"u": [5.0], "v": [1.0]})
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_whole_write_of_another_machine_stays_around_a_part(machines, version):
+    with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version=version) as image:
+        image["0"] = PIXELS
+    one, other = lamella.open_ome_zarr(URL, mode="r+"), elsewhere(URL)
+    held = machines.begin("0000000a", lambda: one["0"].__setitem__((..., 0), 7), 0)
+    assert held.is_held
+    machines.begin("0000000b", lambda: other["0"].__setitem__(..., PIXELS + 100), EVERY)
+    held.end()
+    expected = PIXELS + 100
+    expected[..., 0] = 7
+    assert np.array_equal(lamella.open_ome_zarr(URL)["0"][...], expected)
