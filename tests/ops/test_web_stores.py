@@ -140,6 +140,15 @@ def test_upgrade_and_rechunk_write_what_the_web_holds(tmp_path, any_server, vers
     assert written < len(any_server.objects) + 10  # no pages, no chunks of zeros
 
 
+def test_a_web_server_may_refuse_folders(service, tmp_path):
+    """As nginx does, which lists no folders: it redirects to them, and then answers 403."""
+    path = _make(tmp_path / "a.zarr", "plate", "0.5")
+    url = _served(_odd(service, "bare"), path)
+    service.fail(403, method="*", path=r"/(A|B|A/1|B/3|A/1/0|labels|nuclei)/?$")
+    lamella.rechunk(url, tmp_path / "cut.zarr", chunks=(32, 32))
+    _same(_images(lamella.open_ome_zarr(tmp_path / "cut.zarr")), _images(lamella.open_ome_zarr(path)))
+
+
 @pytest.mark.parametrize(
     ("server", "version", "form"),
     [

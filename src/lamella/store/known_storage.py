@@ -80,17 +80,25 @@ class KnownStorage(Storage):
 
     def size(self, key: str) -> int | None:
         """Return the size of a key; folders are not requested, since servers return pages for them."""
-        if key in self._folders:
-            return None
-        above = self._array_above(key)
-        if above is not None and key not in self.documents and self._file_index(above, key) is None:
-            return None
-        return self._inner.size(key)
+        return self._inner.size(key) if self._may_be_file(key) else None
+
+    def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
+        """Return the sizes of keys as `size` does, at once."""
+        files = [key for key in keys if self._may_be_file(key)]
+        sizes = dict(zip(files, self._inner.sizes(files), strict=True))
+        return [sizes.get(key) for key in keys]
 
     def shows_whole(self, key: str, data: bytes) -> bool:
         """Whether the bytes of a chunk or shard show that they are all of it."""
         above = self._array_above(key)
         return above is not None and shows_whole(self.arrays[above], data)
+
+    def _may_be_file(self, key: str) -> bool:
+        """Whether a key is that of a document or a chunk, or of a file that nothing is known of."""
+        if key in self._folders:
+            return False
+        above = self._array_above(key)
+        return above is None or key in self.documents or self._file_index(above, key) is not None
 
     def _array_above(self, key: str) -> str | None:
         if key in self.arrays:

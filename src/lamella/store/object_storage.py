@@ -351,7 +351,7 @@ class ObjectStorage(FlatStorage):
         result = self._look_at(key)
         return None if result is None else result.stamp
 
-    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+    def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
         """Return the sizes of keys, requested at once; None for those that do not exist."""
         heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
         return [None if head is None else head.size for head in heads]
