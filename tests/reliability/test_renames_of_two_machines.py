@@ -241,3 +241,32 @@ def test_a_whole_write_of_another_machine_stays_around_a_part(machines, version)
     expected = PIXELS + 100
     expected[..., 0] = 7
     assert np.array_equal(lamella.open_ome_zarr(URL)["0"][...], expected)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    "change", [lambda plate: plate.rename_well("B/1", "C/1"), lambda plate: plate.__delitem__("B/1")]
+)
+def test_a_well_created_in_a_row_that_becomes_empty_stays(machines, service, change, version):
+    for number in range(20):
+        service.objects.clear()
+        make_plate(version)
+        with lamella.open_ome_zarr(URL, mode="r+") as plate:
+            plate.create_position("B", "1", "0")["0"] = PIXELS
+        one = machines.begin("0000000a", lambda: change(lamella.open_ome_zarr(URL, mode="r+")), number)
+        was_held = one.is_held
+        with elsewhere(URL) as plate:
+            created = None
+            try:
+                created = plate.create_position("B", "2", "0")
+                created["0"] = PIXELS + 2
+            except LamellaError:
+                assert created is None
+        one.end()
+        if created is not None:
+            with lamella.open_ome_zarr(URL) as plate:
+                assert np.array_equal(plate["B/2/0"]["0"][...], PIXELS + 2), number
+            assert [finding for finding in lamella.validate(URL).findings if finding.level == "MUST"] == []
+        if not was_held:
+            break
+    assert number > 1  # as many requests as a deletion has

@@ -528,6 +528,11 @@ class Documents(StoredDocuments):
         self._consolidated.drop(ancestors(path), above_only=False)
         self.storage.delete(path)
 
+    def delete_documents(self, path: str) -> None:
+        """Delete the documents of a group; what is below it stays."""
+        self._consolidated.drop(ancestors(path), above_only=False)
+        self.storage.delete_files([join(path, file) for file in self.files.all])
+
     def move(self, old: str, new: str) -> None:
         """Move a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(old)

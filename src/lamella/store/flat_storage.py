@@ -174,6 +174,12 @@ class FlatStorage(Storage):
 
     # ---- deleting -------------------------------------------------------------------------------
 
+    def delete_files(self, keys: Sequence[str]) -> None:
+        """Delete some keys; do nothing for those that are missing."""
+        for key in keys:
+            self.check_writable(key)
+        self._delete_keys(keys)
+
     def _delete_root(self) -> None:
         """Delete everything, the root's documents last, so that mode "w" recognises and replaces what a kill leaves.
 

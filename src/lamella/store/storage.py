@@ -363,6 +363,11 @@ class Storage(ABC):
     def delete(self, prefix: str) -> None:
         """Delete a key, or a folder with all below it; do nothing if it is missing."""
 
+    def delete_files(self, keys: Sequence[str]) -> None:
+        """Delete some keys, in one request where the store can; do nothing for those that are missing."""
+        for key in keys:
+            self.delete(key)
+
     def check_deletable(self, prefix: str) -> None:
         """Raise `StorageError` where something below is protected; nothing is changed."""
         self.check_writable(prefix)

@@ -91,10 +91,22 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
 
     if wells:
         plate.document.edit(remove)
-    row = key.partition("/")[0]
-    if _is_needless(plate, row, but=key):
-        key = row
-    _delete_folder(plate, key)
+    if _is_needless(plate, key.partition("/")[0], but=key):
+        _delete_row_of(plate, key)
+    else:
+        _delete_folder(plate, key)
+
+
+def _delete_row_of(plate: Plate, well: str) -> None:
+    """Delete the row of a well, and the well if it is there; a well that another program creates meanwhile stays."""
+    documents, row = plate.documents, plate.node_path.child(well.partition("/")[0]).path
+    if documents.storage.locks_processes:
+        documents.delete(row)
+        return
+    documents.delete_documents(row)
+    documents.storage.delete(plate.node_path.child(well).path)
+    if documents.storage.list(row):
+        documents.put_groups(new_row(plate, well))
 
 
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
@@ -318,12 +330,11 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
     """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
     old, new = renaming
     _rename_in_series(plate, old, new)
-    row = old.partition("/")[0]
-    is_left = _is_needless(plate, row, but=old)
+    is_left = _is_needless(plate, old.partition("/")[0], but=old)
     if is_left and not plate.documents.storage.exists(
         plate.node_path.child(old).path
     ):  # others may write there
-        plate.documents.delete(plate.node_path.child(row).path)
+        _delete_row_of(plate, old)
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
