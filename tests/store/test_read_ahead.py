@@ -132,6 +132,16 @@ def test_the_next_part_of_a_walk_is_requested_while_the_last_is_used(plate, vers
     assert names == [f"A/{column + 1}/{field}" for column in range(WELLS) for field in range(FIELDS)]
 
 
+def test_a_walk_reads_all_where_the_system_allows_no_more_threads(plate, version, monkeypatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with open_ome_zarr(Counting(LocalStore(plate, read_only=True))) as node:
+        next(node.positions())  # starts the threads of zarr-python
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert len(list(node.positions())) == WELLS * FIELDS
+
+
 def test_one_position_costs_no_more_than_its_documents(plate, version):
     store = Counting(LocalStore(plate, read_only=True))
     assert open_ome_zarr(store)["A/7/3"].data.shape == (1, 1, 1, 8, 8)

@@ -102,7 +102,10 @@ def _request(documents: Documents, fields: Sequence[str]) -> Future[None]:
         else:
             done.set_result(None)
 
-    threading.Thread(target=request, name="lamella-ahead", daemon=True).start()
+    try:
+        threading.Thread(target=request, name="lamella-ahead", daemon=True).start()
+    except RuntimeError:  # the system allows no more
+        request()
     return done
 
 
