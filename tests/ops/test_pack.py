@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import pytest
 import tifffile
 import zarr
 from click.testing import CliRunner
+from tests.reliability.protocols import PROTOCOLS
 
 import lamella
 from lamella.cli import main
-from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
-from lamella.store import zip_writer
+from lamella.errors import InvalidArgumentError, LamellaError, ReadOnlyError, StorageError, StoreExistsError
+from lamella.store import object_requests, zip_writer
 from lamella.store.local import LocalStorage
+from lamella.store.object_requests import ObjectRequests
 from lamella.store.zip_writer import ZipWriter
 
 
@@ -137,7 +140,7 @@ def test_what_cannot_be_packed_is_refused_and_nothing_is_left(made, tmp_path, mo
         (made, tmp_path / "a.tar"): (InvalidArgumentError, "ends with .ozx"),
         (made, made / "a.ozx"): (InvalidArgumentError, "would lie inside of its source"),
         (made, tmp_path / "there.ozx"): (StoreExistsError, "exists already"),
-        (made, "s3://bucket/a.ozx"): (InvalidArgumentError, "is a URL"),
+        (made, "memory://there/a.ozx"): (InvalidArgumentError, "s3://, gs:// and az://"),
         (tmp_path / "none.zarr", tmp_path / "a.ozx"): (FileNotFoundError, "no store"),
         (tmp_path / "in.zarr", tmp_path / "a.ozx"): (LamellaError, "no Zarr metadata"),
     }
@@ -223,3 +226,88 @@ def test_images_are_converted_to_an_archive(tmp_path):
     )
     assert (ran.exit_code, "RFC-9" in ran.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif", "y.ozx"]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """A folder for temporary files of this test alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["s3", "gs", "az"])
+def test_an_archive_at_a_url_appears_whole_and_replaces_nothing_unless_asked(
+    made, service, temporary, tmp_path, name
+):
+    protocol = PROTOCOLS[name](service)
+    url, options = protocol.target("deep/screen.ozx"), {"storage_options": protocol.options}
+    lamella.pack(made, tmp_path / "screen.ozx")
+    expected = (tmp_path / "screen.ozx").read_bytes()
+    report = lamella.pack(made, url, **options)
+    assert (report.destination, bool(report)) == (url, True)
+    assert service.objects == {"/bucket/deep/screen.ozx": expected}
+    service.objects["/bucket/deep/screen.ozx"] = b"old"
+    for call in (lamella.pack, lamella.copy_store):
+        with pytest.raises(StoreExistsError, match=url):
+            call(made, url, **options)
+    assert service.objects == {"/bucket/deep/screen.ozx": b"old"}
+    lamella.copy_store(made, url, overwrite=True, **options)
+    assert service.objects == {"/bucket/deep/screen.ozx": expected}
+    service.loses = "again"
+    with pytest.raises(StorageError, match=r"again\.ozx is missing, after an archive of"):
+        lamella.copy_store(url, protocol.target("again.ozx"), **options)
+    service.fail(403, method="PUT")
+    with pytest.raises(StorageError, match=r"denied\.ozx"):
+        lamella.pack(made, protocol.target("denied.ozx"), **options)
+    assert list(service.objects) == ["/bucket/deep/screen.ozx"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_large_archive_is_uploaded_in_parts(made, s3, temporary, tmp_path, monkeypatch):
+    monkeypatch.setattr(object_requests, "_MULTIPART", 20 << 20)  # so that a part is as small as S3 allows
+    lamella.copy_store(made, tmp_path / "big.zarr", fields=["A/1/0"])
+    (tmp_path / "big.zarr" / "notes.bin").write_bytes(os.urandom(21 << 20))
+    lamella.pack(tmp_path / "big.zarr", tmp_path / "big.ozx")
+    expected, head = (tmp_path / "big.ozx").read_bytes(), ObjectRequests.head
+    lamella.pack(tmp_path / "big.zarr", s3.url("big.ozx"))
+    assert s3.objects() == {"big.ozx": expected}
+    assert s3.client.head_object(Bucket=s3.name, Key="big.ozx")["ETag"].endswith('-5"')
+
+    async def appears(self, key):
+        found = await head(self, key)
+        if key == "late.ozx":
+            s3.put(key, b"of another program")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectRequests, "head", appears)
+        with pytest.raises(StoreExistsError, match=s3.url("late.ozx")):
+            lamella.pack(tmp_path / "big.zarr", s3.url("late.ozx"))
+    assert s3.objects("late") == {"late.ozx": b"of another program"}
+    lamella.pack(tmp_path / "big.zarr", s3.url("late.ozx"), overwrite=True)
+    assert s3.objects("late") == {"late.ozx": expected}
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_url_that_cannot_become_an_archive_is_refused_and_nothing_is_sent(made, service, temporary):
+    lamella.copy_store(made, "s3://bucket/screen.zarr", fields=["A/1/0"], levels=[1])
+    before = dict(service.objects)
+    refused = {
+        f"{service.endpoint}/bucket/a.ozx": (ReadOnlyError, "web servers are only read"),
+        "memory://there/a.ozx": (InvalidArgumentError, "s3://, gs:// and az://"),
+        "s3://bucket/a.tar": (InvalidArgumentError, "ends with .ozx"),
+        "s3://bucket/a.ozx/b.ozx": (InvalidArgumentError, "leads into an archive"),
+        "s3://bucket/screen.zarr/a.ozx": (InvalidArgumentError, "would lie inside of its source"),
+    }
+    for url, (error, text) in refused.items():
+        with pytest.raises(error, match=text):
+            lamella.pack("s3://bucket/screen.zarr", url)
+    assert service.objects == before
+    for command in ("pack", "copy"):
+        url = f"s3://bucket/{command}.ozx"
+        result = CliRunner().invoke(main, [command, "s3://bucket/screen.zarr", url])
+        assert (result.exit_code, f"Wrote {url}: " in result.output) == (0, True), result.output
+        assert lamella.validate(url)
+    assert list(temporary.iterdir()) == []

@@ -62,18 +62,31 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
 
             refuse_options(storage_options, address)
         return archive
-    if "::" in address:  # a chain of fsspec, which opens archives itself
+    parts = split_archive_url(address)
+    if parts is None:
         return None
-    pattern = _IN_URL if may_have_query(address) else _IN_KEYS
-    match = pattern.fullmatch(address.rstrip("/"))
+    above, name, inside = parts
+    parent = open_url(above, read_only=True, storage_options=storage_options)
+    return ZipStorage(RemoteArchive(parent, name), inside)
+
+
+def split_archive_url(url: str) -> tuple[str, str, str] | None:
+    """Return the URL above an archive, its name, and the path inside it; None for a URL without an archive.
+
+    >>> split_archive_url("s3://bucket/screens/plate.ozx/A/1"), split_archive_url("s3://bucket/plate.zarr")
+    (('s3://bucket/screens', 'plate.ozx', 'A/1'), None)
+    """
+    if "::" in url:  # a chain of fsspec, which opens archives itself
+        return None
+    pattern = _IN_URL if may_have_query(url) else _IN_KEYS
+    match = pattern.fullmatch(url.rstrip("/"))
     if match is None:
         return None
     above = f"{match['parent'].rstrip('/')}{match['query']}"
     name, inside = match["name"], match["inside"].strip("/")
-    if is_web(address):  # where a %20 of the URL is a space of the name, which the request encodes again
+    if is_web(url):  # where a %20 of the URL is a space of the name, which the request encodes again
         name, inside = unquote(name), unquote(inside)
-    parent = open_url(above, read_only=True, storage_options=storage_options)
-    return ZipStorage(RemoteArchive(parent, name), inside)
+    return above, name, inside
 
 
 def _local(path_given: str) -> ZipStorage | None:

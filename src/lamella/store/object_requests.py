@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import posixpath
 import secrets
 import warnings
@@ -25,7 +26,7 @@ from lamella.store.service_errors import (
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import AsyncIterator, Collection, Iterable
 
     from lamella.store.storage import Stamp
 
@@ -35,6 +36,8 @@ _LARGEST_COPY = 5 << 30
 """Limit of S3 for copying with one request, in bytes."""
 _MULTIPART = 64 << 20
 """Size from which an object is written in parts, in bytes."""
+_MOST_PARTS = 9000
+"""Number of parts of an object; S3 allows 10,000."""
 KEYS_DELETED_AT_ONCE = 1000
 """Limit of S3 for deleting with one request."""
 DELETED_AT_ONCE = {"s3": KEYS_DELETED_AT_ONCE, "az": 256}
@@ -151,6 +154,39 @@ class ObjectRequests(ObjectReads):
         if stored is None:
             raise self._failed("write", key, failure) from failure
         return stored.stamp
+
+    async def put_file(self, key: str, path: str, *, replaces: bool) -> Stamp | None:
+        """Write a local file; unless it ``replaces`` what is there, raise `ChangedError` for an existing key.
+
+        A large file is sent in parts, which cannot be completed on a condition: the key is looked at once more after
+        the last part was read, and the upload is cancelled if it exists.
+        """
+        size = os.path.getsize(path)
+        if size <= _MULTIPART:
+            with open(path, "rb") as file:
+                data = file.read()
+            return await (self.put(key, data) if replaces else self.put_if(key, data, None))
+        part_size = max(_MULTIPART // 4, -(-size // _MOST_PARTS))
+        is_taken = False
+
+        async def parts() -> AsyncIterator[bytes]:
+            nonlocal is_taken
+            with open(path, "rb") as file:
+                while part := file.read(part_size):
+                    yield part
+            if not replaces and await self.head(key) is not None:
+                is_taken = True
+                raise ChangedError(key)
+
+        try:
+            result = await self.client.store.put_async(
+                key, parts(), use_multipart=True, chunk_size=part_size, max_concurrency=4
+            )
+        except Exception as error:
+            if is_taken:
+                raise ChangedError(key) from error
+            raise self._failed("write", key, error) from error
+        return self._stamp_of_write(result)
 
     async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> dict[str, Stamp | None]:
         """Write several keys as `put_if` does; return the stamps of those that were written, without changed ones."""

@@ -399,6 +399,12 @@ class ObjectStorage(FlatStorage):
         log.debug("Wrote %s", self.where(key))
         return stamp
 
+    def write_file(self, key: str, path: str, *, replaces: bool) -> None:
+        """Write a local file as a key, as `ObjectRequests.put_file` does."""
+        self._check_file(key)
+        self._change([key], self._requests.put_file(key, path, replaces=replaces))
+        log.debug("Wrote %s", self.where(key))
+
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys at once, each if it is unchanged since it was read; return those that were changed."""
         for replacement in replacements:

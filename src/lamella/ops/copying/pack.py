@@ -7,6 +7,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,15 @@ from lamella.errors import (
 )
 from lamella.log import logged
 from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
+from lamella.ops.copying.upload import uploaded
 from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source
 from lamella.spec.versions import detect
+from lamella.store.addresses import clean_url
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import LONGEST_PART, private_name, shortened
-from lamella.store.paths import local_path, location
-from lamella.store.storage import with_options
+from lamella.store.paths import is_url, local_path, location
+from lamella.store.storage import share_options, with_options
 from lamella.store.temporary_files import shown_as
 from lamella.store.zip_writer import ZipWriter
 
@@ -67,8 +70,9 @@ def pack(
     ----------
     source : path or zarr store
         A store, or a group in one, which becomes the root; another archive too.
-    destination : path
-        A local file whose name ends with ``.ozx``, or with ``.zip``.
+    destination : path or URL
+        A local file whose name ends with ``.ozx``, or with ``.zip``; or an object with such a name (``s3://``, ``gs://``,
+        ``az://``), for which the archive is written in the folder for temporary files (``TMPDIR``) and then uploaded.
     overwrite : bool
         Replace an existing archive, once the new one is complete.
     fields, levels, progress, follow_links, storage_options
@@ -87,6 +91,8 @@ def pack(
         The destination exists.
     InvalidArgumentError
         The destination has another ending, or is in the store; a store of OME-NGFF 0.4 as ``.ozx``.
+    ReadOnlyError
+        The destination is on a web server.
     StorageError
         A file cannot be read or written.
 
@@ -98,6 +104,13 @@ def pack(
     (1, 2, 4, 8, 8)
     """
     check_progress(progress)
+    if is_url(location(destination)):
+        source, destination = share_options((source, destination), storage_options)
+        with uploaded(source, destination, overwrite=overwrite) as temporary:
+            report = pack(
+                source, temporary, fields=fields, levels=levels, progress=progress, follow_links=follow_links
+            )
+        return replace(report, destination=clean_url(location(destination)))
     path = local_path(destination, "the archive")
     source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
     comment = _comment(source_store.documents, path)

@@ -1,0 +1,90 @@
+"""Upload an archive to an object store: it is packed in the folder for temporary files, and sent when complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, ReadOnlyError, StorageError
+from lamella.ops.rewriting.endpoints import already_exists, check_apart
+from lamella.store.archives import is_archive_name, split_archive_url
+from lamella.store.keys import join
+from lamella.store.object_storage import ObjectStorage
+from lamella.store.paths import location
+from lamella.store.storage import ChangedError, open_storage, open_url
+from lamella.store.temporary_files import shown_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarr.abc.store import Store
+
+    from lamella.types import StrPath
+
+_END = 64 << 10
+"""Size in bytes of the end of an archive, with its directory, that is read again after the upload."""
+
+
+@contextmanager
+def uploaded(source: StrPath | Store, destination: StrPath, *, overwrite: bool) -> Iterator[str]:
+    """Yield the path of a temporary file for the archive, which is uploaded at the end of the block and deleted.
+
+    Raise InvalidArgumentError, ReadOnlyError or StoreExistsError before, where the URL cannot become an archive.
+    """
+    storage, key = _target(destination)
+    url = storage.where(key)
+    source_storage = open_storage(source, read_only=True)
+    check_apart(source_storage.place, join(storage.place.rstrip("/"), key), (source_storage.name, url))
+    if not overwrite and storage.size(key) is not None:
+        raise already_exists(url)
+    with tempfile.TemporaryDirectory(prefix="lamella-upload-") as folder:
+        path = os.path.join(folder, f"archive{os.path.splitext(key)[1]}")
+        with shown_as(path, url):
+            yield path
+        try:
+            storage.write_file(key, path, replaces=overwrite)
+        except ChangedError:
+            raise already_exists(url) from None
+        _check_uploaded(storage, key, path)
+
+
+def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
+    """Return the storage of the folder that a URL of an archive lies in, and the key of the archive."""
+    url = location(destination)
+    address = split_archive_url(url)
+    if address is None or address[2]:
+        if is_archive_name(url):
+            raise InvalidArgumentError(
+                f"{url} leads into an archive, which is never changed: choose another URL."
+            )
+        raise InvalidArgumentError(f"{url} is not the name of an archive, which ends with .ozx or .zip.")
+    above, key, _ = address
+    storage = open_url(above, read_only=False, storage_options=getattr(destination, "storage_options", None))
+    where = storage.where(key)
+    if storage.read_only:
+        raise ReadOnlyError(
+            f"Cannot write {where}: web servers are only read. Use a path, or s3://, gs:// or az://."
+        )
+    if not isinstance(storage, ObjectStorage):
+        raise InvalidArgumentError(
+            f"{where} cannot become an archive: archives are written to local paths, s3://, gs:// and az://."
+        )
+    return storage, key
+
+
+def _check_uploaded(storage: ObjectStorage, key: str, path: str) -> None:
+    """Raise StorageError unless the object has the size and the end of the file."""
+    size = os.path.getsize(path)
+    found = storage.size(key)
+    start = max(0, size - _END)
+    with open(path, "rb") as file:
+        file.seek(start)
+        if found == size and storage.read_range(key, start, size - start) == file.read():
+            return
+    what = "is missing" if found is None else f"has {found:,} bytes, or others than were sent"
+    raise StorageError(
+        f"{storage.where(key)} {what}, after an archive of {size:,} bytes was uploaded: another program writes there, "
+        "or the service lost it. Make the same call again, with overwrite=True (--overwrite) if an object is there."
+    )
