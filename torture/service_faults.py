@@ -1,8 +1,8 @@
 """Scenario: every fault of a service at the requests of every operation.
 
 Operations, faults, protocols and checks are those of ``tests/reliability``; there each operation meets each fault once
-on S3, and some by other protocols. Here each fault begins at every request of `points`, in both versions, by a protocol
-drawn at random.
+on S3, and some by other protocols. Here each fault begins at every request of `points`, and at some more, in both
+versions, by a protocol drawn at random.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tests.reliability.under_faults import Trials, points
 from tests.remote import Service, aim_at, forget_file_systems
 
 FAULTS = ("wrong",)
+DRAWN = 3
+"""Requests, drawn at random, from which a fault begins too: a wrong 404 may matter at a single document only."""
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
@@ -42,7 +44,9 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
                 break
             able = [way for way, make in PROTOCOLS.items() if OPERATIONS[name].works_by(make(service))]
             trials = Trials(service, version, chance.choice(able))
-            for at in points(trials.clean(name).requests):
+            requests = trials.clean(name).requests
+            drawn = [chance.randrange(len(requests)) for _ in range(DRAWN)]
+            for at in sorted({*points(requests), *drawn}):
                 counts["trials"] += 1
                 try:
                     trials.fail(name, row, at)
