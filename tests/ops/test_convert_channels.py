@@ -262,17 +262,25 @@ def test_a_plate_has_one_window_per_channel(tmp_path: Path, version: Any) -> Non
     assert shown[0][1][3] > 3 * 3900
 
 
-def test_windows_that_all_files_of_a_plate_state_become_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stated", "window"),
+    [
+        ([(10, 500), (20, 700), (30, 90)], (10, 700)),
+        ([(10, 500), (20, 700), (10, 500)], (10, 500)),
+        ([(500, 10), (500, 10), (0, 0)], (0, 99)),  # of the pixels: no file states a window
+    ],
+)
+def test_windows_that_all_files_of_a_plate_state_become_one(tmp_path: Path, stated: Any, window: Any) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
-    for field, (low, high) in enumerate([(10, 500), (20, 700), (30, 90)]):
+    for field, (low, high) in enumerate(stated):
         metadata = {"min": float(low), "max": float(high)}
         tifffile.imwrite(
             folder / f"A01_f{field}.tif", pixels((16, 16), "uint16"), imagej=True, metadata=metadata
         )
     convert(folder, tmp_path / "plate.zarr", well_regex=r"(?P<row>A)(?P<col>\d+)_f(?P<field>\d)")
     with open_ome_zarr(tmp_path / "plate.zarr") as plate:
-        assert [channels(position)[0][2:4] for _, position in plate.positions()] == [(20, 500)] * 3
+        assert [channels(position)[0][2:4] for _, position in plate.positions()] == [window] * 3
 
 
 def test_a_plate_of_colour_images_shows_0_to_the_full_range(tmp_path: Path) -> None:

@@ -220,3 +220,14 @@ def test_the_scale_of_a_lower_level_fits_its_length(version, shape, scale, fits)
     facts["1"] = replace(facts["1"], shape=(2, *shape))
     rules = [finding.rule for finding in check_arrays("image", document, version, facts)]
     assert rules == ([] if fits else ["LM-25"])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("damage", [list.clear, lambda found: found[0].update(type="other")])
+def test_levels_without_a_scale_are_not_compared(version, damage):
+    """The document breaks CT-01 or CT-02; what its levels cover is unknown."""
+    document = image(version)
+    ome = document if version == "0.4" else document["ome"]
+    for dataset in ome["multiscales"][0]["datasets"]:
+        damage(dataset["coordinateTransformations"])
+    assert not check_arrays("image", document, version, arrays(version))

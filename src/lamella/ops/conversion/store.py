@@ -414,7 +414,9 @@ def describe_plate(
     windows: dict[int, WindowDict] = {}
     for index, name in enumerate(names):
         file_windows = [
-            window for description in descriptions if (window := _channels(description)[index].window)
+            (window[0], window[1])
+            for description in descriptions
+            if (window := _channels(description)[index].window) and window[0] < window[1]
         ]
         windows[index] = (
             sample.window(index, name)

@@ -388,8 +388,8 @@ def _check_coverage(
 
 
 def _extent(dataset: JSONObject, axes: int) -> Extent | None:
-    """Return scale and offset of a level; None unless they are plain numbers, one per axis."""
-    scale, offset = [1.0] * axes, [0.0] * axes
+    """Return scale and offset of a level; None unless a scale is stated, in plain numbers, one per axis."""
+    scale, offset, is_stated = [1.0] * axes, [0.0] * axes, False
     for _, entry in objects(dataset.get("coordinateTransformations")):
         inner = [item for _, item in objects(entry.get("transformations"))]
         for part in inner or [entry]:
@@ -400,11 +400,12 @@ def _extent(dataset: JSONObject, axes: int) -> Extent | None:
             if values is None or len(values) != axes:
                 return None
             if kind == "scale":
+                is_stated = True
                 scale = [a * b for a, b in zip(scale, values, strict=True)]
                 offset = [a * b for a, b in zip(offset, values, strict=True)]
             else:
                 offset = [a + b for a, b in zip(offset, values, strict=True)]
-    return Extent(scale, offset)
+    return Extent(scale, offset) if is_stated else None
 
 
 def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
