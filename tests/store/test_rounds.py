@@ -67,6 +67,20 @@ def test_reading_waits_as_few_times_as_it_can(asked, version):
     assert asked(lambda: lamella.open_ome_zarr(URL).table()) == (4 + everything, 3)
 
 
+def test_reading_asks_no_more_after_a_copy(service, plate, tmp_path):
+    """A copy reads twice what reads as missing; the handle that it reads from does not afterwards."""
+    source = lamella.open_ome_zarr(URL)["A/3/1"]
+
+    def lists():
+        service.requests.clear()
+        assert not list(source.labels)
+        return service.counts()["LIST"]
+
+    before = lists()
+    lamella.Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": source}).close()
+    assert lists() == before
+
+
 def test_an_edit_reads_once_and_writes_once(asked, version):
     image = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
     requests, waits = asked(lambda: image.zattrs.update({"key": 1}))

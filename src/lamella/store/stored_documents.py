@@ -5,6 +5,8 @@ A service may answer 404 for a document that is there; :meth:`lamella.store.stor
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import NodeNotFoundError
@@ -13,11 +15,16 @@ from lamella.store.keys import FORMATS, join
 from lamella.store.missing_document import documents_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lamella.store.array_meta import ZarrFormat
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject
 
 NodeKind: TypeAlias = Literal["group", "array"]
+
+_lock = threading.Lock()
+"""Held while the copies that read from a handle are counted."""
 
 
 class StoredDocuments:
@@ -35,9 +42,29 @@ class StoredDocuments:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
         self.files = FORMATS[zarr_format]
-        #: Whether documents that read as missing are read again: what is missing is created, or is not copied.
-        #: Conditional writes never replace what a service did not return.
-        self.reads_twice = not storage.read_only and not storage.creates_exclusively
+        # What is missing is created; conditional writes never replace what a service did not return.
+        self._always_reads_twice = not storage.read_only and not storage.creates_exclusively
+        self._copies = 0
+
+    @property
+    def reads_twice(self) -> bool:
+        """Whether documents that read as missing are read again: what is missing is created, or is not copied."""
+        return self._always_reads_twice or self._copies > 0
+
+    @contextmanager
+    def reading_twice(self) -> Iterator[None]:
+        """Read again what reads as missing, while it is copied."""
+        with _lock:
+            self._copies += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                self._copies -= 1
+
+    def always_read_twice(self) -> None:
+        """Read again what reads as missing, in a handle that is used for a copy alone."""
+        self._always_reads_twice = True
 
     def location(self, path: str) -> str:
         """Return the path of a node and the name of its store, for messages."""

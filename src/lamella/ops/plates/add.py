@@ -18,7 +18,7 @@ from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.plates.copy_position import PositionCopy
+from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.plates.from_positions import checked_sources
 from lamella.ops.plates.origins import Origins, copy_attributes
 from lamella.spec.plate import WellGroupMeta
@@ -62,7 +62,8 @@ def add_positions(
             journal.file.append(b"")  # it is there before anything else is
             try:
                 local = cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
-                _copy_and_list(plate, sources, workers, progress, local, job, resumed)
+                with reading_twice(sources.values()):
+                    _copy_and_list(plate, sources, workers, progress, local, job, resumed)
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt | WorkerLostError):
                     _discard(plate, sources)

@@ -6,6 +6,7 @@ Positions of the same Zarr format are copied file by file. Others are encoded ag
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
 from lamella.errors import (
@@ -87,8 +88,19 @@ def _list_positions(
     plate.document.edit(list_wells, beside=lambda attributes: with_creating(attributes, None))
 
 
+@contextmanager
+def reading_twice(sources: Iterable[Position]) -> Iterator[None]:
+    """Read again what reads as missing in the stores of positions: that would not be copied."""
+    with ExitStack() as stack:
+        for documents in {id(source.documents): source.documents for source in sources}.values():
+            stack.enter_context(documents.reading_twice())
+        yield
+
+
 class PositionCopy:
     """A copy of positions into a store: files first, then documents, then the lists of positions.
+
+    Use it under `reading_twice` of the sources.
 
     ``root`` is the plate, or the position of a store of one image. ``plans`` are for positions that are composed of
     parts of others. Positions of the Zarr format of ``root`` are copied file by file.
@@ -104,8 +116,6 @@ class PositionCopy:
         journal: Journal[LocalFile] | None = None,
     ) -> None:
         self.root, self._sources = root, sources
-        for source in sources.values():
-            source.documents.reads_twice = True  # what reads as missing is not copied
         self._plans = plans or {}
         self._job, self._journal = job, journal
         self._node_paths = {path: _listable(source.node_path) for path, source in sources.items()}
@@ -253,7 +263,7 @@ def _listable(node_path: NodePath) -> NodePath:
         return node_path
     warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=2)
     documents = Documents(storage, documents.format)
-    documents.reads_twice = True
+    documents.always_read_twice()
     return NodePath(StoreHandle(documents, node_path.store_handle.version), node_path.path)
 
 

@@ -22,7 +22,7 @@ from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest
-from lamella.ops.plates.copy_position import PositionCopy
+from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
@@ -108,7 +108,8 @@ def create_store(
         check_stores_apart(source.documents.storage, storage)
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
     plans = _plans(request)
-    with logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name):
+    action = logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name)
+    with action, reading_twice(request.sources.values()):
         return _create_checked(store_path, storage, request, plans, workers, progress)
 
 

@@ -59,7 +59,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     documents = Documents(listed(storage), documents.format)
-    documents.reads_twice = True
+    documents.always_read_twice()
     return SourceStore(
         documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
     )
