@@ -155,6 +155,21 @@ def test_a_store_at_a_url_is_not_replaced_by_what_is_made_of_it(service):
             assert service.objects == before, (name, source, destination)
 
 
+def test_a_store_is_not_replaced_by_a_part_of_it_under_another_name_of_the_host(service):
+    with lamella.open_ome_zarr(URL, "hcs", "w-", ["a"], version="0.4") as plate:
+        plate.create_position("A", "1", "0")["0"] = PIXELS
+    before = dict(service.objects)
+    alias = f"{service.endpoint.replace('127.0.0.1', 'localhost')}/bucket/a.zarr"
+    for source, destination in ((f"{alias}/A/1/0", URL), (alias, f"{URL}/A/1/0")):
+        for call in (
+            lambda old, new: lamella.upgrade(old, "0.5", new, overwrite=True),
+            lambda old, new: lamella.copy_store(old, new, overwrite=True),
+        ):
+            with pytest.raises(InvalidArgumentError, match="lies inside of"):
+                call(source, destination)
+            assert service.objects == before
+
+
 def test_a_store_of_zarr_python_is_known_to_be_the_url_that_is_made_of_it(service):
     with lamella.open_ome_zarr(URL, "fov", "w-", ["a"], version="0.4") as image:
         image["0"] = PIXELS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella._version import __version__
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, WorkerLostError
 from lamella.log import logged
 from lamella.ops.copying.pack import pack
 from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
@@ -29,7 +29,7 @@ from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.known_storage import KnownStorage
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import COPY_JOURNAL
-from lamella.store.storage import open_storage, share_options
+from lamella.store.storage import open_storage, share_options, with_options
 from lamella.store.temporary_files import temporary_name
 from lamella.store.transfer import copy_file
 from lamella.store.zip_storage import ZipStorage
@@ -259,7 +259,10 @@ def has_unfinished_copy(target: Storage) -> bool:
 
 
 def check_other(source: StrPath | Store, target: Storage) -> None:
-    """Raise where a store that is to be replaced is the source by another URL (s3a://, https://, a second slash)."""
+    """Raise where a store that is to be replaced is the source by another URL, or one of them lies in the other.
+
+    URLs of one place need not look alike: a service may have several names of a host.
+    """
     source_storage = open_storage(source, read_only=True)  # knows nothing yet of what is there
     if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
         return
@@ -270,8 +273,47 @@ def check_other(source: StrPath | Store, target: Storage) -> None:
             raise InvalidArgumentError(
                 f"The destination, {target.name}, is the source, {source_storage.name}: choose another one."
             )
+        if any(_has(source_storage, f"{part}/{probe}") for part in _ends(target.name)):
+            raise InvalidArgumentError(
+                f"{target.name} lies inside of its source, {source_storage.name}: choose another destination."
+            )
+        if any(_has(url, probe) for url in _urls_above(source)):
+            raise InvalidArgumentError(
+                f"The source, {source_storage.name}, lies inside of {target.name}: choose another destination."
+            )
     finally:
         target.delete(probe)
+
+
+def _has(store: Storage | StrPath, key: str) -> bool:
+    """Whether a store has a key, as far as it can be opened and read."""
+    with suppress(LamellaError):
+        storage = open_storage(store, read_only=True) if isinstance(store, (str, os.PathLike)) else store
+        return storage.size(key) is not None
+    return False
+
+
+def _ends(url: str) -> Iterator[str]:
+    """Yield the last parts of a URL, the longest first.
+
+    >>> list(_ends("s3://bucket/plates/a.zarr"))
+    ['bucket/plates/a.zarr', 'plates/a.zarr', 'a.zarr']
+    """
+    names = [name for name in url.partition("://")[2].split("/") if name]
+    yield from ("/".join(names[first:]) for first in range(len(names)))
+
+
+def _urls_above(source: StrPath | Store) -> Iterator[StrPath]:
+    """Yield the URLs of the folders above a source; nothing for a store of zarr-python.
+
+    >>> list(_urls_above("s3://bucket/plates/a.zarr"))
+    ['s3://bucket/plates', 's3://bucket']
+    """
+    url = source.partition("?")[0] if isinstance(source, str) else ""
+    while "://" in url:
+        url = url.rstrip("/").rpartition("/")[0].rstrip("/")
+        if "://" in url:
+            yield with_options(url, getattr(source, "storage_options", None))
 
 
 @contextmanager
