@@ -168,6 +168,9 @@ def test_a_store_is_not_replaced_by_a_part_of_it_under_another_name_of_the_host(
             with pytest.raises(InvalidArgumentError, match="lies inside of"):
                 call(source, destination)
             assert service.objects == before
+    with pytest.raises(InvalidArgumentError, match="is the source"):
+        lamella.open_ome_zarr(alias).mosaic("A/1").write(URL, overwrite=True)
+    assert service.objects == before
 
 
 def test_a_store_of_zarr_python_is_known_to_be_the_url_that_is_made_of_it(service):

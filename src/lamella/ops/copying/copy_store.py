@@ -29,7 +29,7 @@ from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.known_storage import KnownStorage
 from lamella.store.local import LocalStorage
 from lamella.store.missing_document import COPY_JOURNAL
-from lamella.store.storage import open_storage, share_options, with_options
+from lamella.store.storage import Storage, open_storage, share_options, with_options
 from lamella.store.temporary_files import temporary_name
 from lamella.store.transfer import copy_file
 from lamella.store.zip_storage import ZipStorage
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.execution import Progress
-    from lamella.store.storage import Storage
     from lamella.types import StrPath
 
 _DISK_JOBS, _SERVICE_JOBS = 4, 16
@@ -258,12 +257,12 @@ def has_unfinished_copy(target: Storage) -> bool:
     return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
 
 
-def check_other(source: StrPath | Store, target: Storage) -> None:
+def check_other(source: StrPath | Store | Storage, target: Storage) -> None:
     """Raise where a store that is to be replaced is the source by another URL, or one of them lies in the other.
 
     URLs of one place need not look alike: a service may have several names of a host.
     """
-    source_storage = open_storage(source, read_only=True)  # knows nothing yet of what is there
+    source_storage = source if isinstance(source, Storage) else open_storage(source, read_only=True)
     if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
         return
     probe = temporary_name(".tmp")
@@ -277,7 +276,9 @@ def check_other(source: StrPath | Store, target: Storage) -> None:
             raise InvalidArgumentError(
                 f"{target.name} lies inside of its source, {source_storage.name}: choose another destination."
             )
-        if any(_has(url, probe) for url in _urls_above(source)):
+        if any(
+            _has(url, probe) for url in _urls_above(source.name if isinstance(source, Storage) else source)
+        ):
             raise InvalidArgumentError(
                 f"The source, {source_storage.name}, lies inside of {target.name}: choose another destination."
             )

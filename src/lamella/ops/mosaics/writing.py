@@ -13,6 +13,7 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostErro
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
+from lamella.ops.copying.copy_store import check_other
 from lamella.ops.execution import Count, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
@@ -111,6 +112,9 @@ class MosaicWrite:
         storage = open_storage(target)
         for field in fields:
             check_stores_apart(field, storage)
+        if overwrite and not isinstance(storage, LocalStorage) and storage.exists(""):
+            for field in {id(field): field for field in fields}.values():
+                check_other(field, storage)
         self.workers.check_reach(storage, *fields)
         with logged("Write the mosaic %s", storage.name):
             place = storage.root if isinstance(storage, LocalStorage) else target
