@@ -8,6 +8,7 @@ from tests.store.remote_stores import KINDS, empty_store
 
 import lamella
 from lamella.errors import NodeExistsError, NodeNotFoundError
+from lamella.spec import plate_edits
 
 
 def ones(*shape):
@@ -66,6 +67,24 @@ def test_an_array_that_replaces_shows_no_pixels_of_a_deleted_one(target, version
     keep_only_pixels(make_image(target, version), "other")
     image = lamella.open_ome_zarr(target, mode="r+", overwriting_creation=True)
     assert not image.create_zeros("other", (1, 1, 1, 8, 8), "u2")[...].any()
+
+
+def test_a_position_whose_well_is_not_listed_any_more_is_deleted_and_does_not_come_back(target, version):
+    with lamella.open_ome_zarr(target, layout="hcs", mode="w", channel_names=["a"], version=version) as plate:
+        for row, killed in (("A", None), ("B", []), ("C", ["C/1/0"]), ("D", ["D/1/0", "D/1"])):
+            plate.create_position(row, "1", "0").create_image("0", ones(1, 1, 1, 8, 8))
+            if killed is not None:  # a deletion that was killed after the plate, or after some documents
+                plate.document.edit(lambda meta, row=row: plate_edits.remove_well(meta, f"{row}/1"))
+                for path in killed:
+                    keep_only_pixels(plate, path)
+    plate = lamella.open_ome_zarr(target, mode="r+")
+    for row in "BCD":
+        del plate[f"{row}/1/0"]
+        with pytest.raises(NodeNotFoundError):
+            del plate[f"{row}/1/0"]
+        plate.create_position(row, "1", "7")
+    assert [path for path, _ in plate.positions()] == ["A/1/0", "B/1/7", "C/1/7", "D/1/7"]
+    assert [list(well.group_keys()) for _, well in plate.wells()] == [["0"], ["7"], ["7"], ["7"]]
 
 
 def test_labels_that_are_not_listed_can_be_deleted_and_created(target, version):

@@ -69,7 +69,7 @@ def delete_from_well(well: Well, key: str) -> None:
     node_path = well.node_path.child(name)
     with well.documents.lock(well.path):
         listed = any(image.path == name for image in well.document.refresh().images)
-        if not listed and well.documents.kind(node_path.path) is None:
+        if not listed and not well.documents.storage.exists(node_path.path):
             raise well.missing_error(name)
         well.documents.storage.check_deletable(node_path.path)
         if listed:
@@ -112,7 +112,8 @@ def _delete_row_of(plate: Plate, well: str) -> None:
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
     key = join_names(well_path, name)
     if well_path not in listed:
-        raise plate.missing_error(key)
+        _delete_left_position(plate, well_path, name)
+        return
     well = plate._open_listed(Well, well_path)
     images = _images(well)
     names = [path for path, _ in images]
@@ -129,6 +130,23 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if counts is not None:
         plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
     _delete_folder(plate, key)
+
+
+def _delete_left_position(plate: Plate, well_path: str, name: str) -> None:
+    """Delete a position of a well that the plate does not list: a killed deletion of the last position leaves it."""
+    key, storage = join_names(well_path, name), plate.documents.storage
+    if not storage.exists(plate.node_path.child(key).path):
+        raise plate.missing_error(key)
+    images = _images_of(plate, well_path)
+    if images is not None and [path for path, _ in images] != [name]:
+        if any(path == name for path, _ in images):
+            plate._open(Well, well_path).document.edit(lambda meta: plate_edits.remove_image(meta, name))
+        _delete_folder(plate, key)
+        return
+    if images is None:  # other folders of a well without a document stay
+        _delete_folder(plate, key)
+    if images is not None or not storage.exists(plate.node_path.child(well_path).path):
+        _delete_wells(plate, [], well_path)
 
 
 def _delete_folder(plate: Plate, key: str) -> None:
