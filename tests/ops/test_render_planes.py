@@ -338,16 +338,16 @@ def make_plate(path, windows):
     return plate
 
 
-def test_a_plate_has_one_window_that_its_fields_state(tmp_path):
+def test_a_plate_has_one_window_that_covers_those_of_its_fields(tmp_path):
     plate = make_plate(tmp_path / "p.zarr", [(0, 1), (10, 100), (20, 200)])
     channels = plate_channels(plan_plate(plate).tiles, PreviewOptions(), 8, "here")
-    assert [(channel.name, channel.window) for channel in channels] == [("GFP", (10, 100))]
+    assert [(channel.name, channel.window) for channel in channels] == [("GFP", (0, 200))]
 
 
 def test_a_plate_without_windows_gets_one_from_its_pixels(tmp_path):
     plate = make_plate(tmp_path / "p.zarr", [None] * 3)
     channels = plate_channels(plan_plate(plate).tiles, PreviewOptions(), 8, "here")
-    assert channels[0].window == pytest.approx((0, 126))
+    assert channels[0].window == pytest.approx((0, 3 * 63))  # of the brightest field
 
 
 def test_wells_are_placed_by_the_names_of_the_plate(tmp_path):

@@ -379,7 +379,8 @@ def test_memory_is_that_of_the_chunks_under_way(make):
     assert peak < 8 * plane.nbytes
 
 
-def test_blosc_is_given_a_context_of_its_own(make, monkeypatch):
+def test_numcodecs_is_given_a_context_of_its_own_for_blosc(make, monkeypatch):
+    monkeypatch.setattr("lamella.store.blosc._library", lambda: None)
     asked = []
 
     class Recorded(numcodecs.blosc.Blosc):
