@@ -108,7 +108,8 @@ def staged(
     storage = open_storage(destination)
     if is_archive_name(storage.name):
         raise InvalidArgumentError(
-            f"{storage.name} has the name of an archive, which can only be a local file: choose a path."
+            f"{storage.name} has the name of an archive, which only pack and copy write: choose another name here, "
+            "then pack that store."
         )
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
