@@ -124,10 +124,7 @@ class Plate(
     def _names_in(self, meta: PlateMeta) -> list[str]:
         return [well.path for well in meta.wells]
 
-    def _relisted(self, meta: PlateMeta, renaming: Renaming) -> PlateMeta:
-        listed = self._names_in(meta)
-        if renaming.old not in listed or renaming.new in listed:
-            return meta
+    def _with_new_name(self, meta: PlateMeta, renaming: Renaming) -> PlateMeta:
         return plate_edits.rename_well(meta, *renaming)
 
     def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:

@@ -53,8 +53,7 @@ class RenamesMembers(NGFFNode):
         """
 
     def _check_listed(self, renaming: Renaming, listed: Iterable[str]) -> None:
-        names = set(listed)
-        if renaming.old not in names or renaming.new in names:
+        if not _lists_old_name_only(renaming, listed):
             raise NodeExistsError(
                 f"Cannot rename {renaming.old!r} to {renaming.new!r} in {self.node_path}: another program has "
                 f"renamed the first one or created the second one. Open {self.node_path} again and look."
@@ -109,8 +108,13 @@ class ListsMembers(RenamesMembers):
         """Return the names that a model lists."""
 
     @abstractmethod
+    def _with_new_name(self, meta: Any, renaming: Renaming) -> Any:
+        """Return the model with the new name of a member in place of the old one."""
+
     def _relisted(self, meta: Any, renaming: Renaming) -> Any:
-        """Return the model with the new name of a member in place of the old one, if it lists the old one only."""
+        """Return the model with the new name of a member, if it lists the old one only."""
+        listed = self._names_in(meta)
+        return self._with_new_name(meta, renaming) if _lists_old_name_only(renaming, listed) else meta
 
     def _read_attributes(self) -> JSONObject:
         """Read the attributes of the group, and update the model."""
@@ -168,6 +172,11 @@ class ListsMembers(RenamesMembers):
             from lamella.ops.renaming import finish_rename
 
             finish_rename(self)
+
+
+def _lists_old_name_only(renaming: Renaming, listed: Iterable[str]) -> bool:
+    names = set(listed)
+    return renaming.old in names and renaming.new not in names
 
 
 def is_settled(attributes: JSONObject) -> bool:

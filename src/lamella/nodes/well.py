@@ -92,10 +92,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
     def _names_in(self, meta: WellGroupMeta) -> list[str]:
         return [image.path for image in meta.images]
 
-    def _relisted(self, meta: WellGroupMeta, renaming: Renaming) -> WellGroupMeta:
-        listed = self._names_in(meta)
-        if renaming.old not in listed or renaming.new in listed:
-            return meta
+    def _with_new_name(self, meta: WellGroupMeta, renaming: Renaming) -> WellGroupMeta:
         return plate_edits.rename_image(meta, *renaming)
 
     def _settle_renaming(self, renaming: Renaming) -> None:
