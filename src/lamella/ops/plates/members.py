@@ -138,15 +138,15 @@ def _delete_left_position(plate: Plate, well_path: str, name: str) -> None:
     if not storage.exists(plate.node_path.child(key).path):
         raise plate.missing_error(key)
     images = _images_of(plate, well_path)
-    if images is not None and [path for path, _ in images] != [name]:
-        if any(path == name for path, _ in images):
-            plate._open(Well, well_path).document.edit(lambda meta: plate_edits.remove_image(meta, name))
-        _delete_folder(plate, key)
-        return
-    if images is None:  # other folders of a well without a document stay
-        _delete_folder(plate, key)
-    if images is not None or not storage.exists(plate.node_path.child(well_path).path):
+    names = [path for path, _ in images or []]
+    if names == [name]:
         _delete_wells(plate, [], well_path)
+        return
+    if name in names:
+        plate._open(Well, well_path).document.edit(lambda meta: plate_edits.remove_image(meta, name))
+    _delete_folder(plate, key)
+    if images is None and not storage.exists(plate.node_path.child(well_path).path):
+        _delete_wells(plate, [], well_path)  # its row may be empty
 
 
 def _delete_folder(plate: Plate, key: str) -> None:
