@@ -90,17 +90,27 @@ def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRec
 
     def change(stored: RenamingRecord | None) -> RenamingRecord | None:
         if stored != old:
-            raise _made_by_another(node, (stored or old or cast("RenamingRecord", new)).renaming)
+            raise renamed_by_another(node.node_path, (stored or old or cast("RenamingRecord", new)).renaming)
         return new
 
     return change
 
 
-def _made_by_another(node: RenamesMembers, renaming: Renaming) -> StorageError:
+def renamed_by_another(above: object, renaming: Renaming, kind: str = "") -> StorageError:
+    """Return the error about a member of the group ``above`` that another program renames, or may be renaming."""
     return StorageError(
-        f"{renaming.old!r} in {node.node_path} is being renamed to {renaming.new!r} by another program: wait. If "
+        f"{kind}{renaming.old!r} in {above} is being renamed to {renaming.new!r} by another program: wait. If "
         "that program was killed on another computer, make the same rename again, which finishes it."
     )
+
+
+def check_not_renamed_by_another(
+    above: object, record: RenamingRecord, asked: tuple[str, str] | None, kind: str = ""
+) -> None:
+    """Raise where another program may be making a rename; one that is ``asked`` for only where it runs here."""
+    may_run = bool(record.token) and not is_abandoned(record.token)
+    if may_run and (record.renaming != asked or is_running(record.token)):
+        raise renamed_by_another(above, record.renaming, kind)
 
 
 def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
@@ -132,14 +142,13 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
     """List the old name again, and delete the copies, while the old keys are complete and the record is ours."""
     storage, (source, target) = _storage(node), _paths(node, record.renaming)
     if not storage.is_complete(source, sizes):
-        node._drop_record(
-            record
-        )  # another program had made the rename before; nothing if the new name is listed
+        # Another program had made the rename before; nothing if the new name is listed.
+        node._drop_record(record)
         return
 
     def listed_again(stored: RenamingRecord | None) -> RenamingRecord:
         if stored is None or stored.token != record.token:
-            raise _made_by_another(node, record.renaming)
+            raise renamed_by_another(node.node_path, record.renaming)
         return record
 
     node._change_record(listed_again, Renaming(record.renaming.new, record.renaming.old))
@@ -172,11 +181,10 @@ def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = N
     record = read_renaming_record(node._read_attributes())
     if record is None:
         return None
-    renaming, token = record.renaming, record.token
-    may_run = bool(token) and not documents.storage.locks_processes and not is_abandoned(token)
-    if may_run and (renaming != asked or is_running(token)):
-        raise _made_by_another(node, renaming)
-    if record.state and not documents.storage.locks_processes:
+    renaming, locks = record.renaming, documents.storage.locks_processes
+    if not locks:
+        check_not_renamed_by_another(node.node_path, record, asked)
+    if record.state and not locks:
         return _finish_copies(node, record, is_asked=renaming == asked)
     source, target = _paths(node, renaming)
     if node.has_moved(renaming):

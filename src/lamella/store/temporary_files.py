@@ -81,7 +81,7 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def shown_as(folder: str, name: str) -> Iterator[None]:
-    """Let messages name the store that the user asked for in place of the temporary folder in which it is written.
+    """Name in messages the store that the user asked for, not the temporary folder in which it is written.
 
     An error of the system names both: a disk may be full at one and not at the other.
 

@@ -18,9 +18,9 @@ from lamella.errors import (
     MetadataError,
     NodeExistsError,
     NodeNotFoundError,
-    StorageError,
     did_you_mean,
 )
+from lamella.ops.renaming import check_not_renamed_by_another, renamed_by_another
 from lamella.ops.tables.encoding import decoded, encoded
 from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
 from lamella.spec.intents import (
@@ -50,8 +50,6 @@ from lamella.store.keys import check_new_name, is_private, join
 from lamella.store.temporary_files import (
     abandon,
     abandoned_on_errors,
-    is_abandoned,
-    is_running,
     temporary_name,
 )
 from lamella.store.transfer import read_listed
@@ -64,6 +62,9 @@ if TYPE_CHECKING:
     from lamella.nodes.tables import Tables
     from lamella.ops.tables.encoding import Encoded
     from lamella.types import JSONObject
+
+_KIND = "The table "
+"""What is renamed, for messages."""
 
 
 def read_table(tables: Tables, name: str) -> pd.DataFrame:
@@ -262,9 +263,7 @@ def _finish_renaming(tables: Tables, asked: tuple[str, str] | None) -> Renaming 
     if record is None:
         return None
     if record.token:
-        may_run = not is_abandoned(record.token)
-        if may_run and (record.renaming != asked or is_running(record.token)):
-            raise _being_renamed(tables, record.renaming)
+        check_not_renamed_by_another(tables.node_path, record, asked, _KIND)
         own = record._replace(token=temporary_name(".tmp"))
         with abandoned_on_errors(own.token):
             _change_record(tables, record, own)
@@ -277,13 +276,6 @@ def _finish_renaming(tables: Tables, asked: tuple[str, str] | None) -> Renaming 
     return record.renaming
 
 
-def _being_renamed(tables: Tables, renaming: Renaming) -> StorageError:
-    return StorageError(
-        f"The table {renaming.old!r} in {tables.node_path} is being renamed to {renaming.new!r} by another program: "
-        "wait. If that program was killed on another computer, make the same rename again, which finishes it."
-    )
-
-
 def _change_record(
     tables: Tables, old: RenamingRecord | None, new: RenamingRecord | None, *, lists: bool = False
 ) -> None:
@@ -293,7 +285,7 @@ def _change_record(
         stored = read_renaming_record(attributes)
         if stored != old:
             renaming = next(record.renaming for record in (stored, old, new) if record is not None)
-            raise _being_renamed(tables, renaming)
+            raise renamed_by_another(tables.node_path, renaming, _KIND)
         names = table_names(attributes)
         if new is not None and (old is None or lists):
             before, after = new.renaming
