@@ -505,8 +505,8 @@ def _count_rounds(case: Case) -> int:
 
     from tests.rounds import Rounds
 
-    from lamella.store.object_client import ObjectClient
-    from lamella.store.object_requests import _honours
+    from lamella.store.objects.object_client import ObjectClient
+    from lamella.store.objects.object_requests import _honours
 
     _honours["s3", os.environ["AWS_ENDPOINT_URL"], "warm"] = True
     made = ObjectClient._made

@@ -577,8 +577,8 @@ class _Handler(AzureAnswers, BaseHTTPRequestHandler):
 
 def object_storage(endpoint: str, url: str, **options: Any) -> Any:
     """Return the storage of a URL at a server on loopback; `options` are those of a client of obstore."""
-    from lamella.store.credentials import resolve
-    from lamella.store.object_storage import ObjectStorage
+    from lamella.store.objects.credentials import resolve
+    from lamella.store.objects.object_storage import ObjectStorage
 
     keys = {"key": "testing", "secret": "testing", "endpoint_url": endpoint}
     resolved = resolve(url, {} if url.startswith("http") else keys, {})

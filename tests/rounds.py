@@ -14,8 +14,8 @@ class Rounds:
     """
 
     def __init__(self, monkeypatch: Any) -> None:
-        from lamella.store.object_client import ObjectClient
-        from lamella.store.request_threads import RequestThreads
+        from lamella.store.objects.object_client import ObjectClient
+        from lamella.store.objects.request_threads import RequestThreads
 
         made, outcomes = ObjectClient._made, RequestThreads.outcomes
 

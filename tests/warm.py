@@ -27,8 +27,8 @@ for name in (
     "numpy", "xarray", "dask.array", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs",
     "lamella.ops.pyramids.pyramid",
     "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade", "lamella.ops.rewriting.rechunk",
-    "lamella.ops.integrity.verify", "lamella.ops.integrity.checksum", "lamella.store.engine",
-    "lamella.store.engine_zarr", "lamella.ops.plates.from_positions", "lamella.ops.plates.members",
+    "lamella.ops.integrity.verify", "lamella.ops.integrity.checksum", "lamella.store.pixels.engine",
+    "lamella.store.pixels.engine_zarr", "lamella.ops.plates.from_positions", "lamella.ops.plates.members",
 ):
     importlib.import_module(name)
 

@@ -106,7 +106,7 @@ def read(path: Path, engine: int) -> np.ndarray:
         return np.stack([image[t] for t in range(image.shape[0])])
     if engine == 2:
         return np.asarray(image.dask_array().compute(scheduler="synchronous"))
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
 
     return StoredArray(image.node_path.store_handle.documents, image.path, engine="zarr").read()
 

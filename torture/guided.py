@@ -61,11 +61,11 @@ def fuzz() -> None:
         from lamella.errors import LamellaError
         from lamella.spec.rules import check_attributes
         from lamella.spec.versions import detect
-        from lamella.store import format_v2, format_v3
-        from lamella.store.array_creation import new_array
-        from lamella.store.coding import ChunkError, coding_of
-        from lamella.store.json_document import parse_object
-        from lamella.store.shard_file import IndexForm, decode_index
+        from lamella.store.metadata import format_v2, format_v3
+        from lamella.store.metadata.array_creation import new_array
+        from lamella.store.metadata.json_document import parse_object
+        from lamella.store.pixels.coding import ChunkError, coding_of
+        from lamella.store.pixels.shard_file import IndexForm, decode_index
 
     plain = new_array((8, 8), "uint16", chunks=(8, 8), zarr_format=3)
     sharded = new_array((8, 8), "uint16", chunks=(4, 4), shards=(8, 8), zarr_format=3)

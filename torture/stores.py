@@ -21,7 +21,7 @@ from tests.remote import Fault, Service, aim_at, forget_file_systems
 
 import lamella
 from lamella.errors import DamagedDataError, LamellaError, NodeExistsError, NodeNotFoundError, StorageError
-from lamella.store.object_requests import _honours
+from lamella.store.objects.object_requests import _honours
 from torture.instants import acquisition
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ BUDGET = 96 << 20
 SCRIPT = """
 import sys
 import lamella
-from lamella.store import chunk_cache
+from lamella.store.pixels import chunk_cache
 
 chunk_cache.decoded.limit = 0
 

@@ -257,7 +257,7 @@ def test_times_of_another_writer_are_passed_over(new):
 
 @pytest.mark.parametrize("step", range(4))
 def test_a_write_that_dies_while_it_sets_the_step_can_be_repeated(new, step, monkeypatch):
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
 
     whole, position = film(TIMES), new()
     write(position, whole.isel(t=[0, 2]))

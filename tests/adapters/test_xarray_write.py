@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import lamella
 from lamella.adapters.xarray_backend import LamellaBackend
 from lamella.models import TransformationMeta, axes
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 AXIS_SETS = ("yx", "zyx", "cyx", "tyx", "tczyx", "tcyx", "czyx")
 LENGTHS = {"t": 3, "c": 2, "z": 4, "y": 6, "x": 5}

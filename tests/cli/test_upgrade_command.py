@@ -70,7 +70,7 @@ def test_what_is_refused_is_one_line(store, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_interrupted_it_says_how_to_go_on(store, tmp_path, monkeypatch, number):
-    from lamella.store.local import LocalStorage
+    from lamella.store.files.local import LocalStorage
 
     real = LocalStorage.copy_from
 

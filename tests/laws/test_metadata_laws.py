@@ -253,9 +253,9 @@ def test_a_fill_value_is_json_of_the_type_of_the_array(path, version, dtype):
 def test_a_shard_index_need_not_have_a_checksum(tmp_path, checked, engine):
     import zarr
 
-    from lamella.store.arrays import StoredArray
-    from lamella.store.documents import Documents
-    from lamella.store.local import LocalStorage
+    from lamella.store.files.local import LocalStorage
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.pixels.arrays import StoredArray
 
     pixels = np.arange(12 * 12, dtype="uint16").reshape(12, 12)
     codecs = [zarr.codecs.BytesCodec(), *([zarr.codecs.Crc32cCodec()] if checked else [])]

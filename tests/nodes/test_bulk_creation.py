@@ -13,7 +13,7 @@ from zarr.storage import MemoryStore
 from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError
 from lamella.models import TransformationMeta, axes
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.objects.zarr_storage import ZarrStorage
 
 from .conftest import snapshot
 from .validity import check_valid

@@ -12,7 +12,7 @@ import pytest
 from lamella import open_ome_zarr
 from lamella.models import TransformationMeta
 from lamella.spec import plate_edits
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
 
 SIZES = (12, 48, 192)
 """Positions: 1, 4 and 16 times the work."""

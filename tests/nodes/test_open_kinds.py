@@ -13,8 +13,8 @@ import lamella
 from lamella import Collection, Labels, Plate, Position, Row, TiledPosition, Well, open_ome_zarr
 from lamella.errors import LamellaError, MetadataWarning
 from lamella.models import axes
-from lamella.store.local import LocalStorage
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.objects.zarr_storage import ZarrStorage
 
 from .conftest import check_valid, edit_attributes, pixels, snapshot
 

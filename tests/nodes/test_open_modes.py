@@ -14,7 +14,7 @@ from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, LamellaError, StoreExistsError
 from lamella.models import axes
 from lamella.spec.intents import with_creating
-from lamella.store.temporary_files import abandon, temporary_name
+from lamella.store.files.temporary_files import abandon, temporary_name
 
 from .conftest import snapshot
 

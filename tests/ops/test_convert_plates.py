@@ -21,7 +21,7 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.placement import place_by_regex
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
 
 if TYPE_CHECKING:
     from pathlib import Path

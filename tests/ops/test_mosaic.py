@@ -14,7 +14,7 @@ from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
 from lamella.ops.mosaics.mosaic import MosaicArray
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 FIELD = (2, 1, 1, 16, 20)
 STEP = (12, 15)  # pixels between fields: they overlap

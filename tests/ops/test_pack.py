@@ -20,10 +20,11 @@ from tests.reliability.protocols import PROTOCOLS
 import lamella
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, LamellaError, ReadOnlyError, StorageError, StoreExistsError
-from lamella.store import object_requests, zip_writer
-from lamella.store.local import LocalStorage
-from lamella.store.object_requests import ObjectRequests
-from lamella.store.zip_writer import ZipWriter
+from lamella.store.files import zip_writer
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.zip_writer import ZipWriter
+from lamella.store.objects import object_requests
+from lamella.store.objects.object_requests import ObjectRequests
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def test_what_cannot_be_packed_is_refused_and_nothing_is_left(made, tmp_path, mo
 
 KILLED = """
 import os, signal, sys, lamella
-from lamella.store.zip_writer import ZipWriter
+from lamella.store.files.zip_writer import ZipWriter
 def end(self, comment):
     os.kill(os.getpid(), signal.SIGKILL)
 ZipWriter.finish = end

@@ -17,9 +17,9 @@ from lamella import open_ome_zarr
 from lamella.cli import main
 from lamella.errors import NodeExistsError, NodeNotFoundError
 from lamella.ops.pyramids import passes
-from lamella.store.coding import Coding
-from lamella.store.local import LocalStorage
-from lamella.store.locks import _ThreadLocks
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.locks import _ThreadLocks
+from lamella.store.pixels.coding import Coding
 
 from .pyramids import METHODS, image, noise
 from .test_pyramid_resume import ALL, CHILD, DATA, UNIT, cut, units, volumes  # noqa: F401

@@ -20,7 +20,7 @@ from lamella import open_ome_zarr, validate
 from lamella.cli import main
 from lamella.models import TransformationMeta
 from lamella.spec.stale_levels import read_stale
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 from .pyramids import METHODS, image, noise, sensible, slow
 

@@ -14,7 +14,7 @@ from zarr.storage import LocalStore
 import lamella
 from lamella.errors import InvalidArgumentError, ReadOnlyError, StoreExistsError, StoreNotFoundError
 from lamella.ops.rewriting.arrays import unit_shape
-from lamella.store.array_meta import ArrayMeta
+from lamella.store.metadata.array_meta import ArrayMeta
 
 from .rewriting import (
     FIELDS,

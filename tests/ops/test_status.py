@@ -98,7 +98,7 @@ def test_an_uncompressed_chunk_of_another_length_is_damaged(tmp_path):
 
 
 def test_an_index_beyond_the_file_is_damaged(tmp_path):
-    from lamella.store.shard_file import IndexForm, encode_index
+    from lamella.store.pixels.shard_file import IndexForm, encode_index
 
     with lamella.open_ome_zarr(
         tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"], axes=axes("tyx"), version="0.5"

@@ -21,7 +21,7 @@ from tests.warm import run
 import lamella
 from lamella.errors import ClosedError, InvalidArgumentError, NodeExistsError, StorageError
 from lamella.ops.streaming.chunk_threads import ChunkThreads
-from lamella.store.coding import Coding
+from lamella.store.pixels.coding import Coding
 
 #: version, chunks, shards_ratio of arrays with axes TCZYX and frames of (6, 10).
 LAYOUTS = {

@@ -45,17 +45,17 @@ def patched(*args, **options):
 
 setattr(owner, name, patched)
 if place == "os:rename":  # as where the system cannot exchange names
-    lamella.store.file_system.exchange = lambda *_: False
+    lamella.store.files.file_system.exchange = lambda *_: False
 getattr(lamella, operation)(*arguments[0], **arguments[1], jobs=1)
 print("finished")
 """
 
-COPY = "lamella.store.local:LocalStorage.copy_from"
+COPY = "lamella.store.files.local:LocalStorage.copy_from"
 REPLACE = "os:replace"
-WRITE = "lamella.store.arrays:StoredArray.write"
-GROUP = "lamella.store.documents:Documents.put_groups"
+WRITE = "lamella.store.pixels.arrays:StoredArray.write"
+GROUP = "lamella.store.metadata.documents:Documents.put_groups"
 RENAME = "os:rename"
-EXCHANGE = "lamella.store.file_system:exchange"
+EXCHANGE = "lamella.store.files.file_system:exchange"
 RMTREE = "shutil:rmtree"
 
 
@@ -163,7 +163,7 @@ def test_a_rechunk_in_place_is_finished_by_the_same_call(tmp_path, version, plac
 def test_between_documents_of_one_format(tmp_path):
     path = build_plate(tmp_path / "plate.zarr", "0.5")
     expected = pixels(path)
-    kill("lamella.store.documents:Documents.edit_group", 4, "after", "upgrade", path, "0.6")
+    kill("lamella.store.metadata.documents:Documents.edit_group", 4, "after", "upgrade", path, "0.6")
     check_same_pixels(pixels(path), expected)
     lamella.upgrade(path, "0.6")
     check_valid(path, "0.6")

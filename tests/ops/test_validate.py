@@ -14,7 +14,7 @@ import lamella
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.models import axes
 from lamella.spec.rules.catalogue import OWN_RULES
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
 
 STORES = Path(__file__).parent.parent / "data" / "stores"
 

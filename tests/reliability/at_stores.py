@@ -20,7 +20,7 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from lamella.store.object_requests import _honours
+from lamella.store.objects.object_requests import _honours
 
 from .states import State, digest, settled
 from .test_kills import check_killed

@@ -132,7 +132,7 @@ class Faults:
         ):
             self._patch(os, name, getattr(self, f"_{name}"))
         self._patch(shutil, "copyfile", self._copyfile)
-        system = sys.modules.get("lamella.store.file_system")
+        system = sys.modules.get("lamella.store.files.file_system")
         if system is not None:
             self._patch(system, "exchange", self._exchange)
         return self

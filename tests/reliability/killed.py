@@ -26,9 +26,9 @@ from tests.reliability.works import WORKS
 
 #: What a work may import: in the parent, once.
 _IMPORTED = (
-    *("numba", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs", "lamella.store.engine_zarr"),
+    *("numba", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs", "lamella.store.pixels.engine_zarr"),
     *("lamella.ops.pyramids.pyramid", "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade"),
-    *("lamella.store.engine_zarr", "lamella.store.engine", "lamella.ops.rewriting.rechunk"),
+    *("lamella.store.pixels.engine_zarr", "lamella.store.pixels.engine", "lamella.ops.rewriting.rechunk"),
     *("lamella.ops.repair.reindex", "lamella.ops.plates.members", "lamella.ops.plates.from_positions"),
     *("tifffile", "lamella.adapters.export.export", "lamella.ops.conversion.watch"),
 )
@@ -36,7 +36,7 @@ _IMPORTED = (
 
 def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None:
     """Do the work; tell through the pipe what was acknowledged, and which documents were written."""
-    from lamella.store import engine
+    from lamella.store.pixels import engine
 
     if task["engine"] == "zarr":
         engine.coding_of = lambda _: None

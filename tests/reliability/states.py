@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import lamella
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
 from lamella.store.storage import open_storage
 
 _DOCUMENTS = (".json", ".zattrs", ".zgroup", ".zarray")

@@ -17,7 +17,7 @@ from torture.specimens import specimen, write_files
 
 import lamella
 from lamella.errors import LamellaError, MetadataError
-from lamella.store.json_document import LARGEST_DOCUMENT
+from lamella.store.metadata.json_document import LARGEST_DOCUMENT
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = b'{"zarr_format":3,"node_type":"group","attributes":{}}'
@@ -173,7 +173,7 @@ def test_a_document_that_becomes_gigabytes_is_refused_in_bounded_memory(tmp_path
 
 
 def test_a_document_beyond_the_limit_is_refused_wherever_it_comes_from(monkeypatch):
-    from lamella.store import json_document
+    from lamella.store.metadata import json_document
 
     monkeypatch.setattr(json_document, "LARGEST_DOCUMENT", 1000)
     with pytest.raises(MetadataError, match=r"it has 1\.2 KiB, and documents have at most 1000 bytes"):

@@ -9,7 +9,7 @@ import pytest
 
 import lamella
 from lamella.errors import DamagedDataError, InvalidArgumentError
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 PIXELS = np.random.default_rng(3).poisson(70, (1, 1, 4, 16, 16)).astype("uint16") + 1
 

@@ -12,7 +12,7 @@ import pytest
 
 import lamella
 from lamella.errors import NodeExistsError, StorageError, StoreExistsError
-from lamella.store.documents import Documents
+from lamella.store.metadata.documents import Documents
 
 from .protocols import PROTOCOLS
 

@@ -16,9 +16,9 @@ from zarr.storage import MemoryStore
 
 import lamella
 from lamella.errors import InvalidArgumentError, StorageError
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,8 @@ SCRIPT = """
 import os, sys
 import numpy as np, tensorstore
 import lamella
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.metadata.documents import Documents
 from lamella.store.storage import open_storage
 path, engine, ratio, durability = sys.argv[1], sys.argv[2], eval(sys.argv[3]), sys.argv[4]
 node = lamella.open_ome_zarr(path, mode="r+", durability=durability)

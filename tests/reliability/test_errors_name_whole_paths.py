@@ -11,7 +11,7 @@ import zarr
 
 import lamella
 from lamella import errors
-from lamella.store.temporary_files import shown_as
+from lamella.store.files.temporary_files import shown_as
 
 
 def _plate(path, version, **options):

@@ -12,7 +12,7 @@ import pytest
 
 import lamella
 from lamella.errors import LamellaError
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
 
 from .killer import Killer, started
 from .states import State, documents, files, files_but_of_libraries, litter, pieces, stores

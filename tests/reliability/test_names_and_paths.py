@@ -16,7 +16,7 @@ from torture.specimens import names, specimen, write_files
 
 import lamella
 from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError, NodeNotFoundError
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 ROOT = Path(__file__).parents[2]
 

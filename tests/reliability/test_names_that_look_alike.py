@@ -12,7 +12,7 @@ from torture.specimens import specimen, write_files
 
 import lamella
 from lamella.errors import InvalidNameError, LamellaError, NodeNotFoundError
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
 
 from .merging import merge, merges
 

@@ -24,11 +24,11 @@ import pytest
 
 import lamella
 from lamella.errors import LamellaError, MetadataError, NodeExistsError
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.engine import FilesEngine
-from lamella.store.engine_zarr import ZarrEngine
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.engine import FilesEngine
+from lamella.store.pixels.engine_zarr import ZarrEngine
 
 from .faults import Faults
 from .states import litter, musts
@@ -70,7 +70,7 @@ class Stage:
 
     def run(self, one, other, monkeypatch) -> tuple[list[object], bool]:
         """Run both; return what they returned or raised, and whether the first was paused."""
-        from lamella.store import locks
+        from lamella.store.files import locks
 
         stage = self
         results: list[object] = [None, None]
@@ -440,10 +440,10 @@ def test_forked_workers_read_and_write_after_the_parent_has_read(tmp_path):
 BUSY = """
 import multiprocessing as mp, sys, threading
 import lamella
-from lamella.store import chunk_cache
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.pixels import chunk_cache
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.metadata.documents import Documents
+from lamella.store.files.local import LocalStorage
 storage = LocalStorage(sys.argv[1])
 array = StoredArray(Documents.open(storage), "0", engine="files")
 print(int(array.read().sum()), flush=True)  # by threads that a child will not have

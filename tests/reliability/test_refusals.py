@@ -20,9 +20,9 @@ from tests.warm import run
 
 import lamella
 from lamella.errors import LamellaError, StorageError
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
 
 from .faults import Faults, fail, firsts, spread
 from .states import State, digest, files, litter
@@ -127,9 +127,9 @@ LIMITED = """
 import resource, sys
 import lamella, numpy as np
 from lamella.errors import StorageError
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.metadata.documents import Documents
+from lamella.store.files.local import LocalStorage
 array = StoredArray(Documents.open(LocalStorage(sys.argv[1])), "0", engine=sys.argv[2])
 block = np.random.default_rng(0).integers(0, 60000, array.meta.shape).astype("uint16")
 array.write(0, block[0])

@@ -14,7 +14,7 @@ import pytest
 
 import lamella
 from lamella.errors import LamellaError, StorageError
-from lamella.store import temporary_files
+from lamella.store.files import temporary_files
 from lamella.store.keys import PRIVATE_PREFIX
 
 from .test_creators_on_s3 import elsewhere
@@ -33,7 +33,7 @@ class Machines:
         self.here, self.service = threading.local(), service
         host = lambda: getattr(self.here, "host", "0" * 8)  # noqa: E731
         monkeypatch.setattr(
-            "lamella.store.object_reads.AT_ONCE", 1
+            "lamella.store.objects.object_reads.AT_ONCE", 1
         )  # a program that is held up sends no others
         monkeypatch.setattr(temporary_files, "_host", host)
         monkeypatch.setattr(temporary_files, "_mine", lambda: f"{PRIVATE_PREFIX}{host()}-{os.getpid()}-")

@@ -15,7 +15,7 @@ from zarr.storage import MemoryStore
 import lamella
 from lamella.errors import LamellaError, StorageError
 from lamella.models import TransformationMeta
-from lamella.store import file_system
+from lamella.store.files import file_system
 
 from .faults import Faults, chosen
 from .refusing import Refusing

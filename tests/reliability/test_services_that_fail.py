@@ -41,7 +41,7 @@ def few_retries(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_kept():
     """Keep nothing of the test before, which reads the same chunks at the same URL."""
-    from lamella.store import chunk_cache
+    from lamella.store.pixels import chunk_cache
 
     chunk_cache.decoded.clear()
     chunk_cache.indexes.clear()

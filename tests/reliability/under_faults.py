@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lamella.errors import AccessError, DamagedDataError, LamellaError, StorageError, UnitsFailedError
-from lamella.store.object_requests import _honours
+from lamella.store.objects.object_requests import _honours
 
 from .operations import OPERATIONS, USED, Operation, files, seen
 from .protocols import PROTOCOLS, SECRET

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.objects.zarr_storage import ZarrStorage
+from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
     from lamella.store.storage import Storage

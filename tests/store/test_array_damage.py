@@ -14,7 +14,7 @@ from lamella.errors import (
     DamagedDataError,
     StorageError,
 )
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels.arrays import StoredArray
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"\x00" * 400])
@@ -164,9 +164,9 @@ def test_an_unknown_codec_leaves_the_metadata_readable(make_array, zarr_format, 
 
 
 def test_every_reader_of_a_damaged_shard_is_told_of_the_damage(tmp_path):
-    from lamella.store.chunk_files import ChunkFile
-    from lamella.store.local import LocalStorage
-    from lamella.store.shard_file import IndexForm
+    from lamella.store.files.local import LocalStorage
+    from lamella.store.pixels.chunk_files import ChunkFile
+    from lamella.store.pixels.shard_file import IndexForm
 
     (tmp_path / "shard").write_bytes(b"too short for an index")
     file = ChunkFile(LocalStorage(tmp_path), "shard", IndexForm((4,)), uses=2)

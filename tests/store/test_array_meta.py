@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import InvalidArgumentError
-from lamella.store.compressor import Compressor
-from lamella.store.documents import new_array
-from lamella.store.layout import LARGEST_CHUNK, auto_layout, default_chunks
+from lamella.store.metadata.compressor import Compressor
+from lamella.store.metadata.documents import new_array
+from lamella.store.metadata.layout import LARGEST_CHUNK, auto_layout, default_chunks
 
 DEFAULT = Compressor("blosc", "zstd", 1, "bitshuffle")
 

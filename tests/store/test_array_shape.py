@@ -11,10 +11,10 @@ from lamella.errors import (
     NodeNotFoundError,
     ReadOnlyError,
 )
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.objects.zarr_storage import ZarrStorage
+from lamella.store.pixels.arrays import StoredArray
 
 
 def test_growing_after_shrinking_shows_fill_values_not_old_pixels(make_array, layout, values):

@@ -13,8 +13,8 @@ from lamella.errors import (
     InvalidArgumentError,
     OutOfBoundsError,
 )
-from lamella.store import engine_zarr
-from lamella.store.arrays import StoredArray
+from lamella.store.pixels import engine_zarr
+from lamella.store.pixels.arrays import StoredArray
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8", "bool"]
 

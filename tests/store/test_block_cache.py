@@ -12,8 +12,8 @@ import pytest
 
 import lamella
 from lamella.errors import InvalidArgumentError
-from lamella.store import chunk_cache
-from lamella.store.block_cache import BlockCache
+from lamella.store.objects.block_cache import BlockCache
+from lamella.store.pixels import chunk_cache
 
 URL = "s3://bucket/image.zarr"
 
@@ -105,7 +105,7 @@ def test_a_folder_stays_below_its_limit_and_keeps_what_was_used_last(tmp_path):
 
 WRITER = """
 import sys
-from lamella.store.block_cache import BlockCache
+from lamella.store.objects.block_cache import BlockCache
 cache = BlockCache(sys.argv[1], 200_000)
 print("ready", flush=True)
 n = 0

@@ -12,11 +12,11 @@ import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from lamella.errors import DamagedDataError
-from lamella.store import blosc
-from lamella.store.arrays import StoredArray
-from lamella.store.coding import ChunkError, coding_of
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.pixels import blosc
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.coding import ChunkError, coding_of
 
 BLOSCS = [(cname, shuffle) for cname in ("zstd", "lz4", "zlib", "blosclz", "lz4hc") for shuffle in (0, 1, 2)]
 V2 = {

@@ -11,7 +11,7 @@ import pytest
 
 import lamella
 from lamella.errors import AccessError, InvalidArgumentError, LamellaError, StorageError, UnknownOptionError
-from lamella.store.credentials import resolve
+from lamella.store.objects.credentials import resolve
 from lamella.store.storage import open_storage
 
 SECRET = "s3cr3t-value"

@@ -20,9 +20,9 @@ from lamella.errors import (
     NodeNotFoundError,
     ReadOnlyError,
 )
-from lamella.store.compressor import Compressor
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.compressor import Compressor
+from lamella.store.metadata.documents import Documents, new_array
 
 ATTRIBUTES = {"name": "µ-plate", "nested": {"list": [1, 2.5, None, True]}}
 

@@ -11,7 +11,7 @@ import pytest
 
 import lamella
 from lamella.errors import StorageError
-from lamella.store import arrays
+from lamella.store.pixels import arrays
 
 PIXELS = np.arange(64, dtype="u2").reshape(1, 1, 1, 8, 8)
 

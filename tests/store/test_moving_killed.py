@@ -12,7 +12,7 @@ from tests.reliability.faults import Faults
 
 import lamella
 from lamella.errors import LamellaError
-from lamella.store.object_requests import DELETED_AT_ONCE
+from lamella.store.objects.object_requests import DELETED_AT_ONCE
 
 # s3fs leaves connections open when it begins new ones after an error.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")

@@ -12,12 +12,12 @@ import pytest
 from tests.remote import object_storage
 
 from lamella.errors import AccessError, DamagedDataError, StorageError
-from lamella.store import document_memory
-from lamella.store import object_storage as s3_storage
-from lamella.store.addresses import split_url
-from lamella.store.documents import Documents
-from lamella.store.object_client import _used_in
-from lamella.store.object_requests import _honours
+from lamella.store.metadata.documents import Documents
+from lamella.store.objects import document_memory
+from lamella.store.objects import object_storage as s3_storage
+from lamella.store.objects.addresses import split_url
+from lamella.store.objects.object_client import _used_in
+from lamella.store.objects.object_requests import _honours
 from lamella.store.storage import ChangedError, RangeRequest
 
 URL = "s3://bucket/plate 1.zarr"

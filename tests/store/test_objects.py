@@ -14,13 +14,14 @@ from tests.remote import object_storage
 from zarr.storage import MemoryStore, WrapperStore
 
 from lamella.errors import DamagedDataError, StorageError
-from lamella.store import chunk_cache, chunk_objects, retries
-from lamella.store import object_storage as s3_storage
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.shard_writer import ShardWriter
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.objects import object_storage as s3_storage
+from lamella.store.objects import retries
+from lamella.store.objects.zarr_storage import ZarrStorage
+from lamella.store.pixels import chunk_cache, chunk_objects
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.shard_writer import ShardWriter
 from lamella.store.storage import RangeRequest, Storage
-from lamella.store.zarr_storage import ZarrStorage
 
 
 class Counting(WrapperStore):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from lamella import open_ome_zarr
-from lamella.store import page_cache
+from lamella.store.files import page_cache
 
 
 def test_plates_are_walked_where_the_system_allows_no_more_threads(tmp_path, monkeypatch):

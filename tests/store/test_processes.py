@@ -20,10 +20,11 @@ import tensorstore as ts
 import zarr
 
 from lamella.errors import OutOfBoundsError, StorageError
-from lamella.store import locks, process_limits
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
+from lamella.store import process_limits
+from lamella.store.files import locks
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.pixels.arrays import StoredArray
 
 spawn = mp.get_context("spawn")
 
@@ -140,9 +141,9 @@ def test_handles_work_in_spawned_processes(make_array):
 
 FORKED = """
 import os, signal, sys, threading
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.metadata.documents import Documents
+from lamella.store.files.local import LocalStorage
 
 documents = Documents.open(LocalStorage(sys.argv[1]))
 array = StoredArray(documents, "0")

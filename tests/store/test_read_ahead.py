@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import LocalStore, WrapperStore
 
 from lamella import open_ome_zarr
-from lamella.store import expected
+from lamella.store.metadata import expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import DamagedDataError, InvalidArgumentError, OutOfBoundsError
-from lamella.store import chunk_cache, chunk_files, coding
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
-from lamella.store.shard_file import IndexForm, encode_index
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels import chunk_cache, chunk_files, coding
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.shard_file import IndexForm, encode_index
 
 SHARDED = {"chunks": (1, 4, 8), "shards": (2, 8, 16)}
 

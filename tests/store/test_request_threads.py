@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import lamella
-from lamella.store import request_threads
-from lamella.store.request_threads import RequestThreads, SharedThreads, _Batch, end_requests
+from lamella.store.objects import request_threads
+from lamella.store.objects.request_threads import RequestThreads, SharedThreads, _Batch, end_requests
 
 
 def test_each_item_has_its_result_or_its_error_and_no_more_threads_work_than_allowed():

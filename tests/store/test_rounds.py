@@ -10,9 +10,9 @@ import pytest
 
 import lamella
 from lamella.adapters.png import write_preview
-from lamella.store import chunk_cache
-from lamella.store import object_storage as s3_storage
-from lamella.store.object_requests import _honours
+from lamella.store.objects import object_storage as s3_storage
+from lamella.store.objects.object_requests import _honours
+from lamella.store.pixels import chunk_cache
 
 WELLS, FIELDS = 12, 2
 URL = "s3://bucket/plate.zarr"

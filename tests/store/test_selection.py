@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lamella.errors import InvalidArgumentError, OutOfBoundsError
-from lamella.store.selection import Selection, basic_or_fancy, orthogonal, points
+from lamella.store.pixels.selection import Selection, basic_or_fancy, orthogonal, points
 
 
 def take(selection: Selection, array: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import DamagedDataError
-from lamella.store.array_meta import ArrayMeta
-from lamella.store.format_v3 import new_array
-from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index, encode_index
+from lamella.store.metadata.array_meta import ArrayMeta
+from lamella.store.metadata.format_v3 import new_array
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index, encode_index
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=1, max_size=40)
 

@@ -29,14 +29,14 @@ from lamella.errors import (
     ReadOnlyError,
     StorageError,
 )
-from lamella.store.array_meta import DTYPES
-from lamella.store.arrays import StoredArray
-from lamella.store.coding import coding_of
-from lamella.store.documents import Documents, new_array
-from lamella.store.local import LocalStorage
-from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index
-from lamella.store.shard_writer import ShardWriter
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.array_meta import DTYPES
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.objects.zarr_storage import ZarrStorage
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.coding import coding_of
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
+from lamella.store.pixels.shard_writer import ShardWriter
 
 CODECS = {
     "blosc": {"name": "blosc", "cname": "zstd", "clevel": 1, "shuffle": "bitshuffle"},
@@ -380,7 +380,7 @@ def test_memory_is_that_of_the_chunks_under_way(make):
 
 
 def test_numcodecs_is_given_a_context_of_its_own_for_blosc(make, monkeypatch):
-    monkeypatch.setattr("lamella.store.blosc._library", lambda: None)
+    monkeypatch.setattr("lamella.store.pixels.blosc._library", lambda: None)
     asked = []
 
     class Recorded(numcodecs.blosc.Blosc):
@@ -400,10 +400,10 @@ def test_numcodecs_is_given_a_context_of_its_own_for_blosc(make, monkeypatch):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
-from lamella.store.shard_writer import ShardWriter
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.metadata.documents import Documents
+from lamella.store.files.local import LocalStorage
+from lamella.store.pixels.shard_writer import ShardWriter
 shard = ShardWriter(StoredArray(Documents(LocalStorage(sys.argv[1]), 3), "0"), (0, 0))
 for x in range(3):
     shard.put((0, x), np.full((4, 4), 9))

@@ -29,10 +29,10 @@ from lamella.errors import (
     ReadOnlyError,
     StorageError,
 )
-from lamella.store.local import LocalStorage
-from lamella.store.object_storage import ObjectStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.objects.object_storage import ObjectStorage
+from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.storage import ChangedError, RangeRequest, open_storage
-from lamella.store.zarr_storage import ZarrStorage
 
 BAD_KEYS = {
     "parent": "..",

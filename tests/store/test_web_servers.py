@@ -7,7 +7,7 @@ import pytest
 
 import lamella
 from lamella.errors import ReadOnlyError, StorageError
-from lamella.store import chunk_cache
+from lamella.store.pixels import chunk_cache
 
 PIXELS = np.random.default_rng(0).integers(1, 999, (1, 1, 2, 64, 64)).astype("u2")
 

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from lamella.store.atomic_file import AtomicFile
-from lamella.store.coding import Coding
+from lamella.store.files.atomic_file import AtomicFile
+from lamella.store.pixels.coding import Coding
 from lamella.store.process_limits import cpus
 
 
@@ -35,7 +35,7 @@ def test_the_same_pixels_are_the_same_bytes_each_time(make_whole, layout, values
 def test_chunks_of_a_shard_that_lie_beyond_the_array_are_not_stored(make_whole, files_of):
     array = make_whole((4, 4), chunks=(2, 4), shards=(8, 4), compressor="gzip")
     array.write(..., 1)
-    from lamella.store.shard_file import NO_CHUNK, IndexForm, decode_index
+    from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
 
     content = files_of(array)["c/0/0"]
     form = IndexForm((4, 1))

@@ -26,8 +26,8 @@ from lamella.errors import (
     ReadOnlyError,
     StorageError,
 )
-from lamella.store import json_document
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata import json_document
 from lamella.store.storage import RangeRequest, open_storage
 
 FILES = specimen("image 0.5")

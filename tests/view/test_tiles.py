@@ -16,7 +16,7 @@ from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.ops.view.scene import view_scene
 from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
 from lamella.ops.view.volumes import read_volume
-from lamella.store import page_cache
+from lamella.store.files import page_cache
 
 
 def write_plate(path, version="0.5", side=96, levels=2):

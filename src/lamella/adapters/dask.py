@@ -16,8 +16,8 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, TooLargeError
 from lamella.spec.axes import space_axes
-from lamella.store.arrays import StoredArray
-from lamella.store.assignment import ValueRangeError, check_exact
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.assignment import ValueRangeError, check_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,22 +20,22 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.level_writes import marked_unless_finished
 from lamella.ops.array_writes import reads_from
 from lamella.ops.execution import run
-from lamella.store.array_creation import new_array
-from lamella.store.arrays import StoredArray
-from lamella.store.growth import growing
-from lamella.store.temporary_files import temporary_name
+from lamella.store.files.temporary_files import temporary_name
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.growth import growing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.ops.regions import Region
     from lamella.spec.stale_levels import Bounds
-    from lamella.store.selection import Selection
+    from lamella.store.pixels.selection import Selection
     from lamella.types import Shape
 
 
 def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
-    """Write lazy data (`lamella.store.assignment.is_lazy`) to a region of an array, broadcast as numpy does.
+    """Write lazy data (`lamella.store.pixels.assignment.is_lazy`) to a region of an array, broadcast as numpy does.
 
     Raise InvalidArgumentError for a shape that does not fit, before writing, and for a block with a value that the
     array cannot store.

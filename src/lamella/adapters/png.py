@@ -47,7 +47,7 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
-from lamella.store.parents import refuse_in_store
+from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.store.addresses import clean_url
+from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url
 
 if TYPE_CHECKING:

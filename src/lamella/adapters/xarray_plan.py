@@ -18,7 +18,7 @@ from lamella.ops.regions import nested
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.frame_times import real_times
 from lamella.spec.units import unit_name
-from lamella.store.assignment import ValueRangeError, check_exact
+from lamella.store.pixels.assignment import ValueRangeError, check_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

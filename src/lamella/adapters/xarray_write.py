@@ -28,9 +28,9 @@ from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axes_from_json
 from lamella.spec.frame_times import with_real_times
-from lamella.store.arrays import StoredArray
-from lamella.store.growth import growing
 from lamella.store.keys import join
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.growth import growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

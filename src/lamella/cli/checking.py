@@ -105,7 +105,7 @@ def validate(
         report = run(path, strict=strict, pixels=pixels, **options)
     except (LamellaError, OSError) as error:  # a missing or unreachable store
         if as_json:
-            from lamella.store.addresses import clean_url
+            from lamella.store.objects.addresses import clean_url
             from lamella.store.paths import is_url
 
             echo_json(

@@ -93,7 +93,7 @@ def download(
     is as for `lamella copy`.
     """
     from lamella.ops.copying.copy_store import copy_store
-    from lamella.store.addresses import clean_url
+    from lamella.store.objects.addresses import clean_url
     from lamella.store.paths import local_path
 
     context.meta[RESUMES] = True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.ops.rewriting.rewrite import RewriteReport
-    from lamella.store.compressor import CompressorChoice
+    from lamella.store.metadata.compressor import CompressorChoice
     from lamella.types import VersionName
 
 
@@ -118,7 +118,7 @@ def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
     from dataclasses import replace
 
     from lamella.errors import InvalidArgumentError
-    from lamella.store.compressor import Compressor
+    from lamella.store.metadata.compressor import Compressor
 
     if choice is None:
         return None

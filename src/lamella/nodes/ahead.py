@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lamella.nodes.well import Well
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
 
     OpenedWell: TypeAlias = tuple[str, Well | LamellaError]
 

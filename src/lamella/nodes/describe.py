@@ -24,7 +24,7 @@ from lamella.nodes.scene import Scene
 from lamella.nodes.tables import stored_table_names
 from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
-from lamella.store.documents import may_be_node_name
+from lamella.store.metadata.documents import may_be_node_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.images import ChannelMeta
     from lamella.spec.transformations.base import SystemReference
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject, Shape
 

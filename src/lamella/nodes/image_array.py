@@ -1,4 +1,4 @@
-"""One array of an image: numpy-style reads and writes of pixels, on top of :mod:`lamella.store.arrays`."""
+"""One array of an image: numpy-style reads and writes of pixels, on top of :mod:`lamella.store.pixels.arrays`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.store_handle import NodePath
 from lamella.nodes.zarr_surface import ZarrSurface
 from lamella.spec.axes import axis_index
-from lamella.store.arrays import StoredArray
-from lamella.store.assignment import cast, cast_for, is_lazy
-from lamella.store.selection import basic_or_fancy
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.assignment import cast, cast_for, is_lazy
+from lamella.store.pixels.selection import basic_or_fancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from lamella.spec.axes import AxisMeta
     from lamella.spec.stale_levels import Bounds
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import Select
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import Select
     from lamella.types import Shape
 
 
@@ -479,7 +479,7 @@ class ImageArray(ZarrSurface):
         >>> position.data.tensorstore()[0, 0, 0, 3, ::2].read().result()
         array([24, 26, 28, 30], dtype=uint16)
         """
-        from lamella.store.tensorstore_handle import open_handle
+        from lamella.store.pixels.tensorstore_handle import open_handle
 
         store_handle = self.node_path.store_handle
         if kwargs.get("write"):

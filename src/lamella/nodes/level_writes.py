@@ -39,7 +39,7 @@ from lamella.spec.stale_levels import (
     with_stale,
     with_unfinished,
 )
-from lamella.store.array_edits import edit_attributes_of_array
+from lamella.store.metadata.array_edits import edit_attributes_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
-from lamella.store.json_document import StoredGroup
+from lamella.store.metadata.json_document import StoredGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

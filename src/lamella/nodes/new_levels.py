@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.rules import ArrayFacts
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject
 
 _RULES = frozenset(["MS-05", "MS-07", "LB-05"])

@@ -28,7 +28,7 @@ from lamella.nodes.reporting import check_document, refuse_broken
 from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from
 from lamella.store.keys import is_document_name, is_private, join
-from lamella.store.missing_document import content_without_document
+from lamella.store.metadata.missing_document import content_without_document
 
 if TYPE_CHECKING:
     import types
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.spec.rules import Kind
-    from lamella.store.documents import Documents
-    from lamella.store.json_document import StoredGroup
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")

@@ -25,7 +25,7 @@ from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import fill_missing_sizes, unsized_axes
 from lamella.spec.ome_xml import describe_images, parse_ome_xml
 from lamella.spec.versions import detect
-from lamella.store.parents import group_above, path_below
+from lamella.store.metadata.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

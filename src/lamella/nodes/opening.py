@@ -36,15 +36,19 @@ from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
 from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.versions import by_name, detect
-from lamella.store.documents import Documents
-from lamella.store.json_document import parse_object
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import is_abandoned
+from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.keys import METADATA_FILES, V2, V3
-from lamella.store.local import LocalStorage
-from lamella.store.missing_document import check_unfinished_copy, without_attributes, without_metadata
-from lamella.store.parents import group_above, path_below
+from lamella.store.metadata.documents import Documents
+from lamella.store.metadata.json_document import parse_object
+from lamella.store.metadata.missing_document import (
+    check_unfinished_copy,
+    without_attributes,
+    without_metadata,
+)
+from lamella.store.metadata.parents import group_above, path_below
 from lamella.store.storage import open_storage
-from lamella.store.temporary_files import is_abandoned
-from lamella.store.zip_storage import ZipStorage
 from lamella.types import Durability, Layout, Mode, Recheck
 
 if TYPE_CHECKING:
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.store.json_document import StoredGroup
+    from lamella.store.metadata.json_document import StoredGroup
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, StrPath, VersionName
 

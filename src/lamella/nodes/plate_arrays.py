@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
     from lamella.nodes.well import Well
     from lamella.spec.rules import ArrayFacts
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
     from lamella.types import ArrayOptions, JSONObject
 
 Requests: TypeAlias = dict[str, ArrayRequest]

@@ -25,8 +25,8 @@ from lamella.nodes.store_handle import NodePath
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
+from lamella.store.files.temporary_files import temporary_name
 from lamella.store.keys import join_names
-from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_arrays import Requests
     from lamella.spec.plate import AcquisitionMeta, PlateMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import ArrayOptions, JSONObject
 
 PositionSpec: TypeAlias = (

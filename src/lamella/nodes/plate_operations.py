@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.streaming.stream import FrameStream
     from lamella.spec.images import TransformationMeta, WindowDict
-    from lamella.store.compressor import CompressorChoice
+    from lamella.store.metadata.compressor import CompressorChoice
     from lamella.types import StrPath
 
 

@@ -25,9 +25,9 @@ from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
 from lamella.spec.intents import read_appending, read_replacing, with_appending
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.arrays import StoredArray
 from lamella.store.keys import join, natural_order
-from lamella.store.missing_document import content_without_document, without_attributes
+from lamella.store.metadata.missing_document import content_without_document, without_attributes
+from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.ome_image import OMEImage
     from lamella.spec.rules import Kind
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.json_document import StoredGroup
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 
 

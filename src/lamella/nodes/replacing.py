@@ -22,9 +22,9 @@ from lamella.spec.intents import (
     with_replacing,
     with_token,
 )
-from lamella.store.array_edits import edit_attributes_of_array
+from lamella.store.files.temporary_files import abandon, abandoned_on_errors, is_running, temporary_name
 from lamella.store.keys import V2, is_private, join
-from lamella.store.temporary_files import abandon, abandoned_on_errors, is_running, temporary_name
+from lamella.store.metadata.array_edits import edit_attributes_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.images import ImagesMeta
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 

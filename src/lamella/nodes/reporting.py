@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from lamella.spec.rules import Finding, Kind
     from lamella.spec.rules.check import Frame
     from lamella.spec.versions import SpecVersion
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.json_document import StoredGroup
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 
 Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"

@@ -15,15 +15,15 @@ from lamella.errors import (
 )
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
+from lamella.store.files.temporary_files import shown_name
 from lamella.store.keys import check_key, join
-from lamella.store.temporary_files import shown_name
 
 if TYPE_CHECKING:
     import zarr
 
     from lamella.nodes.ome_xml import OMEFile
     from lamella.spec.versions import SpecVersion
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 
@@ -114,7 +114,7 @@ class NodePath:
             return member
         import zarr
 
-        from lamella.store.documents import Documents
+        from lamella.store.metadata.documents import Documents
         from lamella.store.storage import open_storage
 
         if not isinstance(member, zarr.Group | zarr.Array):

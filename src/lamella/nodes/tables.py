@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.spec.tables import TableInfo
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 

@@ -19,7 +19,7 @@ from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.raw_json import describe
 from lamella.store.keys import join_names
-from lamella.store.parents import group_above, path_below
+from lamella.store.metadata.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.spec.axes import AxisMeta
     from lamella.spec.intents import Renaming
-    from lamella.store.json_document import StoredGroup
+    from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 
 

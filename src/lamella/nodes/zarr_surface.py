@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, OutOfBoundsError
-from lamella.store.selection import basic_or_fancy, orthogonal, points
+from lamella.store.pixels.selection import basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from zarr import Array as ZarrArray
 
-    from lamella.store.arrays import Select, StoredArray
+    from lamella.store.pixels.arrays import Select, StoredArray
     from lamella.types import JSON, Shape
 
 

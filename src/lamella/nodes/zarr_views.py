@@ -2,7 +2,7 @@
 
 zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and
 change the stored document; other writes of zarr-python go through a merging store
-(:mod:`lamella.store.merging_store`). Imports zarr-python.
+(:mod:`lamella.store.objects.merging_store`). Imports zarr-python.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import zarr
 from zarr.core.attributes import Attributes
 
 from lamella.errors import MetadataError
-from lamella.store.array_edits import attributes_of_array, edit_attributes_of_array
-from lamella.store.assignment import cast_for
-from lamella.store.merging_store import merging_store
+from lamella.store.metadata.array_edits import attributes_of_array, edit_attributes_of_array
+from lamella.store.objects.merging_store import merging_store
+from lamella.store.pixels.assignment import cast_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.store_handle import NodePath
-    from lamella.store.documents import NodeKind
+    from lamella.store.metadata.documents import NodeKind
     from lamella.types import JSON, JSONObject
 
 

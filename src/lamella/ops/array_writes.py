@@ -16,7 +16,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import Region, regions
-from lamella.store.assignment import cast_data, is_lazy
+from lamella.store.pixels.assignment import cast_data, is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,8 +29,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError
+from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.local import LocalStorage
 from lamella.store.process_limits import cpus
 
 if TYPE_CHECKING:

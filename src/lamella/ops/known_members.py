@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import LamellaError, MetadataError, NotDecodedError, StorageError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.tables import member_names
-from lamella.store.documents import Documents
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, V2, V3, ancestors, is_key, join
 from lamella.store.known_storage import KnownStorage
-from lamella.store.text_arrays import translated
+from lamella.store.metadata.documents import Documents
+from lamella.store.metadata.text_arrays import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.storage import Storage
     from lamella.types import JSONObject
 
@@ -30,7 +30,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
     """Return a storage that can list its content: the same one, or a view by its metadata."""
     if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
-    from lamella.store.known_object_storage import known_storage  # loads the clients of services
+    from lamella.store.objects.known_object_storage import known_storage  # loads the clients of services
 
     walk = _Walk(storage)
     walk.visit(path)

@@ -21,14 +21,14 @@ from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
-from lamella.store.arrays import PinnedArray, pinned
+from lamella.store.pixels.arrays import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lamella.nodes.labels import LabelImage
     from lamella.spec.images import ImagesMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Shape
 
 

@@ -47,10 +47,10 @@ from lamella.spec.intents import (
     with_renaming_record,
 )
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
-from lamella.store.documents import array_like, new_array
+from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
 from lamella.store.keys import check_new_name
-from lamella.store.layout import LARGEST_CHUNK, default_chunks
-from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
+from lamella.store.metadata.documents import array_like, new_array
+from lamella.store.metadata.layout import LARGEST_CHUNK, default_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from lamella.nodes.renaming import Change
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
 
 

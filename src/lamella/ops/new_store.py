@@ -21,12 +21,12 @@ from lamella.ops.copying.copy_store import (
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
 from lamella.ops.rewriting.workspace import Destination
-from lamella.store.archives import is_archive_name
+from lamella.store.files.archives import is_archive_name
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, shortened
-from lamella.store.local import LocalStorage
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import is_store, open_storage, with_options
-from lamella.store.temporary_files import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import DamagedDataError, InvalidNameError, LamellaError, MetadataError, one_line
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
-from lamella.store import format_v2, format_v3
-from lamella.store.documents import may_be_node_name
-from lamella.store.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
 from lamella.store.keys import FORMATS, METADATA_FILES, V2, V3, is_key, join
-from lamella.store.stored_chunks import foreign_key, iter_stored_files
+from lamella.store.metadata import format_v2, format_v3
+from lamella.store.metadata.documents import may_be_node_name
+from lamella.store.metadata.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
+from lamella.store.pixels.stored_chunks import foreign_key, iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lamella.spec.rules import Location
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import NodeKind
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import NodeKind
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.errors import LamellaError, NodeExistsError, StorageError
 from lamella.spec.intents import COPIED, COPYING, Renaming, RenamingRecord, read_renaming_record
-from lamella.store.temporary_files import abandoned_on_errors, is_abandoned, is_running, temporary_name
+from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, is_running, temporary_name
 
 if TYPE_CHECKING:
     from lamella.nodes.renaming import Change, RenamesMembers

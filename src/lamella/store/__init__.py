@@ -1,9 +1,7 @@
-"""The store layer: the only code that touches bytes.
+"""The store layer: the only code that touches bytes. Nothing here knows OME-NGFF.
 
-``storage``, ``local``, ``zarr_storage``: bytes under keys. ``documents``, ``format_v2``, ``format_v3``:
-groups and arrays as JSON documents. ``array_meta``, ``compressor``, ``layout``: the content of an array document.
-``arrays``, ``selection``, ``engine``, ``engine_zarr``, ``coding``: the pixels.
-Nothing here knows OME-NGFF.
+``storage`` defines `Storage`: bytes under keys. ``files`` implements it for folders and ZIP archives, ``objects`` for
+services. On top of it, ``metadata`` reads and writes the JSON documents of groups and arrays, ``pixels`` the chunks.
 
 Imports errors and types.
 """

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.local import LocalStorage
 from lamella.store.storage import times_of
 from lamella.store.transfer import files_below
-from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
         stamp = storage.stamp(key)
         return None if stamp is None else list(stamp)
     if isinstance(storage, FlatStorage):
-        from lamella.store import object_fingerprint  # loads the clients of services
+        from lamella.store.objects import object_fingerprint  # loads the clients of services
 
         return object_fingerprint.fingerprint(storage, key)
     return None
@@ -52,7 +52,7 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Fingerprint | No
         stamps = (storage.stamp(key) for key in keys)
         return [None if stamp is None else list(stamp) for stamp in stamps]
     if isinstance(storage, FlatStorage):
-        from lamella.store import object_fingerprint
+        from lamella.store.objects import object_fingerprint
 
         return object_fingerprint.fingerprints(storage, keys)
     return None
@@ -68,7 +68,7 @@ def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Fingerprint] 
         stamps = fingerprints(storage, keys) or []
         return {key: stamp for key, stamp in zip(keys, stamps, strict=True) if stamp is not None}
     if isinstance(storage, FlatStorage) and storage.can_list:
-        from lamella.store import object_fingerprint
+        from lamella.store.objects import object_fingerprint
 
         return object_fingerprint.fingerprints_below(storage, prefix)
     return None

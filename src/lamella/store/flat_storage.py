@@ -21,10 +21,10 @@ from lamella.errors import (
     StorageError,
 )
 from lamella.log import log
+from lamella.store.files.locks import thread_lock
+from lamella.store.files.temporary_files import is_abandoned
 from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
-from lamella.store.locks import thread_lock
 from lamella.store.storage import Names, Storage
-from lamella.store.temporary_files import is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidNameError
 
 if TYPE_CHECKING:
-    from lamella.store.array_meta import ZarrFormat
+    from lamella.store.metadata.array_meta import ZarrFormat
 
 #: Longest name of one file or folder in bytes (``NAME_MAX`` of every usual file system).
 LONGEST_PART = 255

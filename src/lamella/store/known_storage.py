@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
+from lamella.store.pixels.stored_chunks import MAX_REQUESTED_FILES
+from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.storage import Storage
-from lamella.store.stored_chunks import MAX_REQUESTED_FILES
-from lamella.store.stored_files import shows_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.storage import Names
 
 

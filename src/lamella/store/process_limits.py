@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import TooLargeError
 
 if TYPE_CHECKING:
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Shape
 
 _threads: list[ThreadPoolExecutor] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
     from zarr.abc.store import Store
 
-    from lamella.store.chunk_cache import StampedCache
+    from lamella.store.pixels.chunk_cache import StampedCache
     from lamella.types import JSONObject, StrPath
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ class Storage(ABC):
     @cached_property
     def decoded(self) -> StampedCache:
         """The cache of decoded chunks."""
-        from lamella.store.chunk_cache import StampedCache, decoded
+        from lamella.store.pixels.chunk_cache import StampedCache, decoded
 
         return decoded if self.cache_bytes is None else StampedCache(self.cache_bytes)
 
@@ -537,7 +537,7 @@ def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | N
     """
     if not storage_options:
         return list(targets)
-    from lamella.store.credentials import accepts_options
+    from lamella.store.objects.credentials import accepts_options
 
     urls = [isinstance(target, str) and is_url(target) for target in targets]
     accepting = [
@@ -581,9 +581,9 @@ def open_storage(
     """Open the storage of a path, a URL, or a store of zarr-python.
 
     A target is a local path (``~`` is the home); a URL of obstore, fsspec or icechunk, with ``storage_options``
-    (:mod:`lamella.store.credentials`); a path or URL of a ZIP archive or of a folder inside one (read only); or a
-    store, which stays read-only if it is. ``fsync`` flushes each local file to the disk before it replaces the old one,
-    so that finished writes survive a power cut, and not the death of the process only. ``follow_links`` follows
+    (:mod:`lamella.store.objects.credentials`); a path or URL of a ZIP archive or of a folder inside one (read only); or
+    a store, which stays read-only if it is. ``fsync`` flushes each local file to the disk before it replaces the old
+    one, so that finished writes survive a power cut, and not the death of the process only. ``follow_links`` follows
     symbolic links that lead out of a local store. ``must_exist`` does not create a missing icechunk repository; other
     stores are never created here.
     """
@@ -592,32 +592,32 @@ def open_storage(
     if isinstance(target, (str, bytes, os.PathLike)):
         address = location(target)
         if address.lower().startswith("icechunk+"):
-            from lamella.store.versions import from_versioned_url
+            from lamella.store.objects.versions import from_versioned_url
 
             return from_versioned_url(
                 address, read_only=read_only, must_exist=must_exist, storage_options=storage_options
             )
-        from lamella.store.archives import open_archive
+        from lamella.store.files.archives import open_archive
 
         archive = open_archive(address, storage_options)
         if archive is not None:
             return archive
         if is_url(address):
-            from lamella.store.credentials import refuse_signed_file
+            from lamella.store.objects.credentials import refuse_signed_file
 
             refuse_signed_file(address)
             return open_url(address, read_only, storage_options)
-        from lamella.store.local import LocalStorage
+        from lamella.store.files.local import LocalStorage
 
         if storage_options:
             _refuse_options(storage_options, address)
         return LocalStorage(address, read_only, fsync=fsync, follow_links=follow_links)
-    from lamella.store.zarr_storage import from_store
+    from lamella.store.objects.zarr_storage import from_store
 
     if storage_options:
         _refuse_options(storage_options, f"a {type(target).__name__}")
     if _is_of_icechunk(target):
-        from lamella.store.versions import from_versioned_store
+        from lamella.store.objects.versions import from_versioned_store
 
         return from_versioned_store(target, read_only=read_only)
     return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
@@ -625,12 +625,12 @@ def open_storage(
 
 def open_url(url: str, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
     """Open the storage of a folder at a URL, whatever its signature is for."""
-    from lamella.store.zarr_storage import from_url
+    from lamella.store.objects.zarr_storage import from_url
 
     return from_url(url, read_only=read_only, storage_options=storage_options)
 
 
 def _refuse_options(storage_options: object, where: str) -> None:
-    from lamella.store.credentials import refuse_options
+    from lamella.store.objects.credentials import refuse_options
 
     refuse_options(storage_options, where)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
-from lamella.store.atomic_file import stage
+from lamella.store.files.atomic_file import stage
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.keys import METADATA_FILES, join
-from lamella.store.local import LocalStorage
-from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -25,12 +25,12 @@ from lamella.ops.jobs.journal import Journal, LocalFile, parsed
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.rewriting.endpoints import make_folder
 from lamella.spec.channels import plain_name
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import sweep_folder
 from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, private_name
-from lamella.store.local import LocalStorage
-from lamella.store.parents import refuse_in_store
+from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import local_path
 from lamella.store.storage import is_store
-from lamella.store.temporary_files import sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

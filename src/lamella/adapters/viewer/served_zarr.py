@@ -16,8 +16,8 @@ from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dime
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.colors import label_color
 from lamella.spec.units import unit_ratio
-from lamella.store import format_v3
-from lamella.store.documents import new_array
+from lamella.store.metadata import format_v3
+from lamella.store.metadata.documents import new_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

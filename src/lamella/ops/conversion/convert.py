@@ -40,7 +40,7 @@ from lamella.ops.conversion.write import key_of_image, write_images
 from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.new_store import name_of, new_store
-from lamella.store.file_system import stamp_of
+from lamella.store.files.file_system import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.execution import Progress
     from lamella.ops.rewriting.workspace import Destination
-    from lamella.store.layout import Cut
+    from lamella.store.metadata.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription
     from lamella.spec.images import TransformationMeta
     from lamella.spec.versions import SpecVersion
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 OME_XML = "METADATA.ome.xml"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.corrections import Corrections
-from lamella.store.addresses import clean_url
 from lamella.store.keys import is_document_name
+from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url, local_path, location
 
 if TYPE_CHECKING:

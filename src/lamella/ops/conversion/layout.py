@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
-from lamella.store.layout import chunks_and_shards
+from lamella.store.metadata.layout import chunks_and_shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.layout import Cut
+    from lamella.store.metadata.layout import Cut
     from lamella.types import Shape
 
 BLOCK_BYTES = 8 << 20

@@ -16,7 +16,7 @@ from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_into, read_planes
 from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import nested
-from lamella.store.array_meta import ArrayMeta
+from lamella.store.metadata.array_meta import ArrayMeta
 from lamella.store.process_limits import codec_threads
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.execution import Count
     from lamella.ops.regions import Region
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array
 
 _SHARED_BYTES = 48 << 20

@@ -29,9 +29,9 @@ from lamella.spec.channels import distinct_colors
 from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
-from lamella.store.arrays import PinnedArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.removal import delete_unfinished
+from lamella.store.files.removal import delete_unfinished
+from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.pixels.arrays import PinnedArray
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, WindowDict
     from lamella.spec.plate import PlateMeta
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.layout import Cut
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.layout import Cut
     from lamella.types import Array, JSONObject, VersionName
 
 

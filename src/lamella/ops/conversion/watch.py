@@ -28,10 +28,10 @@ from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import is_copied, new_store
 from lamella.ops.rewriting.workspace import Destination
-from lamella.store.documents import Documents
+from lamella.store.files.removal import delete_unfinished
 from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.metadata.documents import Documents
 from lamella.store.paths import local_path
-from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.reader import Reader
-    from lamella.store.layout import Cut
+    from lamella.store.metadata.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
 Files = dict[str, tuple[int, int]]

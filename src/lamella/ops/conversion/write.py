@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Shape
 
 _SMALL_BYTES = 16 << 20

@@ -24,15 +24,15 @@ from lamella.ops.jobs.units import digest
 from lamella.ops.rewriting.endpoints import already_exists, check_stores_apart, not_a_store, open_source
 from lamella.ops.rewriting.workspace import Destination
 from lamella.store.file_fingerprint import fingerprints_below
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import temporary_name
+from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import METADATA_FILES, V2, V3
 from lamella.store.known_storage import KnownStorage
-from lamella.store.local import LocalStorage
-from lamella.store.missing_document import COPY_JOURNAL
+from lamella.store.metadata.missing_document import COPY_JOURNAL
 from lamella.store.storage import Storage, open_storage, share_options, with_options
-from lamella.store.temporary_files import temporary_name
 from lamella.store.transfer import copy_file
-from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

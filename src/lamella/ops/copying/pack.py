@@ -24,13 +24,13 @@ from lamella.ops.copying.upload import uploaded
 from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source
 from lamella.spec.versions import detect
-from lamella.store.addresses import clean_url
-from lamella.store.archives import is_archive_name
+from lamella.store.files.archives import is_archive_name
+from lamella.store.files.temporary_files import shown_as
+from lamella.store.files.zip_writer import ZipWriter
 from lamella.store.keys import LONGEST_PART, private_name, shortened
+from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import share_options, with_options
-from lamella.store.temporary_files import shown_as
-from lamella.store.zip_writer import ZipWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.execution import Progress
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.types import StrPath
 
 _AHEAD = 16

@@ -23,17 +23,17 @@ from lamella.spec.labels import LabelsMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.versions import detect
-from lamella.store import format_v3
-from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import METADATA_FILES, V2, V3, is_private, join, natural_order
 from lamella.store.known_storage import KnownStorage
-from lamella.store.stored_chunks import iter_stored_files
+from lamella.store.metadata import format_v3
+from lamella.store.metadata.json_document import parse_object, to_bytes
+from lamella.store.pixels.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lamella.spec.base import MetaModel
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.store.storage import Storage
     from lamella.types import JSONObject
 

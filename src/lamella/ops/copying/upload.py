@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, ReadOnlyError, StorageError
 from lamella.ops.rewriting.endpoints import already_exists, check_apart
-from lamella.store.archives import is_archive_name, split_archive_url
+from lamella.store.files.archives import is_archive_name, split_archive_url
+from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import join
-from lamella.store.object_storage import ObjectStorage
+from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.paths import location
 from lamella.store.storage import ChangedError, open_storage, open_url
-from lamella.store.temporary_files import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,8 +31,8 @@ from lamella.spec.axes import channel_axis
 from lamella.spec.images import DatasetMeta
 from lamella.spec.intents import Deleting, read_deleting, with_deleting
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
+from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -25,10 +25,10 @@ from lamella.spec.edits import fitted_names
 from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
 from lamella.spec.images import TransformationMeta
 from lamella.spec.intents import with_creating
-from lamella.store.archives import is_archive_name
-from lamella.store.local import LocalStorage
+from lamella.store.files.archives import is_archive_name
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import abandoned_on_errors, temporary_name
 from lamella.store.storage import open_storage, with_options
-from lamella.store.temporary_files import abandoned_on_errors, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
     from lamella.spec.images import ImagesMeta
-    from lamella.store.compressor import CompressorChoice
+    from lamella.store.metadata.compressor import CompressorChoice
     from lamella.types import StrPath, VersionName
 
 _ORDER = "tczyx"

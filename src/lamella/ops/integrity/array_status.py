@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.streaming.record import StreamRecord
     from lamella.spec.stale_levels import Unfinished
-    from lamella.store.stored_files import StoredFile
+    from lamella.store.pixels.stored_files import StoredFile
     from lamella.types import JSONObject, Shape
 
 State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]

@@ -19,14 +19,14 @@ from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import storage_of
-from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import fingerprint
+from lamella.store.files.local import LocalStorage
 from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
-from lamella.store.local import LocalStorage
-from lamella.store.parents import refuse_in_store
+from lamella.store.metadata.documents import Documents
+from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import local_path
+from lamella.store.pixels.stored_chunks import is_beyond
 from lamella.store.storage import with_options
-from lamella.store.stored_chunks import is_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.execution import Progress
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.storage import Fingerprint, Storage
     from lamella.types import JSONObject, StrPath
 

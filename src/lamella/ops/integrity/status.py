@@ -19,11 +19,11 @@ from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.stale_levels import read_unfinished
-from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.stored_chunks import describe_foreign, foreign_key
+from lamella.store.pixels.stored_files import inspect_stored_files
 from lamella.store.storage import with_options
-from lamella.store.stored_chunks import describe_foreign, foreign_key
-from lamella.store.stored_files import inspect_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

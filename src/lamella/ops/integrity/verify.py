@@ -28,13 +28,13 @@ from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.ops.validation.validate import storage_of
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import fingerprint
 from lamella.store.keys import is_key, join
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.stored_chunks import check_keys, iter_stored_files
+from lamella.store.pixels.stored_files import NO_FILE
 from lamella.store.storage import with_options
-from lamella.store.stored_chunks import check_keys, iter_stored_files
-from lamella.store.stored_files import NO_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,8 +25,8 @@ from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError
-from lamella.store.file_system import NO_LINK, write_all
-from lamella.store.local import LocalStorage
+from lamella.store.files.file_system import NO_LINK, write_all
+from lamella.store.files.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lamella.errors import LamellaError
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.regions import region_shape
-from lamella.store import chunk_grid
 from lamella.store.file_fingerprint import fingerprints
 from lamella.store.keys import join
+from lamella.store.pixels import chunk_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.regions import Region
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.store.storage import Storage
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.ops.mosaics.layout import Layout
     from lamella.ops.regions import Region
     from lamella.spec.axes import AxisMeta
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Shape, StrPath
 
 Blend = Literal["nearest", "linear"]

@@ -22,10 +22,10 @@ from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
 from lamella.ops.rewriting.endpoints import check_stores_apart
-from lamella.store.archives import is_archive_name
+from lamella.store.files.archives import is_archive_name
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.removal import delete_unfinished
 from lamella.store.keys import PRIVATE_PREFIX, join
-from lamella.store.local import LocalStorage
-from lamella.store.removal import delete_unfinished
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.units import Files
     from lamella.ops.mosaics.mosaic import Mosaic, MosaicArray
     from lamella.ops.regions import Region
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, StrPath
 
 _IMAGE = "0"

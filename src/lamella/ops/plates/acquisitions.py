@@ -14,7 +14,7 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.well import plate_above
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
 from lamella.spec.plate_edits import new_plate
-from lamella.store.parents import group_above, path_below
+from lamella.store.metadata.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,10 +23,10 @@ from lamella.ops.regions import inside, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
 from lamella.spec.labels import LabelsMeta
-from lamella.store import chunk_grid
-from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
-from lamella.store.stored_files import shows_whole
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.transfer import copy_file
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.units import Unit
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Array, JSONObject
 
 

@@ -18,8 +18,8 @@ from lamella.ops.pyramids.plan import level_factors, made_by
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.geometry import level_transforms, scale_and_translation, stored_transform
-from lamella.store.documents import array_like
 from lamella.store.keys import join
+from lamella.store.metadata.documents import array_like
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
     from lamella.spec.images import DatasetMeta, ImagesMeta
-    from lamella.store.array_meta import ZarrFormat
+    from lamella.store.metadata.array_meta import ZarrFormat
     from lamella.types import Shape
 
 

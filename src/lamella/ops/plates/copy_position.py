@@ -29,10 +29,10 @@ from lamella.spec import plate_edits, versions
 from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.tables import with_replacing_table
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, array_like
 from lamella.store.keys import METADATA_FILES, is_private, join
-from lamella.store.text_arrays import translated
+from lamella.store.metadata.documents import Documents, array_like
+from lamella.store.metadata.text_arrays import translated
+from lamella.store.pixels.arrays import StoredArray
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.jobs.units import Task, Unit
     from lamella.ops.plates.composed_arrays import ImagePlan
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject
 
 

@@ -27,9 +27,9 @@ from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
 from lamella.spec.intents import with_creating
-from lamella.store.local import LocalStorage
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import abandoned_on_errors, temporary_name
 from lamella.store.storage import open_storage, with_options
-from lamella.store.temporary_files import abandoned_on_errors, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
-from lamella.store.stored_chunks import iter_stored_files
+from lamella.store.pixels.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray

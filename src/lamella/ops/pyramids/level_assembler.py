@@ -14,15 +14,15 @@ import numpy as np
 
 from lamella.ops.regions import inside, nested, region_shape
 from lamella.ops.scratch import scratch
-from lamella.store.coding import coding_of
-from lamella.store.local import LocalStorage
-from lamella.store.shard_writer import ShardWriter, whole_file_writer
+from lamella.store.files.local import LocalStorage
+from lamella.store.pixels.coding import coding_of
+from lamella.store.pixels.shard_writer import ShardWriter, whole_file_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.ops.regions import Region
-    from lamella.store.arrays import StoredArray
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, Shape
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.progress import PyramidProgress
     from lamella.ops.regions import Region
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, Shape
 
 BLOCK_BYTES = 2**20

@@ -17,7 +17,7 @@ from lamella.ops.pyramids.downsample import Method
 from lamella.spec import geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.edits import MAKER
-from lamella.store.arrays import PinnedArray, StoredArray, pinned
+from lamella.store.pixels.arrays import PinnedArray, StoredArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

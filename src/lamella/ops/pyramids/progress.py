@@ -32,10 +32,10 @@ from lamella.spec.stale_levels import (
     subtract_region,
     with_stale,
 )
-from lamella.store.chunk_grid import files_of
 from lamella.store.keys import is_key, join
+from lamella.store.pixels.chunk_grid import files_of
+from lamella.store.pixels.stored_files import inspect_stored_file
 from lamella.store.storage import times_of
-from lamella.store.stored_files import inspect_stored_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.spec.stale_levels import Bounds
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.store.storage import Stamp
     from lamella.types import JSONObject, Shape
 

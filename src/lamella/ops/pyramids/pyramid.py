@@ -43,8 +43,8 @@ from lamella.ops.pyramids.progress import (
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.arrays import PinnedArray, pinned
-from lamella.store.documents import array_like
+from lamella.store.metadata.documents import array_like
+from lamella.store.pixels.arrays import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.stale_levels import Bounds
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import JSONObject, Shape
 
 COARSEST_SIDE = 256

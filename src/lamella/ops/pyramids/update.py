@@ -15,7 +15,7 @@ from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
 from lamella.ops.pyramids.progress import ended, looking_again
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
-from lamella.store.selection import basic_or_fancy
+from lamella.store.pixels.selection import basic_or_fancy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

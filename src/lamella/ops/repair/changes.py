@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, StorageError
 from lamella.ops.raw_nodes import StoreReader
-from lamella.store import format_v2, format_v3
-from lamella.store.json_document import to_bytes
+from lamella.store.files.local import LocalStorage
 from lamella.store.keys import V2, V3, ancestors, join
-from lamella.store.local import LocalStorage
-from lamella.store.parents import groups_above
+from lamella.store.metadata import format_v2, format_v3
+from lamella.store.metadata.json_document import to_bytes
+from lamella.store.metadata.parents import groups_above
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:

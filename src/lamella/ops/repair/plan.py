@@ -11,8 +11,8 @@ from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.raw_json import is_integer, objects, strings
 from lamella.spec.versions import by_name
-from lamella.store import format_v2
 from lamella.store.keys import V2, V3, join
+from lamella.store.metadata import format_v2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, regions
 from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
-from lamella.store import chunk_grid
 from lamella.store.keys import METADATA_FILES, join
-from lamella.store.stored_files import shows_whole
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.transfer import copy_file, read_whole, vanished_error
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from lamella.ops.jobs.units import Unit
     from lamella.ops.regions import Region
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
-    from lamella.store.compressor import Compressor
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.compressor import Compressor
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, Shape
 
@@ -236,7 +236,7 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
     of a task, up to `most` raw bytes.
 
     >>> import numpy as np
-    >>> from lamella.store.array_meta import ArrayMeta
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
     >>> planes = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (1, 1024, 1024))
     >>> blocks = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (32, 128, 128))
     >>> unit_shape(planes, blocks), unit_shape(blocks, planes)
@@ -314,7 +314,7 @@ def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
     A chunk of Zarr v2 in C order without filters equals the chunk of Zarr v3 with the codecs bytes (little-endian) and
     the same compressor.
 
-    >>> from lamella.store.documents import new_array
+    >>> from lamella.store.metadata.documents import new_array
     >>> old = new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2))
     >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
     True

@@ -15,12 +15,12 @@ from lamella.errors import (
     StoreNotFoundError,
 )
 from lamella.ops.known_members import listed
-from lamella.store.archives import is_archive_name
-from lamella.store.documents import Documents
+from lamella.store.files.archives import is_archive_name
+from lamella.store.files.local import LocalStorage
 from lamella.store.keys import DOCUMENTS, join
-from lamella.store.local import LocalStorage
-from lamella.store.missing_document import check_unfinished_copy, without_metadata
-from lamella.store.parents import groups_above
+from lamella.store.metadata.documents import Documents
+from lamella.store.metadata.missing_document import check_unfinished_copy, without_metadata
+from lamella.store.metadata.parents import groups_above
 from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
 

@@ -16,8 +16,8 @@ from lamella.store.keys import METADATA_FILES, ancestors, join, natural_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import Documents, NodeKind
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents, NodeKind
     from lamella.types import Shape
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ def chunk_index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
     """Return the chunk index of a file of an array, by its key below the array; None for a file that is not a chunk.
 
     >>> import numpy as np
-    >>> from lamella.store.array_meta import ArrayMeta
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
     >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
     >>> chunk_index_of_key("c/1/0", meta), chunk_index_of_key("c/2/0", meta), chunk_index_of_key("c/1", meta)
     ((1, 0), None, None)

@@ -18,10 +18,10 @@ from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
-from lamella.store.compressor import Compressor, nearest_choice
-from lamella.store.documents import new_array
 from lamella.store.keys import join
-from lamella.store.layout import chunks_and_shards, fit_chunks
+from lamella.store.metadata.compressor import Compressor, nearest_choice
+from lamella.store.metadata.documents import new_array
+from lamella.store.metadata.layout import chunks_and_shards, fit_chunks
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from lamella.ops.execution import Progress
     from lamella.ops.rewriting.inventory import Inventory
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.compressor import CompressorChoice
-    from lamella.store.documents import Documents
-    from lamella.store.layout import Cut
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.metadata.layout import Cut
     from lamella.types import JSONObject, Shape, StrPath
 
 

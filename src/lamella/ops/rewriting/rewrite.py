@@ -31,14 +31,14 @@ from lamella.ops.rewriting.arrays import (
 from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above
 from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, moved_files, part_of_others
 from lamella.ops.rewriting.workspace import Workspace
-from lamella.store import format_v3
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
-from lamella.store.json_document import parse_object, to_bytes
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import V3, join
-from lamella.store.local import LocalStorage
-from lamella.store.temporary_files import shown_as
-from lamella.store.text_arrays import translated
+from lamella.store.metadata import format_v3
+from lamella.store.metadata.documents import Documents
+from lamella.store.metadata.json_document import parse_object, to_bytes
+from lamella.store.metadata.text_arrays import translated
+from lamella.store.pixels.arrays import StoredArray
 from lamella.store.transfer import files_below, remove_vanished
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress, Workers
     from lamella.ops.jobs.units import Unit
     from lamella.ops.rewriting.endpoints import RewriteDestination
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Names
     from lamella.types import JSONObject, StrPath
 

@@ -23,9 +23,9 @@ from lamella.ops.rewriting.endpoints import RewriteDestination
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import by_name, convert_attributes, detect
-from lamella.store.documents import Documents, array_like
 from lamella.store.keys import join
-from lamella.store.parents import groups_above
+from lamella.store.metadata.documents import Documents, array_like
+from lamella.store.metadata.parents import groups_above
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.rewriting.inventory import Inventory
     from lamella.spec.versions import SpecVersion
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import JSONObject, StrPath, VersionName
 
 

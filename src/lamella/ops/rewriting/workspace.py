@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError, WorkerLostError
 from lamella.log import log
 from lamella.ops.rewriting.endpoints import check_destination, make_folder
-from lamella.store import file_system as system
+from lamella.store.files import file_system as system
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name
-from lamella.store.local import LocalStorage
 from lamella.store.paths import check_length
-from lamella.store.temporary_files import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

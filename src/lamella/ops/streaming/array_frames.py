@@ -14,10 +14,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.store.array_edits import edit_array
-from lamella.store.coding import coding_of
-from lamella.store.growth import clear_region
-from lamella.store.shard_writer import ShardWriter
+from lamella.store.metadata.array_edits import edit_array
+from lamella.store.pixels.coding import coding_of
+from lamella.store.pixels.growth import clear_region
+from lamella.store.pixels.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from lamella.ops.streaming.order import FrameOrder, Key
     from lamella.ops.streaming.record import StreamRecord
     from lamella.spec.stale_levels import Bounds
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, Shape
 
 RecordWrite: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContextManager[None]]"

@@ -25,11 +25,11 @@ from lamella.ops.streaming.pyramids import PyramidsBehind
 from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.stream import FrameStream
 from lamella.spec import edits
-from lamella.store.documents import Documents
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.shard_file import IndexForm
+from lamella.store.pixels.stored_files import ChunkLookup
 from lamella.store.process_limits import cpus
-from lamella.store.shard_file import IndexForm
 from lamella.store.storage import open_storage
-from lamella.store.stored_files import ChunkLookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.spec.images import TransformationMeta
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
-    from lamella.store.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Shape
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from lamella.errors import DamagedDataError, LamellaError, MetadataError
 from lamella.ops.regions import region_shape, regions
 from lamella.ops.tables.frames import pandas
-from lamella.store.array_creation import new_array
-from lamella.store.coding import coding_of
 from lamella.store.keys import join
-from lamella.store.text_arrays import text_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.text_arrays import text_array
+from lamella.store.pixels.coding import coding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 _CHUNK_BYTES = 64 << 20
@@ -176,7 +176,7 @@ class _Reader:
         """Read an array with zarr-python, which also decodes texts."""
         import zarr
 
-        from lamella.store.read_only_store import ReadOnlyStore
+        from lamella.store.objects.read_only_store import ReadOnlyStore
 
         array = zarr.open_array(
             ReadOnlyStore(self.documents.storage), path=path, mode="r", zarr_format=self.documents.format

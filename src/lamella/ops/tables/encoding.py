@@ -17,8 +17,8 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lamella.store.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 

@@ -46,12 +46,12 @@ from lamella.spec.tables import (
     with_label,
     with_replacing_table,
 )
-from lamella.store.keys import check_new_name, is_private, join
-from lamella.store.temporary_files import (
+from lamella.store.files.temporary_files import (
     abandon,
     abandoned_on_errors,
     temporary_name,
 )
+from lamella.store.keys import check_new_name, is_private, join
 from lamella.store.transfer import read_listed
 
 if TYPE_CHECKING:

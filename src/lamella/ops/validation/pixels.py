@@ -21,9 +21,9 @@ from lamella.spec.edits import levels_after_gaps
 from lamella.spec.rules import VERSION_TRAITS, Finding
 from lamella.spec.rules.raw_json import datasets, describe, level_scale, multiscales, ome_object
 from lamella.spec.stale_levels import read_stale
-from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
 from lamella.store.keys import join
+from lamella.store.metadata.documents import Documents
+from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import CheckedGroup, Inspection
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
 
 

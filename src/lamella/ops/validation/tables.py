@@ -14,8 +14,8 @@ from lamella.spec.tables import (
     table_info,
     table_names,
 )
-from lamella.store.documents import Documents
 from lamella.store.keys import V2, V3, join
+from lamella.store.metadata.documents import Documents
 
 if TYPE_CHECKING:
     from lamella.ops.raw_nodes import StoredNode

@@ -25,12 +25,12 @@ from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import location_text
+from lamella.store.files.local import LocalStorage
+from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, V3, natural_order
-from lamella.store.local import LocalStorage
-from lamella.store.missing_document import check_unfinished_copy
+from lamella.store.metadata.missing_document import check_unfinished_copy
 from lamella.store.storage import open_storage, with_options
-from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

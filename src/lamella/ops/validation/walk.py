@@ -23,13 +23,13 @@ from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_obj
 from lamella.spec.rules.version_traits import RuleContext
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, V3, join
-from lamella.store.missing_document import (
+from lamella.store.metadata.missing_document import (
     content_of,
     documents_of,
     has_nodes,
     how_to_restore,
 )
-from lamella.store.stored_chunks import describe_foreign
+from lamella.store.pixels.stored_chunks import describe_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
     from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
-    from lamella.store.documents import NodeKind
+    from lamella.store.metadata.documents import NodeKind
     from lamella.types import JSON, JSONObject
 
 _DEPTH = 4

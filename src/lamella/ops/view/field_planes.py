@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.display.render import block_mean
-from lamella.store.equal_arrays import load_equal_arrays, read_equal_arrays
+from lamella.store.pixels.equal_arrays import load_equal_arrays, read_equal_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lamella.ops.display.planes import PlaneAxes
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
 
 _MAX_VALUES = 1 << 18
 """Maximum number of values of a field that is read together with others; larger fields gain nothing."""

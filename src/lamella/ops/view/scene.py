@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.ops.display.preview import ShownChannel
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, MultiScaleMeta
-    from lamella.store.documents import Documents
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
 
 T = TypeVar("T")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.ops.view.scene import Field, ViewScene
     from lamella.spec.axes import AxisMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
 
 SIDE = 512
 """Pixels of a tile along each side."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.store.stored_files import ChunkLookup
+from lamella.store.pixels.stored_files import ChunkLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.ops.display.planes import PlaneAxes
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta
 
 
 def unwritten(

@@ -1,0 +1,1 @@
+"""Bytes of a store in a folder of the file system, or in a ZIP archive."""

@@ -1,0 +1,427 @@
+"""Use the file system for a store in a folder: write files in one step, create folders, refuse paths that leave it.
+
+Symbolic links may lead out of a store. On file systems that ignore case (macOS, Windows, many network shares) ``a``
+opens the entry ``A``; macOS also equates composed and decomposed letters. In metadata these are different names, so
+only the listed spelling counts (`PathGuard`). `Folders` remembers which folders exist, so that each is checked once per
+store handle.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import unicodedata
+from stat import S_ISLNK, S_ISREG
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.errors import InvalidNameError, NodeNotFoundError, StorageError
+from lamella.log import log
+from lamella.store.files.temporary_files import remove_file, sweep_folder, temporary_name
+from lamella.store.keys import DOCUMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lamella.store.storage import Stamp
+
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags to open a file that must be new."""
+
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags to open a file for reading, without waiting for the writer of a named pipe."""
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Flag to refuse a symbolic link as the last part of a path."""
+
+_HERE, _EXCHANGE = -100, 2
+"""``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
+
+MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
+"""Error numbers where `NO_LINK` refused a link: Linux and macOS; FreeBSD; NetBSD."""
+
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""Error numbers where the target of renaming a folder exists."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return the stamp of a file: mtime, size, inode and ctime; programs can set back mtime, but not ctime."""
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+
+
+def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: bool = False) -> Stamp | None:
+    """Write a file in one step; with ``stamped``, return its stamp.
+
+    The stamp is that of these bytes, whatever the path names by now; None where another program wrote into the file.
+    """
+    temporary = f"{folder}/{temporary_name('.tmp')}"
+    stamped = stamped and os.name != "nt"  # an open file cannot be renamed there
+    stamp = None
+    fd = os.open(temporary, CREATE, 0o666)
+    try:
+        try:
+            write_all(fd, data)
+            if fsync:
+                os.fsync(fd)
+            if stamped:
+                written = os.fstat(fd)
+                os.replace(temporary, target)
+                # The path may already name the file of another writer, so the open file is asked.
+                placed = os.fstat(fd)
+                if (placed.st_mtime_ns, placed.st_size) == (written.st_mtime_ns, len(data)):
+                    stamp = stamp_of(placed)
+        finally:
+            os.close(fd)
+        if not stamped:
+            os.replace(temporary, target)
+    except BaseException:
+        remove_file(temporary)
+        raise
+    if fsync:
+        fsync_path(folder)
+    log.debug("Wrote %s", target)
+    return stamp
+
+
+def write_new_folder(
+    above: str, target: str, files: Iterable[tuple[str, bytes]], *, fsync: bool
+) -> list[str] | None:
+    """Write a folder of small files that appears complete or not at all; return the folders in it.
+
+    None, and nothing is changed, where the target exists and is not an empty folder.
+    """
+    temporary = f"{above}/{temporary_name('.tmp')}"
+    inside: list[str] = []
+    os.mkdir(temporary)
+    try:
+        for name, data in files:
+            folder, _, _ = name.rpartition("/")
+            if folder and folder not in inside:
+                parts = folder.split("/")
+                for path in ("/".join(parts[: n + 1]) for n in range(len(parts))):
+                    if path not in inside:
+                        os.mkdir(f"{temporary}/{path}")
+                        inside.append(path)
+            fd = os.open(f"{temporary}/{name}", CREATE, 0o666)
+            try:
+                write_all(fd, data)
+                if fsync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        for path in ["", *inside] if fsync else []:
+            fsync_path(f"{temporary}/{path}")
+        os.rename(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename2 is not None and error.errno in _TAKEN:
+            return None
+        raise
+    if fsync:
+        fsync_path(above)
+    return inside
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all bytes to an open file."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, memoryview(data)[done:])
+
+
+def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:
+    """Copy a file in one step, by the fastest method of the system."""
+    try:
+        shutil.copyfile(source, temporary)
+        if fsync:
+            fsync_path(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        remove_file(temporary)
+        raise
+    log.debug("Wrote %s", target)
+
+
+def exchange(first: str, second: str) -> bool:
+    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
+        return False  # NFS, FAT, old kernels, sandboxes that know no such call, layers of containers
+    raise OSError(number, os.strerror(number), second)
+
+
+def same_entry(first: str, second: str) -> bool:
+    """Whether two names are one directory entry, like ``a1`` and ``A1`` on a file system that ignores case."""
+    return os.path.samestat(os.lstat(first), os.lstat(second))
+
+
+def fsync_path(path: str) -> None:
+    """Flush a file or folder to the disk."""
+    if os.name == "nt":  # pragma: no cover
+        return  # folders cannot be opened there; NTFS journals the rename
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+MAX_FOLDERS = 200_000
+"""Limit of folders that one store handle remembers."""
+
+
+class PathGuard:
+    """The boundary of a store in a folder; with `unchecked`, all links are followed and all names accepted."""
+
+    def __init__(self, root: str, unchecked: bool) -> None:
+        self.root = root
+        self.unchecked = unchecked
+        self.base = root.rstrip(os.sep) + "/"
+        self._real_root: str | None = None
+        self._ignores_case: bool | None = None
+        #: Folders that are known to lie in the store.
+        self.known = {""}
+
+    def forget(self) -> None:
+        """Check every folder again: one was moved or removed."""
+        self.known = {""}
+
+    def check_folder(self, path: str) -> bool:
+        """Check a folder once; return False where it does not exist.
+
+        Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the
+        folder exists under another spelling only.
+        """
+        if self.unchecked or path in self.known:
+            return True
+        above = path.rpartition("/")[0]
+        if above not in self.known and not self.check_folder(above):
+            return False
+        try:
+            os.readlink(self.base + path)
+        except OSError as error:  # not a link; `readlink` is twice as fast as `lstat`
+            if error.errno != errno.EINVAL:  # missing, or no permission: the next call reports it
+                return error.errno != errno.ENOENT
+        else:
+            self.check(path)
+        if self.is_alias(path):
+            raise NodeNotFoundError(f"there is no {path!r} in {self.root}: {self.describe_alias(path)}")
+        self.remember(path)
+        return True
+
+    def remember(self, path: str) -> None:
+        """Remember that a folder lies in the store."""
+        if len(self.known) > MAX_FOLDERS:
+            self.forget()
+        self.known.add(path)
+
+    def check_file(self, key: str) -> bool:
+        """Check a file that a library will open: True for a file that is not a link, False for a missing one.
+
+        Raises `InvalidNameError` where a link leads out of the store, and `MisplacedError` where it is not a file.
+        """
+        folder = key.rpartition("/")[0]
+        if folder not in self.known:
+            self.check_folder(folder)
+        path = self.base + key
+        try:
+            mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
+            is_link = S_ISLNK(mode)
+            if is_link:
+                self.check(key)
+                mode = os.stat(path).st_mode
+        except OSError:  # missing, or refused: the library that opens it reports why
+            return False
+        if not S_ISREG(mode):
+            from lamella.store.pixels.stored_chunks import require_file
+
+            require_file(mode, path)
+        return not is_link  # links are checked each time, since their targets may change
+
+    def check(self, path: str) -> None:
+        """Raise where symbolic links lead a path out of the store."""
+        if self.unchecked:
+            return
+        if self._real_root is None:
+            self._real_root = os.path.realpath(self.root)
+        real = os.path.realpath(self.base + path) if path else self._real_root
+        if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
+            raise InvalidNameError(
+                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
+                "of its own, or follow the links of this one: disable_path_checking=True to open it, follow_links=True "
+                "of functions, --follow-links of commands"
+            )
+
+    def is_alias(self, path: str) -> bool:
+        """Whether the entry at a path has another spelling, which the file system equates."""
+        above, _, name = path.rpartition("/")
+        if not name or self.unchecked or name in DOCUMENTS or (name.isascii() and name.isdigit()):
+            return False
+        if name.isascii() and self.ignores_case() is False:
+            return False
+        try:
+            return not _is_listed(name, os.listdir(self.base + above))
+        except OSError:
+            return False  # the folder cannot be listed
+
+    def describe_alias(self, path: str) -> str:
+        """Return words that name the true spelling of an alias."""
+        above, _, name = path.rpartition("/")
+        folded = _folded(name)
+        names = [other for other in os.listdir(self.base + above) if _folded(other) == folded]
+        spellings = " and ".join(map(ascii, names)) or "another one"
+        return f"{spellings} is there, which this file system takes for the same name, and others do not"
+
+    def ignores_case(self) -> bool | None:
+        """Whether the file system ignores case; None while the store has no document to test with."""
+        if self._ignores_case is None:
+            for file in DOCUMENTS:
+                try:
+                    status = os.lstat(self.base + file)
+                except OSError:
+                    continue
+                try:
+                    self._ignores_case = os.path.samestat(status, os.lstat(self.base + file.upper()))
+                except OSError:
+                    self._ignores_case = False
+                break
+        return self._ignores_case
+
+
+def _is_listed(name: str, names: list[str]) -> bool:
+    if name in names:
+        return True
+    # HFS+ lists all names decomposed.
+    decomposed = unicodedata.normalize("NFD", name)
+    return decomposed in names and all(unicodedata.is_normalized("NFD", other) for other in names)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class Folders:
+    """The folders that a store handle writes into.
+
+    `fail` raises a `StorageError` from a verb, a path and a system error. With `fsync`, parent folders are flushed.
+    """
+
+    def __init__(self, guard: PathGuard, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
+        self._root = guard.root
+        self._base = guard.base
+        self._guard = guard
+        self._fsync = fsync
+        self._fail = fail
+        self._existing: set[str] = set()
+
+    def __contains__(self, folder: str) -> bool:
+        return folder in self._existing
+
+    def forget(self) -> None:
+        """Check every folder again: one was moved or removed."""
+        self._existing.clear()
+
+    def make(self, folder: str) -> None:
+        """Create a folder and its parents; each is checked once to lie inside the store."""
+        if folder in self._existing:
+            return
+        try:
+            if folder:
+                above = folder.rpartition("/")[0]
+                if above not in self._existing:
+                    self.make(above)
+                os.mkdir(self._base + folder)
+                self._guard.remember(folder)
+            else:
+                self._make_root()
+        except FileExistsError:
+            self._check(folder)
+            sweep_folder(self._base + folder)
+        except OSError as error:
+            if (
+                isinstance(error, FileNotFoundError) and "" in self._existing
+            ):  # a remembered folder was removed
+                self._existing.clear()
+                self.make(folder)
+                return
+            self._fail("make the folder", folder, error)
+        if self._fsync and folder:
+            # Flush an existing folder too: its creator may not have flushed it yet.
+            self.flush(folder.rpartition("/")[0])
+        self._add(folder)
+
+    def add_written(self, folder: str, inside: Iterable[str]) -> None:
+        """Remember a folder that was just written, and folders inside it."""
+        for path in (folder, *inside):
+            self._guard.remember(path)
+            self._add(path)
+
+    def flush(self, folder: str) -> None:
+        """Flush the names in a folder to the disk."""
+        try:
+            fsync_path(self._base + folder)
+        except OSError as error:
+            self._fail("flush the folder", folder, error)
+
+    def _add(self, folder: str) -> None:
+        if len(self._existing) > MAX_FOLDERS:
+            self._existing.clear()
+        self._existing.add(folder)
+
+    def _check(self, folder: str) -> None:
+        """Raise where a path is not a folder, or is outside the store; the folder above was checked."""
+        try:
+            self._guard.check_folder(folder)
+        except NodeNotFoundError:
+            raise InvalidNameError(
+                f"cannot make the folder {folder!r} in {self._root}: {self._guard.describe_alias(folder)}"
+            ) from None
+        if not os.path.isdir(self._base + folder):
+            raise StorageError(
+                f"cannot make the folder {folder!r} in {self._root}: a file of that name is there",
+                errno.ENOTDIR,
+            ) from None
+
+    def _make_root(self) -> None:
+        missing, path = [], self._root
+        while not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        os.makedirs(self._root, exist_ok=True)
+        if not missing:
+            sweep_folder(self._base)
+        for folder in missing if self._fsync else ():
+            fsync_path(os.path.dirname(folder))
+
+
+def names_in(base: str, prefix: str) -> list[str]:
+    """List a folder `prefix` of the store folder `base`; leave out links to the folder itself or to one above it."""
+    folder = base + prefix
+    names, links = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if entry.is_symlink():
+                links.append(entry.name)
+    if not links:
+        return names
+    parts = prefix.split("/") if prefix else []
+    folders_above = {os.path.realpath(base + "/".join(parts[:n])) for n in range(len(parts) + 1)}
+    loops = {name for name in links if _leads_to(os.path.realpath(os.path.join(folder, name)), folders_above)}
+    return [name for name in names if name not in loops]
+
+
+def _leads_to(target: str, folders_above: set[str]) -> bool:
+    """Whether a folder equals, or contains, one of the folders above."""
+    inside = target.rstrip(os.sep) + os.sep
+    return any(folder == target or folder.startswith(inside) for folder in folders_above)

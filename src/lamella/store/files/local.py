@@ -1,0 +1,525 @@
+"""Store in a folder of the local (or mounted) file system.
+
+Every write is a temporary file in the same folder and one rename, so that readers, also after a kill, see the old
+bytes or the new ones. Temporary files are named ``.lamella-<host>-<pid>-<n>.tmp``; `LocalStorage.sweep` removes those
+of dead processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.log import log
+from lamella.store.files import file_system as system
+from lamella.store.files import page_cache
+from lamella.store.files.file_system import Folders, PathGuard, names_in
+from lamella.store.files.locks import ReplacementLock, file_lock
+from lamella.store.files.removal import PartlyRemovedError, check_removable, remove_folder
+from lamella.store.files.temporary_files import sweep_folder, temporary_name
+from lamella.store.keys import DOCUMENTS, check_key, is_private, natural_order, private_name
+from lamella.store.metadata.json_document import check_size
+from lamella.store.storage import Names, Stamp, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from zarr.storage import LocalStore
+
+    from lamella.types import JSONObject, StrPath
+
+
+class LocalStorage(Storage):
+    """A store in a folder, which need not exist before the first write.
+
+    ``fsync`` flushes each file and its folder to the disk before a write returns. ``follow_links`` follows symbolic
+    links that lead out of the folder, and uses names as the system does: by default such links raise
+    `InvalidNameError`, and a name that differs from an existing one by case only is missing.
+
+    >>> import tempfile
+    >>> storage = LocalStorage(tempfile.mkdtemp())
+    >>> storage.write("A/1/zarr.json", b"{}")
+    >>> storage.list(""), storage.read("A/1/zarr.json"), storage.read("B")
+    (['A'], b'{}', None)
+    """
+
+    locks_processes = True
+    has_folders = True
+
+    def __init__(
+        self, root: StrPath, read_only: bool = False, *, fsync: bool = False, follow_links: bool = False
+    ) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+        self.read_only = read_only
+        self.fsync = fsync
+        self.follow_links = follow_links
+        self._no_link = 0 if follow_links else system.NO_LINK
+        self._guard = PathGuard(self.root, follow_links)
+        self._base = self._guard.base
+        self.folders = Folders(self._guard, fsync, self._fail)
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.root, self.read_only, self.fsync, self.follow_links, self.cache_bytes)
+
+    def beside(self, root: str, *, read_only: bool | None = None) -> LocalStorage:
+        """Return the storage of another folder, such as the parent, with the same settings."""
+        read_only = self.read_only if read_only is None else read_only
+        return _reopen(root, read_only, self.fsync, self.follow_links, self.cache_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStorage) and (other.root, other.read_only) == (
+            self.root,
+            self.read_only,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.read_only))
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return self.root
+
+    @property
+    def place(self) -> str:
+        """The folder without links."""
+        return os.path.realpath(self.root)
+
+    @property
+    def title(self) -> str:
+        """The name of the folder, without endings such as ``.zarr``."""
+        return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")
+
+    @property
+    def ignores_case(self) -> bool:
+        """Whether names that differ by case only are one entry."""
+        return self._guard.ignores_case() is True
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | None:
+        """Read a file."""
+        stamped = self.read_stamped(key)
+        return None if stamped is None else stamped[0]
+
+    def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
+        """Read a file with its stamp, in four system calls."""
+        try:
+            fd = self.open_file(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._fail("read", key, error)
+        try:
+            status = os.fstat(fd)
+            folder, _, name = key.rpartition("/")
+            if name in DOCUMENTS:
+                check_size(status.st_size, (folder and self._base + folder) or self.root, name)
+            if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):
+                raise StorageError(
+                    f"cannot read {self.where(key)}: it is a pipe, a socket or a device, not a file"
+                )
+            data = os.read(fd, status.st_size + 1)
+            if len(data) != status.st_size:  # the file grew or shrank, or the system read fewer bytes
+                data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])
+        except IsADirectoryError:
+            return None
+        except OSError as error:
+            self._fail("read", key, error)
+        finally:
+            os.close(fd)
+        return data, system.stamp_of(status)
+
+    def open_file(self, key: str) -> int:
+        """Open a file for reading, and return its descriptor.
+
+        Raises `InvalidNameError` where a symbolic link leads out of the store, or the system's `OSError`.
+        """
+        path = self._path_of(key)
+        try:
+            return os.open(path, system.READ | self._no_link)
+        except OSError as error:
+            if self.follow_links or error.errno not in system.MET_A_LINK:
+                raise
+        self._guard.check(key)
+        return os.open(path, system.READ)
+
+    def load_ahead(self, keys: Sequence[str]) -> None:
+        """Load files into the page cache of the system, many at a time."""
+        page_cache.load_ahead(self.open_file, keys)
+
+    def _path_of(self, key: str) -> str:
+        """Return the path of a key; FileNotFoundError where the folder is not in the store."""
+        folder, _, name = key.rpartition("/")
+        # Documents are read often: their names need no check where the folder is known.
+        if name not in DOCUMENTS or folder not in self._guard.known:
+            check_key(key)
+            if not self._guard.check_folder(folder):
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
+        return self._base + key
+
+    def check_folder(self, path: str) -> None:
+        """Raise where symbolic links lead a folder out of the store; see `PathGuard`."""
+        self._guard.check_folder(path)
+
+    def check_file(self, key: str) -> bool:
+        """Raise where symbolic links lead a file out of the store; see `PathGuard`."""
+        return self._guard.check_file(key)
+
+    def regular_file_status(self, key: str) -> os.stat_result | None:
+        """Return the status of a regular file; None for a link, a missing or an unreadable file."""
+        try:
+            status = os.lstat(self._path_of(key))
+        except OSError:
+            return None
+        return status if S_ISREG(status.st_mode) else None
+
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Read part of a file."""
+        try:
+            with open(self.open_file(key), "rb") as file:
+                if start:
+                    size = os.fstat(file.fileno()).st_size
+                    file.seek(max(0, start + size) if start < 0 else start)
+                return file.read(length)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            self._fail("read", key, error)
+
+    def list(self, prefix: str) -> Names:
+        """List a folder, without temporary and lock files, and without links to a folder above (`names_in`)."""
+        check_key(prefix)
+        try:
+            self.check_folder(prefix)
+            names = names_in(self._base, prefix)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._fail("list", prefix, error)
+        return sorted((name for name in names if not is_private(name)), key=natural_order)
+
+    def exists(self, prefix: str) -> bool:
+        """Whether a file or folder exists; links within the store are followed."""
+        return self._stat(prefix) is not None
+
+    def size(self, key: str) -> int | None:
+        """Size of a file; None for a folder too."""
+        status = self._stat(key)
+        return status.st_size if status is not None and S_ISREG(status.st_mode) else None
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return mtime, size, inode and ctime: a replacement changes at least the inode."""
+        status = self._stat(key)
+        return None if status is None else system.stamp_of(status)
+
+    def _stat(self, key: str) -> os.stat_result | None:
+        try:
+            path = self._path_of(key)
+            status = os.lstat(path)
+            if S_ISLNK(status.st_mode):
+                self._guard.check(key)
+                status = os.stat(path)
+            return None if self._guard.is_alias(key) else status
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._fail("look at", key, error)
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a temporary file and rename it over the old one."""
+        self._write(key, data)
+
+    def write_stamped(self, key: str, data: bytes) -> Stamp | None:
+        """Write a file and return its stamp."""
+        stamp = self._write(key, data, stamped=True)
+        # Windows cannot rename open files; there the lock is another file, and no other process writes meanwhile.
+        return self.stamp(key) if sys.platform == "win32" else stamp
+
+    def _write(self, key: str, data: bytes, *, stamped: bool = False) -> Stamp | None:
+        self.check_writable(key)
+        folder, _, name = key.rpartition("/")
+        # As in `_path_of`, names of documents need no check where the folder is known.
+        if name not in DOCUMENTS or folder not in self.folders:
+            if not check_key(key):
+                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+            self.folders.make(folder)
+        paths = self._base + folder, self._base + key
+        try:
+            return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
+        except FileNotFoundError:  # another process removed a remembered folder
+            self.folders.forget()
+            self.folders.make(folder)
+            try:
+                return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
+            except OSError as error:
+                self._fail("write", key, error)
+        except OSError as error:
+            self._fail("write", key, error)
+
+    def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool:
+        """Write a folder of files under a temporary name and rename it, so that it appears complete or not at all."""
+        self.check_writable(folder)
+        above = check_key(folder).rpartition("/")[0]
+        self.folders.make(above)
+        paths = self._base + above, self._base + folder
+        try:
+            try:
+                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
+            except FileNotFoundError:  # another process removed a remembered folder
+                self.folders.forget()
+                self.folders.make(above)
+                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
+        except OSError as error:
+            self._fail("write", folder, error)
+        if folders_inside is None:
+            return False
+        self.folders.add_written(folder, [f"{folder}/{name}" for name in folders_inside])
+        return True
+
+    def _forget(self) -> None:
+        """Check every folder again: one was moved or removed."""
+        self.folders.forget()
+        self._guard.forget()
+
+    def _is_alias(self, path: str) -> bool:
+        """Whether a path exists only because the file system ignores case."""
+        try:
+            self.check_folder(path.rpartition("/")[0])
+        except NodeNotFoundError:
+            return True
+        return self._guard.is_alias(path)
+
+    def check_writable_folder(self, path: str) -> None:
+        """Raise where links lead a folder out of the store."""
+        self.check_writable(path)
+        if check_key(path) not in self.folders:
+            self._guard.check(path)
+
+    def copy_from(self, source: LocalStorage, key: str, new: str) -> None:
+        """Copy a file of another folder atomically."""
+        self.check_writable(new)
+        folder = check_key(new).rpartition("/")[0]
+        self.folders.make(folder)
+        temporary = f"{self._base}{folder}/{temporary_name('.tmp')}"
+        try:
+            source._stat(key)  # refuses links out of its store
+            system.copy_whole(source._base + key, temporary, self._base + new, fsync=self.fsync)
+        except OSError as error:
+            self._fail("copy to", new, error)
+        if self.fsync:
+            self.folders.flush(folder)
+
+    def delete(self, prefix: str) -> None:
+        """Delete a file, folder or link; links are never followed."""
+        self.check_writable(prefix)
+        path = self._base + check_key(prefix) if prefix else self.root
+        self._guard.check(prefix.rpartition("/")[0])
+        if self._is_alias(prefix):
+            return
+        self._forget()
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not prefix and S_ISLNK(mode):
+            raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
+        try:
+            if S_ISDIR(mode):
+                remove_folder(path, may_stay=not prefix)
+            else:
+                os.unlink(path)  # removes a link, but not its target
+        except FileNotFoundError:
+            pass  # another process deleted it first
+        except PartlyRemovedError as error:
+            self._fail("delete", prefix, error)
+        except OSError as error:
+            self._fail_whole(prefix, error)
+        log.debug("Deleted %s", path)
+        if self.fsync and prefix:
+            self.folders.flush(prefix.rpartition("/")[0])
+
+    def _fail_whole(self, prefix: str, error: OSError) -> NoReturn:
+        """Raise the error of a deletion that removed nothing."""
+        where = f": {error.filename}" if error.filename else ""
+        message = (
+            f"cannot delete {self.where(prefix)}: {error.strerror or error}{where}. "
+            "Nothing was removed; make it writable, or leave it."
+        )
+        raise StorageError(message, error.errno) from error
+
+    def check_deletable(self, prefix: str) -> None:
+        """Raise where something in a folder is protected, before anything is deleted."""
+        super().check_deletable(prefix)
+        path = self._base + check_key(prefix) if prefix else self.root
+        self._guard.check(prefix.rpartition("/")[0])
+        try:
+            if S_ISDIR(os.lstat(path).st_mode):
+                check_removable(path, may_stay=not prefix)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._fail_whole(prefix, error)
+
+    def move(self, old: str, new: str) -> None:
+        """Rename in one step."""
+        self.check_writable(old)
+        source, target = self._base + check_key(old), self._base + check_key(new)
+        if not old or not new:
+            raise InvalidNameError("the root of a store cannot be moved")
+        if f"{new}/".startswith(f"{old}/"):
+            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+        if not os.path.lexists(source) or self._is_alias(old):
+            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
+        self._guard.check(old.rpartition("/")[0])
+        self.folders.make(new.rpartition("/")[0])
+        if os.path.lexists(target) and not system.same_entry(source, target):
+            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
+        self._forget()
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            self._fail("move", old, error)
+        log.debug("Moved %s to %s", source, target)
+        if self.fsync:
+            for key in (old, new):
+                self.folders.flush(key.rpartition("/")[0])
+
+    def replace(self, path: str, by: str) -> None:
+        """Exchange the two names in one step where the system can, and delete the old folder."""
+        self.check_deletable(path)
+        target, source = self._base + check_key(path), self._base + check_key(by)
+        self._guard.check(by.rpartition("/")[0])
+        self._forget()
+        try:
+            done = not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)
+        except OSError as error:
+            self._fail("replace", path, error)
+        if not done:
+            self.delete(path)
+            self.move(by, path)
+            return
+        if self.fsync:
+            self.folders.flush(path.rpartition("/")[0])
+        self.delete(by)
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Lock a file beside the key, between threads and processes."""
+        self.check_writable(key)
+        folder, _, last = check_key(key).rpartition("/")
+        self.folders.make(folder)
+        name = f"{self._base}{folder}/{private_name(last or 'root', '.lock')}"
+        try:
+            holder = file_lock(name)
+            try:
+                holder.__enter__()
+            except FileNotFoundError:  # another process removed a remembered folder
+                self.folders.forget()
+                self.folders.make(folder)
+                holder = file_lock(name)
+                holder.__enter__()
+        except OSError as error:
+            self._fail("lock", key, error)
+        try:
+            yield
+        finally:
+            holder.__exit__(None, None, None)
+
+    def replacement_lock(self, key: str) -> AbstractContextManager[object]:
+        """Lock the file itself where the system can: a lock file per edit would cost as much as the edit."""
+        self.check_writable(key)
+        if sys.platform == "win32":
+            return self.lock(key)
+        return self._locked(
+            key, ReplacementLock(self._base + check_key(key), otherwise=lambda: self.lock(key))
+        )
+
+    @contextmanager
+    def _locked(self, key: str, lock: ReplacementLock) -> Iterator[int | None]:
+        descriptor = self._hold(key, lock)
+        try:
+            yield descriptor
+        finally:
+            lock.__exit__(None, None, None)
+
+    def _hold(self, key: str, lock: ReplacementLock) -> int | None:
+        try:
+            return lock.__enter__()
+        except OSError as error:
+            self._fail("lock", key, error)
+
+    def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
+        """Replace a file if it still has the old bytes, read through the locked descriptor."""
+        self.check_writable(key)
+        if sys.platform == "win32":
+            return super().swap(key, old, new, before_write)
+        lock = ReplacementLock(self._base + check_key(key), otherwise=nullcontext)
+        descriptor = self._hold(key, lock)
+        try:
+            if descriptor is not None:
+                if os.pread(descriptor, len(old) + 1, 0) != old:
+                    return False
+                before_write()
+                self.write(key, new)
+                return True
+        finally:
+            lock.__exit__(None, None, None)
+        # The file is missing or not writable; its folder may be writable.
+        return self.exists(key) and super().swap(key, old, new, before_write)
+
+    def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
+        """Remove temporary files of dead processes in a folder, with `deep` also below it; return their number.
+
+        The first write into a folder sweeps it. Files of other machines are removed after a day. Lock files stay:
+        their next holder removes them.
+        """
+        self.check_writable(prefix)
+        self.check_folder(check_key(prefix))
+        top = self._base + prefix
+        if not deep:
+            return sweep_folder(top)
+        removed = 0
+        for folder, folders, _ in os.walk(top):
+            removed += sweep_folder(folder)
+            folders[:] = [name for name in folders if not is_private(name)]
+        return removed
+
+    # ---- for engines ----------------------------------------------------------------------------
+
+    def kvstore(self, path: str) -> JSONObject | None:
+        """TensorStore's file driver; it follows links below the folder."""
+        self.check_folder(check_key(path))
+        folder = f"{self._base}{check_key(path)}".rstrip("/")
+        return {"driver": "file", "path": folder + "/"}
+
+    def zarr_store(self) -> LocalStore:
+        """Return a ``zarr.storage.LocalStore`` of the same folder."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root, read_only=self.read_only)
+
+    def _fail(self, verb: str, key: str, error: OSError) -> NoReturn:
+        if isinstance(error, StorageError):
+            raise error
+        reason = error.strerror or str(error)
+        message = f"cannot {verb} {self.where(key)}: {reason}"
+        raise StorageError(message, error.errno) from error
+
+
+def _reopen(
+    root: str, read_only: bool, fsync: bool, follow_links: bool, cache_bytes: int | None
+) -> LocalStorage:
+    storage = LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
+    storage.cache_bytes = cache_bytes
+    return storage

@@ -1,0 +1,215 @@
+"""Delete a local folder completely, or not at all where something in it is protected.
+
+The folder is first checked for protected entries, then renamed to a temporary name, so that after a kill it is
+complete or gone, then deleted. If that fails nevertheless, the rest is renamed back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import StorageError
+from lamella.store.files.temporary_files import temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PROTECTED = 0x10 | 0x20
+"""Flags of ``chattr`` on Linux: immutable, append only."""
+
+_GET_FLAGS = 0x80086601
+"""``FS_IOC_GETFLAGS`` of 64-bit Linux."""
+
+
+class PartlyRemovedError(OSError):
+    """A folder was deleted only in part."""
+
+
+_NOT_MOVED = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS})
+"""Errors of renaming a folder that can still be emptied: a mount, a container layer, a protected parent."""
+
+
+def check_removable(path: str, *, may_stay: bool = False) -> None:
+    """Raise `OSError` where a folder, one inside it, or its parent is not writable.
+
+    With `may_stay`, the parent is not checked: the folder may remain, empty.
+    """
+    if not may_stay:
+        _check_above(path)
+    _counted(path)
+
+
+def remove_folder(path: str, *, may_stay: bool = False) -> None:
+    """Delete a folder with all below it; with `may_stay`, only empty it where its parent is protected.
+
+    Raises `OSError` where nothing was deleted, and `PartlyRemovedError`, which names the remaining folder, otherwise.
+    """
+    if not may_stay:
+        _check_above(path)
+    before = _counted(path)
+    aside = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
+    try:
+        os.rename(path, aside)
+    except OSError as error:
+        if error.errno not in _NOT_MOVED:
+            raise
+        aside = path
+    try:
+        if aside == path and may_stay:
+            _empty(path)
+        else:
+            shutil.rmtree(aside, onerror=_unless_gone)
+    except OSError as error:
+        raise _put_back(path, aside, before, error) from error
+
+
+def delete_unfinished(path: str) -> None:
+    """Delete a folder that a killed call left; raise StorageError if the system refuses."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise StorageError(f"cannot delete {path}: {error.strerror or error}", error.errno) from error
+
+
+def _empty(path: str) -> None:
+    """Delete all members of a folder, and the folder itself if possible."""
+    with os.scandir(path) as entries:
+        members = sorted(entries, key=lambda member: member.is_dir(follow_symlinks=False))
+    for member in members:  # files first: without documents, what a kill leaves is not a store
+        if member.is_dir(follow_symlinks=False):
+            shutil.rmtree(member.path, onerror=_unless_gone)
+        else:
+            os.unlink(member.path)
+    with suppress(OSError):
+        os.rmdir(path)
+
+
+def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
+    """Rename the remaining folder back, and return the error that lists the deleted files."""
+    if not os.path.lexists(aside):
+        return error
+    remaining = Counter(dict(_count(aside)))
+    where = aside
+    for target in (path, os.path.join(os.path.dirname(path), temporary_name(".kept"))):
+        if aside == path:
+            break
+        try:
+            if not os.path.lexists(target):
+                os.rename(aside, target)
+                where = target
+                break
+        except OSError:
+            continue
+    deleted = before - remaining
+    names = [f"{name} ({count} of {before[name]} files)" for name, count in sorted(deleted.items())]
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    text = (
+        f"{error.strerror or error}. Gone are {deleted.total()} of {before.total()} files"
+        f"{': ' + shown if names else ''}. The rest is in {where}"
+    )
+    return PartlyRemovedError(error.errno, text)
+
+
+def _counted(path: str) -> Counter[str]:
+    """Count the files of each member of a folder; raise where a folder in it is protected."""
+    return Counter(dict(_count(path, _check_folder)))
+
+
+def _count(
+    path: str, check: Callable[[str, os.stat_result], None] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yield each member of a folder with the number of files in it."""
+    if check is not None:
+        check(path, os.lstat(path))
+    device = os.lstat(path).st_dev
+    with os.scandir(path) as entries:
+        members = list(entries)
+    for member in members:
+        yield member.name, _files_in(member, device, check)
+
+
+def _files_in(
+    entry: os.DirEntry[str], device: int, check: Callable[[str, os.stat_result], None] | None
+) -> int:
+    if not entry.is_dir(follow_symlinks=False):
+        return 1
+    pending, count = [entry.path], 0
+    while pending:
+        folder = pending.pop()
+        try:
+            if check is not None:
+                status = os.lstat(folder)
+                if status.st_dev != device:
+                    raise OSError(
+                        errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", folder
+                    )
+                check(folder, status)
+            with os.scandir(folder) as entries:
+                for member in entries:
+                    if member.is_dir(follow_symlinks=False):
+                        pending.append(member.path)
+                    else:
+                        count += 1
+        except FileNotFoundError:
+            continue  # another process sweeps the same folder
+    return count
+
+
+def _check_above(path: str) -> None:
+    """Raise where the parent is protected, or a file system is mounted at the folder."""
+    parent_path = os.path.dirname(path)
+    own, parent = os.lstat(path), os.stat(parent_path)
+    if own.st_dev != parent.st_dev:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", path)
+    _check_writable(parent_path, os.W_OK | os.X_OK, (parent, own))
+
+
+def _check_folder(path: str, status: os.stat_result) -> None:
+    """Raise where this user cannot delete from a folder."""
+    _check_writable(path, os.W_OK | os.X_OK | os.R_OK, (status,))
+
+
+def _check_writable(path: str, how: int, owners: tuple[os.stat_result, ...]) -> None:
+    """Raise where mode, mount or Linux flags protect a folder; `owners` begins with the folder's own status."""
+    if not os.access(path, how, effective_ids=os.access in os.supports_effective_ids):
+        os.lstat(path)  # raises FileNotFoundError where another process removed the folder
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    is_sticky = bool(owners[0].st_mode & stat.S_ISVTX)
+    if (
+        is_sticky
+        and hasattr(os, "geteuid")
+        and os.geteuid() not in (0, *(status.st_uid for status in owners))
+    ):
+        raise PermissionError(errno.EPERM, "only their owners may remove files of this folder", path)
+    if sys.platform == "linux" and _flags(path) & _PROTECTED:
+        raise PermissionError(errno.EPERM, "the folder is immutable or append only (lsattr, chattr)", path)
+
+
+def _flags(path: str) -> int:
+    """Return the ``chattr`` flags of a folder; 0 where the file system has none."""
+    import fcntl
+    import struct
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        answer = fcntl.ioctl(fd, _GET_FLAGS, bytes(8))
+        return int(struct.unpack("=i", answer[:4])[0])
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+
+
+def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
+    if not isinstance(fault[1], FileNotFoundError):  # another process sweeps the same folder
+        raise fault[1]

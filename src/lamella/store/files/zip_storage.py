@@ -1,0 +1,348 @@
+"""Read a store in a ZIP archive (``.ozx``, ``.zip``), local or at a URL, without unpacking it.
+
+The store is the archive's root, or its only folder where the root has no Zarr metadata. All reads are from the version
+of the archive that was opened.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.errors import DamagedDataError, MetadataError, ReadOnlyError
+from lamella.store.files.zip_directory import LOCAL, Directory, Entry, read_directory
+from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
+from lamella.store.metadata import json_document
+from lamella.store.objects.addresses import title_in
+from lamella.store.process_limits import binary_size, check_bytes
+from lamella.store.storage import ChangedError, Names, RangesRead, Stamp, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zarr.abc.store import Store
+
+    from lamella.store.files.archives import ArchiveFile
+    from lamella.store.storage import RangeRequest
+
+_INFLATED_BYTES = 64 << 20
+"""Limit of cached inflated entries: a shard is read for its index, and then for its chunks."""
+
+_MAX_DIRECTORIES = 4
+_directories: dict[str, tuple[Stamp, Directory]] = {}
+"""The directories of the last archives: workers open the same archive for each task."""
+
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
+"""Names that file managers add to archives."""
+
+
+class ZipStorage(Storage):
+    """A store in an archive; `path` is the folder inside it that is the root here."""
+
+    read_only = True
+
+    def __init__(self, file: ArchiveFile, path: str = "") -> None:
+        self.file = file
+        self.path = path
+        self.survives_fork = file.survives_fork
+        self._lock = threading.Lock()
+        self._directory: Directory | None = None
+        self._starts: dict[str, int] = {}
+        self._inflated: OrderedDict[str, bytes] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"ZipStorage({self.name!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.file, self.path, self.cache_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ZipStorage) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def name(self) -> str:
+        """Path or URL of the archive, and the path inside."""
+        return join(self.file.name, self.path)
+
+    @property
+    def title(self) -> str:
+        """The name of the archive, or of the folder in it, without endings."""
+        return title_in(f"zip://{self.name}")
+
+    @property
+    def directory(self) -> Directory:
+        """The contents of the archive."""
+        if self._directory is None:
+            with self._lock:
+                if self._directory is None:
+                    self._directory = self._read_directory()
+        return self._directory
+
+    def _read_directory(self) -> Directory:
+        """Read the directory, or return the one that another handle of this process has read."""
+        stamp = self.file.stamp()
+        name = self.file.name
+        shared = _directories.get(name)
+        if shared is not None and stamp is not None and shared[0] == stamp:
+            return shared[1]
+        try:
+            directory = self._parse_directory()
+        except MetadataError:
+            if not self.file.read_again():
+                raise
+            directory = self._parse_directory_again()
+        stamp = self.file.stamp()
+        if stamp is not None:
+            _directories[name] = stamp, directory
+            while len(_directories) > _MAX_DIRECTORIES:
+                _directories.pop(next(iter(_directories)), None)
+        return directory
+
+    def _parse_directory(self) -> Directory:
+        return read_directory(lambda start, length: self.file.read([(start, length)])[0], self.file.name)
+
+    def _parse_directory_again(self) -> Directory:
+        """Read the directory once more; what is refused then is stored so, unless the service sent too little."""
+        try:
+            return self._parse_directory()
+        except MetadataError:
+            self.file.check_end()
+            raise
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder of the store in the archive: "", or the only one where the root has no documents."""
+        folders = self.directory.folders
+        if not set(DOCUMENTS).isdisjoint(folders[""]):
+            return ""
+        names = [name for name in folders[""] if name in folders and name not in _IGNORED]
+        if len(names) == 1 and not set(DOCUMENTS).isdisjoint(folders[names[0]]):
+            return names[0]
+        return ""
+
+    @cached_property
+    def _root(self) -> str:
+        return join(self.folder, self.path)
+
+    def _entry(self, key: str) -> Entry | None:
+        if not check_key(key) or not self.file.exists():
+            return None
+        return self.directory.entries.get(join(self._root, key))
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | None:
+        """Read a file, and check its checksum."""
+        entry = self._entry(key)
+        return None if entry is None else self._contents([(key, entry)])[0]
+
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Read part of a file."""
+        entry = self._entry(key)
+        return None if entry is None else self._parts([(key, entry, [(start, length)])])[0][0]
+
+    def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
+        """Read a file with its stamp."""
+        return self.read_many([key])[key]
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Read several files with one call."""
+        entries = {key: self._entry(key) for key in keys}
+        present = [(key, entry) for key, entry in entries.items() if entry is not None]
+        results: dict[str, tuple[bytes, Stamp | None] | None] = dict.fromkeys(keys)
+        for (key, _), content in zip(present, self._contents(present), strict=True):
+            results[key] = content, self.stamp(key)
+        return results
+
+    def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
+        """Read ranges of several files with one call."""
+        present: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
+        stamps: list[Stamp | None] = []
+        for request in requests:
+            entry, stamp = self._entry(request.key), self.stamp(request.key)
+            if request.stamp is not None and request.stamp != stamp:
+                raise ChangedError(request.key)
+            stamps.append(stamp)
+            if entry is not None:
+                present.append((request.key, entry, request.ranges))
+        parts = iter(self._parts(present))
+        return [None if stamp is None else RangesRead(next(parts), stamp) for stamp in stamps]
+
+    def _contents(self, entries: Sequence[tuple[str, Entry]]) -> list[bytes]:
+        """Return files, each read with its local header and the gap between in one range."""
+        cached = {key: self._cached(key) for key, entry in entries if entry.deflated}
+        missing = [(key, entry) for key, entry in entries if cached.get(key) is None]
+        for key, entry in missing:
+            self._check_size(key, entry)
+        ranges = [
+            (entry.header, min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored))
+            for _, entry in missing
+        ]
+        contents: dict[str, bytes] = {}
+        for (key, entry), byte_range, data in zip(
+            missing, ranges, self.file.read(ranges) if ranges else [], strict=True
+        ):
+            try:
+                contents[key] = self._content(key, entry, data)
+            except DamagedDataError:  # perhaps on its way
+                contents[key] = self._content(key, entry, self.file.read([byte_range])[0])
+        return [contents[key] if key in contents else cached[key] or b"" for key, _ in entries]
+
+    def _content(self, key: str, entry: Entry, data: bytes) -> bytes:
+        """Return a file from bytes that begin with its local header; cache an inflated one."""
+        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
+        content = data[start : start + entry.stored]
+        if entry.deflated:
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:  # at most one byte more than the directory states
+                content = inflater.decompress(content, entry.size + 1)
+            except zlib.error as error:
+                self._damaged(key, f"it cannot be inflated: {error}")
+        self._check_content(key, entry, content)
+        if entry.deflated and entry.size <= _INFLATED_BYTES:
+            with self._lock:
+                self._inflated[key] = content
+                while sum(map(len, self._inflated.values())) > _INFLATED_BYTES:
+                    self._inflated.popitem(last=False)
+        return content
+
+    def _cached(self, key: str) -> bytes | None:
+        with self._lock:
+            if key in self._inflated:
+                self._inflated.move_to_end(key)
+            return self._inflated.get(key)
+
+    def _parts(self, requests: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
+        """Return parts of files; the offset of a file's bytes is read from its local header, once."""
+        plans = []
+        ranges: list[tuple[int, int]] = []
+        for key, entry, request_ranges in requests:
+            inside = [_inside(start, length, entry.size) for start, length in request_ranges]
+            is_known = key in self._starts
+            at = self._starts[key] if is_known else entry.start
+            if not entry.deflated:
+                ranges += [] if is_known else [(entry.header, LOCAL.size)]
+                ranges += [(at + start, length) for start, length in inside]
+            plans.append((key, entry, inside, at, is_known))
+        read = iter(self.file.read(ranges) if ranges else [])
+        results: list[list[bytes]] = []
+        for key, entry, inside, at, is_known in plans:
+            if entry.deflated:
+                content = self._contents([(key, entry)])[0]
+                results.append([content[start : start + length] for start, length in inside])
+                continue
+            begin = at if is_known else self._data_start(key, entry, next(read))
+            parts = [next(read) for _ in inside]
+            if begin != at:
+                parts = self.file.read([(begin + start, length) for start, length in inside])
+            self._starts[key] = begin
+            if [len(part) for part in parts] != [length for _, length in inside]:
+                self._damaged(key, "the archive ends before it does")
+            results.append(parts)
+        return results
+
+    def _data_start(self, key: str, entry: Entry, header: bytes) -> int:
+        """Return the offset of an entry's bytes from its local header."""
+        if len(header) < LOCAL.size or header[:4] != b"PK\3\4":
+            self._damaged(key, "its header is not where the directory of the archive says")
+        *_, name_length, extra = LOCAL.unpack(header)
+        start: int = entry.header + LOCAL.size + name_length + extra
+        if name_length != entry.name_length or start + entry.stored > entry.header + entry.room:
+            self._damaged(key, "its header and the directory of the archive differ")
+        return start
+
+    def _check_size(self, key: str, entry: Entry) -> None:
+        """Raise for entries that do not fit into memory."""
+        folder, _, name = key.rpartition("/")
+        if name in DOCUMENTS:
+            json_document.check_size(entry.size, self.where(folder), name)
+        check_bytes(entry.size, f"reading {self.where(key)}")
+
+    def _check_content(self, key: str, entry: Entry, content: bytes) -> None:
+        if len(content) != entry.size:
+            self._damaged(key, f"it has other than the {binary_size(entry.size)} that the directory says")
+        if zlib.crc32(content) != entry.crc:
+            self._damaged(key, "its bytes do not match their checksum")
+
+    def _damaged(self, key: str, fault: str) -> NoReturn:
+        raise DamagedDataError(f"Cannot read {self.where(key)}: {fault}. Copy the archive again.")
+
+    # ---- listing --------------------------------------------------------------------------------
+
+    def list(self, prefix: str) -> Names:
+        """List a folder."""
+        folder = join(self._root, check_key(prefix)) if self.file.exists() else None
+        names = [] if folder is None else self.directory.folders.get(folder, [])
+        return sorted((name for name in names if not is_private(name)), key=natural_order)
+
+    def exists(self, prefix: str) -> bool:
+        """Whether a file or folder exists."""
+        if not self.file.exists():
+            return False
+        path = join(self._root, check_key(prefix))
+        return path in self.directory.folders or path in self.directory.entries
+
+    def size(self, key: str) -> int | None:
+        """Size of a file."""
+        entry = self._entry(key)
+        return None if entry is None else entry.size
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return the stamp of the archive, and the offset, size and checksum of the file."""
+        entry = self._entry(key)
+        if entry is None:
+            return None
+        return "zip", *(self.file.stamp() or ()), entry.header, entry.size, entry.crc
+
+    # ---- writing: refused -----------------------------------------------------------------------
+
+    def check_writable(self, key: str) -> NoReturn:
+        """Raise `ReadOnlyError`, with the way to write archives."""
+        raise ReadOnlyError(
+            f"Cannot write {self.where(key)}: an archive is written whole and never changed. Write a folder, such as "
+            f"{self.title}.zarr, and then `lamella pack` it; `lamella unpack` makes a folder of an archive."
+        )
+
+    def write(self, key: str, data: bytes) -> None:
+        """Raise `ReadOnlyError`."""
+        del data
+        self.check_writable(key)
+
+    def delete(self, prefix: str) -> None:
+        """Raise `ReadOnlyError`."""
+        self.check_writable(prefix)
+
+    def move(self, old: str, new: str) -> None:
+        """Raise `ReadOnlyError`."""
+        del new
+        self.check_writable(old)
+
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """Lock nothing, since there are no writers."""
+        del key
+        return nullcontext()
+
+    def zarr_store(self) -> Store:
+        """Return a zarr-python store that reads through this storage."""
+        from lamella.store.objects.read_only_store import ReadOnlyStore
+
+        return ReadOnlyStore(self)
+
+
+def _reopen(file: ArchiveFile, path: str, cache_bytes: int | None) -> ZipStorage:
+    storage = ZipStorage(file, path)
+    storage.cache_bytes = cache_bytes
+    return storage
+
+
+def _inside(start: int, length: int, size: int) -> tuple[int, int]:
+    """Return the part of a range that lies in a file of a size."""
+    first = max(0, start + size) if start < 0 else min(start, size)
+    return first, max(0, min(length, size - first))

@@ -1,0 +1,157 @@
+"""Write a ZIP archive in one pass, with uncompressed entries and a ZIP64 end.
+
+Entries have no dates, so that equal stores produce equal archives.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from lamella.errors import InvalidArgumentError, StorageError
+from lamella.store.files.atomic_file import AtomicFile
+from lamella.store.files.temporary_files import sweep_folder, temporary_name
+from lamella.store.files.zip_directory import CENTRAL, END, END64, LOCAL, LOCATOR
+from lamella.store.keys import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+_PLAIN, _ZIP64 = 20, 45
+"""Version of the ZIP format that an entry needs."""
+
+_UTF8 = 0x800
+_MADE_BY: Final = 3
+"""Unix, so that entries have permissions."""
+
+_FILE = 0o100644 << 16
+_FIRST_DAY = 0x21
+_16, _32 = 0xFFFF, 0xFFFFFFFF
+_WAITING = 4 << 20
+"""Bytes of small entries that are buffered for one write."""
+
+
+class ZipWriter:
+    """An archive that replaces its path when it is complete; use it in a ``with`` statement.
+
+    >>> import tempfile, zipfile
+    >>> path = tempfile.mkdtemp() + "/a.zip"
+    >>> with ZipWriter(path) as archive:
+    ...     _ = archive.add("0/c/0", [b"pixels"])
+    ...     archive.finish(b"a comment")
+    >>> zipfile.ZipFile(path).read("0/c/0")
+    b'pixels'
+    """
+
+    def __init__(self, path: str) -> None:
+        folder = os.path.dirname(path)
+        sweep_folder(folder)
+        try:
+            self._file = AtomicFile(os.path.join(folder, temporary_name(".tmp")), path, fsync=True)
+        except OSError as error:
+            raise StorageError(f"Cannot write {path}: {error.strerror or error}", error.errno) from error
+        self.path = path
+        self.size = 0
+        self._directory: list[bytes] = []
+        self._names: set[str] = set()
+        self._waiting: list[bytes] = []
+        self._written = 0
+
+    def __enter__(self) -> ZipWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.discard()  # no effect after `finish`
+
+    def add(self, name: str, parts: Iterable[bytes], size: int | None = None) -> int:
+        """Add a file from parts, and return its size.
+
+        `size` is required where the parts should not all be in memory; `StorageError` where the parts have another
+        size.
+        """
+        if not check_key(name) or name in self._names:
+            raise InvalidArgumentError(f"{name!r} would be twice in {self.path}")
+        if size is None:
+            parts = list(parts)
+            size = sum(map(len, parts))
+        self._names.add(name)
+        raw, header = name.encode(), self.size
+        start = header + LOCAL.size + len(raw) + (20 if size >= _32 else 0)
+        crc, at = 0, start
+        whole = []
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+            if size <= _WAITING:
+                whole.append(part)
+            else:
+                self._flush()
+                self._file.write(at, part)
+            at += len(part)
+        if at - start != size:
+            raise StorageError(
+                f"Cannot write {name} into {self.path}: it has {at - start} bytes and had {size} before. Another "
+                "program writes there: try again."
+            )
+        local = _local_header(raw, crc, size)
+        if size <= _WAITING:
+            self._waiting += [local, *whole]
+            self.size = at
+            if at - self._written > _WAITING:
+                self._flush()
+        else:
+            self._file.write(header, local)
+            self.size = self._written = at
+        self._directory.append(_central_header(raw, crc, size, header))
+        return size
+
+    def finish(self, comment: bytes) -> None:
+        """Write the directory and the comment, flush the file to the disk, and replace the path."""
+        start, count = self.size, len(self._directory)
+        directory = b"".join(self._directory)
+        end = start + len(directory)
+        self._waiting += [
+            directory,
+            END64.pack(b"PK\6\6", END64.size - 12, _ZIP64, _ZIP64, 0, 0, count, count, len(directory), start),
+            LOCATOR.pack(b"PK\6\7", 0, end, 1),
+            END.pack(
+                *(b"PK\5\6", 0, 0, min(count, _16), min(count, _16)),
+                *(min(len(directory), _32), min(start, _32), len(comment)),
+            ),
+            comment,
+        ]
+        self._flush()
+        self._file.commit()
+
+    def _flush(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        if data:
+            self._file.write(self._written, data)
+            self._written += len(data)
+
+
+def _local_header(name: bytes, crc: int, size: int) -> bytes:
+    version, extra, short = _PLAIN, b"", size
+    if size >= _32:
+        version, extra, short = _ZIP64, struct.pack("<2H2Q", 1, 16, size, size), _32
+    flags = 0 if name.isascii() else _UTF8
+    fields = (version, flags, 0, 0, _FIRST_DAY, crc, short, short, len(name), len(extra))
+    return LOCAL.pack(b"PK\3\4", *fields) + name + extra
+
+
+def _central_header(name: bytes, crc: int, size: int, header: int) -> bytes:
+    long = [*([size, size] if size >= _32 else []), *([header] if header >= _32 else [])]
+    extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) if long else b""
+    version = _ZIP64 if long else _PLAIN
+    flags = 0 if name.isascii() else _UTF8
+    sizes = (min(size, _32), min(size, _32), len(name), len(extra), 0, 0, 0, _FILE, min(header, _32))
+    return (
+        CENTRAL.pack(b"PK\1\2", version, _MADE_BY, version, flags, 0, 0, _FIRST_DAY, crc, *sizes)
+        + name
+        + extra
+    )

@@ -1,0 +1,1 @@
+"""JSON documents of groups and arrays, in both Zarr formats."""

@@ -1,0 +1,122 @@
+"""Parse and build Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
+from lamella.store.keys import V2
+from lamella.store.metadata.array_meta import DTYPES, ArrayMeta
+from lamella.store.metadata.compressor import Compressor, compressor_from_v2
+from lamella.store.metadata.format_v3 import fill_from_json, fill_to_json, lengths_from_json
+from lamella.store.metadata.json_document import document_name
+
+if TYPE_CHECKING:
+    from lamella.types import JSON, JSONObject
+
+
+GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
+
+_TIME = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
+_ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
+
+
+def array_document(meta: ArrayMeta) -> JSONObject:
+    """Build the ``.zarray`` of an array; attributes have their own file."""
+    return {**meta.document, "shape": list(meta.shape)}
+
+
+def new_array(meta: ArrayMeta) -> ArrayMeta:
+    """Add the document to the description of a new array."""
+    itemsize = meta.dtype.itemsize
+    compressor = None if meta.compressor is None else meta.compressor.to_json(2, itemsize)
+    document: JSONObject = {
+        "zarr_format": 2,
+        "shape": list(meta.shape),
+        "chunks": list(meta.chunks),
+        "dtype": meta.dtype.newbyteorder("<").str,
+        "compressor": compressor,
+        "fill_value": fill_to_json(meta.fill_value),
+        "order": "C",
+        "filters": None,
+        "dimension_separator": "/",
+    }
+    names = () if meta.compressor is None else (meta.compressor.name,)
+    return replace(meta, document=document, codecs=names)
+
+
+def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> ArrayMeta:
+    """Parse the ``.zarray`` of an array.
+
+    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
+    """
+    where = document_name(node, V2.array)
+    if document.get("zarr_format") != 2:
+        raise MetadataError(f"{where} has zarr_format {short_repr(document.get('zarr_format'))}, expected 2")
+    shape = lengths_from_json(document.get("shape"), "shape", where)
+    chunks = lengths_from_json(document.get("chunks"), "chunks", where, least=1)
+    if len(shape) != len(chunks):
+        raise MetadataError(f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
+    if document.get("order", "C") not in ("C", "F"):
+        raise MetadataError(f"{where} has order {short_repr(document['order'])}, expected 'C' or 'F'")
+    separator = document.get("dimension_separator") or "."
+    if separator not in ("/", "."):
+        raise MetadataError(f"{where} has dimension_separator {short_repr(separator)}, expected '/' or '.'")
+    dtype = _dtype(document.get("dtype"), where)
+    compressor, codecs = _codecs(document, where)
+    return ArrayMeta(
+        shape,
+        dtype,
+        chunks,
+        None,
+        fill_from_json(document.get("fill_value"), dtype, where),
+        compressor,
+        None,
+        attributes,
+        2,
+        separator,
+        codecs,
+        document,
+    )
+
+
+def _dtype(value: JSON, where: str) -> np.dtype[Any]:
+    try:  # the pattern excludes comma-separated dtypes, at which NumPy raises other errors
+        dtype = np.dtype(value) if isinstance(value, str) and _ONE_DTYPE.fullmatch(value) else None
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES:
+        kind = MetadataError if dtype is None and not _is_unsupported_numpy(value) else NotDecodedError
+        raise kind(f"{where} has dtype {short_repr(value)}; supported are {', '.join(DTYPES)}")
+    return dtype.newbyteorder("=")
+
+
+def _is_unsupported_numpy(value: JSON) -> bool:
+    """Whether a dtype is valid NumPy but unsupported: a time, or a list of named fields."""
+    if isinstance(value, list):
+        return bool(value) and all(
+            isinstance(entry, list) and len(entry) in (2, 3) and isinstance(entry[0], str) for entry in value
+        )
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+
+
+def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[str, ...]]:
+    stored = document.get("compressor")
+    filters = document.get("filters") or []
+    if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
+        raise MetadataError(
+            f"{where} has compressor {short_repr(stored)} and filters {short_repr(filters)}, expected objects"
+        )
+    try:
+        compressor = compressor_from_v2(stored)
+    except InvalidArgumentError as error:
+        raise MetadataError(
+            f"{where} has a compressor {short_repr(stored)} that cannot be understood"
+        ) from error
+    names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
+    return compressor, (*names, *((compressor.name,) if compressor else ()))

@@ -1,0 +1,261 @@
+"""Parse and build Zarr v3 documents: ``zarr.json`` of groups and arrays."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
+from lamella.store.keys import V3
+from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, FillValue
+from lamella.store.metadata.compressor import Compressor, compressor_from_v3
+from lamella.store.metadata.json_document import document_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.types import JSON, JSONObject, Shape
+
+_ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
+_UNSUPPORTED_DTYPES = re.compile(
+    r"string|bytes|variable_length_bytes|r[0-9]+|bfloat16|u?int[24]|float[468]_\w+|complex_\w+|numpy\.\w+",
+    re.ASCII,
+)
+_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def node_type(document: JSONObject, node: str) -> str:
+    """Return ``"group"`` or ``"array"``; raise `MetadataError` for other documents."""
+    if document.get("zarr_format") != 3:
+        raise MetadataError(
+            f"{document_name(node, V3.group)} has zarr_format {short_repr(document.get('zarr_format'))}, expected 3"
+        )
+    kind = document.get("node_type")
+    if kind not in ("group", "array"):
+        raise MetadataError(
+            f"{document_name(node, V3.group)} has node_type {short_repr(kind)}, expected 'group' or 'array'"
+        )
+    return str(kind)
+
+
+def attributes_of(document: JSONObject, node: str) -> JSONObject:
+    """Return the user attributes of a group or array."""
+    attributes = document.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise MetadataError(
+            f"{document_name(node, V3.group)} has attributes of type {type(attributes).__name__}, expected an object"
+        )
+    return attributes
+
+
+def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject:
+    """Build the document of a group; unknown top-level keys of the old one are kept.
+
+    ``consolidated_metadata`` is dropped: a stale copy makes readers miss nodes (zarr-python #2921).
+    """
+    other_keys = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
+    return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def array_document(meta: ArrayMeta) -> JSONObject:
+    """Build the document of an array, including its attributes."""
+    document = {**meta.document, "shape": list(meta.shape), "attributes": meta.attributes}
+    if meta.dimension_names is not None:
+        document["dimension_names"] = list(meta.dimension_names)
+    return document
+
+
+def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
+    """Add the document to the description of a new array; with `checksum`, each chunk ends in its crc32c."""
+    itemsize = meta.dtype.itemsize
+    codecs: list[JSONObject] = [_bytes_codec(itemsize)]
+    if meta.compressor is not None:
+        codecs.append(meta.compressor.to_json(3, itemsize))
+    if checksum:
+        codecs.append({"name": "crc32c"})
+    names = tuple(str(codec["name"]) for codec in codecs)
+    if meta.shards is not None:
+        codecs = [_sharding(meta.chunks, codecs)]
+        names = ("sharding_indexed", *names)
+    document: JSONObject = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(meta.shape),
+        "data_type": meta.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(meta.files)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill_to_json(meta.fill_value),
+        "codecs": codecs,
+        "storage_transformers": [],
+    }
+    if meta.dimension_names is not None:
+        document["dimension_names"] = list(meta.dimension_names)
+    return replace(meta, document=document, codecs=names)
+
+
+def parse_array(document: JSONObject, node: str) -> ArrayMeta:
+    """Parse the document of an array.
+
+    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
+    """
+    where = document_name(node, V3.group)
+    if node_type(document, node) != "array":
+        raise MetadataError(f"{where} describes a group")
+    shape = lengths_from_json(document.get("shape"), "shape", where)
+    grid = _named(document.get("chunk_grid"), "chunk_grid", where)
+    if grid[0] != "regular":
+        raise NotDecodedError(
+            f"{where} has a chunk grid {short_repr(grid[0])}; only regular grids are supported"
+        )
+    files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
+    dtype = _dtype(document.get("data_type"), where)
+    chunks, codecs = _codecs(document.get("codecs"), where)
+    shards = files if chunks is not None else None
+    chunks = chunks or files
+    if not len(shape) == len(files) == len(chunks):
+        raise MetadataError(
+            f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)} in files of {short_repr(files)}"
+        )
+    if any(f % c for f, c in zip(files, chunks, strict=True)):
+        raise MetadataError(
+            f"{where} has shards {short_repr(files)} that are no multiples of its chunks {short_repr(chunks)}"
+        )
+    names = document.get("dimension_names")
+    if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
+        raise MetadataError(f"{where} has dimension_names {short_repr(names)} for {len(shape)} axes")
+    encoding = _named(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
+    separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
+    if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
+        raise MetadataError(
+            f"{where} has chunk keys {short_repr(encoding[0])} with separator {short_repr(separator)}"
+        )
+    return ArrayMeta(
+        shape,
+        dtype,
+        chunks,
+        shards,
+        fill_from_json(document.get("fill_value"), dtype, where),
+        _compressor(codecs, where),
+        None if names is None else tuple(n if isinstance(n, str) else None for n in names),
+        attributes_of(document, node),
+        3,
+        separator,
+        (("sharding_indexed",) if shards else ()) + tuple(name for name, _ in codecs),
+        {key: value for key, value in document.items() if key != "attributes"},
+    )
+
+
+def _bytes_codec(itemsize: int) -> JSONObject:
+    return {"name": "bytes", "configuration": {"endian": "little"}} if itemsize > 1 else {"name": "bytes"}
+
+
+def _sharding(chunks: Shape, codecs: list[JSONObject]) -> JSONObject:
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": list(chunks),
+            "codecs": codecs,
+            "index_codecs": [_bytes_codec(8), {"name": "crc32c"}],
+            "index_location": "end",
+        },
+    }
+
+
+def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
+    """Parse an extension point: an object with a name, or since Zarr 3.1 the name alone."""
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        configuration = value.get("configuration", {})
+        if isinstance(configuration, dict):
+            return value["name"], configuration
+    raise MetadataError(f"{where} has {what} {short_repr(value)}, expected an object with a name")
+
+
+def lengths_from_json(value: JSON, what: str, where: str, *, least: int = 0) -> Shape:
+    """Parse a shape or the shape of chunks; ``what`` and ``where`` name it in messages."""
+    if not isinstance(value, list) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
+    ):
+        raise MetadataError(
+            f"{where} has {what} {short_repr(value)}, expected a list of whole numbers from {least}"
+        )
+    return tuple(value)
+
+
+def _dtype(value: JSON, where: str) -> np.dtype[Any]:
+    if value not in DTYPES:
+        name = value.get("name") if isinstance(value, dict) else value
+        is_unsupported = isinstance(name, str) and (
+            isinstance(value, dict) or _UNSUPPORTED_DTYPES.fullmatch(name)
+        )
+        raise (NotDecodedError if is_unsupported else MetadataError)(
+            f"{where} has data_type {short_repr(value)}; supported are {', '.join(DTYPES)}"
+        )
+    return np.dtype(value)
+
+
+def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
+    """Return the inner chunks (None without shards) and the codecs of a chunk."""
+    if not isinstance(value, list) or not value:
+        raise MetadataError(f"{where} has codecs {short_repr(value)}, expected a list with a codec in it")
+    codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
+    for name, codec in codecs:
+        if name == "sharding_indexed":
+            inner = _named(codec, "a codec", where)[1]
+            chunks = lengths_from_json(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
+            return chunks, _codecs(inner.get("codecs"), where)[1]
+    return None, codecs
+
+
+def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor | None:
+    for name, codec in codecs:
+        if name not in _ARRAY_CODECS:
+            try:
+                return compressor_from_v3(codec if isinstance(codec, dict) else {"name": name})
+            except InvalidArgumentError as error:
+                raise MetadataError(
+                    f"{where} has a codec {short_repr(codec)} that cannot be understood"
+                ) from error
+    return None
+
+
+def fill_to_json(value: FillValue) -> JSON:
+    """Convert a fill value to JSON: special floats to words of the specification, complex numbers to pairs."""
+    if isinstance(value, complex):
+        return [fill_to_json(value.real), fill_to_json(value.imag)]
+    if isinstance(value, float) and not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
+    """Parse a fill value; a missing one counts as zero."""
+    if value is None:
+        return dtype.type(0).item()  # type: ignore[no-any-return]
+    try:
+        if dtype.kind == "c" and isinstance(value, list):
+            part = np.dtype(f"f{dtype.itemsize // 2}")
+            real, imaginary = (_real(v, part) for v in value)
+            return complex(real, imaginary)
+        if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
+            raise ValueError("not a value of the dtype")
+        return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        raise MetadataError(
+            f"{where} has fill_value {short_repr(value)}, which is not a {dtype.name}"
+        ) from error
+
+
+def _real(value: JSON, dtype: np.dtype[Any]) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value in _SPECIAL:
+        return _SPECIAL[value]
+    if value.startswith("0x"):  # the bits of a float, the most significant byte first
+        return np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">"))[0].item()
+    raise ValueError("not a number")

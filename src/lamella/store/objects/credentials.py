@@ -1,0 +1,654 @@
+"""Resolve the credentials and settings of URLs from ``storage_options``, the environment and profile files.
+
+`resolve` returns them in the spelling of obstore; `chain_options` translates those at the end of a chained URL.
+
+- Explicit options come before the environment, and the environment before AWS profiles.
+- Without credentials the error lists the sources searched. Requests are anonymous only with ``anon=True``.
+- The metadata service of a cloud machine is asked only with ``instance_role=True``.
+- No repr and no message contains a secret.
+
+AWS profiles come from ``~/.aws/credentials`` and ``~/.aws/config``; boto3, where installed, resolves profiles whose
+keys need a request (single sign-on, a role, a process).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Set
+from configparser import ConfigParser, Error
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+from lamella.errors import (
+    AccessError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    StorageError,
+    UnknownOptionError,
+    counted,
+)
+from lamella.store.objects.addresses import KINDS, clean_url
+from lamella.store.objects.block_cache import DEFAULT_BYTES
+
+_TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
+_COMMON = {
+    "anon": _SWITCH,
+    "headers": _MAPPING,
+    "timeout": _NUMBER,
+    "retries": _NUMBER,
+    "cache": _TEXT,
+    "cache_size": _NUMBER,
+}
+_CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
+_KNOWN: dict[str, dict[str, str]] = {
+    "s3": {
+        **_CLOUD,
+        **dict.fromkeys(("key", "secret", "token", "profile", "region"), _TEXT),
+        "requester_pays": _SWITCH,
+        "client_kwargs": _MAPPING,
+    },
+    "gs": {**_CLOUD, "token": "text or a mapping", "project": _TEXT, "requester_pays": _SWITCH},
+    "az": {
+        **_CLOUD,
+        **dict.fromkeys(
+            ("account_name", "account_key", "sas_token", "connection_string", "token"),
+            _TEXT,
+        ),
+        **dict.fromkeys(("tenant_id", "client_id", "client_secret"), _TEXT),
+    },
+    "http": {**_COMMON, "token": _TEXT},
+}
+_SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid", "googleaccessid")
+
+
+class StaticCredentials(NamedTuple):
+    """Constant keys, as obstore's credential provider; they override the environment.
+
+    >>> StaticCredentials((("access_key_id", "me"), ("secret_access_key", "secret")))
+    StaticCredentials(...)
+    """
+
+    values: tuple[tuple[str, str], ...]
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the keys, which never expire."""
+        return {**dict(self.values), "expires_at": None}
+
+    def __repr__(self) -> str:
+        return "StaticCredentials(...)"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """How one URL is opened."""
+
+    kind: str
+    """One of "s3", "gs", "az" and "http"; "" for other URLs, whose `options` fsspec reads itself."""
+    url: str = field(repr=False)
+    """The URL to open, without user name and password; the signature of a web URL stays in it."""
+    origin: str = "no credentials"
+    """Source of the credentials, for messages."""
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    retry_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    credential_provider: StaticCredentials | None = field(default=None, repr=False)
+    """``config``, ``client_options``, ``retry_config`` and ``credential_provider``: settings in the spelling of
+    obstore."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The caller's options, unchanged."""
+    cache: str = field(default="", repr=False)
+    cache_size: int = field(default=DEFAULT_BYTES, repr=False)
+    """``cache`` and ``cache_size``: a folder where chunks are cached, and its limit in bytes; "" for none."""
+
+
+class _Access(NamedTuple):
+    """Configuration of one service, with the source of its credentials."""
+
+    config: dict[str, Any]
+    origin: str
+    keys: StaticCredentials | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def resolve(
+    url: str,
+    storage_options: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
+
+    ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is
+    that of the process by default.
+
+    Raises
+    ------
+    UnknownOptionError
+        An option is unknown for this kind of URL.
+    InvalidArgumentError
+        A value has a wrong type, or the URL is signed for one file.
+    AccessError
+        There are no credentials, and ``anon=True`` is not set.
+    MissingDependencyError
+        A profile needs boto3, which is not installed.
+
+    >>> options = {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}
+    >>> resolve("s3://bucket/a.zarr", options, {})
+    Resolved(kind='s3', origin='the key and secret of storage_options')
+    >>> resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin
+    'no credentials (anon=True)'
+    """
+    options_given = dict(_mapping(storage_options))
+    scheme = url.partition("://")[0].lower()
+    kind = "" if "::" in url else KINDS.get(scheme, "")
+    if scheme == "memory":
+        refuse_options(options_given, url)
+    if not kind:
+        return Resolved("", url, options=options_given)
+    environment = os.environ if environment is None else environment
+    options = _checked(url, kind, options_given)
+    if kind != "http":
+        _check_bucket(url, kind)
+    if kind == "http":
+        url, access = _web_access(url, options)
+    elif kind == "s3":
+        access = _s3_access(url, options, environment)
+    elif kind == "gs":
+        access = _google_access(url, options, environment)
+    else:
+        url, access = _azure_access(url, options, environment)
+    return Resolved(
+        kind,
+        url,
+        access.origin,
+        access.config,
+        _client_options(url, options, access),
+        _retry_config(options, environment),
+        access.keys,
+        options_given,
+        options.get("cache", ""),
+        int(options.get("cache_size", DEFAULT_BYTES)),
+    )
+
+
+def accepts_options(url: str, storage_options: Mapping[str, Any]) -> bool:
+    """Whether a URL can be opened with options: it is not one of this process or machine, and knows their names.
+
+    >>> accepts_options("s3://bucket/a.zarr", {"key": "me"}), accepts_options("https://host/a.zarr", {"key": "me"})
+    (True, False)
+    >>> accepts_options("memory://a.zarr", {"anon": True})
+    False
+    """
+    scheme = url.lower().removeprefix("icechunk+").partition(":")[0]
+    if scheme in ("memory", "file"):
+        return False
+    kind = "" if "::" in url else KINDS.get(scheme, "")
+    return not kind or _mapping(storage_options).keys() <= _KNOWN[kind].keys()
+
+
+def refuse_options(storage_options: object, where: str) -> None:
+    """Raise `InvalidArgumentError` where options are passed for a path, which needs none.
+
+    >>> refuse_options(None, "/data/a.zarr")
+    >>> refuse_options({"anon": True}, "/data/a.zarr")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: /data/a.zarr is opened without storage_options, which are for URLs: leave out
+    \
+    anon.
+    """
+    names = ", ".join(map(str, _mapping(storage_options)))
+    if names:
+        raise InvalidArgumentError(
+            f"{where} is opened without storage_options, which are for URLs: leave out {names}."
+        )
+
+
+def known_options(kind: str) -> Set[str]:
+    """Return the names of the options of a kind of URL."""
+    return _KNOWN[kind].keys()
+
+
+def _mapping(options: object) -> Mapping[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InvalidArgumentError(
+            f"storage_options is a mapping such as {{'anon': True}}, not a {type(options).__name__}."
+        )
+    return options
+
+
+def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by name, converted to their types; options that are None are left out."""
+    known = _KNOWN[kind]
+    unknown = [str(name) for name in options if name not in known]
+    if unknown:
+        raise UnknownOptionError(
+            f"Cannot open {clean_url(url)}: storage_options has {counted(len(unknown), 'unknown option')}, "
+            f"{', '.join(unknown)}. Known for this kind of URL are {', '.join(sorted(known))}."
+        )
+    checked = {
+        name: _converted(name, value, known[name]) for name, value in options.items() if value is not None
+    }
+    inner = {**checked.pop("client_kwargs", {})}
+    for name, own in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
+        if name in inner:
+            checked.setdefault(own, str(inner.pop(name)))
+    if inner:
+        raise UnknownOptionError(
+            f"Cannot open {clean_url(url)}: client_kwargs of storage_options has unknown names, "
+            f"{', '.join(map(str, inner))}. Known are region_name, endpoint_url."
+        )
+    if checked.get("anon") and (named := sorted(checked.keys() & _SECRETS)):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: storage_options has anon=True and {named[0]}, which exclude each other."
+        )
+    return checked
+
+
+_SECRETS = {
+    *("key", "secret", "token", "profile", "account_key", "sas_token", "connection_string", "client_secret"),
+    "instance_role",
+}
+
+
+def _converted(name: str, value: Any, kind: str) -> Any:
+    """Return an option converted to its type. No message contains the value, which may be a secret."""
+    if kind == _SWITCH:
+        switch = {"true": True, "false": False}.get(str(value).lower())
+        if switch is not None:
+            return switch
+    elif kind == _NUMBER:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if 0 <= number < float("inf") and not isinstance(value, bool):
+            return number
+        kind = "a number from 0 on"
+    elif isinstance(value, Mapping) and kind != _TEXT:
+        return {str(key): item for key, item in value.items()}
+    elif kind != _MAPPING and isinstance(value, (str, os.PathLike, int)) and not isinstance(value, bool):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    raise InvalidArgumentError(
+        f"The option {name!r} of storage_options is {kind}, not a {type(value).__name__} like the one given."
+    )
+
+
+def _client_options(url: str, options: Mapping[str, Any], access: _Access) -> dict[str, Any]:
+    headers = {
+        **{name: str(value) for name, value in options.get("headers", {}).items()},
+        **(access.headers or {}),
+    }
+    client_options: dict[str, Any] = {"default_headers": headers} if headers else {}
+    endpoint = str(access.config.get("endpoint") or access.config.get("base_url") or url)
+    if endpoint.lower().startswith("http://"):
+        client_options["allow_http"] = True
+    if "timeout" in options:  # of connecting, and of waiting for the next bytes
+        client_options |= dict.fromkeys(
+            ("connect_timeout", "read_timeout"), timedelta(seconds=options["timeout"])
+        )
+    return client_options
+
+
+def _retry_config(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return how often a request is sent again, where options or environment define that."""
+    attempts = environment.get("AWS_MAX_ATTEMPTS", "")
+    if "retries" in options:
+        return {"max_retries": int(options["retries"])}
+    return {"max_retries": max(0, int(attempts) - 1)} if attempts.isdecimal() else {}
+
+
+# ---- S3 ---------------------------------------------------------------------------------------------
+
+
+def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
+    profile = None
+    own = "key" in options or "secret" in options
+    if own and not {"key", "secret"} <= options.keys():
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: storage_options needs both key and secret, or neither."
+        )
+    from_environment = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
+    if "profile" in options or not (own or from_environment or options.get("anon")):
+        profile = read_profile(options.get("profile"), environment)
+    config: dict[str, Any] = {
+        "region": options.get("region")
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION")
+        or (profile and profile.region)
+        or "us-east-1"
+    }
+    endpoint = (
+        options.get("endpoint_url")
+        or environment.get("AWS_ENDPOINT_URL_S3")
+        or environment.get("AWS_ENDPOINT_URL")
+        or (profile and profile.endpoint)
+    )
+    if endpoint:
+        config["endpoint"] = str(endpoint).rstrip("/")
+    if options.get("requester_pays"):
+        config["request_payer"] = True
+    if options.get("anon"):
+        return _Access({**config, "skip_signature": True}, _ANONYMOUS)
+    if own:
+        return _Access(config, "the key and secret of storage_options", _s3_keys(options))
+    if "profile" not in options and from_environment:
+        keys = {
+            "key": environment["AWS_ACCESS_KEY_ID"],
+            "secret": environment["AWS_SECRET_ACCESS_KEY"],
+            "token": environment.get("AWS_SESSION_TOKEN", ""),
+        }
+        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(keys))
+    if profile is not None and profile.keys:
+        return _Access(config, profile.origin, _s3_keys(profile.keys))
+    for name in _CONTAINER_VARIABLES:
+        if environment.get(name):
+            return _Access(config, f"{name} of the environment")
+    if options.get("instance_role"):
+        return _Access(config, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url,
+        "key and secret of storage_options, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, and "
+        "profiles in ~/.aws",
+    )
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
+_ANONYMOUS = "no credentials (anon=True)"
+_CONTAINER_VARIABLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+def _s3_keys(keys: Mapping[str, str]) -> StaticCredentials:
+    names = {"key": "access_key_id", "secret": "secret_access_key", "token": "token"}
+    return StaticCredentials(tuple((long, keys[short]) for short, long in names.items() if keys.get(short)))
+
+
+def _no_credentials(url: str, looked_for: str) -> AccessError:
+    return AccessError(
+        f"Cannot open {clean_url(url)}: there are no credentials. Looked for {looked_for}. Pass credentials, or "
+        "anon=True (--storage anon=true) for public data, or instance_role=True (--storage instance_role=true) to ask "
+        "the metadata service of this machine."
+    )
+
+
+# ---- Google, Azure ------------------------------------------------------------------------------------
+
+
+_NO_TOKEN = StaticCredentials((("token", ""),))
+"""Without it obstore asks the metadata service for a token before an anonymous write."""
+
+
+def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
+    config: dict[str, Any] = {}
+    endpoint = options.get("endpoint_url") or environment.get("STORAGE_EMULATOR_HOST")
+    if endpoint:
+        config["base_url"] = endpoint if "://" in endpoint else f"http://{endpoint}"
+    headers = {}
+    if options.get("requester_pays"):
+        if "project" not in options:
+            raise InvalidArgumentError(
+                f"Cannot open {clean_url(url)}: requester_pays needs the project that pays, as project."
+            )
+        headers["x-goog-user-project"] = options["project"]
+    token = options.get("token")
+    if options.get("anon") or token == "anon":
+        access = _Access({"skip_signature": True}, _ANONYMOUS, _NO_TOKEN)
+    elif token is not None:
+        access = _google_token(token)
+    else:
+        access = _google_usual(url, bool(options.get("instance_role")), environment)
+    return access._replace(config={**config, **access.config}, headers=headers)
+
+
+def _check_bucket(url: str, kind: str) -> None:
+    """Raise for a name that no bucket has: it would be sent to the service, credentials in it too."""
+    name = re.split(r"[/?]" if kind == "az" else "/", url.partition("://")[2], maxsplit=1)[0]
+    if not _BUCKET.fullmatch(name.partition("@")[0] if kind == "az" else name):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: what follows {url.partition('://')[0]}:// is not the name of a bucket, "
+            "which has letters, digits, dots, dashes and underscores. Pass credentials as storage_options (--storage)."
+        )
+
+
+def _google_token(token: Any) -> _Access:
+    """Return the access of a service account, its file, or a token."""
+    if isinstance(token, Mapping):
+        return _Access({"service_account_key": json.dumps(token)}, "the service account of storage_options")
+    file = os.path.expanduser(token)
+    if os.path.isfile(file):
+        return _Access({"application_credentials": file}, f"the file {file}")
+    return _Access({}, "the token of storage_options", StaticCredentials((("token", token),)))
+
+
+def _google_usual(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
+    """Return the access of the environment, the gcloud command line, or the machine."""
+    for name, own in (
+        ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),
+        ("GOOGLE_SERVICE_ACCOUNT", "service_account"),
+        ("GOOGLE_SERVICE_ACCOUNT_PATH", "service_account"),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", "service_account_key"),
+    ):
+        if environment.get(name):
+            return _Access({own: environment[name]}, f"{name} of the environment")
+    folder = environment.get("CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud")
+    default = os.path.join(folder, "application_default_credentials.json")
+    if os.path.isfile(default):
+        return _Access({"application_credentials": default}, f"the file {default}")
+    if instance_role:
+        return _Access({}, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url, f"token of storage_options, GOOGLE_APPLICATION_CREDENTIALS of the environment, and {default}"
+    )
+
+
+def _azure_access(
+    url: str, options: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[str, _Access]:
+    url, _, query = url.partition("?")  # a SAS token
+    values = {
+        name: environment[variable]
+        for name, variable in _AZURE_VARIABLES.items()
+        if environment.get(variable)
+    }
+    own = {**({"sas_token": query} if query else {}), **options}
+    if own.keys() & _AZURE_KEYS or own.get("anon") or own.get("instance_role"):
+        values = {name: value for name, value in values.items() if name not in _AZURE_KEYS}
+    parts = {**values, **_connection(own.get("connection_string") or values.get("connection_string")), **own}
+    host = urlsplit(url).hostname or ""
+    if "@" in url:
+        parts.setdefault("account_name", host.partition(".")[0])
+    config = {"account_name": parts["account_name"]} if "account_name" in parts else {}
+    if "account_name" not in config:
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: it names no storage account. Pass account_name in storage_options, or set "
+            "AZURE_STORAGE_ACCOUNT_NAME."
+        )
+    if "endpoint_url" in parts:
+        config["endpoint"] = parts["endpoint_url"].rstrip("/")
+    origin = "storage_options" if own.keys() & _AZURE_KEYS else "the environment"
+    if parts.get("anon"):
+        return url, _Access({**config, "skip_signature": True}, _ANONYMOUS)
+    for name, key in (("account_key", "access_key"), ("sas_token", "sas_token"), ("token", "token")):
+        if name in parts:
+            value = parts[name].lstrip("?") if name == "sas_token" else parts[name]
+            return url, _Access(config, f"the {name} of {origin}", StaticCredentials(((key, value),)))
+    secret = ("tenant_id", "client_id", "client_secret")
+    if all(name in parts for name in secret):
+        return url, _Access(
+            {**config, **{name: parts[name] for name in secret}}, f"the client secret of {origin}"
+        )
+    if environment.get("AZURE_FEDERATED_TOKEN_FILE"):
+        return url, _Access(config, "AZURE_FEDERATED_TOKEN_FILE of the environment")
+    if parts.get("instance_role"):
+        return url, _Access(config, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url,
+        "account_key, sas_token, connection_string, token and client_secret of storage_options, and "
+        "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and AZURE_STORAGE_CONNECTION_STRING of the environment",
+    )
+
+
+_AZURE_VARIABLES = {
+    "account_name": "AZURE_STORAGE_ACCOUNT_NAME",
+    "account_key": "AZURE_STORAGE_ACCOUNT_KEY",
+    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
+    "endpoint_url": "AZURE_STORAGE_ENDPOINT",
+    "tenant_id": "AZURE_TENANT_ID",
+    "client_id": "AZURE_CLIENT_ID",
+    "client_secret": "AZURE_CLIENT_SECRET",
+}
+_AZURE_KEYS = {"account_key", "sas_token", "connection_string", "token", "client_secret"}
+
+
+def _connection(text: str | None) -> dict[str, str]:
+    """Return the options in a connection string of Azure."""
+    pairs = dict(part.split("=", 1) for part in (text or "").split(";") if "=" in part)
+    names = {
+        "AccountName": "account_name",
+        "AccountKey": "account_key",
+        "SharedAccessSignature": "sas_token",
+        "BlobEndpoint": "endpoint_url",
+    }
+    return {own: pairs[name] for name, own in names.items() if name in pairs}
+
+
+# ---- the web ----------------------------------------------------------------------------------------
+
+
+def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, ""))
+    if "token" in options:
+        headers = {"Authorization": f"Bearer {options['token']}"}
+        return url, _Access({}, "the token of storage_options", None, headers)
+    if user and not options.get("anon"):
+        text = b64encode(unquote(user).encode()).decode()
+        headers = {"Authorization": f"Basic {text}"}
+        return url, _Access({}, "the user and password of the URL", None, headers)
+    if any(name.lower() in ("authorization", "cookie") for name in options.get("headers", {})):
+        return url, _Access({}, "the headers of storage_options")
+    return url, _Access({}, "the signature of the URL" if parts.query else "no credentials")
+
+
+def refuse_signed_file(url: str) -> None:
+    """Raise where a URL is signed for one file: a store has many.
+
+    >>> refuse_signed_file("https://host/a.zarr?sig=1")
+    >>> refuse_signed_file("https://host/a.zarr/zarr.json?X-Amz-Signature=1")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: Cannot open https://host/a.zarr/zarr.json: the URL is signed for ...
+    """
+    names = {name.lower(): values[0] for name, values in parse_qs(url.partition("?")[2], True).items()}
+    if any(name in names for name in _SIGNED_FOR_ONE_FILE) or names.get("sr") == "b":
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: the URL is signed for this one file, and a store has many. Use a URL that "
+            "is signed for a folder (a SAS token of Azure, a signed policy of a CDN), credentials in storage_options, "
+            "or pack the store into one file (.ozx) and sign that."
+        )
+
+
+_NEEDS_REQUEST = (
+    "sso_session",
+    "sso_start_url",
+    "role_arn",
+    "credential_process",
+    "web_identity_token_file",
+    "login_session",
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Keys, region and endpoint of a profile."""
+
+    name: str
+    keys: Mapping[str, str] = field(repr=False)
+    region: str | None = None
+    endpoint: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Source of the keys, for messages."""
+        return f"the keys of the AWS profile {self.name!r}"
+
+
+def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | None:
+    """Read a profile by name, by ``AWS_PROFILE``, or the profile "default"; None where there is no default.
+
+    Raises `AccessError` where a named profile is missing or boto3 has no keys for it, and `MissingDependencyError`
+    where its keys need boto3, which is not installed.
+    """
+    requested = name or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    chosen = requested or "default"
+    files = [
+        os.path.expanduser(environment.get(variable) or f"~/.aws/{file}")
+        for variable, file in (
+            ("AWS_CONFIG_FILE", "config"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+        )
+    ]
+    values = {**_section(files[0], chosen, "profile "), **_section(files[1], chosen, "")}
+    if not values:
+        if requested is None:
+            return None
+        raise AccessError(
+            f"There is no AWS profile {chosen!r} in {files[1]} or {files[0]}. Check the name, or pass key and secret."
+        )
+    keys = {
+        short: values[f"aws_{long}"]
+        for short, long in (
+            ("key", "access_key_id"),
+            ("secret", "secret_access_key"),
+            ("token", "session_token"),
+        )
+        if values.get(f"aws_{long}")
+    }
+    if not {"key", "secret"} <= keys.keys():
+        keys = _requested_keys(chosen) if any(values.get(option) for option in _NEEDS_REQUEST) else {}
+    return Profile(chosen, keys, values.get("region"), values.get("endpoint_url"))
+
+
+def _section(path: str, name: str, prefix: str) -> dict[str, str]:
+    """Return the settings of a profile in a file; empty if missing."""
+    parser = ConfigParser(interpolation=None, strict=False, default_section="")
+    try:
+        parser.read(path, encoding="utf-8")
+    except (OSError, Error, UnicodeDecodeError) as error:
+        # A parser's error quotes lines of the file, which contain secrets.
+        raise StorageError(f"Cannot read {path} for AWS profiles: {type(error).__name__}.") from None
+    for section in (f"{prefix}{name}", name if name == "default" else None):
+        if section is not None and parser.has_section(section):
+            return dict(parser.items(section))
+    return {}
+
+
+def _requested_keys(name: str) -> dict[str, str]:
+    try:
+        import boto3  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        raise MissingDependencyError(
+            f"The keys of the AWS profile {name!r} come from a request (single sign-on, a role or a process), which "
+            "needs boto3: pip install boto3, or pass key, secret and token."
+        ) from None
+    try:
+        credentials = boto3.Session(profile_name=name).get_credentials()
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except Exception as error:  # of boto3, or of a process that the profile starts
+        raise AccessError(f"boto3 found no keys for the AWS profile {name!r}: {error}.") from error
+    if frozen is None:
+        raise AccessError(f"boto3 found no keys for the AWS profile {name!r}.")
+    keys = {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
+    return {option: value for option, value in keys.items() if value}

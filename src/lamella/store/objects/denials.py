@@ -1,0 +1,98 @@
+"""Interpret HTTP 403: services return it for missing keys too, where the credentials may not list.
+
+They also return it for every key once credentials have expired. Before a 403 counts as "missing", a document that
+could be read before is therefore read again; concurrent requests share that check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import warnings
+from typing import TYPE_CHECKING
+
+from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
+from lamella.store.objects.event_loop import PerLoop
+from lamella.store.objects.service_errors import is_absent, is_forbidden, request_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Denials:
+    """Learn whether 403 means "missing" in one store, and confirm it at each 403.
+
+    Parameters
+    ----------
+    address
+        URL of the store, for messages.
+    get
+        Requests a key; returns None or raises where the key is missing.
+    when_unlisted
+        Called when 403 turns out to mean "missing": the credentials may not list.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        get: Callable[[str], Awaitable[object]],
+        when_unlisted: Callable[[], object] | None = None,
+    ) -> None:
+        self._when_unlisted = when_unlisted
+        self._address = address
+        self._get = get
+        #: A document that could be read, so that the credentials were valid then.
+        self.readable: str | None = None
+        #: Whether 403 means "missing"; None until tested.
+        self.mean_missing: bool | None = None
+        self._asking = PerLoop(asyncio.Lock)
+        self._confirmations = 0
+        self._may_read = False
+
+    async def learn(self) -> bool:
+        """Return whether 403 means "missing": true where a random key that cannot exist is answered with 403 too."""
+        before = self._confirmations
+        async with self._asking():
+            if self.mean_missing is None:
+                await self._ask()
+            elif self.mean_missing and self._confirmations == before:
+                self._confirmations += 1
+                self._may_read = await self._reads_a_document()
+        return bool(self.mean_missing) and self._may_read
+
+    async def _ask(self) -> None:
+        if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
+            self.mean_missing = False
+        elif await self._reads_a_document():
+            self.mean_missing = self._may_read = True
+            if self._when_unlisted is not None:
+                self._when_unlisted()
+            warnings.warn(
+                f"{self._address} answers 403 for what is not there, since these credentials may not list: 403 "
+                "is read as absent from here on. A chunk that may not be read looks like one never written; the "
+                "permission to list (s3:ListBucket) tells them apart.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    async def _is_denied(self, key: str) -> bool:
+        try:
+            await self._get(key)
+        except Exception as error:
+            if is_absent(error):
+                return False
+            if is_forbidden(error):
+                return True
+            raise request_error("read", key, self._address, error) from error
+        return False
+
+    async def _reads_a_document(self) -> bool:
+        """Return whether a document can be read now: the one read last, or one of the root."""
+        for name in [self.readable, *DOCUMENTS] if self.readable else DOCUMENTS:
+            try:
+                if await self._get(name) is not None:
+                    return True
+            except Exception as error:
+                if not is_forbidden(error) and not is_absent(error):
+                    raise request_error("read", name, self._address, error) from error
+        return False

@@ -1,0 +1,402 @@
+"""A store for zarr-python whose writes of documents keep the changes of other writers.
+
+zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
+write is merged with the document stored by then, under its lock (`merged`). The base of the merge is one of
+the versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
+
+Imports zarr-python: import this module inside functions only.
+
+The merge applies the changes that a writer made since it read to the present document. A writer reads ``{"a": 1}``,
+another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added ``c``, and did not remove
+``b``, which it never saw.
+
+>>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})
+{'a': 1, 'b': 2, 'c': 3}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.group import GroupMetadata
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
+from zarr.storage import LocalStore, WrapperStore
+
+from lamella.errors import MetadataError, NodeExistsError, NodeNotFoundError
+from lamella.store.keys import V2, V3
+from lamella.store.metadata.json_document import parse_object, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.storage import Storage
+    from lamella.types import JSON, JSONObject
+
+Versions: TypeAlias = "dict[str, list[bytes | None]]"
+"""Versions of each document that were read or written, by key, the latest last; None where it was missing."""
+
+_FILES = {
+    V3.group: 3,
+    V2.array: 2,
+    V2.attributes: 2,
+    V2.group: 2,
+}
+_MAX_VERSIONS = 16
+"""Limit of remembered versions of one document."""
+
+
+class _Memory:
+    """The versions of documents that zarr-python has read, and the merging writes."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.documents = documents
+        self.versions: Versions = {}
+        self._lock = threading.Lock()
+
+    def is_document(self, key: str) -> bool:
+        """Whether a key is a document in the format of the store."""
+        return _FILES.get(key.rpartition("/")[2]) == self.documents.format
+
+    def remember(self, key: str, data: bytes | None) -> None:
+        """Remember a version of a document."""
+        if self.documents.storage.read_only or not self.is_document(key):
+            return
+        with self._lock:
+            before = self.versions.get(key, [])
+            self.versions[key] = [*(version for version in before if version != data), data][-_MAX_VERSIONS:]
+
+    def forget(self, prefix: str) -> None:
+        """Forget the versions below a deleted folder."""
+        with self._lock:
+            for key in self.versions:
+                if not prefix or key == prefix or key.startswith(f"{prefix}/"):
+                    self.versions[key] = [None]
+
+    async def write(self, key: str, data: bytes) -> None:
+        """Write a document, merged with the stored one."""
+        # A thread may wait for the lock. A new one, because the holder of the lock may need the threads of the pool.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="lamella-document")
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self.write_now, key, data)
+        finally:
+            thread.shutdown(wait=False)
+
+    def write_now(self, key: str, data: bytes) -> None:
+        """Write a document as `write` does; blocks."""
+        path, _, file = key.rpartition("/")
+        new = parse_object(data, self.documents.at(path), file)
+        to_bytes(new, self.documents.at(path), file)  # raises for NaN and infinities
+        versions = list(self.versions.get(key, ()))
+        if file == V2.group:
+            if self.documents.storage.read(key) is None:
+                self.documents.storage.write(key, data)
+            return
+        if any(versions[-1:]) and not self.documents.storage.exists(path):
+            raise self._deleted(path, file)  # before a lock file would create its folder again
+
+        def merge(data: bytes | None) -> JSONObject | None:
+            stored = None if data is None else parse_object(data, self.documents.at(path), file)
+            return self._result(path, file, versions, stored, new)
+
+        self.documents.edit_document(path, file, merge)
+        self.remember(key, data)
+
+    def _result(
+        self, path: str, file: str, versions: list[bytes | None], stored: JSONObject | None, new: JSONObject
+    ) -> JSONObject | None:
+        """Return the document to store; None where it is stored already."""
+        versions_read = [
+            parse_object(data, self.documents.at(path), file)
+            for data in reversed(versions)
+            if data is not None
+        ]
+        latest = versions[-1] if versions else b""
+        where = self.documents.location(path)
+        if stored is None:
+            if versions_read and latest is not None and not (file == V2.attributes and self._is_there(path)):
+                raise self._deleted(path, file)
+            return new
+        if latest is None and versions and file != V2.attributes:
+            raise NodeExistsError(f"Cannot create a node at {where}: another writer created one meanwhile.")
+        if not versions_read:
+            return new  # written without having been read
+        base = nearest([_as_written(version, file) for version in versions_read], new)
+        if file == V2.attributes:
+            result = merged(base, stored, new)
+        elif new.get("node_type") == "group":
+            result = self._of_group(base, stored, new, where)
+        else:
+            changed = merged_array(base, _as_written(stored, file), new, where)
+            removed = base.keys() - new.keys() - {"attributes"}
+            result = {key: value for key, value in {**stored, **changed}.items() if key not in removed}
+        return None if same(result, stored) else result
+
+    def _deleted(self, path: str, file: str) -> NodeNotFoundError:
+        where = self.documents.location(path)
+        return NodeNotFoundError(
+            f"Cannot write {file} of the node at {where}: the node was deleted since it was opened."
+        )
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a Zarr v2 node exists, perhaps without attributes."""
+        return self.documents.kind(path) is not None
+
+    def _of_group(self, base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
+        if stored.get("node_type") != "group":
+            raise MetadataError(
+                f"Cannot write the group at {where}: it was replaced by an array since it was opened."
+            )
+        result = merged(base, stored, new)
+        if "consolidated_metadata" in new:
+            result["consolidated_metadata"] = new["consolidated_metadata"]
+        else:
+            result.pop("consolidated_metadata", None)
+        return result
+
+
+def _as_written(document: JSONObject, file: str) -> JSONObject:
+    """Return a document as zarr-python would write it; unchanged where zarr-python cannot parse it."""
+    metadata: Any
+    try:
+        if file == V2.attributes:
+            return document
+        if file == V2.array:
+            metadata = ArrayV2Metadata.from_dict(json.loads(json.dumps(document)))
+        elif document.get("node_type") == "group":
+            metadata = GroupMetadata.from_dict(json.loads(json.dumps(document)))
+        else:
+            metadata = ArrayV3Metadata.from_dict(json.loads(json.dumps(document)))
+        written = metadata.to_buffer_dict(default_buffer_prototype())[file].to_bytes()
+        return json.loads(written)  # type: ignore[no-any-return]
+    except Exception:  # zarr-python's parsers raise many kinds of errors
+        return document
+
+
+class _Merging(Store):
+    """What both stores do beyond the class of zarr-python that each derives from."""
+
+    _memory: _Memory
+
+    @property
+    def storage(self) -> Storage:
+        """The storage below."""
+        return self._memory.documents.storage
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a key, and remember the version of a document."""
+        buffer = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
+        if byte_range is None:
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
+        return buffer
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a key; merge documents with the stored ones."""
+        if self._memory.is_document(key):
+            self._check_writable()
+            await self._memory.write(key, value.to_bytes())
+        else:
+            await super().set(key, value)  # type: ignore[safe-super]
+
+    async def delete(self, key: str) -> None:
+        """Delete a key."""
+        await super().delete(key)  # type: ignore[safe-super]
+        self._memory.forget(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete all keys below a folder."""
+        await super().delete_dir(prefix)
+        self._memory.forget(prefix.rstrip("/"))
+
+    async def clear(self) -> None:
+        """Delete all keys."""
+        await super().clear()
+        self._memory.forget("")
+
+
+class MergingStore(_Merging, WrapperStore[Any]):
+    """A zarr-python store other than a local one, which merges documents when they are written."""
+
+    def __init__(self, store: Any, documents: Documents, versions: Versions | None = None) -> None:
+        super().__init__(store)
+        self._memory = _Memory(documents)
+        self._memory.versions.update(versions or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MergingStore, (self._store, self._memory.documents, self._memory.versions)
+
+    def _with_store(self, store: Any) -> MergingStore:
+        return MergingStore(store, self._memory.documents, self._memory.versions)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._store == (other._store if isinstance(other, MergingStore) else other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return str(self._store)
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._store, name)  # such as `fs` and `path` of a store of fsspec
+
+    @property
+    def supports_consolidated_metadata(self) -> bool:
+        """Whether zarr-python looks for consolidated metadata."""
+        return bool(self._store.supports_consolidated_metadata)
+
+
+class MergingLocalStore(_Merging, LocalStore):
+    """A local zarr-python store, which merges documents when they are written."""
+
+    def __init__(
+        self, root: Path | str, *, read_only: bool, documents: Documents, versions: Versions | None = None
+    ) -> None:
+        super().__init__(root, read_only=read_only)
+        self._memory = _Memory(documents)
+        self._memory.versions.update(versions or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _local, (self.root, self.read_only, self._memory.documents, self._memory.versions)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStore) and self.root == other.root
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
+        """Return the same store for reading or writing."""
+        return _local(self.root, read_only, self._memory.documents, self._memory.versions)
+
+    def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a key without the event loop."""
+        buffer = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        if byte_range is None:
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
+        return buffer
+
+    def set_sync(self, key: str, value: Any) -> None:
+        """Write a key without the event loop."""
+        if self._memory.is_document(key):
+            self._check_writable()
+            self._memory.write_now(key, value.to_bytes())
+        else:
+            super().set_sync(key, value)
+
+
+def _local(root: Path, read_only: bool, documents: Documents, versions: Versions) -> MergingLocalStore:
+    return MergingLocalStore(root, read_only=read_only, documents=documents, versions=versions)
+
+
+def merging_store(documents: Documents) -> MergingStore | MergingLocalStore:
+    """Return the merging store of some documents."""
+    store = documents.storage.zarr_store()
+    if isinstance(store, LocalStore):
+        return MergingLocalStore(store.root, read_only=store.read_only, documents=documents)
+    return MergingStore(store, documents)
+
+
+_ATTRIBUTES = "attributes"
+_SHAPE = "shape"
+
+
+def same(first: JSON, second: JSON) -> bool:
+    """Whether two values have the same JSON: 1, 1.0 and true are equal in Python only."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+def changes(base: JSONObject, new: JSONObject) -> int:
+    """Count the members that differ, at any depth.
+
+    >>> changes({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5})
+    3
+    """
+    count = 0
+    for key in {**base, **new}:
+        if key not in base or key not in new:
+            count += 1
+            continue
+        old_value, new_value = base[key], new[key]
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            count += changes(old_value, new_value)
+        else:
+            count += not same(old_value, new_value)
+    return count
+
+
+def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
+    """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins.
+
+    >>> merged({"a": 1, "b": {"c": 2}}, {"a": 9, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
+    {'b': {'c': 4, 'd': 3}}
+    """
+    result = {key: value for key, value in stored.items() if key in new or key not in base}
+    for key, value in new.items():
+        before, now = base.get(key), result.get(key)
+        if isinstance(value, dict) and isinstance(now, dict):
+            result[key] = merged(before if isinstance(before, dict) else {}, now, value)
+        elif key not in base or not same(before, value):
+            result[key] = value
+    return result
+
+
+def nearest(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
+    """Return the version that a document was most likely made from: the one with the fewest changes, but at least one.
+
+    `versions` are documents that the writer may have read, latest first.
+    """
+    counts = [changes(version, new) for version in versions]
+    least = min((count for count in counts if count), default=0)
+    return versions[counts.index(least)]
+
+
+def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
+    """Return the members of `stored`, an array's document, that the changes from `base` to `new` replace.
+
+    Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
+    """
+    result: JSONObject = {}
+    attributes = [document.get(_ATTRIBUTES) or {} for document in (base, stored, new)]
+    if not same(attributes[0], attributes[2]):
+        result[_ATTRIBUTES] = merged(*attributes)
+    for key in sorted({*base, *new} - {_ATTRIBUTES}):
+        if key in base and key in new and same(base[key], new[key]):
+            continue
+        if key == _SHAPE:
+            result[key] = _merged_shape(base, stored, new, where)
+        elif key in base and not same(base[key], stored.get(key)):
+            raise MetadataError(
+                f"Cannot change {key} of the array at {where}: another writer changed it since it was opened. Open "
+                "the array again."
+            )
+        else:
+            result[key] = new.get(key)
+    return result
+
+
+def _merged_shape(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> list[int]:
+    """Return the shape with the axes that the writer changed; raise where another writer changed the same axes."""
+    old, now, target = base[_SHAPE], stored[_SHAPE], new[_SHAPE]
+    fields = [
+        {key: value for key, value in document.items() if key not in (_ATTRIBUTES, _SHAPE)}
+        for document in (base, stored)
+    ]
+    if same(*fields) and len(old) == len(now) == len(target):
+        axes = list(zip(old, now, target, strict=True))
+        if all(a in (b, c) or b == c for a, b, c in axes):
+            return [b if a == c else c for a, b, c in axes]
+    raise MetadataError(
+        f"Cannot resize the array at {where} from {tuple(old)} to {tuple(target)}: another writer changed its shape to "
+        f"{tuple(now)} since it was opened. Open the array again."
+    )

@@ -1,0 +1,150 @@
+"""Connect to an object store through obstore, with timeouts and retries.
+
+obstore repeats a request that has no answer, or the answer 429 or 5xx: 6 times, after 0.1 to 5 s, within 60 s in all.
+`ObjectRequests.put_if` repeats conditional writes itself: where the answer to the first attempt was lost, the second
+is refused because the first succeeded.
+
+obstore and icechunk hang in a process that was forked after its parent used them; `check_process` raises instead.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import StorageError
+from lamella.store.objects.addresses import clean_url, split_url
+from lamella.store.objects.request_threads import end_requests, most_at_once
+from lamella.store.objects.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.store.objects.credentials import Resolved
+
+RETRIES = 6
+"""Limit of repetitions of a request."""
+
+_used_in: list[int] = []
+"""The id of the process that used obstore first."""
+
+
+_TIMEOUTS = {
+    "connect_timeout": "5s",
+    "read_timeout": "30s",
+    "timeout": "10m",
+    "pool_idle_timeout": "15s",
+    "pool_max_idle_per_host": str(most_at_once()),
+}
+"""Timeouts of connecting, of each read, and of a whole answer; how long and how many idle connections are kept."""
+
+
+_SECONDS_TO_END = 0.05
+"""How long an ending process waits for the threads of obstore.
+
+They need the interpreter once more after an answer was returned. Python before 3.14 ends a thread that comes too late,
+which Rust answers by SIGABRT: https://github.com/PyO3/pyo3/pull/4874.
+"""
+
+
+def check_process(where: str) -> None:
+    """Raise in a process that was forked after its parent used obstore."""
+    process = os.getpid()
+    if not _used_in:
+        _used_in.append(process)
+        atexit.register(_end)
+    elif _used_in[0] != process:
+        raise StorageError(
+            f"Cannot use {where} in a process that was forked after its parent used an object store: the connections "
+            "do not survive a fork. Start workers with the method 'spawn' or 'forkserver', as in "
+            "multiprocessing.get_context('forkserver'); lamella.torch.loader() chooses it."
+        )
+
+
+def _end() -> None:
+    if _used_in[0] != os.getpid():  # a forked process, which has none of the threads
+        return
+    end_requests()
+    time.sleep(_SECONDS_TO_END)
+
+
+class ObjectClient:
+    """The connection to one store; `address` is its URL for messages."""
+
+    def __init__(self, access: Resolved) -> None:
+        self.access = access
+        self.address = clean_url(access.url)
+        self._stores: dict[bool, Any] = {}
+        retry_config = dict(access.retry_config)
+        self._retry: dict[str, Any] = {
+            "max_retries": retry_config.get("max_retries", RETRIES),
+            "retry_timeout": retry_config.get("retry_timeout", timedelta(seconds=PATIENCE)),
+            "backoff": retry_config.get(
+                "backoff",
+                {
+                    "init_backoff": timedelta(seconds=FIRST_WAIT),
+                    "max_backoff": timedelta(seconds=LONGEST_WAIT),
+                    "base": 2,
+                },
+            ),
+        }
+
+    @property
+    def retries(self) -> int:
+        """How often a request is repeated."""
+        return int(self._retry["max_retries"])
+
+    @property
+    def tried(self) -> str:
+        """Words on the repetitions, for messages; "" without repetitions."""
+        if not self.retries:
+            return ""
+        seconds = self._retry["retry_timeout"].total_seconds()
+        return f" after up to {self.retries} more tries within {seconds:g} s"
+
+    @property
+    def store(self) -> Any:
+        """The obstore store, with repetitions."""
+        return self._store(True)
+
+    @property
+    def store_without_retries(self) -> Any:
+        """The obstore store that sends each request once."""
+        return self._store(False)
+
+    def _store(self, retries: bool) -> Any:
+        check_process(self.address)
+        store = self._stores.get(retries)
+        if store is None:
+            store = self._stores[retries] = self._made(self._retry if retries else {"max_retries": 0})
+        return store
+
+    def _made(self, retry: Mapping[str, Any]) -> Any:
+        from obstore import store
+
+        access = self.access
+        options: dict[str, Any] = {
+            "client_options": {**_TIMEOUTS, **access.client_options},
+            "retry_config": dict(retry),
+        }
+        if access.kind == "http":
+            return store.HTTPStore(access.url, **options)
+        bucket, prefix = split_url(access.url)
+        options |= {"prefix": prefix or None, "config": dict(access.config)}
+        if access.credential_provider is not None:
+            options["credential_provider"] = access.credential_provider
+        kinds: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
+        return kinds[access.kind](bucket, **options)
+
+    @property
+    def bucket(self) -> tuple[str, str, str]:
+        """Kind, endpoint and name of the bucket, equal for all stores in it."""
+        return self.access.kind, str(self.access.config.get("endpoint", "")), split_url(self.access.url)[0]
+
+    @property
+    def supports_conditions(self) -> bool:
+        """Whether the service is known to support conditional writes."""
+        return self.access.kind in ("gs", "az") or not self.access.config.get("endpoint")

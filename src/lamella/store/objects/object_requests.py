@@ -1,0 +1,325 @@
+"""Send requests to an object store as coroutines, many at a time: list, put, copy and delete; `ObjectReads` gets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import secrets
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.objects.object_reads import GetResult, ObjectReads, all_of, is_missing_key
+from lamella.store.objects.range_plan import Span
+from lamella.store.objects.retries import waits
+from lamella.store.objects.service_errors import (
+    already_exists,
+    is_conflict,
+    is_denied,
+    is_lamella_error,
+    is_temporary,
+    is_unsupported,
+    may_exist_error,
+)
+from lamella.store.storage import ChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable
+
+    from lamella.store.storage import Stamp
+
+_ID = "lamellaid"
+"""Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
+_LARGEST_COPY = 5 << 30
+"""Limit of S3 for copying with one request, in bytes."""
+_MULTIPART = 64 << 20
+"""Size from which an object is written in parts, in bytes."""
+_MOST_PARTS = 9000
+"""Number of parts of an object; S3 allows 10,000."""
+KEYS_DELETED_AT_ONCE = 1000
+"""Limit of S3 for deleting with one request."""
+DELETED_AT_ONCE = {"s3": KEYS_DELETED_AT_ONCE, "az": 256}
+"""Limits of the services that delete several keys with one request."""
+
+_honours: dict[tuple[str, str, str], bool] = {}
+"""Whether a bucket supports conditional writes, by `ObjectClient.bucket`; tested once per process."""
+
+
+class ObjectRequests(ObjectReads):
+    """An obstore store, for use inside an event loop."""
+
+    # ---- listing --------------------------------------------------------------------------------
+
+    async def names_in(self, folder: str) -> set[str]:
+        """Return the names directly below a folder."""
+        return set(await self.members_of(folder))
+
+    async def members_of(self, folder: str) -> dict[str, bool]:
+        """Return the names directly below a folder, each with whether it is that of an object."""
+        try:
+            listing = await self.client.store.list_with_delimiter_async(prefix=folder or None)
+        except Exception as error:
+            if is_missing_key(error) and self._denials.readable is None:
+                return {}
+            raise self._failed("list", folder, error) from error
+        paths = dict.fromkeys(listing["common_prefixes"], False)
+        paths |= {meta["path"]: True for meta in listing["objects"]}
+        names = {path.strip("/").rpartition("/")[2]: is_object for path, is_object in paths.items()}
+        return {name: is_object for name, is_object in names.items() if name}
+
+    async def existing(self, paths: Collection[str]) -> set[str]:
+        """Return those of some keys and folders that are there."""
+        above = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
+        return await self._existing(set(paths), above)
+
+    async def _existing(self, paths: set[str], folder: str) -> set[str]:
+        if not paths:
+            return set()
+        inside = f"{folder}/" if folder else ""
+        there = {inside + name for name in await self.names_in(folder)}
+        by_child: dict[str, set[str]] = {}
+        for path in paths - there:
+            by_child.setdefault(inside + path.removeprefix(inside).partition("/")[0], set()).add(path)
+        deeper = await all_of(
+            self._existing(below, child) for child, below in by_child.items() if child in there
+        )
+        return (paths & there).union(*deeper)
+
+    async def readable(self, paths: Iterable[str]) -> set[str]:
+        """Return those of some keys that can be looked at."""
+        asked = list(paths)
+        return {path for path, head in zip(asked, await all_of(map(self.head, asked)), strict=True) if head}
+
+    async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
+        """Return all keys below a folder with their sizes and stamps, 1000 per request."""
+        try:
+            metas = await self.client.store.list(prefix=folder or None).collect_async()
+        except Exception as error:
+            if is_missing_key(error) and self._denials.readable is None:
+                return {}
+            raise self._failed("list", folder, error) from error
+        inside = f"{folder}/" if folder else ""
+        return {
+            meta["path"]: (int(meta["size"]), self.stamp_of(meta))
+            for meta in metas
+            if meta["path"].startswith(inside) and meta["path"] != inside
+        }
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    async def put(self, key: str, data: bytes) -> Stamp | None:
+        """Write a key; return its stamp, as far as the service returns one."""
+        try:
+            async with self._slots():
+                result = await self.client.store.put_async(
+                    key, data, use_multipart=len(data) > _MULTIPART, chunk_size=_MULTIPART // 4
+                )
+        except Exception as error:
+            raise self._failed("write", key, error) from error
+        return self._stamp_of_write(result)
+
+    async def put_many(self, values: dict[str, bytes]) -> list[Stamp | None]:
+        """Write several keys at once; return their stamps."""
+        return await all_of(self.put(key, data) for key, data in values.items())
+
+    async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
+        """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
+
+        A lost answer does not mean that the write failed. The request is repeated; if the repetition is refused, the
+        stored object is read: its id shows whether the first attempt wrote it.
+        """
+        if not await self.honours_conditions():
+            head = await self.head(key)
+            if (head and head.stamp) != expected:
+                raise ChangedError(key)
+            return await self.put(key, data)
+        write_id, is_lost = secrets.token_hex(16), False
+        for left, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
+            try:
+                return await self._put_once(key, data, expected, write_id)
+            except Exception as error:
+                failure = error
+            if already_exists(failure) and not is_conflict(failure):
+                stored = await self._find_own(key, write_id) if is_lost else None
+                if stored is None:
+                    raise ChangedError(key) from failure
+                return stored.stamp
+            if not is_temporary(failure):
+                raise self._failed("write", key, failure) from failure
+            is_lost = is_lost or not is_conflict(failure)
+            await asyncio.sleep(wait if left else 0)
+        stored = await self._find_own(key, write_id)
+        if stored is None:
+            raise self._failed("write", key, failure) from failure
+        return stored.stamp
+
+    async def put_file(self, key: str, path: str, *, replaces: bool) -> Stamp | None:
+        """Write a local file; unless it ``replaces`` what is there, raise `ChangedError` for an existing key.
+
+        A large file is sent in parts, which cannot be completed on a condition: the key is looked at once more after
+        the last part was read, and the upload is cancelled if it exists.
+        """
+        size = os.path.getsize(path)
+        if size <= _MULTIPART:
+            with open(path, "rb") as file:
+                data = file.read()
+            return await (self.put(key, data) if replaces else self.put_if(key, data, None))
+        part_size = max(_MULTIPART // 4, -(-size // _MOST_PARTS))
+        is_taken = False
+
+        async def parts() -> AsyncIterator[bytes]:
+            nonlocal is_taken
+            with open(path, "rb") as file:
+                while part := file.read(part_size):
+                    yield part
+            if not replaces and await self.head(key) is not None:
+                is_taken = True
+                raise ChangedError(key)
+
+        try:
+            result = await self.client.store.put_async(
+                key, parts(), use_multipart=True, chunk_size=part_size, max_concurrency=4
+            )
+        except Exception as error:
+            if is_taken:
+                raise ChangedError(key) from error
+            raise self._failed("write", key, error) from error
+        return self._stamp_of_write(result)
+
+    async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> dict[str, Stamp | None]:
+        """Write several keys as `put_if` does; return the stamps of those that were written, without changed ones."""
+        written: dict[str, Stamp | None] = {}
+
+        async def put(key: str, data: bytes, expected: Stamp | None) -> None:
+            with suppress(ChangedError):
+                written[key] = await self.put_if(key, data, expected)
+
+        await self.honours_conditions()
+        await all_of(put(*item) for item in items)
+        return written
+
+    async def _put_once(self, key: str, data: bytes, expected: Stamp | None, write_id: str) -> Stamp | None:
+        mode: Any = "create"
+        if expected is not None:
+            mode = dict(zip(("e_tag", "version"), expected, strict=False))
+        async with self._slots():
+            result = await self.client.store_without_retries.put_async(
+                key, data, mode=mode, attributes={_ID: write_id}, use_multipart=False
+            )
+        return self._stamp_of_write(result)
+
+    async def _find_own(self, key: str, write_id: str) -> GetResult | None:
+        """Return the stored object if it has the id of a write whose answer was lost."""
+        stored = await self.head(key)
+        return stored if stored is not None and stored.attributes.get(_ID) == write_id else None
+
+    async def honours_conditions(self) -> bool:
+        """Whether the service supports conditional writes; tested once per bucket, for unknown services."""
+        if self.client.supports_conditions:
+            return True
+        honours = _honours.get(self.client.bucket)
+        if honours is None:
+            honours = await self._test_conditions()
+        return honours
+
+    async def _test_conditions(self) -> bool:
+        key = f"{PRIVATE_PREFIX}conditions-{secrets.token_hex(8)}"
+        try:
+            await self.client.store_without_retries.put_async(
+                key, b"", mode={"e_tag": '"0"'}, use_multipart=False
+            )
+        except Exception as error:
+            if already_exists(error) and not is_conflict(error):
+                _honours[self.client.bucket] = True
+                return True
+            if is_denied(error):  # writing is forbidden, and any write will raise the same
+                return True
+            if not is_unsupported(error):
+                raise self._failed("write", key, error) from error
+        else:
+            await self.delete([key])
+        _honours[self.client.bucket] = False
+        warnings.warn(
+            f"The service of {self.address} does not honour conditions of writes (If-Match): two programs that change "
+            "this store at once can lose changes of each other. Let only one writer change it at a time.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return False
+
+    async def copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
+        """Copy keys within the store; objects beyond the service's limit are read and written."""
+        await all_of(self._copy_one(key, target[key], size) for key, size in sizes.items())
+
+    async def _copy_one(self, key: str, new: str, size: int) -> None:
+        try:
+            async with self._slots():
+                if size <= _LARGEST_COPY:
+                    await self.client.store.copy_async(key, new)
+                else:
+                    whole = await self.client.store.get_async(key)
+                    await self.client.store.put_async(new, whole.stream(), chunk_size=_MULTIPART)
+        except Exception as error:
+            raise self._failed("copy", key, error) from error
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete exactly these keys, on S3 1000 per request, on Azure 256."""
+        ordered = sorted(keys)
+        step = DELETED_AT_ONCE.get(self.client.access.kind, 1)
+        parts = [ordered[first : first + step] for first in range(0, len(ordered), step)]
+        try:
+            if step == 1:
+                await all_of(map(self._delete_one, ordered))
+            for part in parts if step > 1 else ():
+                await self._delete_part(part)
+        except Exception as error:
+            if is_lamella_error(error):
+                raise
+            raise self._failed("delete", ordered[0] if ordered else "", error) from error
+
+    async def _delete_part(self, keys: list[str]) -> None:
+        try:
+            await self.client.store.delete_async(keys)
+        except FileNotFoundError:  # Azure names the first missing key, which hides other errors
+            await all_of(map(self._delete_one, keys))
+
+    async def _delete_one(self, key: str) -> None:
+        try:
+            async with self._slots():
+                await self.client.store.delete_async(key)
+        except FileNotFoundError:
+            pass
+
+    # ---- for zarr-python's engine -----------------------------------------------------------------
+
+    async def get(self, key: str, byte_range: Any = None, prototype: Any = None) -> Any:
+        """Get a key or a part of it as a buffer of zarr-python; None where it is missing."""
+        from zarr.core.buffer import default_buffer_prototype
+
+        result = await self.fetch(key, _span_of(byte_range))
+        buffer = (prototype or default_buffer_prototype()).buffer
+        return None if result is None else buffer.from_bytes(result.data)
+
+    async def set(self, key: str, data: bytes) -> None:
+        """Write a key."""
+        await self.put(key, data)
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Write a key that could not be read; raise `StorageError` where it exists."""
+        try:
+            await self.put_if(key, data, None)
+        except ChangedError as error:
+            raise may_exist_error(key, self.address) from error
+
+
+def _span_of(byte_range: Any) -> Span | None:
+    """Return the span of a byte range of zarr-python."""
+    if byte_range is None:
+        return None
+    if hasattr(byte_range, "suffix"):
+        return Span(-int(byte_range.suffix), 0)
+    if hasattr(byte_range, "offset"):
+        return Span(int(byte_range.offset), 1 << 62)
+    return Span(int(byte_range.start), int(byte_range.end))

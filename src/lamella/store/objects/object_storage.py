@@ -1,0 +1,556 @@
+"""Store in S3, Google, Azure or on a web server, through obstore.
+
+Requests are slow, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
+condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
+the threads of this process.
+
+Documents are small and read often: `DocumentMemory` remembers some of them.
+
+Imports obstore and zarr-python inside functions.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lamella.errors import InvalidNameError, LamellaError, StorageError
+from lamella.log import log
+from lamella.store.flat_storage import FlatStorage
+from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
+from lamella.store.objects.addresses import lock_name, place_of, title_in
+from lamella.store.objects.document_memory import SECONDS, DocumentMemory
+from lamella.store.objects.event_loop import run
+from lamella.store.objects.object_client import ObjectClient, check_process
+from lamella.store.objects.object_reads import AT_ONCE, GetResult, all_of
+from lamella.store.objects.object_requests import DELETED_AT_ONCE, ObjectRequests
+from lamella.store.objects.range_plan import Span
+from lamella.store.objects.retries import PATIENCE, waits
+from lamella.store.objects.service_errors import may_exist_error
+from lamella.store.storage import ChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from zarr.abc.store import Store
+
+    from lamella.store.objects.credentials import Resolved
+    from lamella.store.storage import Names, RangeRequest, RangesRead, Replacement, Stamp
+
+T = TypeVar("T")
+
+SECONDS_TRUSTED = 2.0
+"""How long a read-only store handle trusts the stamp of a document."""
+
+
+class ObjectStorage(FlatStorage):
+    """An object store, or a prefix of one; a web server is always read only."""
+
+    at_once = AT_ONCE
+    creates_exclusively = True
+    survives_fork = False
+
+    def __init__(self, access: Resolved, read_only: bool = False) -> None:
+        is_web = access.kind == "http"
+        self.access = access
+        self.read_only = read_only or is_web
+        self.can_list = self.can_delete = not is_web
+        self._client = ObjectClient(access)
+        self._requests = ObjectRequests(self._client, self._do_not_list)
+        self.lock_root = lock_name(self._client.address)
+        self._memory = DocumentMemory(SECONDS_TRUSTED)
+        self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
+        self.deleted_at_once = DELETED_AT_ONCE.get(access.kind, 1)
+
+    def __repr__(self) -> str:
+        return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.access, self.read_only, self.cache_bytes, self.trusted is not None)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ObjectStorage)
+            and other.access == self.access
+            and other.read_only == self.read_only
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.read_only))
+
+    @property
+    def name(self) -> str:
+        """The URL, without a signature."""
+        return self._client.address
+
+    @property
+    def place(self) -> str:
+        """One text for all URLs of the store."""
+        config = self.access.config
+        endpoint = str(config.get("endpoint") or config.get("base_url") or "")
+        return place_of(self.name, endpoint, str(config.get("account_name", "")))
+
+    @property
+    def title(self) -> str:
+        """The last name of the URL, without endings such as ``.zarr``."""
+        return title_in(self.name)
+
+    @property
+    def service(self) -> ObjectRequests:
+        """The coroutines that send the requests."""
+        return self._requests
+
+    def _do_not_list(self) -> None:
+        """Go by metadata as on the web, instead of listing; a store open for writing still lists, which raises."""
+        self.can_list = self.can_list and not self.read_only
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            check_process(self.name)
+        except BaseException:
+            coroutine.close()
+            raise
+        return run(coroutine)
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | None:
+        """Get a key."""
+        stamped = self.read_stamped(key)
+        return None if stamped is None else stamped[0]
+
+    def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
+        """Get a key with its stamp."""
+        known = self._memory.take(key)
+        if known is None:
+            return self.read_many([key])[key]
+        (result,) = known
+        return None if result is None else (bytes(result.data), result.stamp)
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Get several keys at once."""
+        results = {key: known[0] for key in keys if (known := self._memory.take(key)) is not None}
+        missing = [key for key in map(check_key, keys) if key and key not in results]
+        if missing:
+            since = self._memory.changes()
+            fetched = self._run(self._requests.get_many(missing))
+            self._remember(fetched, since)
+            results |= fetched
+        values = {
+            key: None if result is None else (bytes(result.data), result.stamp)
+            for key, result in results.items()
+        }
+        return {key: values.get(key) for key in keys}
+
+    def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
+        since = self._memory.changes()
+        results = self._run(self._requests.get_many(list(keys)))
+        self._remember(results, since)
+        return {key: bytes(result.data) for key, result in results.items() if result is not None}
+
+    def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
+        """Read documents that read as missing again; a store that was created a moment ago has none."""
+        return {} if self._is_new() else super().read_again(keys, lists=lists)
+
+    def _remember(self, results: Mapping[str, GetResult | None], since: int, *, ahead: bool = False) -> None:
+        self._memory.add(results, recent=self.read_only, since=since, ahead=ahead)
+
+    def note_created(self) -> None:
+        """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
+        self._memory.note_created()
+
+    def _is_new(self) -> bool:
+        """Whether the store was created a moment ago, and nothing was written since."""
+        return self._memory.in_new_root() is not None
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the store is open for reading."""
+        return self.read_only
+
+    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+        """Request documents that will be read next, in one round."""
+        if not at_once and not self.reads_ahead:
+            return
+        missing, since = self._memory.unknown(keys), self._memory.changes()
+        try:
+            results = self._run(self._requests.get_many(missing)) if missing else {}
+        except StorageError:  # reading the document raises it again
+            return
+        self._remember(results, since, ahead=True)
+
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Get part of a key with one request."""
+        if not check_key(key):
+            return None
+        if length <= 0:
+            return None if self.size(key) is None else b""
+        span = Span(start, 0) if start < 0 else Span(start, start + length)
+        result = self._run(self._requests.fetch(key, span))
+        return None if result is None else bytes(result.data[:length])
+
+    def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
+        """Get ranges of several keys; near ranges of a key share a request."""
+        for request in requests:
+            check_key(request.key)
+        return self._run(self._requests.get_ranges(requests))
+
+    def read_chunks(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Get objects with chunks at once; unchanged ones from the folder `storage_options["cache"]`."""
+        found = self._run(self._requests.get_chunks([check_key(key) for key in keys]))
+        return {
+            key: None if result is None else (bytes(result.data), result.stamp)
+            for key, result in zip(keys, found, strict=True)
+        }
+
+    def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
+        """Drop ranges of a key from the folder `storage_options["cache"]`."""
+        if stamp is not None:
+            self._requests.drop_cached(key, stamp, spans)
+
+    @property
+    def lists_below(self) -> bool:
+        """Whether the store can be listed."""
+        return self.can_list
+
+    def _names_in(self, folder: str) -> set[str]:
+        in_new_root = self._memory.in_new_root()
+        if in_new_root is not None:
+            return set() if folder else in_new_root
+        return self._run(self._requests.names_in(folder))
+
+    def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
+        """List folders at once."""
+        if not self.can_list:
+            return super().members_of_each(folders)
+        found = self._run(all_of(self._requests.members_of(check_key(folder)) for folder in folders))
+        return [
+            {name: names[name] for name in sorted(names, key=natural_order) if not is_private(name)}
+            for names in found
+        ]
+
+    def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
+        """List all keys below folders, at once."""
+        found = self._run(all_of(self._requests.entries_below(check_key(folder)) for folder in folders))
+        return [list(entries) for entries in found]
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """List all keys below a folder, with their sizes."""
+        entries = self._run(self._requests.entries_below(check_key(folder)))
+        return {key: size for key, (size, _) in entries.items()}
+
+    def _sizes_of(self, path: str) -> dict[str, int]:
+        return self._sizes_of_each([path])[0] if path else self.sizes_below(path)
+
+    def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
+        async def look_at(path: str) -> dict[str, int]:
+            own, below = await _both(self._requests.head(path), self._requests.entries_below(path))
+            return {key: size for key, (size, _) in below.items()} | ({} if own is None else {path: own.size})
+
+        return self._run(all_of(map(look_at, paths)))
+
+    def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
+        """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
+        since = self._memory.changes()
+        documents, sizes = self._memory.unknown(beside), self._listed_to_move(old, new)
+        if not self.can_list:
+            return super().look_at_move(old, new, beside=documents)
+        listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
+        found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
+        self._remember(fetched, since, ahead=True)
+        if sizes is None:
+            sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
+            self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
+        return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
+
+    def _listed_to_move(self, old: str, new: str) -> list[dict[str, int]] | None:
+        """Return the sizes that `look_at_move` has listed within 5 seconds; None without."""
+        listed_at, sizes = self._to_move or (-SECONDS, {})
+        is_fresh = list(sizes) == [old, new] and time.monotonic() - listed_at < SECONDS
+        return list(sizes.values()) if is_fresh else None
+
+    def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
+        sizes = self._listed_to_move(old, new)
+        return sizes if sizes and sizes[0] else self._sizes_of_each([old, new])
+
+    def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
+        if len(moved) == 1:  # one key may be a file and not a folder
+            return self._sizes_of_each(paths)
+        entries = self._run(all_of(map(self._requests.entries_below, paths)))
+        return [{key: size for key, (size, _) in found.items()} for found in entries]
+
+    def exists(self, prefix: str) -> bool:
+        """Whether a key exists, or keys below it."""
+        check_key(prefix)
+        is_document = prefix.rpartition("/")[2] in DOCUMENTS
+        if is_document or not self.can_list:
+            return self.size(prefix) is not None
+        if not prefix or self._is_new():
+            return bool(self._names_in(prefix))
+        own, names = self._run(_both(self._requests.head(prefix), self._requests.names_in(prefix)))
+        return own is not None or bool(names)
+
+    def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
+        """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
+        documents, since = self._memory.unknown(beside), self._memory.changes()
+        if self._is_new() and not documents:
+            return set()
+        if self.can_list:
+            search: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
+        else:
+            search = self._requests.readable(prefixes)
+        found: set[str]
+        found, fetched = self._run(_both(search, self._requests.get_many(documents)))
+        self._remember(fetched, since, ahead=True)
+        return found
+
+    def has_any(self, names: Collection[str]) -> bool:
+        """Whether one of some files lies directly in the root."""
+        self.expect(names, at_once=True)
+        is_present = any(self.size(name) is not None for name in names)
+        self._memory.drop_ahead(names)
+        return is_present
+
+    def size(self, key: str) -> int | None:
+        """Return the size of a key; of a document by GET, as credentials may allow GET and not HEAD."""
+        if not check_key(key):
+            return None
+        result = self._look_at(key)
+        return None if result is None else result.size
+
+    def _look_at(self, key: str) -> GetResult | None:
+        known = self._memory.find(key)
+        if known is not None:
+            return known[0]
+        if key.rpartition("/")[2] not in METADATA_FILES:
+            return self._run(self._requests.head(key))
+        since = self._memory.changes()
+        result = self._run(self._requests.fetch(key))
+        self._remember({key: result}, since, ahead=True)
+        return result
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return the ETag of a key; of a document read less than two seconds ago, without a request if read only."""
+        if not check_key(key):
+            return None
+        seen = self._memory.stamp(key)
+        read_at, last_stamp = seen or (0.0, None)
+        is_fresh = self.trusted is not None or time.monotonic() - read_at < SECONDS_TRUSTED
+        if seen is not None and self.read_only and is_fresh:
+            return last_stamp
+        if last_stamp is not None and self._memory.find(key) is None:
+            since = self._memory.changes()
+            changed = self._run(self._requests.fetch_changed(key, last_stamp))
+            if changed is None:
+                self._memory.confirm(key, last_stamp)
+                return last_stamp
+            self._remember({key: changed[0]}, since, ahead=True)
+            return changed[0] and changed[0].stamp
+        result = self._look_at(key)
+        return None if result is None else result.stamp
+
+    def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
+        """Return the sizes of keys, requested at once; None for those that do not exist."""
+        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
+        return [None if head is None else head.size for head in heads]
+
+    def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
+        """Return the stamps of keys, requested at once; None for missing ones."""
+        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
+        return [None if head is None else head.stamp for head in heads]
+
+    def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
+        """Return all keys below a folder with their stamps."""
+        return {key: stamp for key, (_, stamp) in self._run(self._requests.entries_below(folder)).items()}
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a request that writes keys; what is remembered of them is dropped."""
+        try:
+            return self._run(coroutine)
+        finally:
+            self._memory.count_change()
+            for key in keys:
+                self._memory.forget(key)
+                if self._to_move and any(key.startswith(f"{path}/") for path in self._to_move[1]):
+                    self._to_move = None
+
+    def _put(self, batch: dict[str, bytes]) -> None:
+        stamps = self._change(batch, self._requests.put_many(batch))
+        for (key, data), stamp in zip(batch.items(), stamps, strict=True):
+            self._memory.add_written(key, data, stamp)
+
+    def write_stamped(self, key: str, data: bytes) -> Stamp | None:
+        """Write a key, and return its ETag."""
+        self._check_file(key)
+        stamp = self._change([key], self._requests.put(key, data))
+        self._memory.add_written(key, data, stamp)
+        log.debug("Wrote %s", self.where(key))
+        return stamp
+
+    def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
+        """Write a key if it has the expected stamp."""
+        self._check_file(key)
+        stamp = self._change([key], self._requests.put_if(key, data, expected))
+        self._memory.add_written(key, data, stamp)
+        log.debug("Wrote %s", self.where(key))
+        return stamp
+
+    def write_file(self, key: str, path: str, *, replaces: bool) -> None:
+        """Write a local file as a key, as `ObjectRequests.put_file` does."""
+        self._check_file(key)
+        self._change([key], self._requests.put_file(key, path, replaces=replaces))
+        log.debug("Wrote %s", self.where(key))
+
+    def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
+        """Write keys at once, each if it is unchanged since it was read; return those that were changed."""
+        for replacement in replacements:
+            self._check_file(replacement.key)
+        unstamped = {
+            replacement.key: replacement.data
+            for replacement in replacements
+            if replacement.existed and replacement.stamp is None
+        }
+        if unstamped:  # a service without ETags
+            self._put(unstamped)
+        conditions = [
+            (replacement.key, replacement.data, replacement.stamp)
+            for replacement in replacements
+            if replacement.key not in unstamped
+        ]
+        keys = [replacement.key for replacement in replacements]
+        written = self._change(keys, self._requests.put_many_if(conditions))
+        changed = [key for key, _, _ in conditions if key not in written]
+        created = [
+            replacement.key
+            for replacement in replacements
+            if not replacement.existed and replacement.key in changed
+        ]
+        if (
+            created and self._requests.forbidden_means_missing
+        ):  # an object exists that could not be read, and may contain other chunks
+            raise may_exist_error(created[0], self.name)
+        return changed
+
+    def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
+        """Write keys at once, each on the condition that it does not exist."""
+        new = dict(items)
+        for key in new:
+            self._check_file(key)
+        if not new:
+            return ()
+        conditions = [(key, data, None) for key, data in new.items()]
+        written = self._change(new, self._requests.put_many_if(conditions))
+        for key, stamp in written.items():
+            self._memory.add_written(key, new[key], stamp)
+        return [key for key in new if key not in written]
+
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
+        """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
+        self._check_file(key)
+        with self.replacement_lock(key):
+            remembered = self._memory.base(key)
+            if remembered is not None:
+                try:
+                    return self._changed(key, remembered[0], change)
+                except StorageError:
+                    raise
+                except (ChangedError, LamellaError):  # the remembered document may be too old: read it again
+                    self._memory.forget(key)
+            for wait in waits():
+                with suppress(ChangedError):
+                    return self._changed(key, self._read_to_change(key), change)
+                time.sleep(wait)
+        raise StorageError(
+            f"Cannot change {self.where(key)}: others wrote it each time between reading and writing it, for "
+            f"{PATIENCE:g} s. Nothing was lost: try again."
+        )
+
+    def _changed(
+        self, key: str, found: GetResult | None, change: Callable[[bytes | None], bytes | None]
+    ) -> Stamp | None:
+        data = change(None if found is None else bytes(found.data))
+        return None if data is None else self.write_if(key, data, None if found is None else found.stamp)
+
+    def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
+        """Replace the bytes of a key if they are `old`; return whether they were."""
+        self._check_file(key)
+        with self.replacement_lock(key):
+            remembered = self._memory.base(key)
+            result = self._read_to_change(key) if remembered is None else remembered[0]
+            if result is None or bytes(result.data) != old:
+                return False
+            before_write()
+            try:
+                self.write_if(key, new, result.stamp)
+            except ChangedError:
+                return False
+        return True
+
+    def _read_to_change(self, key: str) -> GetResult | None:
+        """Get a key, and meanwhile test whether the service supports conditional writes."""
+        result: GetResult | None
+        result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
+        return result
+
+    def looking(self, folder: str) -> AbstractContextManager[None]:
+        """Read each document once during a call that changes a folder."""
+        return self._memory.under(folder)
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Keep the threads of this process apart; documents that are read under the lock are read once."""
+        with super().lock(key), self._memory.under(key.rpartition("/")[0]):
+            yield
+
+    def replacement_lock(self, key: str) -> AbstractContextManager[object]:
+        """Keep the threads of this process apart, from a fresh read to a write."""
+        return super().lock(key)
+
+    def _check_file(self, key: str) -> None:
+        self.check_writable(key)
+        if not check_key(key):
+            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+
+    def _delete_keys(self, keys: Iterable[str]) -> None:
+        deleted = list(keys)
+        self._change(deleted, self._requests.delete(deleted))
+
+    def delete(self, prefix: str) -> None:
+        """Delete a key and all below it: list, delete 1000 keys per request, and list again."""
+        self.check_writable(prefix)
+        if not check_key(prefix):
+            self._delete_root()
+            return
+        sizes = self._sizes_of(prefix)
+        self._delete_documents_first(prefix, sizes)
+        if sizes:
+            self._check_deleted(prefix, self._sizes_of(prefix))
+        log.debug("Deleted %s below %s", prefix, self.name)
+
+    def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
+        self._change(target.values(), self._requests.copy(sizes, target))
+
+    def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
+        both = _both(self._requests.copy(sizes, target), self._requests.put_many(files))
+        self._change([*target.values(), *files], both)
+
+    def zarr_store(self) -> Store:
+        """Return a zarr-python store at the same URL."""
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(self._client.store, read_only=self.read_only)
+
+
+def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: bool) -> ObjectStorage:
+    storage = ObjectStorage(access, read_only)
+    storage.cache_bytes, storage.trusted = cache_bytes, {} if trusts else None
+    return storage
+
+
+async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
+    done = await all_of((first, second))
+    return done[0], done[1]

@@ -1,0 +1,295 @@
+"""Open stores of icechunk, whose repositories keep every version of a store.
+
+A URL names the repository and, behind the last ``@`` of its path, a branch, a tag or a snapshot id::
+
+    icechunk+s3://bucket/plate@main     icechunk+file:///data/plate@v1     icechunk+gs://bucket/plate
+
+Without ``@``, the branch is ``main``. Branches are read at their newest snapshot, and can be written; tags and
+snapshots are read only. Changes are visible to others after `VersionedStorage.commit`. Imports icechunk inside
+functions.
+"""
+
+from __future__ import annotations
+
+import re
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from lamella.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    ReadOnlyError,
+    StorageError,
+    StoreNotFoundError,
+)
+from lamella.store.objects.addresses import clean_url
+from lamella.store.objects.credentials import refuse_options, resolve
+from lamella.store.objects.object_client import check_process
+from lamella.store.objects.service_errors import request_error
+from lamella.store.objects.session_service import SessionService
+from lamella.store.objects.zarr_storage import ZarrStorage
+from lamella.store.paths import location
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.store.objects.service import Service
+
+_PREFIX = "icechunk+"
+_DEFAULT_BRANCH = "main"
+_SNAPSHOT = re.compile(r"[0-9A-Z]{20}")
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Return the URL of a repository, and the name of the branch, tag or snapshot.
+
+    >>> split_address("icechunk+s3://bucket/plate@v1"), split_address("icechunk+file:///data/plate")
+    (('s3://bucket/plate', 'v1'), ('file:///data/plate', 'main'))
+    """
+    inner = url[len(_PREFIX) :]
+    scheme, slashes, rest = inner.partition("://")
+    host, slash, path = rest.partition("/")
+    path, _, name = path.rpartition("@") if "@" in path else (path, "", _DEFAULT_BRANCH)
+    return f"{scheme}{slashes}{host}{slash}{path.rstrip('/')}", name
+
+
+class _OpenSession:
+    """What all storages of one session share, which icechunk returns as another object each time.
+
+    Attributes
+    ----------
+    store
+        A store of the session.
+    records
+        Keys that the session cannot hold (`SessionService`).
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.records: dict[str, bytes] = {}
+
+    @property
+    def name(self) -> str:
+        """A description that no two open sessions share."""
+        session = self.store.session
+        return f"icechunk session {session.branch or session.snapshot_id} ({id(self)})"
+
+
+_open_sessions: WeakSet[_OpenSession] = WeakSet()
+_opening = Lock()
+
+
+def _open_session(store: Any) -> _OpenSession:
+    with _opening:
+        for opened in _open_sessions:
+            if opened.store == store:
+                return opened
+        opened = _OpenSession(store)
+        _open_sessions.add(opened)
+        return opened
+
+
+class VersionedStorage(ZarrStorage):
+    """A session of icechunk as a storage.
+
+    Where lamella opened the `repository` from a URL, it starts a new session after each commit. A session that the
+    user opened ends with its commit.
+    """
+
+    chunks_need_array = True
+
+    def __init__(
+        self, store: Any, read_only: bool = False, address: str | None = None, repository: Any = None
+    ) -> None:
+        self._opened = _open_session(store)
+        super().__init__(store, read_only, address or self._opened.name)
+        self._repository = repository
+        self.lock_root = f"icechunk:{id(self._opened)}"
+
+    def _new_service(self) -> Service:
+        return SessionService(self.store, self._address, self._opened.records)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if not self.store.read_only:
+            raise StorageError(
+                f"Cannot send {self.name} to another process: its changes are not committed and exist in this process "
+                "only. Use threads, or commit and open it for reading."
+            )
+        return VersionedStorage, (self.store, self.read_only, self._address)
+
+    @property
+    def has_own_changes(self) -> bool:
+        """Whether there are uncommitted changes that are lost with this storage."""
+        return self._repository is not None and self._session.has_uncommitted_changes
+
+    @property
+    def _session(self) -> Any:
+        return self.store.session  # type: ignore[attr-defined]
+
+    def commit(self, message: str, *, rebase: bool = False) -> str:
+        """Store all changes since the last commit as a snapshot of the branch; return its id."""
+        import icechunk
+
+        self.check_writable("")
+        session = self._session
+        if session.read_only:
+            raise ReadOnlyError(
+                f"Cannot commit {self.name}: its session has ended with a commit. Begin another session of the "
+                "repository, and open its store."
+            )
+        if not session.has_uncommitted_changes:
+            raise InvalidArgumentError(
+                f"Cannot commit {self.name}: nothing was changed since the last commit."
+            )
+        branch = session.branch
+        solver = icechunk.ConflictDetector() if rebase else None
+        try:
+            snapshot: str = session.commit(message, rebase_with=solver)
+        except icechunk.ConflictError as error:
+            raise _conflict(self.name, branch, error, rebase) from error
+        except icechunk.IcechunkError as error:
+            raise request_error("commit", "", self.name, error) from error
+        if self._repository is not None:
+            self.store = self._repository.writable_session(branch).store
+            self._service.store = self._opened.store = self.store
+        return snapshot
+
+
+def _conflict(name: str, branch: str, error: Any, rebase: bool) -> ConflictError:
+    paths = sorted({str(conflict.path) for conflict in getattr(error, "conflicts", None) or ()})
+    both = f" Both changed {', '.join(paths[:5])}{' and others' if len(paths) > 5 else ''}." if paths else ""
+    advice = (
+        "Open the store again, make the changes again and commit."
+        if rebase
+        else "Commit with rebase=True, which succeeds where the changes do not meet, or open the store again."
+    )
+    return ConflictError(
+        f"Cannot commit {name}: another session committed to the branch {branch!r} since this one began.{both} Nothing "
+        f"of this session was stored. {advice}"
+    )
+
+
+def from_versioned_url(
+    url: str, *, read_only: bool, must_exist: bool, storage_options: Mapping[str, Any] | None
+) -> VersionedStorage:
+    """Open a branch, a tag or a snapshot of a repository; create the repository where it may be missing.
+
+    Raises `StoreNotFoundError` where it is missing, and `ReadOnlyError` for writing to a tag or snapshot.
+    """
+    icechunk = _imported(url)
+    check_process(clean_url(url))
+    inner, name = split_address(url)
+    repository_storage = _repository_storage(icechunk, inner, storage_options)
+    address = clean_url(url)
+    try:
+        if icechunk.Repository.exists(repository_storage):
+            repository = icechunk.Repository.open(repository_storage)
+        elif read_only or must_exist or name != _DEFAULT_BRANCH:
+            raise StoreNotFoundError(
+                f"There is no repository of icechunk at {clean_url(inner)}. Check the URL."
+            )
+        else:
+            repository = icechunk.Repository.create(repository_storage)
+        session = _session(repository, name, address, read_only)
+    except icechunk.IcechunkError as error:
+        raise request_error("open", "", address, error) from error
+    return VersionedStorage(session.store, read_only, address, None if session.read_only else repository)
+
+
+def _session(repository: Any, name: str, address: str, read_only: bool) -> Any:
+    branches, tags = repository.list_branches(), repository.list_tags()
+    if name in branches:
+        return repository.readonly_session(name) if read_only else repository.writable_session(name)
+    if name not in tags and not _is_snapshot(repository, name):
+        raise StoreNotFoundError(
+            f"There is no branch, tag or snapshot {name!r} in {address}. It has the branches "
+            f"{', '.join(sorted(branches))} and the tags {', '.join(sorted(tags)) or '(none)'}."
+        )
+    if not read_only:
+        raise ReadOnlyError(
+            f"Cannot open {address} for writing: {name!r} is no branch, and tags and snapshots never change. "
+            "Use mode='r', or a branch."
+        )
+    return repository.readonly_session(**({"tag": name} if name in tags else {"snapshot_id": name}))
+
+
+def _is_snapshot(repository: Any, name: str) -> bool:
+    import icechunk
+
+    if _SNAPSHOT.fullmatch(name) is None:
+        return False
+    try:
+        repository.lookup_snapshot(name)
+    except (icechunk.SnapshotNotFoundError, icechunk.InvalidInputError):
+        return False
+    return True
+
+
+def from_versioned_store(target: Any, *, read_only: bool) -> VersionedStorage:
+    """Open the storage of a store or session of icechunk."""
+    store = getattr(target, "store", target) if not hasattr(target, "supports_listing") else target
+    if not hasattr(store, "supports_listing"):
+        raise InvalidArgumentError(
+            f"Cannot open {' '.join(repr(target).split())}: pass a session of the repository, or a URL such as "
+            "icechunk+file:///data/plate@main."
+        )
+    return VersionedStorage(store, read_only or store.read_only)
+
+
+def _imported(url: str) -> Any:
+    try:
+        import icechunk
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Opening {clean_url(url)} needs icechunk: pip install 'lamella[icechunk]' (Python 3.12 or newer)."
+        ) from error
+    return icechunk
+
+
+def _repository_storage(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None) -> Any:
+    """Return icechunk's storage of a repository."""
+    if inner.lower().startswith("file:"):
+        refuse_options(storage_options, inner)
+        return icechunk.local_filesystem_storage(location(inner))
+    resolved = resolve(inner, storage_options)
+    bucket, _, prefix = resolved.url.partition("://")[2].partition("/")
+    config, keys = resolved.config, dict(getattr(resolved.credential_provider, "values", ()))
+    anonymous = bool(config.get("skip_signature"))
+    access: dict[str, Any] = {"anonymous": True} if anonymous else {} if keys else {"from_env": True}
+    if resolved.kind == "s3":
+        return icechunk.s3_storage(
+            bucket=bucket,
+            prefix=prefix,
+            region=config["region"],
+            endpoint_url=config.get("endpoint"),
+            allow_http=bool(resolved.client_options.get("allow_http")),
+            force_path_style="endpoint" in config,
+            access_key_id=keys.get("access_key_id"),
+            secret_access_key=keys.get("secret_access_key"),
+            session_token=keys.get("token"),
+            requester_pays=bool(config.get("request_payer")),
+            headers=resolved.client_options.get("default_headers"),
+            **access,
+        )
+    if resolved.kind == "gs":
+        service_account = {
+            name: config[name]
+            for name in ("service_account_key", "application_credentials")
+            if name in config
+        }
+        access = {"bearer_token": keys["token"]} if keys.get("token") else service_account or access
+        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, **access)
+    if resolved.kind == "az":
+        names = {"access_key": "access_key", "sas_token": "sas_token", "token": "bearer_token"}
+        credentials = {names[name]: value for name, value in keys.items()}
+        container = bucket.partition("@")[0]
+        return icechunk.azure_storage(
+            account=config["account_name"], container=container, prefix=prefix, **(credentials or access)
+        )
+    if resolved.kind == "http":
+        return icechunk.http_storage(resolved.url, headers=resolved.client_options.get("default_headers"))
+    raise InvalidArgumentError(
+        f"Cannot open {clean_url(inner)} as a repository of icechunk: it lies at an s3, gs, az, https or file URL."
+    )

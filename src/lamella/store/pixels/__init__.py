@@ -1,0 +1,1 @@
+"""Pixels of arrays: chunks and shards, decoded and encoded."""

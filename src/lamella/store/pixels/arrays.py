@@ -1,0 +1,520 @@
+"""Read, write and resize the pixels of one array, on top of either engine.
+
+This module adds three guarantees to the engines: a file that a write covers whole is replaced without being read,
+writers of different regions of one file wait for each other, and a handle notices when another process changed the
+array. `PinnedArray` is for jobs, which plan their units once and do not read the array's document again for each block;
+the job checks whether the description changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import prod
+from operator import gt
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from lamella.arguments import items_of, whole_number, whole_numbers
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    LamellaError,
+    OutOfBoundsError,
+    StorageError,
+    TooLargeError,
+)
+from lamella.store.keys import join
+from lamella.store.objects.service_errors import raised_by_storage
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.assignment import cast, cast_for, check_out, drop_duplicate_points
+from lamella.store.pixels.engine import Engine, EngineName, open_engine, opening
+from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
+from lamella.store.pixels.stored_chunks import iter_stored_files
+from lamella.store.process_limits import check_block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.storage import Stamp
+    from lamella.types import Array, Shape
+
+Select: TypeAlias = "Callable[[Index, Shape], Selection]"
+"""Parses a numpy index for an array of a shape."""
+
+#: Limit of files that are read one by one to name the damaged one.
+_MAX_FILES_SEARCHED = 4096
+
+
+class StoredArray:
+    """One array of a store, read and written by the fastest engine that supports its codecs, or by ``engine``.
+
+    >>> import tempfile
+    >>> from lamella.store.metadata.documents import Documents, new_array
+    >>> from lamella.store.storage import open_storage
+    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
+    >>> documents.put_array("0", new_array((2, 3), "uint16", zarr_format=3))
+    >>> array = StoredArray(documents, "0")
+    >>> array.write((slice(None), 0), [7, 8])
+    >>> array.read((slice(None), slice(None, None, -1)))
+    array([[0, 0, 7],
+           [0, 0, 8]], dtype=uint16)
+    """
+
+    def __init__(self, documents: Documents, path: str, *, engine: EngineName | None = None) -> None:
+        self.documents = documents
+        self.path = path
+        self._engine_name = engine
+        self._stamped_meta: tuple[Stamp | None, ArrayMeta] | None = None
+        self._opened_engine: tuple[ArrayMeta, Engine] | None = None
+        self._future_shape: Shape | None = None
+        self._held_locks: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"StoredArray({self.documents.location(self.path)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.documents, self.path, self._engine_name, self._future_shape, self._held_locks)
+
+    def with_future_shape(self, shape: Shape, held_locks: frozenset[str]) -> StoredArray:
+        """Return a handle that sees the array at its future shape, before that shape is published.
+
+        `lamella.store.pixels.growth.growing` uses it to write pixels beyond the present shape. ``held_locks`` names the
+        file locks that the caller acquired already.
+        """
+        return _reopen(self.documents, self.path, self._engine_name, shape, held_locks)
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """The description of the array as stored now.
+
+        Where the store has stamps (local folders), the document is read again only after it changed; elsewhere it is
+        read once, until `refresh`.
+        """
+        cached = self._stamped_meta
+        if cached is None or cached[0] != self.documents.array_stamp(self.path):
+            meta, stamp = self.documents.stamped_array(self.path)
+            if self._future_shape is not None:
+                meta = meta.with_shape(tuple(map(max, meta.shape, self._future_shape)))
+            cached = self._stamped_meta = stamp, meta
+        return cached[1]
+
+    def latest(self) -> ArrayMeta:
+        """Return the description as stored now; without stamps, read the document each time."""
+        if self._stamped_meta is not None and self._stamped_meta[0] is None:
+            self._stamped_meta = None
+        return self.meta
+
+    @property
+    def last_meta(self) -> ArrayMeta:
+        """The description as it was last read."""
+        cached = self._stamped_meta
+        return self.meta if cached is None else cached[1]
+
+    def refresh(self) -> ArrayMeta:
+        """Read the document again, even where its stamp is unchanged."""
+        self._stamped_meta = None
+        return self.meta
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the array, opened on first use."""
+        return self._engine_for(self.meta)
+
+    def _engine_for(self, meta: ArrayMeta) -> Engine:
+        """Return the engine for a description; one call uses one engine throughout."""
+        if self._opened_engine is not None:
+            opened, engine = self._opened_engine
+            if opened is meta or opened.document == meta.document:
+                return engine
+        with opening(self.documents.storage, self.path, meta, self._where):
+            engine = open_engine(self.documents.storage, self.path, meta, self._engine_name)
+        self._opened_engine = meta, engine
+        return engine
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, index: Index = ..., out: Array | None = None) -> Array:
+        """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
+        return self._read(basic_or_fancy, index, out)
+
+    def read_orthogonal(self, index: Index) -> Array:
+        """Read an index where each index array selects along its own axis."""
+        return self._read(orthogonal, index)
+
+    def read_points(self, index: Index) -> Array:
+        """Read an index whose index arrays pair up to points."""
+        return self._read(points, index)
+
+    def _read(self, select: Select, index: Index, out: Array | None = None) -> Array:
+        meta = self.meta
+        selection = select(index, meta.shape)
+        if out is not None:
+            check_out(out, selection.result, meta.dtype)
+        if selection.is_empty:
+            return np.empty(selection.result, meta.dtype) if out is None else out
+        if out is None:
+            check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
+        engine = self._engine_for(meta)
+        try:
+            if out is None:
+                return selection.finish(engine.read(selection))
+            block = selection.prepare(out) if selection.is_plain else None
+            if block is not None and np.may_share_memory(block, out):
+                engine.read(selection, block)
+            else:
+                np.copyto(out, selection.finish(engine.read(selection)))
+        except LamellaError:
+            raise
+        except MemoryError as error:
+            raise self._too_large("read", error) from error
+        except engine.errors as error:
+            self._explain("read", meta, [selection], error, engine)
+        return out
+
+    def read_many(self, indices: Iterable[Index], out: Array | None = None) -> Array | list[Array]:
+        """Read many indices in one call; each file is opened, and each chunk decoded, once for all of them.
+
+        Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
+        """
+        meta = self.meta
+        regions = items_of(indices, "regions is a list of indices")
+        selections = [basic_or_fancy(index, meta.shape) for index in regions]
+        if out is None:
+            total = sum(prod(selection.result) for selection in selections)
+            check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
+        results = results_for(selections, meta.dtype, out)
+        requests = [
+            ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
+            for n, selection in enumerate(selections)
+            if not selection.is_empty
+        ]
+        reader = self._engine_for(meta)
+        try:
+            reader.read_many([(request.selection, request.block) for request in requests])
+        except LamellaError:
+            raise
+        except MemoryError as error:
+            raise self._too_large("read", error) from error
+        except reader.errors as error:
+            self._explain("read", meta, [request.selection for request in requests], error, reader)
+        for request in requests:
+            request.finish()
+        return results
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, index: Index, data: object) -> None:
+        """Write to an index as numpy would: broadcast the data and cast it to the array's dtype.
+
+        Returns when the data is stored. Files that the index covers whole are replaced without being read.
+
+        Raises
+        ------
+        ReadOnlyError
+            The store is open for reading.
+        OutOfBoundsError, InvalidArgumentError
+            The index does not fit the shape, or the data does not fit the index or the dtype.
+        DamagedDataError
+            A chunk that is covered in part cannot be decoded.
+        StorageError
+            The storage failed: a full disk, no permission.
+        """
+        self._write(basic_or_fancy, index, data)
+
+    def write_orthogonal(self, index: Index, data: object) -> None:
+        """Write to an index where each index array selects along its own axis."""
+        self._write(orthogonal, index, data)
+
+    def write_points(self, index: Index, data: object) -> None:
+        """Write to an index whose index arrays pair up to points."""
+        self._write(points, index, data)
+
+    def _write(self, select: Select, index: Index, data: object) -> None:
+        self.documents.storage.check_writable_folder(self.path)
+        meta = self.meta
+        selection = select(index, meta.shape)
+        check_block(selection.result, meta.dtype.itemsize, f"writing to array {self._where}")
+        block = selection.prepare(cast(data, selection, meta.dtype, self._where))
+        if selection.is_empty:
+            return
+        selection, block = drop_duplicate_points(selection, block)
+        while True:
+            with self._locks(meta, selection) as is_locked:
+                # Another writer may have grown the array before this one had the locks: a file that would have been
+                # replaced whole then has pixels beyond the shape known here.
+                current = self.meta if is_locked else meta
+                if current is meta or current.document == meta.document:
+                    self._write_held(meta, selection, block)
+                    return
+            if current.ndim != meta.ndim or not selection.fits(current.shape):
+                raise OutOfBoundsError(
+                    f"cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
+                    f"to {current.shape} meanwhile"
+                )
+            meta, block = current, cast_for(block, current.dtype, self._where, selection)
+
+    def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
+        engine = self._engine_for(meta)
+        try:
+            engine.write(selection, block)
+        except LamellaError:
+            raise
+        except MemoryError as error:
+            raise self._too_large("write", error) from error
+        except engine.errors as error:
+            self._explain("write", meta, [selection], error, engine)
+
+    def prepare(self) -> None:
+        """Open the engine now, so that the first write is as fast as the others."""
+        self._engine_for(self.meta)
+
+    @contextmanager
+    def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
+        """Lock the files that a write fills in part; yield whether there are any.
+
+        A file that the write fills whole needs no lock: the last of several writers wins.
+        """
+        names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS))
+        with ExitStack() as locks:
+            for name in names:
+                if name not in self._held_locks:
+                    locks.enter_context(self.documents.storage.lock(join(self.path, name)))
+            yield bool(names)
+
+    # ---- resizing -------------------------------------------------------------------------------
+
+    def _writable(self) -> ArrayMeta:
+        self.documents.storage.check_writable_folder(self.path)
+        return self.meta
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Change the lengths of the axes.
+
+        New regions read as the fill value. Cropped pixels are deleted: growing again does not restore them.
+        """
+        from lamella.store.pixels.growth import growing
+
+        new = _new_shape(shape, self._writable().shape, self._where)
+        with self.shape_lock():
+            meta = self.refresh()
+            shrunk = tuple(map(min, meta.shape, new))
+            if shrunk != meta.shape:
+                # Delete pixels before publishing the smaller shape: a kill in between leaves fill values, and
+                # growing again never shows old pixels.
+                self._clear_beyond(meta, shrunk)
+                self.documents.put_shape(self.path, shrunk)
+                self.refresh()
+        if any(map(gt, new, shrunk)):
+            with growing(self, lambda _: new):
+                pass
+
+    def append(self, data: object, axis: int = 0) -> Shape:
+        """Append data along an axis and return the new shape.
+
+        The new shape is published after the data is stored: readers never see part of the data, and a failure or a kill
+        leaves the array as it was.
+        """
+        from lamella.store.pixels.growth import growing
+
+        block = cast_for(data, self._writable().dtype, self._where)
+        new = self.appended(block.shape, axis)
+        axis %= len(new)
+
+        def grow(old: Shape) -> Shape:
+            return _appended(old, block.shape, axis, self._where)
+
+        with growing(self, grow, is_overwritten=True) as larger:
+            new = larger.meta.shape
+            larger.write((*(slice(None),) * axis, slice(new[axis] - block.shape[axis], new[axis])), block)
+        return new
+
+    def appended(self, shape: Shape, axis: int = 0) -> Shape:
+        """Return the shape of the array after appending a block of a shape."""
+        return _appended(self.meta.shape, shape, axis, self._where)
+
+    def shape_lock(self) -> AbstractContextManager[None]:
+        """Lock the shape, from reading the old one to writing the new one."""
+        return self.documents.storage.lock(join(self.path, "shape"))
+
+    def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
+        """Delete the files outside a smaller shape; fill the rest of the files on its edge with fill values."""
+        for file_index in iter_stored_files(self.documents.storage, self.path, meta):
+            region = meta.file_region(file_index)
+            if any(axis_slice.start >= n for axis_slice, n in zip(region, new, strict=True)):
+                self.documents.storage.delete(join(self.path, meta.chunk_key(file_index)))
+                continue
+            for axis, n in enumerate(new):
+                if n < region[axis].stop:
+                    self.write((*region[:axis], slice(n, region[axis].stop)), meta.fill_value)
+
+    # ---- errors ---------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return self.documents.location(self.path)
+
+    def _too_large(self, verb: str, error: MemoryError) -> TooLargeError:
+        return TooLargeError(
+            f"cannot {verb} the pixels of array {self._where}: there is not enough memory ({error or 'none left'}); "
+            "take a smaller region"
+        )
+
+    def _explain(
+        self, verb: str, meta: ArrayMeta, selections: list[Selection], error: Exception, engine: Engine
+    ) -> NoReturn:
+        from lamella.store.pixels.chunk_source import DamagedFileError
+
+        system_error = engine.system_fault(error)
+        if system_error is not None:
+            reason = system_error.strerror or str(system_error)
+            kind = type(system_error) if isinstance(system_error, StorageError) else StorageError
+            raise kind(
+                f"cannot {verb} the pixels of array {self._where}: {reason}", system_error.errno
+            ) from error
+        keys = (self._damaged_key(meta, selection) for selection in selections)
+        key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
+        if key is None and verb == "write":  # all chunks that the write touches can be decoded
+            raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
+        where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
+        advice = (
+            "is damaged; write that region again, or restore the file"
+            if self.documents.storage.locks_processes
+            # Over a network the received bytes may be damaged, and the stored ones intact.
+            else "cannot be decoded, although it was read twice; compare the stored object with another copy of it"
+        )
+        raise DamagedDataError(
+            f"cannot {verb} the pixels of array {self._where}: a chunk{where} {advice}"
+        ) from error
+
+    def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
+        """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
+        engine = self._engine_for(meta)
+        region = tuple(
+            slice(int(axis.start), int(axis.stop), 1)
+            if isinstance(axis, slice)
+            else slice(int(axis.min()), int(axis.max()) + 1, 1)
+            for axis in selection.axes
+        )
+        for file_index in itertools.islice(chunk_grid.files_of(meta, region), _MAX_FILES_SEARCHED):
+            try:
+                engine.read(as_selection(meta.file_region(file_index)))
+            except Exception as error:  # whatever the decoder raises, this is the file
+                refused = raised_by_storage(error)
+                if refused is not None:
+                    raise refused from error
+                return meta.chunk_key(file_index)
+        return None
+
+
+def _reopen(
+    documents: Documents,
+    path: str,
+    engine: EngineName | None,
+    future_shape: Shape | None,
+    held_locks: frozenset[str],
+) -> StoredArray:
+    array = StoredArray(documents, path, engine=engine)
+    array._future_shape, array._held_locks = future_shape, held_locks
+    return array
+
+
+def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
+    """Return the shape of an array with a block appended; raise where the block does not fit."""
+    axis = whole_number(axis, "axis", -len(old))
+    if len(block) != len(old) or axis >= len(old):
+        raise InvalidArgumentError(
+            f"cannot append data of shape {block} to axis {axis} of shape {old} (array {where})"
+        )
+    axis %= len(old)
+    expected = (*old[:axis], block[axis], *old[axis + 1 :])
+    if block != expected:
+        raise InvalidArgumentError(
+            f"cannot append data of shape {block} to axis {axis} of shape {old}: expected {expected} (array {where})"
+        )
+    return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
+
+
+def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
+    new = whole_numbers(shape, "shape", 0)
+    if len(new) != len(old) or any(n >= 1 << 62 for n in new):
+        raise InvalidArgumentError(
+            f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis (array {where})"
+        )
+    return new
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """One region to read: its selection, the memory to read it into, and the result array."""
+
+    selection: Selection
+    block: Array
+    result: Array
+
+    @classmethod
+    def into(cls, selection: Selection, result: Array) -> ReadRequest:
+        """Read into the result's memory, or into a new block where the result has another order of values."""
+        block = selection.prepare(result)
+        if not np.may_share_memory(block, result):
+            block = np.empty(selection.shape, result.dtype)
+        return cls(selection, block, result)
+
+    def finish(self) -> None:
+        """Copy the values into the result, where they were read into another block."""
+        if not np.may_share_memory(self.block, self.result):
+            np.copyto(self.result, self.selection.finish(self.block))
+
+
+def results_for(
+    selections: Sequence[Selection], dtype: np.dtype[Any], out: Array | None
+) -> Array | list[Array]:
+    """Return memory for the results: one array with the regions along its first axis, or a list of arrays."""
+    shapes = {selection.result for selection in selections}
+    if out is not None:
+        if len(shapes) > 1:
+            raise InvalidArgumentError(
+                f"out= takes regions of one shape, and these have {len(shapes)}: {sorted(shapes)[:3]}"
+            )
+        check_out(out, (len(selections), *(shapes.pop() if shapes else out.shape[1:])), dtype)
+        return out
+    if len(shapes) == 1:
+        return np.empty((len(selections), *shapes.pop()), dtype)
+    return [np.empty(selection.result, dtype) for selection in selections]
+
+
+class PinnedArray(StoredArray):
+    """An array with a fixed description.
+
+    >>> array = position["0"].stored
+    >>> fixed = PinnedArray(array.documents, array.path, array.meta)
+    >>> position["0"].resize((2, *position["0"].shape[1:]))
+    >>> fixed.meta.shape == array.meta.shape
+    False
+    """
+
+    def __init__(self, documents: Documents, path: str, meta: ArrayMeta) -> None:
+        super().__init__(documents, path)
+        self._pinned = meta
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PinnedArray, (self.documents, self.path, self._pinned)
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """The fixed description."""
+        return self._pinned
+
+    def refresh(self) -> ArrayMeta:
+        """Return the fixed description."""
+        return self._pinned
+
+
+def pinned(array: StoredArray) -> PinnedArray:
+    """Fix the present description of an array."""
+    return PinnedArray(array.documents, array.path, array.meta)

@@ -1,0 +1,269 @@
+"""Read and write the shards or single-chunk files of an array in a local folder.
+
+A call opens each file once, and closes it after its last chunk, so that all chunks come from one version of the file
+even if another process replaces it. Shard indexes are cached with the stamp of their file. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lamella.errors import DamagedDataError
+from lamella.store.files.atomic_file import stage
+from lamella.store.keys import join
+from lamella.store.pixels.chunk_cache import indexes
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard
+from lamella.store.pixels.stored_chunks import require_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    from lamella.store.files.local import LocalStorage
+    from lamella.store.pixels.chunk_source import Encoded, FileChange, Task
+    from lamella.store.pixels.coding import Coding
+    from lamella.store.storage import Stamp
+    from lamella.types import Array, Shape
+
+Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
+
+#: A file that changed more recently than this is not cached: a replacement within the same clock tick can reuse its
+#: inode, and so have an equal stamp.
+_SETTLED_NS = 2_000_000_000
+
+
+def stamp_of_chunks(status: os.stat_result, coding: int) -> Stamp:
+    """Return a stamp that differs whenever the bytes of a file or their decoding differ."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, coding
+
+
+class FolderSource:
+    """The files of an array in a folder, as a `ChunkSource`."""
+
+    def __init__(self, storage: LocalStorage, path: str, coding: Coding) -> None:
+        self._storage = storage
+        self._path = path
+        self._coding = coding
+
+    def open(self, key: str, index: Shape, numbers: Collection[object]) -> ChunkFile:
+        """Return a file that is opened when its first chunk is read."""
+        del index
+        coding = self._coding
+        return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
+
+    def decoded(self, key: str, number: int) -> Array | None:
+        """Return a cached chunk whose file is unchanged on disk."""
+        whole = join(self._path, key)
+        status = self._storage.regular_file_status(whole)
+        if status is None:
+            return None
+        stamp = stamp_of_chunks(status, self._coding.identity)
+        return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
+
+    def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Decode all chunks; the first thread that needs a file opens it."""
+        del use_cache
+        decode(tasks)
+
+    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+        """Write each file as its chunks arrive, while the chunks of the next one are encoded."""
+        unwritten: deque[FileChange] = deque()
+
+        def opened() -> Iterator[FileChange]:
+            for file in files:
+                file.old = self.open(file.key, (), file.parts)
+                unwritten.append(file)
+                yield file
+
+        chunks_encoded = encoded(opened())
+        try:
+            for file, chunks in groupby(chunks_encoded, itemgetter(0)):
+                self._write_file(file, chunks)
+                unwritten.popleft()
+        finally:
+            chunks_encoded.close()
+            for file in unwritten:
+                file.old.close()
+
+    def _write_file(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
+        whole, form = join(self._path, file.key), self._coding.index
+        if form is None:
+            for _, _, data in chunks:
+                file.old.close()
+                self._storage.write(whole, data)
+            return
+        shard = ShardFile(partial(stage, self._storage, whole), form)
+        try:
+            fill_shard(shard, file, chunks)
+            file.old.close()
+            shard.commit()
+        except BaseException:
+            shard.discard()
+            raise
+
+
+class ChunkFile:
+    """One file, opened when its first chunk is read, and closed after ``uses`` chunks; safe for threads.
+
+    ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` is a part of cached stamps.
+    """
+
+    def __init__(
+        self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int, coding: int = 0
+    ) -> None:
+        self._storage = storage
+        self._key = key
+        self.path = f"{storage.root}/{key}"
+        self._form = form
+        self._coding = coding
+        self._remaining = uses
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._is_missing = False
+        self._entries: Entries | None = None
+        self.size = 0
+        #: Stamp of the open file; None where the file changed too recently to be cached.
+        self.stamp: Stamp | None = None
+
+    def chunk(self, number: int) -> bytes | None:
+        """Return the bytes of one chunk by its number in the shard; None where the chunk was never written.
+
+        Raises `DamagedDataError` where the file is too short or its index is damaged.
+        """
+        if not self.is_open():
+            return None
+        if self._form is None:
+            return self.read(0, self.size)
+        span = self._span(number)
+        return None if span is None else self.read(*span)
+
+    def decoded(self, number: int) -> Array | None:
+        """Return a cached chunk of the open file."""
+        try:
+            if not self.is_open() or self.stamp is None:
+                return None
+        except DamagedDataError:  # `chunk` raises it
+            return None
+        return self._storage.decoded.get((self.path, number), self.stamp)
+
+    def keep(self, number: int, chunk: Array) -> None:
+        """Cache a decoded chunk of a file that has a stamp."""
+        if self.stamp is not None:
+            self._storage.decoded.put((self.path, number), self.stamp, chunk)
+
+    def read_again(self, number: int) -> bool:
+        """Return False: reading a local file again returns the same bytes."""
+        del number
+        return False
+
+    def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the start and length of those of the chunks that the shard stores, by number."""
+        if not self.is_open() or self._form is None:
+            return {}
+        spans = ((number, self._span(number)) for number in numbers)
+        return {number: span for number, span in spans if span is not None}
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the file did not exist when it was opened."""
+        return self._is_missing and self._remaining > 0
+
+    def done(self) -> None:
+        """Count one chunk as read; close the file after the last one."""
+        with self._lock:
+            self._remaining -= 1
+            if self._remaining == 0:
+                self._close()
+
+    def close(self) -> None:
+        """Close the file, even if chunks remain to be read."""
+        with self._lock:
+            self._close()
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return bytes of the open file; fewer at its end."""
+        data = self._pread(length, start)
+        while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
+            more = self._pread(length - len(data), start + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    if hasattr(os, "pread"):
+
+        def _pread(self, length: int, start: int) -> bytes:
+            assert self._fd is not None
+            return os.pread(self._fd, length, start)
+    else:  # pragma: no cover
+
+        def _pread(self, length: int, start: int) -> bytes:
+            assert self._fd is not None
+            with _seeking:
+                os.lseek(self._fd, start, os.SEEK_SET)
+                return os.read(self._fd, length)
+
+    def is_open(self) -> bool:
+        """Open the file if needed; return whether it exists."""
+        with self._lock:
+            if self._fd is None and not self._is_missing:
+                try:
+                    self._open()
+                except BaseException:
+                    self._shut()  # the next thread opens it again, and raises the same error
+                    raise
+        return self._fd is not None
+
+    def _span(self, number: int) -> tuple[int, int] | None:
+        assert self._entries is not None
+        start, length = self._entries[number].tolist()
+        if start == length == NO_CHUNK:
+            return None
+        if start + length > self.size:
+            raise DamagedDataError(
+                f"{self.path} has {self.size} bytes; its index places a chunk at {start} to {start + length}"
+            )
+        return start, length
+
+    def _close(self) -> None:
+        self._shut()
+        self._is_missing = True
+
+    def _shut(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _open(self) -> None:
+        try:
+            self._fd = self._storage.open_file(self._key)
+        except (FileNotFoundError, NotADirectoryError):
+            self._is_missing = True
+            return
+        status = os.fstat(self._fd)
+        if not S_ISREG(status.st_mode):
+            require_file(status.st_mode, self.path)
+        self.size = status.st_size
+        is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        self.stamp = stamp_of_chunks(status, self._coding) if is_settled else None
+        if self._form is None:
+            return
+        stamp = (*stamp_of_chunks(status, self._coding), hash(self._form))
+        self._entries = indexes.get(self.path, stamp)
+        if self._entries is None:
+            start = max(0, self.size - self._form.size) if self._form.at_end else 0
+            self._entries = decode_index(self.read(start, self._form.size), self._form, self.path)
+            if is_settled:
+                indexes.put(self.path, stamp, self._entries)
+
+
+_seeking = threading.Lock()

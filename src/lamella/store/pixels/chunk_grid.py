@@ -1,0 +1,325 @@
+"""Compute which chunks and files of an array a selection touches. Pure arithmetic.
+
+A file is a shard, or a chunk where there are no shards; its index counts files per axis. `parts_by_file` yields the
+chunks of each file with the place of their values in the *block*, which is the array of values of a selection. In a
+1-D array of 9 pixels in chunks of 2 and shards of 4, the selection 1:6 touches file 0 (1:2 of its chunk 0, all of
+chunk 1) and file 1 (all of chunk 0).
+
+A write replaces files whose pixels inside the array are all written, without reading them. A file that is covered in
+part must be read, changed and written while no other writer does the same. In a 1-D array of 9 pixels in files of 4, a
+write to 3:9 covers file 0 in part (3:4), file 1 whole (4:8), and file 2 as far as the array reaches (8:9).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from lamella.store.pixels.selection import Selection, crossed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.selection import Indices
+    from lamella.types import Array, Shape
+
+#: partial: files are covered in part. inside: files are covered whole, and lie inside the array.
+#: ragged: files reach beyond the array, and are covered as far as the array reaches.
+Kind = Literal["partial", "inside", "ragged"]
+
+
+#: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
+#: files than this acquires all locks.
+LOCKS = 32
+
+
+@dataclass(frozen=True)
+class WriteRegion:
+    """A region of a write, in array coordinates, whose files are all covered in the same way."""
+
+    kind: Kind
+    region: tuple[slice, ...]
+
+
+def split_region(meta: ArrayMeta, region: tuple[slice, ...]) -> list[WriteRegion]:
+    """Split a region so that files that it covers whole are separate from the others.
+
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
+    >>> [(p.kind, p.region[0].start, p.region[0].stop) for p in split_region(meta, (slice(3, 9, 1),))]
+    [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
+    """
+    per_axis = [_segments(meta, axis, axis_slice) for axis, axis_slice in enumerate(region)]
+    result = [
+        WriteRegion(_worst([kind for kind, _ in parts]), tuple(axis_slice for _, axis_slice in parts))
+        for parts in itertools.product(*per_axis)
+    ]
+    if any(piece.kind != "partial" for piece in result):
+        return result
+    return [WriteRegion("partial", region)]
+
+
+def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
+    """Yield the indexes of the files that a region touches."""
+    return itertools.product(
+        *(
+            range(axis_slice.start // f, -(-axis_slice.stop // f))
+            for axis_slice, f in zip(region, meta.files, strict=True)
+        )
+    )
+
+
+def batches(meta: ArrayMeta, region: tuple[slice, ...], max_bytes: int) -> Iterator[tuple[slice, ...]]:
+    """Split a region between files into regions of at most `max_bytes`; a file that is larger stays whole.
+
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
+    >>> list(batches(meta, (slice(0, 9, 1),), 4))
+    [(slice(0, 4, 1),), (slice(4, 8, 1),), (slice(8, 9, 1),)]
+    """
+    size = math.prod(axis_slice.stop - axis_slice.start for axis_slice in region) * meta.dtype.itemsize
+    counts = [
+        -(-axis_slice.stop // f) - axis_slice.start // f
+        for axis_slice, f in zip(region, meta.files, strict=True)
+    ]
+    if size <= max_bytes or max(counts, default=1) == 1:
+        yield region
+        return
+    axis = next(axis for axis, count in enumerate(counts) if count > 1)
+    axis_slice, f = region[axis], meta.files[axis]
+    cut = (axis_slice.start // f + counts[axis] // 2) * f
+    for half in (slice(axis_slice.start, cut, 1), slice(cut, axis_slice.stop, 1)):
+        yield from batches(meta, (*region[:axis], half, *region[axis + 1 :]), max_bytes)
+
+
+def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
+    """Split a write by file; yield the file index, and the parts of the selection and the block in that file."""
+    if selection.paired:
+        file_indexes = np.stack(
+            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
+        )
+        for file_index in np.unique(file_indexes, axis=1).T:
+            chosen = np.flatnonzero((file_indexes == file_index[:, None]).all(axis=0))
+            points = tuple(np.asarray(axis)[chosen] for axis in selection.axes)
+            count = (len(chosen),)
+            yield tuple(file_index.tolist()), Selection(points, True, count, (), None, count), block[chosen]
+        return
+    for parts in itertools.product(
+        *(list(axis_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
+    ):
+        part = block
+        for axis, (_, _, where) in enumerate(parts):
+            part = part[(slice(None),) * axis + (where,)]
+        chosen_axes = tuple(item for _, item, _ in parts)
+        yield (
+            tuple(k for k, _, _ in parts),
+            Selection(chosen_axes, False, part.shape, (), None, part.shape),
+            part,
+        )
+
+
+def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
+    """Split one axis of a selection by file; yield the file's number, its array indices and its block indices."""
+    if not isinstance(item, slice):
+        numbers = item // f
+        for k in np.unique(numbers).tolist():
+            where = np.flatnonzero(numbers == k)
+            yield k, item[where], where
+        return
+    for k in range(item.start // f, -(-item.stop // f)):
+        first = max(0, -(-(k * f - item.start) // item.step))
+        end = -(-(min((k + 1) * f, item.stop) - item.start) // item.step)
+        if first < end:
+            start = item.start + first * item.step
+            yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
+
+
+def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Shape] | None:
+    """Return the indexes of the files that a write does not fill; None when there are more than `limit`.
+
+    A file on the array's edge is never filled: the array may grow into the rest of it.
+    """
+    if selection.paired:
+        file_indexes = np.stack(
+            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
+        )
+        unique = np.unique(file_indexes, axis=1).T
+        return None if len(unique) > limit else [tuple(index) for index in unique.tolist()]
+    spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
+    touched, filled = [span[0] for span in spans], [span[1] for span in spans]
+    if math.prod(map(len, touched)) - math.prod(map(len, filled)) > limit:
+        return None
+    return list(_not_filled(touched, filled))
+
+
+def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
+    """Return the files along one axis that are touched, and the range of those that are filled."""
+    if not isinstance(item, slice):
+        return np.unique(item // f).tolist(), range(0)
+    touched = range(item.start // f, -(-item.stop // f))
+    return touched, range(-(-item.start // f), item.stop // f) if item.step == 1 else range(0)
+
+
+def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Yield the touched files that some axis does not fill."""
+    if not touched:
+        return
+    rest_has_some = any(len(t) > len(f) for t, f in zip(touched[1:], filled[1:], strict=True))
+    for k in touched[0]:
+        if k not in filled[0]:
+            for tail in itertools.product(*touched[1:]):
+                yield (k, *tail)
+        elif rest_has_some:
+            for tail in _not_filled(touched[1:], filled[1:]):
+                yield (k, *tail)
+
+
+def _segments(meta: ArrayMeta, axis: int, axis_slice: slice) -> list[tuple[Kind, slice]]:
+    f, n, last = meta.files[axis], meta.shape[axis], meta.grid[axis]
+    first_whole, end_whole = -(-axis_slice.start // f), last if axis_slice.stop == n else axis_slice.stop // f
+    if first_whole >= end_whole:
+        return [("partial", axis_slice)]
+    ragged = end_whole == last and n < last * f
+    cuts: list[tuple[Kind, int, int]] = [
+        ("partial", axis_slice.start, first_whole * f),
+        ("inside", first_whole * f, (last - 1) * f if ragged else min(end_whole * f, n)),
+    ]
+    if ragged:
+        cuts.append(("ragged", (last - 1) * f, n))
+    elif end_whole * f < axis_slice.stop:
+        cuts.append(("partial", end_whole * f, axis_slice.stop))
+    return [(kind, slice(start, stop, 1)) for kind, start, stop in cuts if start < stop]
+
+
+def _worst(kinds: list[Kind]) -> Kind:
+    if "partial" in kinds:
+        return "partial"
+    return "ragged" if "ragged" in kinds else "inside"
+
+
+def lock_names(files: Collection[Shape] | None) -> list[str]:
+    """Return the names of the locks of files, sorted so that two writers never wait for each other; all for None.
+
+    The names do not depend on the array's shape, which another writer may be changing.
+
+    >>> lock_names([]), lock_names([(7,), (8,)]), len(lock_names(None))
+    ([], ['chunks-2', 'chunks-19'], 32)
+    """
+    slots = (
+        set(range(LOCKS))
+        if files is None
+        else {zlib.crc32(b".".join(b"%d" % k for k in index)) % LOCKS for index in files}
+    )
+    return [f"chunks-{slot}" for slot in sorted(slots)]
+
+
+def number_of(index: Sequence[int], grid: Shape) -> int:
+    """Return the position of an index in C order through a grid."""
+    number = 0
+    for k, n in zip(index, grid, strict=True):
+        number = number * n + k
+    return number
+
+
+NumpyIndex: TypeAlias = tuple[Any, ...]
+
+
+class Part(NamedTuple):
+    """The values of one chunk that a selection touches."""
+
+    number: int
+    """Number of the chunk in its file, in C order."""
+    inside: NumpyIndex
+    """Index of the values in the chunk."""
+    where: NumpyIndex
+    """Index of the values in the block."""
+    is_whole: bool
+    """Whether these are all values of the chunk that lie in the array, in order."""
+
+
+#: Along one axis: a chunk's summand of `Part.number`, then `inside`, `where` and `is_whole`.
+_AxisPart: TypeAlias = tuple[int, Any, Any, bool]
+
+
+def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape, list[Part]]]:
+    """Yield the index of each file that a selection touches, with the parts of its chunks.
+
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
+    >>> from lamella.store.pixels.selection import basic_or_fancy
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (2,), (4,))
+    >>> for file_index, parts in parts_by_file(meta, basic_or_fancy(slice(1, 6), (9,))):
+    ...     print(file_index, [(part.number, part.inside, part.is_whole) for part in parts])
+    (0,) [(0, (slice(1, 2, 1),), False), (1, (slice(0, 2, 1),), True)]
+    (1,) [(0, (slice(0, 2, 1),), True)]
+    """
+    grid = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+    strides = [1] * len(grid)
+    for axis in range(len(grid) - 1, 0, -1):
+        strides[axis - 1] = strides[axis] * grid[axis]
+    if selection.paired:
+        yield from _paired(selection, meta.chunks, grid, strides)
+        return
+    axes = [_of_axis(meta, axis, item, grid[axis], strides[axis]) for axis, item in enumerate(selection.axes)]
+    is_plain = all(isinstance(axis, slice) for axis in selection.axes)
+    for files in itertools.product(*axes):
+        parts = []
+        for chosen in itertools.product(*[axis_file[1] for axis_file in files]):
+            numbers, inside, where, whole = zip(*chosen, strict=True) if chosen else ((), (), (), ())
+            if not is_plain:
+                inside, where = crossed(inside), crossed(where)
+            parts.append(Part(sum(numbers), inside, where, all(whole)))
+        yield tuple([axis_file[0] for axis_file in files]), parts
+
+
+def _of_axis(
+    meta: ArrayMeta, axis: int, item: slice | Indices, per_file: int, stride: int
+) -> list[tuple[int, list[_AxisPart]]]:
+    """Return the files along one axis with the chunks in each."""
+    chunk, length = meta.chunks[axis], meta.shape[axis]
+    files: list[tuple[int, list[_AxisPart]]] = []
+    for k, axis_item, where in axis_parts(item, chunk):
+        start = k * chunk
+        if isinstance(axis_item, slice):
+            inside: Any = slice(axis_item.start - start, axis_item.stop - start, axis_item.step)
+            is_whole = axis_item.step == 1 and inside.stop - inside.start == min(chunk, length - start)
+        else:
+            inside, is_whole = axis_item - start, False
+        file, number = divmod(k, per_file)
+        if not files or files[-1][0] != file:
+            files.append((file, []))
+        files[-1][1].append((number * stride, inside, where, is_whole))
+    return files
+
+
+def _paired(
+    selection: Selection, chunks: Shape, grid: Shape, strides: list[int]
+) -> Iterator[tuple[Shape, list[Part]]]:
+    points = [np.asarray(axis) for axis in selection.axes]
+    chunk_indexes = [axis // c for axis, c in zip(points, chunks, strict=True)]
+    if not points or not points[0].size:
+        return
+    keys = [axis // n for axis, n in zip(chunk_indexes, grid, strict=True)] + chunk_indexes
+    order = np.lexsort(keys[::-1])
+    changes = np.zeros(len(order), bool)
+    for axis in chunk_indexes:
+        changes[1:] |= np.diff(axis[order]) != 0
+    parts: list[Part] = []
+    current: Shape | None = None
+    for chosen in np.split(order, np.flatnonzero(changes)):
+        chunk_index = [int(axis[chosen[0]]) for axis in chunk_indexes]
+        file = tuple(k // n for k, n in zip(chunk_index, grid, strict=True))
+        if file != current:
+            if current is not None:
+                yield current, parts
+            current, parts = file, []
+        number = sum(k % n * stride for k, n, stride in zip(chunk_index, grid, strides, strict=True))
+        inside = tuple(axis[chosen] - k * c for axis, k, c in zip(points, chunk_index, chunks, strict=True))
+        parts.append(Part(number, inside, (chosen,), False))
+    if current is not None:
+        yield current, parts

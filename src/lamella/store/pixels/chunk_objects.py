@@ -1,0 +1,528 @@
+"""Read and write the shards or single-chunk objects of an array in a remote store, many requests at a time.
+
+A read sends two rounds of requests: first the indexes of the shards (skipped where they are cached), then byte ranges
+of chunks. Where a read needs all chunks of a shard, it requests the whole shard in one round. Cached indexes and
+chunks carry the object's stamp, such as an ETag, and ranges are requested on the condition of that stamp, so that a
+new shard is never read with an old index. Without stamps nothing is cached.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, groupby, islice
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Final
+
+from lamella.errors import DamagedDataError, StorageError
+from lamella.store.keys import join
+from lamella.store.objects.retries import PATIENCE, waits
+from lamella.store.pixels.chunk_cache import indexes
+from lamella.store.pixels.chunk_source import Task
+from lamella.store.pixels.shard_file import NO_CHUNK, MemoryFile, ShardFile, decode_index, fill_shard
+from lamella.store.storage import ChangedError, RangeRequest, Replacement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.chunk_files import Entries
+    from lamella.store.pixels.chunk_source import Chunks, Encoded, FileChange
+    from lamella.store.pixels.coding import Coding
+    from lamella.store.storage import RangesRead, Stamp, Storage
+    from lamella.types import Array, Shape
+
+PORTION: Final = 128 << 20
+"""Encoded bytes of one portion of a read; one portion is decoded while the next is requested."""
+
+_BATCH = 128
+"""Limit of objects that are written at once."""
+
+_MAX_TRUSTED = 100_000
+"""Limit of the stamps that a store handle remembers as read."""
+
+
+class ObjectSource:
+    """The objects of an array, as a `ChunkSource`."""
+
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> None:
+        self.storage = storage
+        self.coding = coding
+        self._path = path
+        self._meta = meta
+
+    def open(self, key: str, index: Shape, numbers: Collection[int]) -> ChunkObject:
+        """Return an object, without requesting anything yet."""
+        uses = len(numbers)
+        is_whole = self.coding.index is None or (
+            uses * self.coding.nbytes <= PORTION and uses == self._meta.chunks_in(index)
+        )
+        return ChunkObject(self, join(self._path, key), is_whole=is_whole, uses=uses)
+
+    def decoded(self, key: str, number: int) -> Array | None:
+        """Return None: checking whether an object is unchanged costs a request."""
+        del key, number
+        return None
+
+    def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Request the chunks, and decode those that arrived while the others are requested."""
+        for _ in self._attempts():
+            try:
+                self._read(tasks, use_cache, decode)
+                return
+            except ChangedError:
+                for file in _files(tasks):
+                    file.forget()
+
+    def _attempts(self) -> Iterator[None]:
+        """Yield for each attempt, after increasing random waits.
+
+        Raises `StorageError` after `PATIENCE`: another program keeps replacing the objects.
+        """
+        for wait in waits():
+            yield
+            time.sleep(wait)
+        raise StorageError(
+            f"{self.storage.where(self._path)} was replaced each time while it was read, for {PATIENCE:g} s: another "
+            "program writes there. Try again later."
+        )
+
+    def _read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        files = _files(tasks)
+        self._load_indexes(files)
+        portions = list(self._portions(tasks))
+        if len(portions) == 1:
+            self._fetch(portions[0], use_cache)
+            decode(portions[0])
+            return
+        with ThreadPoolExecutor(1, "lamella-fetch") as ahead:
+            next_portion = ahead.submit(self._fetch, portions[0], use_cache)
+            for number, portion in enumerate(portions, 1):
+                next_portion.result()
+                if number < len(portions):
+                    next_portion = ahead.submit(self._fetch, portions[number], use_cache)
+                decode(portion)
+
+    def _portions(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+        """Split tasks into portions of limited size; two portions are in memory at a time."""
+        portion: list[Task] = []
+        size = 0
+        for task in tasks:
+            length = _object(task.file).length(task.number)
+            if portion and size + length > PORTION:
+                yield portion
+                portion, size = [], 0
+            portion.append(task)
+            size += length
+        yield portion
+
+    def _load_indexes(self, files: Sequence[ChunkObject]) -> None:
+        """Read the indexes of shards that are neither cached nor read whole, in one round."""
+        form = self.coding.index
+        without_index = [file for file in files if not file.is_whole and not file.find_index()]
+        if form is None or not without_index:
+            return
+        ranges = ((-form.size if form.at_end else 0, form.size),)
+        at_once = max(1, PORTION // form.size)
+        for first in range(0, len(without_index), at_once):
+            batch = without_index[first : first + at_once]
+            results = self.storage.read_ranges([RangeRequest(file.key, ranges) for file in batch])
+            for file, ranges_read in zip(batch, results, strict=True):
+                if ranges_read is None:
+                    file.is_missing = True
+                else:
+                    file.put_index(ranges_read.parts[0], ranges_read.stamp)
+
+    def _fetch(self, tasks: Sequence[Task], use_cache: bool) -> None:
+        """Read the bytes of a portion, from one version of each object."""
+        for _ in self._attempts():
+            try:
+                self._request(tasks, use_cache)
+                return
+            except ChangedError as error:
+                changed = [file for file in _files(tasks) if file.key in error.args] or _files(tasks)
+                if any(file.is_decoding for file in changed):
+                    raise  # chunks of the old content are decoded already
+                for file in changed:
+                    file.forget()
+                self._load_indexes(changed)
+
+    def _request(self, tasks: Sequence[Task], use_cache: bool) -> None:
+        whole: list[ChunkObject] = []
+        partial: list[tuple[ChunkObject, list[int], RangeRequest]] = []
+        for file, of_file in _by_file(tasks):
+            numbers = [
+                task.number for task in of_file if not file.has(task.number, use_cache and task.view is None)
+            ]
+            request = file.request(numbers)
+            if request is not None:
+                partial.append((file, numbers, request))
+            elif numbers:
+                whole.append(file)
+        bodies, results = self._read_both(
+            [file.key for file in whole], [request for _, _, request in partial]
+        )
+        deleted = [file.key for (file, _, _), read in zip(partial, results, strict=True) if read is None]
+        if deleted:  # they existed when their indexes or chunks were read
+            raise ChangedError(*deleted)
+        for file in whole:
+            file.put_body(bodies[file.key])
+        for (file, numbers, _), ranges_read in zip(partial, results, strict=True):
+            assert ranges_read is not None
+            file.put_chunks(numbers, ranges_read)
+        for file in _files(tasks):
+            file.is_decoding = True
+
+    def _read_both(
+        self, keys: list[str], requests: list[RangeRequest]
+    ) -> tuple[Mapping[str, tuple[bytes, Stamp | None] | None], list[RangesRead | None]]:
+        """Request whole objects and ranges of others in one round."""
+        if not keys or not requests:
+            return (
+                self.storage.read_chunks(keys) if keys else {},
+                self.storage.read_ranges(requests) if requests else [],
+            )
+        with ThreadPoolExecutor(1, "lamella-fetch") as other:
+            whole = other.submit(self.storage.read_chunks, keys)
+            ranges = self.storage.read_ranges(requests)
+            return whole.result(), ranges
+
+    def load_one(self, file: ChunkObject, number: int) -> None:
+        """Read one chunk, or the whole object where it is read whole."""
+        self._load_indexes([file])
+        self._request([Task(file, number, file.key, [], None)], use_cache=False)
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+        """Write objects, many at once; the next ones are encoded meanwhile."""
+        batches = self._batches(files)
+        first = list(islice(batches, 2))
+        if len(first) == 1:
+            self._write(first[0], encoded)
+            return
+        with ThreadPoolExecutor(2, "lamella-write") as writers:
+            running: deque[Future[None]] = deque()
+            for batch in chain(first, batches):
+                if len(running) == 2:
+                    running.popleft().result()
+                running.append(writers.submit(self._write, batch, encoded))
+            for batch_write in running:
+                batch_write.result()
+
+    def _batches(self, files: Iterator[FileChange]) -> Iterator[list[FileChange]]:
+        """Split a write into batches of limited size; two batches are in memory at a time."""
+        batch: list[FileChange] = []
+        size = 0
+        for file in files:
+            length = (len(file.parts) + len(file.others)) * self.coding.nbytes
+            if batch and (size + length > PORTION or len(batch) == _BATCH):
+                yield batch
+                batch, size = [], 0
+            batch.append(file)
+            size += length
+        yield batch
+
+    def _write(self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+        """Write some objects; read and change again those that another program changed meanwhile."""
+        for _ in self._attempts():
+            try:
+                self._open_old([file for file in files if not file.is_replaced])
+                changes = [
+                    (file, self._assembled(file, chunks))
+                    for file, chunks in groupby(encoded(files), itemgetter(0))
+                ]
+            except ChangedError:
+                changed = files
+            else:
+                changed = self._store(changes)
+            if not changed:
+                return
+            files = changed
+
+    def _open_old(self, files: Sequence[FileChange]) -> None:
+        """Read the objects that are changed in part, in one round, and those with a damaged index again."""
+        for file in files:
+            file.old = ChunkObject(self, join(self._path, file.key), is_whole=True, uses=1)
+        objects = [_object(file.old) for file in files]
+        for requested in (objects, [chunk_object for chunk_object in objects if chunk_object.is_damaged]):
+            bodies = (
+                self.storage.read_many([chunk_object.key for chunk_object in requested]) if requested else {}
+            )
+            for chunk_object in requested:
+                chunk_object.put_body(bodies[chunk_object.key])
+
+    def _assembled(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> bytes:
+        if self.coding.index is None:
+            ((_, _, data),) = chunks
+            return data
+        memory = MemoryFile()
+        shard = ShardFile(lambda: memory, self.coding.index)
+        fill_shard(shard, file, chunks)
+        shard.commit()
+        return memory.data()
+
+    def _store(self, changes: Sequence[tuple[FileChange, bytes]]) -> list[FileChange]:
+        """Write objects; return those that another program changed meanwhile, unwritten."""
+        self.storage.write_many(
+            (join(self._path, file.key), data) for file, data in changes if file.is_replaced
+        )
+        replacements = [
+            Replacement(_object(file.old).key, data, _object(file.old).version, not file.old.is_missing)
+            for file, data in changes
+            if not file.is_replaced
+        ]
+        changed = self.storage.write_back(replacements) if replacements else []
+        for file, _ in changes:
+            indexes.drop(self.storage.where(join(self._path, file.key)))
+        return [file for file, _ in changes if not file.is_replaced and _object(file.old).key in changed]
+
+
+def _object(file: Chunks) -> ChunkObject:
+    assert isinstance(file, ChunkObject)
+    return file
+
+
+def _by_file(tasks: Sequence[Task]) -> Iterator[tuple[ChunkObject, list[Task]]]:
+    """Yield each object with its tasks."""
+    for file, of_file in groupby(tasks, attrgetter("file")):
+        yield file, list(of_file)
+
+
+def _files(tasks: Sequence[Task]) -> list[ChunkObject]:
+    return list(dict.fromkeys(_object(task.file) for task in tasks))
+
+
+class ChunkObject:
+    """One object, requested by its source; safe for threads once its bytes have arrived.
+
+    With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read: after the last
+    one its bytes are dropped.
+    """
+
+    def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:
+        self._source = source
+        self.key = key
+        self.path = source.storage.where(key)
+        self.is_whole = is_whole
+        self._uses = uses
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.is_missing = False
+        #: Whether chunks of this version were handed out for decoding.
+        self.is_decoding = False
+        self._remaining = self._uses
+        #: Stamp of the version that was read; None in stores without stamps.
+        self.version: Stamp | None = None
+        #: Whether index or chunk came from the cache, and no request has confirmed yet that the object is unchanged.
+        self._is_unchecked = False
+        self._damage: DamagedDataError | None = None
+        self._entries: Entries | None = None
+        self._body: bytes | None = None
+        self._chunk_bytes: dict[int, bytes] = {}
+        self._cached: dict[int, Array] = {}
+        self._read_twice: set[int] = set()
+
+    def forget(self) -> None:
+        """Reset the object, and drop its cached index and chunk."""
+        indexes.drop(self.path)
+        if self._source.coding.index is None:
+            self._source.storage.decoded.drop((self.path, 0))
+        self._reset()
+
+    @property
+    def _is_trusted(self) -> bool:
+        """Whether this store handle has read this version before, and does not check again."""
+        trusted = self._source.storage.trusted
+        return trusted is not None and trusted.get(self.path) == self.version
+
+    def _trust(self) -> None:
+        trusted = self._source.storage.trusted
+        if trusted is not None and self.version is not None:
+            if len(trusted) >= _MAX_TRUSTED:
+                trusted.clear()
+            trusted[self.path] = self.version
+
+    @property
+    def _cache_stamp(self) -> Stamp | None:
+        """Stamp for cached data; None where another version may have an equal stamp."""
+        is_time = self.version is not None and str(self.version[0]).startswith("time ")  # in whole seconds
+        return None if is_time else self.version
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """Stamp for cached chunks, which includes the coding."""
+        return None if self._cache_stamp is None else (*self._cache_stamp, self._source.coding.identity)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the shard's index is damaged."""
+        return self._damage is not None
+
+    # ---- called by the source -------------------------------------------------------------------
+
+    def find_index(self) -> bool:
+        """Return whether an index is known or not needed; use the cached one if there is one."""
+        if self.is_missing or self._damage is not None or self._entries is not None:
+            return True
+        cached = indexes.last(self.path) if self._source.storage.has_stamps else None
+        if cached is None or cached[0][-1] != hash(self._source.coding.index):
+            return False
+        self.version, self._entries = cached[0][:-1], cached[1]
+        self._is_unchecked = not self._is_trusted
+        return True
+
+    def put_index(self, data: bytes, stamp: Stamp | None) -> None:
+        """Parse and cache the index of the shard."""
+        form = self._source.coding.index
+        assert form is not None
+        self.version, self._damage = stamp, None
+        self._trust()
+        try:
+            self._entries = decode_index(data, form, self.path)
+        except DamagedDataError as error:
+            self._damage = error
+            return
+        if self._cache_stamp is not None:
+            indexes.put(self.path, (*self._cache_stamp, hash(form)), self._entries)
+
+    def put_body(self, stamped: tuple[bytes, Stamp | None] | None) -> None:
+        """Store the bytes of the whole object, None for a missing one."""
+        if stamped is None:
+            self.is_missing = True
+            return
+        self._body, self.version = stamped
+        self._trust()
+        form = self._source.coding.index
+        if form is not None:
+            self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.version)
+
+    def put_chunks(self, numbers: Sequence[int], ranges_read: RangesRead) -> None:
+        """Store the bytes of some chunks."""
+        self._is_unchecked = False
+        self._trust()
+        stored = [number for number in numbers if self._span(number) is not None]
+        self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))
+
+    def has(self, number: int, use_cache: bool) -> bool:
+        """Whether a chunk needs no request: its bytes arrived, it is cached, or it was never written."""
+        if self.is_missing or self._damage is not None or self._body is not None:
+            return True
+        cache = self._source.storage.decoded
+        use_cache = use_cache and self._source.storage.has_stamps
+        if self._source.coding.index is None:
+            cached = cache.last((self.path, number)) if use_cache else None
+            if cached is None or cached[0][-1] != self._source.coding.identity:
+                return False
+            self.version = cached[0][:-1]
+            self._is_unchecked = not self._is_trusted
+            self._cached[number] = cached[1]
+            return True
+        if self._entries is None:
+            return False
+        if self._span(number) is None or number in self._chunk_bytes:
+            return True
+        chunk = None if self.stamp is None or not use_cache else cache.get((self.path, number), self.stamp)
+        if chunk is not None:
+            self._cached[number] = chunk
+        return chunk is not None
+
+    def request(self, numbers: Sequence[int]) -> RangeRequest | None:
+        """Return the ranges to request, without ranges where only the stamp is checked; None for no ranges."""
+        if not self._is_unchecked and (self.is_whole or not numbers):
+            return None
+        spans = [self._span(number) for number in numbers]
+        return RangeRequest(self.key, tuple(span for span in spans if span is not None), self.version)
+
+    def length(self, number: int) -> int:
+        """Return an upper estimate of the encoded bytes of a chunk."""
+        if self.is_whole:
+            return self._source.coding.nbytes
+        span = None if self._entries is None else self._span(number)
+        return 0 if span is None else span[1]
+
+    # ---- called by the engine -------------------------------------------------------------------
+
+    def decoded(self, number: int) -> Array | None:
+        """Return a cached chunk."""
+        return self._cached.get(number)
+
+    def keep(self, number: int, chunk: Array) -> None:
+        """Cache a decoded chunk with the stamp of the object."""
+        if self.stamp is not None:
+            self._source.storage.decoded.put((self.path, number), self.stamp, chunk)
+
+    def chunk(self, number: int) -> bytes | memoryview | None:
+        """Return the bytes of one chunk; None where the chunk was never written.
+
+        Raises `DamagedDataError` where the object is too short or its index is damaged.
+        """
+        if self.is_missing:
+            return None
+        if self._damage is not None:
+            raise self._damage
+        if self._source.coding.index is None:
+            return self._body
+        span = self._span(number)
+        if span is None:
+            return None
+        data = self._chunk_bytes.pop(number) if number in self._chunk_bytes else self.read(*span)
+        if len(data) < span[1]:
+            raise DamagedDataError(
+                f"{self.path} is cut off: its index places a chunk at {span[0]} to {sum(span)}, and "
+                f"{span[1] - len(data)} bytes of it are missing"
+            )
+        return data
+
+    def read_again(self, number: int) -> bool:
+        """Request a chunk that cannot be decoded once more, with its index; False on the second call."""
+        with self._lock:
+            if number in self._read_twice:
+                return False
+            self._read_twice.add(number)
+        indexes.drop(self.path)
+        span = None if self._entries is None else self._span(number)
+        self._source.storage.drop_cached(self.key, self.version, () if span is None else (span,))
+        fresh = ChunkObject(self._source, self.key, is_whole=self.is_whole, uses=1)
+        self._source.load_one(fresh, number)
+        if fresh.version != self.version:
+            raise ChangedError(self.key)
+        with self._lock:
+            self.is_missing, self._damage, self._entries = fresh.is_missing, fresh._damage, fresh._entries
+            self._body = fresh._body if self.is_whole else self._body
+            self._chunk_bytes.update(fresh._chunk_bytes)
+        return True
+
+    def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the start and length of those of the chunks that the shard stores, by number."""
+        if self.is_missing:
+            return {}
+        if self._damage is not None:
+            raise self._damage
+        spans = ((number, self._span(number)) for number in numbers)
+        return {number: span for number, span in spans if span is not None}
+
+    def read(self, start: int, length: int) -> memoryview:
+        """Return bytes of an object that was read whole; fewer at its end."""
+        assert self._body is not None
+        return memoryview(self._body)[start : start + length]
+
+    def done(self) -> None:
+        """Count one chunk as read."""
+        with self._lock:
+            self._remaining -= 1
+            if not self._remaining:
+                self.close()
+
+    def close(self) -> None:
+        """Drop the bytes."""
+        self._body, self._chunk_bytes, self._cached = None, {}, {}
+
+    def _span(self, number: int) -> tuple[int, int] | None:
+        assert self._entries is not None
+        start, length = self._entries[number].tolist()
+        return None if start == length == NO_CHUNK else (start, length)

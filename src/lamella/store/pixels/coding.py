@@ -1,0 +1,345 @@
+"""Encode and decode single chunks of the codecs that nearly all OME-Zarr arrays use.
+
+Supported are any order of the axes, blosc, zstd, gzip, zlib, bz2 or no compression, with or without crc32c, little or
+big endian, with or without shards, in Zarr v2 and v3. `coding_of` returns None for other codecs or settings, which
+zarr-python serves.
+
+Lengths stated in a chunk are compared with its true length before decoding, and the decoded length with the array's.
+No process-wide settings change.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from lamella.store.metadata.json_document import coding_of_array
+from lamella.store.pixels import blosc
+from lamella.store.pixels.shard_file import IndexForm, crc32c
+from lamella.store.process_limits import codec_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lamella.store.metadata.array_meta import ArrayMeta, FillValue
+    from lamella.types import JSON, Array, Shape
+
+Bytes: TypeAlias = "bytes | memoryview"
+Compress: TypeAlias = "Callable[[Array], bytes]"
+Decompress: TypeAlias = "Callable[[Bytes, int, Array], Bytes | None]"
+"""A function of the encoded bytes, the decoded length and memory: fills the memory, or returns new bytes."""
+
+_CHECKSUM = 4
+_CRC32C_OF_CHECKED = 0x48674BC7
+_BLOSC_HEADER = 16
+_GZIP, _ZLIB = 31, 15
+
+#: Limit of c-blosc and numcodecs for one call.
+_MOST_BYTES = (1 << 31) - 16
+
+_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+
+#: Supported settings of each supported compressor.
+_SETTINGS = {
+    "blosc": {"cname", "clevel", "shuffle", "blocksize", "typesize"},
+    "zstd": {"level", "checksum"},
+    "gzip": {"level"},
+    "zlib": {"level"},
+    "bz2": {"level"},
+}
+
+
+class ChunkError(ValueError):
+    """The bytes of a chunk do not match its codecs."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the chunks of one array are encoded; safe for threads."""
+
+    shape: Shape
+    """Lengths of a chunk; chunks on the edge of the array have the full shape too."""
+    dtype: np.dtype[Any]
+    """Stored dtype, with its byte order."""
+    order: tuple[int, ...]
+    """Stored order of the axes, slowest first."""
+    compression: str | None
+    """Name of the compressor; None for none."""
+    has_checksum: bool
+    """Whether each chunk ends in a crc32c."""
+    index: IndexForm | None
+    """Layout of a shard's index; None without shards."""
+    fill_value: FillValue = field(compare=False)
+    """Value of the pixels of a chunk beyond the array."""
+    compress: Compress | None = field(compare=False, repr=False)
+    decompress: Decompress | None = field(compare=False, repr=False)
+    """``compress`` and ``decompress``: functions of the compressor, which release the GIL; None for none."""
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @cached_property
+    def identity(self) -> int:
+        """Number that is equal for all codings that decode the same bytes to the same values."""
+        return hash(self)
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether the current thread must leave encoding and decoding to a worker thread.
+
+        On the main thread numcodecs uses c-blosc's global context with threads of its own; on others, a context per
+        call.
+        """
+        return self.compression == "blosc" and threading.current_thread() is threading.main_thread()
+
+    def scratch(self) -> Array:
+        """Return memory for one decoded chunk."""
+        if self._is_plain:
+            return np.empty(self.shape, self.dtype)
+        return self._turned_back(np.empty([self.shape[axis] for axis in self.order], self.dtype))
+
+    def accepts(self, view: Array) -> bool:
+        """Whether a chunk can be decoded directly into this memory."""
+        if view.shape != self.shape or view.dtype != self.dtype:
+            return False
+        return (view if self._is_plain else view.transpose(self.order)).flags.c_contiguous
+
+    def decode(self, data: Bytes, into: Array) -> Array:
+        """Decode a chunk into `into`, or return a new read-only array if the codec cannot decode into `into`.
+
+        `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Bytes that
+        are not such a chunk raise `ChunkError`.
+        """
+        if self.has_checksum:
+            data = _without_checksum(data)
+        if self.decompress is None:
+            return self._values(data)
+        try:
+            memory = into if self._is_plain else into.transpose(self.order)
+            decoded = self.decompress(data, self.nbytes, memory)
+        except (ChunkError, MemoryError):
+            raise
+        except Exception as error:  # each library raises errors of its own
+            raise ChunkError(f"{self.compression} cannot decode it: {error}") from error
+        return into if decoded is None else self._values(decoded)
+
+    def encode(self, block: Array) -> bytes:
+        """Encode a block; a block that is smaller than a chunk is padded with the fill value."""
+        return b"".join(self.encode_parts(block))
+
+    def encode_parts(self, block: Array) -> tuple[bytes, ...]:
+        """Encode a block as `encode` does; return its values and its checksum apart, since joining copies them."""
+        if block.shape != self.shape:
+            whole = np.full(self.shape, self.fill_value, self.dtype)
+            whole[tuple(map(slice, block.shape))] = block
+            block = whole
+        values = np.ascontiguousarray(block if self._is_plain else block.transpose(self.order), self.dtype)
+        if self.compress is None:
+            data = values.tobytes()
+        elif self.needs_thread:
+            data = codec_threads().submit(self.compress, values).result()
+        else:
+            data = self.compress(values)
+        return (data, crc32c(data).to_bytes(_CHECKSUM, "little")) if self.has_checksum else (data,)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return self.order == tuple(range(len(self.shape)))
+
+    def _turned_back(self, stored: Array) -> Array:
+        return stored.transpose(np.argsort(self.order))
+
+    def _values(self, data: Bytes) -> Array:
+        if len(data) != self.nbytes:
+            raise ChunkError(f"it has {len(data)} bytes of values and not {self.nbytes}")
+        values = np.frombuffer(data, self.dtype)
+        if self._is_plain:
+            return values.reshape(self.shape)
+        return self._turned_back(values.reshape([self.shape[axis] for axis in self.order]))
+
+
+def coding_of(meta: ArrayMeta) -> Coding | None:
+    """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported.
+
+    >>> from lamella.store.metadata.documents import new_array
+    >>> coding = coding_of(new_array((4, 4), "uint16", zarr_format=3, compressor="none"))
+    >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
+    '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
+    """
+    return coding_of_array(meta, _of_v2 if meta.zarr_format == 2 else _of_v3)
+
+
+# ---- parsing documents ----------------------------------------------------------------------------
+
+
+def _of_v2(meta: ArrayMeta) -> Coding | None:
+    document = meta.document
+    if document.get("filters"):
+        return None
+    axes = tuple(range(meta.ndim))
+    order = axes[::-1] if document.get("order") == "F" else axes
+    stored: Any = document.get("compressor")
+    compressor = (
+        None if stored is None else (str(stored.get("id")), {k: stored[k] for k in stored if k != "id"})
+    )
+    return _coding(meta, np.dtype(document["dtype"]), order, compressor, has_checksum=False)
+
+
+def _of_v3(meta: ArrayMeta) -> Coding | None:
+    codecs: Sequence[JSON] = meta.document.get("codecs", [])
+    if meta.shards is not None:
+        outer = codecs[0]
+        if len(codecs) != 1 or not isinstance(outer, dict):
+            return None
+        codecs = outer["configuration"]["codecs"]
+    named = [_named(codec) for codec in codecs]
+    order = tuple(range(meta.ndim))
+    if named and named[0][0] == "transpose":
+        axis_order = named.pop(0)[1].get("order")
+        if not isinstance(axis_order, list) or sorted(axis_order) != list(order):
+            return None
+        order = tuple(axis_order)
+    if not named or named[0][0] != "bytes":
+        return None
+    endian = named.pop(0)[1].get("endian", "little")
+    has_checksum = bool(named) and named[-1][0] == "crc32c"
+    if has_checksum:
+        named.pop()
+    if len(named) > 1 or endian not in ("little", "big"):
+        return None
+    dtype = meta.dtype.newbyteorder(">" if endian == "big" else "<")
+    return _coding(meta, dtype, order, named[0] if named else None, has_checksum)
+
+
+def _named(codec: JSON) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the settings of a codec; Zarr 3.1 allows the name alone."""
+    if isinstance(codec, dict):
+        settings = codec.get("configuration")
+        return str(codec.get("name")), settings if isinstance(settings, dict) else {}
+    return str(codec), {}
+
+
+def _coding(
+    meta: ArrayMeta,
+    dtype: np.dtype[Any],
+    order: tuple[int, ...],
+    compressor: tuple[str, Mapping[str, Any]] | None,
+    has_checksum: bool,
+) -> Coding | None:
+    index = IndexForm.of(meta)
+    if (index is None) != (meta.shards is None):
+        return None
+    compress = decompress = name = None
+    if compressor is not None:
+        name, settings = compressor
+        if not {*settings} <= _SETTINGS.get(name, set()) or name not in _SETTINGS:
+            return None
+        if math.prod(meta.chunks) * dtype.itemsize > _MOST_BYTES:
+            return None
+        compress = _compress(name, settings, dtype.itemsize, math.prod(meta.chunks))
+        if compress is None:
+            return None
+        decompress = _decompress(name)
+    return Coding(meta.chunks, dtype, order, name, has_checksum, index, meta.fill_value, compress, decompress)
+
+
+# ---- the codecs -----------------------------------------------------------------------------------
+
+
+def _compress(name: str, settings: Mapping[str, Any], itemsize: int, count: int) -> Compress | None:
+    """Return a function that encodes `count` values; None where a setting is unsupported."""
+    if name == "blosc":
+        return _blosc(settings, itemsize, count)
+    import numcodecs  # type: ignore[import-untyped]
+
+    try:
+        codec = numcodecs.get_codec({"id": name, **settings})
+    except (TypeError, ValueError):
+        return None
+    return lambda values: bytes(codec.encode(values))
+
+
+def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress | None:
+    shuffle = settings.get("shuffle", 1)
+    shuffle = _SHUFFLES.get(shuffle) if isinstance(shuffle, str) else shuffle
+    typesize = settings.get("typesize", itemsize)
+    if shuffle not in (-1, 0, 1, 2) or typesize not in (itemsize, 1, 2, 4, 8) or itemsize * count % typesize:
+        return None
+    name, level = settings.get("cname", "lz4"), settings.get("clevel", 5)
+    blocksize = settings.get("blocksize", 0)
+    compress = blosc.compressor(name, level, shuffle, blocksize, typesize)
+    if compress is not None:
+        return compress
+    # Not from numcodecs.blosc: two threads would wait for each other's modules.
+    from numcodecs import blosc as numcodecs_blosc
+
+    if name not in numcodecs_blosc.list_compressors():
+        return None
+    try:
+        codec = numcodecs_blosc.Blosc(name, level, shuffle, blocksize)
+    except (TypeError, ValueError):
+        return None
+    if typesize == itemsize:
+        return lambda values: bytes(codec.encode(values))
+    return lambda values: bytes(codec.encode(values.reshape(-1).view(f"u{typesize}")))
+
+
+def _decompress(name: str) -> Decompress:
+    if name == "blosc":
+        decompress = blosc.decompressor()
+        if decompress is None:
+            from numcodecs import blosc as numcodecs_blosc
+
+            decompress = numcodecs_blosc.decompress
+        return partial(_decode_blosc, decompress)
+    if name == "zstd":
+        from numcodecs import zstd
+
+        # Return new bytes: a frame that decodes to too few bytes would leave the rest of `into` unset, unnoticed.
+        return lambda data, nbytes, into: zstd.decompress(data)
+    if name == "bz2":
+        from bz2 import BZ2Decompressor
+
+        return partial(_inflate, BZ2Decompressor)
+    return partial(_inflate, partial(zlib.decompressobj, _GZIP if name == "gzip" else _ZLIB))
+
+
+def _without_checksum(data: Bytes) -> Bytes:
+    # The crc32c over any bytes followed by their crc32c is a constant: no copy is needed to compare.
+    if len(data) < _CHECKSUM or crc32c(data) != _CRC32C_OF_CHECKED:
+        raise ChunkError("its checksum is not that of its bytes")
+    return memoryview(data)[:-_CHECKSUM]
+
+
+def _decode_blosc(
+    decompress: Callable[[Bytes, Array], object], data: Bytes, nbytes: int, into: Array
+) -> None:
+    # c-blosc trusts the length in the header, and would read beyond a truncated chunk.
+    decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))
+    if len(data) < _BLOSC_HEADER or stored != len(data):
+        raise ChunkError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
+    if decoded != nbytes:
+        raise ChunkError(f"a blosc chunk contains {decoded} bytes by its header, not {nbytes}")
+    decompress(data, into)
+
+
+def _inflate(start: Callable[[], Any], data: Bytes, nbytes: int, into: Array) -> Bytes:
+    del into
+    decoded = b""
+    while len(decoded) <= nbytes:  # there may be several streams in a row
+        stream = start()
+        decoded += stream.decompress(data, nbytes + 1 - len(decoded))  # at most one byte more than a chunk
+        if not stream.eof:
+            raise ChunkError("the compressed stream has no end where the chunk ends")
+        if not stream.unused_data:
+            break
+        data = stream.unused_data
+    return decoded

@@ -1,0 +1,390 @@
+"""Encode and decode the pixels of an array: lamella's own engine, the interface of engines, and the choice of one.
+
+The own engine serves all codecs of ``coding`` on the threads of the process, zarr-python the others. Engines never
+write documents. They write every chunk, even where it equals the fill value: a frame of zeros is not the same as a
+frame that was never written.
+
+A `ChunkSource` reads and writes the encoded bytes for the own engine: ``chunk_files`` in folders, ``chunk_objects``
+elsewhere. A call decodes each chunk once. Only chunks that a call needs in part are cached. A write reads old files
+only where it covers them in part: chunks covered in part are read and changed, others of a shard copied. Every file is
+replaced in one step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
+from lamella.store.pixels.chunk_grid import Part, parts_by_file
+from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
+from lamella.store.pixels.coding import ChunkError, Coding, coding_of
+from lamella.store.pixels.stored_chunks import MisplacedError, check_keys
+from lamella.store.process_limits import check_files, codec_threads, cpus, is_codec_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.chunk_source import Chunks, ChunkSource, Use
+    from lamella.store.pixels.selection import Selection
+    from lamella.store.storage import Storage
+    from lamella.types import Array, Shape
+
+EngineName: TypeAlias = Literal["files", "zarr"]
+
+
+class Engine(Protocol):
+    """Reads and writes the pixels of one array, as described when the engine was opened."""
+
+    name: EngineName
+    #: Exceptions raised for damaged chunks and system errors.
+    errors: tuple[type[Exception], ...]
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Return the block of a selection; read into `out`, of its shape and dtype, unless None."""
+
+    def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
+        """Read each selection into the array beside it."""
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Write a block of the selection's shape and the array's dtype; return when it is stored."""
+
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Return the error of the file system or service behind an exception; None for damaged chunks."""
+
+
+@contextmanager
+def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterator[None]:
+    """Check memory and links before an engine of an array is opened, and translate errors of codecs.
+
+    Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
+    leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown
+    settings of a codec.
+    """
+    check_files(meta, where)
+    storage.check_folder(path)
+    try:
+        yield
+    except LamellaError:
+        raise
+    except Exception as error:  # engines raise what their libraries raise
+        raise (NotDecodedError if _has_unknown_codec(meta) else DamagedDataError)(
+            f"cannot read or write the pixels of array {where}: they are stored with codecs "
+            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
+            "metadata can be read"
+        ) from error
+
+
+def _has_unknown_codec(meta: ArrayMeta) -> bool:
+    """Whether a codec is not installed, as opposed to one with wrong settings."""
+    if meta.zarr_format == 2:
+        from numcodecs import registry  # type: ignore[import-untyped]
+
+        return any(
+            name not in registry.codec_registry and name not in registry.entries for name in meta.codecs
+        )
+    from zarr.registry import get_codec_class
+
+    try:
+        for name in meta.codecs:
+            get_codec_class(name)
+    except (KeyError, ValueError):  # KeyError before zarr-python 3.4, UnknownCodecError since
+        return True
+    return False
+
+
+def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
+    """Open the engine of an array.
+
+    ======================  ==============  ======================
+    codecs                  store           engine
+    ======================  ==============  ======================
+    `coding_of` knows them  a local folder  own, `chunk_files`
+    `coding_of` knows them  other stores    own, `chunk_objects`
+    others                  any             zarr-python
+    ======================  ==============  ======================
+
+    ``only="zarr"`` forces zarr-python.
+    """
+    coding = None if only == "zarr" else coding_of(meta)
+    if coding is not None:
+        return FilesEngine(storage, path, meta, coding, _source(storage, path, meta, coding))
+    from lamella.store.pixels.engine_zarr import ZarrEngine
+
+    return ZarrEngine(storage, path, meta)
+
+
+def _source(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
+    from lamella.store.files.local import LocalStorage
+
+    if isinstance(storage, LocalStorage):
+        from lamella.store.pixels.chunk_files import FolderSource
+
+        return FolderSource(storage, path, coding)
+    from lamella.store.pixels.chunk_objects import ObjectSource
+
+    return ObjectSource(storage, path, meta, coding)
+
+
+class MissingChunks:
+    """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
+
+    `is_checked` is True once no other spelling was found.
+    """
+
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
+        self._array = storage, path, meta
+        # Listing a remote store is slow; `status`, `validate` and `verify` do it.
+        self.is_checked = not storage.locks_processes
+
+    def report(self) -> None:
+        """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
+        if not self.is_checked:
+            storage, path, meta = self._array
+            check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")
+            self.is_checked = True
+
+
+class FilesEngine:
+    """An array whose chunks `Coding` supports."""
+
+    name: EngineName = "files"
+    errors: tuple[type[Exception], ...] = (DamagedFileError, OSError)
+
+    def __init__(
+        self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding, source: ChunkSource
+    ) -> None:
+        self._meta = meta
+        self._coding = coding
+        self._source = source
+        #: Limit for caching the chunks of one call, in bytes: a larger call would evict everything else.
+        self._cache_limit = storage.decoded.limit // 4
+        self._missing = MissingChunks(storage, path, meta)
+        self._per_file = 1 if coding.index is None else math.prod(coding.index.chunks)
+
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Return errors of the system, recognised by type."""
+        return error if isinstance(error, OSError) else None
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Decode each chunk that a selection touches once."""
+        if out is None:
+            out = np.empty(selection.shape, self._meta.dtype)
+        files = list(parts_by_file(self._meta, selection))
+        if len(files) == len(files[0][1]) == 1:
+            self._read_one(files[0][0], files[0][1][0], out)
+            return out
+        self._run(
+            self._tasks(file_index, {part.number: [(out, part.inside, part.where)] for part in parts})
+            for file_index, parts in files
+        )
+        return out
+
+    def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
+        """Fill a block per selection; a chunk that several selections touch is decoded once."""
+        files: dict[Shape, dict[int, list[Use]]] = {}
+        for selection, block in requests:
+            for file_index, parts in parts_by_file(self._meta, selection):
+                uses = files.setdefault(file_index, {})
+                for part in parts:
+                    uses.setdefault(part.number, []).append((block, part.inside, part.where))
+        self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
+
+    def read_arrays(
+        self, paths: Sequence[str], files: Sequence[tuple[Shape, list[Part]]], out: Array
+    ) -> None:
+        """Read the same parts of arrays at some paths below this one, into a block each."""
+        self._missing.is_checked = True
+        keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]
+        self._run(
+            self._tasks(
+                file_index,
+                {part.number: [(block, part.inside, part.where)] for part in parts},
+                f"{path}/{key}",
+            )
+            for path, block in zip(paths, out, strict=True)
+            for file_index, key, parts in keys
+        )
+
+    def _tasks(self, file_index: Shape, uses: dict[int, list[Use]], key: str | None = None) -> list[Task]:
+        key = key or self._meta.chunk_key(file_index)
+        file = self._source.open(key, file_index, uses)
+        return [Task(file, number, key, users, self._view(users)) for number, users in uses.items()]
+
+    def _view(self, uses: list[Use]) -> Array | None:
+        """Return the part of the block that a chunk can be decoded into; None where a copy is needed."""
+        block, inside, where = uses[0]
+        if len(uses) > 1 or not all(isinstance(item, slice) for item in inside):
+            return None
+        view: Array = block[(*where, ...)]
+        return view if self._coding.accepts(view) else None
+
+    def _read_one(self, file_index: Shape, part: Part, out: Array) -> None:
+        """Read from one chunk, without another thread where possible."""
+        if not part.is_whole and self._coding.nbytes <= self._cache_limit:
+            chunk = self._source.decoded(self._meta.chunk_key(file_index), part.number)
+            if chunk is not None:
+                out[(*part.where, ...)] = chunk[part.inside]
+                return
+        self._run([self._tasks(file_index, {part.number: [(out, part.inside, part.where)]})])
+
+    def _run(self, by_file: Iterable[list[Task]]) -> None:
+        tasks = list(itertools.chain.from_iterable(by_file))
+        use_cache = len(tasks) * self._coding.nbytes <= self._cache_limit
+        try:
+            self._source.read(tasks, use_cache, lambda ready: self._decode(ready, use_cache))
+        finally:
+            for task in tasks:
+                task.file.close()
+
+    def _decode(self, tasks: Sequence[Task], use_cache: bool) -> None:
+        """Run tasks whose bytes are available, on the threads of the process."""
+        waiting = deque(tasks)
+        is_worker = not self._coding.needs_thread
+        count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - is_worker
+        running = [codec_threads().submit(self._drain, waiting, use_cache) for _ in range(count)]
+        try:
+            if is_worker:
+                self._drain(waiting, use_cache)
+            for future in running:
+                if not (is_worker and future.cancel()):
+                    future.result()
+        finally:
+            waiting.clear()
+            wait([future for future in running if not future.cancel()])
+
+    def _drain(self, waiting: deque[Task], use_cache: bool) -> None:
+        """Run tasks until none is left, reusing memory for chunks that are not cached."""
+        scratch = None
+        while True:
+            try:
+                task = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                scratch = self._fill(task, scratch, use_cache)
+            except BaseException:
+                waiting.clear()
+                raise
+
+    def _fill(self, task: Task, scratch: Array | None, use_cache: bool) -> Array | None:
+        """Run one task; return the scratch memory for the next one."""
+        file, number, key, uses, view = task
+        try:
+            if view is not None:
+                chunk = self._decoded(file, number, key, view)
+                if chunk is not None and chunk is not view:
+                    view[...] = chunk
+            else:
+                chunk, scratch = self._chunk(file, number, key, scratch, use_cache)
+                if chunk is not None:
+                    for block, inside, where in uses:
+                        block[(*where, ...)] = chunk[inside]
+            if chunk is None:
+                if file.is_missing:
+                    self._missing.report()
+                for block, _, where in uses:
+                    block[(*where, ...)] = self._meta.fill_value
+        finally:
+            file.done()
+        return scratch
+
+    def _chunk(
+        self, file: Chunks, number: int, key: str, scratch: Array | None, use_cache: bool
+    ) -> tuple[Array | None, Array | None]:
+        """Return a chunk from the cache or the file (None: never written), and the scratch memory for the next one."""
+        cached = file.decoded(number) if use_cache else None
+        if cached is not None:
+            return cached, scratch
+        if use_cache and file.stamp is not None:
+            chunk = self._decoded(file, number, key, None)
+            if chunk is not None:
+                file.keep(number, chunk)
+            return chunk, scratch
+        scratch = self._coding.scratch() if scratch is None else scratch
+        return self._decoded(file, number, key, scratch), scratch
+
+    def _decoded(self, file: Chunks, number: int, key: str, into: Array | None) -> Array | None:
+        """Decode a chunk of a file; None where it was never written."""
+        while True:
+            try:
+                data = file.chunk(number)
+                if data is None:
+                    return None
+                return self._coding.decode(data, self._coding.scratch() if into is None else into)
+            except MisplacedError:
+                raise
+            except (ChunkError, DamagedDataError) as error:
+                try:
+                    if file.read_again(number):
+                        continue
+                except DamagedDataError:
+                    pass
+                raise DamagedFileError(key, error) from error
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Encode the chunks that a selection touches on several threads, and write each file as its chunks arrive.
+
+        The caller locks the files that are not covered whole.
+        """
+        files = (
+            self._change(file_index, parts) for file_index, parts in parts_by_file(self._meta, selection)
+        )
+        self._source.write(files, lambda changes: self._encoded(changes, block))
+
+    def _change(self, file_index: Shape, parts: list[Part]) -> FileChange:
+        is_replaced = all(part.is_whole for part in parts) and len(parts) == self._meta.chunks_in(file_index)
+        numbers = {part.number for part in parts}
+        others = frozenset() if is_replaced else frozenset(range(self._per_file)) - numbers
+        return FileChange(self._meta.chunk_key(file_index), parts, others, is_replaced)
+
+    def _encoded(
+        self, changes: Iterable[FileChange], block: Array
+    ) -> Generator[tuple[FileChange, int, bytes], None, None]:
+        """Encode chunks in order, some ahead of the consumer."""
+        parts = ((change, part) for change in changes for part in change.parts)
+        first = list(itertools.islice(parts, 2))
+        all_parts = itertools.chain(first, parts)
+        if is_codec_thread() or (len(first) == 1 and not self._coding.needs_thread):
+            for change, part in all_parts:
+                yield change, part.number, self._encode(change, part, block)
+            return
+        ahead: deque[tuple[FileChange, int, Future[bytes]]] = deque()
+        try:
+            for change, part in all_parts:
+                ahead.append((change, part.number, codec_threads().submit(self._encode, change, part, block)))
+                if len(ahead) > 2 * cpus():
+                    yield _result(*ahead.popleft())
+            while ahead:
+                yield _result(*ahead.popleft())
+        finally:
+            wait([future for _, _, future in ahead])
+
+    def _encode(self, change: FileChange, part: Part, block: Array) -> bytes:
+        """Encode one chunk, completed by the stored values where it is covered in part."""
+        values = block[(*part.where, ...)]
+        if part.is_whole:
+            return self._coding.encode(values)
+        chunk = self._coding.scratch()
+        stored = self._decoded(change.old, part.number, change.key, chunk)
+        if stored is None:
+            chunk[...] = self._meta.fill_value
+        elif stored is not chunk:
+            chunk[...] = stored
+        chunk[part.inside] = values
+        return self._coding.encode(chunk)
+
+
+def _result(change: FileChange, number: int, future: Future[bytes]) -> tuple[FileChange, int, bytes]:
+    return change, number, future.result()

@@ -1,0 +1,384 @@
+"""Read and write pixels through zarr-python, for codecs that the own engine does not support.
+
+Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed. Three things are added: blosc
+codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer without a length, so a
+truncated chunk would be decoded from the memory behind it); damaged files raise errors, and failed writes end before
+they are reported (`CheckedStore`); and files that a write covers whole are encoded apart from the others, since
+zarr-python reads every file before writing it (`write_region`).
+
+Imports zarr-python: import this module inside functions only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numcodecs import Blosc  # type: ignore[import-untyped]
+from zarr.codecs import BloscCodec, ShardingCodec
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
+
+from lamella.store.keys import join
+from lamella.store.objects.service_errors import raised_by_storage
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.engine import MissingChunks
+from lamella.store.pixels.selection import Selection, as_selection, crossed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from zarr.core.array_spec import ArrayConfigParams
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.engine import EngineName
+    from lamella.store.storage import Storage
+    from lamella.types import JSON, Array, JSONObject
+
+_V3_KEYS = (
+    *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding"),
+    *("fill_value", "codecs"),
+)
+_V2_KEYS = (
+    *("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"),
+    "dimension_separator",
+)
+
+
+_CONFIG: ArrayConfigParams = {"order": "C", "write_empty_chunks": True}
+
+
+class UnknownCodecError(Exception):
+    """zarr-python cannot open an array with this metadata."""
+
+
+class ZarrEngine:
+    """An array opened by zarr-python from parsed metadata."""
+
+    name: EngineName = "zarr"
+    errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
+
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
+        self._meta = meta
+        self._path = path
+        self._storage = storage
+        self._store = storage.zarr_store()
+        missing = MissingChunks(storage, path, meta)
+        self._opened = _open(meta, CheckedStore(self._store, storage, missing), path)
+        self._array = _over(self._opened)
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Decode the chunks that a selection touches; over a network, read them again before failing."""
+        try:
+            return self._read(selection, out)
+        except Exception as error:
+            if self._storage.service is None or raised_by_storage(error) is not None:
+                raise
+        return self._read(selection, out)
+
+    def _read(self, selection: Selection, out: Array | None) -> Array:
+        if selection.paired:
+            values = self._array.get_coordinate_selection(selection.axes)
+        elif all(isinstance(axis, slice) for axis in selection.axes):
+            values = self._array.get_basic_selection(selection.axes)
+        else:
+            values = self._array.get_orthogonal_selection(selection.axes)
+        block = np.asarray(values, dtype=self._meta.dtype).reshape(selection.shape)
+        if out is None:
+            return block
+        np.copyto(out, block)
+        return out
+
+    def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
+        """Read one selection after the other."""
+        for selection, block in requests:
+            self.read(selection, block)
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Encode and store the chunks that a selection touches."""
+        if self._meta.shards is None or not selection.is_region:
+            self._change(selection, block)
+            return
+        # zarr-python reads the old shard before every write, even where the write covers the shard whole.
+        write_region(
+            self._meta, selection, block, change=self._change, encode=self._encode, store=self._store_files
+        )
+
+    def _store_files(self, files: dict[str, bytes]) -> None:
+        self._storage.write_many((join(self._path, key), data) for key, data in files.items())
+
+    def _change(self, selection: Selection, block: Array) -> None:
+        store = CheckedStore(self._store, self._storage, is_write=True)
+        array = _over(self._opened, store)
+        try:
+            if self._meta.shards is None or selection.is_region:
+                _write(array, selection, block)
+            else:
+                self._write_by_shard(array, selection, block)
+        except Exception:
+            store.settle()
+            raise
+
+    def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
+        """Change whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard."""
+        for file_index, chosen, part in chunk_grid.by_file(self._meta, selection, block):
+            region = self._meta.file_region(file_index)
+            current = np.array(array.get_basic_selection(region))
+            current[_inside(chosen, region)] = part
+            array.set_basic_selection(region, current)
+
+    def _encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
+        """Encode files in memory."""
+        from zarr.storage import MemoryStore
+
+        files: dict[str, Any] = {}
+        _write(_over(_open(self._meta, MemoryStore(files), "")), selection, block)
+        return {key: value.to_bytes() for key, value in files.items()}
+
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Return errors of the system, recognised by type: codecs raise other exceptions."""
+        storage_error = raised_by_storage(error)
+        if storage_error is not None:
+            return storage_error
+        return error if isinstance(error, OSError) and error.errno is not None else None
+
+
+def _write(array: Any, selection: Selection, block: Array) -> None:
+    if selection.paired:
+        array.set_coordinate_selection(selection.axes, np.ascontiguousarray(block))
+    elif all(isinstance(axis, slice) for axis in selection.axes):
+        array.set_basic_selection(selection.axes, block)
+    else:
+        array.set_orthogonal_selection(selection.axes, block)
+
+
+def _inside(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
+    """Return the numpy index of a selection, relative to the region around it."""
+    shifted = [
+        slice(axis.start - b.start, axis.stop - b.start, axis.step)
+        if isinstance(axis, slice)
+        else axis - b.start
+        for axis, b in zip(selection.axes, region, strict=True)
+    ]
+    if selection.paired or all(isinstance(axis, slice) for axis in shifted):
+        return tuple(shifted)
+    return crossed(shifted)
+
+
+def _over(opened: Any, store: Any = None) -> Any:
+    """Return the synchronous array, optionally over another store, without parsing metadata again."""
+    from zarr import Array, AsyncArray
+    from zarr.storage import StorePath
+
+    if store is not None:
+        opened = AsyncArray(opened.metadata, StorePath(store, opened.store_path.path), _CONFIG)
+    return Array(opened)
+
+
+def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
+    """Return the asynchronous array of parsed metadata, with only the keys that define the chunks."""
+    from zarr import AsyncArray
+    from zarr.storage import StorePath
+
+    document: JSONObject = {
+        key: meta.document[key]
+        for key in (_V3_KEYS if meta.zarr_format == 3 else _V2_KEYS)
+        if key in meta.document
+    }
+    document["attributes"] = {}
+    try:
+        if meta.zarr_format == 2:
+            document.setdefault("filters", None)
+            document.setdefault("dimension_separator", ".")
+            document["compressor"] = checked_v2(document.get("compressor"))
+        else:
+            document["codecs"] = [checked_v3(codec) for codec in document["codecs"]]
+        return AsyncArray(
+            metadata=document,  # type: ignore[call-overload]
+            store_path=StorePath(store, path),
+            config=_CONFIG,
+        )
+    except Exception as error:
+        raise UnknownCodecError(str(error)) from error
+
+
+_HEADER = 16
+
+
+class CheckedBlosc(Blosc):  # type: ignore[misc]
+    """Blosc of numcodecs that raises where the length in a chunk's header is not the length of the chunk."""
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode a chunk; ValueError where it is truncated or its header is damaged."""
+        check_length(buf)
+        return super().decode(buf, out)
+
+
+class CheckedBloscCodec(BloscCodec):
+    """Blosc codec of Zarr v3 with the same check."""
+
+    @cached_property
+    def _blosc_codec(self) -> Any:
+        return _Checked(BloscCodec.__dict__["_blosc_codec"].func(self))
+
+
+class _Checked:
+    """The methods of a numcodecs codec that zarr-python calls."""
+
+    def __init__(self, blosc: Any) -> None:
+        self.encode = blosc.encode
+        self._decode = blosc.decode
+
+    def decode(self, buf: Any) -> Any:
+        check_length(buf)
+        return self._decode(buf)
+
+
+def check_length(buf: Any) -> None:
+    """Raise ValueError where the length in a blosc header is not the length of the chunk."""
+    data = np.frombuffer(buf, np.uint8)
+    stated = int.from_bytes(data[12:_HEADER].tobytes(), "little")
+    if len(data) < _HEADER or stated != len(data):
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stated}")
+
+
+def checked_v2(compressor: JSON) -> Any:
+    """Return the ``compressor`` of a ``.zarray`` for zarr-python, with checked blosc."""
+    if isinstance(compressor, dict) and compressor.get("id") == "blosc":
+        return CheckedBlosc(**{key: value for key, value in compressor.items() if key != "id"})
+    return compressor
+
+
+def checked_v3(codec: JSON) -> Any:
+    """Return a codec of a ``zarr.json`` for zarr-python, with checked blosc, also inside shards."""
+    if isinstance(codec, str):
+        return {"name": codec}
+    configuration = codec.get("configuration", {})
+    if codec["name"] == "blosc":
+        return CheckedBloscCodec.from_dict(codec)
+    if codec["name"] == "sharding_indexed":
+        return ShardingCodec(
+            chunk_shape=tuple(configuration["chunk_shape"]),
+            codecs=[checked_v3(inner) for inner in configuration["codecs"]],
+            index_codecs=[checked_v3(inner) for inner in configuration["index_codecs"]],
+            index_location=configuration.get("index_location", "end"),
+        )
+    return codec
+
+
+class CheckedStore(WrapperStore[Any]):
+    """The storage of one array as a zarr-python store: one instance for reading, one per write.
+
+    - A file of 0 bytes raises; zarr-python would read it as never written, although a full disk can leave one.
+    - Local writes are as atomic and durable as those of documents.
+    - Links that lead out of the store are refused.
+    - `missing` is notified of the first missing chunk.
+    - A key that reads as absent only because of a 403 is created, never replaced: an unreadable chunk must not be lost.
+    - zarr-python reports the first failed chunk while others are still being written: `settle` waits for those.
+    """
+
+    def __init__(
+        self, store: Any, storage: Storage, missing: MissingChunks | None = None, *, is_write: bool = False
+    ) -> None:
+        super().__init__(store)
+        self._storage = storage
+        self._missing = missing
+        self._stopped = False
+        self._unseen: set[str] | None = set() if is_write else None
+        self._pending: set[asyncio.Future[None]] = set()
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Read a file or a byte range of it; a file of 0 bytes raises."""
+        self._storage.check_file(key)
+        service = self._storage.service
+        if service is None:
+            buffer = await self._store.get(key, prototype, byte_range)
+        else:  # a failed request raises its own error, and is not reported as a damaged chunk
+            buffer = await service.get(key, byte_range, prototype)
+            if buffer is None and self._unseen is not None and service.forbidden_means_missing:
+                self._unseen.add(key)
+        if buffer is None and self._missing is not None:
+            self._missing.report()
+        if buffer is not None and len(buffer) == 0:
+            raise ValueError(f"{key} is empty")
+        return buffer
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a file, unless another file of the same write has failed."""
+        if self._stopped:
+            raise OSError(errno.ECANCELED, "another file of the same write failed")
+        service, data = self._storage.service, value.to_bytes()
+        writing: Any
+        if service is None:
+            writing = asyncio.to_thread(self._storage.write, key, data)
+        else:
+            writing = service.create(key, data) if key in (self._unseen or ()) else service.set(key, data)
+        task = asyncio.ensure_future(writing)
+        self._pending.add(task)
+        try:
+            await task
+        finally:
+            self._pending.discard(task)
+
+    def settle(self) -> None:
+        """Start no further write, and wait for the running ones."""
+        self._stopped = True
+        sync(self._finish())
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*self._pending, return_exceptions=True)
+
+
+#: Files by their keys below the array.
+Files = dict[str, bytes]
+
+#: Limit of raw bytes that are encoded before they are written.
+_BATCH_BYTES = 64 << 20
+
+
+def write_region(
+    meta: ArrayMeta,
+    selection: Selection,
+    block: Array,
+    *,
+    change: Callable[[Selection, Array], None],
+    encode: Callable[[Selection, Array], Files],
+    store: Callable[[Files], None],
+) -> None:
+    """Write a block to a region: ``store`` the files that it fills, each from ``encode``, and ``change`` the others."""
+    region = tuple(axis_slice for axis_slice in selection.axes if isinstance(axis_slice, slice))
+    origin = [axis_slice.start for axis_slice in region]
+    for part in chunk_grid.split_region(meta, region):
+        part_block = block[_shifted(part.region, origin)]
+        if part.kind == "partial":
+            change(as_selection(part.region), part_block)
+            continue
+        first = [axis_slice.start for axis_slice in part.region]
+        batches = list(chunk_grid.batches(meta, part.region, _BATCH_BYTES))
+        encoded = (encode(as_selection(batch), part_block[_shifted(batch, first)]) for batch in batches)
+        if len(batches) == 1:
+            store(next(encoded))
+        else:
+            _store_while_encoding(encoded, store)
+
+
+def _store_while_encoding(encoded: Iterator[Files], store: Callable[[Files], None]) -> None:
+    """Write one batch while the next is encoded; two batches are in memory at most."""
+    with ThreadPoolExecutor(1, "lamella-write") as writer:
+        written: Future[None] | None = None
+        for files in encoded:
+            if written is not None:
+                written.result()
+            written = writer.submit(store, files)
+        if written is not None:
+            written.result()
+
+
+def _shifted(region: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(
+        slice(axis_slice.start - o, axis_slice.stop - o) for axis_slice, o in zip(region, origin, strict=True)
+    )

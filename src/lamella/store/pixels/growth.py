@@ -1,0 +1,158 @@
+"""Grow an array: write the new pixels first, and publish the larger shape last, under the lock of the shape.
+
+A killed process leaves pixels beyond the shape, which readers never see. They are cleared before a shape grows over
+them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and
+two in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack, contextmanager
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import DamagedDataError
+from lamella.store.keys import join
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.stored_chunks import iter_stored_files, listings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
+    from lamella.types import Shape
+
+
+@contextmanager
+def growing(
+    array: StoredArray, grow: Callable[[Shape], Shape], *, is_overwritten: bool = False
+) -> Iterator[StoredArray]:
+    """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
+
+    ``grow`` returns the new shape for the present one, and is called under the lock. ``is_overwritten``: the block
+    writes every new voxel, so that nothing needs to be cleared before. Yields the array with its new shape, to which
+    workers may write, each to its own files.
+    """
+    with array.shape_lock():
+        meta = array.refresh()
+        new = tuple(map(max, meta.shape, grow(meta.shape)))
+        if new == meta.shape:
+            yield array
+            return
+        storage = array.documents.storage
+        with ExitStack() as locks:
+            # Another writer, which knows the present shape, may replace a file on the edge whole. It must wait until
+            # the new shape is published, or it would delete the pixels beyond the present one.
+            names = chunk_grid.lock_names(_edge_files(meta, new))
+            for name in names:
+                locks.enter_context(storage.lock(join(array.path, name)))
+            larger = array.with_future_shape(new, frozenset(names))
+            with _published(array, meta.shape, new):
+                if not is_overwritten:
+                    clear_beyond(larger, meta, new)
+                yield larger
+        array.refresh()
+
+
+@contextmanager
+def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
+    """Publish a shape after the block; before it where the store accepts no chunks beyond the shape.
+
+    Such a store (icechunk) shows nothing to others before a commit. An error in the block leaves the old shape.
+    """
+    # Attributes may be edited meanwhile: change only the shape.
+    if not array.documents.storage.chunks_need_array:
+        yield
+        array.documents.put_shape(array.path, new)
+        return
+    array.documents.put_shape(array.path, new)
+    try:
+        yield
+    except BaseException:
+        array.documents.put_shape(array.path, old)
+        raise
+
+
+def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
+    """Clear the pixels outside the shape of `meta` and inside a larger one; `array` has the larger shape."""
+    grown = meta.with_shape(new)
+    for file_index in list(_stored_beyond(array, meta, grown)):
+        region = grown.file_region(file_index)
+        if any(axis_slice.start >= n for axis_slice, n in zip(region, meta.shape, strict=True)):
+            array.documents.storage.delete(join(array.path, meta.chunk_key(file_index)))
+            continue
+        for axis, n in enumerate(meta.shape):
+            if n < region[axis].stop:
+                clear_region(
+                    array, meta, (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :])
+                )
+
+
+def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
+    """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
+    empty = np.asarray(meta.fill_value, meta.dtype)
+    spans = (_cut(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
+    for chunk_region in itertools.product(*spans):
+        try:
+            is_empty = np.array_equal(
+                values := array.read(chunk_region),
+                np.broadcast_to(empty, values.shape),
+                equal_nan=meta.dtype.kind in "fc",
+            )
+        except DamagedDataError:
+            if any(axis_slice.start % c for axis_slice, c in zip(chunk_region, meta.chunks, strict=True)):
+                continue  # visible voxels of the chunk are damaged too, and reading them raises an error
+            is_empty = False
+        if not is_empty:
+            array.write(chunk_region, empty)
+
+
+def _cut(span: slice, length: int) -> Iterator[slice]:
+    """Split a span at chunk boundaries."""
+    start = span.start
+    while start < span.stop:
+        stop = min(span.stop, (start // length + 1) * length)
+        yield slice(start, stop, 1)
+        start = stop
+
+
+def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
+    """Return the indexes of the files with voxels both inside the shape and in the growth; None for many."""
+    index_ranges = [
+        [
+            (n // f,) if at == axis else range(k)
+            for at, (n, f, k) in enumerate(zip(meta.shape, meta.files, meta.grid, strict=True))
+        ]
+        for axis, (n, m, f) in enumerate(zip(meta.shape, new, meta.files, strict=True))
+        if m > n and n % f
+    ]
+    if sum(prod(map(len, ranges)) for ranges in index_ranges) > chunk_grid.LOCKS:
+        return None
+    return sorted({index for ranges in index_ranges for index in itertools.product(*ranges)})
+
+
+def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Iterator[Shape]:
+    """Yield the stored files in the growth, by requesting or listing them, whichever needs fewer requests."""
+    storage = array.documents.storage
+    # Along each axis the first file in the growth; beyond the grid where the axis does not grow.
+    first = tuple(
+        n // f if m > n else k
+        for n, m, f, k in zip(meta.shape, grown.shape, meta.files, grown.grid, strict=True)
+    )
+    index_ranges = [
+        [*map(range, first[:axis]), range(start, grown.grid[axis]), *map(range, grown.grid[axis + 1 :])]
+        for axis, start in enumerate(first)
+    ]
+    requests = sum(prod(map(len, ranges)) for ranges in index_ranges)
+    if not storage.can_list or requests <= listings(storage, grown, first):
+        for index in itertools.chain.from_iterable(itertools.product(*ranges) for ranges in index_ranges):
+            if storage.size(join(array.path, meta.chunk_key(index))) is not None:
+                yield index
+        return
+    for index in iter_stored_files(storage, array.path, grown, first):
+        if all(k < n for k, n in zip(index, grown.grid, strict=True)):
+            yield index

@@ -1,0 +1,244 @@
+"""Write a new shard, and encode and decode its index, with its checksum (Zarr v3, codec ``sharding_indexed``).
+
+New chunks are written one by one, old chunks copied unchanged, then the index. The index has two unsigned 64-bit
+numbers per inner chunk, offset and length, in C order of the chunks; both are 2**64 - 1 where a chunk is not stored. A
+crc32c follows where the array declares one.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from math import prod
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lamella.errors import DamagedDataError
+from lamella.store.pixels.chunk_source import DamagedFileError
+from lamella.store.pixels.stored_chunks import MisplacedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.chunk_source import Chunks, FileChange
+    from lamella.types import Shape
+
+_COPIED = 4 << 20
+
+
+class File(Protocol):
+    """Destination of a shard: an `AtomicFile`, or memory."""
+
+    def write(self, offset: int, *parts: bytes | memoryview) -> None:
+        """Write bytes at an offset, one part after the other."""
+
+    def commit(self) -> None:
+        """Rename the file over its target."""
+
+    def discard(self) -> None:
+        """Remove it."""
+
+    def rest(self) -> None:
+        """Close the file until the next write."""
+
+
+class MemoryFile:
+    """A file in memory; every byte is written once."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, bytes | memoryview]] = []
+
+    def write(self, offset: int, *parts: bytes | memoryview) -> None:
+        """Add bytes."""
+        for part in parts:
+            self._parts.append((offset, part))
+            offset += len(part)
+
+    def commit(self) -> None:
+        """Do nothing: the caller uses `data`."""
+
+    def data(self) -> bytes:
+        """Return all bytes."""
+        return b"".join(data for _, data in sorted(self._parts, key=itemgetter(0)))
+
+    def discard(self) -> None:
+        """Drop all bytes."""
+        self._parts.clear()
+
+    def rest(self) -> None:
+        """Do nothing."""
+
+
+class ShardFile:
+    """A shard that becomes visible with `commit`; threads may add chunks at the same time.
+
+    `begin` creates the file before the first bytes are written; `form` is the layout of the index.
+    """
+
+    def __init__(self, begin: Callable[[], File], form: IndexForm) -> None:
+        self._begin = begin
+        self._form = form
+        self._lock = threading.Lock()
+        self._file: File | None = None
+        self._end = 0 if form.at_end else form.size
+        self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
+
+    def add(self, number: int, *parts: bytes) -> None:
+        """Write the bytes of a chunk, one part after the other; a chunk that is added again replaces the first."""
+        length = sum(map(len, parts))
+        file, offset = self._reserve(length)
+        self._entries[number] = offset, length
+        file.write(offset, *parts)
+
+    def keep(self, old: Chunks, numbers: Iterable[int]) -> None:
+        """Copy encoded chunks from the old shard, adjacent ones in one read.
+
+        A damaged index of the old shard raises `DamagedDataError`.
+        """
+        spans = old.spans(sorted(numbers))
+        runs: list[
+            tuple[int, int, list[int]]
+        ] = []  # start and end in the old file, and the chunks in between
+        for number in sorted(spans, key=spans.__getitem__):
+            start, length = spans[number]
+            if runs and runs[-1][1] == start:
+                first, _, members = runs.pop()
+                members.append(number)
+                runs.append((first, start + length, members))
+            else:
+                runs.append((start, start + length, [number]))
+        for first, end, members in runs:
+            file, offset = self._reserve(end - first)
+            for number in members:
+                start, length = spans[number]
+                self._entries[number] = offset + start - first, length
+            for start in range(first, end, _COPIED):
+                data = old.read(start, min(_COPIED, end - start))
+                if len(data) < min(_COPIED, end - start):
+                    raise DamagedDataError(f"{old.path} was cut off while its chunks were copied")
+                file.write(offset + start - first, data)
+
+    def commit(self) -> None:
+        """Write the index, and replace the old shard in one step."""
+        file, _ = self._reserve(0)
+        file.write(self._end if self._form.at_end else 0, encode_index(self._entries, self._form))
+        file.commit()
+
+    def discard(self) -> None:
+        """Remove the file; the old shard stays."""
+        if self._file is not None:
+            self._file.discard()
+
+    def rest(self) -> None:
+        """Close the file until the next chunk."""
+        if self._file is not None:
+            self._file.rest()
+
+    def _reserve(self, length: int) -> tuple[File, int]:
+        with self._lock:
+            if self._file is None:
+                self._file = self._begin()
+            offset = self._end
+            self._end += length
+            return self._file, offset
+
+
+def fill_shard(shard: ShardFile, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
+    """Add new chunks to a shard, and copy the old ones that are not replaced.
+
+    An old shard that cannot be read raises `DamagedFileError`.
+    """
+    try:
+        for _, number, data in chunks:
+            shard.add(number, data)
+        if file.others:
+            shard.keep(file.old, file.others)
+    except MisplacedError:
+        raise
+    except DamagedDataError as error:
+        raise DamagedFileError(file.key, error) from error
+
+
+NO_CHUNK = (1 << 64) - 1
+"""Offset and length of a chunk that is not stored."""
+
+_ENTRY = np.dtype("<u8")
+
+
+@dataclass(frozen=True)
+class IndexForm:
+    """Layout of the shard indexes of one array."""
+
+    chunks: Shape
+    """Inner chunks per axis of a shard."""
+    checksum: bool = True
+    """Whether a crc32c follows."""
+    at_end: bool = True
+    """Whether the index is at the end of the file, rather than the start."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the index."""
+        return 16 * prod(self.chunks) + 4 * self.checksum
+
+    @classmethod
+    def of(cls, meta: ArrayMeta) -> IndexForm | None:
+        """Return the layout of an array's indexes; None without shards, or for unsupported index codecs."""
+        if meta.shards is None:
+            return None
+        chunks = tuple(s // c for s, c in zip(meta.shards, meta.chunks, strict=True))
+        outer = [codec for codec in meta.document.get("codecs", []) if isinstance(codec, dict)]
+        if len(outer) != 1 or outer[0].get("name") != "sharding_indexed":
+            return None  # another codec encodes the shard, so offsets are not those of the file
+        configuration: dict[str, Any] = outer[0].get("configuration", {})
+        names = [
+            codec if isinstance(codec, str) else codec.get("name")
+            for codec in configuration.get("index_codecs", [])
+        ]
+        if names not in (["bytes"], ["bytes", "crc32c"]):
+            return None
+        first = configuration["index_codecs"][0]
+        endian = (
+            first.get("configuration", {}).get("endian", "little") if isinstance(first, dict) else "little"
+        )
+        if endian != "little":
+            return None
+        return cls(chunks, len(names) == 2, configuration.get("index_location", "end") == "end")
+
+
+def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Decode an index to offsets and lengths, shape (inner chunks, 2); `DamagedDataError` where it is damaged."""
+    if len(data) != form.size:
+        raise DamagedDataError(
+            f"{where} is cut off: {len(data)} bytes where the index of a shard has {form.size}"
+        )
+    body = data[: 16 * prod(form.chunks)]
+    if form.checksum and int.from_bytes(data[len(body) :], "little") != crc32c(body):
+        raise DamagedDataError(f"{where} is damaged: the checksum of its index is not that of the index")
+    return np.frombuffer(body, _ENTRY).reshape(-1, 2).astype(np.uint64, copy=False)
+
+
+def encode_index(entries: np.ndarray[Any, Any], form: IndexForm) -> bytes:
+    """Encode offsets and lengths, shape (inner chunks, 2).
+
+    >>> form = IndexForm((2,))
+    >>> entries = np.array([[0, 7], [NO_CHUNK, NO_CHUNK]], "u8")
+    >>> np.array_equal(decode_index(encode_index(entries, form), form, "c/0"), entries)
+    True
+    """
+    body = np.ascontiguousarray(entries, _ENTRY).tobytes()
+    return body + crc32c(body).to_bytes(4, "little") if form.checksum else body
+
+
+def crc32c(data: bytes | memoryview) -> int:
+    """Return the crc32c (Castagnoli) of some bytes.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    import google_crc32c
+
+    return int(google_crc32c.value(bytes(data)))

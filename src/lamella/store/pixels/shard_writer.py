@@ -1,0 +1,432 @@
+"""Write one file of an array chunk by chunk, with memory for single chunks instead of the whole shard.
+
+The calling thread encodes each chunk and appends it to a temporary file. `ShardWriter.commit` adds the index and
+renames the file over the old one, so that a kill leaves the old shard or the new one. Chunks that were not written are
+copied from the old shard without decoding.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    LamellaError,
+    OutOfBoundsError,
+    StorageError,
+)
+from lamella.store.files.atomic_file import stage
+from lamella.store.files.local import LocalStorage
+from lamella.store.keys import join
+from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.chunk_files import ChunkFile
+from lamella.store.pixels.chunk_source import DamagedFileError, FileChange
+from lamella.store.pixels.coding import Coding, coding_of
+from lamella.store.pixels.shard_file import ShardFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
+    from lamella.store.pixels.chunk_source import Encoded
+    from lamella.store.pixels.shard_file import IndexForm
+    from lamella.store.storage import Storage
+    from lamella.types import Array, Shape
+
+
+class ShardWriter:
+    """Writer of one shard, or of one chunk where an array has no shards.
+
+    Threads may call `put` at once. Leaving the ``with`` block commits; an exception aborts. ``file_index`` is the index
+    of the file in ``array.meta.grid``, ``shape`` a larger shape that the array gets after the pixels are written.
+
+    >>> import tempfile
+    >>> from lamella.store.pixels.arrays import StoredArray
+    >>> from lamella.store.metadata.documents import Documents, new_array
+    >>> from lamella.store.storage import open_storage
+    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
+    >>> meta = new_array((4, 6), "uint16", zarr_format=3, chunks=(1, 6), shards=(4, 6))
+    >>> documents.put_array("0", meta)
+    >>> array = StoredArray(documents, "0")
+    >>> with ShardWriter(array, (0, 0)) as shard:
+    ...     for row in range(3):
+    ...         shard.put((row, 0), np.full((1, 6), row))
+    >>> array.read((slice(None), 0))
+    array([0, 1, 2, 0], dtype=uint16)
+    """
+
+    def __init__(self, array: StoredArray, file_index: Sequence[int], *, shape: Shape | None = None) -> None:
+        array.documents.storage.check_writable_folder(array.path)
+        self._array = array
+        self._shape = shape
+        self._meta = meta = self._current()
+        self.file_index: Shape = tuple(file_index)
+        if len(self.file_index) != meta.ndim or any(
+            not 0 <= k < n for k, n in zip(self.file_index, meta.grid, strict=True)
+        ):
+            raise OutOfBoundsError(
+                f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.file_index}: "
+                f"its grid is {meta.grid}"
+            )
+        self.chunks: Shape = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+        self._lock = threading.Condition()
+        self._putting = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._valid_shapes: dict[int, Shape] = {}
+        self._sink = _sink(array, meta, self.file_index)
+
+    def __repr__(self) -> str:
+        return f"ShardWriter({self._array!r}, {self.file_index})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def put(self, chunk: Sequence[int], block: Array) -> None:
+        """Encode one chunk and append it to the temporary file; a chunk that is put again replaces the first.
+
+        `chunk` is the index of the chunk in the shard. `block` has the chunk's shape, or that of its part inside the
+        array; it is cast to the array's dtype.
+        """
+        number = self._number(chunk)
+        inside = self._inside(chunk)
+        if block.shape not in (self._meta.chunks, inside):
+            raise InvalidArgumentError(
+                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} takes a block of shape {inside}, "
+                f"not {block.shape}"
+            )
+        self._begin()
+        try:
+            self._sink.put(number, block[tuple(map(slice, inside))])
+        except BaseException as error:
+            self._end(error)
+            raise
+        with self._lock:
+            self._valid_shapes[number] = inside
+        self._end(None)
+
+    def commit(self) -> None:
+        """Wait for running `put` calls, and rename the file over the old one; do nothing without chunks.
+
+        The old file stays if a `put` failed, if its index is damaged, or if another writer changed the array's shape.
+        """
+        self._close()
+        if self._failure is not None:
+            self._sink.abort()
+            raise StorageError(
+                f"shard {self.file_index} of {self._array} was not written: a chunk of it failed ({self._failure})"
+            ) from self._failure
+        if not self._valid_shapes:
+            self._sink.abort()
+            return
+        try:
+            self._commit()
+        except BaseException:
+            self._sink.abort()
+            raise
+
+    def _commit(self) -> None:
+        whole = all(inside == self._meta.chunks for inside in self._valid_shapes.values())
+        if not self._sink.needs_lock or (whole and len(self._valid_shapes) == prod(self.chunks)):
+            self._sink.commit(self._meta, frozenset())
+            return
+        (name,) = chunk_grid.lock_names([self.file_index])
+        with self._array.documents.storage.lock(join(self._array.path, name)):
+            current = self._current()
+            self._check_fits(current)
+            self._sink.commit(current, self._missing(current))
+
+    def _current(self) -> ArrayMeta:
+        meta = self._array.meta
+        if self._shape is None or len(self._shape) != meta.ndim:
+            return meta
+        return meta.with_shape(tuple(map(max, meta.shape, self._shape)))
+
+    def _missing(self, current: ArrayMeta) -> frozenset[int]:
+        """Return the chunks of the shard that lie in the array and were not put."""
+        counts = [
+            min(n, -(-(length - k * f) // c))
+            for n, length, k, f, c in zip(
+                self.chunks, current.shape, self.file_index, current.files, current.chunks, strict=True
+            )
+        ]
+        inside = np.arange(prod(self.chunks)).reshape(self.chunks)[tuple(map(slice, counts))]
+        return frozenset(inside.ravel().tolist()) - self._valid_shapes.keys()
+
+    def _check_fits(self, current: ArrayMeta) -> None:
+        """Raise where another writer moved the edge of the array inside a chunk that was put."""
+        same = {**current.document, "shape": None} == {**self._meta.document, "shape": None}
+        if same and current.shape == self._meta.shape:
+            return
+        chunks = (np.unravel_index(number, self.chunks) for number in self._valid_shapes)
+        if not same or any(
+            _inside(current, self.file_index, chunk)
+            != self._valid_shapes[chunk_grid.number_of(chunk, self.chunks)]
+            for chunk in (tuple(int(k) for k in one) for one in chunks)
+        ):
+            raise OutOfBoundsError(
+                f"cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
+                f"{self._meta.shape} to {current.shape} meanwhile"
+            )
+
+    def rest(self) -> None:
+        """Close the file until the next `put`, for callers with many writers; not while a `put` runs."""
+        self._sink.rest()
+
+    def abort(self) -> None:
+        """Discard the chunks; the old file stays. Does nothing after `commit`."""
+        with self._lock:
+            if self._ended:
+                return
+        self._close()
+        self._sink.abort()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._ended:
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+            self._putting += 1
+
+    def _end(self, failure: BaseException | None) -> None:
+        with self._lock:
+            self._putting -= 1
+            self._failure = self._failure or failure
+            self._lock.notify_all()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._ended:
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+            self._ended = True
+            self._lock.wait_for(lambda: not self._putting)
+
+    def _number(self, chunk: Sequence[int]) -> int:
+        if len(chunk) != len(self.chunks) or any(
+            not 0 <= k < n for k, n in zip(chunk, self.chunks, strict=True)
+        ):
+            raise InvalidArgumentError(
+                f"shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
+                f"{tuple(chunk)}"
+            )
+        return chunk_grid.number_of(tuple(chunk), self.chunks)
+
+    def _inside(self, chunk: Sequence[int]) -> Shape:
+        inside = _inside(self._meta, self.file_index, chunk)
+        if min(inside, default=1) < 1:
+            raise InvalidArgumentError(
+                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} lies beyond the array's shape "
+                f"{self._meta.shape}"
+            )
+        return inside
+
+
+def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | None:
+    """Return a function that encodes a block and writes it as the file of an index, of which it is the only chunk.
+
+    The block fills the file, so that no lock is needed. A file on the array's edge needs one, because the array may
+    grow into the rest of it. None where files have several chunks, or are not in a local folder, or another engine
+    encodes them.
+    """
+    coding, meta, storage = coding_of(array.meta), array.meta, array.documents.storage
+    if coding is None or coding.index is not None or not isinstance(storage, LocalStorage):
+        return None
+    storage.check_writable_folder(array.path)
+    path, encode = array.path, coding.encode
+    return lambda index, block: storage.write(join(path, meta.chunk_key(index)), encode(block))
+
+
+def _inside(meta: ArrayMeta, file_index: Sequence[int], chunk: Sequence[int]) -> Shape:
+    """Return the shape of the part of a chunk that lies in the array."""
+    return tuple(
+        min(c, n - k * f - i * c)
+        for c, n, k, f, i in zip(meta.chunks, meta.shape, file_index, meta.files, chunk, strict=True)
+    )
+
+
+class _Sink(Protocol):
+    """Destination of the chunks of one file, which are numbered in C order."""
+
+    #: Whether the caller must lock a file that is covered in part.
+    needs_lock: bool
+
+    def put(self, number: int, block: Array) -> None: ...
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def rest(self) -> None: ...
+
+
+def _sink(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _Sink:
+    coding, storage = coding_of(meta), array.documents.storage
+    if coding is not None and coding.index is None:
+        return _ChunkFile(array, meta, file_index, coding)
+    if coding is not None and coding.index is not None and isinstance(storage, LocalStorage):
+        return _StagedShard(storage, join(array.path, meta.chunk_key(file_index)), coding, coding.index)
+    if coding is not None:
+        return _ObjectShard(storage, array.path, meta.chunk_key(file_index), coding)
+    return _Buffer(array, meta, file_index)
+
+
+class _StagedShard:
+    """A shard in a local folder."""
+
+    needs_lock = True
+
+    def __init__(self, storage: LocalStorage, key: str, coding: Coding, form: IndexForm) -> None:
+        self._storage = storage
+        self._key = key
+        self._coding = coding
+        self._form = form
+        self._file = ShardFile(partial(stage, storage, key), form)
+
+    def put(self, number: int, block: Array) -> None:
+        self._file.add(number, *self._coding.encode_parts(block))
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        del meta
+        old = ChunkFile(self._storage, self._key, self._form, 1)
+        try:
+            if missing:
+                self._file.keep(old, missing)
+        except LamellaError:
+            raise
+        except OSError as error:
+            self._storage._fail("read", self._key, error)
+        finally:
+            old.close()
+        self._file.commit()
+
+    def abort(self) -> None:
+        self._file.discard()
+
+    def rest(self) -> None:
+        self._file.rest()
+
+
+class _ObjectShard:
+    """A shard in an object store, whose encoded chunks stay in memory until `commit`."""
+
+    needs_lock = True
+
+    def __init__(self, storage: Storage, path: str, key: str, coding: Coding) -> None:
+        self._storage = storage
+        self._path = path
+        self._key = key
+        self._coding = coding
+        self._chunks: dict[int, bytes] = {}
+
+    def put(self, number: int, block: Array) -> None:
+        self._chunks[number] = self._coding.encode(block)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        from lamella.store.pixels.chunk_objects import ObjectSource
+
+        def encoded(files: Iterable[FileChange]) -> Encoded:
+            for file in files:
+                for number, data in self._chunks.items():
+                    yield file, number, data
+
+        change = FileChange(self._key, [], missing, is_replaced=not missing)
+        try:
+            ObjectSource(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
+        except DamagedFileError as error:
+            raise DamagedDataError(
+                f"cannot write a part of {self._storage.where(join(self._path, self._key))}: {error}"
+            ) from error
+
+    def abort(self) -> None:
+        self._chunks.clear()
+
+    def rest(self) -> None: ...
+
+
+class _ChunkFile:
+    """A file of one chunk."""
+
+    needs_lock = True
+
+    def __init__(self, array: StoredArray, meta: ArrayMeta, file_index: Shape, coding: Coding) -> None:
+        self._storage = array.documents.storage
+        self._key = join(array.path, meta.chunk_key(file_index))
+        self._coding = coding
+        self._data = b""
+
+    def put(self, number: int, block: Array) -> None:
+        del number
+        self._data = self._coding.encode(block)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        del meta, missing
+        self._storage.write(self._key, self._data)
+
+    def abort(self) -> None:
+        self._data = b""
+
+    def rest(self) -> None: ...
+
+
+class _Buffer:
+    """A file that only the array's engine can write, in memory until `commit`.
+
+    Where chunks are missing, each chunk is written separately, because the array's own writes lock the file. A kill
+    in between leaves some of them.
+    """
+
+    needs_lock = False
+
+    def __init__(self, array: StoredArray, meta: ArrayMeta, file_index: Shape) -> None:
+        self._array = array
+        self._meta = meta
+        self._region = meta.file_region(file_index)
+        self._chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+        self._blocks: dict[int, Array] = {}
+
+    def put(self, number: int, block: Array) -> None:
+        self._blocks[number] = np.array(block, self._meta.dtype)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        del meta, missing
+        shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in self._region)
+        regions = {number: self._chunk_region(number, block.shape) for number, block in self._blocks.items()}
+        if sum(block.size for block in self._blocks.values()) == prod(shape):
+            whole = np.empty(shape, self._meta.dtype)
+            for number, region in regions.items():
+                whole[region] = self._blocks[number]
+            self._array.write(self._region, whole)
+            return
+        for number, region in regions.items():
+            shifted = tuple(
+                slice(outer.start + axis_slice.start, outer.start + axis_slice.stop)
+                for outer, axis_slice in zip(self._region, region, strict=True)
+            )
+            self._array.write(shifted, self._blocks[number])
+
+    def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
+        chunk = np.unravel_index(number, self._chunks)
+        return tuple(
+            slice(int(i) * c, int(i) * c + n) for i, c, n in zip(chunk, self._meta.chunks, shape, strict=True)
+        )
+
+    def abort(self) -> None:
+        self._blocks.clear()
+
+    def rest(self) -> None: ...

@@ -1,0 +1,209 @@
+"""List the stored files of an array, since the grid can be too large to request each, and find those in wrong places.
+
+A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
+although all its chunks are stored under other keys.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from itertools import product
+from math import prod
+from operator import ge, lt
+from typing import TYPE_CHECKING
+
+from lamella.errors import DamagedDataError, InvalidArgumentError
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.storage import Storage
+    from lamella.types import Shape
+
+MAX_REQUESTED_FILES = 10_000_000
+"""Limit of files of one array that are requested one by one, where a store cannot be listed."""
+
+
+def iter_stored_files(
+    storage: Storage, path: str, meta: ArrayMeta, first: Shape | None = None
+) -> Iterator[Shape]:
+    """Yield the indexes of the stored files of an array, also of files beyond its grid.
+
+    With ``first``, only the indexes that reach ``first`` along at least one axis. Where the store cannot list, yield
+    all indexes of the grid; raise `InvalidArgumentError` where these are too many.
+    """
+    if not storage.can_list:
+        if prod(meta.grid) > MAX_REQUESTED_FILES:
+            raise InvalidArgumentError(
+                f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
+                "are too many to be asked for one by one. Copy the store to a folder first."
+            )
+        indexes = product(*map(range, meta.grid))
+        yield from (index for index in indexes if first is None or any(map(ge, index, first)))
+        return
+    prefix = _prefix(meta)
+    if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
+        for key in storage.keys_below(path):
+            index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
+            if index is not None and (first is None or any(map(ge, index, first))):
+                yield index
+        return
+    pending = [prefix if meta.separator == "/" else ""]
+    while pending:
+        folder = pending.pop()
+        for name in storage.list(join(path, folder)):
+            key = join(folder, name)
+            index = _index_in(key, meta, prefix)
+            if index is None or (first is not None and not _may_reach(index, first, meta.grid)):
+                continue
+            if len(index) == meta.ndim and meta.chunk_key(index) == key:
+                yield index
+            elif meta.separator == "/" and len(index) < meta.ndim:
+                pending.append(key)
+
+
+def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int | None]]:
+    """Yield the file indexes of an array as `iter_stored_files` does, with the sizes of a listing.
+
+    Where files are not listed, the sizes are None and the files may be missing.
+    """
+    if not (storage.can_list and storage.lists_below):
+        yield from ((index, None) for index in iter_stored_files(storage, path, meta))
+        return
+    prefix = _prefix(meta)
+    for key, size in storage.sizes_below(path).items():
+        index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
+        if index is not None:
+            yield index, size
+
+
+def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
+    """Count the listings of `iter_stored_files` where no file is stored beyond ``first``."""
+    folders = _folders(meta, first)
+    return min(folders, _pages(first)) if storage.lists_below else folders
+
+
+def _pages(first: Shape) -> int:
+    return 1 + prod(first) // 1000
+
+
+def _folders(meta: ArrayMeta, first: Shape) -> int:
+    if meta.separator != "/":
+        return 1
+    last = max(axis for axis, (a, b) in enumerate(zip(first, meta.grid, strict=True)) if a < b)
+    return sum(prod(first[:depth]) for depth in range(last + 1))
+
+
+def is_beyond(key: str, meta: ArrayMeta) -> bool:
+    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left.
+
+    >>> import numpy as np
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
+    >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
+    (False, True, False)
+    """
+    index = _index_of(key, meta, "c" if key.startswith("c") else "")
+    return index is not None and any(map(ge, index, meta.grid))
+
+
+def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
+    """Whether an index, or one that begins with its numbers, reaches `first` along an axis."""
+    rest = len(index)
+    return any(map(ge, index, first)) or any(map(lt, first[rest:], grid[rest:]))
+
+
+def _prefix(meta: ArrayMeta) -> str:
+    return "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
+
+
+def _index_of(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+    """Return the index of a key that an array declares for a chunk or shard; None for other keys."""
+    index = _index_in(key, meta, prefix)
+    is_declared = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
+    return index if is_declared else None
+
+
+def _index_in(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+    numbers = key.removeprefix(prefix).strip("/.").replace(".", "/").split("/")
+    if numbers == [""] or (meta.ndim == 0 and key == "0"):
+        return ()
+    return tuple(int(n) for n in numbers) if all(n.isascii() and n.isdecimal() for n in numbers) else None
+
+
+_FORMS: tuple[tuple[ZarrFormat, str], ...] = ((2, "."), (2, "/"), (3, "/"), (3, "."))
+"""The spellings of chunk keys: Zarr format and separator."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class MisplacedError(DamagedDataError):
+    """Chunks are stored in another way than the document declares."""
+
+
+def require_file(mode: int, location: str) -> None:
+    """Raise `MisplacedError` unless a mode is that of a regular file."""
+    kind = stat.S_IFMT(mode)
+    if kind != stat.S_IFREG:
+        raise MisplacedError(
+            f"cannot read the chunk {location}: {_KINDS.get(kind, 'something else')} is there, not a file; remove it "
+            "and write that region again, or restore the file"
+        )
+
+
+def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
+    """Return the key of a chunk that is stored under another spelling than the declared one; None without any."""
+    origin = (0,) * meta.ndim
+    checked = {meta.chunk_key(origin)}
+    if storage.unlisted is not None:
+        for zarr_format, separator in _FORMS:
+            first = replace(meta, zarr_format=zarr_format, separator=separator, document={}).chunk_key(origin)
+            if first not in checked and storage.unlisted.size(join(path, first)) is not None:
+                return first
+            checked.add(first)
+        return None
+    names = storage.list(path)
+    for zarr_format, separator in _FORMS:
+        other = replace(meta, zarr_format=zarr_format, separator=separator, document={})
+        first = other.chunk_key(origin)
+        if first in checked or not any(_may_begin(name, first, separator) for name in names):
+            continue
+        checked.add(first)
+        for index in iter_stored_files(storage, path, other):
+            if all(k < n for k, n in zip(index, meta.grid, strict=True)):
+                return other.chunk_key(index)
+    return None
+
+
+def _may_begin(name: str, first: str, separator: str) -> bool:
+    """Whether a name in the folder of an array may begin a key of the same spelling as `first`."""
+    if separator == ".":
+        return name.count(".") == first.count(".") and name[0] in f"{first[0]}123456789"
+    return name == "c" if first[0] == "c" else name.isdecimal()
+
+
+def describe_foreign(key: str, meta: ArrayMeta) -> str:
+    """Return words that contrast the stored key with the declared ones."""
+    return (
+        f"its chunks are stored under keys such as {key!r}, but its document declares keys such as "
+        f"{meta.chunk_key((0,) * meta.ndim)!r}"
+    )
+
+
+def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None:
+    """Raise `MisplacedError` where chunks are stored under other keys than the document declares."""
+    key = foreign_key(storage, path, meta)
+    if key is not None:
+        raise MisplacedError(
+            f"cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values; "
+            "correct the separator (dimension_separator or chunk_key_encoding) in the document: `lamella repair`"
+        )

@@ -1,0 +1,237 @@
+"""Check the stored files and chunks of an array by their sizes, headers and shard indexes, without decoding chunks.
+
+Truncated chunks are found here; flipped bits are found only by decoding. A chunk that is not stored reads as the fill
+value, exactly like a stored chunk of fill values: `ChunkLookup` distinguishes them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import islice
+from math import prod
+from operator import lt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import DamagedDataError
+from lamella.store.keys import join
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
+from lamella.store.pixels.stored_chunks import stored_sizes
+from lamella.store.storage import RangeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.pixels.arrays import StoredArray
+    from lamella.store.storage import Storage
+    from lamella.types import Shape
+
+_BLOSC_HEADER = 16
+_CHECKSUM = 4
+_AT_ONCE = 1024
+"""Number of files whose sizes and indexes are requested at once."""
+
+NO_FILE = "it is not a file: a folder, or a special file, is in its place"
+"""Message where the path of a chunk or shard is not a file."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of an array: a chunk, or a shard."""
+
+    file_index: Shape
+    """File index."""
+    key: str
+    """Key below the array."""
+    size: int
+    """Bytes."""
+    present: np.ndarray[Any, np.dtype[np.bool_]]
+    """Which chunks of the file are stored; one axis per axis of the array."""
+    damaged: np.ndarray[Any, np.dtype[np.bool_]]
+    """Which stored chunks are incomplete."""
+    fault: str = ""
+    """The problem in words; "" without one."""
+
+
+def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index: Shape) -> StoredFile | None:
+    """Check one file of an array; None where it is missing."""
+    key = meta.chunk_key(file_index)
+    size = storage.size(join(path, key))
+    if size is None:
+        return _no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
+    part = _part(meta, size)
+    data = b"" if part is None else storage.read_range(join(path, key), *part)
+    return None if data is None else _checked(meta, file_index, key, size, data)
+
+
+def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[StoredFile]:
+    """Check the files of an array, many at once where requests wait; those beyond its shape are left out."""
+    inside = (
+        (file_index, size)
+        for file_index, size in stored_sizes(storage, path, meta)
+        if all(map(lt, file_index, meta.grid))  # a killed call leaves others, which are never read
+    )
+    if storage.locks_processes:
+        files = (inspect_stored_file(storage, path, meta, file_index) for file_index, _ in inside)
+        yield from (file for file in files if file is not None)
+        return
+    while batch := list(islice(inside, _AT_ONCE)):
+        yield from _inspect_many(storage, path, meta, dict(batch))
+
+
+def _inspect_many(
+    storage: Storage, path: str, meta: ArrayMeta, sizes: dict[Shape, int | None]
+) -> Iterator[StoredFile]:
+    keys = {file_index: meta.chunk_key(file_index) for file_index in sizes}
+    unknown = [file_index for file_index, size in sizes.items() if size is None]
+    sizes.update(
+        zip(unknown, storage.sizes([join(path, keys[file_index]) for file_index in unknown]), strict=True)
+    )
+    parts = {file_index: _part(meta, size) for file_index, size in sizes.items() if size is not None}
+    wanted = {file_index: part for file_index, part in parts.items() if part is not None}
+    found = storage.read_ranges(
+        [RangeRequest(join(path, keys[file_index]), (part,)) for file_index, part in wanted.items()]
+    )
+    data = {
+        file_index: None if one is None else one.parts[0]
+        for file_index, one in zip(wanted, found, strict=True)
+    }
+    for file_index in parts:
+        part, size = data.get(file_index, b""), sizes[file_index]
+        if part is None or size is None:
+            continue
+        file = _checked(meta, file_index, keys[file_index], size, part)
+        if file.fault:  # perhaps its size or its bytes were damaged on their way
+            file = inspect_stored_file(storage, path, meta, file_index) or file
+        yield file
+
+
+def _part(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
+    """Return the offset and length of what shows whether a file is complete: an index or a header; None for none."""
+    if meta.shards is not None:
+        form = IndexForm.of(meta)
+        return None if form is None else (-form.size if form.at_end else 0, form.size)
+    return (0, _BLOSC_HEADER) if size and _has_blosc_header(meta) else None
+
+
+def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
+    """Describe a file by its size and its `_part`."""
+    if meta.shards is not None:
+        return _shard(meta, file_index, key, size, data)
+    fault = _fault_of_chunk(meta, size, data)
+    one_chunk = np.ones((1,) * meta.ndim, bool)
+    return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(fault), fault)
+
+
+def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
+    """Whether the index or the header of a file shows that these are all of its bytes."""
+    is_shown = meta.shards is not None or _has_blosc_header(meta) or _plain_size(meta) is not None
+    if not is_shown or (meta.shards is not None and IndexForm.of(meta) is None):
+        return False
+    start, length = _part(meta, len(data)) or (0, 0)
+    return not _checked(meta, (), "", len(data), data[start:][:length]).fault
+
+
+def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
+    """Describe a folder, a pipe or a device at the path of a file: none of its chunks can be read."""
+    everything = np.ones(tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True)), bool)
+    return StoredFile(file_index, key, 0, everything, everything, NO_FILE)
+
+
+def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes) -> StoredFile:
+    chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+    everything = np.ones(chunks, bool)
+    form = IndexForm.of(meta)
+    if form is None:  # the index has unsupported codecs: only the file's presence is known
+        return StoredFile(file_index, key, size, everything, ~everything)
+    try:
+        entries = decode_index(index, form, key)
+    except DamagedDataError as error:
+        return StoredFile(file_index, key, size, everything, everything, str(error))
+    present = entries[:, 0] != NO_CHUNK
+    starts = np.where(present, entries[:, 0], 0).astype(np.float64)
+    lengths = np.where(present, entries[:, 1], 0).astype(np.float64)
+    first, end = (0, size - form.size) if form.at_end else (form.size, size)
+    damaged = present & ((starts < first) | (starts + lengths > end) | (lengths == 0))
+    expected = _plain_size(meta)
+    if expected is not None:
+        damaged |= present & (lengths != expected)
+    fault = (
+        f"{int(damaged.sum())} of its chunks lie beyond its end, or have another length"
+        if damaged.any()
+        else ""
+    )
+    return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), fault)
+
+
+def _has_blosc_header(meta: ArrayMeta) -> bool:
+    return meta.compressor is not None and meta.compressor.name == "blosc" and _codec_count(meta) <= 1
+
+
+def _fault_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
+    expected = _plain_size(meta)
+    if expected is not None:
+        return "" if size == expected else f"it has {size} bytes where an uncompressed chunk has {expected}"
+    if size == 0:
+        return "it is empty"
+    if not _has_blosc_header(meta):
+        return ""
+    raw = int.from_bytes(header[4:8], "little")
+    stored = int.from_bytes(header[12:16], "little") + _CHECKSUM * meta.codecs.count("crc32c")
+    if len(header) < _BLOSC_HEADER or stored != size:
+        return f"it has {size} bytes where its header says {stored}"
+    decoded_size = prod(meta.chunks) * meta.dtype.itemsize
+    return "" if raw == decoded_size else f"it decodes to {raw} bytes where a chunk has {decoded_size}"
+
+
+def _plain_size(meta: ArrayMeta) -> int | None:
+    """Return the size of an uncompressed chunk; None with compression."""
+    if meta.compressor is not None or _codec_count(meta):
+        return None
+    return prod(meta.chunks) * meta.dtype.itemsize + _CHECKSUM * meta.codecs.count("crc32c")
+
+
+def _codec_count(meta: ArrayMeta) -> int:
+    """Count the codecs that may change the length of a chunk."""
+    return len(
+        [name for name in meta.codecs if name not in ("bytes", "transpose", "crc32c", "sharding_indexed")]
+    )
+
+
+_INDEXES = 16
+"""Shard indexes that are kept."""
+
+
+class ChunkLookup:
+    """Looks up chunks of an array as it is described now. Keeps the indexes of the last shards; not thread-safe."""
+
+    def __init__(self, array: StoredArray) -> None:
+        self._storage = array.documents.storage
+        self._path = array.path
+        self._meta = array.meta
+        self._form = IndexForm.of(self._meta)
+        self._indexes: OrderedDict[Shape, np.ndarray[Any, Any] | None] = OrderedDict()
+
+    def is_stored(self, chunk: Shape) -> bool:
+        """Return whether a chunk is stored, by its index in the grid of chunks.
+
+        Without a readable shard index, a chunk counts as stored if its shard is.
+        """
+        meta, form = self._meta, self._form
+        file_index = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
+        key = join(self._path, meta.chunk_key(file_index))
+        if form is None:
+            return self._storage.size(key) is not None
+        if file_index not in self._indexes:
+            data = self._storage.read_range(key, -form.size if form.at_end else 0, form.size)
+            self._indexes[file_index] = None if data is None else decode_index(data, form, key)
+            if len(self._indexes) > _INDEXES:
+                self._indexes.popitem(last=False)
+        index = self._indexes[file_index]
+        number = 0
+        for k, p, n in zip(chunk, file_index, form.chunks, strict=True):
+            number = number * n + k - p * n
+        return index is not None and int(index[number, 0]) != NO_CHUNK
