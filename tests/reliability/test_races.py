@@ -25,7 +25,8 @@ import pytest
 import lamella
 from lamella.errors import LamellaError, MetadataError, NodeExistsError
 from lamella.store.files.local import LocalStorage
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.engine import FilesEngine
 from lamella.store.pixels.engine_zarr import ZarrEngine

@@ -12,7 +12,8 @@ import pytest
 from zarr.storage import MemoryStore
 
 from lamella.store.files.local import LocalStorage
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels.arrays import StoredArray
 

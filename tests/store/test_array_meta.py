@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import InvalidArgumentError
+from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.compressor import Compressor
-from lamella.store.metadata.documents import new_array
 from lamella.store.metadata.layout import LARGEST_CHUNK, auto_layout, default_chunks
 
 DEFAULT = Compressor("blosc", "zstd", 1, "bitshuffle")

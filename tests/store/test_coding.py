@@ -13,7 +13,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 from lamella.errors import DamagedDataError
 from lamella.store.files.local import LocalStorage
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.pixels import blosc
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.coding import ChunkError, coding_of

@@ -14,7 +14,8 @@ from tests.remote import object_storage
 from zarr.storage import MemoryStore, WrapperStore
 
 from lamella.errors import DamagedDataError, StorageError
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects import retries
 from lamella.store.objects.zarr_storage import ZarrStorage

@@ -23,7 +23,8 @@ from lamella.errors import OutOfBoundsError, StorageError
 from lamella.store import process_limits
 from lamella.store.files import locks
 from lamella.store.files.local import LocalStorage
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray
 
 spawn = mp.get_context("spawn")

@@ -30,8 +30,9 @@ from lamella.errors import (
     StorageError,
 )
 from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.array_meta import DTYPES
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.coding import coding_of

@@ -24,7 +24,7 @@ from lamella.nodes.scene import Scene
 from lamella.nodes.tables import stored_table_names
 from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
-from lamella.store.metadata.documents import may_be_node_name
+from lamella.store.keys import may_be_node_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -39,7 +39,6 @@ from lamella.spec.stale_levels import (
     with_stale,
     with_unfinished,
 )
-from lamella.store.metadata.array_edits import edit_attributes_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,7 +251,7 @@ def _inside(region: Bounds | None, shape: tuple[int, ...]) -> Bounds | None:
 def _mark(array: ImageArray, region: Unfinished) -> None:
     documents = array.node_path.store_handle.documents
     try:
-        edit_attributes_of_array(documents, array.path, lambda old: with_unfinished(old, region))
+        documents.edit_array_attributes(array.path, lambda old: with_unfinished(old, region))
     except (LamellaError, OSError):
         return  # the caller raises the first error
 
@@ -263,7 +262,7 @@ def mark_finished(array: ImageArray, region: Bounds | None) -> None:
     if region is None or not read_unfinished(attributes) or finished(attributes, region) == attributes:
         return
     documents = array.node_path.store_handle.documents
-    edit_attributes_of_array(documents, array.path, lambda old: finished(old, region))
+    documents.edit_array_attributes(array.path, lambda old: finished(old, region))
 
 
 def warn_of_unfinished(array: ImageArray) -> None:

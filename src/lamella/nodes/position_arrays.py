@@ -18,7 +18,7 @@ from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import check_new_name
-from lamella.store.metadata.documents import new_array
+from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.json_document import new_description
 from lamella.store.metadata.layout import auto_layout, default_chunks
 

@@ -24,7 +24,6 @@ from lamella.spec.intents import (
 )
 from lamella.store.files.temporary_files import abandon, abandoned_on_errors, is_running, temporary_name
 from lamella.store.keys import V2, is_private, join
-from lamella.store.metadata.array_edits import edit_attributes_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,7 +269,7 @@ def _write_changes(
 
     position.document.edit(change, beside=with_record)
     try:
-        edit_attributes_of_array(documents, path, lambda attributes: with_token(attributes, None))
+        documents.edit_array_attributes(path, lambda attributes: with_token(attributes, None))
     except NodeNotFoundError as error:
         if _is_listed(documents, path):  # else it was deleted meanwhile
             raise StorageError(

@@ -13,7 +13,6 @@ import zarr
 from zarr.core.attributes import Attributes
 
 from lamella.errors import MetadataError
-from lamella.store.metadata.array_edits import attributes_of_array, edit_attributes_of_array
 from lamella.store.objects.merging_store import merging_store
 from lamella.store.pixels.assignment import cast_for
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.store_handle import NodePath
-    from lamella.store.metadata.documents import NodeKind
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import JSON, JSONObject
 
 
@@ -44,7 +43,7 @@ class NodeAttributes(Attributes):
 
     def _read(self) -> JSONObject:
         documents, path = self._node_path.store_handle.documents, self._node_path.path
-        return documents.group(path) if self._kind == "group" else attributes_of_array(documents, path)
+        return documents.group(path) if self._kind == "group" else documents.array_document(path)[1]
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
         documents, path = self._node_path.store_handle.documents, self._node_path.path
@@ -52,7 +51,7 @@ class NodeAttributes(Attributes):
         if self._kind == "group":
             documents.edit_group(path, change)
         else:
-            edit_attributes_of_array(documents, path, change)
+            documents.edit_array_attributes(path, change)
 
     def __getitem__(self, key: str) -> JSON:
         return self._read()[key]

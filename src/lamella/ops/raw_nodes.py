@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import DamagedDataError, InvalidNameError, LamellaError, MetadataError, one_line
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
-from lamella.store.keys import FORMATS, METADATA_FILES, V2, V3, is_key, join
+from lamella.store.keys import FORMATS, METADATA_FILES, V2, V3, is_key, join, may_be_node_name
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.documents import may_be_node_name
 from lamella.store.metadata.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
 from lamella.store.pixels.stored_chunks import foreign_key, iter_stored_files
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.rules import Location
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.documents import NodeKind
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
 

@@ -244,3 +244,8 @@ DOCUMENTS = (V3.group, V2.attributes, V2.group, V2.array)
 
 METADATA_FILES = (V3.group, *V2.all, V2.consolidated)
 """`DOCUMENTS` and the consolidated file of Zarr v2, in reading order; no other file may have these names."""
+
+
+def may_be_node_name(name: str) -> bool:
+    """Whether a name can be a node's; saves a request for names that no writer uses."""
+    return not is_document_name(name) and not name.startswith(".z") and is_key(name)

@@ -16,8 +16,7 @@ from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dime
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.colors import label_color
 from lamella.spec.units import unit_ratio
-from lamella.store.metadata import format_v3
-from lamella.store.metadata.documents import new_array
+from lamella.store.metadata.array_creation import new_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +87,7 @@ class ServedImage:
             compressor="none",
             dimension_names=self.names,
         )
-        return format_v3.array_document(meta)
+        return meta.to_document()
 
     def read(self, level: ServedLevel, index: Sequence[int]) -> NDArray[Any]:
         """Read a chunk; beyond the end of the level it is 0."""

@@ -30,7 +30,8 @@ from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.files.removal import delete_unfinished
-from lamella.store.metadata.documents import Documents, new_array
+from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import PinnedArray
 from lamella.store.storage import open_storage
 

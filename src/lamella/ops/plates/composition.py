@@ -19,7 +19,7 @@ from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.geometry import level_transforms, scale_and_translation, stored_transform
 from lamella.store.keys import join
-from lamella.store.metadata.documents import array_like
+from lamella.store.metadata.array_creation import array_like
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,7 +30,8 @@ from lamella.spec.intents import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.tables import with_replacing_table
 from lamella.store.keys import METADATA_FILES, is_private, join
-from lamella.store.metadata.documents import Documents, array_like
+from lamella.store.metadata.array_creation import array_like
+from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.text_arrays import translated
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.transfer import remove_vanished, sized_files_below

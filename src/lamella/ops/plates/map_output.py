@@ -16,7 +16,7 @@ from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
-from lamella.store.metadata.documents import array_like
+from lamella.store.metadata.array_creation import array_like
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat)
     """Return the chunks, shards and compression of an array as options for an array of another shape.
 
     >>> import numpy as np
-    >>> from lamella.store.metadata.documents import new_array
+    >>> from lamella.store.metadata.array_creation import new_array
     >>> like = new_array((4, 8, 8), "u1", zarr_format=3, chunks=(2, 4, 4), shards=(4, 8, 8))
     >>> options = layout_like(like, (1, 8, 8), 3)
     >>> options["chunks"], options["shards_ratio"]

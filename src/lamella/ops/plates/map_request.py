@@ -26,7 +26,7 @@ from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.keys import DOCUMENTS, check_new_name
-from lamella.store.metadata.documents import new_array
+from lamella.store.metadata.array_creation import new_array
 from lamella.store.storage import is_store, open_storage, with_options
 
 if TYPE_CHECKING:

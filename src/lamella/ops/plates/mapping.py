@@ -35,7 +35,7 @@ from lamella.ops.plates.map_records import (
 from lamella.ops.plates.map_request import OneImage, checked_request
 from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
 from lamella.ops.regions import regions
-from lamella.store.metadata.documents import array_like
+from lamella.store.metadata.array_creation import array_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -43,7 +43,7 @@ from lamella.ops.pyramids.progress import (
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.metadata.documents import array_like
+from lamella.store.metadata.array_creation import array_like
 from lamella.store.pixels.arrays import PinnedArray, pinned
 
 if TYPE_CHECKING:

@@ -314,7 +314,7 @@ def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
     A chunk of Zarr v2 in C order without filters equals the chunk of Zarr v3 with the codecs bytes (little-endian) and
     the same compressor.
 
-    >>> from lamella.store.metadata.documents import new_array
+    >>> from lamella.store.metadata.array_creation import new_array
     >>> old = new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2))
     >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
     True

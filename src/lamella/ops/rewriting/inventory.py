@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.documents import Documents, NodeKind
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import Shape
 
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
 from lamella.store.keys import join
+from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.compressor import Compressor, nearest_choice
-from lamella.store.metadata.documents import new_array
 from lamella.store.metadata.layout import chunks_and_shards, fit_chunks
 from lamella.store.storage import open_storage, with_options
 

@@ -24,7 +24,8 @@ from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import by_name, convert_attributes, detect
 from lamella.store.keys import join
-from lamella.store.metadata.documents import Documents, array_like
+from lamella.store.metadata.array_creation import array_like
+from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import groups_above
 from lamella.store.storage import open_storage, with_options
 

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.store.metadata.array_edits import edit_array
 from lamella.store.pixels.coding import coding_of
 from lamella.store.pixels.growth import clear_region
 from lamella.store.pixels.shard_writer import ShardWriter
@@ -367,7 +366,7 @@ class ArrayFrames:
                     longer = meta.with_shape(tuple(map(max, meta.shape, shape)))
                     return longer.with_attributes(record.into(meta.attributes))
 
-                self._meta = edit_array(self.array.documents, self.array.path, grown, attributes=True)
+                self._meta = self.array.documents.edit_array(self.array.path, grown, attributes=True)
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:

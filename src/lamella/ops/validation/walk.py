@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
     from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
-    from lamella.store.metadata.documents import NodeKind
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import JSON, JSONObject
 
 _DEPTH = 4

@@ -8,14 +8,9 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.array_meta import (
-    ArrayMeta,
-    FillValue,
-    ZarrFormat,
-    check_new_array,
-    checked_fill_value,
-)
-from lamella.store.metadata.compressor import nearest_choice
+from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, FillValue, ZarrFormat
+from lamella.store.metadata.compressor import Compressor, nearest_choice
+from lamella.store.metadata.layout import default_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,19 +44,42 @@ def new_array(
     >>> new_array((2, 100, 100), "u2", zarr_format=3, chunks=(1, 50, 50), shards=(1, 100, 100)).files
     (1, 100, 100)
     """
-    meta = check_new_array(
-        shape,
-        dtype,
-        zarr_format=zarr_format,
-        chunks=chunks,
-        shards=shards,
-        compressor=compressor,
-        fill_value=fill_value,
-        dimension_names=dimension_names,
-        attributes=attributes,
+    lengths = _lengths("shape", shape, least=0)
+    numpy_dtype = _dtype(dtype)
+    inner = (
+        default_chunks(lengths, numpy_dtype.itemsize)
+        if chunks is None
+        else _lengths("chunks", chunks, least=1)
+    )
+    outer = None if shards is None else _lengths("shards", shards, least=1)
+    asked = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
+    for what, edges in (("chunks", inner), ("shards", outer)):
+        if edges is not None and len(edges) != len(lengths):
+            raise InvalidArgumentError(f"{what} need one length per axis: {asked}")
+    if outer is not None:
+        if zarr_format == 2:
+            raise InvalidArgumentError(
+                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {asked}"
+            )
+        if any(s % c for s, c in zip(outer, inner, strict=True)):
+            raise InvalidArgumentError(f"shards must be whole multiples of the chunks on every axis: {asked}")
+    if dimension_names is not None and len(dimension_names) != len(lengths):
+        raise InvalidArgumentError(
+            f"dimension_names {tuple(dimension_names)} need one name per axis of shape {lengths}"
+        )
+    meta = ArrayMeta(
+        lengths,
+        numpy_dtype,
+        inner,
+        outer,
+        _fill_value(fill_value, numpy_dtype),
+        Compressor.of(compressor),
+        tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
+        dict(attributes or {}),
+        zarr_format,
     )
     if zarr_format == 3:
-        return format_v3.new_array(meta, checksum=meta.shards is not None if checksum is None else checksum)
+        return format_v3.new_array(meta, checksum=outer is not None if checksum is None else checksum)
     if checksum:
         raise InvalidArgumentError(
             "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read"
@@ -112,9 +130,45 @@ def array_like(
     )
 
 
+def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
+    try:
+        lengths = tuple(int(v.__index__()) for v in values)
+    except (TypeError, AttributeError) as error:
+        raise InvalidArgumentError(f"{what}={values!r} is not a sequence of whole numbers") from error
+    if any(n < least or n >= 1 << 62 for n in lengths):
+        raise InvalidArgumentError(f"{what}={lengths} has a length below {least} or beyond 2**62")
+    return lengths
+
+
+def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        numpy_dtype = np.dtype(dtype).newbyteorder("=")
+    except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"
+        raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
+    if numpy_dtype.name not in DTYPES:
+        raise InvalidArgumentError(
+            f"dtype {numpy_dtype.name} cannot be stored; choose one of {', '.join(DTYPES)}"
+        )
+    return numpy_dtype
+
+
+def _fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
+    """Return a fill value as a number of a dtype, 0 by default."""
+    if value is None:
+        return dtype.type(0).item()  # type: ignore[no-any-return]
+    try:
+        with np.errstate(over="raise"):
+            number = np.asarray(value, dtype=dtype).item()
+    except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
+        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
+    if dtype.kind in "biu" and number != value:
+        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")
+    return number  # type: ignore[no-any-return]
+
+
 def _fill_value_as(value: FillValue, dtype: np.dtype[Any]) -> FillValue | None:
     """Return a fill value for arrays of another dtype; None where the dtype cannot represent it."""
     try:
-        return checked_fill_value(value, dtype)
+        return _fill_value(value, dtype)
     except InvalidArgumentError:
         return None

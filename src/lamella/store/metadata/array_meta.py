@@ -1,4 +1,4 @@
-"""Describe an array's document as one value, equal for both Zarr formats; parse and check requests for new arrays.
+"""Describe an array's document as one value, equal for both Zarr formats.
 
 A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape
 (5, 4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
@@ -10,16 +10,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-
-from lamella.errors import InvalidArgumentError
-from lamella.store.metadata.compressor import Compressor, CompressorChoice
-from lamella.store.metadata.layout import default_chunks
+from lamella.store.metadata.compressor import Compressor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import DTypeLike
+    import numpy as np
 
     from lamella.types import JSONObject, Shape
 
@@ -120,6 +116,14 @@ class ArrayMeta:
                 return self.separator.join(["c", *numbers])
         return self.separator.join(numbers) or "0"
 
+    def to_document(self) -> JSONObject:
+        """Return the document to store: in Zarr v3 with the attributes, which have their own document in Zarr v2."""
+        if self.zarr_format == 2:
+            return self.document
+        names = None if self.dimension_names is None else list(self.dimension_names)
+        document = {**self.document, "attributes": self.attributes}
+        return document if names is None else {**document, "dimension_names": names}
+
     def with_shape(self, shape: Shape) -> ArrayMeta:
         """Return the same array with another shape."""
         return replace(self, shape=shape, document={**self.document, "shape": list(shape)})
@@ -127,86 +131,3 @@ class ArrayMeta:
     def with_attributes(self, attributes: JSONObject) -> ArrayMeta:
         """Return the same array with other user attributes."""
         return replace(self, attributes=attributes)
-
-
-def check_new_array(
-    shape: Sequence[int],
-    dtype: DTypeLike,
-    *,
-    zarr_format: ZarrFormat,
-    chunks: Sequence[int] | None,
-    shards: Sequence[int] | None,
-    compressor: CompressorChoice,
-    fill_value: FillValue | None,
-    dimension_names: Sequence[str | None] | None,
-    attributes: JSONObject | None,
-) -> ArrayMeta:
-    """Check the settings of a new array and return them as `ArrayMeta` without a document."""
-    shape = _lengths("shape", shape, least=0)
-    numpy_dtype = _dtype(dtype)
-    inner = (
-        default_chunks(shape, numpy_dtype.itemsize) if chunks is None else _lengths("chunks", chunks, least=1)
-    )
-    outer = None if shards is None else _lengths("shards", shards, least=1)
-    asked = f"shape {shape}, chunks {inner}" + (f", shards {outer}" if outer else "")
-    for what, lengths in (("chunks", inner), ("shards", outer)):
-        if lengths is not None and len(lengths) != len(shape):
-            raise InvalidArgumentError(f"{what} need one length per axis: {asked}")
-    if outer is not None:
-        if zarr_format == 2:
-            raise InvalidArgumentError(
-                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {asked}"
-            )
-        if any(s % c for s, c in zip(outer, inner, strict=True)):
-            raise InvalidArgumentError(f"shards must be whole multiples of the chunks on every axis: {asked}")
-    if dimension_names is not None and len(dimension_names) != len(shape):
-        raise InvalidArgumentError(
-            f"dimension_names {tuple(dimension_names)} need one name per axis of shape {shape}"
-        )
-    return ArrayMeta(
-        shape,
-        numpy_dtype,
-        inner,
-        outer,
-        checked_fill_value(fill_value, numpy_dtype),
-        Compressor.of(compressor),
-        tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
-        dict(attributes or {}),
-        zarr_format,
-    )
-
-
-def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
-    try:
-        lengths = tuple(int(v.__index__()) for v in values)
-    except (TypeError, AttributeError) as error:
-        raise InvalidArgumentError(f"{what}={values!r} is not a sequence of whole numbers") from error
-    if any(n < least or n >= 1 << 62 for n in lengths):
-        raise InvalidArgumentError(f"{what}={lengths} has a length below {least} or beyond 2**62")
-    return lengths
-
-
-def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        numpy_dtype = np.dtype(dtype).newbyteorder("=")
-    except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"
-        raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
-    if numpy_dtype.name not in DTYPES:
-        raise InvalidArgumentError(
-            f"dtype {numpy_dtype.name} cannot be stored; choose one of {', '.join(DTYPES)}"
-        )
-    return numpy_dtype
-
-
-def checked_fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
-    """Return a fill value as a number of a dtype, 0 by default."""
-    if value is None:
-        return dtype.type(0).item()  # type: ignore[no-any-return]
-    try:
-        with np.errstate(over="raise"):
-            number = np.asarray(value, dtype=dtype).item()
-    except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
-        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
-    if dtype.kind in "biu" and number != value:
-        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")
-    return number  # type: ignore[no-any-return]

@@ -1,38 +1,31 @@
-"""Read and write the JSON documents of groups and arrays by path, each in one atomic replace.
+"""Write the JSON documents of groups and arrays by path, each in one atomic replace.
 
-Only ``store`` distinguishes the Zarr formats, and mostly here. Pixels are in ``arrays``, OME-NGFF in ``spec``.
+An edit of a document locks it, reads it, changes it by a pure function and writes it, so that concurrent edits lose
+nothing. Every change also removes consolidated metadata: copies of documents above a node, in ``.zmetadata`` (Zarr v2)
+or a group's ``zarr.json``. lamella never reads them, and a stale copy hides nodes from readers (zarr-python #2921).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, TypeVar
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
-from lamella.store.keys import DOCUMENTS, METADATA_FILES, V2, V3, ancestors, check_key, join
+from lamella.store.keys import DOCUMENTS, V2, V3, ancestors, check_key, join
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.array_creation import array_like, new_array
-from lamella.store.metadata.array_edits import edit_array
-from lamella.store.metadata.consolidated import ConsolidatedCopies
-from lamella.store.metadata.json_document import (
-    StoredGroup,
-    encoded_array,
-    parse_object,
-    parsed_array,
-    stored_group,
-    to_bytes,
-)
-from lamella.store.metadata.stored_documents import NodeKind, StoredDocuments
+from lamella.store.metadata.json_document import StoredGroup, encoded_array, parse_object, to_bytes
+from lamella.store.metadata.stored_documents import StoredDocuments
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, Shape
 
-__all__ = ["Documents", "NodeKind", "array_like", "may_be_node_name", "new_array"]
+T = TypeVar("T")
 
 _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
     (V3.group, 3),
@@ -43,11 +36,7 @@ _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
 
 
 class Documents(StoredDocuments):
-    """The documents of one store.
-
-    Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
-    a document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
-    `MetadataError` where its document is damaged.
+    """The documents of one store, for reading and writing.
 
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
@@ -59,8 +48,6 @@ class Documents(StoredDocuments):
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         super().__init__(storage, zarr_format)
-        #: Whether attributes are those of a group: in Zarr v2, ``.zgroup`` is not looked for then.
-        self.names_group: Callable[[JSONObject], bool] | None = None
         self._consolidated = ConsolidatedCopies(storage, zarr_format)
 
     def __repr__(self) -> str:
@@ -88,207 +75,6 @@ class Documents(StoredDocuments):
             raise InvalidArgumentError(f"zarr_format={zarr_format!r} is not 2 or 3")
         storage.check_writable("")
         return cls(storage, zarr_format)
-
-    # ---- reading --------------------------------------------------------------------------------
-
-    def kind(self, path: str, *, surely: bool = False) -> NodeKind | None:
-        """Return whether a path has a group, an array, or no node; ``surely`` none, where a second look costs requests.
-
-        Use ``surely`` for a group that lists others, before the list is written without those that are stored.
-        """
-        if self.format == 3:
-            document = self.document(path, V3.group)
-            if document is None and surely and not self.reads_twice:
-                data = self._read_again(path, V3.group).get(V3.group)
-                document = None if data is None else parse_object(data, self.at(path), V3.group)
-            if document is None:
-                return None
-            return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
-        if self._shows(path, V2.array):
-            return "array"
-        if self._shows(path, V2.group):
-            return "group"
-        # A group whose .zgroup is missing still has all its metadata in .zattrs.
-        is_group = self._shows(path, V2.attributes)
-        if is_group or surely or self.reads_twice:
-            found = self._read_again(path, V2.array, V2.group, V2.attributes)
-            is_group = is_group or V2.group in found or V2.attributes in found
-            if V2.array in found:
-                return "array"
-        return "group" if is_group else None
-
-    def has_older_documents(self) -> bool:
-        """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
-        return self.format == 3 and self.storage.has_any(V2.all)
-
-    def is_whole_group(self, path: str) -> bool:
-        """Whether a group has all its documents: in Zarr v2 a kill can leave one of two."""
-        if self.format == 3:
-            return self.kind(path) == "group"
-        return self._has(path, V2.group) and self._has(path, V2.attributes)
-
-    def has_begun_group(self, path: str) -> bool:
-        """Whether a killed creation left only the mark of a group, which is the same for all groups of Zarr v2.
-
-        Where new folders appear complete, another program made it.
-        """
-        if self.format == 3 or self.storage.has_folders or not self._has(path, V2.group):
-            return False
-        return self.storage.list(path) == [V2.group]
-
-    def has_begun_array(self, path: str, meta: ArrayMeta) -> bool:
-        """Whether a killed creation left only the attributes of an array: in Zarr v2 they look like a group."""
-        attributes = None if self._has(path, V2.group) else self.document(path, V2.attributes)
-        return self.format == 2 and attributes == meta.attributes
-
-    def group(self, path: str) -> JSONObject:
-        """Read the attributes of a group."""
-        stamped = self._group_bytes(path)
-        return {} if stamped is None else self._parse_group(path, stamped[0])
-
-    def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
-        """Read the attributes of a group as a shared value, with their stamp."""
-        stamped = self._group_bytes(path)
-        return (StoredGroup(b"", {}), None) if stamped is None else self._shared_group(path, *stamped)
-
-    def _shared_group(
-        self, path: str, data: bytes, stamp: Stamp | None = None
-    ) -> tuple[StoredGroup, Stamp | None]:
-        return stored_group(data, self.format, lambda: self._parse_group(path, data)), stamp
-
-    def _group_bytes(self, path: str) -> tuple[bytes, Stamp | None] | None:
-        """Read the document with the attributes of a group, with its stamp; None for a group of Zarr v2 without.
-
-        Attributes that name a group, as those of OME-NGFF do, make other documents of Zarr v2 needless.
-        """
-        if self.names_group is None:
-            self._expect_both([path])
-        if self.format == 3:
-            stamped = self._stamped(path, V3.group)
-            if stamped is None:
-                raise self._no("group", path)
-            return stamped
-        stamped = self.storage.read_stamped(join(path, V2.attributes))
-        if stamped is not None and self.names_group is not None:
-            group, _ = self._shared_group(path, *stamped)
-            if self.names_group(group.attributes):
-                return stamped
-        is_marked = self._is_marked(path)
-        if stamped is None and is_marked:  # most groups have attributes
-            stamped = self._stamped_again(path, V2.attributes)
-        if not is_marked and stamped is None:
-            raise self._no("group", path)
-        return stamped
-
-    def array(self, path: str) -> ArrayMeta:
-        """Read the description of an array."""
-        return self.stamped_array(path)[0]
-
-    def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
-        """Read the description of an array, with its `array_stamp`."""
-        self._expect_both(arrays=[path])
-        stamped = self._stamped(path, self.files.array)
-        if stamped is None:
-            raise self._no("array", path)
-        data, stamp = stamped
-        attributes = self._stamped(path, V2.attributes, lists=False) if self.format == 2 else None
-        return self.parse_array(path, data, attributes and attributes[0]), stamp
-
-    def parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
-        """Parse an array's document and, in Zarr v2, the document of its attributes."""
-        return parsed_array(data, attributes_data, lambda: self._parse_array(path, data, attributes_data))
-
-    def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
-        if self.format == 2:
-            attributes = (
-                {} if attributes_data is None else parse_object(attributes_data, self.at(path), V2.attributes)
-            )
-            return format_v2.parse_array(
-                parse_object(data, self.at(path), V2.array), attributes, self.at(path)
-            )
-        document = parse_object(data, self.at(path), V3.group)
-        if format_v3.node_type(document, self.at(path)) == "group":
-            raise self._no("array", path, "a group is stored there")
-        return format_v3.parse_array(document, self.at(path))
-
-    def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
-        """Read the document of an array and its attributes, even where its codecs are unsupported."""
-        file = self.files.array
-        document = self.document(path, file)
-        if document is None:
-            raise self._no("array", path)
-        if self.format == 3:
-            return document, format_v3.attributes_of(document, self.at(path))
-        return document, self.document(path, V2.attributes) or {}
-
-    def expect(
-        self,
-        groups: Iterable[str],
-        *,
-        arrays: Iterable[str] = (),
-        at_once: bool = False,
-        attributes_only: bool = False,
-    ) -> None:
-        """Request the documents of nodes that will be opened next, in one round on remote stores.
-
-        ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
-        """
-        if at_once or self.storage.reads_ahead:
-            of_arrays = [join(path, file) for path in arrays for file in self.files_of_array]
-            files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
-            of_groups = [join(path, file) for path in groups for file in files]
-            self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
-
-    def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
-        """Load documents in folders ahead that are read next: of groups, each with one of its arrays."""
-        files = [self.files.attributes]
-        if array is not None:
-            files += [f"{array}/{file}" for file in self.files_of_array]
-        self.storage.load_ahead([join(path, file) for path in groups for file in files])
-
-    @property
-    def files_of_array(self) -> list[str]:
-        """Names of the documents of an array."""
-        return list(dict.fromkeys((self.files.array, self.files.attributes)))
-
-    def _expect_both(self, groups: Iterable[str] = (), *, arrays: Iterable[str] = ()) -> None:
-        """Request the two documents of a node in Zarr v2 in one round on remote stores."""
-        if self.format == 2:
-            self.expect(groups, arrays=arrays)
-
-    def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
-        """Return those of some paths where anything is stored; the documents of groups are requested with them."""
-        beside = [join(path, file) for path in groups for file in self.files.all]
-        if self.format == 2:
-            beside.append(V2.consolidated)
-        return self.storage.existing(paths, beside=beside)
-
-    def look_at_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
-        """Return which of two nodes exist, before a `move`; the documents of groups are requested with them."""
-        beside = [join(path, file) for path in groups for file in self.files.all]
-        if self.format == 2:
-            beside += [join(path, V2.consolidated) for path in ("", *groups)]
-        return self.storage.look_at_move(old, new, beside=beside)
-
-    def children(self, path: str) -> dict[str, NodeKind]:
-        """List the nodes directly below a group, in natural order, with their kinds.
-
-        A child with a damaged document raises `MetadataError`, so that it is not silently lost.
-        """
-        kinds: dict[str, NodeKind] = {}
-        for name in self.storage.list(path):
-            kind = self.kind(join(path, name)) if may_be_node_name(name) else None
-            if kind is not None:
-                kinds[name] = kind
-        return kinds
-
-    def stamp(self, path: str) -> Stamp | None:
-        """Return the stamp of a group's attributes; None where the store has no stamps."""
-        return self.storage.stamp(join(path, self._attributes_file))
-
-    def array_stamp(self, path: str) -> Stamp | None:
-        """Return the stamp of an array's document; None where the store has no stamps."""
-        return self.storage.stamp(join(path, self.files.array))
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -411,11 +197,11 @@ class Documents(StoredDocuments):
             is_marked = self.format == 3 or self._is_marked(path)
             if data is None and (self.format == 3 or not is_marked):
                 raise self._no("group", path)
-            document = {} if data is None else parse_object(data, self.at(path), self._attributes_file)
+            document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
             edited = edit(self._attributes_in(path, document))
             return edited if self.format == 2 else format_v3.group_document(edited, document)
 
-        stamp = self.edit_document(path, self._attributes_file, change)
+        stamp = self.edit_document(path, self.files.attributes, change)
         if not is_marked:  # a creation was killed after the attributes
             mark = to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group)
             self.storage.write(join(path, V2.group), mark)
@@ -439,11 +225,7 @@ class Documents(StoredDocuments):
             self._consolidated.drop([path])
             return new
 
-        locked_paths = self._consolidated.mark_locked(path)
-        try:
-            return self.storage.update(join(path, file), replace)
-        finally:
-            self._consolidated.restore_locked(locked_paths)
+        return self._consolidated.while_locked(path, lambda: self.storage.update(join(path, file), replace))
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -460,11 +242,10 @@ class Documents(StoredDocuments):
             before_write()
             self._consolidated.drop([path])
 
-        locked_paths = self._consolidated.mark_locked(path)
-        try:
-            return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
-        finally:
-            self._consolidated.restore_locked(locked_paths)
+        key = join(path, self.files.attributes)
+        return self._consolidated.while_locked(
+            path, lambda: self.storage.swap(key, old.data, new.data, prepare)
+        )
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
         """Encode the document of a new group, or of one that replaces ``old``; unknown keys of ``old`` are kept."""
@@ -472,8 +253,7 @@ class Documents(StoredDocuments):
         if self.format == 3:
             old_document = None if old is None else parse_object(old.data, self.at(path), V3.group)
             document = format_v3.group_document(attributes, old_document)
-        data = to_bytes(document, self.at(path), self._attributes_file)
-        return stored_group(data, self.format, lambda: self._parse_group(path, data))
+        return self._shared_group(path, to_bytes(document, self.at(path), self.files.attributes))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Lock a group for a change of several steps, each of which may be an `edit_group`."""
@@ -502,7 +282,49 @@ class Documents(StoredDocuments):
     def put_shape(self, path: str, shape: Shape) -> ArrayMeta:
         """Change only the shape of an array; return its description."""
         self.storage.check_writable(path)
-        return edit_array(self, path, lambda meta: meta.with_shape(shape))
+        return self.edit_array(path, lambda meta: meta.with_shape(shape))
+
+    def edit_array(
+        self, path: str, change: Callable[[ArrayMeta], ArrayMeta], *, attributes: bool = False
+    ) -> ArrayMeta:
+        """Change the shape of an array, and with ``attributes`` its attributes too; return the new description.
+
+        ``change`` is a pure function. In Zarr v2 it runs for the document of each.
+        """
+        self._require_array(path)  # before a lock file would make its folder
+        edited: list[ArrayMeta] = []
+
+        def change_array(data: bytes | None) -> JSONObject | None:
+            if data is None:
+                raise self._no("array", path)
+            attributes_data = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
+            old = self.parse_array(path, data, attributes_data)
+            edited[:] = [new := change(old)]
+            return None if new.to_document() == old.to_document() else new.to_document()
+
+        def change_attributes(stored: JSONObject) -> JSONObject:
+            edited[:] = [new := change(self.array(path).with_attributes(stored))]
+            return new.attributes
+
+        self.edit_document(path, self.files.array, change_array)
+        if self.format == 2 and attributes:
+            self.edit_array_attributes(path, change_attributes)
+        return edited[0]
+
+    def edit_array_attributes(self, path: str, change: Callable[[JSONObject], JSONObject]) -> None:
+        """Change the attributes of an array by a pure function; its other fields stay as they are stored."""
+        self.storage.check_writable(path)
+        self._require_array(path)  # before a lock file would make its folder
+
+        def edit(data: bytes | None) -> JSONObject:
+            if data is None and self.format == 3:
+                raise self._no("array", path)
+            document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
+            if self.format == 2:
+                return change(document)
+            return {**document, "attributes": change(self._attributes_of_array(path, document))}
+
+        self.edit_document(path, self.files.attributes, edit)
 
     def put_new_array(self, path: str, meta: ArrayMeta) -> bool:
         """Create an array in a new folder, as a step of an edit of the group above.
@@ -525,12 +347,12 @@ class Documents(StoredDocuments):
         self.storage.check_writable(path)
         if not self.storage.exists(path):
             raise self._no("node", path)
-        self._consolidated.drop(ancestors(path), above_only=False)
+        self.drop_consolidated(path)
         self.storage.delete(path)
 
     def delete_documents(self, path: str) -> None:
         """Delete the documents of a group; what is below it stays."""
-        self._consolidated.drop(ancestors(path), above_only=False)
+        self.drop_consolidated(path)
         self.storage.delete_files([join(path, file) for file in self.files.all])
 
     def move(self, old: str, new: str) -> None:
@@ -546,13 +368,13 @@ class Documents(StoredDocuments):
     def replace(self, path: str, by: str) -> None:
         """Move the node at `by` over the one at `path`, which is deleted; see `Storage.replace`."""
         self.storage.check_writable(path)
-        self._consolidated.drop([*ancestors(path), *ancestors(by)], above_only=False)
+        self.drop_consolidated(path, by)
         self.storage.replace(path, by)
 
     def discard_copies(self, path: str, of: str) -> None:
         """Delete the files below `path` that are equal below `of`: copies that a killed move left."""
         self.storage.check_writable(path)
-        self._consolidated.drop(ancestors(path), above_only=False)
+        self.drop_consolidated(path)
         self.storage.discard_copies(path, of)
 
     # ---- the files of a node --------------------------------------------------------------------
@@ -560,97 +382,116 @@ class Documents(StoredDocuments):
     def _group_files(
         self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
-        if self.format == 3:
-            old = None if new else self._replaced_group(path)
-            if old is not None:
-                yield (
-                    join(path, V3.group),
-                    to_bytes(format_v3.group_document(attributes, old), self.at(path), V3.group),
-                )
-                return
-        if id(attributes) not in encoded:
-            document = format_v3.group_document(attributes, None) if self.format == 3 else attributes
-            encoded[id(attributes)] = to_bytes(document, self.at(path), self._attributes_file)
-        if self.format == 3:
-            yield join(path, V3.group), encoded[id(attributes)]
-            return
+        """Yield the files of a group; ``encoded`` caches the documents of attributes that many groups share."""
+        old, is_marked = None, False
         try:
-            is_marked = not new and self._is_marked(path)
+            if not new and self.format == 3:
+                old = self.document(path, V3.group)
+                if old is not None and format_v3.node_type(old, self.at(path)) == "array":
+                    raise self._no("group", path, "an array is stored there")
+            elif not new:
+                is_marked = self._is_marked(path)
         except NodeNotFoundError as error:
             raise NodeExistsError(
                 f"cannot make a group at {self.location(path)}: an array is stored there"
             ) from error
-        yield join(path, V2.attributes), encoded[id(attributes)]
+        data = encoded.get(id(attributes)) if old is None else None
+        if data is None:
+            document = attributes if self.format == 2 else format_v3.group_document(attributes, old)
+            data = to_bytes(document, self.at(path), self.files.attributes)
+            if old is None:
+                encoded[id(attributes)] = data
+        yield join(path, self.files.attributes), data
         # Last: for other readers the group appears with this file, and then has its attributes.
-        if not is_marked:
-            yield (
-                join(path, V2.group),
-                to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group),
-            )
+        if self.format == 2 and not is_marked:
+            yield join(path, V2.group), to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group)
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
-        if self.format == 3:
-            data = None if new else self.storage.read(join(path, V3.group))
-            if data is not None and b'"group"' in data and self.kind(path) == "group":
-                raise NodeExistsError(
-                    f"cannot make an array at {self.location(path)}: a group is stored there"
-                )
-            yield (
-                join(path, V3.group),
-                encoded_array(
-                    meta, lambda: to_bytes(format_v3.array_document(meta), self.at(path), V3.group)
-                ),
-            )
-            return
-        if not new and self._has(path, V2.group):
+        if not new and self._is_group(path):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
-        # First: attributes alone would look like a group.
+        file = self.files.array
+        # In Zarr v2 first: attributes alone would look like a group.
         yield (
-            join(path, V2.array),
-            encoded_array(meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), V2.array)),
+            join(path, file),
+            encoded_array(meta, lambda: to_bytes(meta.to_document(), self.at(path), file)),
         )
-        attributes = to_bytes(meta.attributes, self.at(path), V2.attributes)
-        yield join(path, V2.attributes), attributes
-
-    def _replaced_group(self, path: str) -> JSONObject | None:
-        """Read the document of a group of Zarr v3 that is written again; None if there is none."""
-        document = self.document(path, V3.group)
-        if document is not None and format_v3.node_type(document, self.at(path)) == "array":
-            raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
-        return document
-
-    def _parse_group(self, path: str, data: bytes) -> JSONObject:
-        return self._attributes_in(path, parse_object(data, self.at(path), self._attributes_file))
-
-    def _attributes_in(self, path: str, document: JSONObject) -> JSONObject:
-        """Return the attributes of a group in its document."""
         if self.format == 2:
-            return document
-        if format_v3.node_type(document, self.at(path)) == "array":
-            raise self._no("group", path, "an array is stored there")
-        return format_v3.attributes_of(document, self.at(path))
+            yield join(path, V2.attributes), to_bytes(meta.attributes, self.at(path), V2.attributes)
+
+    def _is_group(self, path: str) -> bool:
+        if self.format == 2:
+            return self._has(path, V2.group)
+        data = self.storage.read(join(path, V3.group))
+        return data is not None and b'"group"' in data and self.kind(path) == "group"
+
+
+class ConsolidatedCopies:
+    """The consolidated metadata of one store handle."""
+
+    def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
+        self._storage = storage
+        self._format = zarr_format
+        self._absent: dict[str, Stamp | None] = {}
+        self._thread = threading.local()
+
+    def while_locked(self, path: str, change: Callable[[], T]) -> T:
+        """Call a function that locks and changes the document of a node."""
+        locked_paths = self._locked_paths
+        self._thread.locked_paths = (*locked_paths, path)
+        try:
+            return change()
+        finally:
+            self._thread.locked_paths = locked_paths
 
     @property
-    def _attributes_file(self) -> str:
-        return self.files.attributes
+    def _locked_paths(self) -> tuple[str, ...]:
+        return getattr(self._thread, "locked_paths", ())
 
-    def _is_marked(self, path: str) -> bool:
-        """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
-        if self._shows(path, V2.group):
-            return True
-        is_array = self._shows(path, V2.array)
-        found = self._read_again(path, V2.group, V2.array) if self.reads_twice and not is_array else ()
-        if is_array or V2.array in found:
-            raise self._no("group", path, "an array is stored there")
-        return V2.group in found
+    def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
+        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
+        if new:
+            self._absent.update(dict.fromkeys(filter(None, paths)))
+        if any(paths):
+            # Consolidation is usual at the root, which is checked each time; other groups once per store handle.
+            self._drop_at("")
+        for path in paths:
+            parent = path.rpartition("/")[0]
+            if parent not in self._absent:
+                for node in ancestors(path):
+                    self._drop_at(node)
+            # In Zarr v3 the node's own document is rewritten without its copies anyway.
+            if not new and (not above_only or self._format == 2):
+                self._drop_at(path)
 
+    def _drop_at(self, node: str) -> None:
+        if (node and node in self._absent) or node in self._locked_paths:
+            return
+        if self._format == 2:
+            key = join(node, V2.consolidated)
+            if self._storage.size(key) is not None:
+                self._storage.delete(key)
+            self._absent[node] = None
+            return
+        key = join(node, V3.group)
+        stamp = self._storage.stamp(key)
+        if stamp is not None and self._absent.get(node) == stamp:
+            return
+        data = self._storage.read(key)
+        if data is not None and b'"consolidated_metadata"' in data:
+            stamp = self._rewrite(node, key)
+        self._absent[node] = stamp
 
-def may_be_node_name(name: str) -> bool:
-    """Whether a name can be a node's; saves a request for names that no writer uses."""
-    if name in METADATA_FILES or name.startswith(".z"):
-        return False
-    try:
-        check_key(name)
-    except ValueError:
-        return False
-    return True
+    def _rewrite(self, node: str, key: str) -> Stamp | None:
+        """Remove the copies from a document under its lock; return the stamp of the stored document."""
+        # A thread that has locked a document waits only for documents above it, so that no two wait for each other.
+        below = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
+        lock = self._storage.lock if below else self._storage.replacement_lock
+        with lock(key):
+            stamped = self._storage.read_stamped(key)
+            if stamped is None:
+                return None
+            data, stamp = stamped
+            document = parse_object(data, self._storage.where(node), V3.group)
+            if document.pop("consolidated_metadata", None) is None:
+                return stamp
+            return self._storage.write_stamped(key, to_bytes(document, self._storage.where(node), V3.group))

@@ -26,11 +26,6 @@ _TIME = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
 _ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
-def array_document(meta: ArrayMeta) -> JSONObject:
-    """Build the ``.zarray`` of an array; attributes have their own file."""
-    return {**meta.document, "shape": list(meta.shape)}
-
-
 def new_array(meta: ArrayMeta) -> ArrayMeta:
     """Add the document to the description of a new array."""
     itemsize = meta.dtype.itemsize

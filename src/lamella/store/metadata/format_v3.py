@@ -61,14 +61,6 @@ def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject
     return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def array_document(meta: ArrayMeta) -> JSONObject:
-    """Build the document of an array, including its attributes."""
-    document = {**meta.document, "shape": list(meta.shape), "attributes": meta.attributes}
-    if meta.dimension_names is not None:
-        document["dimension_names"] = list(meta.dimension_names)
-    return document
-
-
 def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
     """Add the document to the description of a new array; with `checksum`, each chunk ends in its crc32c."""
     itemsize = meta.dtype.itemsize

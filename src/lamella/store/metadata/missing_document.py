@@ -14,7 +14,8 @@ from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, V2, V3, is_privat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.metadata.documents import Documents, NodeKind
+    from lamella.store.metadata.documents import Documents
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.store.storage import Storage
 
 _MAX_NAMES = 8

@@ -1,6 +1,7 @@
-"""Read the documents of a node, and again where one that reads as missing would be created or left out of a copy.
+"""Read the documents of groups and arrays by path: bytes, then JSON, then attributes or `ArrayMeta`.
 
-A service may answer 404 for a document that is there; :meth:`lamella.store.storage.Storage.read_again` looks for it.
+Only ``store`` distinguishes the Zarr formats, and mostly here. A service may answer 404 for a document that is there:
+where a document that reads as missing would be created, or left out of a copy, `Storage.read_again` looks for it.
 """
 
 from __future__ import annotations
@@ -10,25 +11,30 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import NodeNotFoundError
-from lamella.store.keys import FORMATS, join
-from lamella.store.metadata.json_document import parse_object
+from lamella.store.keys import FORMATS, V2, V3, join, may_be_node_name
+from lamella.store.metadata import format_v2, format_v3
+from lamella.store.metadata.json_document import StoredGroup, parse_object, parsed_array, stored_group
 from lamella.store.metadata.missing_document import documents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from lamella.store.metadata.array_meta import ZarrFormat
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject
 
 NodeKind: TypeAlias = Literal["group", "array"]
 
 _lock = threading.Lock()
-"""Held while the copies that read from a handle are counted."""
+"""Locked while the copies that read from a handle are counted."""
 
 
 class StoredDocuments:
-    """The documents of one store, by the path of their node and their file name.
+    """The documents of one store, for reading.
+
+    Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
+    a document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
+    `MetadataError` where its document is damaged.
 
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
@@ -42,29 +48,30 @@ class StoredDocuments:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
         self.files = FORMATS[zarr_format]
+        #: Whether attributes are those of a group: in Zarr v2, ``.zgroup`` is not looked for then.
+        self.names_group: Callable[[JSONObject], bool] | None = None
         # What is missing is created; conditional writes never replace what a service did not return.
-        self._always_reads_twice = not storage.read_only and not storage.creates_exclusively
-        self._copies = 0
+        self._reasons_to_read_twice = int(not storage.read_only and not storage.creates_exclusively)
 
     @property
     def reads_twice(self) -> bool:
         """Whether documents that read as missing are read again: what is missing is created, or is not copied."""
-        return self._always_reads_twice or self._copies > 0
+        return self._reasons_to_read_twice > 0
 
     @contextmanager
     def reading_twice(self) -> Iterator[None]:
         """Read again what reads as missing, while it is copied."""
-        with _lock:
-            self._copies += 1
+        self.always_read_twice()
         try:
             yield
         finally:
             with _lock:
-                self._copies -= 1
+                self._reasons_to_read_twice -= 1
 
     def always_read_twice(self) -> None:
         """Read again what reads as missing, in a handle that is used for a copy alone."""
-        self._always_reads_twice = True
+        with _lock:
+            self._reasons_to_read_twice += 1
 
     def location(self, path: str) -> str:
         """Return the path of a node and the name of its store, for messages."""
@@ -83,6 +90,238 @@ class StoredDocuments:
         """Read the bytes of one document of a node; None if missing."""
         data = self.storage.read(join(path, file))
         return self._read_again(path, file).get(file) if data is None and self.reads_twice else data
+
+    # ---- nodes ----------------------------------------------------------------------------------
+
+    def kind(self, path: str, *, surely: bool = False) -> NodeKind | None:
+        """Return whether a path has a group, an array, or no node; ``surely`` none, where a second look costs requests.
+
+        Use ``surely`` for a group that lists others, before the list is written without those that are stored.
+        """
+        if self.format == 3:
+            document = self.document(path, V3.group)
+            if document is None and surely and not self.reads_twice:
+                data = self._read_again(path, V3.group).get(V3.group)
+                document = None if data is None else parse_object(data, self.at(path), V3.group)
+            if document is None:
+                return None
+            return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
+        if self._shows(path, V2.array):
+            return "array"
+        if self._shows(path, V2.group):
+            return "group"
+        # A group whose .zgroup is missing still has all its metadata in .zattrs.
+        is_group = self._shows(path, V2.attributes)
+        if is_group or surely or self.reads_twice:
+            found = self._read_again(path, V2.array, V2.group, V2.attributes)
+            is_group = is_group or V2.group in found or V2.attributes in found
+            if V2.array in found:
+                return "array"
+        return "group" if is_group else None
+
+    def has_older_documents(self) -> bool:
+        """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
+        return self.format == 3 and self.storage.has_any(V2.all)
+
+    def is_whole_group(self, path: str) -> bool:
+        """Whether a group has all its documents: in Zarr v2 a kill can leave one of two."""
+        if self.format == 3:
+            return self.kind(path) == "group"
+        return self._has(path, V2.group) and self._has(path, V2.attributes)
+
+    def has_begun_group(self, path: str) -> bool:
+        """Whether a killed creation left only the mark of a group, which is the same for all groups of Zarr v2.
+
+        Where new folders appear complete, another program made it.
+        """
+        if self.format == 3 or self.storage.has_folders or not self._has(path, V2.group):
+            return False
+        return self.storage.list(path) == [V2.group]
+
+    def has_begun_array(self, path: str, meta: ArrayMeta) -> bool:
+        """Whether a killed creation left only the attributes of an array: in Zarr v2 they look like a group."""
+        attributes = None if self._has(path, V2.group) else self.document(path, V2.attributes)
+        return self.format == 2 and attributes == meta.attributes
+
+    def group(self, path: str) -> JSONObject:
+        """Read the attributes of a group."""
+        stamped = self._group_bytes(path)
+        return {} if stamped is None else self._parse_group(path, stamped[0])
+
+    def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
+        """Read the attributes of a group as a shared value, with their stamp."""
+        stamped = self._group_bytes(path)
+        if stamped is None:
+            return StoredGroup(b"", {}), None
+        return self._shared_group(path, stamped[0]), stamped[1]
+
+    def _shared_group(self, path: str, data: bytes) -> StoredGroup:
+        return stored_group(data, self.format, lambda: self._parse_group(path, data))
+
+    def _group_bytes(self, path: str) -> tuple[bytes, Stamp | None] | None:
+        """Read the document with the attributes of a group, with its stamp; None for a group of Zarr v2 without.
+
+        Attributes that name a group, as those of OME-NGFF do, make other documents of Zarr v2 needless.
+        """
+        if self.names_group is None:
+            self._expect_both([path])
+        if self.format == 3:
+            stamped = self._stamped(path, V3.group)
+            if stamped is None:
+                raise self._no("group", path)
+            return stamped
+        stamped = self.storage.read_stamped(join(path, V2.attributes))
+        names_group = self.names_group
+        if stamped and names_group and names_group(self._shared_group(path, stamped[0]).attributes):
+            return stamped
+        is_marked = self._is_marked(path)
+        if stamped is None and is_marked:  # most groups have attributes
+            stamped = self._stamped_again(path, V2.attributes)
+        if not is_marked and stamped is None:
+            raise self._no("group", path)
+        return stamped
+
+    def array(self, path: str) -> ArrayMeta:
+        """Read the description of an array."""
+        return self.stamped_array(path)[0]
+
+    def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
+        """Read the description of an array, with its `array_stamp`."""
+        self._expect_both(arrays=[path])
+        stamped = self._stamped(path, self.files.array)
+        if stamped is None:
+            raise self._no("array", path)
+        data, stamp = stamped
+        attributes = self._stamped(path, V2.attributes, lists=False) if self.format == 2 else None
+        return self.parse_array(path, data, attributes and attributes[0]), stamp
+
+    def parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
+        """Parse an array's document and, in Zarr v2, the document of its attributes."""
+        return parsed_array(data, attributes_data, lambda: self._parse_array(path, data, attributes_data))
+
+    def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
+        if self.format == 2:
+            attributes = (
+                {} if attributes_data is None else parse_object(attributes_data, self.at(path), V2.attributes)
+            )
+            return format_v2.parse_array(
+                parse_object(data, self.at(path), V2.array), attributes, self.at(path)
+            )
+        document = parse_object(data, self.at(path), V3.group)
+        if format_v3.node_type(document, self.at(path)) == "group":
+            raise self._no("array", path, "a group is stored there")
+        return format_v3.parse_array(document, self.at(path))
+
+    def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
+        """Read the document of an array and its attributes, even where its codecs are unsupported."""
+        file = self.files.array
+        document = self.document(path, file)
+        if document is None:
+            raise self._no("array", path)
+        if self.format == 3:
+            return document, self._attributes_of_array(path, document)
+        return document, self.document(path, V2.attributes) or {}
+
+    def _attributes_of_array(self, path: str, document: JSONObject) -> JSONObject:
+        if format_v3.node_type(document, self.at(path)) == "group":
+            raise self._no("array", path, "a group is stored there")
+        return format_v3.attributes_of(document, self.at(path))
+
+    def _require_array(self, path: str) -> None:
+        if self.kind(path) != "array":
+            raise self._no("array", path)
+
+    def expect(
+        self,
+        groups: Iterable[str],
+        *,
+        arrays: Iterable[str] = (),
+        at_once: bool = False,
+        attributes_only: bool = False,
+    ) -> None:
+        """Request the documents of nodes that will be opened next, in one round on remote stores.
+
+        ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
+        """
+        if at_once or self.storage.reads_ahead:
+            of_arrays = [join(path, file) for path in arrays for file in self.files_of_array]
+            files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
+            of_groups = [join(path, file) for path in groups for file in files]
+            self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
+
+    def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
+        """Load documents in folders ahead that are read next: of groups, each with one of its arrays."""
+        files = [self.files.attributes]
+        if array is not None:
+            files += [f"{array}/{file}" for file in self.files_of_array]
+        self.storage.load_ahead([join(path, file) for path in groups for file in files])
+
+    @property
+    def files_of_array(self) -> list[str]:
+        """Names of the documents of an array."""
+        return list(dict.fromkeys((self.files.array, self.files.attributes)))
+
+    def _expect_both(self, groups: Iterable[str] = (), *, arrays: Iterable[str] = ()) -> None:
+        """Request the two documents of a node in Zarr v2 in one round on remote stores."""
+        if self.format == 2:
+            self.expect(groups, arrays=arrays)
+
+    def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
+        """Return those of some paths where anything is stored; the documents of groups are requested with them."""
+        beside = [join(path, file) for path in groups for file in self.files.all]
+        if self.format == 2:
+            beside.append(V2.consolidated)
+        return self.storage.existing(paths, beside=beside)
+
+    def look_at_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
+        """Return which of two nodes exist, before a `move`; the documents of groups are requested with them."""
+        beside = [join(path, file) for path in groups for file in self.files.all]
+        if self.format == 2:
+            beside += [join(path, V2.consolidated) for path in ("", *groups)]
+        return self.storage.look_at_move(old, new, beside=beside)
+
+    def children(self, path: str) -> dict[str, NodeKind]:
+        """List the nodes directly below a group, in natural order, with their kinds.
+
+        A child with a damaged document raises `MetadataError`, so that it is not silently lost.
+        """
+        kinds: dict[str, NodeKind] = {}
+        for name in self.storage.list(path):
+            kind = self.kind(join(path, name)) if may_be_node_name(name) else None
+            if kind is not None:
+                kinds[name] = kind
+        return kinds
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Return the stamp of a group's attributes; None where the store has no stamps."""
+        return self.storage.stamp(join(path, self.files.attributes))
+
+    def array_stamp(self, path: str) -> Stamp | None:
+        """Return the stamp of an array's document; None where the store has no stamps."""
+        return self.storage.stamp(join(path, self.files.array))
+
+    def _parse_group(self, path: str, data: bytes) -> JSONObject:
+        return self._attributes_in(path, parse_object(data, self.at(path), self.files.attributes))
+
+    def _attributes_in(self, path: str, document: JSONObject) -> JSONObject:
+        """Return the attributes of a group in its document."""
+        if self.format == 2:
+            return document
+        if format_v3.node_type(document, self.at(path)) == "array":
+            raise self._no("group", path, "an array is stored there")
+        return format_v3.attributes_of(document, self.at(path))
+
+    def _is_marked(self, path: str) -> bool:
+        """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
+        if self._shows(path, V2.group):
+            return True
+        is_array = self._shows(path, V2.array)
+        found = self._read_again(path, V2.group, V2.array) if self.reads_twice and not is_array else ()
+        if is_array or V2.array in found:
+            raise self._no("group", path, "an array is stored there")
+        return V2.group in found
+
+    # ---- one document, and again where it reads as missing --------------------------------------
 
     def _has(self, path: str, file: str) -> bool:
         return self._shows(path, file) or (self.reads_twice and file in self._read_again(path, file))

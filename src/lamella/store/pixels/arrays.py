@@ -55,7 +55,8 @@ class StoredArray:
     """One array of a store, read and written by the fastest engine that supports its codecs, or by ``engine``.
 
     >>> import tempfile
-    >>> from lamella.store.metadata.documents import Documents, new_array
+    >>> from lamella.store.metadata.array_creation import new_array
+    >>> from lamella.store.metadata.documents import Documents
     >>> from lamella.store.storage import open_storage
     >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
     >>> documents.put_array("0", new_array((2, 3), "uint16", zarr_format=3))

@@ -169,7 +169,7 @@ class Coding:
 def coding_of(meta: ArrayMeta) -> Coding | None:
     """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported.
 
-    >>> from lamella.store.metadata.documents import new_array
+    >>> from lamella.store.metadata.array_creation import new_array
     >>> coding = coding_of(new_array((4, 4), "uint16", zarr_format=3, compressor="none"))
     >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
     '0100020000000000 0000000000000000 0000000000000000 0000000000000000'

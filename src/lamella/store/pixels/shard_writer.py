@@ -51,7 +51,8 @@ class ShardWriter:
 
     >>> import tempfile
     >>> from lamella.store.pixels.arrays import StoredArray
-    >>> from lamella.store.metadata.documents import Documents, new_array
+    >>> from lamella.store.metadata.array_creation import new_array
+    >>> from lamella.store.metadata.documents import Documents
     >>> from lamella.store.storage import open_storage
     >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
     >>> meta = new_array((4, 6), "uint16", zarr_format=3, chunks=(1, 6), shards=(4, 6))
