@@ -66,7 +66,9 @@ def test_verify_ends_with_0_1_or_2(film, tmp_path):
 
 def test_checksum_makes_what_verify_compares(film, tmp_path):
     printed = run("checksum", film)
-    assert run("checksum", film, "-o", tmp_path / "manifest").stdout == ""
+    written = run("checksum", film, "-o", tmp_path / "manifest").stdout
+    assert written == f"Wrote {tmp_path / 'manifest'}: checksums of 10 files.\n"
+    assert run("checksum", film, "-q", "-o", tmp_path / "again").stdout == ""
     assert printed.stdout == (tmp_path / "manifest").read_text()
     assert run("verify", film, "--manifest", tmp_path / "manifest").exit_code == 0
     (film / "0/2/1/0/0/0").unlink()

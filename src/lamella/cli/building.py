@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.messages import echo_result, seconds_of
 from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.mosaics.mosaic import Blend
@@ -25,11 +24,11 @@ def with_storage(paths: Sequence[str], options: dict[str, Any]) -> list[str]:
     return share_options(paths, options["storage_options"])
 
 
-def opened(path: str, options: dict[str, Any]) -> NGFFNode:
-    """Open a source of `with_storage`."""
+def opened(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
+    """Open a store by the shared options; a path of `with_storage` has those of ``--storage``."""
     from lamella.nodes.open import open_ome_zarr
 
-    node: NGFFNode = open_ome_zarr(path, disable_path_checking=options["follow_links"])
+    node: NGFFNode = open_ome_zarr(path, disable_path_checking=options["follow_links"], **settings)
     return node
 
 
@@ -38,33 +37,25 @@ def options_of_new_store(options: dict[str, Any]) -> dict[str, Any]:
     return {"jobs": options["jobs"], "progress": options["progress"]}
 
 
-def run_build(
-    context: click.Context, operation: Callable[[], NGFFNode], destination: str, *, as_json: bool
-) -> None:
-    """Run an operation that returns the new plate or image, and print what was written."""
+def finish_build(context: click.Context, as_json: bool, built: NGFFNode, destination: str) -> None:
+    """Publish and close the new plate or image that an operation returned, and print what was written."""
     from lamella.nodes.plate import Plate
 
-    context.meta[RESUMES] = True
-    begin = time.monotonic()
-    with operation() as node:
+    with built as node:
         node.documents.storage.commit_own(f"lamella {context.info_name}")
         is_plate = isinstance(node, Plate)
         images = [path for path, _ in node.positions()] if isinstance(node, Plate) else [""]
-    seconds = time.monotonic() - begin
-    if as_json:
-        echo_json({"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images})
-    elif not context.meta.get(QUIET):
-        count = counted(len(images), "image")
-        echo_lines(
-            [f"Wrote {destination}: {f'a plate of {count}' if is_plate else count}, in {seconds:.1f} s."]
-        )
+    count = counted(len(images), "image")
+    value = {"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images}
+    what = f"a plate of {count}" if is_plate else count
+    echo_result(context, as_json, value, f"Wrote {destination}: {what}, in {seconds_of(context):.1f} s.")
 
 
 @click.command(epilog="Example: lamella merge monday.zarr tuesday.zarr week.zarr --renumber")
 @click.argument("plates", nargs=-1, required=True, metavar="PLATE...", type=click.Path())
 @click.argument("destination", metavar="DST", type=click.Path())
 @click.option("--renumber", is_flag=True, help="Rename fields whose path an earlier plate has.")
-@operation_options()
+@operation_options(resumes=True)
 def merge(
     context: click.Context,
     plates: tuple[str, ...],
@@ -82,12 +73,10 @@ def merge(
     """
     from lamella.ops.plates.subset import merge as run
 
-    def build() -> Any:
-        *sources, target = with_storage((*plates, destination), options)
-        nodes: list[Any] = [opened(path, options) for path in sources]
-        return run(nodes, target, renumber=renumber, **options_of_new_store(options))
-
-    run_build(context, build, destination, as_json=as_json)
+    *sources, target = with_storage((*plates, destination), options)
+    nodes: list[Any] = [opened(path, options) for path in sources]
+    built = run(nodes, target, renumber=renumber, **options_of_new_store(options))
+    finish_build(context, as_json, built, destination)
 
 
 def _crop(
@@ -119,17 +108,16 @@ def _crop(
 @click.option(
     "--crop", metavar="AXIS=A:B", multiple=True, callback=_crop, help="Region in pixels of level 0."
 )
-@operation_options()
+@operation_options(resumes=True)
 def subset(
     context: click.Context,
     path: str,
     destination: str,
     wells: list[str] | None,
     acquisitions: list[str] | None,
-    channels: list[str] | None,
-    crop: dict[str, slice] | None,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Create a store from a part of an image or plate.
 
@@ -141,23 +129,23 @@ def subset(
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
 
-    def build() -> Any:
-        source, target = with_storage((path, destination), options)
-        node = opened(source, options)
-        settings = {"channels": channels, "crop": crop, **options_of_new_store(options)}
-        if isinstance(node, Plate):
-            ids = None if acquisitions is None else [int(a) if a.isdecimal() else a for a in acquisitions]
-            return node.subset(target, wells=wells, acquisitions=ids, **settings)
-        if not isinstance(node, Position):
-            raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
-        if wells is not None or acquisitions is not None:
-            raise InvalidArgumentError(
-                f"{path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
-                "--acquisitions."
-            )
-        return node.subset(target, **settings)
-
-    run_build(context, build, destination, as_json=as_json)
+    source, target = with_storage((path, destination), options)
+    node = opened(source, options)
+    settings |= options_of_new_store(options)
+    built: NGFFNode
+    if isinstance(node, Plate):
+        ids = None if acquisitions is None else [int(a) if a.isdecimal() else a for a in acquisitions]
+        built = node.subset(target, wells=wells, acquisitions=ids, **settings)
+    elif not isinstance(node, Position):
+        raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
+    elif wells is not None or acquisitions is not None:
+        raise InvalidArgumentError(
+            f"{path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
+            "--acquisitions."
+        )
+    else:
+        built = node.subset(target, **settings)
+    finish_build(context, as_json, built, destination)
 
 
 @click.command(epilog="Example: lamella mosaic plate.zarr well.zarr --well B03 --blend linear")
@@ -174,7 +162,7 @@ def subset(
 @click.option("--levels", type=NumberOr(1, "auto"), help="Pyramid levels; by default as the fields have.")
 @click.option("--chunks", type=Lengths("auto"), default="auto", help="Chunk lengths of the last axes.")
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def mosaic(
     context: click.Context,
     path: str,
@@ -182,11 +170,10 @@ def mosaic(
     well: str | None,
     acquisition: int | None,
     blend: Blend,
-    levels: Any,
     chunks: Any,
-    overwrite: bool,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Write the fields of a well, or tiles, as one image.
 
@@ -197,15 +184,8 @@ def mosaic(
     """
     from lamella.ops.mosaics.positions import mosaic_of
 
-    def build() -> Any:
-        source, target = with_storage((path, destination), options)
-        fields = mosaic_of(opened(source, options), well, blend, acquisition)
-        return fields.write(
-            target,
-            levels=levels,
-            chunks=chunks if chunks == "auto" else (*(1,) * (fields.ndim - len(chunks)), *chunks),
-            overwrite=overwrite,
-            **options_of_new_store(options),
-        )
-
-    run_build(context, build, destination, as_json=as_json)
+    source, target = with_storage((path, destination), options)
+    fields = mosaic_of(opened(source, options), well, blend, acquisition)
+    lengths = chunks if chunks == "auto" else (*(1,) * (fields.ndim - len(chunks)), *chunks)
+    built = fields.write(target, chunks=lengths, **settings, **options_of_new_store(options))
+    finish_build(context, as_json, built, destination)

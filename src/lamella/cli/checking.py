@@ -6,8 +6,18 @@ from typing import Any
 
 import click
 
-from lamella.cli.messages import FAILED, RESUMES, UNREADABLE, echo_json, echo_lines, echo_report, error_line
+from lamella.cli.messages import (
+    FAILED,
+    RESUMES,
+    UNREADABLE,
+    echo_json,
+    echo_lines,
+    echo_report,
+    echo_result,
+    error_line,
+)
 from lamella.cli.options import operation_options
+from lamella.errors import counted
 
 
 @click.command()
@@ -23,7 +33,7 @@ def status(context: click.Context, path: str, complete: bool, as_json: bool, opt
     from lamella.ops.integrity.status import status as run
 
     report = run(path, **options)
-    echo_report(context, report, as_json)
+    echo_report(context, as_json, report)
     states = {image.state for image in report.images}
     if states & {"damaged", "unread"} or (complete and states & {"partly", "missing"}):
         context.exit(FAILED)
@@ -55,7 +65,7 @@ def verify(
 
     context.meta[RESUMES] = record is not None
     report = run(path, manifest=manifest, record=record, **options)
-    echo_report(context, report, as_json)
+    echo_report(context, as_json, report)
     if not report:
         context.exit(FAILED)
 
@@ -79,10 +89,15 @@ def checksum(
 
     context.meta[RESUMES] = output is not None
     report = run(path, output, **options)
-    if as_json:
-        echo_json(report.to_dict())
-    elif output is None:
-        echo_lines(report.lines())
+    if output is None and not as_json:
+        echo_lines(report.lines())  # also with --quiet: they are what was asked for
+    else:
+        echo_result(
+            context,
+            as_json,
+            report.to_dict(),
+            f"Wrote {output}: checksums of {counted(len(report), 'file')}.",
+        )
 
 
 @click.command()
@@ -117,7 +132,7 @@ def validate(
                 }
             )
         raise
-    echo_report(context, report, as_json)
+    echo_report(context, as_json, report)
     if not report.readable:
         context.exit(UNREADABLE)
     if not report:

@@ -1,11 +1,7 @@
-"""``lamella convert``: convert microscopy files to OME-Zarr.
-
-:func:`lamella.ops.conversion.convert.convert` converts.
-"""
+"""``lamella convert``: convert microscopy files to OME-Zarr."""
 
 from __future__ import annotations
 
-import time
 import warnings
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
+from lamella.cli.messages import QUIET, echo_json, echo_lines, echo_notes, echo_result, megabytes, seconds_of
 from lamella.cli.options import (
     Lengths,
     NumberOr,
@@ -116,7 +112,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 )
 @dry_run_option
 @overwrite_option
-@operation_options(links=False)
+@operation_options(links=False, resumes=True)
 def convert(
     context: click.Context,
     /,
@@ -149,10 +145,9 @@ def convert(
         raise click.UsageError(
             "Missing argument 'SRC...': name the files to convert, and then the new store."
         )
-    context.meta[RESUMES] = True
     if not watch:
         _refuse_watch_options(context)
-    if watch:
+    else:
         if len(sources) != 1:
             raise click.UsageError("--watch needs one folder as SRC.")
         limits = {
@@ -161,14 +156,11 @@ def convert(
             "settle": settle,
             "files_per_position": files_per_position,
         }
-        shared: dict[str, Any] = {
-            name: options[name] for name in ("jobs", "storage_options") if name in options
-        }
-        _watch(context, sources[0], destination, as_json, {**settings, **limits, **shared})
+        del options["progress"]
+        _watch(context, sources[0], destination, as_json, {**settings, **limits, **options})
         return
     from lamella.ops.conversion.convert import convert as run
 
-    begin = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)  # those about deprecated functions are for programmers
         # Gaps and guesses are printed before anything is written: the user may stop it.
@@ -180,7 +172,7 @@ def convert(
     elif report.dry_run:
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
-        echo_lines(_closing_lines(report, time.monotonic() - begin))
+        echo_lines(_closing_lines(report, seconds_of(context)))
 
 
 def _refuse_watch_options(context: click.Context) -> None:
@@ -203,11 +195,10 @@ def _watch(
     report = watch(
         source, destination, on_position=lambda path: None if is_quiet else echo_lines([path]), **options
     )
-    if as_json:
-        echo_json(report.to_dict())
-    elif not is_quiet:
-        done = counted(len(report.positions), "position")
-        echo_lines([f"Wrote {report.destination}: {done} ({report.present} before)."])
+    line = (
+        f"Wrote {report.destination}: {counted(len(report.positions), 'position')} ({report.present} before)."
+    )
+    echo_result(context, as_json, report.to_dict(), line)
 
 
 def _plan_lines(report: ConvertReport) -> Iterator[str]:

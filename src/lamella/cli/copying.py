@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import click
 
-from lamella.cli.messages import FAILED, QUIET, RESUMES, echo_json, echo_lines, echo_message, megabytes
+from lamella.cli.messages import FAILED, echo_message, echo_result, megabytes, seconds_of
 from lamella.cli.options import fields_option, levels_option, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lamella.ops.copying.selection import CopyReport
 
 
-def run_copy(context: click.Context, operation: Callable[[], CopyReport], *, as_json: bool) -> None:
-    """Run a copy, and print its result; exit with FAILED if files may be missing."""
-    begin = time.monotonic()
-    report = operation()
-    seconds = time.monotonic() - begin
-    if as_json:
-        echo_json(report.to_dict())
-    elif not context.meta.get(QUIET):
-        skipped = f" ({report.resumed} copied before)" if report.resumed else ""
-        echo_lines(
-            [
-                f"Wrote {report.destination}: {counted(report.documents, 'document')}, "
-                f"{counted(report.files, 'file')}{skipped}, {megabytes(report.nbytes)}, in {seconds:.1f} s "
-                f"({report.nbytes / 1e6 / max(seconds, 0.001):.0f} MB/s)."
-            ]
-        )
+def finish_copy(context: click.Context, as_json: bool, report: CopyReport) -> None:
+    """Print the result of a copy; exit with FAILED if files may be missing."""
+    seconds = seconds_of(context)
+    skipped = f" ({report.resumed} copied before)" if report.resumed else ""
+    line = (
+        f"Wrote {report.destination}: {counted(report.documents, 'document')}, "
+        f"{counted(report.files, 'file')}{skipped}, {megabytes(report.nbytes)}, in {seconds:.1f} s "
+        f"({report.nbytes / 1e6 / max(seconds, 0.001):.0f} MB/s)."
+    )
+    echo_result(context, as_json, report.to_dict(), line)
     if report.unseen is not None:
         echo_message("error", report.unseen)
         context.exit(FAILED)
@@ -47,7 +38,7 @@ def run_copy(context: click.Context, operation: Callable[[], CopyReport], *, as_
 @fields_option
 @levels_option
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def copy(
     context: click.Context,
     source: str,
@@ -67,8 +58,7 @@ def copy(
     """
     from lamella.ops.copying.copy_store import copy_store
 
-    context.meta[RESUMES] = True
-    run_copy(context, lambda: copy_store(source, destination, **settings, **options), as_json=as_json)
+    finish_copy(context, as_json, copy_store(source, destination, **settings, **options))
 
 
 @click.command(epilog="Example: lamella download https://host/plate.zarr --fields A/1/0,B/2/0 --levels 1,2")
@@ -77,7 +67,7 @@ def copy(
 @fields_option
 @levels_option
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def download(
     context: click.Context,
     source: str,
@@ -96,11 +86,10 @@ def download(
     from lamella.store.objects.addresses import clean_url
     from lamella.store.paths import local_path
 
-    context.meta[RESUMES] = True
     path = local_path(
         destination or unquote(clean_url(source).rpartition("/")[2]), "the destination of a download"
     )
-    run_copy(context, lambda: copy_store(source, path, **settings, **options), as_json=as_json)
+    finish_copy(context, as_json, copy_store(source, path, **settings, **options))
 
 
 @click.command(epilog="Example: lamella pack plate.zarr plate.ozx")
@@ -126,14 +115,14 @@ def pack(
     """
     from lamella.ops.copying.pack import pack as run
 
-    run_copy(context, lambda: run(source, destination, **settings, **options), as_json=as_json)
+    finish_copy(context, as_json, run(source, destination, **settings, **options))
 
 
 @click.command(epilog="Example: lamella unpack plate.ozx plate.zarr")
 @click.argument("source", metavar="ARCHIVE", type=click.Path())
 @click.argument("destination", metavar="DST", type=click.Path())
 @overwrite_option
-@operation_options(links=False)
+@operation_options(links=False, resumes=True)
 def unpack(
     context: click.Context,
     source: str,
@@ -149,5 +138,4 @@ def unpack(
     """
     from lamella.ops.copying.copy_store import unpack as run
 
-    context.meta[RESUMES] = True
-    run_copy(context, lambda: run(source, destination, overwrite=overwrite, **options), as_json=as_json)
+    finish_copy(context, as_json, run(source, destination, overwrite=overwrite, **options))

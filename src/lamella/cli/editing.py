@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_report
+from lamella.cli.messages import RESUMES, echo_report, echo_result
 from lamella.cli.options import dry_run_option, operation_options
 
 
@@ -106,13 +106,10 @@ def edit(
     renamed: dict[str, str],
     colors: dict[str, str],
     windows: dict[str, tuple[float, float]],
-    contrast: bool,
-    delete: tuple[str, ...],
-    name: str | None,
-    attributes: dict[str, Any],
     dry_run: bool,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Change names, colours, sizes, units and channels.
 
@@ -129,20 +126,11 @@ def edit(
         for channel, value in values.items():
             channels.setdefault(channel, {})[key] = value
     edits = ImageEdits(renamed, channels, pixel_size, units)
-    if edits == ImageEdits() and not (contrast or delete or name or attributes):
+    if edits == ImageEdits() and not any(settings.values()):
         raise click.UsageError("Give at least one change, such as --pixel-size or --color.")
     context.meta[RESUMES] = not dry_run
-    report = edit_store(
-        path,
-        edits,
-        name=name,
-        attributes=attributes,
-        delete=delete,
-        contrast=contrast,
-        dry_run=dry_run,
-        **options,
-    )
-    echo_report(context, report, as_json)
+    report = edit_store(path, edits, dry_run=dry_run, **settings, **options)
+    echo_report(context, as_json, report)
 
 
 @click.command(epilog="Example: lamella rename-well plate.zarr A/1 B/2")
@@ -176,10 +164,7 @@ def rename_well(
     renames = {str(old): str(new)} if table is None else read_renames(table)
     options.pop("progress")
     done = rename_wells(path, renames, dry_run=dry_run, **options)
-    if as_json:
-        echo_json({"renamed": [{"old": before, "new": after} for before, after in done], "dry_run": dry_run})
-    elif not context.meta.get(QUIET):
-        verb = "Would rename" if dry_run else "Renamed"
-        echo_lines(
-            [f"{verb} {before} to {after}." for before, after in done] or ["Nothing is left to rename."]
-        )
+    verb = "Would rename" if dry_run else "Renamed"
+    lines = [f"{verb} {before} to {after}." for before, after in done] or ["Nothing is left to rename."]
+    value = {"renamed": [{"old": before, "new": after} for before, after in done], "dry_run": dry_run}
+    echo_result(context, as_json, value, "\n".join(lines))

@@ -1,7 +1,4 @@
-"""``lamella export``: write images and plates as OME-TIFF, ImageJ TIFF, pictures and movies.
-
-:func:`lamella.adapters.export.export.export` writes the files.
-"""
+"""``lamella export``: write images and plates as OME-TIFF, ImageJ TIFF, pictures and movies."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened, with_storage
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.building import opened, options_of_new_store, with_storage
+from lamella.cli.messages import echo_result
 from lamella.cli.options import Region, ZPlane, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
@@ -32,7 +29,7 @@ from lamella.errors import counted
 @click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @click.option("--labels", metavar="NAME,...|all", callback=split_option, help="Write label images too.")
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def export(
     context: click.Context,
     stores: tuple[str, ...],
@@ -53,18 +50,10 @@ def export(
     """
     from lamella.adapters.export.export import export as run
 
-    context.meta[RESUMES] = True
-    chosen = {
-        **settings,
-        "level": 0 if level is None else int(level) if level.isdecimal() else level,
-        "labels": True if labels == ["all"] else labels or False,
-        "jobs": options["jobs"],
-        "progress": options["progress"],
-    }
+    settings["level"] = 0 if level is None else int(level) if level.isdecimal() else level
+    settings["labels"] = True if labels == ["all"] else labels or False
+    settings |= options_of_new_store(options)
     with ExitStack() as nodes:
         sources = [nodes.enter_context(opened(store, options)) for store in with_storage(stores, options)]
-        files = run(sources[0] if len(sources) == 1 else sources, destination, **chosen)
-    if as_json:
-        echo_json({"files": files})
-    elif not context.meta.get(QUIET):
-        echo_lines([f"Wrote {destination}: {counted(len(files), 'file')}."])
+        files = run(sources[0] if len(sources) == 1 else sources, destination, **settings)
+    echo_result(context, as_json, {"files": files}, f"Wrote {destination}: {counted(len(files), 'file')}.")

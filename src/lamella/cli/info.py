@@ -28,25 +28,23 @@ Keys may be added, never renamed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from lamella.cli.building import opened
 from lamella.cli.messages import echo_json
-from lamella.cli.options import follow_links_option, json_option, storage_option, verbose_option
+from lamella.cli.options import operation_options, verbose_option
 
 
 @click.command()
 @click.argument("path", type=click.Path())
-@json_option
-@verbose_option("List every position; count files and bytes.", expose=True)
-@follow_links_option
-@storage_option
-def info(
-    path: str,
-    as_json: bool,
-    verbose: int,
-    follow_links: bool,
-    storage_options: dict[str, object],
-) -> None:
+@operation_options(
+    jobs=False,
+    quiet=False,
+    verbose=verbose_option("List every position; count files and bytes.", expose=True),
+)
+def info(context: click.Context, path: str, as_json: bool, verbose: int, options: dict[str, Any]) -> None:
     """Show what a store contains.
 
     PATH is an image, plate, row, well, collection or scene. Only metadata are read, never pixels. Damaged positions are
@@ -55,11 +53,11 @@ def info(
     from lamella.cli.info_text import print_blocks, text_of
     from lamella.errors import MetadataError
     from lamella.nodes.describe import ContainerDescription, describe, to_json
-    from lamella.nodes.open import open_ome_zarr
     from lamella.ops.execution import Count, reporting
 
+    del context
     with (
-        open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node,
+        opened(path, options, storage_options=options["storage_options"]) as node,
         reporting(True, "positions") as report_progress,
     ):
         count = Count(report_progress, "positions")

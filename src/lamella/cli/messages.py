@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 QUIET: Final = "lamella.quiet"
 """Key of a context's meta: whether only errors are printed."""
+
+BEGAN: Final = "lamella.began"
+"""Key of a context's meta: the time at which the command began."""
 
 RESUMES: Final = "lamella.resumes"
 """Key of a context's meta: whether the same command resumes an interrupted one."""
@@ -61,6 +65,11 @@ def sentence(text: str) -> str:
     if first.isalpha() and first.islower():
         line = line[0].upper() + line[1:]
     return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def seconds_of(context: click.Context) -> float:
+    """Return the seconds since the command began."""
+    return time.monotonic() - float(context.meta[BEGAN])
 
 
 def megabytes(nbytes: int) -> str:
@@ -115,7 +124,15 @@ def echo_json(value: object) -> None:
     echo_lines([json.dumps(value, indent=2, ensure_ascii=False)])
 
 
-def echo_report(context: click.Context, report: Report, as_json: bool) -> None:
+def echo_result(context: click.Context, as_json: bool, value: object, line: str) -> None:
+    """Print a value as JSON, or the line that describes it, unless only errors are asked for."""
+    if as_json:
+        echo_json(value)
+    elif not context.meta.get(QUIET):
+        echo_lines([line])
+
+
+def echo_report(context: click.Context, as_json: bool, report: Report) -> None:
     """Print a report as JSON or as lines; no lines if only errors are asked for."""
     if as_json:
         echo_json(report.to_dict())

@@ -7,12 +7,13 @@ with ``options={"jobs": 2, "progress": False, ...}``, which it passes to the ope
 from __future__ import annotations
 
 import re
+import time
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import QUIET, log_to_stderr
+from lamella.cli.messages import BEGAN, QUIET, RESUMES, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,21 +215,30 @@ levels_option = click.option(
 
 
 def operation_options(
-    *, jobs: bool = True, links: bool = True, storage: bool = True
+    *,
+    jobs: bool = True,
+    json: bool = True,
+    quiet: bool = True,
+    verbose: Callable[[Any], Any] = verbose_option(),  # noqa: B008 (an option, not a value)
+    links: bool = True,
+    resumes: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options of commands that run one operation, and pass those of the operation as `options`.
 
-    The decorated function gets the context, ``as_json``, ``options`` (``progress``, and ``jobs``, ``follow_links`` and
-    ``storage_options`` unless left out), and its own options.
+    The decorated function gets the context, ``as_json``, ``options`` (``storage_options``, and ``progress``, ``jobs``
+    and ``follow_links`` unless left out), and its own options. ``resumes`` is whether the same command resumes an
+    interrupted one.
     """
-    optional = {"jobs": jobs, "follow_links": links, "storage_options": storage}
-    names = [name for name, is_used in optional.items() if is_used]
-    added = [jobs_option] * jobs + [json_option, quiet_option, verbose_option()]
-    added += [follow_links_option] * links + [storage_option] * storage
+    names = [*["jobs"] * jobs, *["follow_links"] * links, "storage_options"]
+    added = [*[jobs_option] * jobs, *[json_option] * json, *[quiet_option] * quiet, verbose]
+    added += [*[follow_links_option] * links, storage_option]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def command(context: click.Context, *, quiet: bool, **values: Any) -> Any:
-            options = {"progress": not quiet} | {name: values.pop(name) for name in names}
+        def command(context: click.Context, **values: Any) -> Any:
+            context.meta[BEGAN], context.meta[RESUMES] = time.monotonic(), resumes
+            options = {name: values.pop(name) for name in names}
+            if quiet:
+                options["progress"] = not values.pop("quiet")
             return function(context, options=options, **values)
 
         decorated: Callable[..., Any] = click.pass_context(wraps(function)(command))

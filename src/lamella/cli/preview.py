@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import click
 
-from lamella.cli.messages import echo_json, echo_lines, echo_message
-from lamella.cli.options import (
-    Region,
-    ZPlane,
-    follow_links_option,
-    jobs_option,
-    json_option,
-    quiet_option,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.building import opened, options_of_new_store
+from lamella.cli.messages import echo_message, echo_result
+from lamella.cli.options import Region, ZPlane, operation_options, split_option
 
 
 @click.command()
@@ -33,30 +25,21 @@ from lamella.cli.options import (
 @click.option("--label", metavar="NAME", help="Label image to draw over the picture.")
 @click.option("--z", type=ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
-@click.option("--channels", metavar="NAME,...", help="Channels to draw; the active ones by default.")
+@click.option(
+    "--channels", metavar="NAME,...", callback=split_option, help="Channels to draw; the active by default."
+)
 @click.option("--level", metavar="NAME", help="Level to read; by default one fine enough.")
 @click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
-@jobs_option
-@json_option
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
+@operation_options()
 def preview(
+    context: click.Context,
     path: str,
     output: str,
     size: int | None,
-    label: str | None,
-    z: int | Literal["max"] | None,
-    t: int | None,
-    channels: str | None,
-    level: str | None,
-    region: dict[str, tuple[int | None, int | None]] | None,
-    jobs: int | None,
+    channels: list[str] | None,
     as_json: bool,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Draw an image or a plate into a PNG file.
 
@@ -70,24 +53,15 @@ def preview(
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError
-    from lamella.nodes.open import open_ome_zarr
     from lamella.ops.display.preview import PreviewOptions
 
-    names = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
+    names = None if channels is None else tuple(channels)
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
-        faults = write_preview(
-            node,
-            output,
-            PreviewOptions(label, z, t, names, level, region),
-            size=size,
-            jobs=jobs,
-            progress=not quiet,
-        )
+    chosen = PreviewOptions(channels=names, **settings)
+    with opened(path, options, storage_options=options["storage_options"]) as node:
+        faults = write_preview(node, output, chosen, size=size, **options_of_new_store(options))
     for fault in faults:
         echo_message("warning", f"{fault.path}: {fault.error}")
-    if as_json:
-        echo_json({"output": output, "faults": [fault.to_dict() for fault in faults]})
-    elif not quiet:
-        echo_lines([f"Wrote {output}."])
+    value = {"output": output, "faults": [fault.to_dict() for fault in faults]}
+    echo_result(context, as_json, value, f"Wrote {output}.")

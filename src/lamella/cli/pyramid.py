@@ -1,7 +1,4 @@
-"""``lamella pyramid``: computes the lower-resolution levels of images.
-
-The work is :func:`lamella.ops.images.pyramids.compute_pyramids`.
-"""
+"""``lamella pyramid``: compute the lower-resolution levels of images."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines
+from lamella.cli.messages import echo_result
 from lamella.cli.options import NumberOr, operation_options
 from lamella.errors import counted
 
@@ -25,15 +22,14 @@ from lamella.errors import counted
     help="mean (default), median, mode, min, max, stride.",
 )
 @click.option("--replace", is_flag=True, help="Delete levels that are there first.")
-@operation_options()
+@operation_options(resumes=True)
 def pyramid(
     context: click.Context,
     path: str,
-    levels: Any,
-    method: str,
     replace: bool,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Compute the lower-resolution levels of images.
 
@@ -44,11 +40,8 @@ def pyramid(
     """
     from lamella.ops.images.pyramids import compute_pyramids
 
-    context.meta[RESUMES] = True
-    counts = compute_pyramids(path, levels, method, overwrite=replace, **options)
-    if as_json:
-        echo_json({"levels": counts})
-    elif not context.meta.get(QUIET):
-        several = sorted(set(counts.values()))
-        numbers = " to ".join(dict.fromkeys([str(several[0]), str(several[-1])])) if several else "0"
-        echo_lines([f"{counted(len(counts), 'image')} with {numbers} levels."])
+    counts = compute_pyramids(path, overwrite=replace, **settings, **options)
+    several = sorted(set(counts.values()))
+    numbers = " to ".join(dict.fromkeys([str(several[0]), str(several[-1])])) if several else "0"
+    line = f"{counted(len(counts), 'image')} with {numbers} levels."
+    echo_result(context, as_json, {"levels": counts}, line)

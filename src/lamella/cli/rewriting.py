@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
+from lamella.cli.messages import echo_notes, echo_result, megabytes, seconds_of
 from lamella.cli.options import Lengths, ParamType, in_place_option, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lamella.ops.rewriting.rewrite import RewriteReport
     from lamella.store.metadata.compressor import CompressorChoice
     from lamella.types import VersionName
@@ -28,22 +25,15 @@ def check_destination(destination: str | None, in_place: bool) -> None:
         )
 
 
-def run_rewrite(context: click.Context, operation: Callable[[], RewriteReport], *, as_json: bool) -> None:
-    """Run an operation that writes a whole store, and print its result."""
-    context.meta[RESUMES] = True
-    begin = time.monotonic()
-    report = operation()
+def finish_rewrite(context: click.Context, as_json: bool, report: RewriteReport) -> None:
+    """Print the result of an operation that wrote a whole store."""
     echo_notes(context, report.notes)
-    if as_json:
-        echo_json(report.to_dict())
-    elif not context.meta.get(QUIET):
-        echo_lines(
-            [
-                f"Wrote {report.destination}: {counted(report.groups, 'group')}, {counted(report.arrays, 'array')} "
-                f"({report.carried} copied without re-encoding), {megabytes(report.nbytes)}, "
-                f"in {time.monotonic() - begin:.1f} s."
-            ]
-        )
+    line = (
+        f"Wrote {report.destination}: {counted(report.groups, 'group')}, {counted(report.arrays, 'array')} "
+        f"({report.carried} copied without re-encoding), {megabytes(report.nbytes)}, "
+        f"in {seconds_of(context):.1f} s."
+    )
+    echo_result(context, as_json, report.to_dict(), line)
 
 
 class _Compressor(ParamType):
@@ -74,18 +64,16 @@ class _Compressor(ParamType):
 @click.option("--compressor", type=_Compressor(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
 @in_place_option
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def rechunk(
     context: click.Context,
     path: str,
     destination: str | None,
-    chunks: Any,
-    shards: Any,
     compressor: tuple[str, int | None] | None,
     in_place: bool,
-    overwrite: bool,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Rewrite arrays with other chunks, shards or compression.
 
@@ -94,24 +82,13 @@ def rechunk(
 
     DST appears when it is complete. Run the same command again to resume an interrupted one.
     """
-    if chunks is None and shards is None and compressor is None:
+    if settings["chunks"] is None and settings["shards"] is None and compressor is None:
         raise click.UsageError("Give at least one of --chunks, --shards and --compressor.")
     check_destination(destination, in_place)
     from lamella.ops.rewriting.rechunk import rechunk as run
 
-    run_rewrite(
-        context,
-        lambda: run(
-            path,
-            destination,
-            chunks=chunks,
-            shards=shards,
-            compressor=_compressor(compressor),
-            overwrite=overwrite,
-            **options,
-        ),
-        as_json=as_json,
-    )
+    report = run(path, destination, compressor=_compressor(compressor), **settings, **options)
+    finish_rewrite(context, as_json, report)
 
 
 def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
@@ -140,17 +117,16 @@ def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
 @click.option("--lossy", is_flag=True, help="Leave out what the version cannot express.")
 @in_place_option
 @overwrite_option
-@operation_options()
+@operation_options(resumes=True)
 def upgrade(
     context: click.Context,
     path: str,
     destination: str | None,
     to: VersionName,
-    lossy: bool,
     in_place: bool,
-    overwrite: bool,
     as_json: bool,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Convert a store to another OME-NGFF version.
 
@@ -162,5 +138,4 @@ def upgrade(
     check_destination(destination, in_place)
     from lamella.ops.rewriting.upgrade import upgrade as run
 
-    settings = {"lossy": lossy, "overwrite": overwrite, **options}
-    run_rewrite(context, lambda: run(path, to, destination, **settings), as_json=as_json)
+    finish_rewrite(context, as_json, run(path, to, destination, **settings, **options))

@@ -6,14 +6,9 @@ from typing import Any
 
 import click
 
-from lamella.cli.messages import QUIET, echo_json, echo_lines
-from lamella.cli.options import (
-    follow_links_option,
-    json_option,
-    operation_options,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.building import opened
+from lamella.cli.messages import echo_json, echo_lines, echo_result
+from lamella.cli.options import operation_options, split_option
 from lamella.errors import counted
 
 
@@ -21,17 +16,14 @@ from lamella.errors import counted
 @click.argument("path", type=click.Path())
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=click.Path(), help="Write it to a .csv, .json or .parquet file.")
-@json_option
-@verbose_option()
-@follow_links_option
-@storage_option
+@operation_options(jobs=False, quiet=False)
 def table(
+    context: click.Context,
     path: str,
     name: str | None,
     output: str | None,
     as_json: bool,
-    follow_links: bool,
-    storage_options: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     """List the tables of an image or plate, or print one.
 
@@ -39,10 +31,10 @@ def table(
     rows. That of a plate has the tables of all its positions, with their well and field.
     """
     from lamella.errors import InvalidArgumentError
-    from lamella.nodes.open import open_ome_zarr
     from lamella.ops.tables.listing import list_tables, print_table, tables_of
 
-    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
+    del context
+    with opened(path, options, storage_options=options["storage_options"]) as node:
         tables = tables_of(node)
         if name is None:
             if output is not None:
@@ -64,8 +56,9 @@ def table(
 @click.argument("path", type=click.Path())
 @click.argument("labels")
 @click.option(
-    "--properties", metavar="NAME,...", default="area,centroid,intensity_mean", help="Of scikit-image."
-)
+    "--properties", metavar="NAME,...", default="area,centroid,intensity_mean", callback=split_option,
+    help="Of scikit-image.",
+)  # fmt: skip
 @click.option("--channel", metavar="NAME", multiple=True, help="A channel; may be repeated.")
 @click.option("--at-level", "level", default="0", metavar="NAME", help="Level; 0 by default.")
 @click.option("--voxels", is_flag=True, help="Measure in voxels, not in physical units.")
@@ -75,7 +68,7 @@ def measure(
     context: click.Context,
     path: str,
     labels: str,
-    properties: str,
+    properties: list[str],
     channel: tuple[str, ...],
     level: str,
     voxels: bool,
@@ -89,22 +82,13 @@ def measure(
     """
     from lamella.ops.tables.measure import measure_store
 
-    rows = measure_store(
-        path,
-        labels,
-        _parts(properties),
-        table=name,
-        channels=list(channel) or None,
-        level=level,
-        physical=not voxels,
-        **options,
-    )
-    if as_json:
-        echo_json({"rows": rows})
-    elif not context.meta.get(QUIET):
-        total = counted(sum(rows.values()), "label")
-        echo_lines([f"{total} of {counted(len(rows), 'image')} in the table {name or labels}."])
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    settings: dict[str, Any] = {
+        "table": name,
+        "channels": list(channel) or None,
+        "level": level,
+        "physical": not voxels,
+    }
+    rows = measure_store(path, labels, properties, **settings, **options)
+    total = counted(sum(rows.values()), "label")
+    line = f"{total} of {counted(len(rows), 'image')} in the table {name or labels}."
+    echo_result(context, as_json, {"rows": rows}, line)

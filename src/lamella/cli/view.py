@@ -9,12 +9,13 @@ import gc
 import os
 import webbrowser
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import echo_lines
-from lamella.cli.options import follow_links_option, quiet_option, storage_option, verbose_option
+from lamella.cli.building import opened
+from lamella.cli.messages import QUIET, echo_lines
+from lamella.cli.options import operation_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,20 +56,16 @@ def _rare_garbage_collection() -> Iterator[None]:
     metavar="PAGE",
     help="Page: lamella (default) or neuroglancer.",
 )
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
+@operation_options(jobs=False, json=False)
 def view(
+    context: click.Context,
     path: str,
     port: int,
     no_browser: bool,
     hosts: tuple[str, ...],
     edit: bool,
     viewer: str,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     """Show an image or a plate in the browser.
 
@@ -81,15 +78,9 @@ def view(
     """
     from lamella.adapters.viewer.server import Viewer
     from lamella.errors import StorageError
-    from lamella.nodes.open import open_ome_zarr
 
-    mode: Literal["r", "r+"] = "r+" if edit else "r"
-    with (
-        _rare_garbage_collection(),
-        open_ome_zarr(
-            path, mode=mode, disable_path_checking=follow_links, storage_options=storage_options
-        ) as node,
-    ):
+    settings = {"mode": "r+" if edit else "r", "storage_options": options["storage_options"]}
+    with _rare_garbage_collection(), opened(path, options, **settings) as node:
         try:
             handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:
@@ -97,7 +88,7 @@ def view(
         with handle:
             lines = [handle.url]
             remote = "SSH_CONNECTION" in os.environ
-            if remote and not quiet:
+            if remote and not context.meta.get(QUIET):
                 host = os.environ["SSH_CONNECTION"].split()[2:3]
                 tunnel = f"ssh -N -L {handle.port}:127.0.0.1:{handle.port} {''.join(host)}"
                 lines.append(f"On your own machine first: {tunnel}")
