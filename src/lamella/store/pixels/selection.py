@@ -101,7 +101,7 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
     """
     items = _expand(index, shape)
     if not any(isinstance(item, np.ndarray) for item in items):
-        return _basic(items, shape)
+        return _along_axes(items, shape)
     pickers = [axis for axis, item in enumerate(items) if not isinstance(item, slice)]
     arrays = [axis for axis in pickers if isinstance(items[axis], np.ndarray)]
     if len(arrays) == 1 and items[arrays[0]].ndim == 1:
@@ -115,10 +115,15 @@ def orthogonal(index: Index, shape: Shape) -> Selection:
     >>> orthogonal(([0, 2], [True, False, True]), (4, 3)).result
     (2, 2)
     """
-    items = _expand(index, shape)
+    return _along_axes(_expand(index, shape), shape)
+
+
+def _along_axes(items: list[Any], shape: Shape) -> Selection:
+    """Select along each axis by its own item."""
     axes: list[slice | Indices] = []
     flips: list[int] = []
     result: list[int] = []
+    block: list[int] = []
     for axis, (item, n) in enumerate(zip(items, shape, strict=True)):
         if isinstance(item, np.ndarray):
             if item.ndim != 1:
@@ -126,16 +131,16 @@ def orthogonal(index: Index, shape: Shape) -> Selection:
                     f"an orthogonal index takes 1-D arrays, found one of shape {item.shape} for axis {axis}"
                 )
             axes.append(_bounded(item, axis, n))
-            result.append(len(item))
-            continue
-        axis_slice, flipped = _slice(item, axis, n)
-        axes.append(axis_slice)
-        if flipped:
-            flips.append(axis)
-        if isinstance(item, slice):
-            result.append(_length(axis_slice))
-    block = tuple(len(a) if isinstance(a, np.ndarray) else _length(a) for a in axes)
-    return Selection(tuple(axes), False, block, tuple(flips), None, tuple(result))
+            length = len(item)
+        else:
+            axis_slice, length, flipped = _slice(item, axis, n)
+            axes.append(axis_slice)
+            if flipped:
+                flips.append(axis)
+        block.append(length)
+        if isinstance(item, slice | np.ndarray):
+            result.append(length)
+    return Selection(tuple(axes), False, tuple(block), tuple(flips), None, tuple(result))
 
 
 def points(index: Index, shape: Shape) -> Selection:
@@ -146,7 +151,7 @@ def points(index: Index, shape: Shape) -> Selection:
     """
     items = _expand(index, shape)
     if not shape:
-        return _basic(items, shape)
+        return _along_axes(items, shape)
     if any(isinstance(item, slice) for item in items):
         raise OutOfBoundsError(f"a point index needs one array per axis of shape {shape}, found {index!r}")
     return _fancy(items, shape, list(range(len(shape))), together=True)
@@ -166,96 +171,65 @@ def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
 
 def _expand(index: Index, shape: Shape) -> list[Any]:
     """Return one int, slice or integer array per axis."""
-    raw_items = list(index) if isinstance(index, tuple) else [index]
-    items: list[Any] = []
-    ellipsis = None
-    for item in raw_items:
-        if item is Ellipsis:
-            if ellipsis is not None:
-                raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
-            ellipsis = len(items)
-        else:
-            items.extend(_items(item, shape, _axis_of(items, ellipsis, shape, raw_items)))
-    missing = len(shape) - len(items)
-    if missing < 0:
-        raise OutOfBoundsError(
-            f"too many indices: {len(items)} for an array of {len(shape)} axes, shape {shape}"
-        )
-    at = len(items) if ellipsis is None else ellipsis
-    return [*items[:at], *[slice(None)] * missing, *items[at:]]
+    items = [_item(item) for item in (index if isinstance(index, tuple) else (index,))]
+    ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
+    if len(ellipses) > 1:
+        raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
+    width = sum(item.ndim if _is_mask(item) else 1 for item in items) - len(ellipses)
+    if width > len(shape):
+        raise OutOfBoundsError(f"too many indices: {width} for an array of {len(shape)} axes, shape {shape}")
+    rest = [slice(None)] * (len(shape) - width)
+    if ellipses:
+        items[ellipses[0] : ellipses[0] + 1] = rest
+    else:
+        items += rest
+    expanded: list[Any] = []
+    for item in items:
+        expanded += _mask(item, shape, len(expanded)) if _is_mask(item) else [item]
+    return expanded
 
 
-def _axis_of(items: list[Any], ellipsis: int | None, shape: Shape, raw_items: Sequence[Any]) -> int | None:
-    """Return the axis of the next item; negative where masks after an ellipsis exceed the axes."""
-    if ellipsis is None:
-        return len(items)
-    rest = raw_items[next(i for i, g in enumerate(raw_items) if g is Ellipsis) + 1 :]
-    width = sum(_width(item) for item in rest)
-    return len(shape) - width + (len(items) - ellipsis)
-
-
-def _width(item: Any) -> int:
-    """Return the number of axes that an item indexes."""
-    if isinstance(item, slice | int | np.integer) or item is None or item is Ellipsis:
-        return 1
-    array = np.asarray(item)
-    return array.ndim if array.dtype == bool and array.ndim else 1
-
-
-def _items(item: Any, shape: Shape, axis: int | None) -> list[Any]:
+def _item(item: Any) -> Any:
+    """Parse one item of an index: a slice, an ellipsis, an int, or an array of integers or booleans."""
+    if isinstance(item, slice) or item is Ellipsis:
+        return item
     if item is None:
         raise InvalidArgumentError(
             "an index of a stored array cannot add axes: None (numpy.newaxis) is not allowed"
         )
-    if isinstance(item, slice):
-        return [item]
     if isinstance(item, bool | np.bool_):
         raise OutOfBoundsError(
             f"{item!r} is not an index: a boolean mask needs the shape of the axes it covers"
         )
     if not isinstance(item, np.ndarray | list | tuple | range) and hasattr(item, "__index__"):
-        return [operator.index(item)]
+        return operator.index(item)
     try:
         array = np.asarray(item)
     except ValueError as error:
         raise OutOfBoundsError(f"{item!r} is not an index") from error
     if array.dtype == bool and array.ndim:
-        return _mask(array, shape, axis)
+        return array
     if array.size == 0 and not isinstance(item, np.ndarray):
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":
         raise OutOfBoundsError(
             f"{item!r} is not an index: whole numbers, slices, '...', arrays of whole numbers and masks are"
         )
-    return [int(array)] if array.ndim == 0 else [array.astype(np.intp)]
+    return int(array) if array.ndim == 0 else array.astype(np.intp)
 
 
-def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int | None) -> list[Any]:
-    covered = shape[axis : axis + mask.ndim] if axis is not None and axis >= 0 else ()
-    if mask.shape != tuple(covered):
-        raise OutOfBoundsError(
-            f"a boolean mask of shape {mask.shape} does not match axes of shape {tuple(covered)}"
-        )
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype == bool
+
+
+def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
+    covered = shape[axis : axis + mask.ndim]
+    if mask.shape != covered:
+        raise OutOfBoundsError(f"a boolean mask of shape {mask.shape} does not match axes of shape {covered}")
     return list(np.nonzero(mask))
 
 
 # ---- kinds of selections --------------------------------------------------------------------------
-
-
-def _basic(items: list[Any], shape: Shape) -> Selection:
-    axes: list[slice | Indices] = []
-    flips: list[int] = []
-    result: list[int] = []
-    block: list[int] = []
-    for axis, (item, n) in enumerate(zip(items, shape, strict=True)):
-        axis_slice, flipped = _slice(item, axis, n)
-        axes.append(axis_slice)
-        block.append(_length(axis_slice))
-        if flipped:
-            flips.append(axis)
-        if isinstance(item, slice):
-            result.append(block[-1])
-    return Selection(tuple(axes), False, tuple(block), tuple(flips), None, tuple(result))
 
 
 def _side_by_side(index: Index, pickers: list[int]) -> bool:
@@ -270,7 +244,7 @@ def _side_by_side(index: Index, pickers: list[int]) -> bool:
 
 def _one_array(items: list[Any], shape: Shape, array_axis: int, together: bool) -> Selection:
     """Parse one 1-D array with integers: orthogonal, apart from the position of the array's axis in numpy."""
-    plain = orthogonal(tuple(items), shape)
+    plain = _along_axes(items, shape)
     kept_axes = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
     integer_axes = [axis for axis in range(len(shape)) if axis not in kept_axes]
     if together:
@@ -307,13 +281,13 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -
     return Selection(flat, True, (math.prod(result),), (), None, result)
 
 
-def _slice(item: Any, axis: int, n: int) -> tuple[slice, bool]:
-    """Return a slice with a positive step, and whether the item counts backwards."""
+def _slice(item: Any, axis: int, n: int) -> tuple[slice, int, bool]:
+    """Return a slice with a positive step, its length, and whether the item counts backwards."""
     if not isinstance(item, slice):
         position = item + n if item < 0 else item
         if not 0 <= position < n:
             raise OutOfBoundsError(f"index {item} is out of bounds for axis {axis} with size {n}")
-        return slice(position, position + 1, 1), False
+        return slice(position, position + 1, 1), 1, False
     try:
         start, stop, step = item.indices(n)
     except ValueError as error:
@@ -322,11 +296,13 @@ def _slice(item: Any, axis: int, n: int) -> tuple[slice, bool]:
         raise OutOfBoundsError(f"slice {item} of axis {axis} needs whole numbers or None") from error
     count = len(range(start, stop, step))
     if count == 0:
-        return slice(0, 0, 1), False
-    last = start + (count - 1) * step
+        return slice(0, 0, 1), 0, False
     if count == 1:
-        return slice(start, start + 1, 1), False
-    return (slice(start, last + 1, step), False) if step > 0 else (slice(last, start + 1, -step), True)
+        return slice(start, start + 1, 1), 1, False
+    last = start + (count - 1) * step
+    if step > 0:
+        return slice(start, last + 1, step), count, False
+    return slice(last, start + 1, -step), count, True
 
 
 def _bounded(indices: Indices, axis: int, n: int) -> Indices:
@@ -334,10 +310,6 @@ def _bounded(indices: Indices, axis: int, n: int) -> Indices:
         wrong = indices[(indices < -n) | (indices >= n)].flat[0]
         raise OutOfBoundsError(f"index {wrong} is out of bounds for axis {axis} with size {n}")
     return np.where(indices < 0, indices + n, indices).astype(np.intp, copy=False)
-
-
-def _length(axis_slice: slice) -> int:
-    return len(range(axis_slice.start, axis_slice.stop, axis_slice.step))
 
 
 def as_selection(region: tuple[slice, ...]) -> Selection:
