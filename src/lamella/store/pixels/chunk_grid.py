@@ -15,8 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,40 +28,9 @@ if TYPE_CHECKING:
     from lamella.store.pixels.selection import Indices
     from lamella.types import Array, Shape
 
-#: partial: files are covered in part. inside: files are covered whole, and lie inside the array.
-#: ragged: files reach beyond the array, and are covered as far as the array reaches.
-Kind = Literal["partial", "inside", "ragged"]
-
-
 #: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
 #: files than this acquires all locks.
 LOCKS = 32
-
-
-@dataclass(frozen=True)
-class WriteRegion:
-    """A region of a write, in array coordinates, whose files are all covered in the same way."""
-
-    kind: Kind
-    region: tuple[slice, ...]
-
-
-def split_region(meta: ArrayMeta, region: tuple[slice, ...]) -> list[WriteRegion]:
-    """Split a region so that files that it covers whole are separate from the others.
-
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
-    >>> [(p.kind, p.region[0].start, p.region[0].stop) for p in split_region(meta, (slice(3, 9, 1),))]
-    [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
-    """
-    per_axis = [_segments(meta, axis, axis_slice) for axis, axis_slice in enumerate(region)]
-    result = [
-        WriteRegion(_worst([kind for kind, _ in parts]), tuple(axis_slice for _, axis_slice in parts))
-        for parts in itertools.product(*per_axis)
-    ]
-    if any(piece.kind != "partial" for piece in result):
-        return result
-    return [WriteRegion("partial", region)]
 
 
 def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
@@ -73,29 +41,6 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
             for axis_slice, f in zip(region, meta.files, strict=True)
         )
     )
-
-
-def batches(meta: ArrayMeta, region: tuple[slice, ...], max_bytes: int) -> Iterator[tuple[slice, ...]]:
-    """Split a region between files into regions of at most `max_bytes`; a file that is larger stays whole.
-
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
-    >>> list(batches(meta, (slice(0, 9, 1),), 4))
-    [(slice(0, 4, 1),), (slice(4, 8, 1),), (slice(8, 9, 1),)]
-    """
-    size = math.prod(axis_slice.stop - axis_slice.start for axis_slice in region) * meta.dtype.itemsize
-    counts = [
-        -(-axis_slice.stop // f) - axis_slice.start // f
-        for axis_slice, f in zip(region, meta.files, strict=True)
-    ]
-    if size <= max_bytes or max(counts, default=1) == 1:
-        yield region
-        return
-    axis = next(axis for axis, count in enumerate(counts) if count > 1)
-    axis_slice, f = region[axis], meta.files[axis]
-    cut = (axis_slice.start // f + counts[axis] // 2) * f
-    for half in (slice(axis_slice.start, cut, 1), slice(cut, axis_slice.stop, 1)):
-        yield from batches(meta, (*region[:axis], half, *region[axis + 1 :]), max_bytes)
 
 
 def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
@@ -178,29 +123,6 @@ def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> It
         elif rest_has_some:
             for tail in _not_filled(touched[1:], filled[1:]):
                 yield (k, *tail)
-
-
-def _segments(meta: ArrayMeta, axis: int, axis_slice: slice) -> list[tuple[Kind, slice]]:
-    f, n, last = meta.files[axis], meta.shape[axis], meta.grid[axis]
-    first_whole, end_whole = -(-axis_slice.start // f), last if axis_slice.stop == n else axis_slice.stop // f
-    if first_whole >= end_whole:
-        return [("partial", axis_slice)]
-    ragged = end_whole == last and n < last * f
-    cuts: list[tuple[Kind, int, int]] = [
-        ("partial", axis_slice.start, first_whole * f),
-        ("inside", first_whole * f, (last - 1) * f if ragged else min(end_whole * f, n)),
-    ]
-    if ragged:
-        cuts.append(("ragged", (last - 1) * f, n))
-    elif end_whole * f < axis_slice.stop:
-        cuts.append(("partial", end_whole * f, axis_slice.stop))
-    return [(kind, slice(start, stop, 1)) for kind, start, stop in cuts if start < stop]
-
-
-def _worst(kinds: list[Kind]) -> Kind:
-    if "partial" in kinds:
-        return "partial"
-    return "ragged" if "ragged" in kinds else "inside"
 
 
 def lock_names(files: Collection[Shape] | None) -> list[str]:

@@ -3,8 +3,8 @@
 Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed. Three things are added: blosc
 codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer without a length, so a
 truncated chunk would be decoded from the memory behind it); damaged files raise errors, and failed writes end before
-they are reported (`CheckedStore`); and files that a write covers whole are encoded apart from the others, since
-zarr-python reads every file before writing it (`write_region`).
+they are reported (`CheckedStore`); and shards that a write covers whole are encoded in memory, since zarr-python reads
+every shard before writing it.
 
 Imports zarr-python: import this module inside functions only.
 """
@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numcodecs import Blosc  # type: ignore[import-untyped]
@@ -30,7 +29,7 @@ from lamella.store.pixels.engine import MissingChunks
 from lamella.store.pixels.selection import Selection, as_selection, crossed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from zarr.core.array_spec import ArrayConfigParams
 
@@ -48,6 +47,12 @@ _V2_KEYS = (
     "dimension_separator",
 )
 
+
+_Part: TypeAlias = "tuple[Selection, Array]"
+"""A selection, and the block to write there."""
+
+#: Limit of raw bytes that are encoded before they are written.
+_BATCH_BYTES = 64 << 20
 
 _CONFIG: ArrayConfigParams = {"order": "C", "write_empty_chunks": True}
 
@@ -99,45 +104,61 @@ class ZarrEngine:
             self.read(selection, block)
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Encode and store the chunks that a selection touches."""
-        if self._meta.shards is None or not selection.is_region:
-            self._change(selection, block)
+        """Encode and store the chunks that a selection touches, shards that it covers whole without reading them."""
+        if self._meta.shards is None:
+            self._change([(selection, block)])
             return
-        # zarr-python reads the old shard before every write, even where the write covers the shard whole.
-        write_region(
-            self._meta, selection, block, change=self._change, encode=self._encode, store=self._store_files
-        )
-
-    def _store_files(self, files: dict[str, bytes]) -> None:
-        self._storage.write_many((join(self._path, key), data) for key, data in files.items())
-
-    def _change(self, selection: Selection, block: Array) -> None:
-        store = CheckedStore(self._store, self._storage, is_write=True)
-        array = _over(self._opened, store)
-        try:
-            if self._meta.shards is None or selection.is_region:
-                _write(array, selection, block)
-            else:
-                self._write_by_shard(array, selection, block)
-        except Exception:
-            store.settle()
-            raise
-
-    def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
-        """Change whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard."""
+        whole: list[_Part] = []
+        partial: list[_Part] = []
         for file_index, chosen, part in chunk_grid.by_file(self._meta, selection, block):
-            region = self._meta.file_region(file_index)
-            current = np.array(array.get_basic_selection(region))
-            current[_inside(chosen, region)] = part
-            array.set_basic_selection(region, current)
+            is_whole = (
+                chosen.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
+            )
+            (whole if is_whole else partial).append((chosen, part))
+        if selection.is_region and not whole:
+            partial = [(selection, block)]  # zarr-python changes many shards at once
+        self._replace(whole)
+        if partial:
+            self._change(partial)
 
-    def _encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
-        """Encode files in memory."""
+    def _replace(self, parts: list[_Part]) -> None:
+        """Encode whole shards in memory, and store them in batches."""
         from zarr.storage import MemoryStore
 
         files: dict[str, Any] = {}
-        _write(_over(_open(self._meta, MemoryStore(files), "")), selection, block)
-        return {key: value.to_bytes() for key, value in files.items()}
+        array = _over(_open(self._meta, MemoryStore(files), ""))
+        size = 0
+        for number, (chosen, part) in enumerate(parts, 1):
+            _write(array, chosen, part)
+            size += part.nbytes
+            if size >= _BATCH_BYTES or number == len(parts):
+                self._storage.write_many(
+                    (join(self._path, key), value.to_bytes()) for key, value in files.items()
+                )
+                files.clear()
+                size = 0
+
+    def _change(self, parts: list[_Part]) -> None:
+        """Read, change and store files."""
+        store = CheckedStore(self._store, self._storage, is_write=True)
+        array = _over(self._opened, store)
+        try:
+            for chosen, part in parts:
+                if self._meta.shards is None or chosen.is_region:
+                    _write(array, chosen, part)
+                    continue
+                # Whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard.
+                bounds = chosen.bounds
+                assert bounds is not None
+                region = self._meta.file_region(
+                    [first // f for first, f in zip(bounds[0], self._meta.files, strict=True)]
+                )
+                current = np.array(array.get_basic_selection(region))
+                current[_inside(chosen, region)] = part
+                array.set_basic_selection(region, current)
+        except Exception:
+            store.settle()
+            raise
 
     def system_fault(self, error: Exception) -> OSError | None:
         """Return errors of the system, recognised by type: codecs raise other exceptions."""
@@ -331,54 +352,3 @@ class CheckedStore(WrapperStore[Any]):
 
     async def _finish(self) -> None:
         await asyncio.gather(*self._pending, return_exceptions=True)
-
-
-#: Files by their keys below the array.
-Files = dict[str, bytes]
-
-#: Limit of raw bytes that are encoded before they are written.
-_BATCH_BYTES = 64 << 20
-
-
-def write_region(
-    meta: ArrayMeta,
-    selection: Selection,
-    block: Array,
-    *,
-    change: Callable[[Selection, Array], None],
-    encode: Callable[[Selection, Array], Files],
-    store: Callable[[Files], None],
-) -> None:
-    """Write a block to a region: ``store`` the files that it fills, each from ``encode``, and ``change`` the others."""
-    region = tuple(axis_slice for axis_slice in selection.axes if isinstance(axis_slice, slice))
-    origin = [axis_slice.start for axis_slice in region]
-    for part in chunk_grid.split_region(meta, region):
-        part_block = block[_shifted(part.region, origin)]
-        if part.kind == "partial":
-            change(as_selection(part.region), part_block)
-            continue
-        first = [axis_slice.start for axis_slice in part.region]
-        batches = list(chunk_grid.batches(meta, part.region, _BATCH_BYTES))
-        encoded = (encode(as_selection(batch), part_block[_shifted(batch, first)]) for batch in batches)
-        if len(batches) == 1:
-            store(next(encoded))
-        else:
-            _store_while_encoding(encoded, store)
-
-
-def _store_while_encoding(encoded: Iterator[Files], store: Callable[[Files], None]) -> None:
-    """Write one batch while the next is encoded; two batches are in memory at most."""
-    with ThreadPoolExecutor(1, "lamella-write") as writer:
-        written: Future[None] | None = None
-        for files in encoded:
-            if written is not None:
-                written.result()
-            written = writer.submit(store, files)
-        if written is not None:
-            written.result()
-
-
-def _shifted(region: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(
-        slice(axis_slice.start - o, axis_slice.stop - o) for axis_slice, o in zip(region, origin, strict=True)
-    )
