@@ -89,20 +89,16 @@ class Collection(Pictures, OMEXMLMethods):
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the paths and images, in the order of the file.
 
-        Raises
-        ------
-        MetadataError
-            At an image that is listed but not in the store, or damaged.
+        Raises MetadataError at an image that is listed but not in the store, or damaged.
 
         Examples
         --------
         >>> import lamella, zarr
         >>> group = zarr.create_group(tmp / "scan.zarr", zarr_format=2, attributes={"bioformats2raw.layout": 3})
-        >>> for name in ("0", "1"):
-        ...     image = lamella.open_ome_zarr(tmp / "scan.zarr" / name, layout="fov", mode="w", channel_names=["DAPI"])
-        ...     image["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
+        >>> image = lamella.open_ome_zarr(tmp / "scan.zarr/0", layout="fov", mode="w", channel_names=["DAPI"])
+        >>> image["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
         >>> [(path, image.data.shape) for path, image in lamella.open_ome_zarr(tmp / "scan.zarr").positions()]
-        [('0', (1, 1, 1, 8, 8)), ('1', (1, 1, 1, 8, 8))]
+        [('0', (1, 1, 1, 8, 8))]
         """
         for name in self._member_names():
             yield name, self._open_listed(Position, name)

@@ -33,17 +33,7 @@ class FieldEdits(NGFFNode):
         active: bool | None = None,
         label: str | None = None,
     ) -> list[str]:
-        """Set the display of a channel, in all fields that have it; return their paths.
-
-        Parameters
-        ----------
-        name, color, window, active, label
-            As for :meth:`Position.set_channel`.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If no field has the channel, or a value is invalid (a ValueError). Nothing is written then.
+        """Set the display of a channel, in all fields that have it; see :meth:`Position.set_channel`.
 
         Examples
         --------
@@ -61,7 +51,7 @@ class FieldEdits(NGFFNode):
         return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
 
     def rename_channel(self, old: str, new: str) -> list[str]:
-        """Rename the channel ``old`` to ``new`` in all fields that have it; return their paths.
+        """Rename the channel ``old`` to ``new`` in all fields that have it.
 
         Raises
         ------
@@ -83,14 +73,7 @@ class FieldEdits(NGFFNode):
         )
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:
-        """Delete a channel with its pixels from all fields that have it; return their paths.
-
-        Parameters
-        ----------
-        name
-            Name of the channel.
-        jobs
-            Number of workers; one per processor by default.
+        """Delete a channel with its pixels from all fields that have it; see :meth:`Position.delete_channel`.
 
         Raises
         ------
@@ -110,7 +93,7 @@ class FieldEdits(NGFFNode):
         return delete_from_fields(dict(cast("Plate", self).positions()), channel_name(name), jobs=jobs)
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
-        """Set the voxel size in all fields with an image, for all levels and label images; return their paths.
+        """Set the voxel size in all fields with an image, for all levels and label images.
 
         Parameters
         ----------
@@ -134,18 +117,7 @@ class FieldEdits(NGFFNode):
         return self._edit_fields("set a scale", ImageEdits(sizes=sizes))
 
     def set_unit(self, unit: str | Mapping[str, str | None]) -> list[str]:
-        """Set the unit of axes in all fields, without changing sizes; return their paths.
-
-        Parameters
-        ----------
-        unit
-            As for :meth:`Position.set_unit`.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If no field has such an axis, or the unit does not fit the axis type (a ValueError). Nothing is written
-            then.
+        """Set the unit of axes in all fields, without changing sizes; see :meth:`Position.set_unit`.
 
         Examples
         --------
@@ -164,12 +136,7 @@ class FieldEdits(NGFFNode):
             return edit_fields(dict(cast("Plate", self).positions()), edits)
 
     def set_name(self, name: str) -> None:
-        """Set the name of the plate, which viewers show. Its path does not change.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the name is empty or not text (a ValueError).
+        """Set the name of the plate, a text that is not empty, which viewers show. Its path does not change.
 
         Examples
         --------
@@ -183,17 +150,7 @@ class FieldEdits(NGFFNode):
         cast("Plate", self).document.edit(lambda meta: plate_edits.set_name(meta, name))
 
     def set_attributes(self, attributes: Mapping[str, JSON]) -> None:
-        """Set custom attributes of the plate in one write.
-
-        Parameters
-        ----------
-        attributes
-            Mapping of name to JSON value; None removes an attribute.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If a name belongs to OME-NGFF or lamella (a ValueError). Nothing is written then.
+        """Set custom attributes of the plate in one write; see :meth:`Position.set_attributes`.
 
         Examples
         --------

@@ -258,21 +258,15 @@ class ImageArray(ZarrSurface):
         Parameters
         ----------
         index
-            A numpy-style index; the whole array by default.
+            A numpy-style index; the whole array by default. Axes that an integer selects are dropped.
         out
-            Array to read into, of the region's shape and the array's dtype.
-
-        Returns
-        -------
-        numpy.ndarray
-            The region, or ``out``; axes that an integer selects are dropped.
+            Array to read into and return, of the region's shape and the array's dtype.
 
         Raises
         ------
-        OutOfBoundsError
-            If the index does not fit the shape (an IndexError).
-        InvalidArgumentError
-            If ``out`` has another shape or dtype, or is not writable (a ValueError).
+        OutOfBoundsError, InvalidArgumentError
+            If the index does not fit the shape (an IndexError), or ``out`` has another shape or dtype, or is not
+            writable (a ValueError).
         DamagedDataError
             If a chunk cannot be decoded (an OSError).
 
@@ -306,12 +300,8 @@ class ImageArray(ZarrSurface):
 
         Raises
         ------
-        OutOfBoundsError
-            If a region does not fit the shape (an IndexError); nothing is read then.
-        InvalidArgumentError
-            If the regions do not fit ``out`` (a ValueError).
-        DamagedDataError
-            If a chunk cannot be decoded (an OSError).
+        OutOfBoundsError, InvalidArgumentError, DamagedDataError
+            As for :meth:`read`; nothing is read if a region does not fit the shape.
 
         Examples
         --------
@@ -347,14 +337,9 @@ class ImageArray(ZarrSurface):
         Parameters
         ----------
         shape
-            New length of each axis, as one tuple or as several integers.
+            New length of each axis, as one tuple or as several integers from 0.
         new_shape
             Zarr-python's name for ``shape``.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If it is not one integer from 0 for each axis (a ValueError).
 
         Examples
         --------
@@ -385,14 +370,10 @@ class ImageArray(ZarrSurface):
         Parameters
         ----------
         data
-            Array of the same shape except along ``axis``; lazy data is read block by block.
+            Array of the same shape except along ``axis``; lazy data is read block by block. Nothing is written if it
+            does not fit.
         axis
             Index of the axis to grow.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shapes do not fit; nothing is written then (a ValueError).
 
         Examples
         --------
@@ -469,10 +450,9 @@ class ImageArray(ZarrSurface):
         ------
         MissingDependencyError
             If TensorStore is not installed (an ImportError).
-        InvalidArgumentError
-            If TensorStore cannot reach the store, or does not support the array's codecs (a ValueError).
-        ReadOnlyError
-            For ``write=True`` in a store that is open for reading (a ValueError).
+        InvalidArgumentError, ReadOnlyError
+            If TensorStore cannot reach the store or does not support the array's codecs; for ``write=True`` in a store
+            that is open for reading (ValueErrors).
 
         Examples
         --------

@@ -104,10 +104,10 @@ class LabelImage(Position):
         Parameters
         ----------
         colors
-            ``"all"``, the default, adds a colour for every label in the image that has none, from a fixed palette in
-            which nearby ids differ clearly; background, 0, is transparent. All pixels are read; beyond 65,536 labels
-            no colours are stored, with a warning. A mapping of label to red, green, blue and optional opacity, 0 to
-            255 (LB-10), replaces all stored colours. None removes them.
+            ``"all"`` adds a colour for every label that has none, from a fixed palette in which nearby ids differ
+            clearly; background, 0, is transparent. All pixels are read; beyond 65,536 labels no colours are stored,
+            with a warning. A mapping of label to red, green, blue and optional opacity, 0 to 255 (LB-10), replaces all
+            stored colours. None removes them.
 
         Raises
         ------
@@ -193,13 +193,8 @@ class LabelImage(Position):
             are always in voxels.
         name
             Store the result as a table of this name beside the labels too.
-        jobs
-            Number of workers; one per processor by default.
-        executor
-            Where to work, instead of threads of this process: any ``concurrent.futures.Executor``.
-        progress
-            True shows a bar on the terminal. A function is called with the number of labels done, that of all, and
-            "labels".
+        jobs, executor, progress
+            As for :meth:`Position.compute_pyramid`; progress counts "labels".
 
         Returns
         -------
@@ -238,7 +233,7 @@ class LabelImage(Position):
         return frame
 
     def write_rois(self, name: str | None = None, *, backend: str | None = None) -> str:
-        """Write a table of the regions of all labels, each the smallest box around one.
+        """Write a table of the regions of all labels, each the smallest box around one; return its name.
 
         Parameters
         ----------
@@ -246,11 +241,6 @@ class LabelImage(Position):
             Name of the table; that of the labels and "_ROI_table" by default.
         backend
             As for :meth:`Tables.write`.
-
-        Returns
-        -------
-        str
-            Name of the table.
 
         Examples
         --------
@@ -446,24 +436,23 @@ class Labels(RenamesMembers):
     ) -> LabelImage:
         """Create a label image for the position's image, from an array or empty.
 
-        The label image has the image's axes (without channels), scale, translation, chunks, shards and number of
-        levels (LB-04); the lower levels are computed with "mode".
+        The label image has the image's axes (without channels), scale, translation, chunks, shards and number of levels
+        (LB-04); the lower levels are computed with "mode".
 
         Parameters
         ----------
         name
             Name of the label image.
         data
-            Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
-            array-like; lazy data is read block by block. Without data the label image is 0 everywhere, and no pixel is
-            written; after its regions are written, :meth:`LabelImage.compute_pyramid` updates the lower levels.
+            Integers or booleans, of the image's shape without the channel axis, or of its space axes alone; lazy data
+            is read block by block. Without data the label image is 0 everywhere, and no pixel is written; after its
+            regions are written, :meth:`LabelImage.compute_pyramid` updates the lower levels.
         dtype
             Data type of a label image without data; uint32 by default.
         colors
-            Mapping of label to red, green, blue and optional opacity, 0 to 255 (LB-10); see
-            :meth:`LabelImage.set_colors`. By default no colours are stored, and viewers choose.
+            As for :meth:`LabelImage.set_colors`. By default no colours are stored, and viewers choose.
         properties
-            Mapping of label to properties, or rows that each have ``label-value`` (LB-12).
+            As for :meth:`LabelImage.set_properties`.
 
         Raises
         ------
@@ -500,10 +489,8 @@ class Labels(RenamesMembers):
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no label image ``old`` (a KeyError).
-        NodeExistsError
-            If the name ``new`` is taken (a ValueError).
+        NodeNotFoundError, NodeExistsError
+            If there is no label image ``old`` (a KeyError), or the name ``new`` is taken (a ValueError).
 
         Examples
         --------

@@ -63,26 +63,19 @@ class NGFFNode(Mapping[str, Any]):
     that is open for reading, and ClosedError (a ValueError) after :meth:`close`.
 
     In the examples of all methods, ``plate`` is a new plate of OME-NGFF 0.5 with the channels DAPI and GFP and the
-    positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape (T, C, Z, Y, X) =
-    (1, 2, 4, 8, 8) and dtype uint16 that counts from 0; ``np`` is numpy, ``tmp`` an empty folder.
+    positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape (T, C, Z, Y, X) = (1, 2, 4, 8,
+    8) and dtype uint16 that counts from 0; ``np`` is numpy, ``tmp`` an empty folder.
 
     Parameters
     ----------
     group
         The zarr-python group to wrap.
     parse_meta
-        Read and check the metadata now, so that a damaged node raises here and not later.
-    channel_names
-        Channel names for a node that has none yet.
-    axes
-        Axes for a node that has none yet. By default T, C, Z, Y, X.
+        Read and check the metadata now, so that a damaged node raises MetadataError here and not later.
+    channel_names, axes
+        For a node that has none yet; the axes by default T, C, Z, Y, X.
     overwriting_creation
         Replace an existing member on creation instead of raising an error.
-
-    Raises
-    ------
-    MetadataError
-        If the metadata cannot be read.
 
     Examples
     --------
@@ -374,12 +367,7 @@ class NGFFNode(Mapping[str, Any]):
         return not self.group_keys()
 
     def print_tree(self, level: int | None = None) -> None:
-        """Print the hierarchy below the node.
-
-        Parameters
-        ----------
-        level
-            How many levels to show; all by default.
+        """Print the hierarchy below the node, as many levels deep as ``level``; all by default.
 
         Examples
         --------
@@ -396,19 +384,11 @@ class NGFFNode(Mapping[str, Any]):
     # -- saving and closing -------------------------------------------------------------------------------------
 
     def dump_meta(self) -> None:
-        """Write the metadata of the node to its document.
-
-        Raises
-        ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
+        """Write the metadata of the node to its document; see :meth:`Position.dump_meta`.
 
         Examples
         --------
-        >>> position.metadata.multiscales[0].name = "nuclei"
-        >>> position.dump_meta()
-        >>> position.zattrs["ome"]["multiscales"][0]["name"]
-        'nuclei'
+        >>> plate["A"].dump_meta()  # a row has no metadata of its own
         """
         self.require_writable("write the metadata")
 
@@ -452,12 +432,9 @@ class NGFFNode(Mapping[str, Any]):
         Raises
         ------
         ConflictError
-            Another session has committed to the branch meanwhile, or with ``rebase`` changed the same. Nothing was
-            stored.
-        InvalidArgumentError
-            The store has no versions, or nothing was changed (a ValueError).
-        ReadOnlyError
-            The store is open for reading, or its session has ended.
+            Another session has committed meanwhile, or with ``rebase`` changed the same. Nothing was stored.
+        InvalidArgumentError, ReadOnlyError
+            The store has no versions, nothing was changed, or the store or session cannot be written (ValueErrors).
 
         Examples
         --------
@@ -546,8 +523,6 @@ class ModelNode(NGFFNode, Generic[M]):
 
         Raises
         ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
         MetadataError
             If the metadata breaks a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
             is written then.

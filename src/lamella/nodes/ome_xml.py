@@ -91,21 +91,16 @@ class OMEXMLMethods(NGFFNode):
         ------
         MissingDependencyError
             If ``ome-types`` is not installed (an ImportError): ``pip install "lamella[ome]"``.
-        NodeNotFoundError
-            If there is no ``OME/METADATA.ome.xml`` (a KeyError).
-        MetadataError
-            If it is damaged, too large, or not OME-XML (a ValueError).
+        NodeNotFoundError, MetadataError
+            If there is no ``OME/METADATA.ome.xml`` (a KeyError), or it is damaged, too large, or not OME-XML (a
+            ValueError).
 
         Examples
         --------
-        >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="nuclei">
-        ...   <AcquisitionDate>2026-03-01T09:30:00</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="XYZCT"
-        ...   SizeC="2" SizeT="1" SizeX="8" SizeY="8" SizeZ="4" Type="uint16"><MetadataOnly/></Pixels></Image></OME>'''
-        >>> root = plate.zgroup.store.root
-        >>> (root / "OME").mkdir()
-        >>> _ = (root / "OME" / "METADATA.ome.xml").write_text(xml)
-        >>> plate.ome_metadata().images[0].pixels.dimension_order.value
-        'XYZCT'
+        >>> plate.ome_metadata()
+        Traceback (most recent call last):
+        ...
+        lamella.errors.NodeNotFoundError: There is no OME/METADATA.ome.xml in ...: no OME-XML was kept with its images.
         """
         from lamella.adapters.ome_model import load_ome_types, ome_model
 
@@ -117,10 +112,8 @@ class OMEXMLMethods(NGFFNode):
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no ``OME/METADATA.ome.xml`` (a KeyError).
-        MetadataError
-            If it is damaged, too large, not OME-XML, or describes another number of images (a ValueError).
+        NodeNotFoundError, MetadataError
+            As for :meth:`ome_metadata`; also if the XML describes another number of images.
 
         Examples
         --------

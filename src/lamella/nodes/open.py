@@ -109,18 +109,16 @@ def open_ome_zarr(
     version
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store states its own.
     disable_path_checking
-        Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
-        path yourself: what is there is lost. In every mode, follow symbolic links that lead out of the store, for
-        plates of linked images; they are refused otherwise. The path itself may be a link.
+        Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path: what is there
+        is lost. In every mode, follow symbolic links that lead out of the store, for plates of linked images; they are
+        refused otherwise. The path itself may be a link.
     durability
-        What survives once a call that writes has returned. "process": the death of the process at any instant, since
-        every document, chunk and shard replaces the old one as a whole; the system writes it to the disk in its own
-        time. "fsync": a power cut and a crash of the system too, since every file and every folder that names it is
-        flushed to the disk before the call returns; each file then costs the disk some milliseconds. For folders only.
+        What a finished write survives. "process": the death of the process at any instant, since every document, chunk
+        and shard replaces the old one as a whole. "fsync": a power cut and a crash of the system too, since every file
+        and its folder are flushed to the disk, which costs some milliseconds for each file. For folders only.
     strict
-        Raise a MetadataError where a metadata document breaks a rule of OME-NGFF, each time that it is read. By
-        default it is read with an assumption, and a ``lamella.errors.MetadataWarning`` names it, once for each rule
-        in each opened store.
+        Raise a MetadataError where a metadata document breaks a rule of OME-NGFF. By default it is read with an
+        assumption, and a ``lamella.errors.MetadataWarning`` names it, once for each rule in each opened store.
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
         handles of the process share 64 MiB. A file that anybody changed is read again.
@@ -141,21 +139,18 @@ def open_ome_zarr(
 
     Raises
     ------
-    StoreNotFoundError
-        Modes "r" and "r+": there is nothing at the path (a FileNotFoundError).
-    StoreExistsError
-        Mode "w-": there is something at the path (a FileExistsError).
-    InvalidArgumentError
-        An argument does not fit, or the layout contradicts the metadata (a ValueError). Nothing was touched.
-    ReadOnlyError
-        Another mode than "r", for what can only be read: a URL of http or https, or such a zarr store.
-    AccessError
-        There are no credentials for the URL, or the service refuses them (a PermissionError).
+    StoreNotFoundError, StoreExistsError
+        Modes "r" and "r+": there is nothing at the path (a FileNotFoundError). Mode "w-": there is something (a
+        FileExistsError).
+    InvalidArgumentError, InvalidNameError
+        An argument does not fit, the layout contradicts the metadata, or the documents are behind a symbolic link that
+        leads out of the store (ValueErrors). Nothing was touched.
+    ReadOnlyError, AccessError
+        The place can only be read, or there are no credentials for the URL, or the service refuses them
+        (PermissionErrors).
     MetadataError
         There is a store without usable OME-NGFF metadata, or with ``strict`` one whose metadata are not valid (a
         ValueError).
-    InvalidNameError
-        The documents of the store are behind a symbolic link that leads out of it (a ValueError).
 
     Examples
     --------
@@ -198,28 +193,14 @@ def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **
 def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **options: Any) -> Any:
     """Open or create an OME-Zarr store: `open_ome_zarr` with a short name and newer defaults.
 
-    A new store is of version 0.5 and has the lower-case axes t, c, z, y, x.
+    A new store is of version 0.5 and has the lower-case axes t, c, z, y, x. Returns and raises as `open_ome_zarr`.
 
     Parameters
     ----------
-    path
-        Path or URL of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
-    mode
-        "r" to read, "r+" to read and write; "a", "w" and "w-" create, see `open_ome_zarr`.
-    layout
-        "fov" or "hcs" for a new store: one image or a plate. An existing store has its own.
+    path, mode, layout
+        As for `open_ome_zarr`.
     **options
         All other options of `open_ome_zarr`.
-
-    Returns
-    -------
-    Position, TiledPosition, Plate, Well, Row, Labels, LabelImage or Collection
-        The node at the path. Use it in a ``with`` statement or call ``close()``.
-
-    Raises
-    ------
-    StoreNotFoundError, StoreExistsError, InvalidArgumentError, AccessError, MetadataError
-        As `open_ome_zarr`.
 
     Examples
     --------

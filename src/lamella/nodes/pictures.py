@@ -33,8 +33,8 @@ class Pictures(NGFFNode):
         """Draw the image, or all fields of a plate, row, well or collection, as a picture of Pillow.
 
         Channels are blended in the colours and contrast limits of the metadata; a single channel is grey. Contrast that
-        is not stored is computed from the pixels, once for all fields. Wells are at their places in the plate, and
-        fields of one name at the same spot in every well.
+        is not stored is computed from the pixels, once for all fields. Wells are at their places in the plate. Warns of
+        each field of a plate that cannot be read, which is crossed out, or lacks the label image.
 
         Parameters
         ----------
@@ -64,20 +64,12 @@ class Pictures(NGFFNode):
 
         Raises
         ------
-        InvalidArgumentError
-            If the channel, plane or region does not exist (a ValueError).
-        NodeNotFoundError
-            If the level or label image does not exist (a KeyError).
+        InvalidArgumentError, NodeNotFoundError
+            If the channel, plane or region (a ValueError), or the level or label image (a KeyError) does not exist.
         MissingDependencyError
             If Pillow is not installed (an ImportError): ``pip install "lamella[preview]"``.
         LamellaError
             If no field can be read.
-
-        Warns
-        -----
-        UserWarning
-            For each field of a plate that cannot be read, which is crossed out, that lacks the label image, or that
-            could not be read for the contrast.
 
         Examples
         --------
@@ -107,8 +99,8 @@ class Pictures(NGFFNode):
         Returns
         -------
         anywidget.AnyWidget
-            The widget; a notebook shows it as the value of a cell. Pixels are read by the kernel when the screen needs
-            them, so that they wait while a cell runs. ``close()`` ends it.
+            The widget; a notebook shows it as the value of a cell. The kernel reads the pixels when the screen needs
+            them, so they wait while a cell runs. ``close()`` ends it.
 
         Raises
         ------

@@ -61,18 +61,14 @@ class Plate(
 
     Parameters
     ----------
-    group
-        The zarr-python group to wrap.
-    parse_meta
-        Read and check the metadata now.
+    group, parse_meta, overwriting_creation
+        As for `NGFFNode`.
     channel_names, axes
         For positions that are created while the plate has none.
     plate_name
         Name of a new plate; the name of the store by default (PL-10).
     acquisitions
         Acquisitions of a new plate; one with id 0 by default.
-    overwriting_creation
-        Replace existing wells and positions on creation instead of raising an error.
 
     Examples
     --------
@@ -164,11 +160,6 @@ class Plate(
             Count the positions of every well again, for ``field_count``, the maximum per well (PL-10), and each
             acquisition's ``maximumfieldcount`` (PL-09). Reads one document per well.
 
-        Raises
-        ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
-
         Examples
         --------
         >>> plate.metadata.name = "screen 7"
@@ -224,11 +215,6 @@ class Plate(
         An exact name is preferred. A name that fits several wells, such as "A01" for columns "1" and "001", returns
         None.
 
-        Raises
-        ------
-        InvalidArgumentError
-            If the name is not a text.
-
         Examples
         --------
         >>> plate.find_well("A01"), plate.find_well("B/2"), plate.find_well("H12")
@@ -261,19 +247,12 @@ class Plate(
         return [*self._member_names(), *self.well_paths()]
 
     def position(self, path: str) -> Position:
-        """Return a position by its path; as ``plate[path]``, but another node raises.
-
-        Parameters
-        ----------
-        path
-            Row, column and field, such as "A/1/0".
+        """Return a position by its path, such as "A/1/0"; as ``plate[path]``, but another node raises.
 
         Raises
         ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        InvalidNameError
-            If the path is one of a row, a well or an array (a ValueError).
+        NodeNotFoundError, InvalidNameError
+            If it does not exist (a KeyError), or the path is one of a row, a well or an array (a ValueError).
 
         Examples
         --------
@@ -283,19 +262,12 @@ class Plate(
         return self._member_of(path, Position, "a position, such as 'A/1/0'")
 
     def well(self, path: str) -> Well:
-        """Return a well by its path; as ``plate[path]``, but always a `Well`, also for type checkers.
-
-        Parameters
-        ----------
-        path
-            Row and column, such as "A/1".
+        """Return a well by its path, such as "A/1"; as ``plate[path]``, but always a `Well`, also for type checkers.
 
         Raises
         ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        InvalidNameError
-            If the path is one of a row, a position or an array (a ValueError).
+        NodeNotFoundError, InvalidNameError
+            If it does not exist (a KeyError), or the path is one of a row, a position or an array (a ValueError).
 
         Examples
         --------
@@ -377,10 +349,8 @@ class Plate(
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no such acquisition (a KeyError).
-        MetadataError
-            At a well that is listed but not in the store, or damaged.
+        NodeNotFoundError, MetadataError
+            If there is no such acquisition (a KeyError), or a listed well is missing or damaged (a ValueError).
 
         Examples
         --------
@@ -432,17 +402,10 @@ class Plate(
         Parameters
         ----------
         on_error
-            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which
-            yields the error instead of the position and continues.
+            For a well or position that is listed but missing or damaged: "raise" the error (a MetadataError), or
+            "report" it, which yields the error instead of the position and continues.
         acquisition
-            Id or name of one acquisition; all by default.
-
-        Raises
-        ------
-        MetadataError
-            At a missing or damaged node, with ``on_error="raise"``.
-        NodeNotFoundError
-            If there is no such acquisition (a KeyError).
+            Id or name of one acquisition; all by default. A missing one raises NodeNotFoundError (a KeyError).
 
         Examples
         --------
@@ -484,10 +447,10 @@ class Plate(
         Parameters
         ----------
         as_frame
-            Return a pandas DataFrame instead of a list of dicts.
+            Return a pandas DataFrame (extra ``tables``) instead of a list of dicts.
         on_error
-            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
-            a record with the text of the error as ``error``.
+            For a well or position that is listed but missing or damaged: "raise" the error (a MetadataError), or
+            "report" it, which adds a record with the text of the error as ``error``.
 
         Returns
         -------
@@ -495,13 +458,6 @@ class Plate(
             With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level, ``scale``
             (voxel size per axis, in the unit of the axis), ``channels`` and the number of ``levels``. A position
             without an image has no shape, dtype and scale, and 0 levels.
-
-        Raises
-        ------
-        MetadataError
-            At a missing or damaged node, with ``on_error="raise"``.
-        MissingDependencyError
-            If pandas is needed and not installed (an ImportError).
 
         Examples
         --------
@@ -566,9 +522,9 @@ class Plate(
 
         Encoded chunks are copied without decoding if source and plate have the same Zarr format; otherwise they are
         encoded again, with the same chunks. The plate has the version of the first position, and the rows, columns and
-        acquisitions of the source plates, with the custom attributes of rows and wells; from a single source plate
-        also its name and custom attributes. An OME-XML of bioformats2raw is not copied, with a warning; values that
-        images use from it are written into their metadata.
+        acquisitions of the source plates with their custom attributes; from a single source plate also its name. An
+        OME-XML of bioformats2raw is not copied, with a warning; values that images use from it are written into their
+        metadata.
 
         The plate appears when it is complete. The same call resumes one that was interrupted or killed: copied files
         are skipped if neither they nor their originals have changed.
@@ -579,14 +535,9 @@ class Plate(
             Path of the new store, which must not exist.
         positions
             Mapping of destination path ("row/column/field") to position, also of closed stores.
-        jobs
-            Number of workers; one per processor by default, and at least 4 where files are copied without decoding.
-        executor
-            Where files are copied: any ``concurrent.futures.Executor`` whose workers can read both stores. By default
-            threads of this process.
-        progress
-            True shows a bar on the terminal. A function is called with the number of positions done, parts of one
-            included, their total, and "positions".
+        jobs, executor, progress
+            As for :meth:`Position.compute_pyramid`; at least 4 threads where files are copied without decoding.
+            Progress counts "positions".
         storage_options
             Credentials and settings of the new store's URL, as for `lamella.open_ome_zarr`.
 

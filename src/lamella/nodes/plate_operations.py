@@ -69,30 +69,25 @@ class PlateOperations(Pictures):
         function
             Over positions: called with each `Position`; a returned array is stored as `name`, other values are in the
             report, whose `to_frame` joins records (dictionaries) to one table. Over regions: called with the pixels of
-            a region as a numpy array; returns an array of that shape. A parameter named ``where`` gets by keyword what
-            the function works on: an object with ``path``, ``level``, ``region`` and ``read``.
+            a region as a numpy array; returns an array of that shape. A parameter named ``where`` gets by keyword an
+            object with the ``path``, ``level``, ``region`` and ``read`` of what the function works on.
         over
-            "positions", or "regions": the shards (or chunks) of `level`, so that each worker has one of them in
-            memory.
+            "positions", or "regions": the shards (or chunks) of `level`; each worker has one of them in memory.
         level
             Array to read by regions. Results of positions have its chunks, shards and compression.
         name
-            Name of the array for results, or "labels/" and the name of a label image. `level` by default for regions
-            and with an `output`. With a list of names, the function returns a tuple of as many arrays. A label image
-            by regions needs a `halo`: see the notes.
+            Name of the array for results, or "labels/" and the name of a label image, which by regions needs a `halo`.
+            `level` by default for regions and with an `output`. With a list of names, the function returns a tuple.
         output
-            Path of a new plate for the results, with the same positions, names, acquisitions, channels, colours,
-            contrast limits and custom attributes; this plate by default. Label images and lower levels belong to other
-            pixels, and are not copied: see :meth:`compute_pyramid <Position.compute_pyramid>`, and
-            :meth:`from_positions` for complete copies.
+            Path of a new plate for the results, with the metadata of this one, but without label images and lower
+            levels; this plate by default.
         channel_names
             Channels of the new plate; by default those of this one.
         dtype
             Data type of results by regions; by default that of `level`.
         halo
             Pixels to read beyond each side of a region: axis to number, or one number for the space axes. The function
-            gets the region with its halo, less of it at the edges of the image, and returns as many pixels; those of
-            the halo are cut off.
+            gets the region with its halo, less of it at the edges of the image; the halo is cut off its result.
         axes
             Names of the axes that results of regions have, such as "tcyx". The function gets the whole length of the
             others, and returns an array without them; the stored array has length 1 there.
@@ -107,13 +102,8 @@ class PlateOperations(Pictures):
             `output` must be new, and existing results at `name` are replaced.
         check
             Raise when a unit failed; otherwise the report lists it.
-        jobs
-            Number of workers; one per processor by default.
-        executor
-            Where to work, instead of threads of this process: any ``concurrent.futures.Executor``.
-        progress
-            True shows a bar on the terminal. A function is called with the number of units done, their total, and
-            "positions" or "regions".
+        jobs, executor, progress
+            As for :meth:`Position.compute_pyramid`; progress counts "positions" or "regions".
         storage_options
             Credentials and settings of the URL `output`, as for `lamella.open_ome_zarr`.
 
@@ -129,21 +119,19 @@ class PlateOperations(Pictures):
         ReadOnlyError, InvalidArgumentError
             The results cannot be stored (ValueErrors); the function was not called.
 
-        Notes
-        -----
-        Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any size: the
-        function gets all channels of a region and returns label ids without the channel axis. The labels of two
-        neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
+        Notes ----- Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any
+        size: the function gets all channels of a region and returns label ids without the channel axis. The labels of
+        two neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
         pixels along their common side that both have labelled, overlap by at least half of the smaller. Ids are unique
         in the image and count from 1. With a halo as large as the objects, the objects are those of the whole image.
 
         A unit is skipped if the files of its source and result still have the size, inode and times (at URLs the ETag)
         that they had when it was computed, and the function has the same digest. The digest covers its bytecode,
         defaults, closures, `functools.partial` arguments and global variables, the functions and classes of its own
-        top-level package that it names, recursively, and the versions of Python and other packages. It does not cover
-        files that the function reads, the environment, and names that it looks up at run time. If there is no digest
-        (the function uses an object of another package, a lock, an open file) or the store has no fingerprints
-        (memory, ZIP), nothing is skipped. See ``docs/clusters.md``.
+        top-level package that it names, recursively, and the versions of Python and other packages; not files that the
+        function reads, the environment, and names that it looks up at run time. If there is no digest (the function
+        uses an object of another package, a lock, an open file) or the store has no fingerprints (memory, ZIP), nothing
+        is skipped. See ``docs/clusters.md``.
 
         Examples
         --------
@@ -210,23 +198,14 @@ class PlateOperations(Pictures):
         positions
             In the order of acquisition: paths such as ``"A/1/0"``, tuples as for :meth:`create_positions`, or
             positions. Missing ones are created, all at once.
-        name, shape_per_frame, dtype
-            As for :meth:`Position.stream`.
         order
             Names of the axes, fastest last, with ``"p"`` for the positions: ``"tpcz"`` acquires each position at each
             time. By default p comes second.
-        lengths, channel_names, chunks, shards_ratio, transform, compressor, resume, pyramid, queue, flush_every
+        name, shape_per_frame, dtype, lengths, channel_names, chunks, shards_ratio, transform, compressor, resume,
+        pyramid
+            As for :meth:`Position.stream`, as are the return value and errors.
+        queue, flush_every
             As for :meth:`Position.stream`; all positions share one queue and one set of threads.
-
-        Returns
-        -------
-        FrameStream
-            With the methods ``append``, ``skip`` and ``flush``.
-
-        Raises
-        ------
-        InvalidArgumentError, NodeExistsError
-            If something does not fit or the name is taken (ValueErrors).
 
         Examples
         --------
@@ -267,18 +246,13 @@ class PlateOperations(Pictures):
         """Compute one display window per channel from the pixels of all fields, and write it to every field.
 
         With common windows, fields can be compared by eye. A window is the 0.1th to 99.9th percentile of a sample of
-        all fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along
-        y or x. Channels are matched by name. Fields without an image are skipped.
+        all fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along y
+        or x. Channels are matched by name. Fields without an image are skipped.
 
         Parameters
         ----------
-        jobs
-            Number of workers; one per processor by default.
-        executor
-            Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
-        progress
-            True shows a bar on the terminal. A function is called with the number of fields read, their total, and
-            "fields".
+        jobs, executor, progress
+            As for :meth:`Position.compute_contrast`.
 
         Returns
         -------
@@ -287,10 +261,9 @@ class PlateOperations(Pictures):
 
         Raises
         ------
-        InvalidArgumentError
-            If no field has pixels and a named channel, or pixels are complex (a ValueError).
-        MetadataError, DamagedDataError
-            If a listed field cannot be read; nothing is written then.
+        InvalidArgumentError, MetadataError, DamagedDataError
+            If no field has pixels and a named channel, pixels are complex, or a listed field cannot be read
+            (ValueErrors). Nothing is written then.
 
         Examples
         --------
@@ -312,20 +285,13 @@ class PlateOperations(Pictures):
         Parameters
         ----------
         on_error
-            For a well or position that is listed but missing or damaged: "raise" the error, or "report" it, which adds
-            an empty dataset with the text of the error as ``attrs["error"]``.
+            For a well or position that is listed but missing or damaged: "raise" the error (a MetadataError), or
+            "report" it, which adds an empty dataset with the text of the error as ``attrs["error"]``.
 
         Returns
         -------
         xarray.DataTree
             Fields may differ in shape, channels and scale; those without an image are empty datasets.
-
-        Raises
-        ------
-        MetadataError
-            At a damaged member, with ``on_error="raise"``.
-        InvalidArgumentError
-            For another ``on_error`` (a ValueError).
 
         Examples
         --------
@@ -347,9 +313,9 @@ class PlateOperations(Pictures):
     ) -> list[Position]:
         """Copy positions of other stores into the plate: all levels, labels, tables and metadata.
 
-        Pixels are copied as :meth:`from_positions` does. Wells, rows and columns are created as needed; acquisitions
-        that the plate lacks are added. The positions are listed when they are complete. The same call resumes one that
-        was interrupted or killed.
+        Pixels are copied as :meth:`from_positions` does. Wells, rows, columns and acquisitions that the plate lacks are
+        created. The positions are listed when they are complete. The same call resumes one that was interrupted or
+        killed.
 
         Parameters
         ----------
@@ -365,12 +331,9 @@ class PlateOperations(Pictures):
 
         Raises
         ------
-        NodeExistsError
-            If the plate has a position of such a path (a FileExistsError). Nothing is written then.
-        InvalidArgumentError
-            If a path is not "row/column/field" (a ValueError).
-        ReadOnlyError
-            If the plate is open for reading.
+        NodeExistsError, InvalidArgumentError
+            If the plate has such a position (a FileExistsError), or a path is not "row/column/field" (ValueErrors).
+            Nothing is written then.
 
         Examples
         --------
@@ -398,10 +361,10 @@ class PlateOperations(Pictures):
     ) -> Plate:
         """Create a plate from some wells, acquisitions or channels of this one, or from a region of its images.
 
-        Names, rows, columns, acquisitions, colours, levels, labels, tables and custom attributes are copied. Chunks
-        are copied as they are encoded where the choice does not cut them. Levels are cut out of the levels of this
-        plate where the region begins and ends between their pixels, and computed again otherwise. The new plate
-        appears when it is complete; the same call resumes one that was interrupted or killed.
+        Levels, labels, tables and all metadata are copied. Chunks are copied without decoding where the choice does not
+        cut them. Levels are cut out of the levels of this plate where the region begins and ends between their pixels,
+        and computed again otherwise. The new plate appears when it is complete; the same call resumes one that was
+        killed.
 
         Parameters
         ----------
@@ -426,10 +389,8 @@ class PlateOperations(Pictures):
 
         Raises
         ------
-        NodeNotFoundError
-            If the well or acquisition does not exist (a KeyError).
-        InvalidArgumentError
-            If a position has no such channel or region, or nothing is chosen (a ValueError).
+        NodeNotFoundError, InvalidArgumentError
+            If a well, acquisition (KeyErrors), channel or region does not exist, or nothing is chosen (ValueErrors).
         StoreExistsError
             If there is something at ``store_path`` (a FileExistsError).
 
@@ -473,15 +434,14 @@ class PlateOperations(Pictures):
         Returns
         -------
         Mosaic
-            With ``levels``, ``dask_array()``, ``to_xarray()``, ``table()`` and ``write(path)``. A region that is read
-            reads no more than the fields that it touches.
+            With ``levels``, ``dask_array()``, ``to_xarray()``, ``table()`` and ``write(path)``. Reading a region reads
+            only the fields that it touches.
 
         Raises
         ------
-        NodeNotFoundError
-            If the well does not exist (a KeyError).
-        InvalidArgumentError
-            If the fields differ in axes, channels, data type or pixel size (a ValueError).
+        NodeNotFoundError, InvalidArgumentError
+            If the well does not exist (a KeyError), or its fields differ in axes, channels, data type or pixel size (a
+            ValueError).
 
         Examples
         --------
@@ -506,10 +466,9 @@ class PlateOperations(Pictures):
 
         Raises
         ------
-        NodeNotFoundError
-            If the field does not exist (a KeyError). Nothing is written then.
-        InvalidArgumentError
-            If a row has no path or no finite number (a ValueError). Nothing is written then.
+        NodeNotFoundError, InvalidArgumentError
+            If a field does not exist (a KeyError), or a row has no path or no finite number (a ValueError). Nothing is
+            written then.
 
         Examples
         --------

@@ -125,13 +125,7 @@ class WellEdits(NGFFNode):
         Parameters
         ----------
         name, shape, dtype, chunks, shards_ratio, transform, check_shape, compressor, checksum
-            As for :meth:`Position.create_zeros`.
-
-        Raises
-        ------
-        InvalidArgumentError, NodeExistsError
-            If something does not fit a position, or a position has a member of that name (ValueErrors). Nothing is
-            written then.
+            As for :meth:`Position.create_zeros`, as are the errors.
 
         Examples
         --------
@@ -178,11 +172,6 @@ class WellEdits(NGFFNode):
         exist_ok
             Return an existing position unchanged instead of raising: for jobs that run again.
 
-        Raises
-        ------
-        NodeExistsError, InvalidNameError
-            If the position exists or a name is not alphanumeric (ValueErrors).
-
         Examples
         --------
         >>> position = plate.create_position("B", "2", "1")
@@ -193,21 +182,14 @@ class WellEdits(NGFFNode):
         return self.create_positions([spec], exist_ok=exist_ok)[0]
 
     def rename_well(self, old: str, new: str) -> None:
-        """Rename a well: within its row, to another row, or to a new one. Only that well moves.
+        """Rename a well, by its present and new path: within its row, to another row, or to a new one.
 
-        Rows and columns without wells are removed.
-
-        Parameters
-        ----------
-        old, new
-            Present and new path of the well, such as "A/1" and "B/2".
+        Only that well moves. Rows and columns without wells are removed.
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no well ``old`` (a FileNotFoundError).
-        NodeExistsError
-            If there is a well ``new`` (a FileExistsError).
+        NodeNotFoundError, NodeExistsError
+            If there is no well ``old`` (a FileNotFoundError), or a well ``new`` (a FileExistsError).
         InvalidNameError
             If a path is not an alphanumeric row and column (a ValueError).
 
@@ -237,10 +219,8 @@ class WellEdits(NGFFNode):
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no position ``old`` (a FileNotFoundError).
-        NodeExistsError
-            If there is something named ``new`` in the well (a FileExistsError).
+        NodeNotFoundError, NodeExistsError
+            If there is no position ``old`` (a FileNotFoundError), or something named ``new`` (a FileExistsError).
         InvalidNameError
             If ``old`` is not "row/column/position", or ``new`` is in another well or not alphanumeric (a ValueError).
 

@@ -57,21 +57,8 @@ class Position(
 
     Parameters
     ----------
-    group
-        The zarr-python group to wrap.
-    parse_meta
-        Read and check the metadata now.
-    channel_names
-        Channel names, for a position that has none yet.
-    axes
-        Axes, 2 to 5, for a position that has none yet. By default T, C, Z, Y, X.
-    overwriting_creation
-        Replace an existing array on creation instead of refusing.
-
-    Raises
-    ------
-    MetadataError
-        If the metadata cannot be read.
+    group, parse_meta, channel_names, axes, overwriting_creation
+        As for `NGFFNode`; 2 to 5 axes.
 
     Examples
     --------

@@ -92,8 +92,8 @@ class PositionArrays(NGFFNode):
             Voxels in the order of the position's axes: any array-like; lazy data (dask, xarray, zarr, memory map) is
             read block by block.
         chunks
-            Shape of a chunk. By default the last three axes whole (at most 512 MiB); ``"auto"`` for chunks near
-            1 MiB, in shards near 256 MiB if the version has shards.
+            Shape of a chunk. By default the last three axes whole (at most 512 MiB); ``"auto"`` for chunks near 1 MiB,
+            in shards near 256 MiB if the version has shards.
         shards_ratio
             Chunks per shard along each axis; no shards by default.
         transform
@@ -158,19 +158,12 @@ class PositionArrays(NGFFNode):
 
         Parameters
         ----------
-        name
-            Name of the array.
         shape
             Length of each axis, in the order of the position's axes.
         dtype
             Data type: bool, (u)int8 to 64, float16 to 64 or complex.
-        chunks, shards_ratio, transform, check_shape, compressor, checksum
-            As for :meth:`create_image`.
-
-        Raises
-        ------
-        InvalidArgumentError, NodeExistsError
-            If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+        name, chunks, shards_ratio, transform, check_shape, compressor, checksum
+            As for :meth:`create_image`, as are the errors.
 
         Examples
         --------

@@ -64,8 +64,8 @@ class PositionEdits(NGFFNode):
     def delete_channel(self, name: str, *, jobs: int | None = None) -> None:
         """Delete a channel with its pixels, by writing all levels again without it.
 
-        After a kill, the image has all its channels, or one less and maybe fewer levels; the same call finishes.
-        Arrays that are not levels, and label images, do not change.
+        After a kill, the image has all its channels, or one less and maybe fewer levels; the same call finishes. Arrays
+        that are not levels, and label images, do not change.
 
         Parameters
         ----------
@@ -148,12 +148,7 @@ class PositionEdits(NGFFNode):
         edit_image(cast("Position", self), ImageEdits(name="" if name is None else name))
 
     def set_attributes(self, attributes: Mapping[str, JSON]) -> None:
-        """Set custom attributes of the position in one write.
-
-        Parameters
-        ----------
-        attributes
-            Mapping of name to JSON value; None removes an attribute.
+        """Set custom attributes of the position in one write: name to JSON value; None removes an attribute.
 
         Raises
         ------

@@ -194,10 +194,8 @@ class PositionMetadata(NGFFNode):
 
         Parameters
         ----------
-        chan_name
-            Name of the channel.
-        target
-            Name of the array.
+        chan_name, target
+            Name of the channel, and of the array.
         data
             Voxels of the array's shape without the channel axis.
 
@@ -245,7 +243,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If the channel is unknown, a number is missing or not finite, or start is above end or min above max (a
+            If the channel is unknown, a number is missing or not finite, or the limits are in the wrong order (a
             ValueError).
 
         Examples
@@ -273,20 +271,15 @@ class PositionMetadata(NGFFNode):
     ) -> dict[str, WindowDict]:
         """Compute the contrast limits of every channel from its pixels, and write them.
 
-        A window is the 0.1th to 99.9th percentile of a sample: every pixel, or one of each block, of up to 64 planes
-        of the coarsest level with at least 128 pixels along y or x (the finest level while the lower ones are stale).
+        A window is the 0.1th to 99.9th percentile of a sample: every pixel, or one of each block, of up to 64 planes of
+        the coarsest level with at least 128 pixels along y or x (the finest level while the lower ones are stale).
         Images that were converted from RGB keep their limits, since one window per channel would change their hues.
         :meth:`Plate.compute_contrast` computes common windows for all fields of a plate.
 
         Parameters
         ----------
-        jobs
-            Number of workers; one per processor by default.
-        executor
-            Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
-        progress
-            True shows a bar on the terminal. A function is called with the number of fields read, their total, and
-            "fields".
+        jobs, executor, progress
+            As for :meth:`compute_pyramid`; progress counts "fields".
 
         Returns
         -------
@@ -408,18 +401,13 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         image
-            Name of an array, such as "0", or "*" for the position alone.
+            As for :meth:`get_effective_scale`, as is the error.
 
         Returns
         -------
         list of float
             One number per axis, in the unit of the axis: position scale times level translation plus position
             translation (CT-07).
-
-        Raises
-        ------
-        NodeNotFoundError
-            If the array does not exist (a KeyError).
 
         Examples
         --------
@@ -437,15 +425,13 @@ class PositionMetadata(NGFFNode):
         image
             Name of an array, such as "0", or "*" for the position.
         transform
-            Identity, scale and translation in any number and order; the equal scale and translation are stored
-            (CT-03, CT-04).
+            Identity, scale and translation in any number and order; the equal scale and translation are stored (CT-03,
+            CT-04).
 
         Raises
         ------
-        NodeNotFoundError
-            If the array does not exist (a KeyError).
-        InvalidArgumentError
-            If a transformation does not fit the axes (a ValueError).
+        NodeNotFoundError, InvalidArgumentError
+            If the array does not exist (a KeyError), or a transformation does not fit the axes (a ValueError).
 
         Examples
         --------
@@ -474,19 +460,16 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         image
-            Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for
-            label images. Or the name of an array, such as "0", or "*" for the position.
-        axis_name
-            With the name of an array: name of the axis, in any case.
-        new_scale
-            With the name of an array: size in the unit of the axis; greater than 0.
+            Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for label
+            images. Or the name of an array, such as "0", or "*" for the position.
+        axis_name, new_scale
+            With the name of an array: name of the axis, in any case, and size in its unit; greater than 0.
 
         Raises
         ------
-        NodeNotFoundError
-            If the array does not exist (a KeyError).
-        InvalidArgumentError
-            If the axis does not exist, or a size is not a number above 0 (a ValueError).
+        NodeNotFoundError, InvalidArgumentError
+            If the array does not exist (a KeyError), or there is no such axis, or a size is not a number above 0 (a
+            ValueError).
 
         Examples
         --------

@@ -36,7 +36,8 @@ class PositionOperations(Pictures):
     def initialize_pyramid(self, levels: int, *, factors: Mapping[str, int] | None = None) -> None:
         """Create the arrays and metadata of lower levels, each half the size of the level before, without pixels.
 
-        The image lists them at once; they are stale (:attr:`stale_levels`) until they are written.
+        The image lists them at once; they are stale (:attr:`stale_levels`) until they are written. Warns if there are
+        fewer different shapes than levels.
 
         Parameters
         ----------
@@ -48,13 +49,8 @@ class PositionOperations(Pictures):
         Raises
         ------
         InvalidArgumentError
-            If there is no level 0, ``levels`` is not a number from 1, or a pyramid with another number of levels
-            exists (a ValueError).
-
-        Warns
-        -----
-        UserWarning
-            If there are fewer different shapes than levels.
+            If there is no level 0, ``levels`` is not a number from 1, or a pyramid with another number of levels exists
+            (a ValueError).
 
         Examples
         --------
@@ -80,49 +76,42 @@ class PositionOperations(Pictures):
         progress: Progress | bool | None = None,
         resume: bool = True,
     ) -> None:
-        """Compute the lower levels from level 0, each from the level before.
+        """Compute the lower levels from level 0, each from the level before. Level 0 is read once.
 
-        Level 0 is read once. The image lists new levels when their pixels are complete; after a kill it lists none of
-        them, and existing levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it
-        computes only what is missing or has changed.
+        The image lists new levels when their pixels are complete; after a kill it lists none of them, and existing
+        levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it computes only what is
+        missing or has changed. Warns if there are fewer different shapes than levels.
 
         Parameters
         ----------
         levels
-            Number of levels with level 0; ``"auto"`` until the larger of Y and X is at most 256; None for the
-            existing levels.
+            Number of levels with level 0; ``"auto"`` until the larger of Y and X is at most 256; None for the existing
+            levels.
         method
             "mean", "median", "mode", "min", "max" or "stride".
         dims
             Names of the axes to halve; the space axes by default.
         factors
-            Axis name to whole factor by which each level is smaller than the one before, such as
-            ``{"y": 4, "x": 4}``, instead of `dims`; other axes keep their length.
+            Axis name to whole factor by which each level is smaller than the one before, such as ``{"y": 4, "x": 4}``,
+            instead of `dims`; other axes keep their length.
         jobs
             Number of workers; one per processor by default. The pixels do not depend on it.
         executor
             Any ``concurrent.futures.Executor`` whose workers can read and write the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
         progress
-            True shows a bar on the terminal. A function is called with the voxels done, their total over all levels
-            that are read, and "voxels".
+            True shows a bar on the terminal. A function is called with the number done, their total, and what they are:
+            here "voxels" of all levels that are read.
         resume
             Resume a killed call with the same arguments. False computes everything.
 
         Raises
         ------
-        InvalidArgumentError
-            If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
-            :meth:`delete_pyramid` first (a ValueError).
-        NodeExistsError
-            If another call has started to create other levels meanwhile (a ValueError).
+        InvalidArgumentError, NodeExistsError
+            If there is no level 0, the method is unknown, another call has started to create other levels, or a pyramid
+            with another number of levels exists: call :meth:`delete_pyramid` first (ValueErrors).
         WorkerLostError
             If the executor has lost a process and cannot continue (a RuntimeError).
-
-        Warns
-        -----
-        UserWarning
-            If there are fewer different shapes than levels.
 
         Examples
         --------
@@ -206,19 +195,12 @@ class PositionOperations(Pictures):
         Parameters
         ----------
         store_path, channels, crop, jobs, executor, progress, storage_options
-            As for :meth:`Plate.subset`.
+            As for :meth:`Plate.subset`, as are the errors.
 
         Returns
         -------
         Position
             The new image, open for reading and writing.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the channel or region does not exist (a ValueError).
-        StoreExistsError
-            If there is something at ``store_path`` (a FileExistsError).
 
         Examples
         --------
@@ -301,13 +283,13 @@ class PositionOperations(Pictures):
         name
             Name of the array, which is created with an empty first axis, and grows.
         shape_per_frame
-            Shape of one frame in the order of the axes that are not in `order`, as (Y, X); axes before them have
-            length 1.
-        dtype
-            Data type of the array.
+            Shape of one frame in the order of the axes that are not in `order`, as (Y, X); axes before them have length
+            1.
+        dtype, transform, compressor
+            As for :meth:`create_zeros`.
         order
-            Names of the axes over which frames arrive, fastest last: ``"tcz"`` for stacks in all channels at each
-            time. By default all axes that a frame does not have.
+            Names of the axes over which frames arrive, fastest last: ``"tcz"`` for stacks in all channels at each time.
+            By default all axes that a frame does not have.
         lengths
             Number of frames along the axes of the order. Without a length, the first axis grows.
         channel_names
@@ -316,18 +298,16 @@ class PositionOperations(Pictures):
         chunks
             Shape of a chunk; one frame by default.
         shards_ratio
-            Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are
-            stored with the last of them.
-        transform, compressor
-            As for :meth:`create_zeros`.
+            Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are stored
+            with the last of them.
         resume
             Continue after the last stored frame of an existing array, or create a new one.
         pyramid
-            Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of
-            frames is stored, and the rest at the end.
+            Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of frames
+            is stored, and the rest at the end.
         queue
-            Number of chunks that may wait for encoding before ``append`` waits for one; from half of them on it waits
-            a little. 8, or twice the processors, by default.
+            Number of chunks that may wait for encoding before ``append`` waits for one; from half of them on it waits a
+            little. 8, or twice the processors, by default.
         flush_every
             Store all frames after each so many: the maximum loss by a kill where shards have many frames.
 
@@ -370,12 +350,7 @@ class PositionOperations(Pictures):
         return stream_position(self, options)  # type: ignore[arg-type]
 
     def rois(self, table: str | None = None) -> list[Roi]:
-        """Return the regions of interest that the tables of the position list.
-
-        Parameters
-        ----------
-        table
-            Name of a table of regions; all by default.
+        """Return the regions of interest that the tables of the position list, or one of the tables.
 
         Raises
         ------
@@ -404,10 +379,8 @@ class PositionOperations(Pictures):
 
         Raises
         ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        InvalidArgumentError
-            If several tables have one of this name (a ValueError).
+        NodeNotFoundError, InvalidArgumentError
+            If it does not exist (a KeyError), or several tables have one of this name (a ValueError).
 
         Examples
         --------
@@ -430,9 +403,9 @@ class PositionOperations(Pictures):
         Returns
         -------
         xarray.DataArray
-            Dims are the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. Coordinates are the channel
-            names, and translation + scale * index on the other axes, each with the unit of its axis in
-            ``attrs["units"]``. ``attrs`` are what was written with :meth:`write_xarray`.
+            Dims are the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. Coordinates are the channel names,
+            and translation + scale * index on the other axes, each with the unit of its axis in ``attrs["units"]``.
+            ``attrs`` are what was written with :meth:`write_xarray`.
 
         Raises
         ------
@@ -454,22 +427,18 @@ class PositionOperations(Pictures):
     def sel(self, *, level: str | int | None = None, **labels: Any) -> xr.DataArray:
         """Select by names and coordinates, as :meth:`xarray.DataArray.sel` does: ``to_xarray(level=level).sel(...)``.
 
-        A name or a number drops its axis; a list or a slice keeps it. A slice includes both of its ends; half-open
-        regions in physical units are cut out by :meth:`crop`.
-
         Parameters
         ----------
         level
             Path of the level; the finest by default.
         **labels
-            Axis to the name of a channel, to a coordinate in the unit of the axis, or to a list or slice of them.
+            Axis to the name of a channel or a coordinate in the unit of the axis, which drop the axis; or to a list or
+            slice of them, which keep it. A slice includes both of its ends; :meth:`crop` cuts out half-open regions.
 
         Raises
         ------
-        InvalidArgumentError
-            If there is no such axis, channel or coordinate (a ValueError).
-        NodeNotFoundError
-            If the level does not exist (a KeyError).
+        InvalidArgumentError, NodeNotFoundError
+            If there is no such axis, channel or coordinate (a ValueError), or no such level (a KeyError).
 
         Examples
         --------
@@ -494,8 +463,8 @@ class PositionOperations(Pictures):
         Parameters
         ----------
         data_array
-            Dims exactly the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. "c" has names of channels
-            of the position, the other coordinates evenly spaced numbers, with their unit in ``attrs["units"]``.
+            Dims exactly the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. "c" has names of channels of
+            the position, the other coordinates evenly spaced numbers, with their unit in ``attrs["units"]``.
         image
             Name of the array.
 
@@ -505,21 +474,17 @@ class PositionOperations(Pictures):
             If dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written
             then.
 
-        Notes
-        -----
-        A new image has the scale and translation of the coordinates. An axis with a single coordinate gets the scale
-        that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape must
-        equal that of the image, and so must the coordinates where both state any (not plain indices, nor scale 1 at 0).
+        Notes ----- A new image has the scale and translation of the coordinates. An axis with a single coordinate gets
+        the scale that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape
+        must equal that of the image, and so must the coordinates where both state any (not plain indices, nor scale 1
+        at 0).
 
-        If all timepoints of an image were written by `write_xarray`, the order of writes makes no difference: T starts
-        at the earliest written timepoint, with the largest step that meets all of them. So the times 0 and then 30 are
-        two timepoints 30 apart. A timepoint before the first, or between two, moves the stored ones: this costs a copy,
-        and admits one writer at a time. A time within a twentieth of a step of a timepoint joins it, if it has no
-        voxels yet of the written channels; otherwise it is refused.
-
-        An image that `create_zeros` created keeps its time axis, and so does one whose time scale or translation was
-        set since: a timepoint before its first or between two is refused, and many threads and processes may write at
-        once.
+        If all timepoints were written by `write_xarray`, the order of writes makes no difference: T starts at the
+        earliest timepoint, with the largest step that meets all of them. A timepoint before the first, or between two,
+        moves the stored ones: this costs a copy, and admits one writer at a time. A time within a twentieth of a step
+        of a timepoint joins it, if it has no voxels yet of the written channels; otherwise it is refused. An image that
+        `create_zeros` created, or whose time scale or translation was set since, keeps its time axis: such a timepoint
+        is refused, and many threads and processes may write at once.
 
         Data backed by dask are computed block by block, on dask's scheduler; data that read from the image to which
         they are written are computed into an array beside it first. A value of lazy data that the image cannot store
@@ -571,19 +536,12 @@ class PositionOperations(Pictures):
         level
             Path of the level to read; the finest by default.
         dtype, halo, axes, kwargs, retries, resume, check, jobs, executor, progress
-            As for :meth:`Plate.map`.
+            As for :meth:`Plate.map`, as are the errors.
 
         Returns
         -------
         MapReport
             Number of regions that were computed, skipped and failed; its ``output`` is the image.
-
-        Raises
-        ------
-        UnitsFailedError
-            A region failed (a RuntimeError). All others are done and stored, and the same call resumes.
-        ReadOnlyError, InvalidArgumentError
-            The results cannot be stored (ValueErrors); the function was not called.
 
         Examples
         --------

@@ -54,15 +54,14 @@ class PositionRegions(NGFFNode):
         Returns
         -------
         xarray.DataArray
-            With the axes of the image and the coordinates of the voxels, as :meth:`to_xarray`: backed by dask, so no
-            pixel is read before ``.values`` or ``.compute()``.
+            With the axes of the image and the coordinates of the voxels, as :meth:`to_xarray`: no pixel is read before
+            ``.values`` or ``.compute()``.
 
         Raises
         ------
-        InvalidArgumentError
-            If an axis or channel does not exist, or the region contains no voxel (a ValueError).
-        NodeNotFoundError
-            If the level does not exist (a KeyError).
+        InvalidArgumentError, NodeNotFoundError
+            If an axis or channel does not exist, or the region contains no voxel (a ValueError); if there is no such
+            level (a KeyError).
 
         Examples
         --------
@@ -85,10 +84,9 @@ class PositionRegions(NGFFNode):
 
         Raises
         ------
-        InvalidArgumentError
-            If the axis does not exist, or a size is not a number above 0 (a ValueError).
-        NodeNotFoundError
-            If there is no image yet (a KeyError).
+        InvalidArgumentError, NodeNotFoundError
+            If the axis does not exist or a size is not a number above 0 (a ValueError), or there is no image (a
+            KeyError).
 
         Examples
         --------
@@ -103,10 +101,7 @@ class PositionRegions(NGFFNode):
     def to_datatree(self) -> xr.DataTree:
         """Return all levels as a tree of lazy datasets, each with the variable "image"; label images below "labels".
 
-        Returns
-        -------
-        xarray.DataTree
-            The nodes are the paths of the levels; all have the coordinates of their voxels.
+        The nodes are the paths of the levels; all have the coordinates of their voxels.
 
         Examples
         --------
@@ -142,10 +137,9 @@ class PositionRegions(NGFFNode):
 
         Raises
         ------
-        InvalidArgumentError
-            If the points do not fit the axes, or nothing leads to the system (a ValueError).
-        NodeNotFoundError
-            If the level does not exist (a KeyError).
+        InvalidArgumentError, NodeNotFoundError
+            If the points do not fit the axes, or nothing leads to the system (a ValueError); if there is no such level
+            (a KeyError).
 
         Examples
         --------
@@ -159,7 +153,7 @@ class PositionRegions(NGFFNode):
     def world_to_index(
         self, points: ArrayLike, level: str | int | None = None, system: str | SystemReference | None = None
     ) -> NDArray[np.float64]:
-        """Return the indices of coordinates, as fractions; the inverse of :meth:`index_to_world`.
+        """Return the indices of coordinates; the inverse of :meth:`index_to_world`, with the same errors.
 
         Parameters
         ----------
@@ -171,14 +165,7 @@ class PositionRegions(NGFFNode):
         Returns
         -------
         ndarray of float64
-            Indices; ``numpy.rint`` gives those of the voxels that the points lie in.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the points do not fit the axes, or nothing leads from the system to the level (a ValueError).
-        NodeNotFoundError
-            If the level does not exist (a KeyError).
+            Indices, as fractions; ``numpy.rint`` gives those of the voxels that the points lie in.
 
         Examples
         --------

@@ -67,20 +67,10 @@ def put_in_place(
     first: Callable[[JSONObject], JSONObject] | None = None,
     last: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
-    """Move a complete array over another one of an image, and change the metadata; delete the new array on failure.
+    """Move a complete array of `make_beside` over another one of an image, and change the metadata by a pure function.
 
-    Parameters
-    ----------
-    position
-        The image.
-    name
-        Name of the array to replace.
-    new
-        The new array, from `make_beside`.
-    change
-        Pure function that changes the metadata.
-    first, last
-        Change attributes outside of the metadata, before and after the replacement.
+    ``first`` and ``last`` change attributes outside of the metadata, before and after the replacement. Deletes the new
+    array on failure.
     """
     documents, node_path = position.documents, position.node_path.child(name)
     own = "" if documents.storage.locks_processes else new.path.rpartition("/")[2]

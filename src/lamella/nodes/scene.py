@@ -62,10 +62,7 @@ class Scene(Pictures, ModelNode[SceneMeta]):
     def images(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the paths and images that the transformations name, in their order.
 
-        Raises
-        ------
-        MetadataError
-            At an image that is named but not in the store, or damaged.
+        Raises MetadataError at an image that is named but not in the store, or damaged.
 
         Examples
         --------

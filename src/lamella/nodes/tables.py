@@ -112,22 +112,21 @@ class Tables(NGFFNode):
         type
             "generic_table"; "feature_table", rows of measurements of labels, by an integer column or index "label";
             "roi_table", regions in micrometers, by columns such as "x_micrometer" and "len_x_micrometer";
-            "masking_roi_table", the same of labels; "condition_table". By default that of the table that is replaced
-            or was read, or with `label` one of labels, or a table of regions where it has their columns.
+            "masking_roi_table", the same of labels; "condition_table". By default that of the table that is replaced or
+            was read, or with `label` one of labels, or a table of regions where it has their columns.
         label
             The label image whose labels the rows describe.
         backend
-            "parquet" (the default), "csv", "json" or "anndata", which keeps floats and all other columns apart, so
-            that the order of the columns changes. Text that looks like numbers becomes numbers in "csv".
+            "parquet" (the default), "csv", "json" or "anndata", which keeps floats and all other columns apart, so that
+            the order of the columns changes. Text that looks like numbers becomes numbers in "csv".
         overwrite
             Whether a table of this name is replaced.
 
         Raises
         ------
-        InvalidArgumentError
-            If the table does not fit its type, or its values its backend (a ValueError); nothing is written.
-        NodeExistsError
-            If there is one of this name, and `overwrite` is false (a ValueError).
+        InvalidArgumentError, NodeExistsError
+            If the table does not fit its type, or its values its backend, or the name is taken and `overwrite` false
+            (ValueErrors); nothing is written.
 
         Examples
         --------
@@ -183,10 +182,8 @@ class Tables(NGFFNode):
 
         Raises
         ------
-        NodeNotFoundError
-            If there is no table `old` (a KeyError).
-        NodeExistsError
-            If a table `new` exists (a ValueError).
+        NodeNotFoundError, NodeExistsError
+            If there is no table `old` (a KeyError), or one named `new` (a ValueError).
 
         Examples
         --------
@@ -295,16 +292,11 @@ class PlateTables(Tables):
         Parameters
         ----------
         name
-            Name of the tables; positions without one are left out.
+            Name of the tables; positions without one are left out. NodeNotFoundError (a KeyError) if none has one.
         positions
             Paths ("row/column/field") of those to read; all by default.
         jobs
             How many to read at a time; one per processor by default.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If no position has one (a KeyError).
 
         Examples
         --------
@@ -319,12 +311,7 @@ class PlateTables(Tables):
     def parts(
         self, name: str, *, positions: Iterable[str] | None = None
     ) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Iterate over the tables of one name of the positions, one in memory at a time.
-
-        Yields
-        ------
-        tuple of str and DataFrame
-            Path of the position, and its table.
+        """Iterate over the tables of one name: path of the position, and its table, one in memory at a time.
 
         Examples
         --------

@@ -67,10 +67,9 @@ class TiledImageArray(ImageArray):
 
         Raises
         ------
-        TypeError
-            If row or column is not an integer, or ``pre_dims`` not a sequence.
-        OutOfBoundsError
-            If the tile is not in the grid, or ``pre_dims`` has the wrong length (an IndexError).
+        TypeError, OutOfBoundsError
+            If row or column is not an integer, or ``pre_dims`` not a sequence; if the tile is not in the grid, or
+            ``pre_dims`` has the wrong length (an IndexError).
 
         Examples
         --------
@@ -85,14 +84,7 @@ class TiledImageArray(ImageArray):
     def write_tile(
         self, data: ArrayLike, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
     ) -> None:
-        """Write one tile; the arguments are those of :meth:`get_tile`, ``data`` is broadcast to the selection.
-
-        Raises
-        ------
-        TypeError, OutOfBoundsError
-            As for :meth:`get_tile`.
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
+        """Write one tile; arguments and errors are those of :meth:`get_tile`, ``data`` is broadcast to the selection.
 
         Examples
         --------

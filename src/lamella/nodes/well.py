@@ -145,19 +145,12 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
         delete_from_well(self, self._deleted_key(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
-        """Create a position without an image in the well.
-
-        Parameters
-        ----------
-        name
-            Name of the position, alphanumeric (WL-02).
-        acquisition
-            Id of its acquisition (WL-04).
+        """Create a position without an image in the well, of an acquisition by its id (WL-04).
 
         Raises
         ------
         NodeExistsError, InvalidNameError
-            If the name is taken or not alphanumeric (ValueErrors).
+            If the name is taken or not alphanumeric, as WL-02 demands (ValueErrors).
 
         Examples
         --------
@@ -171,15 +164,6 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
 
     def rename_position(self, old: str, new: str) -> None:
         """Rename the position ``old`` to ``new``; see :meth:`Plate.rename_position`.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If there is no position ``old`` (a FileNotFoundError).
-        NodeExistsError
-            If there is something named ``new`` (a FileExistsError).
-        InvalidNameError
-            If ``new`` is not alphanumeric (a ValueError).
 
         Examples
         --------
