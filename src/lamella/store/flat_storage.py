@@ -125,10 +125,6 @@ class FlatStorage(Storage):
         """List the temporary names in a folder that failed or killed calls left."""
         return [name for name in self._names_in(folder) if is_abandoned(name)] if self.can_list else []
 
-    def keys_below(self, folder: str) -> Names:
-        """List all keys below a folder."""
-        return list(self.sizes_below(folder))
-
     def _sizes_of(self, path: str) -> dict[str, int]:
         """Return a key, or all keys below a folder, with their sizes."""
         sizes = self.sizes_below(path)
@@ -397,6 +393,11 @@ class FlatStorage(Storage):
 def _copies(keys: Iterable[str], old: str, new: str) -> dict[str, str]:
     """Return the new names of keys that are moved."""
     return {key: join(new, key.removeprefix(old).strip("/")) for key in keys}
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a key is that of a temporary file, or of a file in a temporary folder."""
+    return any(map(is_private, key.split("/")))
 
 
 def _is_document(key: str) -> bool:

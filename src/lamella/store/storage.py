@@ -35,10 +35,14 @@ Stamp: TypeAlias = tuple[int | str, ...]
 """Identifies a version of a key's bytes; equal stamps mean unchanged bytes."""
 
 Fingerprint: TypeAlias = list[int | str]
-"""The same as JSON values, for other processes; see :mod:`lamella.store.file_fingerprint`."""
+"""The same as JSON values, for other processes, hours later: it differs whenever the bytes of a file differ.
+
+Local files: their stamp. Objects: strong ETag and size. Files in archives: the stamp of the archive and their own
+checksum.
+"""
 
 
-def times_of(stamp: Stamp) -> tuple[int, int] | None:
+def times_of(stamp: Stamp | Fingerprint) -> tuple[int, int] | None:
     """Return mtime and ctime in ns from the stamp of a local file; None for objects."""
     first, last = stamp[0], stamp[-1]
     return (first, last) if isinstance(first, int) and isinstance(last, int) else None
@@ -301,7 +305,7 @@ class Storage(ABC):
         members = []
         for folder in folders:
             names = self.list(folder)
-            sizes = self.sizes([f"{folder}/{name}" if folder else name for name in names])
+            sizes = self.sizes([join(folder, name) for name in names])
             members.append({name: size is not None for name, size in zip(names, sizes, strict=True)})
         return members
 
@@ -316,11 +320,7 @@ class Storage(ABC):
 
     def keys_below(self, folder: str) -> Names:
         """List the keys at any depth below a folder."""
-        below: Names = []
-        for name in self.list(folder):
-            key = f"{folder}/{name}" if folder else name
-            below += [key] if self.size(key) is not None else self.keys_below(key)
-        return below
+        return list(self.sizes_below(folder))
 
     def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
         """List the keys at any depth below folders, at once where requests wait."""
@@ -328,8 +328,11 @@ class Storage(ABC):
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """Return the size of every key at any depth below a folder."""
-        sizes = {key: self.size(key) for key in self.keys_below(folder)}
-        return {key: size for key, size in sizes.items() if size is not None}
+        below: dict[str, int] = {}
+        for key in (join(folder, name) for name in self.list(folder)):
+            size = self.size(key)
+            below |= self.sizes_below(key) if size is None else {key: size}
+        return below
 
     @abstractmethod
     def exists(self, prefix: str) -> bool:
@@ -447,6 +450,23 @@ class Storage(ABC):
         """Return the stamp of a key; None where the store has no stamps."""
         del key
         return None
+
+    def fingerprint(self, key: str) -> Fingerprint | None:
+        """Return the fingerprint of a key; None where it is missing or the store has none."""
+        stamp = self.stamp(key)
+        return None if stamp is None else list(stamp)
+
+    def fingerprints(self, keys: Iterable[str]) -> Sequence[Fingerprint | None] | None:
+        """Return the fingerprint of each key, None for a missing one; None where the store has no fingerprints."""
+        return [self.fingerprint(key) for key in keys]
+
+    def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
+        """Return the fingerprint of every file below a folder by key; None where the store has none.
+
+        Temporary files are left out.
+        """
+        prints = {key: self.fingerprint(key) for key in self.keys_below(folder)}
+        return {key: found for key, found in prints.items() if found is not None}
 
     def check_folder(self, path: str) -> None:
         """Check that a folder lies inside the store, before an engine reads it."""

@@ -23,7 +23,6 @@ from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.rewriting.endpoints import already_exists, check_stores_apart, not_a_store, open_source
 from lamella.ops.rewriting.workspace import Destination
-from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import temporary_name
 from lamella.store.files.zip_storage import ZipStorage
@@ -354,7 +353,7 @@ class _Copy:
         if not isinstance(
             contents.storage, LocalStorage | ZipStorage
         ):  # a single listing; local files are looked at one by one
-            self._states = dict(fingerprints_below(contents.storage, "") or {})
+            self._states = dict(contents.storage.fingerprints_below("") or {})
         self.files = self.nbytes = self.resumed = 0
 
     def copy_files(self, workers: Workers) -> None:

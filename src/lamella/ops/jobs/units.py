@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lamella.errors import LamellaError
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.regions import region_shape
-from lamella.store.file_fingerprint import fingerprints
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
 
@@ -109,7 +108,7 @@ def files_of(array: StoredArray, region: Region) -> Files:
 def state_of(files: Files, *settings: Any) -> str | None:
     """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
-        stamps = [fingerprints(one.storage, one.keys) for one in (files, *files.others)]
+        stamps = [one.storage.fingerprints(one.keys) for one in (files, *files.others)]
     except LamellaError:
         return None
     if None in stamps:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
-from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
@@ -153,7 +152,7 @@ class PositionRecord:
 def _array_digest(position: Position, path: str) -> str | None:
     """Return the digest of an array's document and the fingerprints of its files; None without fingerprints."""
     node_path = position.node_path.child(path)
-    stamps = fingerprints_below(position.documents.storage, node_path.path)
+    stamps = position.documents.storage.fingerprints_below(node_path.path)
     if stamps is None:
         return None
     files = {key: stamp for key, stamp in stamps.items() if key.rpartition("/")[2] not in METADATA_FILES}
@@ -164,7 +163,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
     """Return the digest of everything that a function may read of a position, without its own result."""
     storage, documents = source.documents.storage, source.documents
     try:
-        stamps = fingerprints_below(storage, source.path)
+        stamps = storage.fingerprints_below(source.path)
         if stamps is None:
             return None
         attributes = without_records(documents.group(source.path))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import InvalidNameError, LamellaError, StorageError
 from lamella.log import log
-from lamella.store.flat_storage import FlatStorage
+from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.objects.addresses import lock_name, place_of, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.store.objects.credentials import Resolved
-    from lamella.store.storage import Names, RangeRequest, RangesRead, Replacement, Stamp
+    from lamella.store.storage import Fingerprint, Names, RangeRequest, RangesRead, Replacement, Stamp
 
 T = TypeVar("T")
 
@@ -365,6 +365,24 @@ class ObjectStorage(FlatStorage):
         """Return all keys below a folder with their stamps."""
         return {key: stamp for key, (_, stamp) in self._run(self._requests.entries_below(folder)).items()}
 
+    def fingerprint(self, key: str) -> Fingerprint | None:
+        """Return the strong ETag of a key."""
+        return _strong(self.stamp(key))
+
+    def fingerprints(self, keys: Iterable[str]) -> list[Fingerprint | None] | None:
+        """Return the strong ETags of keys, requested at once; None where the service has weak ones."""
+        stamps = self.stamps(keys)
+        tags = [_strong(stamp) for stamp in stamps]
+        return None if any(stamp and not tag for stamp, tag in zip(stamps, tags, strict=True)) else tags
+
+    def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
+        """Return the strong ETags of all objects below a folder; None where one has none, or none are listed."""
+        if not self.can_list:
+            return None
+        stamps = {key: stamp for key, stamp in self.stamps_below(folder).items() if not is_hidden(key)}
+        tags = {key: tag for key, stamp in stamps.items() if (tag := _strong(stamp)) is not None}
+        return tags if len(tags) == len(stamps) else None
+
     # ---- writing --------------------------------------------------------------------------------
 
     def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
@@ -549,6 +567,11 @@ def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: 
     storage = ObjectStorage(access, read_only)
     storage.cache_bytes, storage.trusted = cache_bytes, {} if trusts else None
     return storage
+
+
+def _strong(stamp: Stamp | None) -> Fingerprint | None:
+    """Return a stamp that is a strong ETag: times of web servers and weak ETags prove little."""
+    return None if stamp is None or str(stamp[0]).startswith(("W/", "time ")) else list(stamp)
 
 
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,6 +199,32 @@ class Service:
         size = info.get("size")
         return None if size is None else int(size)
 
+    async def infos(self, keys: Iterable[str]) -> list[dict[str, Any] | None] | None:
+        """Return what fsspec says of keys, None for a missing one; None for a store of another kind."""
+        if self._fs is None:
+            return None
+        self._forget_listings()
+
+        async def info(key: str) -> dict[str, Any] | None:
+            with suppress(FileNotFoundError):
+                return dict(await self._fs._info(self._path(key)))
+            return None
+
+        return await _in_batches(info(key) for key in keys)
+
+    async def infos_below(self, prefix: str) -> dict[str, dict[str, Any]] | None:
+        """Return what fsspec says of all keys below a folder; None for a store of another kind."""
+        if self._fs is None or not self.can_list:
+            return None
+        self._forget_listings()
+        root = self._path("").strip("/") + "/"
+        infos = await self._fs._find(self._path(prefix), detail=True, withdirs=False)
+        return {
+            path.lstrip("/").removeprefix(root): info
+            for path, info in infos.items()
+            if info.get("type") != "directory"
+        }
+
     async def exists(self, prefix: str) -> bool:
         """Whether a key exists, or keys below it."""
         if prefix and await self.size(prefix) is not None:
@@ -232,7 +259,6 @@ class Service:
 
     async def sizes_below(self, prefix: str) -> dict[str, int]:
         """Return all keys below a folder with their sizes."""
-        self._forget_listings()
         folder = f"{prefix}/" if prefix else ""
         try:
             sizes = await self._sizes_below(folder)
@@ -245,14 +271,9 @@ class Service:
         return {key: size for key, size in sizes.items() if key.startswith(folder) and not key.endswith("/")}
 
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
-        if self._fs is not None:
-            root = self._path("").strip("/") + "/"
-            infos = await self._fs._find(self._path(prefix), detail=True, withdirs=False)
-            return {
-                path.lstrip("/").removeprefix(root): int(info["size"])
-                for path, info in infos.items()
-                if info.get("type") != "directory" and info.get("size") is not None
-            }
+        infos = await self.infos_below(prefix)
+        if infos is not None:
+            return {key: int(info["size"]) for key, info in infos.items() if info.get("size") is not None}
         inner: Any = getattr(self.store, "store", None)
         if type(inner).__module__.startswith("obstore"):
             metas = await inner.list(prefix=prefix).collect_async()

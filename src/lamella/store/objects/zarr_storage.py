@@ -19,7 +19,7 @@ from lamella.errors import (
 )
 from lamella.log import log
 from lamella.store.files.local import LocalStorage
-from lamella.store.flat_storage import FlatStorage
+from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, check_key
 from lamella.store.metadata import json_document
 from lamella.store.metadata.expected import Expected
@@ -45,7 +45,15 @@ if TYPE_CHECKING:
     from zarr.storage import FsspecStore
 
     from lamella.store.objects.credentials import Resolved
-    from lamella.store.storage import Names, RangeRequest, RangesRead, Replacement, Stamp, Storage
+    from lamella.store.storage import (
+        Fingerprint,
+        Names,
+        RangeRequest,
+        RangesRead,
+        Replacement,
+        Stamp,
+        Storage,
+    )
 
 T = TypeVar("T")
 
@@ -345,6 +353,25 @@ class ZarrStorage(FlatStorage):
             return None if ahead[0] is None else len(ahead[0])
         return self._run("look at", key, self.service.size(key))
 
+    def fingerprint(self, key: str) -> Fingerprint | None:
+        """Return the strong ETag and size of an object of fsspec."""
+        tags = self.fingerprints([key])
+        return None if tags is None else tags[0]
+
+    def fingerprints(self, keys: Iterable[str]) -> list[Fingerprint | None] | None:
+        """Return the strong ETags and sizes of objects of fsspec."""
+        infos = self._run("look at", "", self._service.infos(keys))
+        tags = [_tag(info) for info in infos or ()]
+        has_none = any(info and not tag for info, tag in zip(infos or (), tags, strict=True))
+        return None if infos is None or has_none else tags
+
+    def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
+        """Return the strong ETags and sizes of all objects of fsspec below a folder, from one listing."""
+        infos = self._run("list", folder, self._service.infos_below(folder))
+        infos = infos and {key: info for key, info in infos.items() if not is_hidden(key)}
+        tags = {key: tag for key, info in (infos or {}).items() if (tag := _tag(info)) is not None}
+        return None if infos is None or len(tags) < len(infos) else tags
+
     # ---- writing --------------------------------------------------------------------------------
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
@@ -441,6 +468,15 @@ class ZarrStorage(FlatStorage):
             if is_lamella_error(error) or isinstance(error, Warning):
                 raise
             raise request_error(verb, key, self.name, error) from error
+
+
+def _tag(info: Mapping[str, Any] | None) -> Fingerprint | None:
+    """Return the strong ETag and the size of an object of fsspec; None where it has none."""
+    tags = (info[name] for name in ("ETag", "etag", "e_tag") if info and info.get(name))
+    tag = next(tags, None)
+    if info is None or not isinstance(tag, str) or tag.startswith("W/"):
+        return None
+    return [tag, int(info.get("size") or 0)]
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
