@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lamella.errors import AccessError
 from lamella.store.keys import DOCUMENTS
 from lamella.store.metadata.json_document import is_cut
 from lamella.store.objects.denials import Denials
+from lamella.store.objects.object_reads import all_of
 from lamella.store.objects.object_requests import KEYS_DELETED_AT_ONCE
 from lamella.store.objects.range_plan import extract_ranges, spans_of
 from lamella.store.objects.service_errors import (
     already_exists,
+    explained,
     is_absent,
-    is_denied,
     is_forbidden,
     is_lamella_error,
     is_unmet_range,
@@ -32,13 +35,15 @@ from lamella.store.objects.service_errors import (
 from lamella.store.storage import RangesRead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer
 
+    from lamella.store.objects.range_plan import Span
     from lamella.store.storage import RangeRequest
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 AT_ONCE = 64
@@ -126,37 +131,30 @@ class Service:
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""
-        return dict(zip(keys, await _at_once([self.get(key) for key in keys]), strict=True))
+        return dict(zip(keys, await _for_each(self.get, keys), strict=True))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Get ranges of several keys at once."""
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
+        async def part_of(item: tuple[str, Span]) -> Buffer | None:
+            key, span = item
+            if span.is_suffix:
+                return await self.get(key, SuffixByteRequest(-span.start))
+            return await self.get(key, RangeByteRequest(span.start, span.end))
+
         spans = [spans_of(request.ranges) for request in requests]
-        answers = iter(
-            await _at_once(
-                [
-                    self.get(
-                        request.key,
-                        SuffixByteRequest(-span.start)
-                        if span.is_suffix
-                        else RangeByteRequest(span.start, span.end),
-                    )
-                    for request, of_key in zip(requests, spans, strict=True)
-                    for span in of_key
-                ]
-            )
-        )
+        items = [
+            (request.key, span) for request, of_key in zip(requests, spans, strict=True) for span in of_key
+        ]
+        answers = iter(await _for_each(part_of, items))
         results: list[RangesRead | None] = []
         for request, of_key in zip(requests, spans, strict=True):
-            parts = {
+            found = {
                 span: part.as_numpy_array().data for span in of_key if (part := next(answers)) is not None
             }
-            results.append(
-                None
-                if len(parts) < len(of_key)
-                else RangesRead(extract_ranges(request.ranges, parts), stamp=None)
-            )
+            is_missing = len(found) < len(of_key)
+            results.append(None if is_missing else RangesRead(extract_ranges(request.ranges, found), None))
         return results
 
     async def _get_raw(self, key: str) -> Buffer | None:
@@ -172,19 +170,14 @@ class Service:
             buffer = await self.get(key)
             return None if buffer is None else len(buffer)
         try:
-            size = await self._looked_up_size(key)
-        except Exception as error:
-            if is_lamella_error(error):
-                raise
-            if is_absent(error):
-                return None
-            if not is_denied(error):
-                raise request_error("look at", key, self.address, error) from error
-            size = None
-            # Some credentials allow GET but not HEAD or the listing that s3fs adds.
-        else:
+            with explained("look at", key, self.address):
+                size = await self._looked_up_size(key)
             if size is not None:
                 return size
+        except FileNotFoundError:
+            return None
+        except AccessError:  # some credentials allow GET but not HEAD or the listing that s3fs adds
+            pass
         buffer = await self.get(key)
         return None if buffer is None else len(buffer)
 
@@ -199,7 +192,7 @@ class Service:
         size = info.get("size")
         return None if size is None else int(size)
 
-    async def infos(self, keys: Iterable[str]) -> list[dict[str, Any] | None] | None:
+    async def infos(self, keys: Sequence[str]) -> list[dict[str, Any] | None] | None:
         """Return what fsspec says of keys, None for a missing one; None for a store of another kind."""
         if self._fs is None:
             return None
@@ -210,7 +203,7 @@ class Service:
                 return dict(await self._fs._info(self._path(key)))
             return None
 
-        return await _in_batches(info(key) for key in keys)
+        return await _for_each(info, keys)
 
     async def infos_below(self, prefix: str) -> dict[str, dict[str, Any]] | None:
         """Return what fsspec says of all keys below a folder; None for a store of another kind."""
@@ -236,14 +229,9 @@ class Service:
     async def list_dir(self, prefix: str) -> set[str]:
         """Return the names directly below a folder."""
         self._forget_listings()
-        try:
+        with suppress(FileNotFoundError), explained("list", prefix, self.address):
             return await self._listed(prefix)
-        except Exception as error:
-            if is_lamella_error(error):
-                raise
-            if is_absent(error):
-                return set()
-            raise request_error("list", prefix, self.address, error) from error
+        return set()
 
     async def _listed(self, prefix: str) -> set[str]:
         if self._fs is None:
@@ -260,14 +248,9 @@ class Service:
     async def sizes_below(self, prefix: str) -> dict[str, int]:
         """Return all keys below a folder with their sizes."""
         folder = f"{prefix}/" if prefix else ""
-        try:
+        sizes: dict[str, int] = {}
+        with suppress(FileNotFoundError), explained("list", prefix, self.address):
             sizes = await self._sizes_below(folder)
-        except Exception as error:
-            if is_lamella_error(error):
-                raise
-            if is_absent(error):
-                return {}
-            raise request_error("list", prefix, self.address, error) from error
         return {key: size for key, size in sizes.items() if key.startswith(folder) and not key.endswith("/")}
 
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
@@ -279,8 +262,7 @@ class Service:
             metas = await inner.list(prefix=prefix).collect_async()
             return {meta["path"]: meta["size"] for meta in metas}
         keys = [key async for key in self.store.list_prefix(prefix)]
-        sizes = await _in_batches(self.store.getsize(key) for key in keys)
-        return dict(zip(keys, sizes, strict=True))
+        return dict(zip(keys, await _for_each(self.store.getsize, keys), strict=True))
 
     def _path(self, key: str) -> str:
         """Return the path of a key in an fsspec file system."""
@@ -299,18 +281,14 @@ class Service:
 
     async def set_many(self, values: dict[str, bytes]) -> None:
         """Write several keys at once."""
-        await _in_batches(self.set(key, data) for key, data in values.items())
+        await _for_each(lambda key: self.set(key, values[key]), [*values])
 
     async def set(self, key: str, data: bytes) -> None:
         """Set a key."""
         from zarr.core.buffer import default_buffer_prototype
 
-        try:
+        with explained("write", key, self.address):
             await self.store.set(key, default_buffer_prototype().buffer.from_bytes(data))
-        except Exception as error:
-            raise (
-                error if is_lamella_error(error) else request_error("write", key, self.address, error)
-            ) from error
 
     async def create(self, key: str, data: bytes) -> None:
         """Write a key that could not be read; raise `StorageError` where it exists or the store cannot check that."""
@@ -333,23 +311,18 @@ class Service:
         """Delete exactly these keys, on S3 1000 per request."""
         ordered = sorted(keys)
         bulk = getattr(self._fs, "_bulk_delete", None)
-        try:
+        with explained("delete", ordered[0] if ordered else "", self.address):
             if bulk is None:
-                await _in_batches(self.store.delete(key) for key in ordered)
+                await _for_each(self.store.delete, ordered)
                 return
             for first in range(0, len(ordered), KEYS_DELETED_AT_ONCE):
                 await bulk([self._path(key) for key in ordered[first : first + KEYS_DELETED_AT_ONCE]])
-        except Exception as error:
-            raise request_error("delete", ordered[0] if ordered else "", self.address, error) from error
 
     async def delete_below(self, prefix: str) -> None:
         """Delete all below a folder."""
         self._forget_listings()
-        try:
+        with suppress(FileNotFoundError), explained("delete", prefix, self.address):
             await self.store.delete_dir(prefix)
-        except Exception as error:
-            if not is_absent(error):
-                raise request_error("delete", prefix, self.address, error) from error
 
     @property
     def lists_below(self) -> bool:
@@ -395,44 +368,19 @@ def is_document(key: str) -> bool:
     return key.rpartition("/")[2] in DOCUMENTS
 
 
-async def _at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await many coroutines, `AT_ONCE` at a time; on an error, cancel the others."""
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
-    slots = asyncio.Semaphore(AT_ONCE)
+async def _for_each(send: Callable[[K], Awaitable[T]], items: Sequence[K]) -> list[T]:
+    """Send a request for each item, `AT_ONCE` at a time; after an error send no more, and wait for the rest."""
+    waiting = deque(range(len(items)))
+    results: list[Any] = [None] * len(items)
 
-    async def limited(coroutine: Coroutine[Any, Any, T]) -> T:
-        async with slots:
-            return await coroutine
+    async def work() -> None:
+        try:
+            while waiting:
+                number = waiting.popleft()
+                results[number] = await send(items[number])
+        except BaseException:
+            waiting.clear()
+            raise
 
-    tasks = [asyncio.ensure_future(limited(coroutine)) for coroutine in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for coroutine in coroutines:
-            coroutine.close()
-        raise
-
-
-async def _in_batches(awaitables: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Await many, in batches of `AT_ONCE`; on an error, finish the batch first."""
-    results: list[Any] = []
-    batch: list[Awaitable[Any]] = []
-
-    async def finish() -> None:
-        done = await asyncio.gather(*batch, return_exceptions=True)
-        batch.clear()
-        for result in done:
-            if isinstance(result, BaseException):
-                raise result
-        results.extend(done)
-
-    for awaitable in awaitables:
-        batch.append(awaitable)
-        if len(batch) == AT_ONCE:
-            await finish()
-    await finish()
+    await all_of(work() for _ in range(min(AT_ONCE, len(items))))
     return results

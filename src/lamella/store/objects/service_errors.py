@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,26 @@ def request_error(
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{prefix}: {_text(error)}", number or errno.EIO)
+
+
+@contextmanager
+def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str = "") -> Iterator[None]:
+    """Convert the error of a request by `request_error`; where nothing is written, a missing key is FileNotFoundError.
+
+    >>> with explained("write", "zarr.json", "s3://bucket/a.zarr"):
+    ...     raise TimeoutError
+    Traceback (most recent call last):
+    ...
+    lamella.errors.StorageError: Cannot write s3://bucket/a.zarr/zarr.json: no answer came in time ...
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_lamella_error(error):
+            raise
+        if verb != "write" and is_absent(error):
+            raise FileNotFoundError(key) from error
+        raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
 
 
 def _unusual_answer(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import StorageError
 from lamella.store.keys import V2, is_private
 from lamella.store.objects.service import Service, is_document
-from lamella.store.objects.service_errors import request_error
+from lamella.store.objects.service_errors import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,10 +119,8 @@ class SessionService(Service):
         for key in sorted(keys, key=lambda name: (is_document(name), -name.count("/"))):
             if self.records.pop(key, None) is not None or not self.can_store(key):
                 continue
-            try:
+            with explained("delete", key, self.address):
                 await self.store.delete(key)
-            except Exception as error:
-                raise request_error("delete", key, self.address, error) from error
 
     async def delete_below(self, prefix: str) -> None:
         """Delete all below a folder."""

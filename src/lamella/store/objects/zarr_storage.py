@@ -360,7 +360,7 @@ class ZarrStorage(FlatStorage):
 
     def fingerprints(self, keys: Iterable[str]) -> list[Fingerprint | None] | None:
         """Return the strong ETags and sizes of objects of fsspec."""
-        infos = self._run("look at", "", self._service.infos(keys))
+        infos = self._run("look at", "", self._service.infos([*keys]))
         tags = [_tag(info) for info in infos or ()]
         has_none = any(info and not tag for info, tag in zip(infos or (), tags, strict=True))
         return None if infos is None or has_none else tags
@@ -461,8 +461,6 @@ class ZarrStorage(FlatStorage):
             if not self.survives_fork:
                 check_process(self.name)
             return sync(coroutine)
-        except KeyboardInterrupt:
-            raise
         except Exception as error:  # each backend has an error tree of its own
             coroutine.close()
             if is_lamella_error(error) or isinstance(error, Warning):
