@@ -47,11 +47,9 @@ class Compressor:
 
     def __post_init__(self) -> None:
         if self.name != "blosc":
-            object.__setattr__(self, "cname", None)
-            object.__setattr__(self, "shuffle", None)
-            object.__setattr__(self, "blocksize", None)
-            if self.name not in _LEVELS:
-                object.__setattr__(self, "clevel", None)
+            of_blosc = ("cname", "shuffle", "blocksize")
+            for setting in of_blosc if self.name in _LEVELS else (*of_blosc, "clevel"):
+                object.__setattr__(self, setting, None)
 
     @classmethod
     def of(cls, choice: CompressorChoice) -> Compressor | None:
@@ -68,7 +66,7 @@ class Compressor:
         if isinstance(choice, str):
             return _by_name(choice.lower())
         settings = choice if isinstance(choice, Mapping) else _settings_of(choice)
-        return _checked(_from_settings(settings))
+        return _checked(compressor_from_json(settings))
 
     def to_json(self, zarr_format: int, itemsize: int) -> JSONObject:
         """Return the codec's JSON for a Zarr format and an item size."""
@@ -77,32 +75,17 @@ class Compressor:
                 f"compressor {self.name!r} does not exist in Zarr v{zarr_format}; "
                 f"choose one of {', '.join(_WRITABLE[zarr_format])}, lz4 or none"
             )
-        return self._to_v2() if zarr_format == 2 else self._to_v3(itemsize)
-
-    @property
-    def _block(self) -> int:
-        """Blosc's block size; 0 lets c-blosc choose."""
-        if self.blocksize is not None:
-            return self.blocksize
-        return _best_block(self.cname)
-
-    def _to_v2(self) -> JSONObject:
         if self.name == "blosc":
-            shuffle = _SHUFFLES.index(self.shuffle or "bitshuffle")
-            return {
-                "id": "blosc",
-                "cname": self.cname,
-                "clevel": self.clevel,
-                "shuffle": shuffle,
-                "blocksize": self._block,
-            }
-        return {"id": self.name, "level": self.clevel}
-
-    def _to_v3(self, itemsize: int) -> JSONObject:
-        if self.name == "blosc":
-            blosc: JSONObject = {"typesize": itemsize, "cname": self.cname, "clevel": self.clevel}
-            blosc |= {"shuffle": self.shuffle, "blocksize": self._block}
+            shuffle = self.shuffle or "bitshuffle"
+            # Blosc's block size 0 lets c-blosc choose.
+            block = _best_block(self.cname) if self.blocksize is None else self.blocksize
+            blosc: JSONObject = {"cname": self.cname, "clevel": self.clevel}
+            if zarr_format == 2:
+                return {"id": "blosc", **blosc, "shuffle": _SHUFFLES.index(shuffle), "blocksize": block}
+            blosc = {"typesize": itemsize, **blosc, "shuffle": self.shuffle, "blocksize": block}
             return {"name": "blosc", "configuration": blosc}
+        if zarr_format == 2:
+            return {"id": self.name, "level": self.clevel}
         configuration: JSONObject = {"level": self.clevel}
         if self.name == "zstd":
             configuration["checksum"] = False
@@ -135,18 +118,6 @@ def nearest_choice(
     return compressor
 
 
-def compressor_from_v2(stored: object) -> Compressor | None:
-    """Parse the ``compressor`` of a ``.zarray``; unknown settings are accepted, since decoding checks them."""
-    if not isinstance(stored, Mapping):
-        return None
-    return _from_settings(stored)
-
-
-def compressor_from_v3(codec: Mapping[str, Any]) -> Compressor:
-    """Parse one bytes-to-bytes codec of a ``zarr.json``; unknown settings are accepted."""
-    return _from_settings(codec)
-
-
 def _by_name(name: str) -> Compressor:
     if name == "blosc":
         return Compressor()
@@ -154,7 +125,11 @@ def _by_name(name: str) -> Compressor:
         return Compressor("blosc", name)
     if name in _DEFAULT_LEVEL:
         return Compressor(name, clevel=_DEFAULT_LEVEL[name])
-    raise InvalidArgumentError(
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
         f"compressor {name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
     )
 
@@ -177,7 +152,8 @@ def _settings_of(codec: object) -> Mapping[str, Any]:
     )
 
 
-def _from_settings(settings: Mapping[str, Any]) -> Compressor:
+def compressor_from_json(settings: Mapping[str, Any]) -> Compressor:
+    """Parse a codec of either Zarr format; unknown settings are accepted, since decoding checks them."""
     name = settings.get("name", settings.get("id"))
     configuration = settings.get("configuration", settings)
     if not isinstance(name, str) or not isinstance(configuration, Mapping):
@@ -204,9 +180,7 @@ def _best_block(cname: object) -> int:
 
 def _checked(compressor: Compressor) -> Compressor:
     if compressor.name not in _LEVELS:
-        raise InvalidArgumentError(
-            f"compressor {compressor.name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
-        )
+        raise _unknown(compressor.name)
     low, high = _LEVELS[compressor.name]
     level = compressor.clevel
     if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:

@@ -12,7 +12,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.keys import V2
 from lamella.store.metadata.array_meta import DTYPES, ArrayMeta
-from lamella.store.metadata.compressor import Compressor, compressor_from_v2
+from lamella.store.metadata.compressor import Compressor, compressor_from_json
 from lamella.store.metadata.format_v3 import fill_from_json, fill_to_json, lengths_from_json
 from lamella.store.metadata.json_document import document_name
 
@@ -108,7 +108,7 @@ def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[
             f"{where} has compressor {short_repr(stored)} and filters {short_repr(filters)}, expected objects"
         )
     try:
-        compressor = compressor_from_v2(stored)
+        compressor = None if stored is None else compressor_from_json(stored)
     except InvalidArgumentError as error:
         raise MetadataError(
             f"{where} has a compressor {short_repr(stored)} that cannot be understood"

@@ -12,7 +12,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.keys import V3
 from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, FillValue
-from lamella.store.metadata.compressor import Compressor, compressor_from_v3
+from lamella.store.metadata.compressor import Compressor, compressor_from_json
 from lamella.store.metadata.json_document import document_name
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor 
     for name, codec in codecs:
         if name not in _ARRAY_CODECS:
             try:
-                return compressor_from_v3(codec if isinstance(codec, dict) else {"name": name})
+                return compressor_from_json(codec if isinstance(codec, dict) else {"name": name})
             except InvalidArgumentError as error:
                 raise MetadataError(
                     f"{where} has a codec {short_repr(codec)} that cannot be understood"

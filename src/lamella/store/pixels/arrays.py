@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from operator import gt
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 """Parses a numpy index for an array of a shape."""
+
+T = TypeVar("T")
 
 #: Limit of files that are read one by one to name the damaged one.
 _MAX_FILES_SEARCHED = 4096
@@ -140,19 +142,8 @@ class StoredArray:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def read(self, index: Index = ..., out: Array | None = None) -> Array:
+    def read(self, index: Index = ..., out: Array | None = None, *, select: Select = basic_or_fancy) -> Array:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
-        return self._read(basic_or_fancy, index, out)
-
-    def read_orthogonal(self, index: Index) -> Array:
-        """Read an index where each index array selects along its own axis."""
-        return self._read(orthogonal, index)
-
-    def read_points(self, index: Index) -> Array:
-        """Read an index whose index arrays pair up to points."""
-        return self._read(points, index)
-
-    def _read(self, select: Select, index: Index, out: Array | None = None) -> Array:
         meta = self.meta
         selection = select(index, meta.shape)
         if out is not None:
@@ -161,22 +152,24 @@ class StoredArray:
             return np.empty(selection.result, meta.dtype) if out is None else out
         if out is None:
             check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
-        engine = self._engine_for(meta)
-        try:
+
+        def fill(engine: Engine) -> Array:
             if out is None:
                 return selection.finish(engine.read(selection))
-            block = selection.prepare(out) if selection.is_plain else None
-            if block is not None and np.may_share_memory(block, out):
-                engine.read(selection, block)
-            else:
-                np.copyto(out, selection.finish(engine.read(selection)))
-        except LamellaError:
-            raise
-        except MemoryError as error:
-            raise self._too_large("read", error) from error
-        except engine.errors as error:
-            self._explain("read", meta, [selection], error, engine)
-        return out
+            request = ReadRequest.into(selection, out)
+            engine.read(selection, request.block)
+            request.finish()
+            return out
+
+        return self._call("read", meta, [selection], fill)
+
+    def read_orthogonal(self, index: Index) -> Array:
+        """Read an index where each index array selects along its own axis."""
+        return self.read(index, select=orthogonal)
+
+    def read_points(self, index: Index) -> Array:
+        """Read an index whose index arrays pair up to points."""
+        return self.read(index, select=points)
 
     def read_many(self, indices: Iterable[Index], out: Array | None = None) -> Array | list[Array]:
         """Read many indices in one call; each file is opened, and each chunk decoded, once for all of them.
@@ -195,48 +188,23 @@ class StoredArray:
             for n, selection in enumerate(selections)
             if not selection.is_empty
         ]
-        reader = self._engine_for(meta)
-        try:
-            reader.read_many([(request.selection, request.block) for request in requests])
-        except LamellaError:
-            raise
-        except MemoryError as error:
-            raise self._too_large("read", error) from error
-        except reader.errors as error:
-            self._explain("read", meta, [request.selection for request in requests], error, reader)
+        self._call(
+            "read",
+            meta,
+            [request.selection for request in requests],
+            lambda engine: engine.read_many([(request.selection, request.block) for request in requests]),
+        )
         for request in requests:
             request.finish()
         return results
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def write(self, index: Index, data: object) -> None:
+    def write(self, index: Index, data: object, *, select: Select = basic_or_fancy) -> None:
         """Write to an index as numpy would: broadcast the data and cast it to the array's dtype.
 
         Returns when the data is stored. Files that the index covers whole are replaced without being read.
-
-        Raises
-        ------
-        ReadOnlyError
-            The store is open for reading.
-        OutOfBoundsError, InvalidArgumentError
-            The index does not fit the shape, or the data does not fit the index or the dtype.
-        DamagedDataError
-            A chunk that is covered in part cannot be decoded.
-        StorageError
-            The storage failed: a full disk, no permission.
         """
-        self._write(basic_or_fancy, index, data)
-
-    def write_orthogonal(self, index: Index, data: object) -> None:
-        """Write to an index where each index array selects along its own axis."""
-        self._write(orthogonal, index, data)
-
-    def write_points(self, index: Index, data: object) -> None:
-        """Write to an index whose index arrays pair up to points."""
-        self._write(points, index, data)
-
-    def _write(self, select: Select, index: Index, data: object) -> None:
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
@@ -261,15 +229,15 @@ class StoredArray:
             meta, block = current, cast_for(block, current.dtype, self._where, selection)
 
     def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
-        engine = self._engine_for(meta)
-        try:
-            engine.write(selection, block)
-        except LamellaError:
-            raise
-        except MemoryError as error:
-            raise self._too_large("write", error) from error
-        except engine.errors as error:
-            self._explain("write", meta, [selection], error, engine)
+        self._call("write", meta, [selection], lambda engine: engine.write(selection, block))
+
+    def write_orthogonal(self, index: Index, data: object) -> None:
+        """Write to an index where each index array selects along its own axis."""
+        self.write(index, data, select=orthogonal)
+
+    def write_points(self, index: Index, data: object) -> None:
+        """Write to an index whose index arrays pair up to points."""
+        self.write(index, data, select=points)
 
     def prepare(self) -> None:
         """Open the engine now, so that the first write is as fast as the others."""
@@ -360,11 +328,22 @@ class StoredArray:
     def _where(self) -> str:
         return self.documents.location(self.path)
 
-    def _too_large(self, verb: str, error: MemoryError) -> TooLargeError:
-        return TooLargeError(
-            f"cannot {verb} the pixels of array {self._where}: there is not enough memory ({error or 'none left'}); "
-            "take a smaller region"
-        )
+    def _call(
+        self, verb: str, meta: ArrayMeta, selections: list[Selection], action: Callable[[Engine], T]
+    ) -> T:
+        """Call the engine for some selections, and name the array in its errors."""
+        engine = self._engine_for(meta)
+        try:
+            return action(engine)
+        except LamellaError:
+            raise
+        except MemoryError as error:
+            raise TooLargeError(
+                f"cannot {verb} the pixels of array {self._where}: there is not enough memory "
+                f"({error or 'none left'}); take a smaller region"
+            ) from error
+        except engine.errors as error:
+            self._explain(verb, meta, selections, error, engine)
 
     def _explain(
         self, verb: str, meta: ArrayMeta, selections: list[Selection], error: Exception, engine: Engine

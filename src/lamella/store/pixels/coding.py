@@ -21,7 +21,7 @@ import numpy as np
 
 from lamella.store.metadata.json_document import coding_of_array
 from lamella.store.pixels import blosc
-from lamella.store.pixels.shard_file import IndexForm, crc32c
+from lamella.store.pixels.shard_file import IndexForm, crc32c, named_codec
 from lamella.store.process_limits import codec_threads
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _of_v3(meta: ArrayMeta) -> Coding | None:
         if len(codecs) != 1 or not isinstance(outer, dict):
             return None
         codecs = outer["configuration"]["codecs"]
-    named = [_named(codec) for codec in codecs]
+    named = [named_codec(codec) for codec in codecs]
     order = tuple(range(meta.ndim))
     if named and named[0][0] == "transpose":
         axis_order = named.pop(0)[1].get("order")
@@ -217,14 +217,6 @@ def _of_v3(meta: ArrayMeta) -> Coding | None:
         return None
     dtype = meta.dtype.newbyteorder(">" if endian == "big" else "<")
     return _coding(meta, dtype, order, named[0] if named else None, has_checksum)
-
-
-def _named(codec: JSON) -> tuple[str, Mapping[str, Any]]:
-    """Return the name and the settings of a codec; Zarr 3.1 allows the name alone."""
-    if isinstance(codec, dict):
-        settings = codec.get("configuration")
-        return str(codec.get("name")), settings if isinstance(settings, dict) else {}
-    return str(codec), {}
 
 
 def _coding(

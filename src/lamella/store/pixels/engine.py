@@ -115,13 +115,14 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     """
     coding = None if only == "zarr" else coding_of(meta)
     if coding is not None:
-        return FilesEngine(storage, path, meta, coding, _source(storage, path, meta, coding))
+        return FilesEngine(storage, path, meta, coding, source_of(storage, path, meta, coding))
     from lamella.store.pixels.engine_zarr import ZarrEngine
 
     return ZarrEngine(storage, path, meta)
 
 
-def _source(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
+def source_of(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
+    """Return the encoded chunks of an array."""
     from lamella.store.files.local import LocalStorage
 
     if isinstance(storage, LocalStorage):
@@ -180,9 +181,13 @@ class FilesEngine:
         if out is None:
             out = np.empty(selection.shape, self._meta.dtype)
         files = list(parts_by_file(self._meta, selection))
-        if len(files) == len(files[0][1]) == 1:
-            self._read_one(files[0][0], files[0][1][0], out)
-            return out
+        if len(files) == len(files[0][1]) == 1 and not files[0][1][0].is_whole:
+            file_index, (part,) = files[0]
+            is_small = self._coding.nbytes <= self._cache_limit
+            chunk = self._source.decoded(self._meta.chunk_key(file_index), part.number) if is_small else None
+            if chunk is not None:
+                out[(*part.where, ...)] = chunk[part.inside]
+                return out
         self._run(
             self._tasks(file_index, {part.number: [(out, part.inside, part.where)] for part in parts})
             for file_index, parts in files
@@ -227,15 +232,6 @@ class FilesEngine:
             return None
         view: Array = block[(*where, ...)]
         return view if self._coding.accepts(view) else None
-
-    def _read_one(self, file_index: Shape, part: Part, out: Array) -> None:
-        """Read from one chunk, without another thread where possible."""
-        if not part.is_whole and self._coding.nbytes <= self._cache_limit:
-            chunk = self._source.decoded(self._meta.chunk_key(file_index), part.number)
-            if chunk is not None:
-                out[(*part.where, ...)] = chunk[part.inside]
-                return
-        self._run([self._tasks(file_index, {part.number: [(out, part.inside, part.where)]})])
 
     def _run(self, by_file: Iterable[list[Task]]) -> None:
         tasks = list(itertools.chain.from_iterable(by_file))

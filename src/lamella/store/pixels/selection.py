@@ -53,11 +53,6 @@ class Selection:
         return not self.paired and all(isinstance(a, slice) and a.step == 1 for a in self.axes)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether the block is the result but for axes of length 1, so that it can be read in place."""
-        return not self.flips and self.order is None
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing is selected."""
         return 0 in self.shape

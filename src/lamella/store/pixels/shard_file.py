@@ -20,11 +20,11 @@ from lamella.store.pixels.chunk_source import DamagedFileError
 from lamella.store.pixels.stored_chunks import MisplacedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.chunk_source import Chunks, FileChange
-    from lamella.types import Shape
+    from lamella.types import JSON, Shape
 
 _COPIED = 4 << 20
 
@@ -190,23 +190,25 @@ class IndexForm:
         if meta.shards is None:
             return None
         chunks = tuple(s // c for s, c in zip(meta.shards, meta.chunks, strict=True))
-        outer = [codec for codec in meta.document.get("codecs", []) if isinstance(codec, dict)]
-        if len(outer) != 1 or outer[0].get("name") != "sharding_indexed":
+        codecs = [named_codec(codec) for codec in meta.document.get("codecs", [])]
+        if len(codecs) != 1 or codecs[0][0] != "sharding_indexed":
             return None  # another codec encodes the shard, so offsets are not those of the file
-        configuration: dict[str, Any] = outer[0].get("configuration", {})
-        names = [
-            codec if isinstance(codec, str) else codec.get("name")
-            for codec in configuration.get("index_codecs", [])
-        ]
+        configuration = codecs[0][1]
+        index_codecs = [named_codec(codec) for codec in configuration.get("index_codecs", [])]
+        names = [name for name, _ in index_codecs]
         if names not in (["bytes"], ["bytes", "crc32c"]):
             return None
-        first = configuration["index_codecs"][0]
-        endian = (
-            first.get("configuration", {}).get("endian", "little") if isinstance(first, dict) else "little"
-        )
-        if endian != "little":
+        if index_codecs[0][1].get("endian", "little") != "little":
             return None
         return cls(chunks, len(names) == 2, configuration.get("index_location", "end") == "end")
+
+
+def named_codec(codec: JSON) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the settings of a codec of a ``zarr.json``; Zarr 3.1 allows the name alone."""
+    if isinstance(codec, dict):
+        settings = codec.get("configuration")
+        return str(codec.get("name")), settings if isinstance(settings, dict) else {}
+    return str(codec), {}
 
 
 def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -28,6 +28,7 @@ from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.chunk_files import ChunkFile
 from lamella.store.pixels.chunk_source import DamagedFileError, FileChange
 from lamella.store.pixels.coding import Coding, coding_of
+from lamella.store.pixels.engine import source_of
 from lamella.store.pixels.shard_file import ShardFile
 
 if TYPE_CHECKING:
@@ -278,13 +279,12 @@ class _Sink(Protocol):
 
 def _sink(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _Sink:
     coding, storage = coding_of(meta), array.documents.storage
-    if coding is not None and coding.index is None:
-        return _ChunkFile(array, meta, file_index, coding)
-    if coding is not None and coding.index is not None and isinstance(storage, LocalStorage):
-        return _StagedShard(storage, join(array.path, meta.chunk_key(file_index)), coding, coding.index)
-    if coding is not None:
-        return _ObjectShard(storage, array.path, meta.chunk_key(file_index), coding)
-    return _Buffer(array, meta, file_index)
+    if coding is None:
+        return _Buffer(array, meta, file_index)
+    key = meta.chunk_key(file_index)
+    if coding.index is not None and isinstance(storage, LocalStorage):
+        return _StagedShard(storage, join(array.path, key), coding, coding.index)
+    return _EncodedFile(storage, array.path, key, coding)
 
 
 class _StagedShard:
@@ -323,8 +323,8 @@ class _StagedShard:
         self._file.rest()
 
 
-class _ObjectShard:
-    """A shard in an object store, whose encoded chunks stay in memory until `commit`."""
+class _EncodedFile:
+    """A file whose encoded chunks stay in memory until `commit`: a single chunk, or a shard in an object store."""
 
     needs_lock = True
 
@@ -339,8 +339,6 @@ class _ObjectShard:
         self._chunks[number] = self._coding.encode(block)
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
-        from lamella.store.pixels.chunk_objects import ObjectSource
-
         def encoded(files: Iterable[FileChange]) -> Encoded:
             for file in files:
                 for number, data in self._chunks.items():
@@ -348,7 +346,7 @@ class _ObjectShard:
 
         change = FileChange(self._key, [], missing, is_replaced=not missing)
         try:
-            ObjectSource(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
+            source_of(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
         except DamagedFileError as error:
             raise DamagedDataError(
                 f"cannot write a part of {self._storage.where(join(self._path, self._key))}: {error}"
@@ -356,31 +354,6 @@ class _ObjectShard:
 
     def abort(self) -> None:
         self._chunks.clear()
-
-    def rest(self) -> None: ...
-
-
-class _ChunkFile:
-    """A file of one chunk."""
-
-    needs_lock = True
-
-    def __init__(self, array: StoredArray, meta: ArrayMeta, file_index: Shape, coding: Coding) -> None:
-        self._storage = array.documents.storage
-        self._key = join(array.path, meta.chunk_key(file_index))
-        self._coding = coding
-        self._data = b""
-
-    def put(self, number: int, block: Array) -> None:
-        del number
-        self._data = self._coding.encode(block)
-
-    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
-        del meta, missing
-        self._storage.write(self._key, self._data)
-
-    def abort(self) -> None:
-        self._data = b""
 
     def rest(self) -> None: ...
 

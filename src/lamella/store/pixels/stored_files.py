@@ -17,6 +17,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
+from lamella.store.pixels.chunk_grid import number_of
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
 from lamella.store.pixels.stored_chunks import stored_sizes
 from lamella.store.storage import RangeRequest
@@ -231,7 +232,6 @@ class ChunkLookup:
             if len(self._indexes) > _INDEXES:
                 self._indexes.popitem(last=False)
         index = self._indexes[file_index]
-        number = 0
-        for k, p, n in zip(chunk, file_index, form.chunks, strict=True):
-            number = number * n + k - p * n
+        inside = [k - p * n for k, p, n in zip(chunk, file_index, form.chunks, strict=True)]
+        number = number_of(inside, form.chunks)
         return index is not None and int(index[number, 0]) != NO_CHUNK
