@@ -33,7 +33,7 @@ def test_an_opera_index_states_sizes_channels_and_positions() -> None:
         (0.597976081, 0.597976081),
         (1080, 1080),
     )
-    assert [screen.channels[number].name for number in sorted(screen.channels)] == [
+    assert [screen.channels[number].label for number in sorted(screen.channels)] == [
         "Alexa 647",
         "Alexa 568",
         "488 long",
@@ -75,7 +75,7 @@ def test_channels_of_newer_harmony_stand_in_a_map(tmp_path: Path) -> None:
         "</FieldID><PlaneID>1</PlaneID><ChannelID>2</ChannelID></Image></Images></EvaluationInputData>"
     )
     screen = parse_opera(str(index))
-    assert (screen.channels[2].name, screen.pixel_size) == ("DAPI", (2.0, 1.0))
+    assert (screen.channels[2].label, screen.pixel_size) == ("DAPI", (2.0, 1.0))
     assert screen.planes == (ScreenPlane(str(tmp_path / "a.tiff"), "B", "03", "4", 2, 1, 0),)
 
 
@@ -91,8 +91,8 @@ def test_a_cellvoyager_index_states_sizes_channels_times_and_steps() -> None:
     assert (len(grid.fields), grid.lengths, grid.z_step, grid.gaps) == (12, (1, 2, 4), 3, ())
     assert [field.path for field in grid.fields[::4]] == ["D/08/1", "E/03/1", "F/08/1"]
     blue, green = screen.channels[1], screen.channels[2]
-    assert (blue.name, blue.color, blue.excitation, blue.emission) == ("BP445/45", "002FFF", 405, 445)
-    assert (green.name, green.color, green.exposure) == ("BP525/50", "00FFA1", 0.1)
+    assert (blue.label, blue.color, blue.excitation, blue.emission) == ("BP445/45", "002FFF", 405, 445)
+    assert (green.label, green.color, green.exposure) == ("BP525/50", "00FFA1", 0.1)
     assert grid.fields[0].times == (pytest.approx(5.0365065),)
     assert all(os.path.isfile(plane.file) for plane in screen.planes)
 
@@ -105,7 +105,7 @@ def test_an_imagexpress_plate_is_read_from_htd_and_metaseries() -> None:
         (256, 256),
         (),
     )
-    assert (screen.channels[1].name, screen.channels[1].emission) == ("DAPI", 452)
+    assert (screen.channels[1].label, screen.channels[1].emission) == ("DAPI", 452)
     plane = screen.planes[0]
     assert (plane.path, plane.x, plane.y, plane.height) == ("B/02/1", 22985, 19885, 10025.4)
     assert screen.objective == Objective("40X Plan Apo Lambda", 40, 0.95)
@@ -116,7 +116,7 @@ def test_imagexpress_times_come_from_the_folders_and_the_files() -> None:
     screen = parse_imagexpress(str(SCREENS / "imagexpress" / "in_place"), description)
     grid = arrange(screen)
     assert (len(grid.fields), grid.lengths, grid.time_step) == (2, (2, 2, 1), pytest.approx(5.5395))
-    assert [screen.channels[wave].name for wave in (1, 2)] == ["FITC", "Cy3"]
+    assert [screen.channels[wave].label for wave in (1, 2)] == ["FITC", "Cy3"]
     assert grid.fields[0].times == (0, 5.502)
     assert grid.fields[1].times == (2.081, 7.658)
 

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, missing_note
 from lamella.adapters.hdf5 import HDF5File
-from lamella.errors import MetadataError, SourceError, counted
+from lamella.errors import MetadataError, SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.ome_xml import parse_xml
-from lamella.spec.units import is_size, unit_name
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _SETUPS = "SequenceDescription/ViewSetups/ViewSetup"
@@ -152,21 +154,17 @@ class _File:
                 f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}"
             )
         missing = len(self.times) * len(image.setups) - len(coefficients)
-        scale = {axis: size for axis, size in zip("xyz", first.voxel, strict=False) if is_size(size)}
         stage, notes = _stage(self.root, self.times[0], first)
-        if missing:
-            notes = (*notes, f"{counted(missing, 'volume')} missing, written as zeros")
         dtype = coefficients[0].dtype.newbyteorder("=")
-        return ImageDescription(
-            name=os.path.basename(self.index),
+        return described(
+            self.index,
+            (len(self.times), len(image.setups), *shape),
+            np.uint16 if dtype == np.int16 else dtype,
             files=(self.index, self.path),
-            axes="tczyx",
-            shape=(len(self.times), len(image.setups), *shape),
-            dtype=np.dtype(np.uint16) if dtype == np.int16 else dtype,
-            scale=scale,
+            scale=dict(zip("xyz", first.voxel, strict=False)),
             units=dict.fromkeys("xyz", first.unit),
             channels=tuple(SourceChannel(self._name("channel", setup.channel)) for setup in image.setups),
-            notes=notes,
+            notes=(*notes, *missing_note(missing, "volume")),
             title=self._title(first) if len(self.images) > 1 else first.name,
             stage=stage,
             band_rows=coefficients[0].chunks[1] if coefficients[0].chunks else 1,

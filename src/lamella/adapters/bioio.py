@@ -8,16 +8,16 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lamella.adapters.described import described, sample_channels, size
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
-from lamella.spec.units import is_size, unit_name
+from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 
@@ -94,12 +94,10 @@ def _describe(image: Any, path: str, scene: int) -> ImageDescription:
         notes.append("it states no unit: micrometers were used")
     standard = image.standard_metadata
     moment = standard.imaging_datetime
-    return ImageDescription(
-        name=os.path.basename(path),
-        files=(path,),
-        axes="tczyx",
-        shape=(shape[0], channels * samples, *shape[2:]),
-        dtype=np.dtype(image.dtype).newbyteorder("="),
+    return described(
+        path,
+        (shape[0], channels * samples, *shape[2:]),
+        image.dtype,
         scale=scale,
         units=units,
         channels=_channels(image, channels, samples),
@@ -119,26 +117,22 @@ def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None], bool]:
     units: dict[str, str | None] = {}
     is_stated = True
     for axis in "xyz":
-        size = getattr(image.physical_pixel_sizes, axis.upper())
-        if size is None or not is_size(float(size)):
+        step = size(getattr(image.physical_pixel_sizes, axis.upper()))
+        if step is None:
             continue
         unit = unit_name(str(getattr(image.dimension_properties, axis.upper()).unit or ""))
         is_stated = is_stated and unit is not None
-        scale[axis], units[axis] = float(size), unit or "micrometer"
+        scale[axis], units[axis] = step, unit or "micrometer"
     interval = image.time_interval
-    seconds = interval.total_seconds() if hasattr(interval, "total_seconds") else interval
-    if seconds is not None and is_size(float(seconds)):
-        scale["t"], units["t"] = float(seconds), "second"
+    seconds = size(interval.total_seconds() if hasattr(interval, "total_seconds") else interval)
+    if seconds is not None:
+        scale["t"] = seconds
     return scale, units, is_stated
 
 
 def _channels(image: Any, count: int, samples: int) -> tuple[SourceChannel, ...]:
     if samples >= 3:
-        return tuple(
-            SourceChannel(label, color, active=label != "Alpha")
-            for _ in range(count)
-            for label, color in SAMPLE_COLORS[:samples]
-        )
+        return sample_channels(samples, [""] * count)
     names = [str(name) for name in image.channel_names or ()]
     names += [""] * (count - len(names))
     return tuple(SourceChannel("" if name.startswith("Channel:") else name) for name in names[:count])

@@ -7,7 +7,6 @@ channel and z. ``czi_metadata`` reads the XML.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,15 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lamella.adapters.czi_metadata import CziMetadata
-from lamella.errors import SourceError, counted
+from lamella.adapters.described import described, missing_note
+from lamella.adapters.formats import ENDINGS
+from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription
 from lamella.spec.ome_xml import parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _PLANES = "TCZ"
@@ -39,7 +40,7 @@ class CziReader(SampleReader):
 
     name = "czi"
     title = "Zeiss CZI"
-    endings = (".czi",)
+    endings = ENDINGS["czi"]
     extra = "czi"
     libraries = ("czifile",)
     python = (3, 12)
@@ -296,23 +297,19 @@ def _describe(
     times = metadata.times(file.timestamps, start.get("T", 0), frames)
     scale = metadata.scale(times)
     missing = math.prod(sizes[:3]) // image.samples - len(image.planes)
-    notes = (f"{counted(missing, 'plane')} missing, written as zeros",) if missing else ()
     first = next(iter(image.planes.values()))[0]
     scene = metadata.scene(image.scene)
     well = None
     if scene.well is not None:
         well = (*scene.well, str(fields[scene.well]))
         fields[scene.well] += 1
-    return ImageDescription(
-        name=os.path.basename(path),
-        files=(path,),
-        axes="tczyx",
-        shape=sizes,
-        dtype=np.dtype(image.view.dtype).newbyteorder("="),
+    return described(
+        path,
+        sizes,
+        image.view.dtype,
         scale=scale,
-        units={**dict.fromkeys("xyz", "micrometer"), "t": "second"},
         channels=metadata.channels(start.get("C", 0), channels, image.samples),
-        notes=notes,
+        notes=missing_note(missing, "plane"),
         title=", ".join(text for text in (scene.name, image.label) if text),
         well=well,
         stage=scene.stage(image.box, scale, file.file.scenes[image.scene or 0].bbox, len(file.images) > 1),

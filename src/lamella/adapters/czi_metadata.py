@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from lamella.ops.conversion.source import SAMPLE_COLORS, Objective, SourceChannel
-from lamella.spec.units import is_size
+from lamella.adapters.described import sample_channels, size
+from lamella.ops.conversion.source import Objective, SourceChannel
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -55,29 +55,19 @@ class CziMetadata:
         self._scenes = self._read_scenes()
 
     def scale(self, times: tuple[float, ...]) -> dict[str, float]:
-        """Return the pixel sizes in micrometers, and the time step in seconds."""
-        scale: dict[str, float] = {}
+        """Return the pixel sizes in micrometers, and the time step in seconds unless several times are known."""
+        scale = {"t": None if len(times) > 1 else size(self._interval())}
         for element in self._all("Metadata/Scaling/Items/Distance"):
             axis = element.get("Id", "").lower()
-            size = _number(element.findtext("Value"), 6)
-            if axis in ("x", "y", "z") and size is not None and is_size(size):
-                scale[axis] = size
-        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else self._interval()
-        if step is not None and is_size(step):
-            scale["t"] = step
-        return scale
+            if axis in ("x", "y", "z"):
+                scale[axis] = size(_number(element.findtext("Value"), 6)) or scale.get(axis)
+        return {axis: step for axis, step in scale.items() if step is not None}
 
     def channels(self, first: int, count: int, samples: int) -> tuple[SourceChannel, ...]:
         """Return the channels from an index on; one for each sample of a colour image."""
         if samples >= 3:
-            names = [text for text in self._channels(first, count) for _ in range(samples)]
-            return tuple(
-                SourceChannel(
-                    label if count == 1 else f"{channel.label} {label}", color, active=label != "Alpha"
-                )
-                for number, channel in enumerate(names)
-                for label, color in [SAMPLE_COLORS[number % samples]]
-            )
+            names = [channel.label for channel in self._channels(first, count)]
+            return sample_channels(samples, [""] if count == 1 else names)
         return tuple(self._channels(first, count))
 
     def scene(self, number: int | None) -> CziScene:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, size
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, Objective, SourceChannel
-from lamella.spec.units import is_size
+from lamella.ops.conversion.source import Objective, SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _MAGIC = (b"\xa0\xc0", b"\xc0\xa0")
@@ -46,7 +47,7 @@ class DeltaVisionReader(HandleReader):
 
     name = "dv"
     title = "DeltaVision"
-    endings = (".dv", ".r3d")
+    endings = ENDINGS["dv"]
     extra = "dv"
     libraries = ("mrc",)
 
@@ -71,27 +72,18 @@ class DeltaVisionReader(HandleReader):
             raise SourceError(
                 f"{path} is damaged: it has {header.n_sections} planes for {sizes['C']} channels and {sizes['T']} times"
             )
-        scale = {
-            axis: single(size) for axis, size in zip("xyz", handle.voxel_size, strict=True) if is_size(size)
-        }
         frames = _frames(handle)
-        times = _times(handle, frames)
-        if len(times) > 1 and is_size(step := (times[-1] - times[0]) / (len(times) - 1)):
-            scale["t"] = step
         first = frames[0] if frames else None
         stage = [] if first is None else [first.stageXCoord, first.stageYCoord, first.stageZCoord]
         return [
-            ImageDescription(
-                name=os.path.basename(path),
-                files=(path,),
-                axes="tczyx",
-                shape=tuple(sizes[axis] for axis in "TCZYX"),
-                dtype=np.dtype(handle.dtype).newbyteorder("="),
-                scale=scale,
-                units={**dict.fromkeys("xyz", "micrometer"), "t": "second"},
+            described(
+                path,
+                tuple(sizes[axis] for axis in "TCZYX"),
+                handle.dtype,
+                scale=dict(zip("xyz", map(single, handle.voxel_size), strict=True)),
                 channels=tuple(_channel(handle, frames, number) for number in range(sizes["C"])),
                 stage=dict(zip("xyz", map(float, stage), strict=False)) if any(stage) else {},
-                times=times,
+                times=_times(handle, frames),
                 objective=Objective(handle.lens) if handle.lens else None,
             )
         ]
@@ -144,6 +136,6 @@ def _channel(file: Any, frames: list[Any], number: int) -> SourceChannel:
     return SourceChannel(
         label=f"{wave:g}" if wave > 0 else "",
         emission=wave if wave > 0 else None,
-        excitation=float(frame.exWavelen) if frame is not None and is_size(frame.exWavelen) else None,
-        exposure=float(frame.expTime) if frame is not None and is_size(frame.expTime) else None,
+        excitation=None if frame is None else size(frame.exWavelen),
+        exposure=None if frame is None else size(frame.expTime),
     )

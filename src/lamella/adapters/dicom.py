@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, sample_channels
+from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
-from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
-from lamella.spec.units import is_size
+from lamella.ops.conversion.source import SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 
@@ -27,7 +29,7 @@ class DicomReader(SampleReader):
 
     name = "dicom"
     title = "DICOM slide"
-    endings = (".dcm",)
+    endings = ENDINGS["dicom"]
     extra = "dicom"
     libraries = ("wsidicom", "pydicom")
 
@@ -85,33 +87,24 @@ def _describe(slide: Any, path: str, number: int) -> ImageDescription:
     level = slide.pyramids[number].base_level
     data = level.default_instance.image_data
     samples, paths, planes = data.samples_per_pixel, level.optical_paths, level.focal_planes
-    scale = {
-        axis: float(size) for axis, size in (("x", level.mpp.width), ("y", level.mpp.height)) if is_size(size)
-    }
+    scale = {"x": level.mpp.width, "y": level.mpp.height}
     notes: tuple[str, ...] = ()
     if len(planes) > 1:
         steps = np.diff(sorted(planes))
         if not np.allclose(steps, steps[0]):
             notes = ("its focal planes are not evenly spaced: their mean distance was used",)
-        if is_size(step := float(steps.mean())):
-            scale["z"] = step
-    labels = (
-        SAMPLE_COLORS[:3]
-        if samples == 3
-        else ((("", None),) if len(paths) == 1 else ((str(each), None) for each in paths))
-    )
+        scale["z"] = steps.mean()
+    names = [""] if len(paths) == 1 else [str(each) for each in paths]
     files = tuple(sorted(str(file) for file in slide.files))
     if not files:
         raise SourceError(f"{path} has no DICOM slide")
-    return ImageDescription(
-        name=os.path.basename(os.path.normpath(path)),
+    return described(
+        os.path.normpath(path),
+        (1, len(paths) * samples, len(planes), level.size.height, level.size.width),
+        data.dtype,
         files=files,
-        axes="tczyx",
-        shape=(1, len(paths) * samples, len(planes), level.size.height, level.size.width),
-        dtype=np.dtype(data.dtype).newbyteorder("="),
         scale=scale,
-        units=dict.fromkeys("xyz", "micrometer"),
-        channels=tuple(SourceChannel(*label) for label in labels),
+        channels=sample_channels(3) if samples == 3 else tuple(map(SourceChannel, names)),
         notes=notes,
         acquired=_acquired(files[0]),
         band_rows=level.tile_size.height,

@@ -42,18 +42,21 @@ _BUILT_IN = {
 """Readers of lamella, in the order in which they are asked whether they claim a path."""
 
 
-_ENDINGS = {
-    **dict.fromkeys((".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm"), "tiff"),
-    **dict.fromkeys((".lif", ".lof", ".xlef", ".xlif"), "lif"),
-    ".nd2": "nd2",
-    ".czi": "czi",
-    ".oib": "oif",
-    ".oif": "oif",
-    ".dv": "dv",
-    ".ims": "ims",
-    ".svs": "svs",
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "nd2": (".nd2",),
+    "czi": (".czi",),
+    "lif": (".lif", ".lof", ".xlef", ".xlif"),
+    "oif": (".oib", ".oif"),
+    "dv": (".dv", ".r3d"),
+    "mrc": (".mrc", ".mrcs", ".map", ".rec", ".ccp4"),
+    "ims": (".ims",),
+    "svs": (".svs",),
+    "dicom": (".dcm",),
+    "metamorph": (".nd",),
+    "companion": (".companion.ome",),
+    "tiff": (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm"),
 }
-"""The first reader that claims files of an ending, so that the others need not be loaded to ask them."""
+"""Endings of file names by reader, here so that the reader of a file is found without loading all the others."""
 
 _FOLDERS = ("bdv", "dicom", "operetta", "imagexpress", "cellvoyager", "tiff")
 """The readers of lamella that claim folders."""
@@ -109,8 +112,7 @@ def _likely(path: str) -> list[Reader]:
     if os.path.isdir(path):
         names: Sequence[str] = _FOLDERS
     else:
-        name = _ENDINGS.get(os.path.splitext(path)[1].lower())
-        names = () if name is None else (name,)
+        names = [name for name, endings in ENDINGS.items() if path.lower().endswith(endings)]
     return [reader for name in names if (reader := _reader(name)) is not None]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+
+from lamella.adapters.recent import Recent
 
 if TYPE_CHECKING:
     from lamella.types import Array
@@ -22,18 +23,12 @@ class HDF5File:
         import h5py
 
         self.root = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=10007)
-        self._datasets: OrderedDict[str, Any] = OrderedDict()
+        self._datasets: Recent[str, Any] = Recent(_DATASETS)
 
     def dataset(self, name: str) -> Any | None:
         """Return a dataset, None without one of this name."""
-        if name not in self._datasets:
-            if name not in self.root:
-                return None
-            self._datasets[name] = self.root[name]
-            if len(self._datasets) > _DATASETS:
-                self._datasets.popitem(last=False)
-        self._datasets.move_to_end(name)
-        return self._datasets[name]
+        data = self._datasets.get(name)
+        return self._datasets.put(name, self.root[name]) if data is None and name in self.root else data
 
     def read_plane(self, name: str, z: int, rows: slice, width: int) -> Array | None:
         """Read rows of a plane of a volume (z, y, x); None if it is missing."""

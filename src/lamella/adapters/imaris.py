@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lamella.adapters.described import described, missing_note, size
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.hdf5 import HDF5File
 from lamella.adapters.original import json_text
-from lamella.errors import SourceError, counted
+from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _FINEST = "DataSet/ResolutionLevel 0"
@@ -30,7 +30,7 @@ class ImarisReader(HandleReader):
 
     name = "ims"
     title = "Imaris IMS"
-    endings = (".ims",)
+    endings = ENDINGS["ims"]
     extra = "hdf5"
     libraries = ("h5py",)
     handles = 1
@@ -78,41 +78,35 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         _numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel"),
     ]
     times, channels = (max(numbers) + 1 for numbers in names)
-    size = {axis: int(image[axis.upper()]) for axis in "zyx"}
+    lengths = {axis: int(image[axis.upper()]) for axis in "zyx"}
     data = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
-    if any(length > stored for length, stored in zip(size.values(), data.shape, strict=True)):
+    if any(length > stored for length, stored in zip(lengths.values(), data.shape, strict=True)):
         raise SourceError(
-            f"{path} is damaged: it states the size {tuple(size.values())}, its pixels are {data.shape}"
+            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {data.shape}"
         )
-    unit = unit_name(image.get("Unit", "um"))
     scale: dict[str, float] = {}
     stage: dict[str, float] = {}
     for number, axis in enumerate("xyz"):
         first, last = float(image.get(f"ExtMin{number}", 0)), float(image.get(f"ExtMax{number}", 0))
-        if is_size((last - first) / size[axis]):
-            scale[axis] = (last - first) / size[axis]
+        if is_size((last - first) / lengths[axis]):
+            scale[axis] = (last - first) / lengths[axis]
             stage[axis] = first
-    seconds = _times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times)
-    if len(seconds) > 1 and is_size(step := (seconds[-1] - seconds[0]) / (len(seconds) - 1)):
-        scale["t"] = step
     missing = sum(
         f"{_FINEST}/TimePoint {time}/Channel {channel}/Data" not in file.root
         for time in range(times)
         for channel in range(channels)
     )
-    return ImageDescription(
-        name=os.path.basename(path),
-        files=(path,),
-        axes="tczyx",
-        shape=(times, channels, *size.values()),
-        dtype=np.dtype(data.dtype).newbyteorder("="),
+    return described(
+        path,
+        (times, channels, *lengths.values()),
+        data.dtype,
         scale=scale,
-        units={**dict.fromkeys("xyz", unit), "t": "second"},
+        units=dict.fromkeys("xyz", unit_name(image.get("Unit", "um"))),
         channels=tuple(_channel(info, number) for number in range(channels)),
-        notes=(f"{counted(missing, 'volume')} missing, written as zeros",) if missing else (),
+        notes=missing_note(missing, "volume"),
         title=image.get("Name", ""),
         stage=stage if any(stage.values()) else {},
-        times=seconds,
+        times=_times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times),
         acquired=image.get("RecordingDate", "").strip().replace(" ", "T"),
         band_rows=data.chunks[1] if data.chunks else 1,
     )
@@ -129,7 +123,7 @@ def _channel(info: Any, number: int) -> SourceChannel:
     color = _floats(values.get("Color", ""), 3)
     window = _floats(values.get("ColorRange", ""), 2)
     waves = [_floats(values.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")]
-    excitation, emission = (wave[0] if wave and is_size(wave[0]) else None for wave in waves)
+    excitation, emission = (size(wave[0]) if wave else None for wave in waves)
     return SourceChannel(
         label=values.get("Name", ""),
         color="".join(f"{round(255 * min(1, max(0, part))):02X}" for part in color) if color else None,

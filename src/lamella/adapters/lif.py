@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, number, sample_channels
+from lamella.adapters.formats import ENDINGS
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
+from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.colors import parse_color
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _IMAGE = "./Data/Image/ImageDescription"
@@ -45,7 +48,7 @@ class LifReader(SampleReader):
 
     name = "lif"
     title = "Leica LIF, LOF, XLEF"
-    endings = (".lif", ".lof", ".xlef", ".xlif")
+    endings = ENDINGS["lif"]
     extra = "lif"
     libraries = ("liffile",)
 
@@ -174,23 +177,19 @@ def _describe(part: _Part, path: str, notes: tuple[str, ...]) -> ImageDescriptio
     shape = (frames, channels * part.samples, sizes.get("Z", 1), sizes.get("Y", 1), sizes.get("X", 1))
     scale, units = _sizes(image)
     stamps = image.timestamps
-    times = _times(stamps, frames, image.dims)
-    if len(times) > 1 and is_size(step := (times[-1] - times[0]) / (len(times) - 1)):
-        scale["t"], units["t"] = step, "second"
     names = [f"{_OTHERS[axis]} {index}" for axis, index in part.fixed.items()]
-    return ImageDescription(
-        name=os.path.basename(path),
+    return described(
+        path,
+        shape,
+        image.dtype,
         files=_files(image, path),
-        axes="tczyx",
-        shape=shape,
-        dtype=np.dtype(image.dtype).newbyteorder("="),
         scale=scale,
         units=units,
         channels=_channels(part, channels),
         notes=notes,
         title=" ".join([image.path, *names]),
         stage=_stage(image, part.fixed.get("M", 0)),
-        times=times,
+        times=_times(stamps, frames, image.dims),
         acquired="" if stamps is None or not len(stamps) else str(stamps[0]),
         objective=_objective(image),
         band_rows=shape[-2],
@@ -213,8 +212,8 @@ def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None]]:
     """Return steps and units; the file states the length from the first sample to the last."""
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
-    for axis, number in _NUMBERS.items():
-        element = image.xml_element.find(f"{_IMAGE}/Dimensions/DimensionDescription[@DimID='{number}']")
+    for axis, identity in _NUMBERS.items():
+        element = image.xml_element.find(f"{_IMAGE}/Dimensions/DimensionDescription[@DimID='{identity}']")
         if element is None:
             continue
         count = int(element.get("NumberOfElements", "1"))
@@ -229,11 +228,7 @@ def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None]]:
 def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
     image = part.image
     if part.samples >= 3:
-        return tuple(
-            SourceChannel(label, color, active=label != "Alpha")
-            for _ in range(count)
-            for label, color in SAMPLE_COLORS[: part.samples]
-        )
+        return sample_channels(part.samples, [""] * count)
     names = [str(name).removeprefix("Leica/") for name in image.coords.get(part.channel_axis, ())]
     if part.channel_axis == "λ":
         names = [f"{float(name) * 1e9:.0f} nm" for name in names]
@@ -242,10 +237,10 @@ def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
         key=lambda each: int(each.get("BytesInc")),
     )
     channels = []
-    for number in range(count):
-        element = elements[number] if number < len(elements) else None
+    for at in range(count):
+        element = elements[at] if at < len(elements) else None
         dye = None if element is None else element.findtext("ChannelProperty[Key='DyeName']/Value")
-        label = names[number] if number < len(names) else (dye or "").removeprefix("Leica/")
+        label = names[at] if at < len(names) else (dye or "").removeprefix("Leica/")
         channels.append(SourceChannel(label, None if element is None else _color(element.get("LUTName", ""))))
     return tuple(channels)
 
@@ -282,13 +277,6 @@ def _stage(image: Any, tile: int) -> dict[str, float]:
 def _objective(image: Any) -> Objective | None:
     for element in image.xml_element.iter():
         if "ObjectiveName" in element.attrib:
-            numbers = [_number(element.get(key)) for key in ("Magnification", "NumericalAperture")]
+            numbers = [number(element.get(key)) for key in ("Magnification", "NumericalAperture")]
             return Objective(element.get("ObjectiveName", "").strip(), *numbers)
     return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None

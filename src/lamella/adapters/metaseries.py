@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.adapters.screens.screen import micrometres, number
+from lamella.adapters.described import number
+from lamella.adapters.screens.screen import micrometres, pair
 from lamella.adapters.tiff_metadata import TiffMetadata
 from lamella.errors import MetadataError
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -100,8 +101,7 @@ def pixel_size(values: Mapping[str, str]) -> tuple[float, float] | None:
     if values.get("spatial-calibration-state", "on") != "on":
         return None
     unit = values.get("spatial-calibration-units")
-    y, x = (micrometres(number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
-    return (y, x) if y and x else None
+    return pair(micrometres(number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
 
 
 def moment(values: Mapping[str, str]) -> str | None:

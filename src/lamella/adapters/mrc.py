@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lamella.adapters.deltavision import is_deltavision, single
+from lamella.adapters.described import described
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription
-from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 
@@ -25,7 +23,7 @@ class MrcReader(HandleReader):
 
     name = "mrc"
     title = "MRC, CCP4 map"
-    endings = (".mrc", ".mrcs", ".map", ".rec", ".ccp4")
+    endings = ENDINGS["mrc"]
     extra = "mrc"
     libraries = ("mrcfile",)
 
@@ -61,13 +59,12 @@ class MrcReader(HandleReader):
             del scale["z"]
             notes = (*notes, "its planes are a stack of images, not a volume: the z step is unknown")
         return [
-            ImageDescription(
-                name=os.path.basename(path),
-                files=(path,),
+            described(
+                path,
+                shape,
+                handle.data.dtype,
                 axes="tzyx"[-len(shape) :],
-                shape=shape,
-                dtype=np.dtype(handle.data.dtype).newbyteorder("="),
-                scale={axis: size for axis, size in scale.items() if is_size(size)},
+                scale=scale,
                 units=dict.fromkeys("xyz", "angstrom"),
                 notes=notes,
             )

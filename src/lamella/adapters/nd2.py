@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, sample_channels
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, Objective, SourceChannel
+from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _UNIX_EPOCH = 2440587.5
@@ -30,7 +33,7 @@ class ND2Reader(SampleReader):
 
     name = "nd2"
     title = "Nikon ND2"
-    endings = (".nd2",)
+    endings = ENDINGS["nd2"]
     extra = "nd2"
     libraries = ("nd2",)
     first_bytes = (b"\0\0\0\x0cjP  ",)  # older files are JPEG 2000
@@ -134,27 +137,20 @@ def _describe(
         for t in range(sizes["t"])
     ]
     times = _times(events, frames)
-    scale = {axis: size for axis in "xyz" if is_size(size := getattr(voxel, axis) or 0)}
-    if "z" in scale and "Z" not in loops and first is not None and not first.volume.axesCalibrated[2]:
+    scale = {axis: getattr(voxel, axis) for axis in "xyz"}
+    if "Z" not in loops and first is not None and not first.volume.axesCalibrated[2]:
         del scale["z"]
-    interval = _interval(file, times)
-    if interval is not None:
-        scale["t"] = interval
+    if len(times) < 2:
+        scale["t"] = _planned_interval(file)
     point = points[position] if position < len(points) else None
     missing = max(0, math.prod(lengths) - file.attributes.sequenceCount)
     notes = (f"{counted(missing, 'frame')} missing at its end, written as zeros",) if missing else ()
-    if "t" not in scale and sizes["t"] > 1:
-        notes = (*notes, "its time step is unknown")
-    return ImageDescription(
-        name=os.path.basename(path),
-        files=(path,),
-        axes="tczyx",
-        shape=tuple(sizes[axis] for axis in "tczyx"),
-        dtype=np.dtype(file.dtype).newbyteorder("="),
+    image = described(
+        path,
+        tuple(sizes.values()),
+        file.dtype,
         scale=scale,
-        units={**dict.fromkeys("xyz", "micrometer"), "t": "second"},
         channels=_channels(file, events),
-        notes=notes if position == 0 else (),
         title=(point.name if point is not None else "") or "",
         stage=_stage(file, point, frames[0]),
         times=times,
@@ -164,13 +160,16 @@ def _describe(
         channels_together=sizes["c"],
         is_rgb=bool(file.is_rgb),
     )
+    if "t" not in image.scale and sizes["t"] > 1:
+        notes = (*notes, "its time step is unknown")
+    return replace(image, notes=notes) if position == 0 else image
 
 
 def _channels(file: Any, events: dict[str, Any]) -> tuple[SourceChannel, ...]:
     """Return the channels; three for one that has the samples of a colour image."""
     channels = _parts(file)
     if file.is_rgb:
-        return tuple(SourceChannel(label, color) for _ in channels for label, color in SAMPLE_COLORS[:3])
+        return sample_channels(3, [""] * len(channels))
     exposures = set(events.get("Camera 1 Exposure Time [ms]", ()))
     exposure = float(exposures.pop()) / 1000 if len(exposures) == 1 else None
     return tuple(
@@ -197,11 +196,8 @@ def _times(events: dict[str, Any], frames: list[int]) -> tuple[float, ...]:
     return tuple(seconds[frame] for frame in frames)
 
 
-def _interval(file: Any, times: tuple[float, ...]) -> float | None:
-    """Return the mean time between frames as measured, or as planned."""
-    if len(times) > 1:
-        mean = (times[-1] - times[0]) / (len(times) - 1)
-        return mean if is_size(mean) else None
+def _planned_interval(file: Any) -> float | None:
+    """Return the time between frames as planned."""
     for loop in file.experiment:
         if loop.type == "TimeLoop" and is_size(loop.parameters.periodMs):
             return float(loop.parameters.periodMs) / 1000

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import described, missing_note, size
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
-from lamella.errors import SourceError, counted
+from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
-from lamella.spec.units import is_size, unit_name
+from lamella.ops.conversion.source import SourceChannel
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
 
 _PLANE = re.compile(r"_((?:[A-Z]\d+)+)\.tif")
@@ -29,7 +32,7 @@ class OifReader(HandleReader):
 
     name = "oif"
     title = "Olympus OIB, OIF"
-    endings = (".oib", ".oif")
+    endings = ENDINGS["oif"]
     extra = "oif"
     libraries = ("oiffile",)
     first_bytes = (b"\xd0\xcf\x11\xe0",)  # a compound file, as many formats are
@@ -117,16 +120,15 @@ def _describe(file: _File, path: str) -> ImageDescription:
     missing = shape[0] * shape[1] * shape[2] - len(file.planes)
     scale, units = _sizes(file)
     date = str(file.settings("Acquisition Parameters Common").get("ImageCaputreDate", "")).strip("'\" ")
-    return ImageDescription(
-        name=os.path.basename(path),
+    return described(
+        path,
+        shape,
+        first.dtype,
         files=_files(file, path),
-        axes="tczyx",
-        shape=shape,
-        dtype=first.dtype.newbyteorder("="),
         scale=scale,
         units=units,
         channels=tuple(_channel(file, number) for number in range(1, sizes["c"] + 1)),
-        notes=(f"{counted(missing, 'plane')} missing, written as zeros",) if missing else (),
+        notes=missing_note(missing, "plane"),
         acquired=date.replace(" ", "T"),
         band_rows=sizes["y"],
     )
@@ -152,9 +154,8 @@ def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
     units: dict[str, str | None] = {}
     reference = file.settings("Reference Image Parameter")
     for axis, word in (("x", "Width"), ("y", "Height")):
-        size = float(reference.get(f"{word}ConvertValue", 0))
-        if is_size(size):
-            scale[axis], units[axis] = size, unit_name(str(reference.get(f"{word}Unit", "um")))
+        scale[axis] = float(reference.get(f"{word}ConvertValue", 0))
+        units[axis] = unit_name(str(reference.get(f"{word}Unit", "um")))
     for axis in "zt":
         settings = file.axes.get(axis.upper())
         count = file.sizes.get(axis.upper(), 1)
@@ -162,8 +163,6 @@ def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
             continue
         span = abs(float(settings.get("EndPosition", 0)) - float(settings.get("StartPosition", 0)))
         step = float(settings.get("Interval", 0) or 0) or span / (count - 1)
-        if not is_size(step):
-            continue
         unit = unit_name(str(settings.get("UnitName", "")))
         if unit in ("nanometer", "millisecond"):
             step, unit = step / 1000, {"nanometer": "micrometer", "millisecond": "second"}[unit]
@@ -173,8 +172,9 @@ def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
 
 def _channel(file: _File, number: int) -> SourceChannel:
     settings = file.settings(f"Channel {number} Parameters")
-    waves = [float(settings.get(f"{word}Wavelength", 0) or 0) for word in ("Excitation", "Emission")]
-    excitation, emission = (wave if is_size(wave) else None for wave in waves)
+    excitation, emission = (
+        size(float(settings.get(f"{word}Wavelength", 0) or 0)) for word in ("Excitation", "Emission")
+    )
     names = [str(settings.get(key, "")).strip("'\" ") for key in ("DyeName", "CH Name")]
     label = next((name for name in names if name not in ("", "None")), "")
     return SourceChannel(label, _color(file, number), excitation=excitation, emission=emission)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number, size
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.tiff import TiffSource, open_tiff
 from lamella.adapters.tiff_file import open_file
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import Objective
-from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ class SvsReader(Reader):
 
     name = "svs"
     title = "Aperio SVS slide"
-    endings = (".svs",)
+    endings = ENDINGS["svs"]
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
     first_bytes = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -61,8 +62,8 @@ def _fields(text: str) -> dict[str, str]:
 
 def _described(image: ImageDescription, fields: Mapping[str, str], others: list[str]) -> ImageDescription:
     """Add the pixel size, the objective and the time of the scan to a description."""
-    size, magnification = (_number(fields.get(key)) for key in ("MPP", "AppMag"))
-    scale = {} if size is None else {"y": size, "x": size}
+    step, magnification = (size(number(fields.get(key))) for key in ("MPP", "AppMag"))
+    scale = {} if step is None else {"y": step, "x": step}
     notes = image.notes
     if others:
         names = ", ".join(name.lower() for name in others)
@@ -79,14 +80,6 @@ def _described(image: ImageDescription, fields: Mapping[str, str], others: list[
         acquired=_acquired(fields),
         objective=None if magnification is None else Objective(magnification=magnification),
     )
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if is_size(number) else None
 
 
 def _acquired(fields: Mapping[str, str]) -> str:

@@ -13,10 +13,11 @@ import math
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_companion import COMPANION_ENDING
 from lamella.adapters.tiff_completeness import check_complete, missing_parts
@@ -41,7 +42,14 @@ from lamella.adapters.tiff_pages import (
     read_samples,
 )
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
-from lamella.adapters.tiff_templates import FRAMES, PAGES, TEMPLATES, FileKey, file_key
+from lamella.adapters.tiff_templates import (
+    PAGES,
+    FileKey,
+    file_key,
+    find_template,
+    put_template,
+    shared_frame,
+)
 from lamella.adapters.tiff_vendors import read_imagej, read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
@@ -104,13 +112,13 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
             for image, own_metadata in zip(images, metadata, strict=True)
         ]
         if len(images) > 1:
-            PAGES.put(name, _with_decoders(pages))
+            PAGES.put(file_key(name), _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
         original, own_file = _original(file), str(file.filehandle.path)
         short = _short_list(pages[0], own_file) if len(images) == 1 else None
         if short is not None and not is_partial:
-            TEMPLATES.put(key, file, *described[0], short, original)
+            put_template(key, file, *described[0], short, original)
     sources = [TiffSource(description, layout) for description, layout in described]
     if short is not None:
         sources[0].keep_pages(key, own_file, short)
@@ -121,7 +129,7 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
 
 def _open_by_template(path: str) -> Container | None:
     """Describe a file that has the bytes of one parsed before, except for pixels; None without such a file."""
-    found = TEMPLATES.find(path)
+    found = find_template(path)
     if found is None:
         return None
     template, key = found
@@ -146,7 +154,7 @@ class TiffReader(Reader):
 
     name = "tiff"
     title = "TIFF, OME-TIFF, ImageJ TIFF"
-    endings: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm")
+    endings = ENDINGS["tiff"]
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
 
@@ -172,7 +180,7 @@ class CompanionReader(TiffReader):
 
     name = "companion"
     title = "OME-TIFF with a companion file"
-    endings: ClassVar[tuple[str, ...]] = (COMPANION_ENDING,)
+    endings = ENDINGS["companion"]
     lists_files = True
     index_root, index_name = b"<OME", f"*{COMPANION_ENDING}"
 
@@ -292,7 +300,8 @@ class TiffSource:
                 _, own_file, short = self._short
                 self._pages = [page and replace(page, file=own_file) for page in short]
             elif self._pages is None and self._layout.is_shared:
-                self._pages = PAGES.get(path, lambda: _parse_pages(path, self._layout.is_partial))[number]
+                key, is_partial = file_key(path), self._layout.is_partial
+                self._pages = PAGES.get_or_make(key, lambda: _parse_pages(path, is_partial))[number]
             elif self._pages is None:
                 self._pages = _parse_pages(path, self._layout.is_partial)[number]
             return self._pages
@@ -304,7 +313,7 @@ def _short_list(pages: list[PageBytes | None], own_file: str) -> list[PageBytes 
         return None
     short: list[PageBytes | None] = []
     for page in pages:
-        frame = None if page is None else FRAMES.shared(page.frame)
+        frame = None if page is None else shared_frame(page.frame)
         if page is not None and (frame is None or page.file != own_file):
             return None
         short.append(None if page is None else replace(page, frame=frame))
@@ -394,26 +403,18 @@ def _describe(
     if fixed:
         pages = [pages[int(n)] for n in numbers_at(outer, fixed).flat]
     check_sizes(pages)
-    notes = (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe))
+    facts = vars(metadata) | {
+        "channels": _channels(metadata.channels, series, _length_of(plan, "c")),
+        "notes": (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe)),
+        "title": metadata.title or (series.name if series.kind == "ome" else ""),
+    }
     description = ImageDescription(
         name=os.path.basename(path),
         files=tuple(sorted({page.file for page in pages if page is not None} or {path})),
         axes=plan.axes,
         shape=plan.shape,
         dtype=np.dtype(series.dtype).newbyteorder("="),
-        scale=metadata.scale,
-        units=metadata.units,
-        channels=_channels(metadata.channels, series, _length_of(plan, "c")),
-        notes=notes,
-        title=metadata.title or (series.name if series.kind == "ome" else ""),
-        well=metadata.well,
-        plate=metadata.plate,
-        acquisition=metadata.acquisition,
-        acquisition_name=metadata.acquisition_name,
-        stage=metadata.stage,
-        times=metadata.times,
-        acquired=metadata.acquired,
-        objective=metadata.objective,
+        **facts,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
         is_rgb=is_rgb(series.keyframe) and series.kind != "lsm",

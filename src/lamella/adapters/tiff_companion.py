@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.formats import ENDINGS
 from lamella.errors import MetadataError, SourceError, first_of, short_repr
 from lamella.spec.ome_xml import children, parse_xml
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from xml.etree.ElementTree import Element
 
-COMPANION_ENDING = ".companion.ome"
+(COMPANION_ENDING,) = ENDINGS["companion"]
 """Ending, in lower case, of a file of OME-XML whose planes are in TIFF files beside it."""
 
 _OTHER_DIALECTS = ("shaped", "lsm", "mmstack", "ndtiff")

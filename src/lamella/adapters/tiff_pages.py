@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.recent import Recent
 from lamella.errors import SourceError
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class FilePool:
     """The open files of one source, shared by threads; the least recently used ones are closed first."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._files: Recent[str, _OpenFile] = Recent(_OPEN_FILES)
 
     def read(self, path: str, offset: int, count: int) -> bytes:
         """Read bytes of a file; raise SourceError for a file that cannot be opened or ends early."""
@@ -139,22 +138,11 @@ class FilePool:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
 
     def _opened(self, path: str) -> _OpenFile:
-        with self._lock:
-            return self._open(path)
-
-    def _open(self, path: str) -> _OpenFile:
-        file = self._files.get(path)
-        if file is None:
-            while len(self._files) >= _OPEN_FILES:
-                self._files.popitem(last=False)
-            file = self._files[path] = _OpenFile(path)
-        self._files.move_to_end(path)
-        return file
+        return self._files.get_or_make(path, lambda: _OpenFile(path))
 
     def close(self) -> None:
         """Close all files, each as soon as no thread reads it."""
-        with self._lock:
-            self._files.clear()
+        self._files.clear()
 
 
 def _check_length(path: str, offset: int, count: int, actual: int) -> None:

@@ -9,27 +9,42 @@ bytes, become templates.
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.recent import Recent
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lamella.adapters.tiff_pages import PageBytes
     from lamella.ops.conversion.reader import OriginalMetadata
     from lamella.ops.conversion.source import ImageDescription
 
 
-_TEMPLATES = 8
+_TEMPLATES_KEPT = 8
 """Maximum number of templates: a folder has few kinds of files, or each file is of its own kind."""
 
 _MOST_BYTES = 1 << 14
 """Maximum number of bytes outside of the pixels of a template."""
 
+_FILES = 4
+"""Maximum number of files with cached pages: a list of pages may be long."""
+
+_FRAMES_KEPT = 64
+"""Maximum number of kinds of pages; pages of one kind are described by one of them."""
+
+_PLAIN_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
+"""Compressions without parameters in other tags: none, LZW, deflate, PackBits, LZMA, Zstandard."""
+
 _KINDS = {"uniform", "shaped", "imagej"}
 """Kinds of series of tifffile whose pages are in the file itself."""
+
+
+Pages = list["PageBytes | None"]
+
+FileKey = tuple[str, int, int, int]
+"""Path, size, time and inode of a file: another key means that it has changed."""
 
 
 @dataclass(frozen=True)
@@ -46,64 +61,58 @@ class Template:
     pages: Pages
     original: tuple[OriginalMetadata, ...]
 
+    @property
+    def key(self) -> tuple[int, bytes, bytes]:
+        """What files must have to be described by it."""
+        return self.size, self.head, self.tail
 
-class TemplateCache:
-    """The most recently used templates."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._templates: OrderedDict[tuple[int, bytes, bytes], Template] = OrderedDict()
+TEMPLATES: Recent[tuple[int, bytes, bytes], Template] = Recent(_TEMPLATES_KEPT)
+_FRAMES: Recent[tuple[Any, ...], Any] = Recent(_FRAMES_KEPT)
+PAGES: Recent[FileKey, list[Pages]] = Recent(_FILES)
+"""The pages of each image of the most recently read files; a file that changed is parsed again."""
 
-    def find(self, path: str) -> tuple[Template, FileKey] | None:
-        """Return the template that describes a file, and the key of the file; None if it must be parsed."""
-        with self._lock:
-            templates = list(self._templates.values())
-        if not templates:
-            return None
-        try:
-            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except OSError:
-            return None  # parsing raises the error
-        try:
-            status = os.fstat(file)
-            key = path, status.st_size, status.st_mtime_ns, status.st_ino
-            for template in reversed(templates):
-                if template.size == status.st_size and _has_bytes_of(file, template):
-                    self._use(template)
-                    return template, key
-        except OSError:
-            return None
-        finally:
-            os.close(file)
+if hasattr(os, "register_at_fork"):
+    for _cache in (TEMPLATES, _FRAMES, PAGES):
+        os.register_at_fork(after_in_child=_cache.unlock_in_child)
+
+
+def find_template(path: str) -> tuple[Template, FileKey] | None:
+    """Return the template that describes a file, and the key of the file; None if it must be parsed."""
+    templates = TEMPLATES.values()
+    if not templates:
         return None
+    try:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError:
+        return None  # parsing raises the error
+    try:
+        status = os.fstat(file)
+        key = path, status.st_size, status.st_mtime_ns, status.st_ino
+        for template in reversed(templates):
+            if template.size == status.st_size and _has_bytes_of(file, template):
+                return TEMPLATES.put(template.key, template), key
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    return None
 
-    def put(
-        self, key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any
-    ) -> None:
-        """Add an open file that was parsed, if it can be a template; ``key`` is that of the file before parsing."""
-        span = _pixels_of(file, description, pages)
-        if span is None:
-            return
-        path, size, *_ = key
-        start, end = span
-        with open(path, "rb") as data:
-            head = data.read(start)
-            data.seek(end)
-            tail = data.read()
-        if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
-            self._use(Template(size, start, end, head, tail, description, layout, pages, tuple(original)))
 
-    def _use(self, template: Template) -> None:
-        key = template.size, template.head, template.tail
-        with self._lock:
-            self._templates[key] = template
-            self._templates.move_to_end(key)
-            while len(self._templates) > _TEMPLATES:
-                self._templates.popitem(last=False)
-
-    def unlock_in_child(self) -> None:
-        """Replace the lock: see `PageCache.unlock_in_child`."""
-        self._lock = threading.Lock()
+def put_template(key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any) -> None:
+    """Add an open file that was parsed, if it can be a template; ``key`` is that of the file before parsing."""
+    span = _pixels_of(file, description, pages)
+    if span is None:
+        return
+    path, size, *_ = key
+    start, end = span
+    with open(path, "rb") as data:
+        head = data.read(start)
+        data.seek(end)
+        tail = data.read()
+    if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
+        template = Template(size, start, end, head, tail, description, layout, pages, tuple(original))
+        TEMPLATES.put(template.key, template)
 
 
 def _has_bytes_of(file: int, template: Template) -> bool:
@@ -141,100 +150,18 @@ def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -
     return (start, end) if is_small and start > 0 and not is_named else None
 
 
-TEMPLATES = TemplateCache()
+def shared_frame(frame: Any) -> Any | None:
+    """Return the page that stands for all which are decoded alike: thousands of files need the memory of one.
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=TEMPLATES.unlock_in_child)
-
-
-Pages = list["PageBytes | None"]
-
-_FILES = 4
-"""Maximum number of cached files: a list of pages may be long."""
-
-_FRAMES = 64
-"""Maximum number of kinds of pages; pages of one kind are described by one of them."""
-
-_PLAIN_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
-"""Compressions without parameters in other tags: none, LZW, deflate, PackBits, LZMA, Zstandard."""
-
-FileKey = tuple[str, int, int, int]
-"""Path, size, time and inode of a file: another key means that it has changed."""
-
-
-class PageCache:
-    """The pages of each image of the most recently read files; a file that changed is parsed again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: OrderedDict[FileKey, list[Pages]] = OrderedDict()
-
-    def put(self, path: str, pages: list[Pages]) -> None:
-        """Cache the pages of a file that was just parsed."""
-        with self._lock:
-            self._keep(file_key(path), pages)
-
-    def get(self, path: str, parse: Callable[[], list[Pages]]) -> list[Pages]:
-        """Return the pages of each image of a file; concurrent threads wait for a single parse."""
-        with self._lock:
-            key = file_key(path)
-            pages = self._files.get(key)
-            if pages is None:
-                pages = parse()
-            self._keep(key, pages)
-            return pages
-
-    def _keep(self, key: FileKey, pages: list[Pages]) -> None:
-        self._files[key] = pages
-        self._files.move_to_end(key)
-        while len(self._files) > _FILES:
-            self._files.popitem(last=False)
-
-    def unlock_in_child(self) -> None:
-        """Replace the lock, which another thread of the parent may have locked when the process was forked."""
-        self._lock = threading.Lock()
-
-
-class FrameCache:
-    """Pages that stand for all pages which are decoded alike, so that thousands of files need the memory of one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._frames: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-
-    def shared(self, frame: Any) -> Any | None:
-        """Return the page for a page of tifffile; None if its decoder may depend on more than the layout of pixels."""
-        if frame.compression not in _PLAIN_CODECS:
-            return None
-        if not frame.is_final:
-            frame.decode  # noqa: B018 (built on first use, and not safely in threads)
-        # `hash` covers what the decoder of a page depends on, except its fill value.
-        key = (
-            frame.hash,
-            frame.shaped,
-            frame.compression,
-            frame.is_final,
-            frame.nodata,
-            frame.parent.byteorder,
-        )
-        with self._lock:
-            shared = self._frames.setdefault(key, frame)
-            self._frames.move_to_end(key)
-            if len(self._frames) > _FRAMES:
-                self._frames.popitem(last=False)
-        return shared
-
-    def unlock_in_child(self) -> None:
-        """Replace the lock: see `PageCache.unlock_in_child`."""
-        self._lock = threading.Lock()
-
-
-PAGES = PageCache()
-FRAMES = FrameCache()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PAGES.unlock_in_child)
-    os.register_at_fork(after_in_child=FRAMES.unlock_in_child)
+    Return None for a page of tifffile whose decoder may depend on more than the layout of pixels.
+    """
+    if frame.compression not in _PLAIN_CODECS:
+        return None
+    if not frame.is_final:
+        frame.decode  # noqa: B018 (built on first use, and not safely in threads)
+    # `hash` covers what the decoder of a page depends on, except its fill value.
+    key = frame.hash, frame.shaped, frame.compression, frame.is_final, frame.nodata, frame.parent.byteorder
+    return _FRAMES.get_or_make(key, lambda: frame)
 
 
 def file_key(path: str) -> FileKey:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.recent import Recent
 from lamella.errors import LamellaError, one_line
 from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, Tile, View
@@ -117,7 +117,7 @@ class BackgroundTiles:
         self._tiles = tiles
         self._arrived = arrived
         self._lock = threading.Lock()
-        self._read: OrderedDict[Key, Tile] = OrderedDict()
+        self._read: Recent[Key, Tile] = Recent(_KEPT)
         self._waiting: set[Key] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="lamella-napari")
 
@@ -131,13 +131,11 @@ class BackgroundTiles:
         if self._arrived is None:
             return self._tiles.tile(*key)
         with self._lock:
-            if key in self._read:
-                self._read.move_to_end(key)
-                return self._read[key]
-            if key not in self._waiting:
+            tile = self._read.get(key)
+            if tile is None and key not in self._waiting:
                 self._waiting.add(key)
                 self._threads.submit(self._fetch, key)
-        return None
+        return tile
 
     def _fetch(self, key: Any) -> None:
         try:
@@ -146,10 +144,8 @@ class BackgroundTiles:
             empty = np.zeros((1, 0, 0), np.uint8)
             tile = Tile(empty, empty[0], [(-1, one_line(error))])
         with self._lock:
-            self._read[key] = tile
+            self._read.put(key, tile)
             self._waiting.discard(key)
-            while len(self._read) > _KEPT:
-                self._read.popitem(last=False)
         if self._arrived is not None:
             self._arrived()
 

@@ -10,17 +10,19 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number
 from lamella.adapters.screens.index_files import attributes, elements
 from lamella.adapters.screens.screen import (
     Screen,
-    ScreenChannel,
     ScreenPlane,
     file_beside,
-    number,
+    pair,
+    plane_shape,
     seconds_between,
+    whole,
 )
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.source import Objective
+from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ def parse_cellvoyager(index: str) -> Screen:
         index_files=(index, *(file for file in (detail_file, settings_file) if file)),
         planes=planes,
         channels={channel: _channel(channel, settings.get(str(channel), {})) for channel in used},
-        pixel_size=_pair(first, "VerticalPixelDimension", "HorizontalPixelDimension"),
-        plane_shape=_shape(first),
+        pixel_size=pair(number(first.get(f"{word}PixelDimension")) for word in ("Vertical", "Horizontal")),
+        plane_shape=plane_shape(first, "VerticalPixels", "HorizontalPixels"),
         date=start or None,
         objective=_objective(settings.get(str(used[0]), {})),
         notes=tuple(notes),
@@ -103,16 +105,7 @@ def _settings(
 
 
 def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> ScreenPlane:
-    def whole(key: str, default: str = "") -> int:
-        text = values.get(key, default)
-        try:
-            return int(text)
-        except ValueError:
-            raise SourceError(
-                f"{index} lists {name} with {key} {text!r}, which is not a whole number"
-            ) from None
-
-    row, column, field, channel = (whole(key) for key in _NUMBERS)
+    row, column, field, channel = (whole(index, name, values, key) for key in _NUMBERS)
     y = number(values.get("Y"))
     return ScreenPlane(
         file=file_beside(index, name),
@@ -120,8 +113,8 @@ def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> Scre
         column=f"{column:02}",
         field=str(field),
         channel=channel,
-        z=whole("ZIndex", "1"),
-        t=whole("TimePoint", "1"),
+        z=whole(index, name, values, "ZIndex", "1"),
+        t=whole(index, name, values, "TimePoint", "1"),
         x=number(values.get("X")),
         y=None if y is None else 0.0 - y,  # the stage's y points up the image
         height=number(values.get("Z")),
@@ -129,12 +122,12 @@ def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> Scre
     )
 
 
-def _channel(channel: int, settings: Mapping[str, str]) -> ScreenChannel:
+def _channel(channel: int, settings: Mapping[str, str]) -> SourceChannel:
     acquisition = settings.get("Acquisition", "")
     colour, band = _ARGB.fullmatch(settings.get("Color", "")), _BAND_PASS.match(acquisition)
     exposure = number(settings.get("ExposureTime"))
-    return ScreenChannel(
-        name=settings.get("Fluorophore") or acquisition or f"channel {channel}",
+    return SourceChannel(
+        settings.get("Fluorophore") or acquisition or f"channel {channel}",
         color=colour[1].upper() if colour else None,
         excitation=number(settings.get("Target")),
         emission=float(band[1]) if band else None,
@@ -145,13 +138,3 @@ def _channel(channel: int, settings: Mapping[str, str]) -> ScreenChannel:
 def _objective(settings: Mapping[str, str]) -> Objective | None:
     name, magnification = settings.get("Objective", ""), number(settings.get("Magnification"))
     return Objective(name, magnification) if name or magnification else None
-
-
-def _pair(values: Mapping[str, str], first: str, second: str) -> tuple[float, float] | None:
-    y, x = number(values.get(first)), number(values.get(second))
-    return (y, x) if y and x else None
-
-
-def _shape(values: Mapping[str, str]) -> tuple[int, int] | None:
-    pair = _pair(values, "VerticalPixels", "HorizontalPixels")
-    return None if pair is None else (int(pair[0]), int(pair[1]))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number
 from lamella.adapters.metaseries import (
     Properties,
     exposure,
@@ -23,15 +24,9 @@ from lamella.adapters.metaseries import (
     stage_position,
 )
 from lamella.adapters.screens.index_files import read_keys
-from lamella.adapters.screens.screen import (
-    Screen,
-    ScreenChannel,
-    ScreenPlane,
-    listed,
-    number,
-    seconds_between,
-)
+from lamella.adapters.screens.screen import Screen, ScreenPlane, listed, plane_shape, seconds_between
 from lamella.errors import SourceError, counted
+from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
@@ -128,7 +123,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         planes=tuple(_with_positions(planes, properties)),
         channels={wave: _channel(wave, names.get(wave, ""), by_channel[wave]) for wave in sorted(by_channel)},
         pixel_size=pixel_size(first),
-        plane_shape=_plane_shape(first),
+        plane_shape=plane_shape(first, "pixel-size-y", "pixel-size-x"),
         date=moment(first),
         objective=objective(first),
         notes=tuple(notes),
@@ -237,17 +232,12 @@ def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
                     yield f"{row}{column} field {site}, channel {wave}"
 
 
-def _channel(wave: int, name: str, values: Mapping[str, str]) -> ScreenChannel:
-    return ScreenChannel(
-        name=name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
+def _channel(wave: int, name: str, values: Mapping[str, str]) -> SourceChannel:
+    return SourceChannel(
+        name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
         emission=number(values.get("wavelength")) or None,
         exposure=exposure(values),
     )
-
-
-def _plane_shape(values: Mapping[str, str]) -> tuple[int, int] | None:
-    y, x = (number(values.get(f"pixel-size-{axis}")) for axis in "yx")
-    return (int(y), int(x)) if y and x else None
 
 
 def _plate_of(file: str) -> str:

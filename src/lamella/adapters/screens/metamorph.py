@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number
+from lamella.adapters.formats import ENDINGS
 from lamella.adapters.screens.index_files import read_keys
-from lamella.adapters.screens.screen import number, seconds_between
+from lamella.adapters.screens.screen import seconds_between
 from lamella.adapters.screens.source import FieldSource
 from lamella.adapters.tiff import open_tiff
 from lamella.errors import SourceError, counted
@@ -74,7 +76,7 @@ class MetaMorphReader(Reader):
     """The index ``.nd`` of MetaMorph."""
 
     name, title, extra, libraries = "metamorph", "MetaMorph (.nd)", "tiff", ("tifffile", "imagecodecs")
-    endings: ClassVar[tuple[str, ...]] = (".nd",)
+    endings = ENDINGS["metamorph"]
     lists_files = True
 
     def recognises(self, head: bytes) -> bool:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number
 from lamella.adapters.screens.index_files import attributes, elements, local_name, texts
 from lamella.adapters.screens.screen import (
     Screen,
-    ScreenChannel,
     ScreenPlane,
     file_beside,
     listed,
     micrometres,
-    number,
+    pair,
+    plane_shape,
     seconds_between,
+    whole,
 )
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.source import Objective
+from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.plate_lines import standard_row
 
 if TYPE_CHECKING:
@@ -64,9 +66,14 @@ def parse_opera(index: str) -> Screen:
         origin=index,
         index_files=(index,),
         planes=tuple(_plane(index, image, start, units) for image in merged),
-        channels={_whole(index, image, "ChannelID"): _channel(image) for image in reversed(merged)},
-        pixel_size=_pixel_size(first, units),
-        plane_shape=_plane_shape(first),
+        channels={
+            whole(index, image["URL"], image, "ChannelID"): _channel(image) for image in reversed(merged)
+        },
+        pixel_size=pair(
+            micrometres(number(first.get(name)), units.get(name, "m"))
+            for name in ("ImageResolutionY", "ImageResolutionX")
+        ),
+        plane_shape=plane_shape(first, "ImageSizeY", "ImageSizeX"),
         date=start,
         objective=_objective(first),
         notes=(
@@ -82,30 +89,21 @@ def _units(element: Element) -> dict[str, str]:
     return {local_name(child.tag): child.attrib["Unit"] for child in element if "Unit" in child.attrib}
 
 
-def _whole(index: str, image: Mapping[str, str], name: str, default: str = "") -> int:
-    text = image.get(name, default)
-    try:
-        return int(text)
-    except ValueError:
-        raise SourceError(
-            f"{index} lists {image['URL']} with {name} {text!r}, which is not a whole number"
-        ) from None
-
-
 def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mapping[str, str]) -> ScreenPlane:
-    row, column, field, channel = (_whole(index, image, name) for name in _NUMBERS)
+    url = image["URL"]
+    row, column, field, channel = (whole(index, url, image, name) for name in _NUMBERS)
     x, y, height = (
         micrometres(number(image.get(name)), units.get(name, "m"))
         for name in ("PositionX", "PositionY", "PositionZ")
     )
     return ScreenPlane(
-        file=file_beside(index, image["URL"]),
+        file=file_beside(index, url),
         row=standard_row(row - 1),
         column=f"{column:02}",
         field=str(field),
         channel=channel,
-        z=_whole(index, image, "PlaneID", "1"),
-        t=_whole(index, image, "TimepointID", "0"),
+        z=whole(index, url, image, "PlaneID", "1"),
+        t=whole(index, url, image, "TimepointID", "0"),
         x=x,
         y=None if y is None else 0.0 - y,  # the stage's y points up the image
         height=height,
@@ -115,26 +113,13 @@ def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mappi
     )
 
 
-def _channel(image: Mapping[str, str]) -> ScreenChannel:
-    return ScreenChannel(
-        name=image.get("ChannelName") or f"channel {image.get('ChannelID')}",
+def _channel(image: Mapping[str, str]) -> SourceChannel:
+    return SourceChannel(
+        image.get("ChannelName") or f"channel {image.get('ChannelID')}",
         excitation=number(image.get("MainExcitationWavelength")) or None,
         emission=number(image.get("MainEmissionWavelength")) or None,
         exposure=number(image.get("ExposureTime")),
     )
-
-
-def _pixel_size(image: Mapping[str, str], units: Mapping[str, str]) -> tuple[float, float] | None:
-    y, x = (
-        micrometres(number(image.get(name)), units.get(name, "m"))
-        for name in ("ImageResolutionY", "ImageResolutionX")
-    )
-    return (y, x) if y and x else None
-
-
-def _plane_shape(image: Mapping[str, str]) -> tuple[int, int] | None:
-    y, x = number(image.get("ImageSizeY")), number(image.get("ImageSizeX"))
-    return (int(y), int(x)) if y and x else None
 
 
 def _objective(image: Mapping[str, str]) -> Objective | None:

@@ -22,7 +22,7 @@ from lamella.adapters.screens.source import FieldSource, existing_files, open_pl
 from lamella.adapters.tiff_file import open_file
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES, Container, OriginalMetadata, Reader
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import ImageDescription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,16 +208,10 @@ def _describe(
     notes: tuple[str, ...],
     missing: tuple[str, ...],
 ) -> ImageDescription:
-    row, column, number = field.path.split("/")
-    count_t, count_c, count_z = grid.lengths
+    first, (row, column, number) = field.first, field.path.split("/")
+    count_t, _, count_z = grid.lengths
     axes = ("t" if count_t > 1 else "") + "c" + ("z" if count_z > 1 else "") + "yx"
-    lengths = {
-        "t": count_t,
-        "c": count_c,
-        "z": count_z,
-        "y": sample.plane_shape[0],
-        "x": sample.plane_shape[1],
-    }
+    lengths = dict(zip("tczyx", (*grid.lengths, *sample.plane_shape), strict=True))
     scale = {"z": grid.z_step, "t": grid.time_step}
     if screen.pixel_size is not None:
         scale["y"], scale["x"] = screen.pixel_size
@@ -230,33 +224,17 @@ def _describe(
         dtype=sample.dtype,
         scale={axis: step for axis, step in scale.items() if step is not None},
         units={axis: "second" if axis == "t" else "micrometer" for axis, step in scale.items() if step},
-        channels=tuple(
-            SourceChannel(
-                channel.name,
-                channel.color,
-                excitation=channel.excitation,
-                emission=channel.emission,
-                exposure=channel.exposure,
-            )
-            for channel in (screen.channels[number] for number in grid.channels)
-        ),
+        channels=tuple(screen.channels[number] for number in grid.channels),
         notes=notes,
         well=(row, column, number),
         plate=screen.name,
-        stage=_stage(screen, field, sample),
+        stage=corner({"x": first.x, "y": first.y, "z": first.height}, sample.plane_shape, screen.pixel_size),
         times=times if count_t > 1 and len(times) == count_t else (),
         acquired=screen.date or "",
         objective=screen.objective,
         band_rows=sample.band_rows,
         missing=missing,
     )
-
-
-def _stage(screen: Screen, field: ScreenField, sample: ImageDescription) -> dict[str, float]:
-    """Return the position of the first voxel; the index states the centre of the image."""
-    first = field.first
-    centre = {"x": first.x, "y": first.y, "z": first.height}
-    return corner(centre, sample.plane_shape, screen.pixel_size)
 
 
 def _originals(screen: Screen) -> Iterator[OriginalMetadata]:

@@ -13,12 +13,13 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lamella.adapters.described import number
 from lamella.errors import SourceError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lamella.ops.conversion.source import Objective
+    from lamella.ops.conversion.source import Objective, SourceChannel
 
 _SHOWN = 5
 """Maximum number of files that a message lists."""
@@ -58,17 +59,6 @@ class ScreenPlane:
 
 
 @dataclass(frozen=True)
-class ScreenChannel:
-    """A channel: wavelengths in nanometres, exposure in seconds, colour as six hex digits; None if unknown."""
-
-    name: str
-    color: str | None = None
-    excitation: float | None = None
-    emission: float | None = None
-    exposure: float | None = None
-
-
-@dataclass(frozen=True)
 class Screen:
     """All planes of a plate.
 
@@ -82,7 +72,7 @@ class Screen:
     origin: str
     index_files: tuple[str, ...]
     planes: tuple[ScreenPlane, ...]
-    channels: Mapping[int, ScreenChannel]
+    channels: Mapping[int, SourceChannel]
     pixel_size: tuple[float, float] | None = None
     plane_shape: tuple[int, int] | None = None
     date: str | None = None
@@ -146,7 +136,9 @@ def arrange(screen: Screen) -> ScreenGrid:
     if twice:
         raise SourceError(
             f"{screen.origin} lists {counted(len(twice), 'plane')} twice: "
-            + listed(f"{a.index} in {_base(a.file)} and {_base(b.file)}" for a, b in twice)
+            + listed(
+                f"{a.index} in {os.path.basename(a.file)} and {os.path.basename(b.file)}" for a, b in twice
+            )
         )
     fields = tuple(
         ScreenField(path, planes, _frame_times(planes, len(times))) for path, planes in by_path.items()
@@ -218,13 +210,25 @@ def micrometres(value: float | None, unit: str | None) -> float | None:
     return None if value is None or factor is None else round(value * factor, 9)
 
 
-def number(text: str | None) -> float | None:
-    """Read a finite number; None for anything else."""
+def pair(numbers: Iterable[float | None]) -> tuple[float, float] | None:
+    """Return two numbers, (y, x); None if one is missing or 0."""
+    y, x = numbers
+    return (y, x) if y and x else None
+
+
+def plane_shape(values: Mapping[str, str], *keys: str) -> tuple[int, int] | None:
+    """Return the height and width of the images in pixels from two keys; None if the index lacks them."""
+    lengths = pair(number(values.get(key)) for key in keys)
+    return None if lengths is None else (int(lengths[0]), int(lengths[1]))
+
+
+def whole(index: str, file: str, values: Mapping[str, str], key: str, default: str = "") -> int:
+    """Return a number that an index states of a file; raise SourceError for another text."""
+    text = values.get(key, default)
     try:
-        value = float(text or "")
+        return int(text)
     except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+        raise SourceError(f"{index} lists {file} with {key} {text!r}, which is not a whole number") from None
 
 
 def seconds_between(start: str | None, moment: str | None) -> float | None:
@@ -249,7 +253,3 @@ def listed(items: Iterable[str]) -> str:
     every = list(items)
     rest = len(every) - _SHOWN
     return "; ".join(every[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _base(path: str) -> str:
-    return os.path.basename(path)

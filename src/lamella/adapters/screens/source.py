@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from lamella.adapters.recent import Recent
 from lamella.adapters.tiff import open_tiff
 from lamella.errors import SourceError
 
@@ -32,8 +31,8 @@ class FieldSource:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, PlaneSource] = OrderedDict()
+        # A thread that still reads a closed file opens it again: closing is always safe.
+        self._open: Recent[str, PlaneSource] = Recent(_OPEN_FILES, close=lambda source: source.close())
 
     def __getstate__(self) -> tuple[ImageDescription, Mapping[tuple[int, int, int], str]]:
         return self._description, self._files
@@ -58,9 +57,7 @@ class FieldSource:
 
     def close(self) -> None:
         """Close all files; a later read opens them again."""
-        with self._lock:
-            while self._open:
-                self._open.popitem()[1].close()
+        self._open.clear()
 
     def open_file(self, file: str) -> PlaneSource:
         """Open a file of one plane."""
@@ -68,11 +65,9 @@ class FieldSource:
 
     def _source(self, file: str) -> PlaneSource:
         """Return the open image of a file; close the least recently used one if there are many."""
-        with self._lock:
-            source = self._open.get(file)
-            if source is not None:
-                self._open.move_to_end(file)
-                return source
+        opened = self._open.get(file)
+        if opened is not None:
+            return opened
         source = self.open_file(file)
         expected, actual = self._description, source.description
         if (actual.plane_shape, actual.dtype) != (expected.plane_shape, expected.dtype):
@@ -80,13 +75,7 @@ class FieldSource:
                 f"{file} has {_kind(actual)}, but the other images of the screen have {_kind(expected)}: an image must "
                 "have one shape and one type"
             )
-        with self._lock:
-            # Another thread may have opened it too: both may read, and one is forgotten here.
-            self._open[file] = source
-            if len(self._open) > _OPEN_FILES:
-                # A thread that still reads it opens it again: closing is always safe.
-                self._open.popitem(last=False)[1].close()
-        return source
+        return self._open.put(file, source)  # another thread may have opened it too: both may read
 
 
 def open_plane(file: str) -> PlaneSource:

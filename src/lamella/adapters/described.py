@@ -1,0 +1,79 @@
+"""Describe the images of a file with the units and defaults that the readers of single files share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import counted
+from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
+from lamella.spec.units import is_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lamella.types import Shape
+
+_UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+
+
+def described(
+    path: str,
+    shape: Shape,
+    dtype: Any,
+    *,
+    scale: Mapping[str, float | None],
+    units: Mapping[str, str | None] = _UNITS,
+    times: tuple[float, ...] = (),
+    **facts: Any,
+) -> ImageDescription:
+    """Describe an image of a file, with axes "tczyx" unless they are among ``facts``.
+
+    Steps that are not positive numbers are left out. Several times have their mean distance as time step.
+    """
+    sizes = {axis: float(size) for axis, size in scale.items() if size is not None and is_size(size)}
+    all_units = {**_UNITS, **units}
+    if len(times) > 1 and is_size(step := (times[-1] - times[0]) / (len(times) - 1)):
+        sizes["t"], all_units["t"] = step, "second"
+    return ImageDescription(
+        **{"name": os.path.basename(path), "files": (path,), "axes": "tczyx", **facts},
+        shape=tuple(shape),
+        dtype=np.dtype(dtype).newbyteorder("="),
+        scale=sizes,
+        units=all_units,
+        times=times,
+    )
+
+
+def missing_note(count: int, noun: str) -> tuple[str, ...]:
+    """Return the note about missing planes or volumes; none for 0."""
+    return (f"{counted(count, noun)} missing, written as zeros",) if count > 0 else ()
+
+
+def sample_channels(samples: int, names: Iterable[str] = ("",)) -> tuple[SourceChannel, ...]:
+    """Return the channels of colour images, one for each sample; ``names`` are those of the images.
+
+    >>> [channel.label for channel in sample_channels(3)]
+    ['Red', 'Green', 'Blue']
+    """
+    return tuple(
+        SourceChannel(f"{name} {label}".strip(), color, active=label != "Alpha")
+        for name in names
+        for label, color in SAMPLE_COLORS[:samples]
+    )
+
+
+def number(text: str | None) -> float | None:
+    """Read a finite number; None for anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def size(value: Any) -> float | None:
+    """Return a number that is positive and finite; None for another, or none."""
+    return float(value) if value is not None and is_size(value) else None

@@ -1,0 +1,66 @@
+"""Keep the values that were used last, such as open files and parsed pages."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """The ``most`` recently used values by key, for several threads; ``close`` is called with each that is dropped.
+
+    >>> recent = Recent(2)
+    >>> for name in "abc":
+    ...     _ = recent.put(name, name.upper())
+    >>> recent.get("a"), recent.get("b"), recent.get_or_make("a", lambda: "again"), recent.get("c")
+    (None, 'B', 'again', None)
+    """
+
+    def __init__(self, most: int, close: Callable[[V], object] = lambda value: None) -> None:
+        self._most, self._close = most, close
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self.unlock_in_child()
+
+    def unlock_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may have locked when the process was forked."""
+        self._lock = threading.RLock()
+
+    def get(self, key: K) -> V | None:
+        """Return a value; None without it."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: K, value: V) -> V:
+        """Add a value, and return it."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._most:
+                self._close(self._values.popitem(last=False)[1])
+        return value
+
+    def get_or_make(self, key: K, make: Callable[[], V]) -> V:
+        """Return a value; if it is missing, make it while other threads wait."""
+        with self._lock:
+            value = self.get(key)
+            return self.put(key, make()) if value is None else value
+
+    def values(self) -> list[V]:
+        """Return all values, the most recently used last."""
+        with self._lock:
+            return list(self._values.values())
+
+    def clear(self) -> None:
+        """Drop all values."""
+        with self._lock:
+            while self._values:
+                self._close(self._values.popitem()[1])
