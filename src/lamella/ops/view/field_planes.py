@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.display.render import block_mean
-from lamella.store.pixels.equal_arrays import load_equal_arrays, read_equal_arrays
+from lamella.store.pixels.engine import load_equal_arrays, read_equal_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

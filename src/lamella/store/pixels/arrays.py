@@ -30,7 +30,7 @@ from lamella.store.keys import join
 from lamella.store.objects.service_errors import raised_by_storage
 from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.assignment import cast, cast_for, check_out, drop_duplicate_points
-from lamella.store.pixels.engine import Engine, EngineName, open_engine, opening
+from lamella.store.pixels.engine import Engine, EngineName, open_engine
 from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
 from lamella.store.pixels.stored_chunks import iter_stored_files
 from lamella.store.process_limits import check_block
@@ -135,8 +135,7 @@ class StoredArray:
             opened, engine = self._opened_engine
             if opened is meta or opened.document == meta.document:
                 return engine
-        with opening(self.documents.storage, self.path, meta, self._where):
-            engine = open_engine(self.documents.storage, self.path, meta, self._engine_name)
+        engine = open_engine(self.documents.storage, self.path, meta, self._engine_name)
         self._opened_engine = meta, engine
         return engine
 

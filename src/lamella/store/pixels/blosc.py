@@ -28,6 +28,16 @@ _OVERHEAD = 16
 
 _LEVELS = range(10)
 
+HEADER = 16
+"""Bytes of the header of a compressed block."""
+
+
+def check_length(data: Bytes) -> None:
+    """Raise ValueError where a block is not as long as its header states: c-blosc would read the memory behind it."""
+    stored = int.from_bytes(data[12:HEADER], "little")
+    if len(data) < HEADER or stored != len(data):
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
+
 
 def compressor(
     name: str, level: int, shuffle: int, blocksize: int, typesize: int

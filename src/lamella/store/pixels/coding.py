@@ -37,7 +37,6 @@ Decompress: TypeAlias = "Callable[[Bytes, int, Array], Bytes | None]"
 
 _CHECKSUM = 4
 _CRC32C_OF_CHECKED = 0x48674BC7
-_BLOSC_HEADER = 16
 _GZIP, _ZLIB = 31, 15
 
 #: Limit of c-blosc and numcodecs for one call.
@@ -314,10 +313,8 @@ def _without_checksum(data: Bytes) -> Bytes:
 def _decode_blosc(
     decompress: Callable[[Bytes, Array], object], data: Bytes, nbytes: int, into: Array
 ) -> None:
-    # c-blosc trusts the length in the header, and would read beyond a truncated chunk.
-    decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))
-    if len(data) < _BLOSC_HEADER or stored != len(data):
-        raise ChunkError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
+    blosc.check_length(data)
+    decoded = int.from_bytes(data[4:8], "little")
     if decoded != nbytes:
         raise ChunkError(f"a blosc chunk contains {decoded} bytes by its header, not {nbytes}")
     decompress(data, into)

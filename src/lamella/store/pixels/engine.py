@@ -16,7 +16,6 @@ import itertools
 import math
 from collections import deque
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -25,13 +24,15 @@ from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
 from lamella.store.pixels.chunk_grid import Part, parts_by_file
 from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.pixels.coding import ChunkError, Coding, coding_of
+from lamella.store.pixels.selection import basic_or_fancy
 from lamella.store.pixels.stored_chunks import MisplacedError, check_keys
-from lamella.store.process_limits import check_files, codec_threads, cpus, is_codec_thread
+from lamella.store.process_limits import check_block, check_files, codec_threads, cpus, is_codec_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
     from lamella.store.pixels.chunk_source import Chunks, ChunkSource, Use
     from lamella.store.pixels.selection import Selection
     from lamella.store.storage import Storage
@@ -58,28 +59,6 @@ class Engine(Protocol):
 
     def system_fault(self, error: Exception) -> OSError | None:
         """Return the error of the file system or service behind an exception; None for damaged chunks."""
-
-
-@contextmanager
-def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterator[None]:
-    """Check memory and links before an engine of an array is opened, and translate errors of codecs.
-
-    Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
-    leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown
-    settings of a codec.
-    """
-    check_files(meta, where)
-    storage.check_folder(path)
-    try:
-        yield
-    except LamellaError:
-        raise
-    except Exception as error:  # engines raise what their libraries raise
-        raise (NotDecodedError if _has_unknown_codec(meta) else DamagedDataError)(
-            f"cannot read or write the pixels of array {where}: they are stored with codecs "
-            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
-            "metadata can be read"
-        ) from error
 
 
 def _has_unknown_codec(meta: ArrayMeta) -> bool:
@@ -111,14 +90,28 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     others                  any             zarr-python
     ======================  ==============  ======================
 
-    ``only="zarr"`` forces zarr-python.
+    ``only="zarr"`` forces zarr-python. Raises `TooLargeError` where a chunk or shard index exceeds the memory,
+    `InvalidNameError` where a symbolic link leads out of the store, `NotDecodedError` for a codec that is not
+    installed, and `DamagedDataError` for unknown settings of a codec.
     """
-    coding = None if only == "zarr" else coding_of(meta)
-    if coding is not None:
-        return FilesEngine(storage, path, meta, coding, source_of(storage, path, meta, coding))
-    from lamella.store.pixels.engine_zarr import ZarrEngine
+    where = f"{path or '/'!r} in {storage.name}"
+    check_files(meta, where)
+    storage.check_folder(path)
+    try:
+        coding = None if only == "zarr" else coding_of(meta)
+        if coding is not None:
+            return FilesEngine(storage, path, meta, coding)
+        from lamella.store.pixels.engine_zarr import ZarrEngine
 
-    return ZarrEngine(storage, path, meta)
+        return ZarrEngine(storage, path, meta)
+    except LamellaError:
+        raise
+    except Exception as error:  # engines raise what their libraries raise
+        raise (NotDecodedError if _has_unknown_codec(meta) else DamagedDataError)(
+            f"cannot read or write the pixels of array {where}: they are stored with codecs "
+            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
+            "metadata can be read"
+        ) from error
 
 
 def source_of(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
@@ -159,12 +152,10 @@ class FilesEngine:
     name: EngineName = "files"
     errors: tuple[type[Exception], ...] = (DamagedFileError, OSError)
 
-    def __init__(
-        self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding, source: ChunkSource
-    ) -> None:
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> None:
         self._meta = meta
         self._coding = coding
-        self._source = source
+        self._source = source_of(storage, path, meta, coding)
         #: Limit for caching the chunks of one call, in bytes: a larger call would evict everything else.
         self._cache_limit = storage.decoded.limit // 4
         self._missing = MissingChunks(storage, path, meta)
@@ -384,3 +375,44 @@ class FilesEngine:
 
 def _result(change: FileChange, number: int, future: Future[bytes]) -> tuple[FileChange, int, bytes]:
     return change, number, future.result()
+
+
+# ---- many arrays with equal metadata: a plate has thousands of such levels --------------------------
+
+_MOST_LOADED = 1 << 20
+"""Maximum size of a decoded chunk whose file `load_equal_arrays` loads."""
+
+
+def load_equal_arrays(
+    documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
+) -> None:
+    """Load files in folders ahead that `read_equal_arrays` reads next, each with the document of its array.
+
+    Large chunks and shards are left out: they are read in parts, or take as long as their decoding.
+    """
+    names = documents.files_of_array
+    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MOST_LOADED:
+        files = parts_by_file(meta, basic_or_fancy(region, meta.shape))
+        names += [meta.chunk_key(file_index) for file_index, _ in files]
+    documents.storage.load_ahead([f"{path}/{name}" for path in paths for name in names])
+
+
+def read_equal_arrays(
+    documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
+) -> Array | None:
+    """Return a region of the arrays at some paths, as (array, ...); None if only zarr-python knows their codecs.
+
+    All arrays have the metadata ``meta``. Chunks that are not stored read as the fill value. Raise the engine's own
+    error if one of the arrays cannot be read, without its name: the caller then reads each by itself.
+    """
+    if coding_of(meta) is None:
+        return None
+    engine = open_engine(documents.storage, "", meta)  # for no array: the paths follow below
+    assert isinstance(engine, FilesEngine)
+    selection = basic_or_fancy(region, meta.shape)
+    out = np.empty((len(paths), *selection.shape), meta.dtype)
+    check_block(
+        out.shape, meta.dtype.itemsize, f"reading a region of {len(paths)} arrays of {documents.storage.name}"
+    )
+    engine.read_arrays(paths, list(parts_by_file(meta, selection)), out)
+    return out

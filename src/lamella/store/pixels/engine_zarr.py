@@ -25,6 +25,7 @@ from zarr.storage import WrapperStore
 from lamella.store.keys import join
 from lamella.store.objects.service_errors import raised_by_storage
 from lamella.store.pixels import chunk_grid
+from lamella.store.pixels.blosc import check_length
 from lamella.store.pixels.engine import MissingChunks
 from lamella.store.pixels.selection import Selection, as_selection, crossed
 
@@ -227,15 +228,12 @@ def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
         raise UnknownCodecError(str(error)) from error
 
 
-_HEADER = 16
-
-
 class CheckedBlosc(Blosc):  # type: ignore[misc]
     """Blosc of numcodecs that raises where the length in a chunk's header is not the length of the chunk."""
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk; ValueError where it is truncated or its header is damaged."""
-        check_length(buf)
+        check_length(memoryview(buf).cast("B"))
         return super().decode(buf, out)
 
 
@@ -255,16 +253,8 @@ class _Checked:
         self._decode = blosc.decode
 
     def decode(self, buf: Any) -> Any:
-        check_length(buf)
+        check_length(memoryview(buf).cast("B"))
         return self._decode(buf)
-
-
-def check_length(buf: Any) -> None:
-    """Raise ValueError where the length in a blosc header is not the length of the chunk."""
-    data = np.frombuffer(buf, np.uint8)
-    stated = int.from_bytes(data[12:_HEADER].tobytes(), "little")
-    if len(data) < _HEADER or stated != len(data):
-        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stated}")
 
 
 def checked_v2(compressor: JSON) -> Any:

@@ -170,7 +170,8 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
     ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1:
         raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
-    width = sum(item.ndim if _is_mask(item) else 1 for item in items) - len(ellipses)
+    masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool]
+    width = len(items) - len(ellipses) + sum(mask.ndim - 1 for mask in masks)
     if width > len(shape):
         raise OutOfBoundsError(f"too many indices: {width} for an array of {len(shape)} axes, shape {shape}")
     rest = [slice(None)] * (len(shape) - width)
@@ -178,9 +179,12 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
         items[ellipses[0] : ellipses[0] + 1] = rest
     else:
         items += rest
+    if not masks:
+        return items
     expanded: list[Any] = []
     for item in items:
-        expanded += _mask(item, shape, len(expanded)) if _is_mask(item) else [item]
+        is_mask = isinstance(item, np.ndarray) and item.dtype == bool
+        expanded += _mask(item, shape, len(expanded)) if is_mask else [item]
     return expanded
 
 
@@ -211,10 +215,6 @@ def _item(item: Any) -> Any:
             f"{item!r} is not an index: whole numbers, slices, '...', arrays of whole numbers and masks are"
         )
     return int(array) if array.ndim == 0 else array.astype(np.intp)
-
-
-def _is_mask(item: Any) -> bool:
-    return isinstance(item, np.ndarray) and item.dtype == bool
 
 
 def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:

@@ -7,6 +7,7 @@ copied from the old shard without decoding.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from functools import partial
 from math import prod
@@ -84,7 +85,7 @@ class ShardWriter:
         self._putting = 0
         self._ended = False
         self._failure: BaseException | None = None
-        self._valid_shapes: dict[int, Shape] = {}
+        self._valid_shapes: dict[Shape, Shape] = {}
         self._sink = _sink(array, meta, self.file_index)
 
     def __repr__(self) -> str:
@@ -121,7 +122,7 @@ class ShardWriter:
             self._end(error)
             raise
         with self._lock:
-            self._valid_shapes[number] = inside
+            self._valid_shapes[tuple(chunk)] = inside
         self._end(None)
 
     def commit(self) -> None:
@@ -163,25 +164,24 @@ class ShardWriter:
 
     def _missing(self, current: ArrayMeta) -> frozenset[int]:
         """Return the chunks of the shard that lie in the array and were not put."""
-        counts = [
-            min(n, -(-(length - k * f) // c))
-            for n, length, k, f, c in zip(
-                self.chunks, current.shape, self.file_index, current.files, current.chunks, strict=True
+        inside = itertools.product(
+            *(
+                range(min(n, -(-(length - k * f) // c)))
+                for n, length, k, f, c in zip(
+                    self.chunks, current.shape, self.file_index, current.files, current.chunks, strict=True
+                )
             )
-        ]
-        inside = np.arange(prod(self.chunks)).reshape(self.chunks)[tuple(map(slice, counts))]
-        return frozenset(inside.ravel().tolist()) - self._valid_shapes.keys()
+        )
+        missing = set(inside) - self._valid_shapes.keys()
+        return frozenset(chunk_grid.number_of(chunk, self.chunks) for chunk in missing)
 
     def _check_fits(self, current: ArrayMeta) -> None:
         """Raise where another writer moved the edge of the array inside a chunk that was put."""
         same = {**current.document, "shape": None} == {**self._meta.document, "shape": None}
         if same and current.shape == self._meta.shape:
             return
-        chunks = (np.unravel_index(number, self.chunks) for number in self._valid_shapes)
         if not same or any(
-            _inside(current, self.file_index, chunk)
-            != self._valid_shapes[chunk_grid.number_of(chunk, self.chunks)]
-            for chunk in (tuple(int(k) for k in one) for one in chunks)
+            _inside(current, self.file_index, chunk) != shape for chunk, shape in self._valid_shapes.items()
         ):
             raise OutOfBoundsError(
                 f"cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
@@ -379,26 +379,26 @@ class _Buffer:
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta, missing
+        blocks = [(self._chunk_region(number, block.shape), block) for number, block in self._blocks.items()]
         shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in self._region)
-        regions = {number: self._chunk_region(number, block.shape) for number, block in self._blocks.items()}
-        if sum(block.size for block in self._blocks.values()) == prod(shape):
+        if sum(block.size for _, block in blocks) == prod(shape):
             whole = np.empty(shape, self._meta.dtype)
-            for number, region in regions.items():
-                whole[region] = self._blocks[number]
-            self._array.write(self._region, whole)
-            return
-        for number, region in regions.items():
-            shifted = tuple(
-                slice(outer.start + axis_slice.start, outer.start + axis_slice.stop)
-                for outer, axis_slice in zip(self._region, region, strict=True)
-            )
-            self._array.write(shifted, self._blocks[number])
+            for region, block in blocks:
+                pairs = zip(region, self._region, strict=True)
+                whole[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in pairs)] = block
+            blocks = [(self._region, whole)]
+        for region, block in blocks:
+            self._array.write(region, block)
 
     def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
-        chunk = np.unravel_index(number, self._chunks)
-        return tuple(
-            slice(int(i) * c, int(i) * c + n) for i, c, n in zip(chunk, self._meta.chunks, shape, strict=True)
+        """Return the region of a chunk in the array."""
+        starts = (
+            axis.start + int(i) * c
+            for axis, i, c in zip(
+                self._region, np.unravel_index(number, self._chunks), self._meta.chunks, strict=True
+            )
         )
+        return tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))
 
     def abort(self) -> None:
         self._blocks.clear()

@@ -46,10 +46,8 @@ def iter_stored_files(
         return
     prefix = _prefix(meta)
     if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
-        for key in storage.keys_below(path):
-            index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
-            if index is not None and (first is None or any(map(ge, index, first))):
-                yield index
+        listed = (index for index, _ in _listed(storage, path, meta))
+        yield from (index for index in listed if first is None or any(map(ge, index, first)))
         return
     pending = [prefix if meta.separator == "/" else ""]
     while pending:
@@ -70,9 +68,14 @@ def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple
 
     Where files are not listed, the sizes are None and the files may be missing.
     """
-    if not (storage.can_list and storage.lists_below):
+    if storage.can_list and storage.lists_below:
+        yield from _listed(storage, path, meta)
+    else:
         yield from ((index, None) for index in iter_stored_files(storage, path, meta))
-        return
+
+
+def _listed(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int]]:
+    """Yield the file indexes of one listing, with their sizes."""
     prefix = _prefix(meta)
     for key, size in storage.sizes_below(path).items():
         index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
