@@ -38,9 +38,9 @@ from lamella.models import (
     compose,
     parse_transformation,
 )
-from lamella.spec.rules.check import version_traits
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.version_traits import Ends, RuleContext
+from lamella.spec.rules.value import Ends, Value
+from lamella.spec.rules.version_traits import version_traits
 from lamella.spec.transformations import TRANSFORMATIONS
 from lamella.spec.versions import by_name
 
@@ -339,10 +339,9 @@ def test_parameters_that_do_not_fit_are_refused(document: Any, message: str) -> 
 
 
 def test_what_the_models_refuse_breaks_a_rule_too() -> None:
-    context = RuleContext(version_traits("0.6"))
     for document, _ in REFUSED:
         if isinstance(document, dict) and "input" not in document:
-            found = list(check_parameters(document, (), Ends(None, None), context))
+            found = list(check_parameters(Value(document, (), version_traits("0.6")), Ends(None, None)))
             assert "MUST" in [finding.level for finding in found], document
 
 

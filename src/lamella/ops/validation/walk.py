@@ -20,7 +20,7 @@ from lamella.spec.intents import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
-from lamella.spec.rules.version_traits import RuleContext
+from lamella.spec.rules.value import Value
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, V3, join
 from lamella.store.metadata.missing_document import (
@@ -111,7 +111,7 @@ class Inspection:
             return
         path = node if isinstance(node, str) else node.path
         self.findings.append(
-            RuleContext(VERSION_TRAITS[version], path).finding(rule, at, found, remedy, level=level)
+            Value(None, at, VERSION_TRAITS[version], path).finding(rule, found, remedy, level=level)
         )
 
     def report_missing(

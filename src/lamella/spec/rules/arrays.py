@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.raw_json import (
     array_axes,
     axis_kind,
@@ -29,10 +28,9 @@ from lamella.spec.rules.raw_json import (
 from lamella.spec.rules.version_traits import LABEL_DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
+    from lamella.spec.rules.value import Findings, Value
     from lamella.types import JSON, JSONObject
 
 
@@ -59,212 +57,138 @@ class ParentImage:
     arrays: Mapping[str, ArrayFacts]
 
 
-def check_image_arrays(
-    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
-) -> Iterator[Finding]:
+def _levels(multiscale: Value, arrays: Mapping[str, ArrayFacts]) -> list[tuple[Value, ArrayFacts]]:
+    """Return the datasets of a multiscale whose arrays exist, with their facts."""
+    return [
+        (dataset, arrays[path])
+        for dataset in multiscale.objects("datasets")
+        if isinstance(path := dataset.raw.get("path"), str) and path in arrays
+    ]
+
+
+def check_image_arrays(ome: Value, arrays: Mapping[str, ArrayFacts]) -> Findings:
     """Compare each multiscale with its arrays."""
-    for index, multiscale in multiscales(ome):
-        where = (*at, "multiscales", index, "datasets")
-        axes = array_axes(multiscale, context.traits)
-        levels: list[tuple[Location, ArrayFacts]] = []
-        for number, dataset in datasets(multiscale):
-            path = dataset.get("path")
+    for multiscale in ome.objects("multiscales"):
+        axes = array_axes(multiscale.raw, ome.traits)
+        for dataset in multiscale.objects("datasets"):
+            path = dataset.raw.get("path")
             if not isinstance(path, str):
                 continue
-            spot = (*where, number, "path")
             if path not in arrays:
-                yield context.finding(
-                    "MS-04",
-                    spot,
-                    f"there is no array {describe(path)}",
-                    "write the array, or remove the dataset",
-                )
+                found = f"there is no array {describe(path)}"
+                yield dataset.finding("MS-04", found, "write the array, or remove the dataset", "path")
                 continue
-            levels.append((spot, arrays[path]))
-            yield from _check_storage(arrays[path], spot, context)
+            yield from _check_storage(dataset, arrays[path])
             if axes is not None:
-                yield from _check_dimensions(arrays[path], axes, spot, context)
-        yield from _check_levels(levels, context)
+                yield from _check_dimensions(dataset, arrays[path], axes)
+        levels = _levels(multiscale, arrays)
+        yield from _check_levels(levels)
         if axes is not None:
-            yield from _check_sizeless_axes(multiscale, where, axes, arrays, context)
+            yield from _check_sizeless_axes(levels, axes)
 
 
-def _check_sizeless_axes(
-    multiscale: JSONObject,
-    at: Location,
-    axes: list[JSON],
-    arrays: Mapping[str, ArrayFacts],
-    context: RuleContext,
-) -> Iterator[Finding]:
+def _check_sizeless_axes(levels: list[tuple[Value, ArrayFacts]], axes: list[JSON]) -> Findings:
     """Check that the channel axis of a lower level is scaled as that of the first where it is as long (CT-06)."""
     known = [
-        (number, scale, arrays[path].shape)
-        for number, dataset in datasets(multiscale)
-        if isinstance(path := dataset.get("path"), str)
-        and path in arrays
-        and (scale := level_scale(dataset)) is not None
-        and len(scale) == len(axes) == len(arrays[path].shape)
+        (dataset, scale, facts.shape)
+        for dataset, facts in levels
+        if (scale := level_scale(dataset.raw)) is not None and len(scale) == len(axes) == len(facts.shape)
     ]
-    if not known or known[0][0] != 0:
+    if not known or known[0][0].at[-1] != 0:
         return
     for axis, description in enumerate(axes):
         if not is_sizeless(description):
             continue
-        for number, scale, shape in known[1:]:
+        for dataset, scale, shape in known[1:]:
             if shape[axis] == known[0][2][axis] and scale[axis] != known[0][1][axis]:
-                yield context.finding(
-                    "CT-06",
-                    (*at, number),
-                    f"the channel axis is scaled by {describe(scale[axis])}, and not downsampled",
-                    "write 1.0: channels have no size",
-                )
+                found = f"the channel axis is scaled by {describe(scale[axis])}, and not downsampled"
+                yield dataset.finding("CT-06", found, "write 1.0: channels have no size")
 
 
-def _check_storage(facts: ArrayFacts, at: Location, context: RuleContext) -> Iterator[Finding]:
-    expected = context.traits.zarr_format
+def _check_storage(dataset: Value, facts: ArrayFacts) -> Findings:
+    expected, separator = dataset.traits.zarr_format, dataset.traits.chunk_separator
     if facts.zarr_format != expected:
         rule = {2: "ST-01", 3: "ST-02"}[expected]
-        yield context.finding(
-            rule, at, f"the array is Zarr v{facts.zarr_format}", f"store it as Zarr v{expected}"
-        )
-    separator = context.traits.chunk_separator
+        found = f"the array is Zarr v{facts.zarr_format}"
+        yield dataset.finding(rule, found, f"store it as Zarr v{expected}", "path")
     if separator is not None and facts.separator != separator:
-        yield context.finding(
-            "ST-04", at, f"the chunk keys are separated by {describe(facts.separator)}", f"use '{separator}'"
-        )
+        found = f"the chunk keys are separated by {describe(facts.separator)}"
+        yield dataset.finding("ST-04", found, f"use '{separator}'", "path")
 
 
-def _check_dimensions(
-    facts: ArrayFacts, axes: list[JSON], at: Location, context: RuleContext
-) -> Iterator[Finding]:
+def _check_dimensions(dataset: Value, facts: ArrayFacts, axes: list[JSON]) -> Findings:
     if len(facts.shape) != len(axes):
-        yield context.finding(
-            "AX-05",
-            at,
-            f"the array has {len(facts.shape)} dimensions, there are {len(axes)} axes",
-            "describe each dimension once",
-        )
+        found = f"the array has {len(facts.shape)} dimensions, there are {len(axes)} axes"
+        yield dataset.finding("AX-05", found, "describe each dimension once", "path")
         return
     names = axis_names(axes)
     if names is None:
         return
-    stored = facts.dimension_names
+    stored, remedy = facts.dimension_names, f"write {describe(names)}"
     if stored is None:
-        yield context.finding("ST-05", at, "the array has no dimension_names", f"write {describe(names)}")
+        yield dataset.finding("ST-05", "the array has no dimension_names", remedy, "path")
     elif list(stored) == names:
         return
     elif None not in stored and sorted(map(str, stored)) == sorted(names):
-        yield context.finding(
-            "AX-12",
-            at,
-            f"the dimensions of the array are {describe(list(stored))}, the axes {describe(names)}",
-            "put the axes in the order of the dimensions",
-        )
+        found = f"the dimensions of the array are {describe(list(stored))}, the axes {describe(names)}"
+        yield dataset.finding("AX-12", found, "put the axes in the order of the dimensions", "path")
     else:
-        yield context.finding(
-            "ST-05", at, f"dimension_names are {describe(list(stored))}", f"write {describe(names)}"
-        )
+        yield dataset.finding("ST-05", f"dimension_names are {describe(list(stored))}", remedy, "path")
 
 
-def _check_levels(levels: list[tuple[Location, ArrayFacts]], context: RuleContext) -> Iterator[Finding]:
-    if not levels:
-        return
-    first = levels[0][1]
-    for at, facts in levels:
-        if len(facts.shape) != len(first.shape):
-            yield context.finding(
-                "MS-06",
-                at,
-                f"the array has {len(facts.shape)} dimensions, the first level {len(first.shape)}",
-                "give all levels the same dimensions",
-            )
-        elif len(facts.shape) > 5:
-            yield context.finding(
-                "MS-06", at, f"the array has {len(facts.shape)} dimensions", "use at most 5"
-            )
+def _check_levels(levels: list[tuple[Value, ArrayFacts]]) -> Findings:
+    for dataset, facts in levels:
+        first, count = levels[0][1], len(facts.shape)
+        if count != len(first.shape):
+            found = f"the array has {count} dimensions, the first level {len(first.shape)}"
+            yield dataset.finding("MS-06", found, "give all levels the same dimensions", "path")
+        elif count > 5:
+            yield dataset.finding("MS-06", f"the array has {count} dimensions", "use at most 5", "path")
         if facts.dtype != first.dtype:
-            yield context.finding(
-                "MS-07",
-                at,
-                f"the array is {facts.dtype}, the first level {first.dtype}",
-                "give all levels the same data type",
-            )
-    for (_, finer), (at, coarser) in pairwise(levels):
+            found = f"the array is {facts.dtype}, the first level {first.dtype}"
+            yield dataset.finding("MS-07", found, "give all levels the same data type", "path")
+    for (_, finer), (dataset, coarser) in pairwise(levels):
         if len(finer.shape) == len(coarser.shape) and math.prod(coarser.shape) > math.prod(finer.shape):
-            yield context.finding(
-                "MS-05",
-                at,
-                f"shape {describe(list(coarser.shape))} follows {describe(list(finer.shape))}",
-                "list the levels from the finest to the coarsest",
-            )
+            found = f"shape {describe(list(coarser.shape))} follows {describe(list(finer.shape))}"
+            yield dataset.finding("MS-05", found, "list the levels from the finest to the coarsest", "path")
 
 
-def check_label_arrays(
-    ome: JSONObject,
-    at: Location,
-    arrays: Mapping[str, ArrayFacts],
-    parent: ParentImage | None,
-    context: RuleContext,
-) -> Iterator[Finding]:
+def check_label_arrays(ome: Value, arrays: Mapping[str, ArrayFacts], parent: ParentImage | None) -> Findings:
     """Compare a label image with its arrays and its image (LB-03 to LB-05, LB-14, LB-15)."""
-    entries = list(multiscales(ome))
+    entries = ome.objects("multiscales")
     if not entries:
-        yield context.finding(
-            "LB-03", at, "the label image has no multiscales", "describe it as an image, too"
-        )
+        yield ome.finding("LB-03", "the label image has no multiscales", "describe it as an image, too")
         return
-    for index, multiscale in entries:
-        where = (*at, "multiscales", index, "datasets")
-        for number, dataset in datasets(multiscale):
-            path = dataset.get("path")
-            facts = arrays.get(path) if isinstance(path, str) else None
-            if facts is not None and facts.dtype not in LABEL_DTYPES:
-                yield context.finding(
-                    "LB-05",
-                    (*where, number, "path"),
-                    f"the array is {facts.dtype}",
-                    "store labels as integers",
+    for multiscale in entries:
+        for dataset, facts in _levels(multiscale, arrays):
+            if facts.dtype not in LABEL_DTYPES:
+                yield dataset.finding(
+                    "LB-05", f"the array is {facts.dtype}", "store labels as integers", "path"
                 )
     if parent is not None:
-        index, multiscale = entries[0]
-        yield from _check_parent(multiscale, (*at, "multiscales", index), arrays, parent, context)
+        yield from _check_parent(entries[0], arrays, parent)
 
 
-def _check_parent(
-    multiscale: JSONObject,
-    at: Location,
-    arrays: Mapping[str, ArrayFacts],
-    parent: ParentImage,
-    context: RuleContext,
-) -> Iterator[Finding]:
-    entries = list(multiscales(ome_object(parent.attributes, context.traits)))
-    if not entries:
-        yield context.finding(
-            "LB-15", at, "the parent of the label image has no multiscales", "put labels in an image"
-        )
+def _check_parent(multiscale: Value, arrays: Mapping[str, ArrayFacts], parent: ParentImage) -> Findings:
+    image = next((entry for _, entry in multiscales(ome_object(parent.attributes, multiscale.traits))), None)
+    if image is None:
+        found = "the parent of the label image has no multiscales"
+        yield multiscale.finding("LB-15", found, "put labels in an image")
         return
-    image = entries[0][1]
-    levels, expected = datasets(multiscale), datasets(image)
+    levels, expected = multiscale.objects("datasets"), datasets(image)
     if len(levels) != len(expected):
-        yield context.finding(
-            "LB-04",
-            (*at, "datasets") if "datasets" in multiscale else at,
-            f"the label image has {len(levels)} levels, its image {len(expected)}",
-            "write as many levels",
-        )
-    axes = [array_axes(entry, context.traits) for entry in (multiscale, image)]
+        found = f"the label image has {len(levels)} levels, its image {len(expected)}"
+        where = ("datasets",) if "datasets" in multiscale.raw else ()
+        yield multiscale.finding("LB-04", found, "write as many levels", *where)
+    axes = [array_axes(entry, multiscale.traits) for entry in (multiscale.raw, image)]
     names = [axis_names(found) if found else None for found in axes]
-    for (number, level), (_, dataset) in zip(levels, expected, strict=False):
-        label = _lengths(level, arrays, names[0])
+    for level, (_, dataset) in zip(levels, expected, strict=False):
+        label = _lengths(level.raw, arrays, names[0])
         size = _lengths(dataset, parent.arrays, names[1])
         for name, length in label.items():
             if name in size and length not in (size[name], 1):
-                yield context.finding(
-                    "LB-14",
-                    (*at, "datasets", number, "path"),
-                    f"axis {describe(name)} is {length} long, {size[name]} in the image",
-                    "give it the length of the image, or 1",
-                )
+                found = f"axis {describe(name)} is {length} long, {size[name]} in the image"
+                yield level.finding("LB-14", found, "give it the length of the image, or 1", "path")
 
 
 def _lengths(
@@ -283,38 +207,28 @@ class Extent(NamedTuple):
     scale: list[float]
     offset: list[float]
 
+    def ends(self, length: int, axis: int) -> tuple[float, float]:
+        """Return the coordinates of the outer borders of the first and the last voxel."""
+        start = self.offset[axis] - self.scale[axis] / 2
+        return start, start + self.scale[axis] * length
 
-def check_array_readings(
-    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
-) -> Iterator[Finding]:
+
+def check_array_readings(ome: Value, arrays: Mapping[str, ArrayFacts]) -> Findings:
     """Check the number of channels, and that the levels of an image show the same field of view."""
-    entries = list(multiscales(ome))
-    if not entries:
+    multiscale = next(iter(ome.objects("multiscales")), None)
+    axes = None if multiscale is None else array_axes(multiscale.raw, ome.traits)
+    if multiscale is None or axes is None:
         return
-    index, multiscale = entries[0]
-    axes = array_axes(multiscale, context.traits)
-    if axes is None:
-        return
-    levels = [
-        (number, path, arrays[path])
-        for number, dataset in datasets(multiscale)
-        if isinstance(path := dataset.get("path"), str) and path in arrays
-    ]
-    yield from _check_channels(ome, at, axes, levels[:1], context)
-    yield from _check_coverage(multiscale, (*at, "multiscales", index, "datasets"), axes, levels, context)
+    levels = _levels(multiscale, arrays)
+    yield from _check_channels(ome, axes, levels)
+    yield from _check_coverage(axes, levels)
 
 
-def _check_channels(
-    ome: JSONObject,
-    at: Location,
-    axes: list[JSON],
-    levels: list[tuple[int, str, ArrayFacts]],
-    context: RuleContext,
-) -> Iterator[Finding]:
-    channels = omero_channels(ome)
+def _check_channels(ome: Value, axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:
+    channels = omero_channels(ome.raw)
     if channels is None or not levels:
         return
-    _, path, facts = levels[0]
+    dataset, facts = levels[0]
     index = _channel_index(axes)
     if index is None:
         count, text = min(len(channels), 1), "the image has no channel axis"
@@ -323,15 +237,10 @@ def _check_channels(
         if not 0 <= index < len(facts.shape):
             return
         count = facts.shape[index]
-        text = f"the array {describe(path)} has {count}"
+        text = f"the array {describe(dataset.raw['path'])} has {count}"
     if count != len(channels):
-        yield own_finding(
-            "LM-11",
-            context.node,
-            f"{len(channels)} channels are named, {text}",
-            "name each channel once",
-            at=(*at, "omero", "channels"),
-        )
+        found = f"{len(channels)} channels are named, {text}"
+        yield ome.finding("LM-11", found, "name each channel once", "omero", "channels")
 
 
 def _channel_index(axes: list[JSON]) -> int | None:
@@ -345,45 +254,39 @@ def _channel_index(axes: list[JSON]) -> int | None:
     return next(iter(typed or named), None)
 
 
-def _check_coverage(
-    multiscale: JSONObject,
-    at: Location,
-    axes: list[JSON],
-    levels: list[tuple[int, str, ArrayFacts]],
-    context: RuleContext,
-) -> Iterator[Finding]:
+def _check_coverage(axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:
     names = axis_names(axes) or [str(number) for number in range(len(axes))]
     space = [number for number, axis in enumerate(axes) if axis_kind(axis) == "space"]
-    by_number = dict(datasets(multiscale))
     known = [
-        (number, path, facts, extent)
-        for number, path, facts in levels
-        if len(facts.shape) == len(axes) and (extent := _extent(by_number[number], len(axes))) is not None
+        (dataset, facts.shape, extent)
+        for dataset, facts in levels
+        if len(facts.shape) == len(axes) and (extent := _extent(dataset.raw, len(axes))) is not None
     ]
-    if not known or known[0][0] != 0:
+    if not known or known[0][0].at[-1] != 0:
         return
-    _, first, finest, whole = known[0]
-    for number, path, facts, extent in known[1:]:
+    finest, lengths, whole = known[0]
+    first = describe(finest.raw["path"])
+    for dataset, shape, extent in known[1:]:
+        path = describe(dataset.raw["path"])
         for axis in space:
-            if _is_apart(whole, finest.shape[axis], extent, facts.shape[axis], axis):
-                yield own_finding(
-                    "LM-14",
-                    context.node,
-                    f"the level {describe(path)} lies outside of {describe(first)} along {names[axis]}",
-                    "correct scale and translation, or compute the levels again",
-                    at=(*at, number),
-                )
+            ends = whole.ends(lengths[axis], axis), extent.ends(shape[axis], axis)
+            sizes = whole.scale[axis], extent.scale[axis]
+            if min(sizes) <= 0:
+                continue
+            if min(ends[0][1], ends[1][1]) <= max(ends[0][0], ends[1][0]):
+                found = f"the level {path} lies outside of {first} along {names[axis]}"
+                remedy = "correct scale and translation, or compute the levels again"
+                yield dataset.finding("LM-14", found, remedy)
                 break
-            if _ends_elsewhere(whole, finest.shape[axis], extent, facts.shape[axis], axis):
-                yield own_finding(
-                    "LM-25",
-                    context.node,
-                    f"along {names[axis]} the level {describe(path)} covers "
-                    f"{_interval(extent, facts.shape[axis], axis)}, and {describe(first)} "
-                    f"{_interval(whole, finest.shape[axis], axis)}",
-                    "correct the scale of the wrong level, or compute the levels again",
-                    at=(*at, number),
+            # Levels of odd lengths, and levels without the translation of half a voxel, are nearer than two voxels.
+            if any(abs(one - other) > 2 * max(sizes) for one, other in zip(*ends, strict=True)):
+                (start, stop), (other_start, other_stop) = ends
+                found = (
+                    f"along {names[axis]} the level {path} covers {other_start:g} to {other_stop:g}, "
+                    f"and {first} {start:g} to {stop:g}"
                 )
+                remedy = "correct the scale of the wrong level, or compute the levels again"
+                yield dataset.finding("LM-25", found, remedy)
                 break
 
 
@@ -406,36 +309,3 @@ def _extent(dataset: JSONObject, axes: int) -> Extent | None:
             else:
                 offset = [a + b for a, b in zip(offset, values, strict=True)]
     return Extent(scale, offset) if is_stated else None
-
-
-def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
-    """Return whether two levels have no point in common along an axis."""
-    fine, coarse = finest.scale[axis], extent.scale[axis]
-    if fine <= 0 or coarse <= 0:
-        return False
-    start, end = _ends(finest, length, axis)
-    other, other_end = _ends(extent, count, axis)
-    return min(end, other_end) <= max(start, other)
-
-
-def _ends_elsewhere(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
-    """Return whether a level begins or ends more than two of its voxels away from the first.
-
-    Levels of odd lengths, and levels without the translation of half a voxel, are nearer than that.
-    """
-    fine, coarse = finest.scale[axis], extent.scale[axis]
-    if fine <= 0 or coarse <= 0:
-        return False
-    apart = zip(_ends(finest, length, axis), _ends(extent, count, axis), strict=True)
-    return any(abs(one - other) > 2 * max(coarse, fine) for one, other in apart)
-
-
-def _ends(extent: Extent, length: int, axis: int) -> tuple[float, float]:
-    """Return the coordinates of the outer borders of the first and the last voxel."""
-    start = extent.offset[axis] - extent.scale[axis] / 2
-    return start, start + extent.scale[axis] * length
-
-
-def _interval(extent: Extent, length: int, axis: int) -> str:
-    start, end = _ends(extent, length, axis)
-    return f"{start:g} to {end:g}"

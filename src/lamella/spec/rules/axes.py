@@ -9,10 +9,8 @@ from lamella.spec.rules.raw_json import axis_kind, describe
 from lamella.spec.rules.version_traits import VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
+    from lamella.spec.rules.value import Findings, Value
+    from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSON
 
 _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
@@ -20,183 +18,131 @@ _EXAMPLES = {"space": "micrometer", "time": "second"}
 _SLOT = "other"
 
 
-def check_axes(
-    axes: list[JSON], at: Location, context: RuleContext, *, bounded: bool = True
-) -> Iterator[Finding]:
-    """Check a non-empty list of axes at a location.
+def check_axes(axes: Value, *, bounded: bool = True) -> Findings:
+    """Check a non-empty list of axes.
 
     ``bounded`` axes describe an array: then their order and their number per type are checked too.
     """
-    for index, axis in enumerate(axes):
-        yield from _check_axis(axis, (*at, index), context)
-    yield from _check_names(axes, at, context)
-    yield from _check_counts(axes, at, context)
+    for axis in axes:
+        yield from _check_axis(axis)
+    yield from _check_names(axes)
+    yield from _check_counts(axes)
     if bounded:
-        yield from _check_slots(axes, at, context)
-        yield from _check_order(axes, at, context)
+        slots = [slot_of(axis, axes.traits) for axis in axes.raw]
+        yield from _check_slots(axes, slots)
+        yield from _check_order(axes, slots)
 
 
-def _check_axis(axis: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if not isinstance(axis, dict):
-        yield context.finding(
-            "AX-01",
-            at,
-            f"the axis is {describe(axis)}",
-            'write an object such as {"name": "x", "type": "space"}',
-        )
+def _check_axis(axis: Value) -> Findings:
+    raw = axis.raw
+    if not isinstance(raw, dict):
+        remedy = 'write an object such as {"name": "x", "type": "space"}'
+        yield axis.finding("AX-01", f"the axis is {axis}", remedy)
         return
-    if "name" not in axis:
-        yield context.finding("AX-01", at, "the axis has no name", "give it a name")
-    elif not isinstance(axis["name"], str):
-        yield context.finding(
-            "AX-01", (*at, "name"), f"the name of the axis is {describe(axis['name'])}", "write a string"
-        )
-    elif not axis["name"]:
-        yield context.finding("AX-01", (*at, "name"), "the name of the axis is empty", "give it a name")
-    yield from _check_type(axis, at, context)
-    if "discrete" in axis and not isinstance(axis["discrete"], bool):
-        yield context.finding(
-            "AX-13", (*at, "discrete"), f"discrete is {describe(axis['discrete'])}", "write true or false"
-        )
-    if "longName" in axis and not isinstance(axis["longName"], str):
-        yield context.finding(
-            "AX-13", (*at, "longName"), f"longName is {describe(axis['longName'])}", "write a string"
-        )
-    yield from _check_unit(axis, at, context)
+    if "name" not in raw:
+        yield axis.finding("AX-01", "the axis has no name", "give it a name")
+    elif not isinstance(raw["name"], str):
+        yield axis.wrong("AX-01", "name", "write a string", name="the name of the axis")
+    elif not raw["name"]:
+        yield axis.finding("AX-01", "the name of the axis is empty", "give it a name", "name")
+    yield from _check_type(axis)
+    if "discrete" in raw and not isinstance(raw["discrete"], bool):
+        yield axis.wrong("AX-13", "discrete", "write true or false")
+    if "longName" in raw and not isinstance(raw["longName"], str):
+        yield axis.wrong("AX-13", "longName", "write a string")
+    yield from _check_unit(axis)
 
 
-def _check_type(axis: dict[str, JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
-    if "type" not in axis:
-        known = ", ".join(context.traits.axis_types)
-        yield context.finding(
-            "AX-03", at, "the axis has no type", f"add one of {known}, or a type of your own"
-        )
-    elif not isinstance(axis["type"], str):
-        yield context.finding(
-            "AX-03",
-            (*at, "type"),
-            f"the type of the axis is {describe(axis['type'])}",
-            "write a string",
-            level="MUST",
-        )
-    elif (
-        axis["type"] in VECTOR_TYPES.intersection(context.traits.axis_types)
-        and axis.get("discrete") is not True
-    ):
-        yield context.finding(
-            "CT-35", at, f"the {axis['type']} axis is not marked as discrete", "add discrete: true"
-        )
+def _check_type(axis: Value) -> Findings:
+    raw, types = axis.raw, axis.traits.axis_types
+    if "type" not in raw:
+        remedy = f"add one of {', '.join(types)}, or a type of your own"
+        yield axis.finding("AX-03", "the axis has no type", remedy)
+    elif not isinstance(raw["type"], str):
+        yield axis.wrong("AX-03", "type", "write a string", name="the type of the axis", level="MUST")
+    elif raw["type"] in VECTOR_TYPES.intersection(types) and raw.get("discrete") is not True:
+        found = f"the {raw['type']} axis is not marked as discrete"
+        yield axis.finding("CT-35", found, "add discrete: true")
 
 
-def _check_unit(axis: dict[str, JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
-    if "unit" in axis and not isinstance(axis["unit"], str):
-        yield context.finding(
-            "AX-04",
-            (*at, "unit"),
-            f"the unit is {describe(axis['unit'])}",
-            "write a string or leave it out",
-            level="MUST",
-        )
+def _check_unit(axis: Value) -> Findings:
+    raw = axis.raw
+    if "unit" in raw and not isinstance(raw["unit"], str):
+        yield axis.wrong("AX-04", "unit", "write a string or leave it out", name="the unit", level="MUST")
         return
-    kind = axis_kind(axis)
+    kind = axis_kind(raw)
     if kind not in _UNITS:
         return
-    if "unit" not in axis:
-        yield context.finding(
-            "AX-04", at, f"the {kind} axis has no unit", f'add one, such as "{_EXAMPLES[kind]}"'
-        )
-    elif axis["unit"] not in _UNITS[kind]:
-        yield context.finding(
-            "AX-04",
-            (*at, "unit"),
-            f"{describe(axis['unit'])} is not a UDUNITS-2 name of a unit of {kind}",
-            f'write the singular, lower-case name, such as "{_EXAMPLES[kind]}"',
-        )
+    example = f'such as "{_EXAMPLES[kind]}"'
+    if "unit" not in raw:
+        yield axis.finding("AX-04", f"the {kind} axis has no unit", f"add one, {example}")
+    elif raw["unit"] not in _UNITS[kind]:
+        found = f"{describe(raw['unit'])} is not a UDUNITS-2 name of a unit of {kind}"
+        yield axis.finding("AX-04", found, f"write the singular, lower-case name, {example}", "unit")
 
 
-def _check_names(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
+def _check_names(axes: Value) -> Findings:
     earlier: set[str] = set()
-    for index, axis in enumerate(axes):
-        if not isinstance(axis, dict) or not isinstance(axis.get("name"), str):
+    for index, axis in enumerate(axes.raw):
+        name = axis.get("name") if isinstance(axis, dict) else None
+        if not isinstance(name, str):
             continue
-        name = axis["name"]
         if name in earlier:
-            yield context.finding(
-                "AX-02",
-                (*at, index, "name"),
-                f"the axis name {describe(name)} is used twice",
-                "give each axis a name of its own",
-            )
+            found = f"the axis name {describe(name)} is used twice"
+            yield axes.finding("AX-02", found, "give each axis a name of its own", index, "name")
         earlier.add(name)
 
 
-def _check_counts(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
-    if not 2 <= len(axes) <= 5:
-        yield context.finding("AX-06", at, f"there are {len(axes)} axes", "describe 2 to 5 dimensions")
-    kinds = [axis_kind(axis) for axis in axes]
+def _check_counts(axes: Value) -> Findings:
+    if not 2 <= len(axes.raw) <= 5:
+        yield axes.finding("AX-06", f"there are {len(axes.raw)} axes", "describe 2 to 5 dimensions")
+    kinds = [axis_kind(axis) for axis in axes.raw]
     space, array = kinds.count("space"), kinds.count("array")
     if 2 <= space <= 3:
         return
-    if array >= 2 and "array" in context.traits.axis_types:
+    if array >= 2 and "array" in axes.traits.axis_types:
         # The text asks for 2 or 3 space axes, the 0.6 schema accepts array axes: advice only.
-        yield context.finding(
-            "AX-07", at, f"{array} array axes and {space} space axes", "use 2 or 3 space axes", level="SHOULD"
-        )
+        found = f"{array} array axes and {space} space axes"
+        yield axes.finding("AX-07", found, "use 2 or 3 space axes", level="SHOULD")
         return
-    yield context.finding(
-        "AX-07", at, f"{space} of the axes have type space", "mark the 2 or 3 axes of space as such"
-    )
+    found = f"{space} of the axes have type space"
+    yield axes.finding("AX-07", found, "mark the 2 or 3 axes of space as such")
 
 
-def _check_slots(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
-    slots = [slot_of(axis, context) for axis in axes]
+def _check_slots(axes: Value, slots: list[str]) -> Findings:
     times = [index for index, slot in enumerate(slots) if slot == "time"]
     others = [index for index, slot in enumerate(slots) if slot == _SLOT]
     if len(times) > 1:
-        yield context.finding(
-            "AX-08",
-            (*at, times[1]),
-            f"there are {len(times)} time axes",
-            "keep one, give the others another type",
-        )
+        remedy = "keep one, give the others another type"
+        yield axes.finding("AX-08", f"there are {len(times)} time axes", remedy, times[1])
     if len(others) > 1:
-        yield context.finding(
-            "AX-09",
-            (*at, others[1]),
-            f"{len(others)} axes are channel, custom or untyped",
-            "keep one of them: the version has one place for all three",
-        )
-    vectors = [index for index, slot in enumerate(slots) if slot == "vector"]
-    if vectors and others:
-        yield context.finding(
-            "CT-35", (*at, others[0]), "a channel or custom axis stands beside a vector axis", "remove one"
-        )
+        found = f"{len(others)} axes are channel, custom or untyped"
+        remedy = "keep one of them: the version has one place for all three"
+        yield axes.finding("AX-09", found, remedy, others[1])
+    if "vector" in slots and others:
+        found = "a channel or custom axis stands beside a vector axis"
+        yield axes.finding("CT-35", found, "remove one", others[0])
 
 
-def _check_order(axes: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
+def _check_order(axes: Value, slots: list[str]) -> Findings:
     ranks = {"time": 0, _SLOT: 1, "vector": 1, "space": 2}
     highest = 0
-    for index, axis in enumerate(axes):
-        rank = ranks.get(slot_of(axis, context))
-        if rank is None:
-            continue
+    for index, slot in enumerate(slots):
+        rank = ranks.get(slot, highest)
         if rank < highest:
-            yield context.finding(
-                "AX-10",
-                (*at, index),
-                f"the {axis_kind(axis)} axis comes after axes that it must precede",
-                "order the axes time, channel or custom, space, and the array with them",
-            )
+            found = f"the {axis_kind(axes.raw[index])} axis comes after axes that it must precede"
+            remedy = "order the axes time, channel or custom, space, and the array with them"
+            yield axes.finding("AX-10", found, remedy, index)
             return
         highest = rank
 
 
-def slot_of(axis: JSON, context: RuleContext) -> str:
+def slot_of(axis: JSON, traits: VersionTraits) -> str:
     """Return the slot of an axis in the prescribed order: time, other, vector, space, array, or nothing."""
     kind = axis_kind(axis)
     if kind in ("", "time", "space"):
         return kind
-    if kind in context.traits.axis_types:
+    if kind in traits.axis_types:
         if kind in VECTOR_TYPES:
             return "vector"
         if kind == "array":

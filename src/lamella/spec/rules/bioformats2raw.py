@@ -4,42 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import describe, is_number
+from lamella.spec.rules.raw_json import is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
-    from lamella.types import JSONObject
+    from lamella.spec.rules.value import Findings, Value
 
 LAYOUT_KEY = "bioformats2raw.layout"
 
 
-def check_layout(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_layout(ome: Value) -> Findings:
     """Check the top group (BF-01)."""
-    if LAYOUT_KEY not in ome:
-        yield context.finding("BF-01", at, f"there is no {LAYOUT_KEY}", "add it with the value 3")
-    elif not is_number(ome[LAYOUT_KEY]) or ome[LAYOUT_KEY] != 3:
-        yield context.finding("BF-01", (*at, LAYOUT_KEY), f"it is {describe(ome[LAYOUT_KEY])}", "write 3")
+    layout = ome.raw.get(LAYOUT_KEY)
+    if LAYOUT_KEY not in ome.raw:
+        yield ome.finding("BF-01", f"there is no {LAYOUT_KEY}", "add it with the value 3")
+    elif not is_number(layout) or layout != 3:
+        yield ome.wrong("BF-01", LAYOUT_KEY, "write 3", name="it")
 
 
-def check_series(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_series(ome: Value) -> Findings:
     """Check the OME group (BF-05), in which a series is optional."""
-    if "series" not in ome:
+    if "series" not in ome.raw:
         return
     series = ome["series"]
-    where = (*at, "series")
-    if not isinstance(series, list):
-        yield context.finding("BF-05", where, f"series is {describe(series)}", "list the paths of the images")
+    if not isinstance(series.raw, list):
+        yield series.finding("BF-05", f"series is {series}", "list the paths of the images")
         return
     seen: set[str] = set()
-    for index, path in enumerate(series):
-        if not isinstance(path, str):
-            yield context.finding("BF-05", (*where, index), f"the path is {describe(path)}", "write a string")
-        elif path in seen:
-            yield context.finding(
-                "BF-05", (*where, index), f"the path {describe(path)} is listed twice", "list each image once"
-            )
+    for path in series:
+        if not isinstance(path.raw, str):
+            yield path.finding("BF-05", f"the path is {path}", "write a string")
+        elif path.raw in seen:
+            yield path.finding("BF-05", f"the path {path} is listed twice", "list each image once")
         else:
-            seen.add(path)
+            seen.add(path.raw)

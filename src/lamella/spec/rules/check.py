@@ -23,20 +23,21 @@ from lamella.spec.rules.arrays import (
 )
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import OWN_RULES, RULES, own_finding
-from lamella.spec.rules.finding import Finding, Location
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales, check_readings
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
 from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.transformations import check_scene
-from lamella.spec.rules.version_traits import VERSION_TRAITS, RuleContext, find_part
+from lamella.spec.rules.value import Value, find_part
+from lamella.spec.rules.version_traits import VERSION_TRAITS, version_traits
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
-    from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.finding import Finding
+    from lamella.spec.rules.value import Findings
     from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSON, JSONObject
 
@@ -70,46 +71,38 @@ def check_attributes(
     ...     print(finding)
     MUST WL-03 A/1 ome.well.images[1].path: the path "0" is used twice; list it once
     """
-    context = RuleContext(version_traits(version), node)
+    document = Value(attributes, (), version_traits(version), node)
     if kind not in get_args(Kind):
         raise InvalidArgumentError(
             f"There is no kind {kind!r} of document; use one of {', '.join(get_args(Kind))}."
         )
-    return _in_force(_check(kind, attributes, context, acquisitions), version)
+    return _in_force(_check(kind, document, acquisitions), version)
 
 
-def _check(
-    kind: Kind, attributes: JSON, context: RuleContext, acquisitions: Collection[int] | None
-) -> Iterator[Finding]:
-    if kind == "ome" and isinstance(attributes, dict) and not _has_part(attributes, context):
+def _check(kind: Kind, document: Value, acquisitions: Collection[int] | None) -> Findings:
+    keys = (*document.traits.wrapper, "series")
+    if kind == "ome" and isinstance(document.raw, dict) and not any(key in document.raw for key in keys):
         # An OME group exists for its XML file; most writers store no metadata in it in 0.5.
         return
-    found = yield from find_part(attributes, _KEYS[kind], context)
-    if found is None:
+    part = yield from find_part(document, _KEYS[kind])
+    if part is None:
         return
-    part, at = found
-    if kind == "image":
-        yield from check_multiscales(part, at, context)
-        yield from check_omero(part, at, context)
-        yield from check_readings(part, at, context)
-    elif kind == "well":
-        yield from check_well(part, at, context, acquisitions)
-    else:
-        yield from _CHECKS[kind](part, at, context)
+    if kind == "well":
+        yield from check_well(part, acquisitions)
+        return
+    for check in _CHECKS[kind]:
+        yield from check(part)
 
 
-_CHECKS = {
-    "label": check_image_label,
-    "labels": check_labels_group,
-    "plate": check_plate,
-    "bioformats2raw": check_layout,
-    "ome": check_series,
-    "scene": check_scene,
+_CHECKS: dict[Kind, tuple[Callable[[Value], Findings], ...]] = {
+    "image": (check_multiscales, check_omero, check_readings),
+    "label": (check_image_label,),
+    "labels": (check_labels_group,),
+    "plate": (check_plate,),
+    "bioformats2raw": (check_layout,),
+    "ome": (check_series,),
+    "scene": (check_scene,),
 }
-
-
-def _has_part(attributes: JSONObject, context: RuleContext) -> bool:
-    return any(key in attributes for key in (*context.traits.wrapper, "series"))
 
 
 def check_arrays(
@@ -135,22 +128,17 @@ def check_arrays(
     AX-05 the array has 3 dimensions, there are 2 axes
     MS-04 there is no array "1"
     """
-    context = RuleContext(version_traits(version), node)
+    traits = version_traits(version)
     if kind not in ("image", "label"):
         return []
-    part = ome_object(attributes, context.traits)
-    at: Location = context.traits.wrapper if part or _is_wrapped(attributes, context) else ()
-    findings = list(check_image_arrays(part, at, arrays, context))
-    findings.extend(check_array_readings(part, at, arrays, context))
-    if kind == "label":
-        findings.extend(check_label_arrays(part, at, arrays, parent, context))
-    return _in_force(findings, version)
-
-
-def _is_wrapped(attributes: JSON, context: RuleContext) -> bool:
-    return isinstance(attributes, dict) and all(
-        isinstance(attributes.get(key), dict) for key in context.traits.wrapper
+    is_wrapped = isinstance(attributes, dict) and all(
+        isinstance(attributes.get(key), dict) for key in traits.wrapper
     )
+    ome = Value(ome_object(attributes, traits), traits.wrapper if is_wrapped else (), traits, node)
+    findings = [*check_image_arrays(ome, arrays), *check_array_readings(ome, arrays)]
+    if kind == "label":
+        findings.extend(check_label_arrays(ome, arrays, parent))
+    return _in_force(findings, version)
 
 
 def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
@@ -457,14 +445,3 @@ def _new_frame(
     findings = check({str(traits.wrapper[0]): neutral} if traits.wrapper else neutral)
     channels = tuple(number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
     return Frame(findings, len(axes), channels, system)
-
-
-def version_traits(version: str) -> VersionTraits:
-    """Return the traits of a version."""
-    try:
-        return VERSION_TRAITS[version]
-    except (KeyError, TypeError):
-        known = ", ".join(VERSION_TRAITS)
-        raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
-        ) from None

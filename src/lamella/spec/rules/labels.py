@@ -5,167 +5,127 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.raw_json import describe, is_equal, is_integer, is_number, is_text
-from lamella.spec.rules.version_traits import check_inner_version
+from lamella.spec.rules.value import check_inner_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
-    from lamella.types import JSON, JSONObject
+    from lamella.spec.rules.finding import Finding, Level
+    from lamella.spec.rules.value import Findings, Value
+    from lamella.types import JSON
 
 
-def check_labels_group(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_labels_group(ome: Value) -> Findings:
     """Check the list of label images in a group ``labels`` (LB-01)."""
-    if "labels" not in ome:
-        yield context.finding(
-            "LB-01", at, "the group has no list of labels", "list the paths of its label images"
-        )
+    if "labels" not in ome.raw:
+        yield ome.finding("LB-01", "the group has no list of labels", "list the paths of its label images")
         return
-    value = ome["labels"]
-    where = (*at, "labels")
-    if not isinstance(value, list):
-        yield context.finding(
-            "LB-01", where, f"labels is {describe(value)}", "list the paths of the label images"
-        )
+    labels = ome["labels"]
+    if not isinstance(labels.raw, list):
+        yield labels.finding("LB-01", f"labels is {labels}", "list the paths of the label images")
         return
     seen: set[str] = set()
-    for index, path in enumerate(value):
-        if not is_text(path) or path.startswith("/") or ".." in path.split("/"):
-            yield context.finding(
-                "LB-01",
-                (*where, index),
-                f"the path is {describe(path)}",
-                "write the path of a label image below this group",
-            )
-        elif path in seen:
-            yield context.finding(
-                "LB-01", (*where, index), f"{describe(path)} is listed twice", "list it once", level="SHOULD"
-            )
+    for path in labels:
+        name = path.raw
+        if not is_text(name) or name.startswith("/") or ".." in name.split("/"):
+            remedy = "write the path of a label image below this group"
+            yield path.finding("LB-01", f"the path is {path}", remedy)
+        elif name in seen:
+            yield path.finding("LB-01", f"{path} is listed twice", "list it once", level="SHOULD")
         else:
-            seen.add(path)
+            seen.add(name)
 
 
-def check_image_label(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_image_label(ome: Value) -> Findings:
     """Check ``image-label`` of a label image (LB-07 to LB-13, VE-02)."""
-    if "image-label" not in ome:
-        yield context.finding(
-            "LB-07", at, "the label image has no image-label", "add image-label with colors"
-        )
+    if "image-label" not in ome.raw:
+        yield ome.finding("LB-07", "the label image has no image-label", "add image-label with colors")
         return
     part = ome["image-label"]
-    where = (*at, "image-label")
-    if not isinstance(part, dict):
-        yield context.finding(
-            "LB-07", where, f"image-label is {describe(part)}", "write an object", level="MUST"
-        )
+    raw = part.raw
+    if not isinstance(raw, dict):
+        yield part.finding("LB-07", f"image-label is {part}", "write an object", level="MUST")
         return
-    yield from check_inner_version(part, where, "VE-02", context)
-    if "colors" not in part:
-        yield context.finding("LB-08", where, "there are no colors", "list a color for each label")
-    elif not isinstance(part["colors"], list) or not part["colors"]:
-        yield context.finding(
-            "LB-08",
-            (*where, "colors"),
-            f"colors is {describe(part['colors'])}",
-            "list colors, or leave it out",
-            level="MUST",
-        )
+    yield from check_inner_version(part, "VE-02")
+    if "colors" not in raw:
+        yield part.finding("LB-08", "there are no colors", "list a color for each label")
+    elif not isinstance(raw["colors"], list) or not raw["colors"]:
+        yield part.wrong("LB-08", "colors", "list colors, or leave it out", level="MUST")
     else:
-        yield from _check_colors(part["colors"], (*where, "colors"), context)
-    if "properties" in part:
-        yield from _check_properties(part["properties"], (*where, "properties"), context)
-    if "source" in part:
-        yield from _check_source(part["source"], (*where, "source"), context)
+        yield from _check_colors(part["colors"])
+    if "properties" in raw:
+        yield from _check_properties(part["properties"])
+    if "source" in raw:
+        yield from _check_source(part["source"])
 
 
-def _check_colors(colors: list[JSON], at: Location, context: RuleContext) -> Iterator[Finding]:
+def _check_colors(colors: Value) -> Findings:
     first: dict[JSON, JSON] = {}
-    for index, color in enumerate(colors):
-        where = (*at, index)
-        if not isinstance(color, dict):
-            yield context.finding(
-                "LB-08", where, f"the color is {describe(color)}", "write an object", level="MUST"
-            )
+    for color in colors:
+        raw = color.raw
+        if not isinstance(raw, dict):
+            yield color.finding("LB-08", f"the color is {color}", "write an object", level="MUST")
             continue
-        yield from _check_label_value(color, where, "LB-09", context)
-        if "rgba" in color:
-            yield from _check_rgba(color["rgba"], (*where, "rgba"), context)
-        value = color.get("label-value")
+        if not is_integer(raw.get("label-value")):
+            yield _unusable_label(color, "LB-09")
+        if "rgba" in raw:
+            yield from _check_rgba(color)
+        value = raw.get("label-value")
         if not is_number(value):
             continue
         if value in first:
-            same = is_equal(first[value], color)
-            yield context.finding(
-                "LB-11",
-                (*where, "label-value"),
-                f"label {describe(value)} has two colors",
-                "keep the last",
-                level="MUST" if same else None,
-            )
-        first.setdefault(value, color)
+            level: Level | None = "MUST" if is_equal(first[value], raw) else None
+            found = f"label {describe(value)} has two colors"
+            yield color.finding("LB-11", found, "keep the last", "label-value", level=level)
+        first.setdefault(value, raw)
 
 
-def _check_label_value(item: JSONObject, at: Location, rule: str, context: RuleContext) -> Iterator[Finding]:
-    if "label-value" not in item:
-        yield context.finding(rule, at, "there is no label-value", "add the pixel value of the label")
-    elif not is_integer(item["label-value"]):
-        value = item["label-value"]
-        yield context.finding(
-            rule, (*at, "label-value"), f"the label-value is {describe(value)}", "write an integer"
-        )
+def _unusable_label(item: Value, rule: str) -> Finding:
+    if "label-value" not in item.raw:
+        return item.finding(rule, "there is no label-value", "add the pixel value of the label")
+    return item.wrong(rule, "label-value", "write an integer", name="the label-value")
 
 
-def _check_rgba(rgba: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
+def _check_rgba(color: Value) -> Findings:
+    rgba = color.raw["rgba"]
     if not isinstance(rgba, list) or len(rgba) != 4:
-        yield context.finding("LB-10", at, f"rgba is {describe(rgba)}", "write four integers from 0 to 255")
+        yield color.wrong("LB-10", "rgba", "write four integers from 0 to 255")
         return
     for index, part in enumerate(rgba):
         if not is_integer(part) or not 0 <= part <= 255:
-            yield context.finding(
-                "LB-10", (*at, index), f"rgba has {describe(part)}", "write an integer from 0 to 255"
-            )
+            found = f"rgba has {describe(part)}"
+            yield color.finding("LB-10", found, "write an integer from 0 to 255", "rgba", index)
 
 
-def _check_properties(value: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if not isinstance(value, list) or not value:
-        yield context.finding(
-            "LB-12", at, f"properties is {describe(value)}", "list properties, or leave it out"
-        )
+def _check_properties(properties: Value) -> Findings:
+    if not isinstance(properties.raw, list) or not properties.raw:
+        found = f"properties is {properties}"
+        yield properties.finding("LB-12", found, "list properties, or leave it out")
         return
     first: dict[JSON, JSON] = {}
-    for index, item in enumerate(value):
-        where = (*at, index)
-        if not isinstance(item, dict):
-            yield context.finding("LB-12", where, f"the item is {describe(item)}", "write an object")
+    for item in properties:
+        raw = item.raw
+        if not isinstance(raw, dict):
+            yield item.finding("LB-12", f"the item is {item}", "write an object")
             continue
-        yield from _check_label_value(item, where, "LB-12", context)
-        label = item.get("label-value")
-        if is_number(label) and label in first and is_equal(first[label], item):
-            yield context.finding(
-                "LB-12", where, f"the properties of label {describe(label)} are listed twice", "remove one"
-            )
+        if not is_integer(raw.get("label-value")):
+            yield _unusable_label(item, "LB-12")
+        label = raw.get("label-value")
+        if is_number(label) and label in first and is_equal(first[label], raw):
+            found = f"the properties of label {describe(label)} are listed twice"
+            yield item.finding("LB-12", found, "remove one")
         elif is_number(label):
-            first.setdefault(label, item)
+            first.setdefault(label, raw)
 
 
-def _check_source(source: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if not isinstance(source, dict):
-        yield context.finding(
-            "LB-13", at, f"source is {describe(source)}", 'write an object such as {"image": "../../"}'
-        )
+def _check_source(source: Value) -> Findings:
+    if not isinstance(source.raw, dict):
+        remedy = 'write an object such as {"image": "../../"}'
+        yield source.finding("LB-13", f"source is {source}", remedy)
         return
-    if "image" not in source:
+    if "image" not in source.raw:
         return
-    image = source["image"]
+    image = source.raw["image"]
     if not isinstance(image, str):
-        yield context.finding(
-            "LB-13", (*at, "image"), f"the image is {describe(image)}", "write a relative path"
-        )
+        yield source.wrong("LB-13", "image", "write a relative path", name="the image")
     elif image.startswith("/") or "://" in image:
-        yield context.finding(
-            "LB-13",
-            (*at, "image"),
-            f"the path {describe(image)} is not relative",
-            'write one such as "../../"',
-        )
+        found = f"the path {describe(image)} is not relative"
+        yield source.finding("LB-13", found, 'write one such as "../../"', "image")

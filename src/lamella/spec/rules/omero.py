@@ -5,88 +5,64 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import describe, is_number
+from lamella.spec.rules.raw_json import is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
-    from lamella.types import JSON, JSONObject
+    from lamella.spec.rules.value import Findings, Value
 
 _HEX_COLOR = re.compile(r"[0-9A-Fa-f]{6}")
-_TEXT_KEYS = ("label", "family")
 
 
-def check_omero(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_omero(ome: Value) -> Findings:
     """Check ``omero`` of an image, which is optional."""
-    if "omero" not in ome:
+    if "omero" not in ome.raw:
         return
     omero = ome["omero"]
-    where = (*at, "omero")
-    if not isinstance(omero, dict):
-        yield context.finding("OM-01", where, f"omero is {describe(omero)}", "write an object with channels")
+    if not isinstance(omero.raw, dict):
+        yield omero.finding("OM-01", f"omero is {omero}", "write an object with channels")
         return
-    if not isinstance(omero.get("channels"), list):
-        spot = (*where, "channels") if "channels" in omero else where
-        yield context.finding(
-            "OM-01", spot, f"channels is {describe(omero.get('channels'))}", "list one object per channel"
-        )
+    if not isinstance(omero.raw.get("channels"), list):
+        yield omero.wrong("OM-01", "channels", "list one object per channel")
         return
-    for index, channel in enumerate(omero["channels"]):
-        spot = (*where, "channels", index)
-        if not isinstance(channel, dict):
-            yield context.finding("OM-01", spot, f"the channel is {describe(channel)}", "write an object")
+    for channel in omero["channels"]:
+        if not isinstance(channel.raw, dict):
+            yield channel.finding("OM-01", f"the channel is {channel}", "write an object")
             continue
-        yield from _check_plain_fields(channel, spot, context)
-        yield from _check_color(channel, spot, context)
-        yield from _check_window(channel, spot, context)
+        yield from _check_plain_fields(channel)
+        yield from _check_color(channel)
+        yield from _check_window(channel)
 
 
-def _check_plain_fields(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    for key in _TEXT_KEYS:
-        if key in channel and not isinstance(channel[key], str):
-            yield context.finding(
-                "OM-01", (*at, key), f"the {key} is {describe(channel[key])}", "write a string"
-            )
-    if "active" in channel and not isinstance(channel["active"], bool):
-        yield context.finding(
-            "OM-01", (*at, "active"), f"active is {describe(channel['active'])}", "write true or false"
-        )
+def _check_plain_fields(channel: Value) -> Findings:
+    raw = channel.raw
+    for key in ("label", "family"):
+        if key in raw and not isinstance(raw[key], str):
+            yield channel.wrong("OM-01", key, "write a string", name=f"the {key}")
+    if "active" in raw and not isinstance(raw["active"], bool):
+        yield channel.wrong("OM-01", "active", "write true or false")
 
 
-def _check_color(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if "color" not in channel:
-        yield context.finding("OM-02", at, "the channel has no color", 'add six hex digits, such as "00FF00"')
+def _check_color(channel: Value) -> Findings:
+    color = channel.raw.get("color")
+    if "color" not in channel.raw:
+        yield channel.finding("OM-02", "the channel has no color", 'add six hex digits, such as "00FF00"')
+    elif not isinstance(color, str) or not _HEX_COLOR.fullmatch(color):
+        remedy = 'write six hex digits without #, such as "00FF00"'
+        yield channel.wrong("OM-02", "color", remedy, name="the color", level="MUST")
+
+
+def _check_window(channel: Value) -> Findings:
+    if "window" not in channel.raw:
+        yield channel.finding("OM-03", "the channel has no window", "add start, end, min and max")
         return
-    color = channel["color"]
-    if not isinstance(color, str) or not _HEX_COLOR.fullmatch(color):
-        yield context.finding(
-            "OM-02",
-            (*at, "color"),
-            f"the color is {describe(color)}",
-            'write six hex digits without #, such as "00FF00"',
-            level="MUST",
-        )
-
-
-def _check_window(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if "window" not in channel:
-        yield context.finding("OM-03", at, "the channel has no window", "add start, end, min and max")
-        return
-    window: JSON = channel["window"]
-    where = (*at, "window")
+    window = channel.raw["window"]
     if not isinstance(window, dict):
-        yield context.finding(
-            "OM-03", where, f"the window is {describe(window)}", "write start, end, min and max", level="MUST"
+        yield channel.wrong(
+            "OM-03", "window", "write start, end, min and max", name="the window", level="MUST"
         )
         return
     for key in ("start", "end", "min", "max"):
         if not is_number(window.get(key)):
-            yield context.finding(
-                "OM-03",
-                (*where, key) if key in window else where,
-                f"{key} of the window is {describe(window.get(key))}",
-                "write a number",
-                level="MUST",
+            yield channel["window"].wrong(
+                "OM-03", key, "write a number", name=f"{key} of the window", level="MUST"
             )

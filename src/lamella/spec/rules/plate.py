@@ -6,84 +6,72 @@ import re
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.raw_json import describe, is_integer, is_text
-from lamella.spec.rules.version_traits import check_inner_version, find_object
+from lamella.spec.rules.value import check_inner_version, find_list, find_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
-    from lamella.types import JSON, JSONObject
+    from lamella.spec.rules.finding import Finding
+    from lamella.spec.rules.value import Findings, Value
+    from lamella.types import JSON
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
+_LINES = {"rowIndex": "rows", "columnIndex": "columns"}
 
 
-def check_plate(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_plate(ome: Value) -> Findings:
     """Check ``plate``."""
-    part = yield from find_object(
-        ome, "plate", at, context, "PL-05", "write an object with rows, columns and wells"
-    )
-    if part is None:
+    plate = yield from find_object(ome, "plate", "PL-05", "write an object with rows, columns and wells")
+    if plate is None:
         return
-    plate, where = part
-    yield from check_inner_version(plate, where, "VE-02", context)
-    yield from _check_lines(plate, "columns", "PL-01", where, context)
-    yield from _check_lines(plate, "rows", "PL-02", where, context)
-    yield from _check_wells(plate, where, context)
-    if "acquisitions" in plate:
-        yield from _check_acquisitions(plate["acquisitions"], (*where, "acquisitions"), context)
-    if "name" not in plate:
-        yield context.finding("PL-10", where, "the plate has no name", "name it")
-    else:
-        yield from _check_string(plate, "name", "PL-10", where, context)
-    if "field_count" not in plate:
-        yield context.finding("PL-10", where, "the plate has no field_count", "add the most fields of a well")
-    else:
-        yield from _check_count(plate, "field_count", "PL-10", where, context)
+    yield from check_inner_version(plate, "VE-02")
+    yield from _check_lines(plate, "columns", "PL-01")
+    yield from _check_lines(plate, "rows", "PL-02")
+    yield from _check_wells(plate)
+    if "acquisitions" in plate.raw:
+        yield from _check_acquisitions(plate["acquisitions"])
+    if "name" not in plate.raw:
+        yield plate.finding("PL-10", "the plate has no name", "name it")
+    yield from _check_string(plate, "name", "PL-10")
+    if "field_count" not in plate.raw:
+        yield plate.finding("PL-10", "the plate has no field_count", "add the most fields of a well")
+    yield from _check_count(plate, "field_count", "PL-10")
 
 
-def _check_lines(
-    plate: JSONObject, key: str, rule: str, at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    value = plate.get(key)
-    where = (*at, key) if key in plate else at
-    if not isinstance(value, list) or not value:
-        found = f"{key} is {describe(value)}" if key in plate else f"the plate has no {key}"
-        yield context.finding(rule, where, found, f"list the {key}, each with a name")
+def _check_lines(plate: Value, key: str, rule: str) -> Findings:
+    lines = yield from find_list(plate, key, rule, f"list the {key}, each with a name", name="plate")
+    if lines is None:
         return
     seen: set[str] = set()
     folded: set[str] = set()
-    for index, line in enumerate(value):
-        spot = (*where, index)
-        if not isinstance(line, dict) or not isinstance(line.get("name"), str):
-            named = isinstance(line, dict) and "name" in line
-            found = f"the name is {describe(line['name'])}" if named else f"the entry is {describe(line)}"
-            yield context.finding(
-                rule, (*spot, "name") if named else spot, found, 'write an object such as {"name": "A"}'
-            )
+    for index, line in enumerate(lines.raw):
+        name = line.get("name") if isinstance(line, dict) else None
+        if not isinstance(name, str):
+            yield _unnamed(lines[index], rule)
             continue
-        name = line["name"]
-        spot = (*spot, "name")
         if not _NAME.fullmatch(name):
-            yield context.finding(
-                "PL-03", spot, f"the name {describe(name)} is not alphanumeric", "use letters and digits only"
-            )
+            found = f"the name {describe(name)} is not alphanumeric"
+            yield lines.finding("PL-03", found, "use letters and digits only", index, "name")
         if name in seen:
-            yield context.finding("PL-03", spot, f"the name {describe(name)} is used twice", "list it once")
+            found = f"the name {describe(name)} is used twice"
+            yield lines.finding("PL-03", found, "list it once", index, "name")
         elif name.casefold() in folded:
-            yield context.finding(
-                "PL-03",
-                spot,
-                f"the name {describe(name)} differs from another only by case",
-                "rename one: some file systems ignore case",
-                level="SHOULD",
-            )
+            found = f"the name {describe(name)} differs from another only by case"
+            remedy = "rename one: some file systems ignore case"
+            yield lines.finding("PL-03", found, remedy, index, "name", level="SHOULD")
         seen.add(name)
         folded.add(name.casefold())
 
 
-def _names(plate: JSONObject, key: str) -> list[str | None] | None:
+def _unnamed(line: Value, rule: str) -> Finding:
+    remedy = 'write an object such as {"name": "A"}'
+    if isinstance(line.raw, dict) and "name" in line.raw:
+        return line.wrong(rule, "name", remedy, name="the name")
+    return line.finding(rule, f"the entry is {line}", remedy)
+
+
+def _names(plate: JSON, key: str) -> list[str | None] | None:
     """Return the names of rows or columns in order, None for an unreadable one."""
     value = plate.get(key)
     if not isinstance(value, list):
@@ -94,83 +82,66 @@ def _names(plate: JSONObject, key: str) -> list[str | None] | None:
     ]
 
 
-def _check_wells(plate: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    value = plate.get("wells")
-    where = (*at, "wells") if "wells" in plate else at
-    if not isinstance(value, list) or not value:
-        found = f"wells is {describe(value)}" if "wells" in plate else "the plate has no wells"
-        yield context.finding("PL-05", where, found, "list the wells with path, rowIndex, columnIndex")
+def _check_wells(plate: Value) -> Findings:
+    remedy = "list the wells with path, rowIndex, columnIndex"
+    wells = yield from find_list(plate, "wells", "PL-05", remedy, name="plate")
+    if wells is None:
         return
-    names = {"rowIndex": _names(plate, "rows"), "columnIndex": _names(plate, "columns")}
+    names = {key: _names(plate.raw, lines) for key, lines in _LINES.items()}
     rows, columns = (
         {number: name for number, name in enumerate(lines or ()) if name and _NAME.fullmatch(name)}
         for lines in names.values()
     )
     seen: set[str] = set()
-    for index, well in enumerate(value):
-        if well.__class__ is dict:
+    for index, raw in enumerate(wells.raw):
+        if raw.__class__ is dict:
             # Every opening of a plate checks all wells, often thousands: most have the indices of just their path.
-            row, column, path = well.get("rowIndex"), well.get("columnIndex"), well.get("path")
+            row, column, path = raw.get("rowIndex"), raw.get("columnIndex"), raw.get("path")
             letter = rows.get(row) if row.__class__ is int else None  # True and 1.0 are 1 as a key
             number = columns.get(column) if column.__class__ is int else None
             if letter and number and path == f"{letter}/{number}" and path not in seen:
                 seen.add(path)
                 continue
-        spot = (*where, index)
-        if not isinstance(well, dict):
-            yield context.finding("PL-05", spot, f"the well is {describe(well)}", "write an object")
+        well = wells[index]
+        if not isinstance(raw, dict):
+            yield well.finding("PL-05", f"the well is {well}", "write an object")
             continue
-        for key in ("path", "rowIndex", "columnIndex"):
-            if key not in well:
-                yield context.finding("PL-05", spot, f"the well has no {key}", "add it")
-        for key in ("rowIndex", "columnIndex"):
-            yield from _check_index(well, key, names[key], spot, context)
-        yield from _check_well_path(well, names, spot, context)
-        path = well.get("path")
+        for key in ("path", *_LINES):
+            if key not in raw:
+                yield well.finding("PL-05", f"the well has no {key}", "add it")
+        for key in _LINES:
+            yield from _check_index(well, key, names[key])
+        yield from _check_well_path(well, names)
+        path = raw.get("path")
         if not isinstance(path, str):
             continue
         if path in seen:
-            yield context.finding(
-                "PL-13", (*spot, "path"), f"the well {describe(path)} is listed twice", "list it once"
-            )
+            yield well.finding("PL-13", f"the well {describe(path)} is listed twice", "list it once", "path")
         seen.add(path)
 
 
-def _check_index(
-    well: JSONObject, key: str, names: list[str | None] | None, at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    if key not in well:
+def _check_index(well: Value, key: str, names: list[str | None] | None) -> Findings:
+    if key not in well.raw:
         return
-    index = well[key]
-    lines = {"rowIndex": "rows", "columnIndex": "columns"}[key]
+    index, lines = well.raw[key], _LINES[key]
+    remedy = f"write the place in {lines}, from 0"
     if not is_integer(index) or index < 0:
-        yield context.finding(
-            "PL-07", (*at, key), f"{key} is {describe(index)}", f"write the place in {lines}, from 0"
-        )
+        yield well.wrong("PL-07", key, remedy)
     elif names is not None and index >= len(names):
-        yield context.finding(
-            "PL-07",
-            (*at, key),
-            f"{key} is {describe(index)}, there are {len(names)} {lines}",
-            f"write the place in {lines}, from 0",
-        )
+        found = f"{key} is {describe(index)}, there are {len(names)} {lines}"
+        yield well.finding("PL-07", found, remedy, key)
 
 
-def _check_well_path(
-    well: JSONObject, names: dict[str, list[str | None] | None], at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    if "path" not in well:
+def _check_well_path(well: Value, names: dict[str, list[str | None] | None]) -> Findings:
+    if "path" not in well.raw:
         return
-    path = well["path"]
-    where = (*at, "path")
+    path = well.raw["path"]
     if not isinstance(path, str) or not _WELL_PATH.fullmatch(path):
-        yield context.finding(
-            "PL-06", where, f"the path is {describe(path)}", 'write row/column, such as "A/1"'
-        )
+        yield well.wrong("PL-06", "path", 'write row/column, such as "A/1"', name="the path")
         return
     expected = []
-    for key in ("rowIndex", "columnIndex"):
-        index, lines = well.get(key), names[key]
+    for key, lines in names.items():
+        index = well.raw.get(key)
         if lines is None or index is None or not is_integer(index) or not 0 <= index < len(lines):
             return
         name = lines[int(index)]
@@ -178,81 +149,54 @@ def _check_well_path(
             return
         expected.append(name)
     if path != "/".join(expected):
-        yield context.finding(
-            "PL-06",
-            where,
-            f"the path is {describe(path)}, its indices say {describe('/'.join(expected))}",
-            "correct the indices or the path",
-        )
+        found = f"the path is {describe(path)}, its indices say {describe('/'.join(expected))}"
+        yield well.finding("PL-06", found, "correct the indices or the path", "path")
 
 
-def _check_acquisitions(value: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
-    if not isinstance(value, list):
-        yield context.finding(
-            "PL-08", at, f"acquisitions is {describe(value)}", "list acquisitions, or leave it out"
-        )
+def _check_acquisitions(acquisitions: Value) -> Findings:
+    if not isinstance(acquisitions.raw, list):
+        found = f"acquisitions is {acquisitions}"
+        yield acquisitions.finding("PL-08", found, "list acquisitions, or leave it out")
         return
     seen: set[int] = set()
-    for index, acquisition in enumerate(value):
-        where = (*at, index)
-        if not isinstance(acquisition, dict):
-            yield context.finding(
-                "PL-08", where, f"the acquisition is {describe(acquisition)}", "write an object"
-            )
+    for acquisition in acquisitions:
+        raw = acquisition.raw
+        if not isinstance(raw, dict):
+            yield acquisition.finding("PL-08", f"the acquisition is {acquisition}", "write an object")
             continue
-        yield from _check_acquisition_id(acquisition, seen, where, context)
+        yield from _check_acquisition_id(acquisition, seen)
         for key in ("name", "maximumfieldcount"):
-            if key not in acquisition:
-                yield context.finding("PL-09", where, f"the acquisition has no {key}", "add it")
-        yield from _check_string(acquisition, "name", "PL-09", where, context)
-        yield from _check_string(acquisition, "description", "PL-09", where, context)
-        yield from _check_count(acquisition, "maximumfieldcount", "PL-09", where, context)
+            if key not in raw:
+                yield acquisition.finding("PL-09", f"the acquisition has no {key}", "add it")
+        yield from _check_string(acquisition, "name", "PL-09")
+        yield from _check_string(acquisition, "description", "PL-09")
+        yield from _check_count(acquisition, "maximumfieldcount", "PL-09")
         for key in ("starttime", "endtime"):
-            if key in acquisition and (not is_integer(acquisition[key]) or acquisition[key] < 0):
-                yield context.finding(
-                    "PL-09",
-                    (*where, key),
-                    f"{key} is {describe(acquisition[key])}",
-                    "write an integer epoch time",
-                    level="MUST",
-                )
+            if key in raw and (not is_integer(raw[key]) or raw[key] < 0):
+                yield acquisition.wrong("PL-09", key, "write an integer epoch time", level="MUST")
 
 
-def _check_acquisition_id(
-    acquisition: JSONObject, seen: set[int], at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    if "id" not in acquisition:
-        yield context.finding("PL-08", at, "the acquisition has no id", "add an integer of 0 or more")
-        return
-    number = acquisition["id"]
-    if not is_integer(number) or number < 0:
-        yield context.finding(
-            "PL-08", (*at, "id"), f"the id is {describe(number)}", "write an integer of 0 or more"
-        )
+def _check_acquisition_id(acquisition: Value, seen: set[int]) -> Findings:
+    number = acquisition.raw.get("id")
+    if "id" not in acquisition.raw:
+        yield acquisition.finding("PL-08", "the acquisition has no id", "add an integer of 0 or more")
+    elif not is_integer(number) or number < 0:
+        yield acquisition.wrong("PL-08", "id", "write an integer of 0 or more", name="the id")
     elif number in seen:
-        yield context.finding(
-            "PL-08", (*at, "id"), f"the id {describe(number)} is used twice", "give each its own"
-        )
+        found = f"the id {describe(number)} is used twice"
+        yield acquisition.finding("PL-08", found, "give each its own", "id")
     else:
         seen.add(number)
 
 
-def _check_string(
-    owner: JSONObject, key: str, rule: str, at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    if key in owner and not isinstance(owner[key], str):
-        yield context.finding(
-            rule, (*at, key), f"{key} is {describe(owner[key])}", "write a string", level="MUST"
-        )
+def _check_string(owner: Value, key: str, rule: str) -> Findings:
+    if key in owner.raw and not isinstance(owner.raw[key], str):
+        yield owner.wrong(rule, key, "write a string", level="MUST")
 
 
-def _check_count(
-    owner: JSONObject, key: str, rule: str, at: Location, context: RuleContext
-) -> Iterator[Finding]:
-    if key in owner and (not is_integer(owner[key]) or owner[key] <= 0):
-        yield context.finding(
-            rule, (*at, key), f"{key} is {describe(owner[key])}", "write an integer above 0", level="MUST"
-        )
+def _check_count(owner: Value, key: str, rule: str) -> Findings:
+    if key in owner.raw and (not is_integer(owner.raw[key]) or owner.raw[key] <= 0):
+        yield owner.wrong(rule, key, "write an integer above 0", level="MUST")
 
 
 def acquisition_ids(plate: JSON) -> tuple[int, ...]:
@@ -272,70 +216,45 @@ def is_name(name: JSON) -> bool:
     return is_text(name) and _NAME.fullmatch(name) is not None
 
 
-def check_well(
-    ome: JSONObject, at: Location, context: RuleContext, acquisitions: Collection[int] | None
-) -> Iterator[Finding]:
+def check_well(ome: Value, acquisitions: Collection[int] | None) -> Findings:
     """Check ``well``; `acquisitions` are the ids that its plate lists, None if the plate is unknown."""
-    part = yield from find_object(ome, "well", at, context, "WL-01", "write an object with images")
-    if part is None:
+    well = yield from find_object(ome, "well", "WL-01", "write an object with images")
+    if well is None:
         return
-    well, where = part
-    yield from check_inner_version(well, where, "VE-02", context)
-    images = well.get("images")
-    spot = (*where, "images") if "images" in well else where
-    if not isinstance(images, list) or not images:
-        found = f"images is {describe(images)}" if "images" in well else "the well has no images"
-        yield context.finding("WL-01", spot, found, "list the fields, each with a path")
-        return
+    yield from check_inner_version(well, "VE-02")
+    images = yield from find_list(well, "images", "WL-01", "list the fields, each with a path", name="well")
     seen: set[str] = set()
-    for index, image in enumerate(images):
-        yield from _check_image(image, (*spot, index), seen, context)
-        if isinstance(image, dict):
-            yield from _check_acquisition(image, (*spot, index), acquisitions, context)
+    for image in images or ():
+        if not isinstance(image.raw, dict):
+            yield image.finding("WL-01", f"the image is {image}", "write an object with a path")
+            continue
+        yield from _check_image_path(image, seen)
+        yield from _check_acquisition(image, acquisitions)
 
 
-def _check_image(image: JSON, at: Location, seen: set[str], context: RuleContext) -> Iterator[Finding]:
-    if not isinstance(image, dict):
-        yield context.finding("WL-01", at, f"the image is {describe(image)}", "write an object with a path")
+def _check_image_path(image: Value, seen: set[str]) -> Findings:
+    if "path" not in image.raw:
+        yield image.finding("WL-01", "the image has no path", "write the name of its group")
         return
-    if "path" not in image:
-        yield context.finding("WL-01", at, "the image has no path", "write the name of its group")
-        return
-    path = image["path"]
-    where = (*at, "path")
-    if not isinstance(path, str) or not context.traits.field_name.fullmatch(path):
-        yield context.finding(
-            "WL-02", where, f"the path is {describe(path)}", f"use {context.traits.field_words}"
-        )
+    path = image.raw["path"]
+    if not isinstance(path, str) or not image.traits.field_name.fullmatch(path):
+        yield image.wrong("WL-02", "path", f"use {image.traits.field_words}", name="the path")
     if not isinstance(path, str):
         return
     if path in seen:
-        yield context.finding("WL-03", where, f"the path {describe(path)} is used twice", "list it once")
+        yield image.finding("WL-03", f"the path {describe(path)} is used twice", "list it once", "path")
     seen.add(path)
 
 
-def _check_acquisition(
-    image: JSONObject, at: Location, acquisitions: Collection[int] | None, context: RuleContext
-) -> Iterator[Finding]:
-    where = (*at, "acquisition")
-    if "acquisition" not in image:
+def _check_acquisition(image: Value, acquisitions: Collection[int] | None) -> Findings:
+    number = image.raw.get("acquisition")
+    if "acquisition" not in image.raw:
         if acquisitions is not None and len(acquisitions) > 1:
-            yield context.finding(
-                "WL-04",
-                at,
-                f"the plate has {len(acquisitions)} acquisitions, the image names none",
-                "name one",
-            )
-        return
-    number = image["acquisition"]
-    if not is_integer(number):
-        yield context.finding(
-            "WL-04", where, f"the acquisition is {describe(number)}", "write the id, an integer"
-        )
+            found = f"the plate has {len(acquisitions)} acquisitions, the image names none"
+            yield image.finding("WL-04", found, "name one")
+    elif not is_integer(number):
+        yield image.wrong("WL-04", "acquisition", "write the id, an integer", name="the acquisition")
     elif acquisitions is not None and number not in acquisitions:
-        yield context.finding(
-            "WL-04",
-            where,
-            f"the plate has no acquisition {describe(number)}",
-            "write an id that the plate lists, or list this one",
-        )
+        found = f"the plate has no acquisition {describe(number)}"
+        remedy = "write an id that the plate lists, or list this one"
+        yield image.finding("WL-04", found, remedy, "acquisition")

@@ -98,9 +98,7 @@ _LARGEST = 10**18
 
 def is_integer(value: JSON) -> bool:
     """Return whether the value is an integer in JSON Schema."""
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def is_number(value: JSON) -> bool:
@@ -109,10 +107,8 @@ def is_number(value: JSON) -> bool:
     >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number(10**400)
     (True, False, False, False)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
     try:
-        return math.isfinite(value)
+        return type(value) in (float, int) and math.isfinite(value)
     except OverflowError:
         return False
 
@@ -124,16 +120,12 @@ def is_text(value: JSON) -> TypeGuard[str]:
 
 def numbers(value: JSON) -> list[float] | None:
     """Return a list of numbers, or None if the value is anything else."""
-    if not isinstance(value, list) or not all(is_number(item) for item in value):
-        return None
-    return [float(item) for item in value]
+    return list(map(float, value)) if isinstance(value, list) and all(map(is_number, value)) else None
 
 
 def integers(value: JSON) -> list[int] | None:
     """Return a list of integers, or None if the value is anything else."""
-    if not isinstance(value, list) or not all(is_integer(item) for item in value):
-        return None
-    return [int(item) for item in value]
+    return list(map(int, value)) if isinstance(value, list) and all(map(is_integer, value)) else None
 
 
 def strings(value: JSON) -> list[str]:
@@ -206,7 +198,7 @@ def is_sizeless(axis: JSON) -> bool:
     >>> is_sizeless({"name": "c", "type": "channel"}), is_sizeless({"name": "x", "type": "space"})
     (True, False)
     """
-    return axis_kind(axis) == "channel" and isinstance(axis, dict) and "unit" not in axis
+    return isinstance(axis, dict) and axis.get("type") == "channel" and "unit" not in axis
 
 
 def omero_channels(ome: JSONObject) -> list[JSONObject] | None:

@@ -6,359 +6,255 @@ that a sequence can be followed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.spec.matrices import Matrix, is_rotation
-from lamella.spec.rules.finding import Finding, Location
+from lamella.spec.rules.finding import Finding
 from lamella.spec.rules.raw_json import describe, integers, is_text, numbers
-from lamella.spec.rules.version_traits import Ends, RuleContext
+from lamella.spec.rules.value import Ends, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.types import JSON, JSONObject
+    from lamella.spec.rules.value import Findings
+    from lamella.types import JSON
 
 Checked: TypeAlias = Generator[Finding, None, int | None]
 
 _DEEPEST = 16
 """Deeper nested transformations are not followed: real ones are never so deep, and the stack is finite."""
 
+_MOST_AXES = 5
 _CLOSED_FORM = frozenset(["identity", "mapAxis", "translation", "scale", "affine", "rotation"])
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "bspline-cubic")
+_ONE_EACH = "write one number for each axis"
 
 
-def check_parameters(
-    entry: JSONObject,
-    at: Location,
-    ends: Ends,
-    context: RuleContext,
-    *,
-    values_rule: str | None = None,
-) -> Checked:
+def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None) -> Checked:
     """Check the type and the parameters of one transformation; return its number of output axes.
 
     ``ends`` are the numbers of axes of its two coordinate systems, None if unknown. Values of a scale or translation
     that are not numbers are reported under ``values_rule``.
     """
-    kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in context.traits.transformation_types:
-        known = ", ".join(context.traits.transformation_types)
-        where = (*at, "type") if "type" in entry else at
-        yield context.finding("CT-20", where, f"the type is {describe(kind)}", f"write one of {known}")
+    kind, known = entry.raw.get("type"), entry.traits.transformation_types
+    if not isinstance(kind, str) or kind not in known:
+        yield entry.wrong("CT-20", "type", f"write one of {', '.join(known)}", name="the type")
         return ends.outputs
-    if "name" in entry and not isinstance(entry["name"], str):
-        yield context.finding(
-            "CT-20", (*at, "name"), f"the name is {describe(entry['name'])}", "write a string"
-        )
+    if "name" in entry.raw and not isinstance(entry.raw["name"], str):
+        yield entry.wrong("CT-20", "name", "write a string", name="the name")
     if kind in ("scale", "translation"):
-        return (yield from _check_vector(entry, at, ends, context, values_rule))
-    return (yield from _CHECKS[kind](entry, at, ends, context))
+        return (yield from _check_vector(entry, ends, values_rule))
+    return (yield from _CHECKS[kind](entry, ends))
 
 
-def _check_identity(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    yield from _check_end(at, ends, context, "CT-27", "identity")
+def _check_identity(entry: Value, ends: Ends) -> Checked:
+    yield from _check_end(entry, ends, "CT-27")
     return ends.inputs if ends.inputs is not None else ends.outputs
 
 
-def _check_end(at: Location, ends: Ends, context: RuleContext, rule: str, kind: str) -> Iterator[Finding]:
+def _check_end(entry: Value, ends: Ends, rule: str) -> Findings:
     if None not in ends and ends.inputs != ends.outputs:
-        yield context.finding(
-            rule,
-            at,
-            f"the {kind} gives {ends.inputs} axes, its output has {ends.outputs}",
-            "make parameters and systems fit",
-        )
+        found = f"the {entry.raw['type']} gives {ends.inputs} axes, its output has {ends.outputs}"
+        yield entry.finding(rule, found, "make parameters and systems fit")
 
 
-def _check_vector(
-    entry: JSONObject,
-    at: Location,
-    ends: Ends,
-    context: RuleContext,
-    values_rule: str | None,
-) -> Checked:
-    kind = entry["type"]
+def _other_end(ends: Ends, count: int) -> tuple[str, int] | None:
+    """Return the first end, and its number of axes, that does not have as many as the parameters."""
+    for side, axes in zip(("input", "output"), ends, strict=True):
+        if axes is not None and axes != count:
+            return side, axes
+    return None
+
+
+def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> Checked:
+    kind = entry.raw["type"]
     rule = {"scale": "CT-28", "translation": "CT-29"}[kind]
-    if kind not in entry:
-        remedy = "write the numbers inline" if "path" in entry else "add one number for each axis"
-        yield context.finding(rule, at, f"the {kind} has no {kind}", remedy)
+    if kind not in entry.raw:
+        remedy = "write the numbers inline" if "path" in entry.raw else "add one number for each axis"
+        yield entry.finding(rule, f"the {kind} has no {kind}", remedy)
         return ends.outputs
-    values = numbers(entry[kind])
-    where = (*at, kind)
+    values = numbers(entry.raw[kind])
     if not values:
-        yield context.finding(
-            values_rule or rule,
-            where,
-            f"the {kind} is {describe(entry[kind])}",
-            "write one number for each axis",
-        )
+        yield entry.wrong(values_rule or rule, kind, _ONE_EACH, name=f"the {kind}")
         return ends.outputs
-    for side, count in (("input", ends.inputs), ("output", ends.outputs)):
-        if count is not None and count != len(values):
-            yield context.finding(
-                rule,
-                where,
-                f"the {kind} has {len(values)} numbers, its {side} has {count} axes",
-                "write one number for each axis",
-            )
-            return ends.outputs
+    if (other := _other_end(ends, len(values))) is not None:
+        found = f"the {kind} has {len(values)} numbers, its {other[0]} has {other[1]} axes"
+        yield entry.finding(rule, found, _ONE_EACH, kind)
+        return ends.outputs
     if kind == "scale" and any(value <= 0 for value in values):
         # By the text it SHOULD be non-zero; the schema refuses what is not positive.
-        yield context.finding(
-            rule, where, f"the scale is {describe(entry[kind])}", "use positive factors", level="SHOULD"
-        )
+        yield entry.wrong(rule, kind, "use positive factors", name="the scale", level="SHOULD")
     return len(values)
 
 
-def _check_map_axis(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    if "mapAxis" not in entry:
-        yield context.finding("CT-30", at, "there is no mapAxis", "list the input axis of each output axis")
+def _check_map_axis(entry: Value, ends: Ends) -> Checked:
+    if "mapAxis" not in entry.raw:
+        yield entry.finding("CT-30", "there is no mapAxis", "list the input axis of each output axis")
         return ends.outputs
-    where = (*at, "mapAxis")
-    order = integers(entry["mapAxis"])
-    if not order or sorted(order) != list(range(len(order))) or len(order) > 5:
-        yield context.finding(
-            "CT-30", where, f"mapAxis is {describe(entry['mapAxis'])}", "write a permutation of 0, 1, ..."
-        )
+    order = integers(entry.raw["mapAxis"])
+    if not order or sorted(order) != list(range(len(order))) or len(order) > _MOST_AXES:
+        yield entry.wrong("CT-30", "mapAxis", "write a permutation of 0, 1, ...")
         return ends.outputs
-    for side, count in (("input", ends.inputs), ("output", ends.outputs)):
-        if count is not None and count != len(order):
-            yield context.finding(
-                "CT-30",
-                where,
-                f"mapAxis has {len(order)} entries, its {side} has {count} axes",
-                "write one entry for each axis",
-            )
-            return ends.outputs
+    if (other := _other_end(ends, len(order))) is not None:
+        found = f"mapAxis has {len(order)} entries, its {other[0]} has {other[1]} axes"
+        yield entry.finding("CT-30", found, "write one entry for each axis", "mapAxis")
+        return ends.outputs
     return len(order)
 
 
-def _check_project_axis(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    keys = [key for key in ("droppedInputs", "createdOutputs") if key in entry]
-    if not keys:
-        yield context.finding(
-            "CT-31", at, "nothing is dropped or created", "add droppedInputs or createdOutputs"
-        )
-        return ends.outputs
+def _check_project_axis(entry: Value, ends: Ends) -> Checked:
     sizes = {"droppedInputs": 0, "createdOutputs": 0}
-    for key, count in (("droppedInputs", ends.inputs), ("createdOutputs", ends.outputs)):
-        if key not in entry:
+    if not sizes.keys() & entry.raw.keys():
+        yield entry.finding("CT-31", "nothing is dropped or created", "add droppedInputs or createdOutputs")
+        return ends.outputs
+    for key, count in zip(sizes, ends, strict=True):
+        if key not in entry.raw:
             continue
-        places = integers(entry[key])
-        odd = not places or len(set(places)) != len(places) or any(not 0 <= index <= 4 for index in places)
-        if odd or places is None or len(places) > 3:
-            yield context.finding(
-                "CT-31", (*at, key), f"{key} is {describe(entry[key])}", "list 1 to 3 different axis indices"
-            )
+        places = integers(entry.raw[key])
+        if not places or not 0 <= min(places) <= max(places) <= 4 or not len(places) == len(set(places)) <= 3:
+            yield entry.wrong("CT-31", key, "list 1 to 3 different axis indices")
             return ends.outputs
         if count is not None and max(places) >= count:
-            yield context.finding(
-                "CT-31", (*at, key), f"{key} names axis {max(places)} of {count}", "count from 0"
-            )
+            yield entry.finding("CT-31", f"{key} names axis {max(places)} of {count}", "count from 0", key)
             return ends.outputs
         sizes[key] = len(places)
     if ends.inputs is None:
         return ends.outputs
     values = ends.inputs - sizes["droppedInputs"] + sizes["createdOutputs"]
-    yield from _check_end(at, Ends(values, ends.outputs), context, "CT-31", "projectAxis")
+    yield from _check_end(entry, Ends(values, ends.outputs), "CT-31")
     return values
 
 
-def _check_sequence(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    items = entry.get("transformations")
-    where = (*at, "transformations") if "transformations" in entry else at
+def _check_sequence(entry: Value, ends: Ends) -> Checked:
+    items = entry.raw.get("transformations")
     if not isinstance(items, list):
-        yield context.finding("CT-34", where, f"transformations is {describe(items)}", "list transformations")
+        yield entry.wrong("CT-34", "transformations", "list transformations")
         return ends.outputs
     if not items:
-        yield context.finding("CT-34", where, "the sequence is empty", "use an identity instead")
+        yield entry.finding("CT-34", "the sequence is empty", "use an identity instead", "transformations")
         return ends.outputs
     axes = ends.inputs
-    for index, item in enumerate(items):
+    for index, item in enumerate(entry["transformations"]):
         last = ends.outputs if index == len(items) - 1 else None
-        axes = yield from _check_nested(item, (*where, index), Ends(axes, last), context)
+        axes = yield from _check_nested(item, Ends(axes, last))
     return axes
 
 
-def _check_nested(item: JSON, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    if len(at) > _DEEPEST:
-        yield context.finding(
-            "CT-27", at, "the transformations are nested too deeply to check", "flatten them"
-        )
+def _check_nested(item: Value, ends: Ends) -> Checked:
+    if len(item.at) > _DEEPEST:
+        found = "the transformations are nested too deeply to check"
+        yield item.finding("CT-27", found, "flatten them")
         return None
-    if not isinstance(item, dict):
-        yield context.finding(
-            "CT-20", at, f"the transformation is {describe(item)}", "write an object with a type"
-        )
+    if not isinstance(item.raw, dict):
+        yield item.finding("CT-20", f"the transformation is {item}", "write an object with a type")
         return None
-    return (yield from check_parameters(item, at, ends, context))
+    return (yield from check_parameters(item, ends))
 
 
-def _check_bijection(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
+def _check_bijection(entry: Value, ends: Ends) -> Checked:
     sides = ends
     for key in ("forward", "inverse"):
-        if key not in entry:
-            yield context.finding("CT-37", at, f"there is no {key}", f"add the transformation {key}")
+        if key not in entry.raw:
+            yield entry.finding("CT-37", f"there is no {key}", f"add the transformation {key}")
             continue
         part = entry[key]
-        outputs = yield from _check_nested(part, (*at, key), sides, context)
+        outputs = yield from _check_nested(part, sides)
         sides = Ends(outputs if sides.outputs is None else sides.outputs, sides.inputs)
-        kind = part.get("type") if isinstance(part, dict) else None
+        kind = part.raw.get("type") if isinstance(part.raw, dict) else None
         if isinstance(kind, str) and kind in _CLOSED_FORM:
-            yield context.finding(
-                "CT-37",
-                (*at, key),
-                f"{key} is of type {describe(kind)}, whose inverse is known",
-                "write that transformation without a bijection",
-                level="SHOULD",
-            )
-    yield from _check_end(at, ends, context, "CT-37", "bijection")
+            found = f"{key} is of type {describe(kind)}, whose inverse is known"
+            remedy = "write that transformation without a bijection"
+            yield part.finding("CT-37", found, remedy, level="SHOULD")
+    yield from _check_end(entry, ends, "CT-37")
     return ends.outputs
 
 
-def _check_field(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    kind = entry["type"]
-    if not is_text(entry.get("path")):
-        where = (*at, "path") if "path" in entry else at
-        yield context.finding(
-            "CT-35",
-            where,
-            f"the path of the {kind} is {describe(entry.get('path'))}",
-            "write the path of the field's group",
+def _check_field(entry: Value, ends: Ends) -> Checked:
+    raw = entry.raw
+    if not is_text(raw.get("path")):
+        remedy = "write the path of the field's group"
+        yield entry.wrong("CT-35", "path", remedy, name=f"the path of the {raw['type']}")
+    yield from check_parameter_path(entry)
+    if "interpolation" in raw and raw["interpolation"] not in _INTERPOLATIONS:
+        yield entry.wrong(
+            "CT-35", "interpolation", "write nearest, linear or cubic", name="the interpolation"
         )
-    yield from check_parameter_path(entry, at, context)
-    if "interpolation" in entry and entry["interpolation"] not in _INTERPOLATIONS:
-        yield context.finding(
-            "CT-35",
-            (*at, "interpolation"),
-            f"the interpolation is {describe(entry['interpolation'])}",
-            "write nearest, linear or cubic",
-        )
-    if kind == "displacements":
-        yield from _check_end(at, ends, context, "CT-35", kind)
+    if raw["type"] == "displacements":
+        yield from _check_end(entry, ends, "CT-35")
     return ends.outputs
 
 
-def check_parameter_path(entry: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_parameter_path(entry: Value) -> Findings:
     """Check the location of an array with parameters (ST-09)."""
-    path = entry.get("path")
+    path = entry.raw.get("path")
     if is_text(path) and "coordinateTransformations" not in path.split("/"):
-        yield context.finding(
-            "ST-09",
-            (*at, "path"),
-            f"the parameters lie at {describe(path)}",
-            "put them in a group coordinateTransformations",
-        )
+        found = f"the parameters lie at {describe(path)}"
+        yield entry.finding("ST-09", found, "put them in a group coordinateTransformations", "path")
 
 
-def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    items = entry.get("transformations")
-    where = (*at, "transformations") if "transformations" in entry else at
+def _check_by_dimension(entry: Value, ends: Ends) -> Checked:
+    items = entry.raw.get("transformations")
     if not isinstance(items, list) or not items:
-        yield context.finding(
-            "CT-36",
-            where,
-            f"transformations is {describe(items)}",
-            "list items with transformation, inputAxes, outputAxes",
-        )
+        remedy = "list items with transformation, inputAxes, outputAxes"
+        yield entry.wrong("CT-36", "transformations", remedy)
         return ends.outputs
-    result: dict[int, int] = {}
-    for index, item in enumerate(items):
-        for axis in (yield from _check_dimension_item(item, (*where, index), ends, context)):
-            result[axis] = result.get(axis, 0) + 1
-    twice = [axis for axis, times in result.items() if times > 1]
+    result: Counter[int] = Counter()
+    for item in entry["transformations"]:
+        result.update((yield from _check_dimension_item(item, ends)))
+    twice = next((axis for axis, times in result.items() if times > 1), None)
     count = max(result, default=-1) + 1 if ends.outputs is None else ends.outputs
     lost = next((axis for axis in range(count) if axis not in result), None)
-    if twice or lost is not None:
-        fault = (
-            f"output axis {describe(twice[0])} is made more than once"
-            if twice
-            else f"no item makes output axis {lost}"
+    if twice is not None or lost is not None:
+        found = (
+            f"no item makes output axis {lost}"
+            if twice is None
+            else f"output axis {describe(twice)} is made more than once"
         )
-        yield context.finding("CT-36", where, fault, "let exactly one item make each output axis")
+        yield entry.finding("CT-36", found, "let exactly one item make each output axis", "transformations")
     return ends.outputs
 
 
-def _check_dimension_item(
-    item: JSON, at: Location, ends: Ends, context: RuleContext
-) -> Generator[Finding, None, list[int]]:
-    if not isinstance(item, dict):
-        yield context.finding("CT-36", at, f"the item is {describe(item)}", "write an object")
+def _check_dimension_item(item: Value, ends: Ends) -> Generator[Finding, None, list[int]]:
+    if not isinstance(item.raw, dict):
+        yield item.finding("CT-36", f"the item is {item}", "write an object")
         return []
     places: dict[str, list[int] | None] = {}
-    for key, count in (("inputAxes", ends.inputs), ("outputAxes", ends.outputs)):
-        value = item.get(key)
-        places[key] = integers(value)
-        spot = (*at, key) if key in item else at
-        found = places[key]
+    for key, count in zip(("inputAxes", "outputAxes"), ends, strict=True):
+        found = places[key] = integers(item.raw.get(key))
         if found is None:
-            yield context.finding("CT-36", spot, f"{key} is {describe(value)}", "list axis indices, from 0")
+            yield item.wrong("CT-36", key, "list axis indices, from 0")
         elif any(axis < 0 or (count is not None and axis >= count) for axis in found):
-            yield context.finding(
-                "CT-36", spot, f"{key} is {describe(value)}", f"list indices of the {count or ''} axes"
-            )
+            yield item.wrong("CT-36", key, f"list indices of the {count or ''} axes")
             places[key] = None
-    if "transformation" not in item:
-        yield context.finding("CT-36", at, "the item has no transformation", "add one")
+    if "transformation" not in item.raw:
+        yield item.finding("CT-36", "the item has no transformation", "add one")
     else:
         counts = [len(found) if found is not None else None for found in places.values()]
-        yield from _check_nested(item["transformation"], (*at, "transformation"), Ends(*counts), context)
+        yield from _check_nested(item["transformation"], Ends(*counts))
     return places["outputAxes"] or []
 
 
-def _check_matrix(entry: JSONObject, at: Location, ends: Ends, context: RuleContext) -> Checked:
-    yield from check_parameter_path(entry, at, context)
-    check = check_affine if entry["type"] == "affine" else check_rotation
-    return (yield from check(entry, at, ends, context))
-
-
-_CHECKS: dict[str, Callable[[dict[str, JSON], Location, Ends, RuleContext], Checked]] = {
-    "identity": _check_identity,
-    "mapAxis": _check_map_axis,
-    "projectAxis": _check_project_axis,
-    "affine": _check_matrix,
-    "rotation": _check_matrix,
-    "sequence": _check_sequence,
-    "displacements": _check_field,
-    "coordinates": _check_field,
-    "bijection": _check_bijection,
-    "byDimension": _check_by_dimension,
-}
-
-
-_MOST_AXES = 5
-
-
-def check_affine(
-    entry: JSONObject, at: Location, ends: Ends, context: RuleContext
-) -> Generator[Finding, None, int | None]:
-    """Check an affine transformation (CT-32, CT-38); return the number of output axes."""
-    if (yield from _check_source(entry, "affine", "CT-32", at, context)) is None:
+def _check_affine(entry: Value, ends: Ends) -> Checked:
+    """Check an affine transformation (CT-32, CT-38)."""
+    yield from check_parameter_path(entry)
+    if (yield from _check_source(entry, "affine", "CT-32")) is None:
         return ends.outputs
-    where = (*at, "affine")
-    matrix = read_matrix(entry["affine"])
+    matrix = read_matrix(entry.raw["affine"])
     if matrix is None or len(matrix[0]) < 2:
-        yield context.finding(
-            "CT-32",
-            where,
-            f"the affine is {describe(entry['affine'])}",
-            "write rows of equal length, the translation last",
-        )
+        remedy = "write rows of equal length, the translation last"
+        yield entry.wrong("CT-32", "affine", remedy, name="the affine")
         return ends.outputs
     rows, columns = len(matrix), len(matrix[0])
     if ends.inputs not in (None, columns - 1) or ends.outputs not in (None, rows):
         expected = f"{_or_any(ends.outputs)} x {_or_any(ends.inputs and ends.inputs + 1)}"
-        yield context.finding(
-            "CT-32",
-            where,
-            f"the affine is {rows} x {columns}, its systems ask for {expected}",
-            "write M rows of N+1",
-        )
+        found = f"the affine is {rows} x {columns}, its systems ask for {expected}"
+        yield entry.finding("CT-32", found, "write M rows of N+1", "affine")
         return ends.outputs
     simpler = _simpler_type(matrix)
     if simpler:
-        yield context.finding("CT-38", where, f"the affine is only {simpler}", "write that type instead")
+        yield entry.finding("CT-38", f"the affine is only {simpler}", "write that type instead", "affine")
     return rows
 
 
@@ -366,51 +262,36 @@ def _or_any(count: int | None) -> str:
     return "any" if count is None else str(count)
 
 
-def check_rotation(
-    entry: JSONObject, at: Location, ends: Ends, context: RuleContext
-) -> Generator[Finding, None, int | None]:
-    """Check a rotation (CT-33); return the number of output axes."""
-    if (yield from _check_source(entry, "rotation", "CT-33", at, context)) is None:
+def _check_rotation(entry: Value, ends: Ends) -> Checked:
+    """Check a rotation (CT-33)."""
+    yield from check_parameter_path(entry)
+    if (yield from _check_source(entry, "rotation", "CT-33")) is None:
         return ends.outputs
-    where = (*at, "rotation")
-    matrix = read_matrix(entry["rotation"])
-    if matrix is None or len(matrix) != len(matrix[0]) or not 1 <= len(matrix) <= _MOST_AXES:
-        yield context.finding(
-            "CT-33", where, f"the rotation is {describe(entry['rotation'])}", "write a square matrix"
-        )
+    matrix = read_matrix(entry.raw["rotation"])
+    if matrix is None or len(matrix) != len(matrix[0]) or len(matrix) > _MOST_AXES:
+        yield entry.wrong("CT-33", "rotation", "write a square matrix", name="the rotation")
         return ends.outputs
     size = len(matrix)
-    if any(count is not None and count != size for count in (ends.inputs, ends.outputs)):
-        yield context.finding(
-            "CT-33",
-            where,
-            f"the rotation is {size} x {size}, its systems have other numbers of axes",
-            "fit them",
-        )
+    if _other_end(ends, size) is not None:
+        found = f"the rotation is {size} x {size}, its systems have other numbers of axes"
+        yield entry.finding("CT-33", found, "fit them", "rotation")
         return ends.outputs
     if not is_rotation(matrix):
-        yield context.finding(
-            "CT-33",
-            where,
-            "the matrix is not orthonormal with determinant 1",
-            "write it as affine, or correct it",
-        )
+        found = "the matrix is not orthonormal with determinant 1"
+        yield entry.finding("CT-33", found, "write it as affine, or correct it", "rotation")
     return size
 
 
-def _check_source(
-    entry: JSONObject, key: str, rule: str, at: Location, context: RuleContext
-) -> Generator[Finding, None, JSON]:
+def _check_source(entry: Value, key: str, rule: str) -> Generator[Finding, None, JSON]:
     """Check that the parameters are stored once, inline or by path; return the inline ones, or None."""
-    if key in entry and "path" in entry:
-        yield context.finding(rule, at, f"there are both {key} and path", "keep one of them")
-    elif key not in entry and "path" not in entry:
-        yield context.finding(rule, at, f"there is neither {key} nor path", "add one of them")
-    elif "path" in entry and not is_text(entry["path"]):
-        yield context.finding(
-            rule, (*at, "path"), f"the path is {describe(entry['path'])}", "write the path of an array"
-        )
-    return entry.get(key)
+    raw = entry.raw
+    if key in raw and "path" in raw:
+        yield entry.finding(rule, f"there are both {key} and path", "keep one of them")
+    elif key not in raw and "path" not in raw:
+        yield entry.finding(rule, f"there is neither {key} nor path", "add one of them")
+    elif "path" in raw and not is_text(raw["path"]):
+        yield entry.wrong(rule, "path", "write the path of an array", name="the path")
+    return raw.get(key)
 
 
 def read_matrix(value: JSON) -> Matrix | None:
@@ -447,3 +328,17 @@ def _simpler_type(matrix: Matrix) -> str:
 
 def _off_diagonal(size: int) -> Iterator[tuple[int, int]]:
     return ((i, j) for i in range(size) for j in range(size) if i != j)
+
+
+_CHECKS: dict[str, Callable[[Value, Ends], Checked]] = {
+    "identity": _check_identity,
+    "mapAxis": _check_map_axis,
+    "projectAxis": _check_project_axis,
+    "affine": _check_affine,
+    "rotation": _check_rotation,
+    "sequence": _check_sequence,
+    "displacements": _check_field,
+    "coordinates": _check_field,
+    "bijection": _check_bijection,
+    "byDimension": _check_by_dimension,
+}

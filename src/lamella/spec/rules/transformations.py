@@ -8,24 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.spec.rules.coordinate_systems import check_connected, check_systems
-from lamella.spec.rules.raw_json import (
-    datasets,
-    describe,
-    intrinsic_system,
-    is_text,
-    objects,
-    output_system,
-    systems,
-)
+from lamella.spec.rules.raw_json import describe, intrinsic_system, is_text, objects, output_system, systems
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.version_traits import Ends, find_object
+from lamella.spec.rules.value import Ends, find_object
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
-    from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.version_traits import RuleContext
+    from lamella.spec.rules.finding import Finding
+    from lamella.spec.rules.value import Findings, Value
     from lamella.types import JSON, JSONObject
+
+Systems: TypeAlias = "dict[str, list[JSON]]"
+"""The axes of coordinate systems by name."""
 
 Edge: TypeAlias = tuple[str, str]
 """Two vertices that a transformation connects: systems of the document, arrays, or groups elsewhere."""
@@ -38,334 +33,235 @@ class Reference(NamedTuple):
     path: str | None
 
 
-def read_reference(
-    transformation: JSONObject, side: str, at: Location, context: RuleContext
-) -> Generator[Finding, None, Reference | None]:
+def read_reference(transformation: Value, side: str) -> Generator[Finding, None, Reference | None]:
     """Check ``input`` or ``output`` (CT-20) and return its reference; None if it is unreadable."""
-    if side not in transformation:
-        yield context.finding(
-            "CT-20", at, f"the transformation has no {side}", f"add {side} with a name or a path"
-        )
+    if side not in transformation.raw:
+        found = f"the transformation has no {side}"
+        yield transformation.finding("CT-20", found, f"add {side} with a name or a path")
         return None
-    value = transformation[side]
-    if not isinstance(value, dict):
-        yield context.finding(
-            "CT-20",
-            (*at, side),
-            f"{side} is {describe(value)}",
-            "write an object with a name or a path, no plain string",
-        )
+    reference = transformation.raw[side]
+    if not isinstance(reference, dict):
+        yield transformation.wrong("CT-20", side, "write an object with a name or a path, no plain string")
         return None
-    parts: dict[str, str | None] = {}
     for key in ("name", "path"):
         # The text allows null for "not given", the schema doesn't: accepted.
-        part = value.get(key)
-        if part is not None and not isinstance(part, str):
-            yield context.finding(
-                "CT-20", (*at, side, key), f"{side}.{key} is {describe(part)}", "write a string"
-            )
+        if reference.get(key) is not None and not isinstance(reference[key], str):
+            yield transformation[side].wrong("CT-20", key, "write a string", name=f"{side}.{key}")
             return None
-        parts[key] = part
-    return Reference(parts["name"], parts["path"])
+    return Reference(reference.get("name"), reference.get("path"))
 
 
-def check_level_list(
-    dataset: JSONObject, at: Location, multiscale: JSONObject, context: RuleContext
-) -> Iterator[Finding]:
-    """Check the transformations of one dataset of a multiscale (CT-01 to CT-03, CT-20 to CT-23)."""
-    value = dataset.get("coordinateTransformations")
-    where = (*at, "coordinateTransformations") if "coordinateTransformations" in dataset else at
-    if not isinstance(value, list) or not value:
-        yield context.finding(
-            "CT-01",
-            where,
-            f"coordinateTransformations is {describe(value)}",
-            "list one scale, identity or sequence",
-        )
+def check_level_list(dataset: Value, known: Systems, intrinsic: str | None) -> Findings:
+    """Check the transformations of one dataset (CT-01 to CT-03, CT-20 to CT-23).
+
+    `known` are the systems of its multiscale, and all levels lead to the `intrinsic` one.
+    """
+    key = "coordinateTransformations"
+    if not isinstance(dataset.raw.get(key), list) or not dataset.raw[key]:
+        yield dataset.wrong("CT-01", key, "list one scale, identity or sequence")
         return
-    allowed = context.traits.dataset_types
-    kinds = [item.get("type") if isinstance(item, dict) else None for item in value]
-    fitting = [kind for kind in kinds if kind in allowed]
+    steps = dataset[key]
+    kinds = [item.get("type") if isinstance(item, dict) else None for item in steps.raw]
+    fitting = [kind for kind in kinds if kind in dataset.traits.dataset_types]
     if not fitting or kinds.count("scale") > 1:
-        yield context.finding("CT-03", where, f"the list has {len(fitting)} scales", "keep exactly one scale")
-    elif len(value) > 1:
-        yield context.finding(
-            "CT-21",
-            where,
-            f"the list has {len(value)} transformations",
-            "keep one; put a scale and its translation in a sequence",
-        )
-    for index, transformation in enumerate(value):
-        yield from _check_level_entry(transformation, (*where, index), dataset, multiscale, context)
+        yield steps.finding("CT-03", f"the list has {len(fitting)} scales", "keep exactly one scale")
+    elif len(kinds) > 1:
+        found = f"the list has {len(kinds)} transformations"
+        yield steps.finding("CT-21", found, "keep one; put a scale and its translation in a sequence")
+    for entry in steps:
+        yield from _check_level_entry(entry, dataset.raw.get("path"), known, intrinsic)
 
 
-def _check_level_entry(
-    entry: JSON, at: Location, dataset: JSONObject, multiscale: JSONObject, context: RuleContext
-) -> Iterator[Finding]:
-    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        yield context.finding(
-            "CT-01", at, f"the transformation is {describe(entry)}", "write an object with a type"
-        )
+def _check_level_entry(entry: Value, path: JSON, known: Systems, intrinsic: str | None) -> Findings:
+    kind = entry.raw.get("type") if isinstance(entry.raw, dict) else None
+    if not isinstance(kind, str):
+        yield entry.finding("CT-01", f"the transformation is {entry}", "write an object with a type")
         return
-    kind = entry["type"]
-    if kind not in context.traits.dataset_types:
-        allowed = ", ".join(context.traits.dataset_types)
-        yield context.finding(
-            "CT-02", (*at, "type"), f"the type is {describe(kind)}", f"use one of {allowed}"
-        )
+    allowed = entry.traits.dataset_types
+    if kind not in allowed:
+        yield entry.wrong("CT-02", "type", f"use one of {', '.join(allowed)}", name="the type")
     elif kind == "sequence":
-        yield from _check_level_sequence(entry, at, context)
-    source = yield from read_reference(entry, "input", at, context)
+        yield from _check_level_sequence(entry)
+    source = yield from read_reference(entry, "input")
     if source is not None:
-        yield from _check_level_input(source, (*at, "input"), dataset, context)
-    target = yield from read_reference(entry, "output", at, context)
+        yield from _check_level_input(entry["input"], source, path)
+    target = yield from read_reference(entry, "output")
     if target is not None:
-        yield from _check_level_output(target, (*at, "output"), multiscale, context)
-    axes = systems(multiscale).get(target.name or "") if target is not None else None
+        yield from _check_level_output(entry["output"], target, known, intrinsic)
+    axes = known.get(target.name or "") if target is not None else None
     count = len(axes) if axes else None
-    if kind in context.traits.dataset_types:
-        yield from check_parameters(entry, at, Ends(count, count), context)
+    if kind in allowed:
+        yield from check_parameters(entry, Ends(count, count))
 
 
-def _check_level_sequence(entry: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    kinds = [item.get("type") for _, item in objects(entry.get("transformations"))]
-    if kinds == ["scale", "translation"]:
-        return
-    where = (*at, "transformations") if "transformations" in entry else at
-    yield context.finding(
-        "CT-21",
-        where,
-        f"the sequence contains {describe(kinds)}",
-        "put one scale and then one translation in it",
-    )
+def _check_level_sequence(entry: Value) -> Findings:
+    kinds = [item.get("type") for _, item in objects(entry.raw.get("transformations"))]
+    if kinds != ["scale", "translation"]:
+        where = ("transformations",) if "transformations" in entry.raw else ()
+        found = f"the sequence contains {describe(kinds)}"
+        yield entry.finding("CT-21", found, "put one scale and then one translation in it", *where)
 
 
-def _check_level_input(
-    source: Reference, at: Location, dataset: JSONObject, context: RuleContext
-) -> Iterator[Finding]:
-    path = dataset.get("path")
+def _check_level_input(side: Value, source: Reference, path: JSON) -> Findings:
+    remedy = "write the path of the dataset"
     if source.path is None:
-        yield context.finding("CT-22", at, "the input has no path", "write the path of the dataset")
+        yield side.finding("CT-22", "the input has no path", remedy)
     elif isinstance(path, str) and source.path != path:
-        yield context.finding(
-            "CT-22",
-            (*at, "path"),
-            f"the input is {describe(source.path)}, the dataset is {describe(path)}",
-            "write the path of the dataset",
-        )
+        found = f"the input is {describe(source.path)}, the dataset is {describe(path)}"
+        yield side.finding("CT-22", found, remedy, "path")
     if source.name is not None:
-        yield context.finding(
-            "CT-22", (*at, "name"), "the input has a name", "remove it: the path is enough", level="SHOULD"
-        )
+        remedy = "remove it: the path is enough"
+        yield side.finding("CT-22", "the input has a name", remedy, "name", level="SHOULD")
 
 
-def _check_level_output(
-    target: Reference, at: Location, multiscale: JSONObject, context: RuleContext
-) -> Iterator[Finding]:
+def _check_level_output(side: Value, target: Reference, known: Systems, intrinsic: str | None) -> Findings:
     if target.name is None:
-        yield context.finding("CT-23", at, "the output has no name", "write the name of a coordinate system")
-    elif target.name not in systems(multiscale):
-        yield context.finding(
-            "CT-23",
-            (*at, "name"),
-            f"there is no coordinate system {describe(target.name)}",
-            "write the name of a system of this multiscale",
-        )
-    elif target.name != intrinsic_system(multiscale):
-        yield context.finding(
-            "CT-23",
-            (*at, "name"),
-            f"this level leads to {describe(target.name)}, the first one elsewhere",
-            "let all levels lead to the same system",
-        )
+        yield side.finding("CT-23", "the output has no name", "write the name of a coordinate system")
+    elif target.name not in known:
+        found = f"there is no coordinate system {describe(target.name)}"
+        yield side.finding("CT-23", found, "write the name of a system of this multiscale", "name")
+    elif target.name != intrinsic:
+        found = f"this level leads to {describe(target.name)}, the first one elsewhere"
+        yield side.finding("CT-23", found, "let all levels lead to the same system", "name")
     if target.path is not None:
-        yield context.finding(
-            "CT-23", (*at, "path"), "the output has a path", "remove it: the name is enough", level="SHOULD"
-        )
+        remedy = "remove it: the name is enough"
+        yield side.finding("CT-23", "the output has a path", remedy, "path", level="SHOULD")
 
 
-def check_further_list(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+def check_further_list(multiscale: Value) -> Findings:
     """Check the transformations of a whole multiscale (CT-07, CT-20, CT-24, CT-25) and the graph (CS-04)."""
     edges: list[Edge | None] = []
-    for _, dataset in datasets(multiscale):
+    for _, dataset in objects(multiscale.raw.get("datasets")):
         output = output_system(dataset)
         edges.append((f"array {describe(dataset.get('path'))}", output) if output is not None else None)
-    if "coordinateTransformations" in multiscale:
-        value = multiscale["coordinateTransformations"]
-        where = (*at, "coordinateTransformations")
-        if not isinstance(value, list) or not value:
-            yield context.finding(
-                "CT-07", where, f"it is {describe(value)}", "list transformations, or leave it out"
-            )
+    if "coordinateTransformations" in multiscale.raw:
+        further = multiscale["coordinateTransformations"]
+        if not isinstance(further.raw, list) or not further.raw:
+            yield further.finding("CT-07", f"it is {further}", "list transformations, or leave it out")
             return
-        for index, entry in enumerate(value):
-            edges.append((yield from _check_further(entry, (*where, index), multiscale, context)))
-    yield from _check_graph(multiscale, edges, at, context)
+        for entry in further:
+            edge = yield from _check_further(entry, multiscale.raw)
+            edges.append(edge)
+    yield from _check_graph(multiscale, edges)
 
 
-def _check_graph(
-    owner: JSONObject, edges: list[Edge | None], at: Location, context: RuleContext
-) -> Iterator[Finding]:
+def _check_graph(owner: Value, edges: list[Edge | None]) -> Findings:
     """Check the graph, unless one of its edges is unreadable, which is a finding already."""
     known = [edge for edge in edges if edge is not None]
-    if len(known) == len(edges) and "coordinateSystems" in owner:
-        yield from check_connected(systems(owner), known, (*at, "coordinateSystems"), context)
+    if len(known) == len(edges) and "coordinateSystems" in owner.raw:
+        yield from check_connected(owner, systems(owner.raw), known)
 
 
-def _check_further(
-    entry: JSON, at: Location, multiscale: JSONObject, context: RuleContext
-) -> Generator[Finding, None, Edge | None]:
-    if not isinstance(entry, dict):
-        yield context.finding(
-            "CT-20", at, f"the transformation is {describe(entry)}", "write an object with a type"
-        )
+def _check_further(entry: Value, multiscale: JSONObject) -> Generator[Finding, None, Edge | None]:
+    if not isinstance(entry.raw, dict):
+        yield entry.finding("CT-20", f"the transformation is {entry}", "write an object with a type")
         return None
-    source = yield from read_reference(entry, "input", at, context)
-    target = yield from read_reference(entry, "output", at, context)
+    source = yield from read_reference(entry, "input")
+    target = yield from read_reference(entry, "output")
     known = systems(multiscale)
     counts: list[int | None] = []
     for side, reference in (("input", source), ("output", target)):
         if reference is not None:
-            yield from _check_side(reference, (*at, side), known, context)
+            yield from _check_side(entry[side], reference, known)
         local = reference is not None and reference.path is None
         axes = known.get(reference.name or "") if reference is not None and local else None
         counts.append(len(axes) if axes else None)
-    yield from check_parameters(entry, at, Ends(*counts), context, values_rule="CT-07")
+    yield from check_parameters(entry, Ends(*counts), values_rule="CT-07")
     if source is None or target is None or not (_is_known(source, known) and _is_known(target, known)):
         return None
-    yield from _check_ends(entry, at, (source, target), intrinsic_system(multiscale), context)
+    yield from _check_ends(entry, (source, target), intrinsic_system(multiscale))
     return _vertex(source), _vertex(target)
 
 
-def _is_known(reference: Reference, known: dict[str, list[JSON]]) -> bool:
+def _is_known(reference: Reference, known: Systems) -> bool:
     """Return whether a side names a system of this document, or one in another group."""
     return reference.name is not None and (bool(reference.path) or reference.name in known)
 
 
-def _check_side(
-    reference: Reference, at: Location, known: dict[str, list[JSON]], context: RuleContext
-) -> Iterator[Finding]:
+def _check_side(side: Value, reference: Reference, known: Systems) -> Findings:
     if reference.name is None:
-        yield context.finding("CT-24", at, "there is no name", "write the name of a coordinate system")
+        yield side.finding("CT-24", "there is no name", "write the name of a coordinate system")
     elif reference.path is None and reference.name not in known:
-        yield context.finding(
-            "CT-24",
-            (*at, "name"),
-            f"there is no coordinate system {describe(reference.name)}",
-            "write the name of a system of this multiscale, or add the path of its labels group",
-        )
+        found = f"there is no coordinate system {describe(reference.name)}"
+        remedy = "write the name of a system of this multiscale, or add the path of its labels group"
+        yield side.finding("CT-24", found, remedy, "name")
     elif reference.path is not None and reference.path.strip("/").split("/")[0] != "labels":
-        yield context.finding(
-            "CT-24",
-            (*at, "path"),
-            f"the path {describe(reference.path)} is no labels group",
-            "refer to a system of this multiscale or of a group below labels",
-        )
+        found = f"the path {describe(reference.path)} is no labels group"
+        remedy = "refer to a system of this multiscale or of a group below labels"
+        yield side.finding("CT-24", found, remedy, "path")
 
 
-def _check_ends(
-    entry: JSONObject,
-    at: Location,
-    ends: tuple[Reference, Reference],
-    intrinsic: str | None,
-    context: RuleContext,
-) -> Iterator[Finding]:
+def _check_ends(entry: Value, ends: tuple[Reference, Reference], intrinsic: str | None) -> Findings:
     if intrinsic is not None and Reference(intrinsic, None) not in ends:
-        yield context.finding(
-            "CT-24", at, "neither side is the system of the levels", f"start or end at {describe(intrinsic)}"
-        )
+        found = "neither side is the system of the levels"
+        yield entry.finding("CT-24", found, f"start or end at {describe(intrinsic)}")
     if all(end.path is None for end in ends):
         return
-    kind = entry.get("type")
-    inner = [item.get("type") for _, item in objects(entry.get("transformations"))]
-    simple = kind in ("identity", "scale", "translation") or (
-        kind == "sequence" and inner == ["scale", "translation"]
-    )
-    if not simple:
-        yield context.finding(
-            "CT-25",
-            (*at, "type") if "type" in entry else at,
-            f"a transformation of type {describe(kind)} leads to a labels group",
-            "use identity, scale, translation, or a sequence of scale and translation",
-        )
+    kind = entry.raw.get("type")
+    inner = [item.get("type") for _, item in objects(entry.raw.get("transformations"))]
+    is_pair = kind == "sequence" and inner == ["scale", "translation"]
+    if kind not in ("identity", "scale", "translation") and not is_pair:
+        found = f"a transformation of type {describe(kind)} leads to a labels group"
+        remedy = "use identity, scale, translation, or a sequence of scale and translation"
+        yield entry.finding("CT-25", found, remedy, *(("type",) if "type" in entry.raw else ()))
 
 
 def _vertex(reference: Reference) -> str:
     return f"group {reference.path}" if reference.path else str(reference.name)
 
 
-def check_scene_list(scene: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    """Check ``scene.coordinateTransformations`` (SC-01, CT-20, CT-26) and the graph (CS-04)."""
-    if "coordinateTransformations" not in scene:
-        yield context.finding("SC-01", at, "the scene has no coordinateTransformations", "list at least one")
+def check_scene(ome: Value) -> Findings:
+    """Check ``scene`` (SC-01, SC-02, CT-20, CT-26) and its graph (CS-04)."""
+    scene = yield from find_object(ome, "scene", "SC-01", "write an object with coordinateTransformations")
+    if scene is None:
         return
-    value = scene["coordinateTransformations"]
-    where = (*at, "coordinateTransformations")
-    if not isinstance(value, list) or not value:
-        yield context.finding("SC-01", where, f"it is {describe(value)}", "list at least one transformation")
+    if "coordinateSystems" in scene.raw:
+        # The bounds for arrays (AX-08 to AX-10) apply to multiscales only.
+        yield from check_systems(scene, rule="SC-02", bounded=False)
+    if "coordinateTransformations" not in scene.raw:
+        yield scene.finding("SC-01", "the scene has no coordinateTransformations", "list at least one")
         return
-    known = systems(scene)
+    entries = scene["coordinateTransformations"]
+    if not isinstance(entries.raw, list) or not entries.raw:
+        yield entries.finding("SC-01", f"it is {entries}", "list at least one transformation")
+        return
+    known = systems(scene.raw)
     edges: list[Edge | None] = []
-    for index, entry in enumerate(value):
-        edges.append((yield from _check_scene_entry(entry, (*where, index), known, context)))
-    yield from _check_graph(scene, edges, at, context)
+    for entry in entries:
+        edge = yield from _check_scene_entry(entry, known)
+        edges.append(edge)
+    yield from _check_graph(scene, edges)
 
 
-def _check_scene_entry(
-    entry: JSON, at: Location, known: dict[str, list[JSON]], context: RuleContext
-) -> Generator[Finding, None, Edge | None]:
-    if not isinstance(entry, dict):
-        yield context.finding(
-            "SC-01", at, f"the transformation is {describe(entry)}", "write an object with a type"
-        )
+def _check_scene_entry(entry: Value, known: Systems) -> Generator[Finding, None, Edge | None]:
+    if not isinstance(entry.raw, dict):
+        yield entry.finding("SC-01", f"the transformation is {entry}", "write an object with a type")
         return None
     ends: list[Reference] = []
     counts: list[int | None] = []
     for side in ("input", "output"):
-        reference = yield from read_reference(entry, side, at, context)
+        reference = yield from read_reference(entry, side)
         axes = None
         if reference is not None:
-            yield from _check_scene_side(entry[side], reference, (*at, side), known, context)
+            yield from _check_scene_side(entry[side], reference, known)
             ends.append(reference)
             # An empty path means the scene itself.
             axes = known.get(reference.name or "") if not reference.path else None
         counts.append(len(axes) if axes else None)
-    yield from check_parameters(entry, at, Ends(*counts), context)
+    yield from check_parameters(entry, Ends(*counts))
     if len(ends) < 2 or not all(_is_known(end, known) for end in ends):
         return None
     return _vertex(ends[0]), _vertex(ends[1])
 
 
-def _check_scene_side(
-    value: JSONObject, reference: Reference, at: Location, known: dict[str, list[JSON]], context: RuleContext
-) -> Iterator[Finding]:
-    extra = [key for key in value if key not in ("name", "path")]
+def _check_scene_side(side: Value, reference: Reference, known: Systems) -> Findings:
+    extra = [key for key in side.raw if key not in ("name", "path")]
     if extra:
-        yield context.finding(
-            "SC-01", (*at, extra[0]), f"there is a key {describe(extra[0])}", "keep only name and path"
-        )
+        found = f"there is a key {describe(extra[0])}"
+        yield side.finding("SC-01", found, "keep only name and path", extra[0])
     if not is_text(reference.name):
-        yield context.finding("CT-26", at, "there is no name", "write the name of a coordinate system")
+        yield side.finding("CT-26", "there is no name", "write the name of a coordinate system")
     elif not reference.path and reference.name not in known:
-        yield context.finding(
-            "CT-26",
-            (*at, "name"),
-            f"the scene has no coordinate system {describe(reference.name)}",
-            "add the path of the group that has it, or the system",
-        )
-
-
-def check_scene(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    """Check ``scene``."""
-    part = yield from find_object(
-        ome, "scene", at, context, "SC-01", "write an object with coordinateTransformations"
-    )
-    if part is None:
-        return
-    scene, where = part
-    if "coordinateSystems" in scene:
-        # The bounds for arrays (AX-08 to AX-10) apply to multiscales only.
-        yield from check_systems(
-            scene["coordinateSystems"], (*where, "coordinateSystems"), context, rule="SC-02", bounded=False
-        )
-    yield from check_scene_list(scene, where, context)
+        found = f"the scene has no coordinate system {describe(reference.name)}"
+        remedy = "add the path of the group that has it, or the system"
+        yield side.finding("CT-26", found, remedy, "name")

@@ -1,25 +1,18 @@
 """The differences between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
 
-The rules read these records and never compare names of versions. A check has a `RuleContext`, the record of its
-version with the node, which builds findings from the catalogue.
-
-The rules ST and VE check the location of the OME part of a document, and the version that it names (`find_part`).
+The rules read these records and never compare names of versions.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lamella.spec.rules.catalogue import RULES
-from lamella.spec.rules.finding import Finding, Level, Location
-from lamella.spec.rules.raw_json import describe
+from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from lamella.types import JSON, JSONObject
+    from lamella.spec.rules.finding import Location
 
 LABEL_DTYPES = frozenset(
     ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"],
@@ -123,124 +116,12 @@ VERSION_TRAITS: dict[str, VersionTraits] = {traits.name: traits for traits in (_
 """The versions that the rules cover."""
 
 
-@dataclass(frozen=True)
-class RuleContext:
-    """The version and node of a check, which builds findings from the catalogue."""
-
-    traits: VersionTraits
-    node: str = ""
-
-    def finding(
-        self,
-        rule: str,
-        at: Location,
-        found: str,
-        remedy: str,
-        *,
-        level: Level | None = None,
-    ) -> Finding:
-        """Return a finding; its level comes from the catalogue unless `level` is set."""
-        entry = RULES[rule]
-        return Finding(
-            rule=rule,
-            level=level or entry.level_in(self.traits.name),
-            node=self.node,
-            location=at,
-            found=found,
-            remedy=remedy,
-        )
-
-
-def find_object(
-    ome: JSONObject, key: str, at: Location, context: RuleContext, rule: str, remedy: str
-) -> Generator[Finding, None, tuple[JSONObject, Location] | None]:
-    """Return the object of a key, and its location; None if it is missing or no object, which breaks the rule."""
-    value = ome.get(key)
-    if isinstance(value, dict):
-        return value, (*at, key)
-    if key in ome:
-        yield context.finding(rule, (*at, key), f"{key} is {describe(value)}", remedy)
-    else:
-        yield context.finding(rule, at, f"there is no {key}", remedy)
-    return None
-
-
-class Ends(NamedTuple):
-    """Numbers of axes at the input and the output of a transformation, None where unknown."""
-
-    inputs: int | None
-    outputs: int | None
-
-
-def find_part(
-    attributes: JSON, key: str, context: RuleContext
-) -> Generator[Finding, None, tuple[JSONObject, Location] | None]:
-    """Check the wrapper of a document; return the object that should have `key`, and its location.
-
-    A part at the location of another version is checked there, so that one misplaced wrapper does not hide other
-    problems. None if there is nothing to check.
-    """
-    storage = "ST-03" if context.traits.wrapper else "ST-01"
-    if not isinstance(attributes, dict):
-        yield context.finding(
-            storage, (), f"the attributes are {describe(attributes)}", "write a JSON object"
-        )
-        return None
-    if not context.traits.wrapper:
-        return (yield from _find_bare(attributes, key, context))
-    name = str(context.traits.wrapper[0])
-    if name not in attributes:
-        remedy = f"move {key} into it" if key in attributes else "this group has no metadata of this version"
-        yield context.finding("ST-03", (), f"the attributes have no {name}", remedy)
-        return (attributes, ()) if key in attributes else None
-    part = attributes[name]
-    if not isinstance(part, dict):
-        yield context.finding("ST-03", (name,), f"{name} is {describe(part)}", "write a JSON object")
-        return None
-    yield from _check_outer_version(part, (name,), context)
-    return part, (name,)
-
-
-def _find_bare(
-    attributes: JSONObject, key: str, context: RuleContext
-) -> Generator[Finding, None, tuple[JSONObject, Location] | None]:
-    wrapped = attributes.get("ome")
-    if key not in attributes and isinstance(wrapped, dict) and key in wrapped:
-        yield context.finding(
-            "ST-01",
-            ("ome",),
-            f"{key} lies inside ome",
-            f"move it to the top level: {context.traits.name} has no wrapper",
-        )
-        return wrapped, ("ome",)
-    return attributes, ()
-
-
-def _check_outer_version(part: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
-    name = context.traits.version_names[0]
-    if "version" not in part:
-        yield context.finding("ST-07", at, "there is no version", f'add version: "{name}"')
-    elif part["version"] not in context.traits.version_names:
-        yield context.finding(
-            "ST-07", (*at, "version"), f"the version is {describe(part['version'])}", f'write "{name}"'
-        )
-
-
-def check_inner_version(part: JSONObject, at: Location, rule: str, context: RuleContext) -> Iterator[Finding]:
-    """Check the version key of one part, such as a plate, under VE-01 or VE-02, and VE-04."""
-    name = context.traits.version_names[0]
-    if not context.traits.inner_versions:
-        if "version" in part:
-            yield context.finding(
-                "VE-04", (*at, "version"), "there is a version key", "remove it: ome.version is the only one"
-            )
-    elif "version" not in part:
-        yield context.finding(rule, at, "there is no version", f'add version: "{name}"')
-    elif part["version"] not in context.traits.version_names:
-        yield context.finding(
-            rule,
-            (*at, "version"),
-            f"the version is {describe(part['version'])}",
-            f'write "{name}"',
-            level="MUST",
-        )
+def version_traits(version: str) -> VersionTraits:
+    """Return the traits of a version."""
+    try:
+        return VERSION_TRAITS[version]
+    except (KeyError, TypeError):
+        known = ", ".join(VERSION_TRAITS)
+        raise InvalidArgumentError(
+            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
+        ) from None
