@@ -21,6 +21,7 @@ from lamella.ops.execution import THREADS, Count, Workers, check_progress, repor
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
+from lamella.spec.own_key import own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,8 +164,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
 
 def is_rgb(position: Position) -> bool:
     """Return whether an image was converted from a colour image."""
-    own = position.documents.group(position.path).get("lamella")
-    return isinstance(own, dict) and own.get("samples") == "rgb"
+    return bool(own_record(position.documents.group(position.path), "samples") == "rgb")
 
 
 def _places(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:

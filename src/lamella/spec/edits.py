@@ -522,7 +522,7 @@ def set_missing_windows(meta: ImagesMeta, window: WindowDict) -> None:
 def _whole(window: WindowDict, channel: str) -> WindowDict:
     """Copy contrast limits; raise if they are incomplete or reversed (OM-03)."""
     for key in _WINDOW_KEYS:
-        if not _is_finite(window.get(key)):
+        if not math.isfinite(_number(window.get(key))):
             raise InvalidArgumentError(
                 f"the contrast limits of channel {channel!r} need finite numbers for start, end, min, max: "
                 f"found {short_repr(dict(window))}"
@@ -538,15 +538,6 @@ def _whole(window: WindowDict, channel: str) -> WindowDict:
             f"{window['max']} (OM-03). Swap them"
         )
     return WindowDict(**window)
-
-
-def _is_finite(number: Any) -> bool:
-    if isinstance(number, bool) or not hasattr(number, "__float__"):
-        return False
-    try:
-        return math.isfinite(float(number))
-    except OverflowError:  # a whole number of hundreds of digits
-        return False
 
 
 def _named_channels(meta: ImagesMeta) -> OMEROMeta:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lamella.spec.own_key import own_record, with_own_record
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lamella.types import JSONObject
 
-_OURS, _REAL = "lamella", "times"
+_REAL = "times"
 
 
 def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
@@ -55,15 +57,9 @@ def with_real_times(
         others[image] = {**record, "times": [times[frame] for frame in frames]}
     elif image not in records:
         return attributes
-    own = {key: value for key, value in _own(attributes).items() if key != _REAL}
-    return {**attributes, _OURS: {**own, _REAL: others} if others else own}
-
-
-def _own(attributes: JSONObject) -> JSONObject:
-    own = attributes.get(_OURS)
-    return own if isinstance(own, dict) else {}
+    return with_own_record(attributes, _REAL, others or None)
 
 
 def _records(attributes: JSONObject) -> JSONObject:
-    records = _own(attributes).get(_REAL)
+    records = own_record(attributes, _REAL)
     return records if isinstance(records, dict) else {}

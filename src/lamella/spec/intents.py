@@ -29,16 +29,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lamella.spec.own_key import own_record, with_own_record
+
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
-_OURS = "lamella"
 _RENAMING = "renaming"
 _SWAPPED = "swapped_wells"
 _DELETING = "deleting_channel"
 _APPENDING = "appending_channel"
-
-
 _REPLACING = "replacing"
 _CREATING = "creating"
 _TOKEN = "replaces"
@@ -85,7 +84,7 @@ def read_renaming(attributes: JSONObject) -> Renaming | None:
 
 def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
     """Read the record of a member that is being renamed."""
-    record = _read(attributes, _RENAMING)
+    record = own_record(attributes, _RENAMING)
     if not isinstance(record, dict):
         return None
     old, new = record.get("from"), record.get("to")
@@ -101,26 +100,26 @@ def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
 def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) -> JSONObject:
     """Record in attributes which member is being renamed, or remove the record (None)."""
     if record is None:
-        return _with(attributes, _RENAMING, None)
+        return with_own_record(attributes, _RENAMING, None)
     (old, new), token, state = record
     further = {key: value for key, value in (("by", token), ("state", state)) if value}
-    return _with(attributes, _RENAMING, {"from": old, "to": new, **further})
+    return with_own_record(attributes, _RENAMING, {"from": old, "to": new, **further})
 
 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
     """Return the old and the new path of each well that swapped names with others in the last such call."""
-    record = _read(attributes, _SWAPPED)
+    record = own_record(attributes, _SWAPPED)
     return record if isinstance(record, list) else []  # only compared
 
 
 def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
     """Record in attributes which wells have swapped names, or remove the record (None)."""
-    return _with(attributes, _SWAPPED, wells)
+    return with_own_record(attributes, _SWAPPED, wells)
 
 
 def read_appending(attributes: JSONObject) -> Appending | None:
     """Read which channel is being appended to an image."""
-    record = _read(attributes, _APPENDING)
+    record = own_record(attributes, _APPENDING)
     name, after = (record.get("name"), record.get("after")) if isinstance(record, dict) else (None, None)
     return Appending(name, after) if isinstance(name, str) and isinstance(after, int) else None
 
@@ -128,7 +127,7 @@ def read_appending(attributes: JSONObject) -> Appending | None:
 def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONObject:
     """Record in attributes which channel is being appended, or remove the record (None)."""
     value: JSON = None if appending is None else {"name": appending.name, "after": appending.after}
-    return _with(attributes, _APPENDING, value)
+    return with_own_record(attributes, _APPENDING, value)
 
 
 class Deleting(NamedTuple):
@@ -145,7 +144,7 @@ class Deleting(NamedTuple):
 
 def read_deleting(attributes: JSONObject) -> Deleting | None:
     """Read which channel of an image is being deleted."""
-    record = _read(attributes, _DELETING)
+    record = own_record(attributes, _DELETING)
     if not isinstance(record, dict):
         return None
     name, number, levels, done = (record.get(key) for key in Deleting._fields)
@@ -159,7 +158,7 @@ def read_deleting(attributes: JSONObject) -> Deleting | None:
 
 def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObject:
     """Record in attributes which channel is being deleted, or remove the record (None)."""
-    return _with(attributes, _DELETING, None if deleting is None else deleting._asdict())
+    return with_own_record(attributes, _DELETING, None if deleting is None else deleting._asdict())
 
 
 class Replacing(NamedTuple):
@@ -176,7 +175,7 @@ class Replacing(NamedTuple):
 
 def read_replacing(attributes: JSONObject) -> Replacing | None:
     """Read which array of an image is being replaced."""
-    record = _read(attributes, _REPLACING)
+    record = own_record(attributes, _REPLACING)
     if not isinstance(record, dict):
         return None
     name, by, token, after = (record.get(key) for key in Replacing._fields)
@@ -186,12 +185,12 @@ def read_replacing(attributes: JSONObject) -> Replacing | None:
 
 def with_replacing(attributes: JSONObject, replacing: Replacing | None) -> JSONObject:
     """Record in attributes which array is being replaced, or remove the record (None)."""
-    return _with(attributes, _REPLACING, None if replacing is None else replacing._asdict())
+    return with_own_record(attributes, _REPLACING, None if replacing is None else replacing._asdict())
 
 
 def replaces(attributes: JSONObject) -> str | None:
     """Return the token of an array that replaces another one; None for all other arrays."""
-    token = _read(attributes, _TOKEN)
+    token = own_record(attributes, _TOKEN)
     return token if isinstance(token, str) else None
 
 
@@ -201,12 +200,12 @@ def with_token(attributes: JSONObject, token: str | None) -> JSONObject:
     >>> with_token(with_token({"mine": 1}, "a"), None)
     {'mine': 1}
     """
-    return _with(attributes, _TOKEN, token)
+    return with_own_record(attributes, _TOKEN, token)
 
 
 def read_creating(attributes: JSONObject) -> str | None:
     """Return the token of the call that creates a label image; None for one that is complete."""
-    token = _read(attributes, _CREATING)
+    token = own_record(attributes, _CREATING)
     return token if isinstance(token, str) else None
 
 
@@ -216,7 +215,7 @@ def with_creating(attributes: JSONObject, token: str | None) -> JSONObject:
     >>> with_creating({"mine": 1}, "a"), with_creating(with_creating({"mine": 1}, "a"), None)
     ({'mine': 1, 'lamella': {'creating': 'a'}}, {'mine': 1})
     """
-    return _with(attributes, _CREATING, token)
+    return with_own_record(attributes, _CREATING, token)
 
 
 def difference(before: JSONObject, after: JSONObject) -> JSONObject:
@@ -252,19 +251,3 @@ def changed(attributes: JSONObject, by: JSONObject) -> JSONObject:
             else {name: value for name, value in parts.items() if value is not None} or None
         )
     return {key: value for key, value in result.items() if value is not None or key not in by}
-
-
-def _read(attributes: JSONObject, key: str) -> JSON:
-    own = attributes.get(_OURS) if isinstance(attributes, dict) else None  # as stored: any JSON
-    return own.get(key) if isinstance(own, dict) else None
-
-
-def _with(attributes: JSONObject, key: str, value: JSON) -> JSONObject:
-    own = attributes.get(_OURS)
-    if value is None and not (isinstance(own, dict) and key in own):
-        return attributes
-    others = {name: other for name, other in own.items() if name != key} if isinstance(own, dict) else {}
-    if value is not None:
-        others[key] = value
-    rest = {name: other for name, other in attributes.items() if name != _OURS}
-    return {**rest, _OURS: others} if others else rest

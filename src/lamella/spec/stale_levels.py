@@ -34,6 +34,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lamella.spec.own_key import own_record, with_own_record
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -43,7 +45,6 @@ Bounds: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """Start and stop of a region, in voxels."""
 
 _KEY = "stale_levels"
-_OURS = "lamella"
 _MAX_REGIONS = 32
 _MOST_WRITERS = 64
 MAX_UNFINISHED = 64
@@ -71,7 +72,7 @@ class PyramidJob:
             few: tuple[Bounds, ...] = ()
             for region in regions:
                 few = add_region(few, region, MAX_UNFINISHED)
-            rest.append([[list(start), list(stop)] for start, stop in few])
+            rest.append(_regions_json(few))
         return {"writer": self.writer, "work": self.work, "since": self.since, "rest": rest}
 
 
@@ -164,8 +165,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     >>> bool(read_stale({}))
     False
     """
-    own = attributes.get(_OURS) if isinstance(attributes, dict) else None  # as stored: any JSON
-    record = own.get(_KEY) if isinstance(own, dict) else None
+    record = own_record(attributes, _KEY)
     if record is None:
         return StaleLevels()
     try:
@@ -214,22 +214,20 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
     >>> with_stale({"ome": {}, "lamella": {"stale_levels": {}}}, StaleLevels())
     {'ome': {}}
     """
-    own = attributes.get(_OURS)
-    others = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
-    if stale:
-        regions = [[list(start), list(stop)] for start, stop in stale.regions]
-        others[_KEY] = {"writers": list(stale.writers), "regions": regions}
-        if stale.job is not None:
-            others[_KEY]["making"] = stale.job.to_json()
-        if stale.unlisted:
-            others[_KEY]["unlisted"] = list(stale.unlisted)
-        if stale.unwritten:
-            others[_KEY]["unwritten"] = {
-                level: [[list(start), list(stop)] for start, stop in regions]
-                for level, regions in stale.unwritten
-            }
-    rest = {key: value for key, value in attributes.items() if key != _OURS}
-    return {**rest, _OURS: others} if others else rest
+    if not stale:
+        return with_own_record(attributes, _KEY, None)
+    record: JSONObject = {"writers": list(stale.writers), "regions": _regions_json(stale.regions)}
+    if stale.job is not None:
+        record["making"] = stale.job.to_json()
+    if stale.unlisted:
+        record["unlisted"] = list(stale.unlisted)
+    if stale.unwritten:
+        record["unwritten"] = {level: _regions_json(regions) for level, regions in stale.unwritten}
+    return with_own_record(attributes, _KEY, record)
+
+
+def _regions_json(regions: Iterable[Bounds]) -> list[list[list[int]]]:
+    return [[list(start), list(stop)] for start, stop in regions]
 
 
 def _without_index(regions: Sequence[Bounds], axis: int, index: int) -> list[Bounds]:
@@ -309,8 +307,10 @@ def intersect_regions(
 
 
 def _contains(outer: Bounds, inner: Bounds) -> bool:
-    return all(a <= b for a, b in zip(outer[0], inner[0], strict=True)) and all(
-        a >= b for a, b in zip(outer[1], inner[1], strict=True)
+    return (
+        len(outer[0]) == len(inner[0])
+        and all(a <= b for a, b in zip(outer[0], inner[0], strict=True))
+        and all(a >= b for a, b in zip(outer[1], inner[1], strict=True))
     )
 
 
@@ -368,6 +368,10 @@ class Unfinished:
         spans = ", ".join(f"{start}:{stop}" for start, stop in zip(*self.region, strict=True))
         return f"[{spans}] was not written completely: {self.reason}"
 
+    def to_json(self) -> JSONObject:
+        """Return the entry of the record."""
+        return {"start": list(self.region[0]), "stop": list(self.region[1]), "reason": self.reason}
+
 
 def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
     """Read the unfinished regions from the attributes of an array.
@@ -375,8 +379,7 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
     >>> read_unfinished(with_unfinished({}, Unfinished(((0,), (4,)), "too large")))
     (Unfinished(region=((0,), (4,)), reason='too large'),)
     """
-    own = attributes.get(_OURS)
-    stored: Any = own.get(_UNFINISHED) if isinstance(own, dict) else None
+    stored = own_record(attributes, _UNFINISHED)
     if not isinstance(stored, list):
         return ()
     entries = []
@@ -391,7 +394,8 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
 
 def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
     """Return attributes with one more unfinished region; the oldest of many is dropped."""
-    return _with(attributes, [*without_covered(read_unfinished(attributes), entry.region), entry][-_MOST:])
+    entries = [*without_covered(read_unfinished(attributes), entry.region), entry]
+    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MOST:]])
 
 
 def finished(attributes: JSONObject, region: Bounds) -> JSONObject:
@@ -400,29 +404,10 @@ def finished(attributes: JSONObject, region: Bounds) -> JSONObject:
     >>> finished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
     {'a': 1}
     """
-    return _with(attributes, without_covered(read_unfinished(attributes), region))
+    entries = [entry.to_json() for entry in without_covered(read_unfinished(attributes), region)]
+    return with_own_record(attributes, _UNFINISHED, entries or None)
 
 
 def without_covered(entries: tuple[Unfinished, ...], region: Bounds) -> list[Unfinished]:
     """Return the unfinished regions that a region does not cover."""
-    return [entry for entry in entries if not _covers(region, entry.region)]
-
-
-def _covers(outer: Bounds, inner: Bounds) -> bool:
-    return (
-        len(outer[0]) == len(inner[0])
-        and all(a <= b for a, b in zip(outer[0], inner[0], strict=True))
-        and all(a >= b for a, b in zip(outer[1], inner[1], strict=True))
-    )
-
-
-def _with(attributes: JSONObject, entries: list[Unfinished]) -> JSONObject:
-    own = attributes.get(_OURS)
-    others = {key: value for key, value in own.items() if key != _UNFINISHED} if isinstance(own, dict) else {}
-    if entries:
-        others[_UNFINISHED] = [
-            {"start": list(entry.region[0]), "stop": list(entry.region[1]), "reason": entry.reason}
-            for entry in entries
-        ]
-    rest = {key: value for key, value in attributes.items() if key != _OURS}
-    return {**rest, _OURS: others} if others else rest
+    return [entry for entry in entries if not _contains(region, entry.region)]

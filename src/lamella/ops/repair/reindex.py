@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
+from lamella.spec.own_key import own_record
 from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.raw_json import is_integer, is_text, objects
@@ -140,8 +141,7 @@ def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
 
 def _is_pending(image: StoredNode) -> bool:
     """Return whether a group is a position without its first array."""
-    own = image.attributes.get("lamella") if isinstance(image.attributes, dict) else None
-    return isinstance(own, dict) and "axes" in own
+    return own_record(image.attributes, "axes") is not None
 
 
 def _images_of(well: JSON) -> JSON:

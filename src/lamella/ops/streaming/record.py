@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import MetadataError
+from lamella.spec.own_key import own_record, with_own_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.types import JSONObject
 
-_OWN, _STREAM = "lamella", "stream"
+_STREAM = "stream"
 
 
 @dataclass
@@ -44,8 +45,7 @@ class StreamRecord:
     @classmethod
     def of(cls, attributes: JSONObject) -> StreamRecord | None:
         """Read the record; None without one."""
-        own = attributes.get(_OWN)
-        stored = own.get(_STREAM) if isinstance(own, dict) else None
+        stored = own_record(attributes, _STREAM)
         if stored is None:
             return None
         try:
@@ -71,8 +71,7 @@ class StreamRecord:
         record |= {"skipped": self.skipped, "open": self.open}
         if self.times:
             record["times"] = self.times
-        own = attributes.get(_OWN)
-        return {**attributes, _OWN: {**(own if isinstance(own, dict) else {}), _STREAM: record}}
+        return with_own_record(attributes, _STREAM, record)
 
     def skip(self, first: int, count: int) -> None:
         """Add skipped frames, in rising order."""
