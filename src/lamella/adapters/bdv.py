@@ -7,7 +7,7 @@ there is one for each tile, angle and illumination.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,8 +71,8 @@ class BdvReader(HandleReader):
         """Read rows of one plane."""
         part = handle.images[image]
         time, channel, z = index
-        name = f"t{handle.times[time]:05d}/s{part.setups[channel].number:02d}/0/cells"
-        plane: Array | None = handle.data.read_plane(name, z, rows, part.setups[0].size[0])
+        name = f"t{handle.times[time]:05d}/s{part[channel].number:02d}/0/cells"
+        plane: Array | None = handle.data.read_plane(name, z, rows, part[0].size[0])
         # BigDataViewer writes unsigned pixels as signed ones.
         return plane if plane is None or plane.dtype != np.int16 else plane.view(np.uint16)
 
@@ -101,9 +101,8 @@ class _Setup:
     unit: str | None
 
 
-@dataclass
-class _Image:
-    setups: list[_Setup] = field(default_factory=list)
+_Image = list[_Setup]
+"""The channels of an image."""
 
 
 class _File:
@@ -136,15 +135,13 @@ class _File:
         images: dict[tuple[object, ...], _Image] = {}
         for element in self.root.findall(_SETUPS):
             setup = _read_setup(element, self.index)
-            images.setdefault((setup.part, setup.size), _Image()).setups.append(setup)
+            images.setdefault((setup.part, setup.size), []).append(setup)
         return [images[key] for key in sorted(images, key=repr)]
 
     def describe(self, image: _Image) -> ImageDescription:
         """Describe an image."""
-        first = image.setups[0]
-        names = [
-            [f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image.setups] for time in self.times
-        ]
+        first = image[0]
+        names = [[f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image] for time in self.times]
         coefficients = [self.data.root[name] for row in names for name in row if name in self.data.root]
         if not coefficients:
             raise SourceError(f"{self.path} has no pixels of the view setup {first.number}")
@@ -153,17 +150,17 @@ class _File:
             raise SourceError(
                 f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}"
             )
-        missing = len(self.times) * len(image.setups) - len(coefficients)
+        missing = len(self.times) * len(image) - len(coefficients)
         stage, notes = _stage(self.root, self.times[0], first)
         dtype = coefficients[0].dtype.newbyteorder("=")
         return described(
             self.index,
-            (len(self.times), len(image.setups), *shape),
+            (len(self.times), len(image), *shape),
             np.uint16 if dtype == np.int16 else dtype,
             files=(self.index, self.path),
             scale=dict(zip("xyz", first.voxel, strict=False)),
             units=dict.fromkeys("xyz", first.unit),
-            channels=tuple(SourceChannel(self._name("channel", setup.channel)) for setup in image.setups),
+            channels=tuple(SourceChannel(self._name("channel", setup.channel)) for setup in image),
             notes=(*notes, *missing_note(missing, "volume")),
             title=self._title(first) if len(self.images) > 1 else first.name,
             stage=stage,
@@ -172,7 +169,7 @@ class _File:
 
     def _title(self, setup: _Setup) -> str:
         """Return the attributes in which the images differ: "tile 0, angle 90"."""
-        parts = [image.setups[0].part for image in self.images]
+        parts = [image[0].part for image in self.images]
         return ", ".join(
             f"{word} {self._name(word, setup.part[at])}"
             for at, word in enumerate(_PARTS)

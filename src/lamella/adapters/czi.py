@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -170,7 +171,6 @@ class _File:
     def __init__(self, file: Any, by_tile: bool) -> None:
         self.file = file
         self._by_tile = by_tile
-        self._images: list[_Image] | None = None
         self._raw: Any = None
 
     def fill(self, out: Array, offset: int) -> None:
@@ -185,12 +185,10 @@ class _File:
                 raise SourceError(f"{self.file.filepath} ends within a subblock: it was truncated")
             memory = memory[count:]
 
-    @property
+    @cached_property
     def images(self) -> list[_Image]:
-        """The images, listed once."""
-        if self._images is None:
-            self._images = [image for scene in self.file.scenes for image in self._of_scene(scene)]
-        return self._images
+        """The images of all scenes."""
+        return [image for scene in self.file.scenes for image in self._of_scene(scene)]
 
     def close(self) -> None:
         """Close the file."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import counted
+from lamella.errors import InvalidArgumentError, counted
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
+from lamella.spec.colors import parse_color
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
@@ -72,6 +73,19 @@ def number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if abs(value) < float("inf") else None
+
+
+def named_color(name: str) -> str | None:
+    """Return the colour of a look-up table by its name.
+
+    >>> named_color("Green"), named_color("Gray"), named_color("Glow (O&U)")
+    ('00FF00', 'FFFFFF', None)
+    """
+    colors = {"gray": "FFFFFF", "grey": "FFFFFF", "green": "00FF00"}  # CSS has darker ones by these names
+    try:
+        return colors.get(name.lower()) or parse_color(name)
+    except InvalidArgumentError:
+        return None
 
 
 def size(value: Any) -> float | None:

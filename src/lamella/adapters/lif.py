@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, number, sample_channels
+from lamella.adapters.described import described, named_color, number, sample_channels
 from lamella.adapters.formats import ENDINGS
-from lamella.errors import InvalidArgumentError, SourceError
+from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import Objective, SourceChannel
-from lamella.spec.colors import parse_color
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
@@ -123,19 +123,17 @@ class _File:
     def __init__(self, file: Any, path: str) -> None:
         self.file = file
         self._path = path
-        self._parts: list[_Part] | None = None
-        self.notes: tuple[str, ...] = ()
+
+    @cached_property
+    def parts(self) -> list[_Part]:
+        """The images but those of photon arrival times."""
+        return [part for image in self.file.images if not image.is_flim for part in self._split(image)]
 
     @property
-    def parts(self) -> list[_Part]:
-        """The images, listed once."""
-        if self._parts is None:
-            images = list(self.file.images)
-            counted = sum(bool(image.is_flim) for image in images)
-            if counted:
-                self.notes = (f"{counted} of its images are photon arrival times (FLIM) and were left out",)
-            self._parts = [part for image in images if not image.is_flim for part in self._split(image)]
-        return self._parts
+    def notes(self) -> tuple[str, ...]:
+        """Which images are left out."""
+        count = sum(bool(image.is_flim) for image in self.file.images)
+        return (f"{count} of its images are photon arrival times (FLIM) and were left out",) if count else ()
 
     def close(self) -> None:
         """Close the file."""
@@ -241,21 +239,10 @@ def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
         element = elements[at] if at < len(elements) else None
         dye = None if element is None else element.findtext("ChannelProperty[Key='DyeName']/Value")
         label = names[at] if at < len(names) else (dye or "").removeprefix("Leica/")
-        channels.append(SourceChannel(label, None if element is None else _color(element.get("LUTName", ""))))
+        channels.append(
+            SourceChannel(label, None if element is None else named_color(element.get("LUTName", "")))
+        )
     return tuple(channels)
-
-
-def _color(table: str) -> str | None:
-    """Return the colour of a look-up table by its name.
-
-    >>> _color("Green"), _color("Gray"), _color("Glow (O&U)")
-    ('00FF00', 'FFFFFF', None)
-    """
-    colors = {"gray": "FFFFFF", "grey": "FFFFFF", "green": "00FF00"}  # CSS has darker ones by these names
-    try:
-        return colors.get(table.lower()) or parse_color(table)
-    except InvalidArgumentError:
-        return None
 
 
 def _times(stamps: Any, frames: int, dims: Sequence[str]) -> tuple[float, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.adapters.page import (
     BACKGROUND,
@@ -30,6 +31,7 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     StorageError,
+    counted,
     one_line,
 )
 from lamella.nodes.position import Position
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from lamella.ops.display.preview import ShownChannel
     from lamella.ops.execution import Progress
     from lamella.types import JSONObject, StrPath
+
+T = TypeVar("T")
 
 IMAGE_SIDE = 512
 FIELD_SIDE, PLATE_SIDE_LEAST, PLATE_SIDE_MOST = 150, 512, 2048
@@ -273,26 +277,27 @@ def _label_size(height: int, width: int) -> int:
 
 def _field_aspect(plan: PlatePlan) -> float:
     """Return height by width of the first readable field, within 1:3."""
+    return min(max(_of_first(plan, _aspect) or 1.0, 1 / 3), 3.0)
+
+
+def _of_first(plan: PlatePlan, measure: Callable[[Position], T]) -> T | None:
+    """Return what is measured of the first field that can be read; None if no field can be read."""
     for tile in plan.tiles:
-        try:
+        with suppress(LamellaError):
             if isinstance(tile.node, Position):
-                return min(max(_aspect(tile.node), 1 / 3), 3.0)
-        except LamellaError:
-            continue
-    return 1.0
+                return measure(tile.node)
+    return None
 
 
 def _plane_bytes(plan: PlatePlan, room: int) -> int:
     """Return the bytes of the planes that are read for the first field that can be read, as decoded numbers."""
-    for tile in plan.tiles:
-        try:
-            if isinstance(tile.node, Position):
-                _, array = level_for(tile.node, room)
-                axes = PlaneAxes.of(tile.node.axes, array.ndim)
-                return 8 * len(tile.node.channel_names) * axes.height(array.shape) * axes.width(array.shape)
-        except LamellaError:
-            continue
-    return 0
+
+    def nbytes(position: Position) -> int:
+        _, array = level_for(position, room)
+        axes = PlaneAxes.of(position.axes, array.ndim)
+        return 8 * len(position.channel_names) * axes.height(array.shape) * axes.width(array.shape)
+
+    return _of_first(plan, nbytes) or 0
 
 
 def _aspect(position: Position) -> float:
@@ -305,10 +310,10 @@ def _aspect(position: Position) -> float:
 def _count(plan: PlatePlan) -> str:
     wells, fields = len(plan.wells), plan.fields
     if fields is None:
-        return f"{wells} well{'s' * (wells != 1)}, the first field of each"
-    words = f"{fields} field{'s' * (fields != 1)}"
+        return f"{counted(wells, 'well')}, the first field of each"
+    words = counted(fields, "field")
     if any(plan.rows):
-        words = f"{wells} well{'s' * (wells != 1)}, {words}"
+        words = f"{counted(wells, 'well')}, {words}"
     drawn = len(plan.tiles)
     return words if drawn == fields else f"{words}, {drawn} shown"
 

@@ -7,10 +7,10 @@ which planes.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from lamella.adapters.described import number
 from lamella.adapters.tiff_metadata import TiffMetadata
 from lamella.errors import MetadataError, SourceError
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -86,7 +86,7 @@ def _read_pixels(pixels: Element) -> TiffMetadata:
     except MetadataError as error:
         sizes, notes = {}, (f"its physical sizes were not read: {error}",)
     times = _frame_times(pixels)
-    frames = range(int(_number(pixels, "SizeT") or 0))
+    frames = range(int(number(pixels.get("SizeT")) or 0))
     if "t" not in sizes and len(times) > 1:
         first, last = min(times), max(times)
         interval = (times[last] - times[first]) / (last - first)
@@ -108,7 +108,7 @@ def _read_pixels(pixels: Element) -> TiffMetadata:
 def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
     exposures: dict[int, float] = {}
     for plane in children(pixels, "Plane"):
-        exposure = _number(plane, "ExposureTime")
+        exposure = number(plane.get("ExposureTime"))
         if exposure is not None and (plane.get("TheC") or "").isdecimal():
             ratio = unit_ratio(unit_name(plane.get("ExposureTimeUnit", "s")), "second")
             exposures.setdefault(int(plane.get("TheC", "")), exposure * ratio)
@@ -118,17 +118,17 @@ def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
             _color(element.get("Color")),
             excitation=_length(element, "ExcitationWavelength", "nm", "nanometer"),
             emission=_length(element, "EmissionWavelength", "nm", "nanometer"),
-            exposure=exposures.get(number),
+            exposure=exposures.get(index),
             number=_last_number(element.get("ID", "")),
         )
-        for number, element in enumerate(children(pixels, "Channel"))
+        for index, element in enumerate(children(pixels, "Channel"))
     )
 
 
 def _last_number(identifier: str) -> int | None:
     """Return the number that ends an ID: 1 of "Channel:0:1"."""
-    number = identifier.rpartition(":")[2]
-    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else None
+    digits = identifier.rpartition(":")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
 
 
 def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]:
@@ -141,7 +141,9 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
     for axis in "zyx":
         name = f"Position{axis.upper()}"
         if first.get(f"{name}Unit") == pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") == "pixel":
-            values[axis] = _number(first, name)  # no unit for both, as an export writes images without units
+            values[axis] = number(
+                first.get(name)
+            )  # no unit for both, as an export writes images without units
         else:
             values[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
     return {axis: value for axis, value in values.items() if value is not None}
@@ -149,24 +151,16 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
 
 def _length(element: Element, attribute: str, default: str, unit: str) -> float | None:
     """Return a length in a unit; None if it is missing or its own unit is not a length ("reference frame")."""
-    value = _number(element, attribute)
+    value = number(element.get(attribute))
     stated = unit_name(element.get(f"{attribute}Unit", default), "space")
     return None if value is None or stated is None else value * unit_ratio(stated, unit)
-
-
-def _number(element: Element, attribute: str) -> float | None:
-    try:
-        value = float(element.get(attribute, ""))
-    except ValueError:
-        return None
-    return value if isfinite(value) else None
 
 
 def _objectives(root: Element) -> dict[str, Objective]:
     """Return the objectives of all instruments by ID."""
     return {
         each.get("ID", ""): Objective(
-            each.get("Model") or "", _number(each, "NominalMagnification"), _number(each, "LensNA")
+            each.get("Model") or "", number(each.get("NominalMagnification")), number(each.get("LensNA"))
         )
         for instrument in children(root, "Instrument")
         for each in children(instrument, "Objective")
@@ -191,7 +185,7 @@ def _frame_times(pixels: Element) -> dict[int, float]:
     """Return the time of the first plane of each frame, in seconds."""
     times: dict[int, float] = {}
     for plane in children(pixels, "Plane"):
-        time, frame = _number(plane, "DeltaT"), plane.get("TheT") or ""
+        time, frame = number(plane.get("DeltaT")), plane.get("TheT") or ""
         if time is not None and frame.isdecimal():
             time *= unit_ratio(unit_name(plane.get("DeltaTUnit", "s")), "second")
             times[int(frame)] = min(time, times.get(int(frame), time))
@@ -238,8 +232,8 @@ def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
     if None in numbers or len(set(numbers)) < len(numbers):
         numbers = list(range(len(stated)))
     return {
-        image_of[sample.get("ID", "")]: (number, each.get("Name") or "")
-        for number, each in zip(numbers, stated, strict=True)
+        image_of[sample.get("ID", "")]: (at, each.get("Name") or "")
+        for at, each in zip(numbers, stated, strict=True)
         for sample in children(each, "WellSampleRef")
         if sample.get("ID", "") in image_of
     }
@@ -253,12 +247,12 @@ def _well_name(index: str | None, convention: str) -> str | None:
     """
     if index is None or not index.isdecimal():
         return None
-    number = int(index)
+    rest = int(index)
     if convention != "letter":
-        return str(number + 1)
+        return str(rest + 1)
     name = ""
-    while number >= 0:
-        number, letter = divmod(number, 26)
+    while rest >= 0:
+        rest, letter = divmod(rest, 26)
         name = chr(ord("A") + letter) + name
-        number -= 1
+        rest -= 1
     return name

@@ -9,6 +9,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,12 +74,7 @@ def _listed_pages(series: Any) -> list[PageBytes | None]:
 
 
 def _planes_per_page(series: Any) -> int:
-    whole, page = 1, 1
-    for length in series.shape:
-        whole *= int(length)
-    for length in series.keyframe.shape:
-        page *= int(length)
-    return whole // page
+    return prod(map(int, series.shape)) // prod(map(int, series.keyframe.shape))
 
 
 def _page_bytes(page: Any) -> PageBytes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from math import isfinite
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.adapters.described import named_color
 from lamella.adapters.metaseries import corner, read_metaseries
 from lamella.adapters.original import json_text
 from lamella.adapters.tiff_metadata import TiffMetadata, is_for_print, print_note, read_ratios
@@ -33,11 +34,6 @@ _KINDS = ("stk", "lsm", "scanimage", "fei", "sem")
 _EXPOSURE = re.compile(r"Exposure:\s*([\d.]+)\s*(ms|s)\b")
 _MAGNIFICATION = re.compile(r"(\d+(?:\.\d+)?)x(?:/(\d+(?:\.\d+)?))?", re.IGNORECASE)
 _BULKY = ("InputLut", "OutputLut")
-_COLORS = {
-    "red": "FF0000", "green": "00FF00", "blue": "0000FF", "gray": "FFFFFF", "grey": "FFFFFF", "cyan": "00FFFF",
-    "magenta": "FF00FF", "yellow": "FFFF00",
-}  # fmt: skip
-"""Names that ScanImage has for colours of channels."""
 
 
 def read_vendor(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata] | None:
@@ -249,7 +245,7 @@ def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     channels = []
     for saved in _numbers(values.get("SI.hChannels.channelSave")):
         at = int(saved) - 1
-        color = _COLORS.get(str(colors[at]).lower()) if 0 <= at < len(colors) else None
+        color = named_color(str(colors[at])) if 0 <= at < len(colors) else None
         channels.append(
             SourceChannel(str(names[at]) if 0 <= at < len(names) else f"Channel {saved:g}", color)
         )
@@ -362,17 +358,10 @@ def _labels(labels: Sequence[str], plan: AxisPlan, count: int) -> list[str]:
     if not labels or count < 2:
         return []
     # ImageJ's planes are in the order channel, z, time, with the channel fastest.
-    if len(labels) not in (count, _planes(plan)):
+    if len(labels) not in (count, prod(plan.shape[:-2])):
         return []
     names = [set(labels[index::count]) for index in range(count)]
     flat = [next(iter(group)) for group in names]
     if any(len(group) > 1 for group in names) or len(set(flat)) < count or not all(flat):
         return []
     return flat
-
-
-def _planes(plan: AxisPlan) -> int:
-    planes = 1
-    for length in plan.shape[:-2]:
-        planes *= length
-    return planes

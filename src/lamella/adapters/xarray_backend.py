@@ -67,34 +67,13 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         labels: bool = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
-        """Open one image; no pixel is read yet.
+        """Open one image, or one inside a store: ``"plate.zarr/A/1/0"``; no pixel is read yet.
 
-        Parameters
-        ----------
-        filename_or_obj : path or zarr store
-            An image, or one inside a store: ``"plate.zarr/A/1/0"``.
-        drop_variables : str or iterable of str, optional
-            Variables to leave out.
-        level : int or str
-            Level of the pyramid: its number, 0 being the finest, or the path of its array.
-        labels : bool
-            Also open the label images on the same pixel grid.
-        storage_options : mapping, optional
-            Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
-
-        Returns
-        -------
-        xarray.Dataset
-            The variable "image", and one per label image under its name, with the coordinates of
-            `lamella.adapters.xarray_export.to_xarray`. Indexed lazily; with ``chunks={}`` backed by dask in whole
-            shards.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The path is a plate, well or row instead of an image, or has no such level (ValueErrors).
+        The dataset has the variable "image", and with ``labels`` one for each label image on the same pixel grid. It is
+        indexed lazily; with ``chunks={}`` it is backed by dask in whole shards. ``level`` is the number of a level, 0
+        being the finest, or the path of its array. Raise InvalidArgumentError for other nodes and unknown levels.
         """
-        position = _opened(filename_or_obj, storage_options)
+        position = open_ome_zarr(filename_or_obj, mode="r", storage_options=storage_options)
         if not isinstance(position, Position):
             raise InvalidArgumentError(
                 f"{position!r} is not an image: open one of its images by path, such as 'plate.zarr/A/1/0', "
@@ -132,7 +111,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
 
         `storage_options` are credentials and settings of a URL. Raise InvalidArgumentError for other nodes than plates.
         """
-        plate = _opened(filename_or_obj, storage_options)
+        plate = open_ome_zarr(filename_or_obj, mode="r", storage_options=storage_options)
         if not isinstance(plate, Plate):
             raise InvalidArgumentError(f"{plate!r} is not a plate; open an image with xarray.open_dataset.")
         tree = to_datatree(plate)
@@ -162,10 +141,6 @@ class LazyPixels(BackendArray):  # type: ignore[misc]
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         return self.reader.stored.read_orthogonal(key)
-
-
-def _opened(target: Any, storage_options: Mapping[str, Any] | None) -> Any:
-    return open_ome_zarr(target, mode="r", storage_options=storage_options)
 
 
 def _level_path(position: Position, level: int | str) -> str:

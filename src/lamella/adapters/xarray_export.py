@@ -140,13 +140,13 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
     return xr.DataTree.from_dict(datasets, name=plate.document.own_model.name or None)
 
 
-def position_dataset(position: Position) -> xr.Dataset:
-    """Return a position as a dataset with the variable "image"; an empty dataset without an image."""
+def position_dataset(position: Position, level: str | None = None) -> xr.Dataset:
+    """Return a level as a dataset with the variable "image"; an empty dataset without an image."""
     import xarray as xr
 
     if not position.dataset_paths:
         return xr.Dataset()
-    image = to_xarray(position)
+    image = to_xarray(position, level)
     return xr.Dataset({"image": image.variable.copy(deep=False)}, coords=image.coords)
 
 
@@ -248,8 +248,5 @@ def image_datatree(position: Position) -> xr.DataTree:
     images = {"": position, **{f"labels/{name}/": label for name, label in position.labels.items()}}
     for prefix, image in images.items():
         for path in image.dataset_paths:
-            level = to_xarray(image, path)
-            datasets[f"{prefix}{path}"] = xr.Dataset(
-                {"image": level.variable.copy(deep=False)}, coords=level.coords
-            )
+            datasets[f"{prefix}{path}"] = position_dataset(image, path)
     return xr.DataTree.from_dict(datasets, name=position.document.own_model.multiscales[0].name or None)

@@ -92,7 +92,7 @@ def _on_grid(
 ) -> Placement:
     """Place timepoints without a change of start and step."""
     length = max(grid.length, int(indices.max(initial=-1)) + 1)
-    _check_indices(grid, indices, length, values, dim)
+    _check_indices(grid, indices, values, dim, length, grid.start, grid.step)
     times = grid.times
     if off > NOISE or times is not None:
         times, old = dict(times or {}), times or {}
@@ -154,11 +154,8 @@ def _placement(
     factor, shift = _affine(sorted(moves.items()))
     if factor:
         length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
-    if length - grid.length - len(values) > MOST_EMPTY:
-        raise _too_empty(step, start, values, dim)
     indices = np.array([index[value] for value in values.tolist()])
-    if len(np.unique(indices)) < len(indices):
-        _refuse_twice(grid, values, dim)
+    _check_indices(grid, indices, values, dim, length, start, step)
     off = np.abs(known - (start + step * time_indices)) / step
     is_regular = off.max() <= NOISE and len(known) == length
     times = None if is_regular else {i: value for value, i in index.items()}
@@ -227,20 +224,23 @@ def _refuse_twice(grid: TimeGrid, values: NDArray[np.float64], dim: str) -> None
     )
 
 
-def _too_empty(step: float, start: float, values: NDArray[np.float64], dim: str) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"The coordinates of dim {dim!r} reach from {values.min():g} to {values.max():g}; with timepoints "
-        f"{step:g} apart from {start:g} on, more than {MOST_EMPTY} would be empty."
-    )
-
-
 def _check_indices(
-    grid: TimeGrid, indices: NDArray[np.int64], length: int, values: NDArray[np.float64], dim: str
+    grid: TimeGrid,
+    indices: NDArray[np.int64],
+    values: NDArray[np.float64],
+    dim: str,
+    length: int,
+    start: float,
+    step: float,
 ) -> None:
+    """Raise for two coordinates at one index, and for too many empty timepoints in an array that grows to a length."""
+    if length - grid.length - len(indices) > MOST_EMPTY:
+        raise InvalidArgumentError(
+            f"The coordinates of dim {dim!r} reach from {values.min():g} to {values.max():g}; with timepoints "
+            f"{step:g} apart from {start:g} on, more than {MOST_EMPTY} would be empty."
+        )
     if len(np.unique(indices)) < len(indices):
         _refuse_twice(grid, values, dim)
-    if length - grid.length - len(indices) > MOST_EMPTY:
-        raise _too_empty(grid.step, grid.start, values, dim)
 
 
 Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"

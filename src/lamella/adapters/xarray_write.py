@@ -98,7 +98,7 @@ def _prepared(
         move_timepoints(position, plan)
         return position[plan.image], None
     if plan.changes_times:
-        set_times(position, plan)
+        position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
     if tuple(plan.shape) != plan.array.shape:
         return position[plan.image], plan
     return position[plan.image], None
@@ -212,11 +212,6 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
         raise
     record = partial(times_recorded, plan=plan)
     put_in_place(position, plan.image, beside, _transformed(position, plan), last=record)
-
-
-def set_times(position: Position, plan: WritePlan) -> None:
-    """Write the start and step of a plan that moves no timepoint."""
-    position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
 
 
 def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
