@@ -151,7 +151,7 @@ def check_files(meta: ArrayMeta, where: str) -> None:
         )
     if meta.shards is None:
         return
-    count = math.prod(s // c for s, c in zip(meta.shards, meta.chunks, strict=True))
+    count = math.prod(meta.chunks_per_file)
     if count * _INDEX_ENTRY > memory_bytes():
         raise TooLargeError(
             f"each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process can have "

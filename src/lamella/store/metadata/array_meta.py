@@ -77,6 +77,11 @@ class ArrayMeta:
         return self.shards or self.chunks
 
     @property
+    def chunks_per_file(self) -> Shape:
+        """Number of chunks per axis of one file."""
+        return tuple(f // c for f, c in zip(self.files, self.chunks, strict=True))
+
+    @property
     def grid(self) -> Shape:
         """Number of files per axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))

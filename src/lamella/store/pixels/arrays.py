@@ -374,13 +374,8 @@ class StoredArray:
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
         engine = self._engine_for(meta)
-        region = tuple(
-            slice(int(axis.start), int(axis.stop), 1)
-            if isinstance(axis, slice)
-            else slice(int(axis.min()), int(axis.max()) + 1, 1)
-            for axis in selection.axes
-        )
-        for file_index in itertools.islice(chunk_grid.files_of(meta, region), _MAX_FILES_SEARCHED):
+        files = chunk_grid.parts_by_file(meta, selection)
+        for file_index, _ in itertools.islice(files, _MAX_FILES_SEARCHED):
             try:
                 engine.read(as_selection(meta.file_region(file_index)))
             except Exception as error:  # whatever the decoder raises, this is the file

@@ -46,9 +46,7 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
 def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
     """Split a write by file; yield the file index, and the parts of the selection and the block in that file."""
     if selection.paired:
-        file_indexes = np.stack(
-            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
-        )
+        file_indexes = _files_of_points(meta, selection)
         for file_index in np.unique(file_indexes, axis=1).T:
             chosen = np.flatnonzero((file_indexes == file_index[:, None]).all(axis=0))
             points = tuple(np.asarray(axis)[chosen] for axis in selection.axes)
@@ -67,6 +65,11 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
             Selection(chosen_axes, False, part.shape, (), None, part.shape),
             part,
         )
+
+
+def _files_of_points(meta: ArrayMeta, selection: Selection) -> Indices:
+    """Return the file index of each point, as columns."""
+    return np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
 
 
 def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
@@ -91,9 +94,7 @@ def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Sh
     A file on the array's edge is never filled: the array may grow into the rest of it.
     """
     if selection.paired:
-        file_indexes = np.stack(
-            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
-        )
+        file_indexes = _files_of_points(meta, selection)
         unique = np.unique(file_indexes, axis=1).T
         return None if len(unique) > limit else [tuple(index) for index in unique.tolist()]
     spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
@@ -180,7 +181,7 @@ def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape
     (0,) [(0, (slice(1, 2, 1),), False), (1, (slice(0, 2, 1),), True)]
     (1,) [(0, (slice(0, 2, 1),), True)]
     """
-    grid = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+    grid = meta.chunks_per_file
     strides = [1] * len(grid)
     for axis in range(len(grid) - 1, 0, -1):
         strides[axis - 1] = strides[axis] * grid[axis]

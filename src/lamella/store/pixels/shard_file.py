@@ -189,7 +189,6 @@ class IndexForm:
         """Return the layout of an array's indexes; None without shards, or for unsupported index codecs."""
         if meta.shards is None:
             return None
-        chunks = tuple(s // c for s, c in zip(meta.shards, meta.chunks, strict=True))
         codecs = [named_codec(codec) for codec in meta.document.get("codecs", [])]
         if len(codecs) != 1 or codecs[0][0] != "sharding_indexed":
             return None  # another codec encodes the shard, so offsets are not those of the file
@@ -200,7 +199,7 @@ class IndexForm:
             return None
         if index_codecs[0][1].get("endian", "little") != "little":
             return None
-        return cls(chunks, len(names) == 2, configuration.get("index_location", "end") == "end")
+        return cls(meta.chunks_per_file, len(names) == 2, configuration.get("index_location", "end") == "end")
 
 
 def named_codec(codec: JSON) -> tuple[str, Mapping[str, Any]]:

@@ -80,7 +80,7 @@ class ShardWriter:
                 f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.file_index}: "
                 f"its grid is {meta.grid}"
             )
-        self.chunks: Shape = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+        self.chunks: Shape = meta.chunks_per_file
         self._lock = threading.Condition()
         self._putting = 0
         self._ended = False
@@ -371,7 +371,6 @@ class _Buffer:
         self._array = array
         self._meta = meta
         self._region = meta.file_region(file_index)
-        self._chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
         self._blocks: dict[int, Array] = {}
 
     def put(self, number: int, block: Array) -> None:
@@ -395,7 +394,10 @@ class _Buffer:
         starts = (
             axis.start + int(i) * c
             for axis, i, c in zip(
-                self._region, np.unravel_index(number, self._chunks), self._meta.chunks, strict=True
+                self._region,
+                np.unravel_index(number, self._meta.chunks_per_file),
+                self._meta.chunks,
+                strict=True,
             )
         )
         return tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))

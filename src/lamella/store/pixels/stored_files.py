@@ -138,12 +138,12 @@ def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
 
 def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
     """Describe a folder, a pipe or a device at the path of a file: none of its chunks can be read."""
-    everything = np.ones(tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True)), bool)
+    everything = np.ones(meta.chunks_per_file, bool)
     return StoredFile(file_index, key, 0, everything, everything, NO_FILE)
 
 
 def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes) -> StoredFile:
-    chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+    chunks = meta.chunks_per_file
     everything = np.ones(chunks, bool)
     form = IndexForm.of(meta)
     if form is None:  # the index has unsupported codecs: only the file's presence is known
