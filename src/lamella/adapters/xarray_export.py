@@ -57,7 +57,7 @@ def to_xarray(position: Position, level: str | int | None = None) -> xr.DataArra
         image = position.open_level(path)
     dims, coords = labels_of(position, path, image.shape)
     attrs = user_attributes(position.documents.group(position.path))
-    name = position.document.own_model.multiscales[0].name or None
+    name = position.document.shared_model.multiscales[0].name or None
     return xr.DataArray(dask_array(image), coords=coords, dims=dims, name=name, attrs=attrs)
 
 
@@ -137,7 +137,7 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
             if on_error == "raise":
                 raise
             datasets[path] = xr.Dataset(attrs={"error": str(error)})
-    return xr.DataTree.from_dict(datasets, name=plate.document.own_model.name or None)
+    return xr.DataTree.from_dict(datasets, name=plate.document.shared_model.name or None)
 
 
 def position_dataset(position: Position, level: str | None = None) -> xr.Dataset:
@@ -249,4 +249,4 @@ def image_datatree(position: Position) -> xr.DataTree:
     for prefix, image in images.items():
         for path in image.dataset_paths:
             datasets[f"{prefix}{path}"] = position_dataset(image, path)
-    return xr.DataTree.from_dict(datasets, name=position.document.own_model.multiscales[0].name or None)
+    return xr.DataTree.from_dict(datasets, name=position.document.shared_model.multiscales[0].name or None)

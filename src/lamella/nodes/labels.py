@@ -505,7 +505,4 @@ class Labels(RenamesMembers):
         rename_label(self, self._checked_key(old), self._checked_key(new))
 
     def _summary(self) -> str:
-        try:
-            return f", {len(self)} label images"
-        except (ValueError, OSError, KeyError) as fault:
-            return f", damaged: {fault}"
+        return f", {len(self)} label images"

@@ -1,15 +1,14 @@
 """A metadata document as a model: read once, edited by pure functions, saved as a whole.
 
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
-reading, and a node gets its own model when a user or an edit may change it.
+reading, and a node gets its own model when its user may change it.
 
 `read_part` parses a part of a document as a model, with errors that name the node.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.store.metadata.json_document import StoredGroup
@@ -17,113 +16,69 @@ from lamella.store.metadata.json_document import StoredGroup
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from lamella.nodes.store_handle import NodePath, StoreHandle
+    from lamella.nodes.node import ModelNode
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.base import MetaModel
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
 T = TypeVar("T")
-D_contra = TypeVar("D_contra", bound="MetaModel", contravariant=True)
 
 _UNKNOWN = object()
 """Stamp of a document that was written and not read since; no other stamp is equal to it."""
 
 
-class Dump(Protocol[D_contra]):
-    """The function that converts a model to attributes."""
-
-    def __call__(self, meta: D_contra, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
-        """Return new attributes; a trusted model needs no validation."""
-        ...
-
-
 class MetadataDocument(Generic[M]):
-    """The model of one group's document, kept current with the store.
+    """The model of a node's document, kept current with the store; the node converts attributes to models and back."""
 
-    ``load`` converts group attributes to a new model, and ``dump`` a model and the group's attributes to new
-    attributes with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` whether the model
-    depends on the attributes alone (otherwise it is loaded each time). ``check`` reports broken rules of a document
-    that was read; ``refuse`` raises for broken rules that a user's change of the model causes.
-    """
+    __slots__ = ("_node", "_own", "_shared", "_stamp", "_stored", "_unchecked", "is_settled")
 
-    __slots__ = (
-        "_check",
-        "_dump",
-        "_is_handed_out",
-        "_load",
-        "_load_shared",
-        "_model",
-        "_refuse",
-        "_settled",
-        "_shared",
-        "_stamp",
-        "_stored",
-        "_unchecked",
-        "is_settled",
-        "path",
-        "store_handle",
-    )
-
-    def __init__(
-        self,
-        store_handle: StoreHandle,
-        path: str,
-        load: Callable[[JSONObject], M],
-        dump: Dump[M],
-        look: Callable[[StoredGroup], M] | None = None,
-        settled: Callable[[JSONObject], bool] | None = None,
-        check: Callable[[StoredGroup], object] | None = None,
-        refuse: Callable[[JSONObject, JSONObject, M], object] | None = None,
-    ) -> None:
-        self.store_handle = store_handle
-        self.path = path
-        self._load = load
-        self._dump = dump
-        self._load_shared = look
-        self._settled = settled
-        self._check = check
-        self._refuse = refuse
-        self._unchecked = False
+    def __init__(self, node: ModelNode[M]) -> None:
+        self._node = node
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
         self._shared: M | None = None
-        self._model: M | None = None
-        self._is_handed_out = False
-        #: Whether the model depends on the attributes alone.
+        """The model of a settled document that was read, or the result of an edit."""
+        self._own: M | None = None
+        """The model that was handed out to the user."""
+        self._unchecked = False
         self.is_settled = True
+        """Whether the model depends on the attributes alone; otherwise it is loaded at each access."""
 
     # -- reading ----------------------------------------------------------------------------------------------
 
     @property
     def shared_model(self) -> M:
-        """The model for reading, shared by nodes with equal content: never changed, never returned to users."""
-        if self._load_shared is None or self._model is not None:
-            return self.own_model
-        if self._stored is None or not self._is_unchanged():
+        """The model for reading: never changed, never returned to users. With unsaved changes, the user's own model."""
+        if self._own is not None:
+            if not self._is_unchanged() and not self._is_edited():
+                self._read()
+        elif self._stored is None or not self._is_unchanged():
             self._read()
-        model = self._shared
-        if model is None:
-            model = self.last_shared_model
+        model = self.last_shared_model
         if self._unchecked:
-            self._report()
+            self._node._check(self._read_group)  # again on the next access if it raises
+            self._unchecked = False
         return model
+
+    def hand_out(self) -> M:
+        """Return the node's own model to a user, who may change it at any time."""
+        self.shared_model  # noqa: B018 (reads the document and checks it)
+        if self._own is None:
+            self._own = self._node._load(self.last_attributes)
+        return self._own
 
     def derived(self, derive: Callable[[M], T]) -> T:
         """Return a function's result for the `shared_model`; nodes that share the model share the result."""
         model = self.shared_model
-        if self._load_shared is None or self._model is not None or self._stored is None:
+        if self._own is not None:
             return derive(model)
-        # By identity of the shared model: a node's own model differs from that of other nodes.
-        cached: tuple[M, T] | None = self._stored.derived.get(derive)
+        # By identity of the shared model: the result of an edit differs from the models of other nodes.
+        results = self._read_group.derived
+        cached: tuple[M, T] | None = results.get(derive)
         if cached is None or cached[0] is not model:
-            cached = self._stored.derived[derive] = model, derive(model)
+            cached = results[derive] = model, derive(model)
         return cached[1]
-
-    def _report(self) -> None:
-        """Report broken rules of the document; again on the next access if that raises."""
-        if self._check is not None and self._stored is not None:
-            self._check(self._stored)
-        self._unchecked = False
 
     @property
     def stored(self) -> StoredGroup | None:
@@ -131,111 +86,75 @@ class MetadataDocument(Generic[M]):
         return self._stored
 
     @property
-    def content(self) -> StoredGroup | None:
-        """The document as it was last read or written; None if this node has its own model."""
-        return None if self._load_shared is None or self._model is not None else self._stored
+    def _read_group(self) -> StoredGroup:
+        assert self._stored is not None
+        return self._stored
 
     @property
     def last_shared_model(self) -> M:
-        """The shared model of `content`, without a check of the store."""
-        assert self._stored is not None
-        if self._shared is None:
-            self._shared = (
-                self._load(self._stored.attributes)
-                if self._load_shared is None
-                else self._load_shared(self._stored)
-            )
-        return self._shared
-
-    @property
-    def own_model(self) -> M:
-        """The node's own model, read again if the document was changed elsewhere and has no unsaved changes."""
-        if self._model is not None and (self._is_unchanged() or self._is_edited()):
-            return self._model
-        looked_at = self._model is None and self._stored is not None and self._is_unchanged()
-        return self._make_own(not looked_at and self._read())
-
-    def _is_unchanged(self) -> bool:
-        """Return whether the document is unchanged; unknown in a writable store without stamps."""
-        if self._stamp is _UNKNOWN or not self.is_settled:
-            return False
-        stamp = self.store_handle.documents.stamp(self.path)
-        return (stamp is not None or self.store_handle.read_only) and stamp == self._stamp
-
-    def hand_out(self) -> M:
-        """Return the own model to a user, who may change it at any time."""
-        self._is_handed_out = True
-        return self.own_model
+        """The model of the document as it was last read or written, without a check of the store."""
+        model = self._shared if self._own is None else self._own
+        if model is None:
+            model = self._node._load_shared(self._read_group)
+            if self.is_settled:
+                self._shared = model
+        return model
 
     @property
     def last_attributes(self) -> JSONObject:
         """The attributes as they were last read or written; empty before."""
         return {} if self._stored is None else self._stored.attributes
 
-    def refresh(self) -> M:
-        """Return the own model, read again unless it has unsaved changes."""
-        if self._model is not None and self._is_edited():
-            return self._model
-        return self._make_own(self._read())
+    def _is_unchanged(self) -> bool:
+        """Return whether the document is unchanged; unknown in a writable store without stamps."""
+        if self._stamp is _UNKNOWN or not self.is_settled:
+            return False
+        store_handle = self._node.store_handle
+        stamp = store_handle.documents.stamp(self._node.path)
+        return (stamp is not None or store_handle.read_only) and stamp == self._stamp
 
-    def adopt(self, stored: StoredGroup, stamp: object) -> None:
-        """Adopt a document that was just read, with its stamp."""
+    def refresh(self) -> M:
+        """Return the model, read again unless it has unsaved changes."""
+        if self._own is not None and self._is_edited():
+            return self._own
+        self._stamp = _UNKNOWN
+        return self.shared_model
+
+    def adopt(self, stored: StoredGroup, stamp: object = _UNKNOWN) -> None:
+        """Adopt a document that was just read, with its stamp, or that this process just wrote."""
         self._set_stored(stored, stamp)
         self._unchecked = True
 
-    def start(self, stored: StoredGroup) -> None:
-        """Adopt a document that this process just wrote, without reading it again."""
-        self._set_stored(stored, _UNKNOWN)
-
-    def _read(self) -> bool:
-        """Read the document; return whether it has changed."""
-        before = self._stored
-        self._set_stored(*self.store_handle.documents.stored_group(self.path))
-        changed = before is None or before.attributes != self._attributes
-        self._unchecked = self._unchecked or changed
-        if self.is_settled:
-            return changed
-        self._shared = None
-        return True
+    def _read(self) -> None:
+        """Read the document; the models of an equal one stay."""
+        before, model = self._stored, self._shared
+        self._set_stored(*self._node.documents.stored_group(self._node.path))
+        is_equal = before is not None and before.attributes == self.last_attributes
+        self._unchecked = self._unchecked or not is_equal
+        if is_equal and self.is_settled:
+            self._shared = self._shared or model
+        elif self._own is not None:
+            self._update_own(self._node._load(self.last_attributes))
 
     def _set_stored(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:
             self._stored, self._shared = stored, None
-            if self._settled is not None:
-                self.is_settled = stored.get_or_make(self._settled, partial(self._settled, stored.attributes))
+            self.is_settled = self._node._is_settled(stored.attributes)
         self._stamp = stamp
 
-    @property
-    def _attributes(self) -> JSONObject:
-        assert self._stored is not None
-        return self._stored.attributes
-
-    def _make_own(self, changed: bool) -> M:
-        """Return a model of the document that no other node has."""
-        model = self._model
-        if model is None or changed:
-            model = self._load(self._attributes)
-            if self._unchecked:
-                self._report()
-            return self._adopt(model)
-        return model
-
-    def _adopt(self, model: M) -> M:
-        if self._model is None:
-            self._model = model
-        elif model is not self._model:
-            # Callers keep `node.metadata`: replace the content of that object.
-            self._model.__dict__.update(model.__dict__)
-            object.__setattr__(self._model, "__pydantic_extra__", model.__pydantic_extra__)
-            object.__setattr__(self._model, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-        return self._model
+    def _update_own(self, model: M) -> None:
+        """Replace the content of the model that callers keep as `node.metadata`."""
+        if self._own is not None and self._own is not model:
+            self._own.__dict__.update(model.__dict__)
+            object.__setattr__(self._own, "__pydantic_extra__", model.__pydantic_extra__)
+            object.__setattr__(self._own, "__pydantic_fields_set__", model.__pydantic_fields_set__)
 
     def _is_edited(self) -> bool:
         """Return whether a user has unsaved changes in the model."""
-        if not self._is_handed_out or self._model is None:
+        if self._own is None:
             return False
-        attributes = self._attributes
-        return self._dump(self._model, attributes) != self._dump(self._load(attributes), attributes)
+        attributes, node = self.last_attributes, self._node
+        return node._dump(self._own, attributes) != node._dump(node._load(attributes), attributes)
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -255,71 +174,70 @@ class MetadataDocument(Generic[M]):
         changes. Raises MetadataError if there are unsaved changes and the document was changed elsewhere, or if they
         break a rule.
         """
-        prepare = before_write or _nothing
+        prepare = before_write or (lambda: None)
         if same is not None and self._write_prepared(change, same, prepare):
             return self.last_shared_model
         results: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
-            base = self._base(fresh)
-            if self._is_handed_out and self._refuse is not None and base is self._model:
-                self._refuse(fresh, self._dump(base, fresh), base)
+            node, base = self._node, self._base(fresh)
+            if base is self._own:
+                node._refuse(fresh, node._dump(base, fresh), base)
             model = self.changed(change, base)
             results.append(model)
-            attributes = self._dump(model, fresh, trusted=not self._is_handed_out)
+            attributes = node._dump(model, fresh, trusted=self._own is None)
             if beside is not None:
                 attributes = beside(attributes)
             prepare()
             return attributes
 
-        attributes, stamp = self.store_handle.documents.edit_group(self.path, apply)
+        attributes, stamp = self._node.documents.edit_group(self._node.path, apply)
         # Without stamps, the next access reads the document again.
         self._set_stored(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
-        return self._adopt(results[-1])
+        self._update_own(results[-1])
+        self._shared = results[-1]
+        return results[-1] if self._own is None else self._own
 
     def _write_prepared(
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
     ) -> bool:
-        """Write a change whose result is cached; False if the document is not the shared one."""
-        stored = self.content
-        if stored is None:
+        """Write a change whose result is cached; False if the document has changed since it was read."""
+        stored, documents = self._stored, self._node.documents
+        if stored is None or not stored.data or self._own is not None:
             return False
         model = self.last_shared_model
 
         def prepare() -> tuple[M, StoredGroup]:
-            attributes = self._dump(self.changed(change, model), stored.attributes, trusted=True)
-            return model, self.store_handle.documents.prepared(self.path, attributes, stored)
+            attributes = self._node._dump(self.changed(change, model), stored.attributes, trusted=True)
+            return model, documents.prepared(self._node.path, attributes, stored)
 
         # The cached value keeps the model alive, so that no other object can get the same id.
         _, new = stored.get_or_make((id(model), same), prepare)
-        return self._replace(stored, new, before_write)
-
-    def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
-        """Write a prepared document over the one it was computed from; False if that has changed."""
-        if not self.store_handle.documents.swap_group(self.path, old, new, before_write):
+        if not documents.swap_group(self._node.path, stored, new, before_write):
             return False
         self._set_stored(new, _UNKNOWN)
         return True
 
     def _base(self, fresh: JSONObject) -> M:
-        if self._model is None or self._stored is None:
-            return self._load(fresh)
-        attributes = self._attributes
+        current = self._shared if self._own is None else self._own
+        if current is None or self._stored is None:
+            return self._node._load(fresh)
+        attributes = self._stored.attributes
         if fresh == attributes:
-            return self._model
+            return current
         if not fresh:  # attributes of Zarr v2 are a file that may be missing
             raise NodeNotFoundError(
                 f"The metadata of {self._name} cannot be edited: they were there before, and are missing now. Another "
                 "program removed them, or the service did not return them. Open the node again, and repeat the call."
             )
         if self._is_edited():
-            if self._load(fresh) == self._load(attributes):
-                return self._model  # only attributes outside of the model were changed
+            if self._node._load(fresh) == self._node._load(attributes):
+                return current  # only attributes outside of the model were changed
             raise MetadataError(
                 f"The metadata of {self._name} has unsaved changes, and the document was changed elsewhere since it "
                 "was read. Open the node again, repeat the change and call dump_meta()."
             )
-        return self._load(fresh)
+        return self._node._load(fresh)
 
     def changed(self, change: Callable[[M], M], model: M) -> M:
         """Return the result of a change for a model; an error names the node."""
@@ -335,21 +253,14 @@ class MetadataDocument(Generic[M]):
     @property
     def _name(self) -> str:
         """The name of the store and the path of the node, for messages."""
-        return f"{self.store_handle.name}/{self.path}".rstrip("/")
+        return str(self._node.node_path)
 
     def save(self) -> None:
         """Save the model."""
         self.edit(lambda model: model)
 
 
-def _nothing() -> None:
-    """Do nothing, as an optional step."""
-
-
-ModelT = TypeVar("ModelT", bound="MetaModel")
-
-
-def read_part(node_path: NodePath, kind: type[ModelT], attributes: JSONObject) -> ModelT | None:
+def read_part(node_path: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
     """Parse a part of a group's attributes; None if they have no such part, `MetadataError` if it is invalid."""
     try:
         return node_path.store_handle.version_of(attributes).load(kind, attributes)

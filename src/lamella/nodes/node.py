@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -23,7 +23,7 @@ from lamella.errors import (
     first_of,
     nearest,
 )
-from lamella.nodes.metadata_document import stored_ome
+from lamella.nodes.metadata_document import MetadataDocument, stored_ome
 from lamella.nodes.reporting import check_document, refuse_broken
 from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.attributes import Attributes
 
-    from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
@@ -478,25 +477,35 @@ M = TypeVar("M", bound="MetaModel")
 class ModelNode(NGFFNode, Generic[M]):
     """A node whose document has one model."""
 
-    def __init__(
-        self,
-        group: zarr.Group | NodePath,
-        parse_meta: bool = True,
-        channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | str | None = None,
-        overwriting_creation: bool = False,
-    ) -> None:
-        super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self.document = self._metadata_document()
-        if parse_meta:
-            self._parse_meta()
-
     _kinds: ClassVar[tuple[Kind, ...]] = ()
     """Kinds of the document, which select the rules that it is checked by."""
 
+    if not TYPE_CHECKING:
+        __init__ = (
+            NGFFNode.__init__
+        )  # `inspect.signature` shows the first of __new__ and __init__ among the bases
+
+    @cached_property
+    def document(self) -> MetadataDocument[M]:
+        """The document of the node; it is read on first use."""
+        return MetadataDocument(self)
+
     @abstractmethod
-    def _metadata_document(self) -> MetadataDocument[M]:
-        """Return the document of the node; nothing is read yet."""
+    def _load(self, attributes: JSONObject) -> M:
+        """Convert the attributes of the group to a new model."""
+
+    def _load_shared(self, stored: StoredGroup) -> M:
+        """Return the model as `_load` does; nodes with equal documents may share it."""
+        return self._load(stored.attributes)
+
+    def _dump(self, meta: M, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
+        """Return the attributes to store, with unknown keys kept; a trusted model needs no validation."""
+        return self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
+
+    def _is_settled(self, attributes: JSONObject) -> bool:
+        """Whether the model depends on the attributes alone."""
+        del attributes
+        return True
 
     def _check(self, stored: StoredGroup) -> None:
         """Report rules that a document breaks."""

@@ -15,13 +15,12 @@ from lamella.errors import (
 )
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.field_edits import FieldEdits
-from lamella.nodes.metadata_document import MetadataDocument, read_part
-from lamella.nodes.node import ModelNode
+from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
-from lamella.nodes.renaming import ListsMembers, is_settled
+from lamella.nodes.renaming import ListsMembers
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.plate import PlateMeta
@@ -54,8 +53,7 @@ class Plate(
     PlateOperations,
     FieldEdits,
     OMEXMLMethods,
-    ModelNode[PlateMeta],
-    ListsMembers,
+    ListsMembers[PlateMeta],
 ):
     """A high-content-screening plate.
 
@@ -98,17 +96,6 @@ class Plate(
         self._given_name = plate_name
         self._given_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
-
-    def _metadata_document(self) -> MetadataDocument[PlateMeta]:
-        return MetadataDocument(
-            self.store_handle,
-            self.path,
-            self._load,
-            self._dump,
-            settled=is_settled,
-            check=self._check,
-            refuse=self._refuse,
-        )
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = read_part(self.node_path, PlateMeta, attributes)
@@ -181,8 +168,8 @@ class Plate(
 
     def _member_names(self) -> list[str]:
         """Return the rows that have wells, in the order of the metadata."""
-        used = {well.path.partition("/")[0] for well in self.document.own_model.wells}
-        return [row.name for row in self.document.own_model.rows if row.name in used]
+        used = {well.path.partition("/")[0] for well in self.document.shared_model.wells}
+        return [row.name for row in self.document.shared_model.rows if row.name in used]
 
     @overload
     def __getitem__(self, key: int) -> Row: ...
@@ -238,7 +225,7 @@ class Plate(
         if len(parts) > 3:
             position = self._member("/".join(parts[:3]))
             return cast("Position", position["/".join(parts[3:])])
-        if len(parts) == 1 and name not in {row.name for row in self.document.own_model.rows}:
+        if len(parts) == 1 and name not in {row.name for row in self.document.shared_model.rows}:
             return cast("Row", super().__getitem__(name))
         kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
         return self._open(kinds[len(parts) - 1], name)
@@ -336,7 +323,7 @@ class Plate(
         >>> plate.well_paths()
         ['A/1', 'B/2']
         """
-        wells = sorted(self.document.own_model.wells, key=lambda well: (well.row_index, well.column_index))
+        wells = sorted(self.document.shared_model.wells, key=lambda well: (well.row_index, well.column_index))
         return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
 
     def position_paths(self, *, acquisition: int | str | None = None) -> list[str]:
@@ -571,12 +558,9 @@ class Plate(
         )
 
     def _summary(self) -> str:
-        try:
-            meta = self.document.own_model
-            rows, columns = counted(len(meta.rows), "row"), counted(len(meta.columns), "column")
-            return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
-        except (ValueError, OSError, KeyError) as fault:
-            return f", damaged: {fault}"
+        meta = self.document.shared_model
+        rows, columns = counted(len(meta.rows), "row"), counted(len(meta.columns), "column")
+        return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
 
 
 def _is_of(acquisition: int | None, number: int | None) -> bool:

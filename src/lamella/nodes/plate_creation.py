@@ -190,7 +190,7 @@ def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) ->
         f"{path}/{name}"
         for path, well in wells.items()
         for name in {name for name, _ in images[path]}
-        & {image.path for image in well.document.own_model.images}
+        & {image.path for image in well.document.shared_model.images}
     ]
     return {path: plate._open_listed(Position, path) for path in paths}
 
@@ -223,7 +223,7 @@ def _opened(parent: Plate | Well, places: Sequence[NodePath], plans: Plans) -> l
     created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
     stored = {name: parent.documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
     for position in created:
-        position.document.start(stored[position.name])
+        position.document.adopt(stored[position.name])
     return created
 
 
@@ -257,7 +257,7 @@ def _raise_counts_above(well: Well) -> None:
         return
     counts = {
         path_in_plate(well.node_path): [
-            (image.path, image.acquisition) for image in well.document.own_model.images
+            (image.path, image.acquisition) for image in well.document.shared_model.images
         ]
     }
     plate.document.edit(lambda meta: plate_edits.raise_counts(meta, counts))
@@ -331,7 +331,7 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], pla
         return
     duplicates, was_killed = [], False
     for path, well in wells.items():
-        taken = {image.path for image in well.document.own_model.images}
+        taken = {image.path for image in well.document.shared_model.images}
         for name, _ in images[path]:
             if name in taken:
                 duplicates.append(f"{path}/{name}")
@@ -355,7 +355,7 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
     result: dict[str, list[tuple[str, int | None]]] = {}
     for path, new in images.items():
         names = {name for name, _ in new}
-        old = wells[path].document.own_model.images if path in wells else []
+        old = wells[path].document.shared_model.images if path in wells else []
         result[path] = [(image.path, image.acquisition) for image in old if image.path not in names] + list(
             new
         )
@@ -428,7 +428,7 @@ def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
 
 
 def _listed_in(well: Well) -> set[str]:
-    return {image.path for image in well.document.own_model.images}
+    return {image.path for image in well.document.shared_model.images}
 
 
 def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
@@ -522,7 +522,7 @@ def _clear_places(
     placed: set[str] = set()
     for path in occupied:
         well = plate.node_path.child(path)
-        taken = {image.path for image in wells[path].document.own_model.images} if path in wells else set()
+        taken = {image.path for image in wells[path].document.shared_model.images} if path in wells else set()
         for name, _ in images[path]:
             if join_names(well.path, name) in filled and _clear(
                 plate, well.child(name), plans[name], listed=name in taken

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
-from lamella.nodes.metadata_document import MetadataDocument, ome_of, read_part, unreadable
+from lamella.nodes.metadata_document import ome_of, read_part, unreadable
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.position_arrays import PositionArrays
@@ -80,18 +80,6 @@ class Position(
     _lists_more_names = False
     _moved: dict[str, str] | None = None
     """The temporary name of a level that is being replaced, while it is not stored under its own."""
-
-    def _metadata_document(self) -> MetadataDocument[ImagesMeta]:
-        return MetadataDocument(
-            self.store_handle,
-            self.path,
-            self._load,
-            self._dump,
-            self._load_shared,
-            _is_settled,
-            self._check,
-            self._refuse,
-        )
 
     # -- reading with assumptions -----------------------------------------------------------------------------
 
@@ -206,6 +194,10 @@ class Position(
         if any(image.datasets for image in meta.multiscales):
             return _without_pending(document)
         return pending_attributes(version, meta, document)
+
+    def _is_settled(self, attributes: JSONObject) -> bool:
+        """Whether the document alone defines the image: no channel is being appended, and no array replaced."""
+        return read_appending(attributes) is None and read_replacing(attributes) is None
 
     def _first_attributes(self) -> JSONObject:
         return self._dump(self._load({}), {})
@@ -560,8 +552,3 @@ def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | Non
     return (
         [TransformationMeta.from_json(item) for item in transforms] if isinstance(transforms, list) else None
     )
-
-
-def _is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone defines the image: no channel is being appended, and no array replaced."""
-    return read_appending(attributes) is None and read_replacing(attributes) is None

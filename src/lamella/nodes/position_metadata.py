@@ -81,11 +81,11 @@ class PositionMetadata(NGFFNode):
     def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
         """Append a channel: record it in the document, grow the arrays (level 0 last), then add the name."""
         levels = [
-            self.open_level(path) for path in self.document.own_model.multiscales[0].get_dataset_paths()
+            self.open_level(path) for path in self.document.shared_model.multiscales[0].get_dataset_paths()
         ]
         window = dtype_window(levels[0].dtype) if levels else None
         # Read before an array grows, since names may be counted from its length.
-        names = edits.channel_names(self.document.own_model) or self.channel_names
+        names = edits.channel_names(self.document.shared_model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
             # Once the arrays have grown, the document is read as if it had the name.
@@ -93,7 +93,7 @@ class PositionMetadata(NGFFNode):
 
         self.document.changed(  # raises before an array grows
             lambda meta: edits.append_channel(named(meta, names, window), name, window),
-            self.document.own_model,
+            self.document.shared_model,
         )
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))

@@ -12,15 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, NodeExistsError
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.node import M, ModelNode, NGFFNode
 from lamella.spec.intents import read_renaming_record, with_renaming_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
-    from lamella.nodes.metadata_document import MetadataDocument
-    from lamella.spec.base import MetaModel
     from lamella.spec.intents import Renaming, RenamingRecord
     from lamella.types import JSONObject
 
@@ -96,22 +94,21 @@ class RenamesMembers(NGFFNode):
         )
 
 
-class ListsMembers(RenamesMembers):
+class ListsMembers(RenamesMembers, ModelNode[M]):
     """A node that renames members, which its model lists."""
 
-    document: MetadataDocument[Any]
-    _relisting: tuple[Renaming, MetaModel, MetaModel] | None = None
+    _relisting: tuple[Renaming, M, M] | None = None
     """The last rename that was listed, with the models before and after."""
 
     @abstractmethod
-    def _names_in(self, meta: Any) -> list[str]:
+    def _names_in(self, meta: M) -> list[str]:
         """Return the names that a model lists."""
 
     @abstractmethod
-    def _with_new_name(self, meta: Any, renaming: Renaming) -> Any:
+    def _with_new_name(self, meta: M, renaming: Renaming) -> M:
         """Return the model with the new name of a member in place of the old one."""
 
-    def _relisted(self, meta: Any, renaming: Renaming) -> Any:
+    def _relisted(self, meta: M, renaming: Renaming) -> M:
         """Return the model with the new name of a member, if it lists the old one only."""
         listed = self._names_in(meta)
         return self._with_new_name(meta, renaming) if _lists_old_name_only(renaming, listed) else meta
@@ -127,7 +124,7 @@ class ListsMembers(RenamesMembers):
     ) -> None:
         """Change the record of a rename, and save the model."""
 
-        def relist(meta: MetaModel) -> MetaModel:
+        def relist(meta: M) -> M:
             if while_listed is not None:
                 self._check_listed(while_listed, self._names_in(meta))
             return meta if listing is None else self._relisted_or_back(meta, listing)
@@ -137,14 +134,14 @@ class ListsMembers(RenamesMembers):
 
         self.document.edit(relist, beside=recorded)
 
-    def _relisted_or_back(self, meta: MetaModel, renaming: Renaming) -> MetaModel:
+    def _relisted_or_back(self, meta: M, renaming: Renaming) -> M:
         """Return `_relisted`; where that undoes the last one, the model before that, whose lists have another order."""
         undone = None if self._relisting is None else self._relisting[0]
         if undone is not None and self._relisting is not None and renaming == (undone.new, undone.old):
             _, before, after = self._relisting
             if meta == after:
                 return before
-        relisted: MetaModel = self._relisted(meta, renaming)
+        relisted = self._relisted(meta, renaming)
         self._relisting = renaming, meta.copied(), relisted.copied()
         return relisted
 
@@ -162,6 +159,11 @@ class ListsMembers(RenamesMembers):
             record = None
         return with_renaming_record(document, record)
 
+    def _is_settled(self, attributes: JSONObject) -> bool:
+        """Whether the document alone defines the members."""
+        record = read_renaming_record(attributes)
+        return record is None or bool(record.state)
+
     def require_writable(self, what: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""
         super().require_writable(what)
@@ -177,9 +179,3 @@ class ListsMembers(RenamesMembers):
 def _lists_old_name_only(renaming: Renaming, listed: Iterable[str]) -> bool:
     names = set(listed)
     return renaming.old in names and renaming.new not in names
-
-
-def is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone defines the members."""
-    record = read_renaming_record(attributes)
-    return record is None or bool(record.state)

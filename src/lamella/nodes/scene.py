@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.nodes.metadata_document import MetadataDocument, read_part, stored_ome
+from lamella.nodes.metadata_document import read_part, stored_ome
 from lamella.nodes.node import ModelNode
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
@@ -46,16 +46,6 @@ class Scene(Pictures, ModelNode[SceneMeta]):
 
     _kinds = ("scene",)
 
-    def _metadata_document(self) -> MetadataDocument[SceneMeta]:
-        return MetadataDocument(
-            self.store_handle,
-            self.path,
-            self._load,
-            self.store_handle.version.dump,
-            check=self._check,
-            refuse=self._refuse,
-        )
-
     def _load(self, attributes: JSONObject) -> SceneMeta:
         return read_part(self.node_path, SceneMeta, attributes) or SceneMeta()
 
@@ -82,7 +72,7 @@ class Scene(Pictures, ModelNode[SceneMeta]):
     def _image_paths(self) -> list[str]:
         ends = [
             end
-            for step in self.document.own_model.coordinate_transformations
+            for step in self.document.shared_model.coordinate_transformations
             for end in (step.input, step.output)
         ]
         paths = [str(end.path).removeprefix("./").strip("/") for end in ends if end is not None and end.path]

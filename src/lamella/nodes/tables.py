@@ -228,10 +228,7 @@ class Tables(NGFFNode):
         return list(Labels(self.node_path.parent.child("labels"), False))
 
     def _summary(self) -> str:
-        try:
-            return f", {len(self)} tables"
-        except (ValueError, OSError, KeyError) as fault:
-            return f", damaged: {fault}"
+        return f", {len(self)} tables"
 
 
 class PlateTables(Tables):

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, cast
 from lamella.arguments import name_text
 from lamella.errors import NodeNotFoundError, counted
 from lamella.nodes.ahead import members_ahead
-from lamella.nodes.metadata_document import MetadataDocument, ome_of, read_part, stored_ome
-from lamella.nodes.node import ModelNode
+from lamella.nodes.metadata_document import ome_of, read_part, stored_ome
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
-from lamella.nodes.renaming import ListsMembers, is_settled
+from lamella.nodes.renaming import ListsMembers
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec import plate_edits
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
+class Well(Pictures, ListsMembers[WellGroupMeta]):
     """A well: the group that lists the positions imaged in it.
 
     ``channel_names`` and ``axes`` are for positions that are created while the well has none; ``overwriting_creation``
@@ -46,18 +45,6 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
     """
 
     _kinds = ("well",)
-
-    def _metadata_document(self) -> MetadataDocument[WellGroupMeta]:
-        return MetadataDocument(
-            self.store_handle,
-            self.path,
-            self._load,
-            self._dump,
-            self._load_shared,
-            settled=is_settled,
-            check=self._check,
-            refuse=self._refuse,
-        )
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         meta = read_part(self.node_path, WellGroupMeta, attributes)
@@ -84,7 +71,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
         """Return the model as `_load` does, shared by all wells with an equal document; never change it."""
         if "well" not in ome_of(self.node_path, stored.attributes):
             return self._load(stored.attributes)  # the images in the group differ between wells
-        if not is_settled(stored.attributes):
+        if not self._is_settled(stored.attributes):
             return self._load(stored.attributes)
         key = (WellGroupMeta, self.store_handle.version.name)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
@@ -207,10 +194,7 @@ class Well(Pictures, ModelNode[WellGroupMeta], ListsMembers):
         return super().axes
 
     def _summary(self) -> str:
-        try:
-            return f", {counted(len(self.document.shared_model.images), 'position')}"
-        except (ValueError, OSError, KeyError) as fault:
-            return f", damaged: {fault}"
+        return f", {counted(len(self.document.shared_model.images), 'position')}"
 
 
 class Row(Pictures):

@@ -88,7 +88,7 @@ def compute_contrast(
 
 
 def _stored(position: Position) -> dict[_Key, WindowDict]:
-    omero = position.document.own_model.omero
+    omero = position.document.shared_model.omero
     channels = omero.channels if omero is not None else []
     pairs = zip(_keys(position.channel_names), channels, strict=False)
     return {key: channel.window for key, channel in pairs if channel.window is not None}

@@ -254,7 +254,7 @@ def _image_attributes(
     position: Position, name: str, axes: tuple[int, ...], label: ImageLabelMeta
 ) -> JSONObject:
     version = position.store_handle.version
-    image = position.document.own_model.multiscales[0]
+    image = position.document.shared_model.multiscales[0]
     meta = edits.new_images([_typed(image.axes[i]) for i in axes], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
@@ -310,7 +310,7 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     base, names = image.data, position.axis_names
     check_levels(image.name, [position.open_level(path) for path in paths])
     (finest, *levels), _ = planned_arrays(position)
-    transforms = image.document.own_model.multiscales[0].datasets[0].coordinate_transformations or []
+    transforms = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
     for path, level in zip(paths[1:], levels, strict=True):
         ratios, longer, shorter = _ratios(position, path), finest.meta.shape, level.meta.shape

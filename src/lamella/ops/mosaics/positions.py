@@ -116,7 +116,7 @@ def _move(position: Position, shift: list[float]) -> None:
     for image in images:
         level = image.dataset_paths[0]
         outer = image.get_effective_scale("*")
-        inner = image.document.own_model.multiscales[0].datasets[0].coordinate_transformations
+        inner = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations
         step = [
             moved.get(name, 0.0) / (size or 1.0) for name, size in zip(image.axis_names, outer, strict=True)
         ]

@@ -157,9 +157,11 @@ def _delete_folder(plate: Plate, key: str) -> None:
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
     """Return whether a row is empty, and no listed well but one needs it, nor one that is to move there."""
     node_path = plate.node_path.child(row)
-    if plate_edits.is_swapping(plate.document.own_model):
+    if plate_edits.is_swapping(plate.document.shared_model):
         return False
-    if any(well.path.startswith(f"{row}/") and well.path != but for well in plate.document.own_model.wells):
+    if any(
+        well.path.startswith(f"{row}/") and well.path != but for well in plate.document.shared_model.wells
+    ):
         return False
     if plate.documents.kind(node_path.path) != "group":
         return False
@@ -168,7 +170,7 @@ def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
 
 
 def _images(well: Well) -> Images:
-    return [(image.path, image.acquisition) for image in well.document.own_model.images]
+    return [(image.path, image.acquisition) for image in well.document.shared_model.images]
 
 
 def _images_of(plate: Plate, path: str) -> Images | None:
@@ -183,7 +185,7 @@ def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ())
     """Return the images of all wells if a changed well may have had the most (PL-09, PL-10), else None."""
     if not any(_may_be_most(plate, images) for images in changed):
         return None
-    paths = [well.path for well in plate.document.own_model.wells if well.path not in without]
+    paths = [well.path for well in plate.document.shared_model.wells if well.path not in without]
     plate.documents.expect([plate.node_path.child(path).path for path in paths], at_once=True)
     images = {path: _images_of(plate, path) for path in paths}
     readable = {path: images_of_well for path, images_of_well in images.items() if images_of_well is not None}
@@ -192,7 +194,7 @@ def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ())
 
 
 def _may_be_most(plate: Plate, images: Images) -> bool:
-    meta = plate.document.own_model
+    meta = plate.document.shared_model
     if meta.field_count is None or len(images) >= meta.field_count:
         return True
     counts = Counter(acquisition for _, acquisition in images)
@@ -224,14 +226,14 @@ def record_swap(plate: Plate, wells: list[list[str]] | None) -> None:
 def well_paths(plate: Plate, old: str, new: str) -> tuple[str, str]:
     """Return the path of a well, and its new path; both may be names such as "B03"."""
     old, new = old.strip("/"), new.strip("/")
-    columns = [column.name for column in plate.document.own_model.columns]
+    columns = [column.name for column in plate.document.shared_model.columns]
     return plate.find_well(old) or old, new_well(new, plate.well_paths(), columns)
 
 
 def check_well_path(plate: Plate, path: str) -> None:
     """Raise unless a path consists of the names of a row and a column."""
     if path.count("/") != 1:
-        columns = ", ".join(column.name for column in plate.document.own_model.columns)
+        columns = ", ".join(column.name for column in plate.document.shared_model.columns)
         raise InvalidNameError(
             f"A well is named by row and column, such as 'A/1', not by {path!r}. A name such as 'A01' is for wells and "
             f"columns that exist: {plate.node_path} has the columns {columns or 'none'}."

@@ -113,7 +113,7 @@ def _outgrown(
 
 def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
     """Return the scale of a level relative to level 0; None if scales are unusable."""
-    model = position.document.own_model
+    model = position.document.shared_model
     try:
         coarse_scale, fine_scale = (geometry.effective_scale(model, path) for path in (coarse, fine))
     except MetadataError:
@@ -191,5 +191,5 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
 
 def made_by(position: Position) -> Method | None:
     """Return the method by which lamella computed the levels of an image; None if another program did."""
-    details = position.document.own_model.multiscales[0].metadata
+    details = position.document.shared_model.multiscales[0].metadata
     return recorded_method({"metadata": details}) if isinstance(details, dict) else None

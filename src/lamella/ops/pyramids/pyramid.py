@@ -489,7 +489,7 @@ def _create_levels(
     beside: Callable[[JSONObject], JSONObject] | None = None,
 ) -> None:
     """Create arrays and metadata of levels, once if several calls do; `beside` changes other keys of the document."""
-    transforms = position.document.own_model.multiscales[0].datasets[0].coordinate_transformations or []
+    transforms = position.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
     levels = _planned(position.dataset_paths[0], source.meta, plan)
     if not levels:
         return
