@@ -86,8 +86,6 @@ def name_text(name: object) -> str:
 def text_of_name(name: object) -> str | None:
     """Return a name that is text or a whole number, also one of numpy, as text; None for anything else.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> text_of_name("A"), text_of_name(np.int64(7)), text_of_name(True), text_of_name(1.0)
     ('A', '7', None, None)
@@ -105,8 +103,6 @@ def text_of_name(name: object) -> str | None:
 def channel_name(name: object) -> str:
     """Return the name of a channel; raise for anything but text that is not empty.
 
-    Examples
-    --------
     >>> channel_name("DAPI")
     'DAPI'
     >>> channel_name(0)

@@ -52,15 +52,7 @@ class Collection(Pictures, OMEXMLMethods):
         return list(self.metadata.series or [])
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return an image, or the node at a path below one.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        MetadataError
-            If the collection lists the image, but it is not in the store (a ValueError).
-        """
+        """Return an image, or the node at a path below one."""
         name = self._checked_key(key)
         series = self._member_names()
         if name in series:
@@ -103,12 +95,8 @@ class Collection(Pictures, OMEXMLMethods):
         for name in self._member_names():
             yield name, self._open_listed(Position, name)
 
-    @property
-    def channel_names(self) -> list[str]:
-        """Channel names of the first image."""
-        for _, position in self.positions():
-            return position.channel_names
-        return super().channel_names
+    def _first_position(self) -> Position | None:
+        return next((position for _, position in self.positions()), None)
 
     def _summary(self) -> str:
         return f", {len(self._member_names())} images"

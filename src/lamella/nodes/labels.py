@@ -145,12 +145,8 @@ class LabelImage(Position):
         Parameters
         ----------
         properties
-            Mapping of label to properties, or rows that each have ``label-value`` (LB-12); None removes them.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If a row has no integer ``label-value`` (a ValueError).
+            Mapping of label to properties, or rows that each have an integer ``label-value`` (LB-12); None removes
+            them.
 
         Examples
         --------
@@ -280,10 +276,7 @@ class LabelImage(Position):
     ) -> None:
         """Compute the lower levels as :meth:`Position.compute_pyramid` does, with "mode" or "stride" only.
 
-        Raises
-        ------
-        InvalidArgumentError
-            If the method would create labels that level 0 does not have (a ValueError).
+        Other methods would create labels that level 0 does not have, and raise InvalidArgumentError (a ValueError).
 
         Examples
         --------
@@ -391,13 +384,7 @@ class Labels(RenamesMembers):
         return (text_of_name(key) or "").strip("/") in self._listed()
 
     def __getitem__(self, key: int | str) -> LabelImage:
-        """Return a label image, or the node at a path below one.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Return a label image, or the node at a path below one."""
         name = self._checked_key(key)
         if name not in self._listed():
             first, _, rest = name.partition("/")
@@ -413,13 +400,7 @@ class Labels(RenamesMembers):
         self.create(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a label image, and remove its name from the list.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Delete a label image, and remove its name from the list."""
         from lamella.ops.labels import delete_label
 
         self.require_writable(f"delete the labels {key!r}")

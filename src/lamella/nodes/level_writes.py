@@ -1,16 +1,9 @@
 """Record writes: which lower levels of an image they made stale, and which regions a failed write left unfinished.
 
-A lower level is stale where level 0 changed after the level was computed. Recording each write in the image's document
-would write that document again for every frame, so a store handle does it in two steps:
-
-1. Its first write to level 0 adds a random name of the handle, the "writer's name", to the document. As long as the
-   name is there, all lower levels count as stale, so this is the state after a kill.
-2. It collects the written regions in memory. Closing the store replaces the name with the regions: then the lower
-   levels are stale only where they depend on these.
-
-Example: ten writes to rows 0 to 99 of level 0 write the document twice. Each write in between only compares the stamp
-of the document (the file's times and size, or its ETag) with the one after step 1: if another process computed the
-levels meanwhile, the document has changed, and step 1 is done again.
+A lower level is stale where level 0 changed after the level was computed. The first write of a store handle to level 0
+adds its random name, the "writer's name", to the image's document: while it is there, also after a kill, all lower
+levels count as stale. Closing the store replaces the name with the written regions. Each write in between compares the
+stamp of the document: if it changed, another process may have computed the levels, and the name is added again.
 
 A lower level that was created empty is stale until it is written: the document lists its unwritten regions. A region
 whose write from a lazy source failed is marked in the attributes of the array, until a complete write.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.attributes import Attributes
 
+    from lamella.nodes.position import Position
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
@@ -204,21 +205,24 @@ class NGFFNode(Mapping[str, Any]):
 
     @property
     def channel_names(self) -> list[str]:
-        """Names of the channels, in the order of the channel axis."""
-        return list(self._given_channels or [])
+        """Names of the channels, in the order of the channel axis; of several images those of the first."""
+        first = self._first_position()
+        return list(self._given_channels or []) if first is None else first.channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes in the order of the array dimensions."""
+        """Axes in the order of the array dimensions; of several images those of the first."""
+        first = self._first_position()
+        if first is not None:
+            return first.axes
         return list(self._given_axes or self.store_handle.version.default_axes())
 
-    def get_channel_index(self, name: str) -> int:
-        """Return the index of a channel along the channel axis, by its exact name.
+    def _first_position(self) -> Position | None:
+        """Return the first image of a node with several; None without images."""
+        return None
 
-        Raises
-        ------
-        InvalidArgumentError
-            If the channel does not exist (a ValueError).
+    def get_channel_index(self, name: str) -> int:
+        """Return the index of a channel by its exact name; InvalidArgumentError (a ValueError) if it does not exist.
 
         Examples
         --------
@@ -263,13 +267,7 @@ class NGFFNode(Mapping[str, Any]):
         return open_member(self, self._checked_key(key))
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a member with all below it, and remove it from lists in the node's metadata.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Delete a member with all below it, and remove it from lists in the node's metadata."""
         name = self._deleted_key(key)
         self.require_writable(f"delete {name!r}")
         member = self.node_path.child(name)

@@ -219,16 +219,14 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
 
 
 def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> None:
-    if mode not in get_args(Mode):
-        raise InvalidArgumentError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}.")
-    if layout not in get_args(Layout):
-        raise InvalidArgumentError(f"layout is one of {', '.join(get_args(Layout))}, not {layout!r}.")
-    if durability not in get_args(Durability):
-        raise InvalidArgumentError(
-            f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}."
-        )
-    if recheck not in get_args(Recheck):
-        raise InvalidArgumentError(f"recheck is one of {', '.join(get_args(Recheck))}, not {recheck!r}.")
+    for name, value, choices in (
+        ("mode", mode, get_args(Mode)),
+        ("layout", layout, get_args(Layout)),
+        ("durability", durability, get_args(Durability)),
+        ("recheck", recheck, get_args(Recheck)),
+    ):
+        if value not in choices:
+            raise InvalidArgumentError(f"{name} is one of {', '.join(choices)}, not {value!r}.")
 
 
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:

@@ -181,11 +181,6 @@ class Plate(
 
         "A01" also names the well "A/1", unless a member has that exact name. Opening a position reads its own document
         only. Type checkers see a Position for each text; they know `well` and `rows` exactly.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
         """
         name = self._checked_key(key)
         try:
@@ -281,12 +276,7 @@ class Plate(
             yield name, cast("Row", self[name])
 
     def wells(self) -> Iterator[tuple[str, Well]]:
-        """Iterate over the paths ("A/1") and wells, along rows, then columns.
-
-        Raises
-        ------
-        MetadataError
-            At a well that is listed but not in the store, or damaged.
+        """Iterate over the paths ("A/1") and wells, along rows; MetadataError at a missing or damaged one.
 
         Examples
         --------
@@ -461,22 +451,10 @@ class Plate(
 
     def _first_position(self) -> Position | None:
         for path in self.well_paths():
-            well = self._open_listed(Well, path)
-            for image in well.document.shared_model.images:
-                return well._open_listed(Position, image.path)
+            first = self._open_listed(Well, path)._first_position()
+            if first is not None:
+                return first
         return None
-
-    @property
-    def channel_names(self) -> list[str]:
-        """Channel names of the first position, or those of the constructor without positions."""
-        first = self._first_position()
-        return super().channel_names if first is None else first.channel_names
-
-    @property
-    def axes(self) -> list[AxisMeta]:
-        """Axes of the first position, or those of the constructor without positions."""
-        first = self._first_position()
-        return super().axes if first is None else first.axes
 
     # -- operations -----------------------------------------------------------------------------------------
 
@@ -484,11 +462,6 @@ class Plate(
         """Delete a row, a well, a position or a node below one, and update the metadata of its parents.
 
         A well without positions is deleted too, and so are rows and columns without wells.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
         """
         from lamella.ops.plates.members import delete_member
 

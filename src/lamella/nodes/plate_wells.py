@@ -71,8 +71,8 @@ class WellEdits(NGFFNode):
         Parameters
         ----------
         positions
-            Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for
-            the order of creation) and acquisition id (0 by default).
+            Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for the
+            order of creation) and acquisition id (0 by default).
         arrays
             Arrays of zeros for each position: mapping of name to the options of :meth:`Position.create_zeros`. Takes
             less than half the time of creating them one by one.
@@ -88,8 +88,8 @@ class WellEdits(NGFFNode):
         Raises
         ------
         NodeExistsError, InvalidNameError, InvalidArgumentError
-            If a position exists or repeats, a name is not alphanumeric, an array does not fit the axes and channels,
-            or an existing array has another shape or dtype (ValueErrors). Nothing is written then.
+            If a position exists or repeats, a name is not alphanumeric, an array does not fit, or an existing array has
+            another shape or dtype (ValueErrors). Nothing is written then.
 
         Examples
         --------
@@ -239,12 +239,8 @@ class WellEdits(NGFFNode):
         """Rebuild the metadata of the plate and its wells from the stored images, in natural order.
 
         Many jobs may each write the images of their own wells; one call at the end makes them a plate. Names,
-        acquisitions, empty rows and columns, and unknown keys are kept.
-
-        Raises
-        ------
-        InvalidArgumentError, MetadataError
-            If there are no images, or damaged ones, or images of several versions (ValueErrors). Nothing is written.
+        acquisitions, empty rows and columns, and unknown keys are kept. Nothing is written if there are no images, or
+        damaged ones, or images of several versions (ValueErrors).
 
         Examples
         --------

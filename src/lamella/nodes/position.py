@@ -283,13 +283,7 @@ class Position(
         return [*self._member_names(), *(f"labels/{name}" for name in self.labels)]
 
     def __getitem__(self, key: int | str) -> ImageArray:
-        """Return a member: an array, or the group or label image at a path.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Return a member: an array, or the group or label image at a path."""
         name = self._checked_key(key)
         if name in self.dataset_paths:
             return self.open_level(name)

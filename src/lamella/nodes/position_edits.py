@@ -129,12 +129,7 @@ class PositionEdits(NGFFNode):
         return scales[0].name if scales else None
 
     def set_name(self, name: str) -> None:
-        """Set the name of the image, which viewers show. The path of the position does not change.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the name is empty or not text (a ValueError).
+        """Set the name of the image, a text that is not empty, which viewers show. The path does not change.
 
         Examples
         --------

@@ -54,15 +54,11 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         chan_name
-            Name of the new channel.
+            Name of the new channel. It raises InvalidArgumentError (a ValueError) if it exists, or without a channel
+            axis.
         resize_arrays
             Make every level one channel longer; new voxels have the fill value. With False resize the arrays yourself:
             until then, other handles leave out the name.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the channel exists or the image has no channel axis (a ValueError).
 
         Examples
         --------
@@ -172,12 +168,7 @@ class PositionMetadata(NGFFNode):
         return axis
 
     def rename_channel(self, old: str, new: str) -> None:
-        """Rename the channel ``old`` to ``new``.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If there is no channel ``old``, or one named ``new`` (a ValueError).
+        """Rename the channel ``old`` to ``new``; a ValueError if there is no ``old``, or a ``new``.
 
         Examples
         --------
@@ -347,12 +338,7 @@ class PositionMetadata(NGFFNode):
         warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
     def get_axis_index(self, axis_name: str) -> int:
-        """Return the index of an axis by its name, in any case.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the axis does not exist (a ValueError).
+        """Return the index of an axis by its name, in any case; a ValueError if it does not exist.
 
         Examples
         --------
@@ -375,17 +361,13 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         image
-            Name of an array, such as "0", or "*" for the position alone.
+            Name of an array, such as "0", or "*" for the position alone. NodeNotFoundError (a KeyError) if it is
+            missing.
 
         Returns
         -------
         list of float
             One number per axis, in the unit of the axis: level scale times position scale (CT-07).
-
-        Raises
-        ------
-        NodeNotFoundError
-            If the array does not exist (a KeyError).
 
         Examples
         --------

@@ -56,16 +56,12 @@ class Tables(NGFFNode):
         return (text_of_name(key) or "").strip("/") in self._member_names()
 
     def __getitem__(self, key: int | str) -> pd.DataFrame:
-        """Read a table.
-
-        The index is the one that the table names, such as "label" of measurements.
+        """Read a table, with the index that it names, such as "label" of measurements.
 
         Raises
         ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        MetadataError
-            If its files are missing or damaged (a ValueError).
+        NodeNotFoundError, MetadataError
+            If it does not exist (a KeyError), or its files are missing or damaged (a ValueError).
         MissingDependencyError
             If it is stored as Parquet, and pyarrow is not installed (an ImportError).
         """
@@ -78,13 +74,7 @@ class Tables(NGFFNode):
         self.write(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a table.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Delete a table."""
         from lamella.ops.tables.write import delete_table
 
         self.require_writable(f"delete the table {key!r}")
@@ -151,18 +141,11 @@ class Tables(NGFFNode):
 
         Parameters
         ----------
-        name
-            Name of the table.
-        rois
-            Name of each region to its start and end along axes, such as ``{"left": {"x": (0, 5.5), "y": (2, 4)}}``, in
-            the unit of the axis, from the first edge of the image. It is whole along all other axes.
-        backend
+        name, backend
             As for :meth:`write`.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If there is no such axis of space or time, or bounds are not a start and a later end (a ValueError).
+        rois
+            Name of each region to its start and end along axes of space or time, such as ``{"left": {"x": (0, 5.5)}}``,
+            in the unit of the axis, from the first edge of the image. It is whole along all other axes.
 
         Examples
         --------
@@ -199,11 +182,6 @@ class Tables(NGFFNode):
 
     def info(self, name: str) -> TableInfo:
         """Return the type, backend, index and label image of a table, without reading its values.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
 
         Examples
         --------
@@ -271,13 +249,7 @@ class PlateTables(Tables):
         return list(names)
 
     def __getitem__(self, key: int | str) -> pd.DataFrame:
-        """Read a table of the plate, or those of its positions with this name, concatenated.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Read a table of the plate, or those of its positions with this name, concatenated."""
         name = self._checked_key(key)
         return super().__getitem__(name) if name in self.stored_names() else self.concatenate(name)
 

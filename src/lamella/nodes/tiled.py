@@ -163,25 +163,14 @@ class TiledPosition(Position):
 
         Parameters
         ----------
-        name
-            Name of the array.
+        name, dtype, transform
+            As for :meth:`create_zeros`, as are the errors.
         grid_shape
             Rows and columns of tiles.
         tile_shape
             Shape of a tile, up to one number per axis; missing leading axes have length 1.
-        dtype
-            Data type.
-        transform
-            Scale and translation of the array; scale 1 by default.
         chunk_dims
             Number of last axes longer than 1 over which a chunk spans the tile; 1 along the others.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If a shape or ``chunk_dims`` does not fit (a ValueError).
-        NodeExistsError
-            If the name is taken (a ValueError).
 
         Examples
         --------

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.nodes.plate import Plate
-    from lamella.spec.axes import AxisMeta
     from lamella.spec.intents import Renaming
     from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
@@ -103,13 +102,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         )  # WL-03: each once
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return a position of the well, or the node at a path below one.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Return a position of the well, or the node at a path below one."""
         name = self._checked_key(key)
         if "/" in name:
             first, _, rest = name.partition("/")
@@ -120,11 +113,6 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         """Delete a position, or a node below one, and update the metadata of the well and its plate.
 
         In a plate, a well without positions is deleted too, and so are rows and columns without wells.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
         """
         from lamella.ops.plates.members import delete_from_well
 
@@ -164,12 +152,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         rename_position(self, name_text(old), name_text(new))
 
     def positions(self) -> Iterator[tuple[str, Position]]:
-        """Iterate over the names and positions of the well, in the order of its metadata.
-
-        Raises
-        ------
-        MetadataError
-            At a position that is listed but not in the store, or damaged.
+        """Iterate over the names and positions of the well as listed; MetadataError at a missing or damaged one.
 
         Examples
         --------
@@ -179,19 +162,10 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         for name in members_ahead(self.documents, self.path, self._member_names()):
             yield name, self._open_listed(Position, name)
 
-    @property
-    def channel_names(self) -> list[str]:
-        """Channel names of the first position, or those of the constructor without positions."""
+    def _first_position(self) -> Position | None:
         for image in self.document.shared_model.images:
-            return self._open_listed(Position, image.path).channel_names
-        return super().channel_names
-
-    @property
-    def axes(self) -> list[AxisMeta]:
-        """Axes of the first position, or those of the constructor without positions."""
-        for image in self.document.shared_model.images:
-            return self._open_listed(Position, image.path).axes
-        return super().axes
+            return self._open_listed(Position, image.path)
+        return None
 
     def _summary(self) -> str:
         return f", {counted(len(self.document.shared_model.images), 'position')}"
@@ -211,13 +185,7 @@ class Row(Pictures):
     """
 
     def __getitem__(self, key: int | str) -> Well:
-        """Return a well of the row, or the node at a path below one.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Return a well of the row, or the node at a path below one."""
         name = self._checked_key(key)
         if "/" in name:
             first, _, rest = name.partition("/")
@@ -233,13 +201,7 @@ class Row(Pictures):
         return [column for row, _, column in paths if row == self.name]
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a well, or a node below one, and update the metadata of the plate.
-
-        Raises
-        ------
-        NodeNotFoundError
-            If it does not exist (a KeyError).
-        """
+        """Delete a well, or a node below one, and update the metadata of the plate."""
         plate = plate_above(self.node_path, 1)
         if plate is None:
             super().__delitem__(key)
@@ -247,12 +209,7 @@ class Row(Pictures):
             del plate[join_names(self.name, self._deleted_key(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
-        """Iterate over the paths in the plate ("A/1") and wells of the row.
-
-        Raises
-        ------
-        NodeNotFoundError
-            At a well that the plate lists but is not in the store (a KeyError).
+        """Iterate over the paths in the plate ("A/1") and wells of the row; NodeNotFoundError at a missing one.
 
         Examples
         --------
