@@ -186,6 +186,7 @@ def test_a_bioformats2raw_collection_lists_its_images(foreign):
             expected = zarr.open_array(path / name / "0", mode="r")[:]
             np.testing.assert_array_equal(position.data[:], expected)
             np.testing.assert_array_equal(collection[int(name)]["0"][:], expected)
+        assert [collection.axes, collection.channel_names] == [position.axes, position.channel_names]
         assert "2 images" in repr(collection)
         assert "OME" in collection.group_keys()
         assert "0/0" in collection

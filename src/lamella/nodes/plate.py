@@ -14,7 +14,6 @@ from lamella.errors import (
     counted,
 )
 from lamella.nodes.ahead import wells_ahead
-from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.plate_operations import PlateOperations
@@ -51,7 +50,6 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 class Plate(
     WellEdits,
     PlateOperations,
-    FieldEdits,
     OMEXMLMethods,
     ListsMembers[PlateMeta],
 ):

@@ -189,8 +189,7 @@ def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) ->
     paths = [
         f"{path}/{name}"
         for path, well in wells.items()
-        for name in {name for name, _ in images[path]}
-        & {image.path for image in well.document.shared_model.images}
+        for name in {name for name, _ in images[path]} & _listed_in(well)
     ]
     return {path: plate._open_listed(Position, path) for path in paths}
 
@@ -331,7 +330,7 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], pla
         return
     duplicates, was_killed = [], False
     for path, well in wells.items():
-        taken = {image.path for image in well.document.shared_model.images}
+        taken = _listed_in(well)
         for name, _ in images[path]:
             if name in taken:
                 duplicates.append(f"{path}/{name}")
@@ -356,9 +355,8 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
     for path, new in images.items():
         names = {name for name, _ in new}
         old = wells[path].document.shared_model.images if path in wells else []
-        result[path] = [(image.path, image.acquisition) for image in old if image.path not in names] + list(
-            new
-        )
+        others = [(image.path, image.acquisition) for image in old if image.path not in names]
+        result[path] = [*others, *new]
     return result
 
 
@@ -522,7 +520,7 @@ def _clear_places(
     placed: set[str] = set()
     for path in occupied:
         well = plate.node_path.child(path)
-        taken = {image.path for image in wells[path].document.shared_model.images} if path in wells else set()
+        taken = _listed_in(wells[path]) if path in wells else set()
         for name, _ in images[path]:
             if join_names(well.path, name) in filled and _clear(
                 plate, well.child(name), plans[name], listed=name in taken

@@ -1,7 +1,7 @@
 """A position (field of view): the group of one multiscale image.
 
-:mod:`position_metadata` and :mod:`position_edits` edit its metadata, :mod:`position_arrays` creates arrays, and
-:mod:`position_operations` calls operations.
+:mod:`position_metadata` edits its metadata, :mod:`position_arrays` creates arrays, :mod:`position_operations` and
+:mod:`position_regions` call operations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from lamella.nodes.metadata_document import ome_of, read_part, unreadable
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.position_arrays import PositionArrays
-from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.position_regions import PositionRegions
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 class Position(
     PositionMetadata,
-    PositionEdits,
     PositionArrays,
     PositionOperations,
     PositionRegions,
