@@ -67,11 +67,7 @@ ALPHA = "alpha"
 
 
 def standard_colors(count: int) -> list[str]:
-    """Choose distinguishable colours for channels without known names.
-
-    >>> standard_colors(1), standard_colors(2)
-    (['FFFFFF'], ['00FF00', 'FF00FF'])
-    """
+    """Choose distinguishable colours for channels without known names."""
     if count <= 2:
         return [[WHITE], [_GREEN, _MAGENTA]][count - 1] if count else []
     return list(islice(_palette(), count))
@@ -92,11 +88,6 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
     """Complete the colours of channels: from the name if it indicates one, else one that no other channel has.
 
     ``colors`` has None for each channel without a known colour.
-
-    >>> distinct_colors(["DAPI", "channel_1", "channel_2"], [None, None, None])
-    ['0000FF', '00FFFF', 'FF00FF']
-    >>> distinct_colors(["channel_0"], [None]), distinct_colors(["a", "b"], [None, "FF0000"])
-    (['FFFFFF'], ['00FFFF', 'FF0000'])
     """
     known_colors = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
     if not any(known_colors):
@@ -107,13 +98,7 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
 
 
 def channel_color(name: str) -> str:
-    """Choose the colour of a channel from its name, by dye or excitation wavelength; white if it shows neither.
-
-    >>> [channel_color(name) for name in ("DAPI", "GFP EX488", "mCherry", "Cy5", "BF")]
-    ['0000FF', '00FF00', 'FF00FF', 'FFA500', 'FFFFFF']
-    >>> channel_color("405 nm"), channel_color("Alexa 647")
-    ('0000FF', 'FFA500')
-    """
+    """Choose the colour of a channel from its name, by dye or excitation wavelength; white if it shows neither."""
     return named_color(name) or WHITE
 
 
@@ -121,11 +106,7 @@ _NO_NAME = re.compile(r"(channel_\d+)?", re.IGNORECASE)
 
 
 def new_colors(names: Sequence[str]) -> list[str]:
-    """Choose the colours of new channels: by name, and distinguishable colours for ``channel_N``.
-
-    >>> new_colors(["GFP", "membrane", "channel_2", "channel_3"])
-    ['00FF00', 'FFFFFF', '00FFFF', 'FF00FF']
-    """
+    """Choose the colours of new channels: by name, and distinguishable colours for ``channel_N``."""
     return distinct_colors(
         names, [None if _NO_NAME.fullmatch(name) else channel_color(name) for name in names]
     )
@@ -149,10 +130,6 @@ def channel_meta(
     """Return the omero entry of a new channel. All channels are visible at first, except an opacity.
 
     ``color`` defaults to the colour of the name; ``window`` is needed once there are pixels (OM-03).
-
-    >>> channel = channel_meta("GFP", 0)
-    >>> channel.label, channel.color, channel.active
-    ('GFP', '00FF00', True)
     """
     return ChannelMeta(
         active=index == 0 or name.lower() != ALPHA,
@@ -166,9 +143,5 @@ def channel_meta(
 
 
 def plain_name(name: str) -> str:
-    """Return a name as a part of a file name, with "-" instead of other characters than letters, digits and ".".
-
-    >>> plain_name("Alexa Fluor 488/GFP_1")
-    'Alexa-Fluor-488-GFP-1'
-    """
+    """Return a name as a part of a file name, with "-" instead of other characters than letters, digits and "."."""
     return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"

@@ -97,12 +97,6 @@ def add_dataset(
 
     ``transforms`` may be any list; the valid equivalent is stored, by default a scale of ones. ``window`` becomes the
     contrast limits of channels that have none.
-
-    >>> from lamella.models import TransformationMeta, axes
-    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
-    >>> half = [TransformationMeta(type="scale", scale=[0.5, 0.5])]
-    >>> add_dataset(meta, "fine", half).multiscales[0].get_dataset_paths()
-    ['fine', '0']
     """
     edited = add_datasets(meta, {path: transforms or []})
     if window is not None:
@@ -194,12 +188,6 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
 
     Setting level 0 changes the lower levels too: they keep their size and position relative to it. Setting a lower
     level changes only that level. The valid equivalent of ``transforms`` is stored (CT-02 to CT-05).
-
-    >>> from lamella.models import TransformationMeta, axes
-    >>> scale = TransformationMeta(type="scale", scale=(2, 3))
-    >>> meta = set_transform(new_images(axes("yx"), []), "*", [scale])
-    >>> meta.multiscales[0].coordinate_transformations[0].scale
-    [2.0, 3.0]
     """
     edited = meta.copied()
     scales = edited.multiscales[0]
@@ -238,13 +226,6 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
 
     All levels of a pyramid show one object. So the other levels keep their ratio to the changed one, and their offsets
     from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 does not move.
-
-    >>> from lamella.models import TransformationMeta, axes
-    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
-    >>> meta = add_dataset(meta, "1", [TransformationMeta(type="scale", scale=[2, 2])])
-    >>> from lamella.spec.geometry import effective_scale
-    >>> effective_scale(set_scale(meta, "0", "X", 0.25), "1")
-    [2.0, 0.5]
     """
     edited = meta.copied()
     scales = edited.multiscales[0]
@@ -386,11 +367,7 @@ def channel_names(meta: ImagesMeta) -> list[str]:
 
 
 def fitted_names(names: Sequence[str], count: int) -> list[str]:
-    """Return ``count`` channel names: surplus names are dropped, and a missing one is ``channel_N``.
-
-    >>> fitted_names(["DAPI", "GFP"], 3), fitted_names(["DAPI", "GFP"], 1)
-    (['DAPI', 'GFP', 'channel_2'], ['DAPI'])
-    """
+    """Return ``count`` channel names: surplus names are dropped, and a missing one is ``channel_N``."""
     return [names[index] if index < len(names) else f"channel_{index}" for index in range(count)]
 
 

@@ -37,13 +37,6 @@ def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
     """Return the pixel size of a level in the image's coordinates: FOV scale x level scale (CT-07).
 
     ``image`` is the path of a level, or "*" for the factor of the whole field of view alone.
-
-    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, TransformationMeta, axes
-    >>> scale = TransformationMeta(type="scale", scale=[0.5, 0.5])
-    >>> level = DatasetMeta(path="0", coordinate_transformations=[scale])
-    >>> meta = ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("yx"), datasets=[level])])
-    >>> effective_scale(meta, "0"), effective_scale(meta, "*")
-    ([0.5, 0.5], [1.0, 1.0])
     """
     return _effective(meta, image)[0]
 
@@ -110,13 +103,6 @@ def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) ->
 
     The result (CT-02 to CT-05) consists of new models with the unknown keys of the old ones. It has a translation by
     zero only if ``transforms`` had a translation.
-
-    >>> shift = TransformationMeta(type="translation", translation=[1, 2])
-    >>> double = TransformationMeta(type="scale", scale=[2, 2])
-    >>> [transform.to_json() for transform in normalize_transforms([shift, double], 2)]
-    [{'type': 'scale', 'scale': [2.0, 2.0]}, {'type': 'translation', 'translation': [2.0, 4.0]}]
-    >>> [transform.to_json() for transform in normalize_transforms([], 2)]
-    [{'type': 'scale', 'scale': [1.0, 1.0]}]
     """
     valid = _checked_transforms(transforms)
     scale, translation = _compose(valid, ndim)
@@ -172,11 +158,6 @@ def pyramid_shapes(
 
     ``dims`` are the axes to halve, or maps axes to their factors. Axes of length 1 stay. The cumulative factor is the
     number of pixels of level 0 that one pixel of the level spans.
-
-    >>> pyramid_shapes((2, 5, 100), dims=(1, 2), levels=3)
-    [((2, 5, 100), (1, 1, 1)), ((2, 3, 50), (1, 2, 2)), ((2, 2, 25), (1, 4, 4))]
-    >>> pyramid_shapes((2, 5, 100), dims={1: 1, 2: 4}, levels=2)
-    [((2, 5, 100), (1, 1, 1)), ((2, 5, 25), (1, 1, 4))]
     """
     if levels < 1:
         raise InvalidArgumentError(f"a pyramid of {levels} levels was asked for: give 1 or more")
@@ -203,12 +184,6 @@ def level_transforms(
 
     The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
     the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride does not move (A3).
-
-    >>> base = [TransformationMeta(type="scale", scale=[0.5, 0.1])]
-    >>> level_transforms(base, (1, 4), "mean")[1].translation
-    [0.0, 0.15000000000000002]
-    >>> [transform.to_json() for transform in level_transforms(base, (1, 4), "stride")]
-    [{'type': 'scale', 'scale': [0.5, 0.4]}]
     """
     first_scale, first_translation = _compose(_checked_transforms(base), len(factors))
     scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]

@@ -63,12 +63,6 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
     Each well is (row, column, row index or None, column index or None). An index beyond the known rows fills the gap
     with the names of a standard plate: A, B, ... for rows, 1, 2, ... for columns. An index that contradicts the plate
     is replaced, with a warning.
-
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("C", "1", 2, 0)])
-    >>> [row.name for row in plate.rows]
-    ['A', 'B', 'C']
-    >>> plate.wells[1].to_json()
-    {'path': 'C/1', 'rowIndex': 2, 'columnIndex': 0}
     """
     edited = plate.copied()
     rows, columns = lines_of(edited)
@@ -95,10 +89,6 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
     """Remove a well from the list, and its row and column if it was their last well.
 
     Rows and columns that had no well before stay: they exist on the physical plate (PL-04).
-
-    >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("B", "1", None, None)])
-    >>> remove_well(plate, "A/1").to_json()["wells"]
-    [{'path': 'B/1', 'rowIndex': 0, 'columnIndex': 0}]
     """
     edited = plate.copied()
     well = _find_well(edited, path)

@@ -73,11 +73,7 @@ _MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNO
 
 
 def is_size(number: float) -> bool:
-    """Return whether a number can be the distance of samples: positive and finite.
-
-    >>> is_size(0.5), is_size(0.0), is_size(float("nan"))
-    (True, False, False)
-    """
+    """Return whether a number can be the distance of samples: positive and finite."""
     return 0 < number < float("inf")
 
 
@@ -86,13 +82,6 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
 
     The micro sign may be U+00B5, the Greek letter U+03BC, ``u``, or one of the first two as ImageJ escapes them
     (``\u00B5``).
-
-    >>> unit_name("µm"), unit_name("micron"), unit_name("ms"), unit_name("pixel")
-    ('micrometer', 'micrometer', 'millisecond', None)
-    >>> unit_name("\u00b5m") == unit_name("\u03bcm") == unit_name(r"\u00B5m") == "micrometer"
-    True
-    >>> unit_name("sec", "time"), unit_name("sec", "space")
-    ('second', None)
     """
     if not text:
         return None
@@ -113,15 +102,7 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
 
 
 def legal_unit(unit: str, kind: str | None) -> str:
-    """Return the UDUNITS-2 name of a unit (AX-04); units of axes other than space and time are not checked.
-
-    >>> legal_unit("um", "space"), legal_unit("min", "time"), legal_unit("degree", None)
-    ('micrometer', 'minute', 'degree')
-    >>> legal_unit("micrometre", "time")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: 'micrometre' is not a unit of time, such as 'second' or 'minute' (AX-04).
-    """
+    """Return the UDUNITS-2 name of a unit (AX-04); units of axes other than space and time are not checked."""
     if not isinstance(unit, str) or not unit:
         raise InvalidArgumentError(f"A unit is text, such as 'micrometer' or 's', not {unit!r}.")
     if kind not in _KINDS:
@@ -137,11 +118,7 @@ def legal_unit(unit: str, kind: str | None) -> str:
 
 
 def unit_symbol(unit: str | None) -> str | None:
-    """Return the symbol of a unit as OME-XML writes it; None for a unit of another kind.
-
-    >>> unit_symbol("micrometer"), unit_symbol("angstrom"), unit_symbol("minute"), unit_symbol("degree")
-    ('µm', 'Å', 'min', None)
-    """
+    """Return the symbol of a unit as OME-XML writes it; None for a unit of another kind."""
     for symbols in (_SPACE_SYMBOLS, _TIME_SYMBOLS):
         for symbol, name in symbols.items():
             if name == unit:
@@ -150,11 +127,7 @@ def unit_symbol(unit: str | None) -> str | None:
 
 
 def unit_ratio(unit: str | None, other: str) -> float:
-    """Return how many of another unit one unit is; 1 if one of them is missing or unknown.
-
-    >>> unit_ratio("nanometer", "micrometer"), unit_ratio("minute", "second"), unit_ratio(None, "micrometer")
-    (0.001, 60.0, 1.0)
-    """
+    """Return how many of another unit one unit is; 1 if one of them is missing or unknown."""
     size, other_size = _size_of(unit), _size_of(other)
     return 1.0 if size is None or other_size is None else float(size / other_size)
 

@@ -66,14 +66,8 @@ def _visit_numbered(inspection: Inspection, node: StoredNode, version: str) -> l
         inspection.visit_image(inspection.read_group(join(node.path, path)))
     if images != [str(number) for number in range(len(images))] or not images:
         found = f"the images are {describe(images)}" if images else "there is no image 0"
-        inspection.report(
-            "BF-06",
-            node,
-            (),
-            found,
-            "number the images 0, 1, ..., or list them in series of the group OME",
-            version=version,
-        )
+        remedy = "number the images 0, 1, ..., or list them in series of the group OME"
+        inspection.report("BF-06", node, found, remedy, version=version)
     return images
 
 
@@ -97,26 +91,15 @@ def _check_series_of_plate(
     version: str,
 ) -> None:
     if listed is None:
-        inspection.report(
-            "BF-04",
-            node,
-            (),
-            "the group OME lists no series beside the plate",
-            "list all images in series of the group OME",
-            version=version,
-        )
+        found = "the group OME lists no series beside the plate"
+        inspection.report("BF-04", node, found, "list all images in series of the group OME", version=version)
         return
     images = _plate_images(inspection, node, plate)
     if sorted(images) != sorted(listed):
         odd = sorted(set(images) ^ set(listed))
-        inspection.report(
-            "BF-04",
-            ome,
-            ome.location("series"),
-            f"the plate and series differ in {describe(odd) if odd else 'the images listed twice'}",
-            "list the images of the plate",
-            version=version,
-        )
+        found = f"the plate and series differ in {describe(odd) if odd else 'the images listed twice'}"
+        remedy = "list the images of the plate"
+        inspection.report("BF-04", ome, found, remedy, at=ome.location("series"), version=version)
 
 
 def _check_missing_plate(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
@@ -125,14 +108,9 @@ def _check_missing_plate(inspection: Inspection, node: StoredNode, images: list[
     for name in sorted(roots - {"OME"}):
         row = inspection.reader.group(join(node.path, name))
         if any("well" in inspection.reader.group(join(row.path, column)).ome for column in row.members):
-            inspection.report(
-                "BF-02",
-                node,
-                (),
-                f"there are wells in {describe(name)}, and the group has no plate",
-                "write the metadata of the plate: reindex does",
-                version=version,
-            )
+            found = f"there are wells in {describe(name)}, and the group has no plate"
+            remedy = "write the metadata of the plate: reindex does"
+            inspection.report("BF-02", node, found, remedy, version=version)
             return
 
 
@@ -143,20 +121,11 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         data = inspection.reader.storage.read(key)
         root = None if data is None else parse_xml(data)
     except (LamellaError, OSError) as error:
-        inspection.report(
-            "BF-03",
-            ome_path,
-            (),
-            f"{XML_FILE} cannot be read: {error}",
-            "restore it from a copy",
-            level="MUST",
-            version=version,
-        )
+        found = f"{XML_FILE} cannot be read: {error}"
+        inspection.report("BF-03", ome_path, found, "restore it from a copy", level="MUST", version=version)
         return
     if root is None:
-        inspection.report(
-            "BF-03", ome_path, (), f"there is no {XML_FILE}", "keep the OME-XML", version=version
-        )
+        inspection.report("BF-03", ome_path, f"there is no {XML_FILE}", "keep the OME-XML", version=version)
         return
     names = [element.tag.rpartition("}")[2] for element in root.iter()]
     pixels = [name for name in _PIXELS if name in names]
@@ -165,7 +134,7 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
             f"{XML_FILE} has {pixels[0]}" if pixels else f"{XML_FILE} is not OME-XML but {describe(names[0])}"
         )
         inspection.report(
-            "BF-03", ome_path, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
+            "BF-03", ome_path, found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = list(children(root, "Image"))
     differs = None
@@ -182,7 +151,7 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
                 break
     if names[0] == "OME" and differs is not None:
         remedy = "describe each image once, in the order of the series"
-        inspection.report("BF-07", ome_path, (), differs, remedy, version=version)
+        inspection.report("BF-07", ome_path, differs, remedy, version=version)
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:
@@ -222,9 +191,9 @@ def visit_scene(inspection: Inspection, node: StoredNode) -> None:
                 inspection.report(
                     "CT-26",
                     node,
-                    (*at, number, side, "path"),
                     f"there is no group {describe(path)}",
                     "write the path of an image group",
+                    at=(*at, number, side, "path"),
                     version=version,
                 )
             elif "multiscales" in image.ome and "multiscales" not in node.ome:

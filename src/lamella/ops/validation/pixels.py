@@ -18,7 +18,7 @@ from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.plan import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.edits import levels_after_gaps
-from lamella.spec.rules import VERSION_TRAITS, Finding
+from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.raw_json import datasets, describe, level_scale, multiscales, ome_object
 from lamella.spec.stale_levels import read_stale
 from lamella.store.keys import join
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lamella.ops.validation.walk import CheckedGroup, Inspection
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
+
+
+_COMPUTE = "compute the pyramid again"
 
 
 class Step(NamedTuple):
@@ -84,7 +87,7 @@ def _decode(
         problems.append(one_line(error))
     for problem in problems:
         damaged.add(array.path)
-        inspection.report_own(
+        inspection.report(
             "LM-09", array.path, problem, "write that region again, or restore the file from a copy"
         )
 
@@ -147,39 +150,24 @@ def _compare_levels(
 ) -> None:
     paths = [join(image.node.path, path) for _, path in levels]
     if damaged & set(paths) or not opened.keys() >= set(paths):
-        inspection.notes.append(
-            (
-                image.node.path,
-                f"levels {levels[0][1]} and {levels[1][1]} cannot be read, and were not compared",
-            )
-        )
+        text = f"levels {levels[0][1]} and {levels[1][1]} cannot be read, and were not compared"
+        inspection.notes.append((image.node.path, text))
         return
     fine, coarse = (opened[path] for path in paths)
     scales = [level_scale(item) for item, _ in levels]
     factors = _factors(fine.meta, coarse.meta, scales[0], scales[1])
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
-        inspection.findings.append(
-            _differs(paths[1], f"shape {list(coarse.meta.shape)} is not a level of {list(fine.meta.shape)}")
-        )
+        found = f"shape {list(coarse.meta.shape)} is not a level of {list(fine.meta.shape)}"
+        inspection.report("LM-10", paths[1], found, _COMPUTE)
         return
     faults: list[str] = []
+    steps = _steps(fine, coarse, factors, method)
     try:
-        run(
-            _compare,
-            _steps(fine, coarse, factors, method),
-            workers,
-            done=lambda f: faults.append(f) if f else None,
-        )
+        run(_compare, steps, workers, done=lambda fault: faults.append(fault) if fault else None)
     except DamagedDataError as error:
         faults.append(str(error))
     if faults:
-        inspection.findings.append(_differs(paths[1], f"{faults[0]} of {levels[0][1]!r}, {method}"))
-
-
-def _differs(path: str, found: str) -> Finding:
-    from lamella.spec.rules.catalogue import own_finding
-
-    return own_finding("LM-10", path, found, "compute the pyramid again")
+        inspection.report("LM-10", paths[1], f"{faults[0]} of {levels[0][1]!r}, {method}", _COMPUTE)
 
 
 def _factors(

@@ -81,12 +81,8 @@ def _visit_rows(
                 continue
             wells += 1
             checked.unlisted.append(path)
-            inspection.report_own(
-                "LM-05",
-                checked.node.path,
-                f"the well {describe(path)} exists, and the plate does not list it",
-                "rebuild the lists with reindex",
-            )
+            found = f"the well {describe(path)} exists, and the plate does not list it"
+            inspection.report("LM-05", checked.node.path, found, "rebuild the lists with reindex")
             visit_well(inspection, well, acquisitions)
         if name in listed_rows | used or row.exists:
             _check_row(inspection, checked, row, wells)
@@ -97,23 +93,12 @@ def _check_row(inspection: Inspection, checked: CheckedGroup, row: StoredNode, w
     if wells and not complete:
         rule = "ST-01" if checked.node.zarr_format == 2 else "ST-02"
         inspection.report(
-            rule,
-            row,
-            (),
-            "the folder of the row is not a group",
-            "write its document",
-            version=checked.version,
+            rule, row, "the folder of the row is not a group", "write its document", version=checked.version
         )
     elif not wells and row.kind == "group":
-        inspection.report(
-            "PL-12",
-            row,
-            (),
-            "the row has no wells",
-            "remove the empty group",
-            level="SHOULD",
-            version=checked.version,
-        )
+        found = "the row has no wells"
+        remedy = "remove the empty group"
+        inspection.report("PL-12", row, found, remedy, level="SHOULD", version=checked.version)
 
 
 def visit_well(
@@ -150,13 +135,7 @@ def visit_well(
     _visit_unlisted(inspection, checked, fields)
     if not checked.members and not checked.unlisted and not node.unreadable:
         inspection.report(
-            "PL-12",
-            node,
-            (),
-            "the well has no images",
-            "remove the empty group",
-            level="SHOULD",
-            version=version,
+            "PL-12", node, "the well has no images", "remove the empty group", level="SHOULD", version=version
         )
     inspection.done(checked)
     return None if node.unreadable else fields
@@ -172,12 +151,8 @@ def _visit_unlisted(inspection: Inspection, checked: CheckedGroup, fields: Field
             continue
         checked.unlisted.append(name)
         if not node.unreadable:
-            inspection.report_own(
-                "LM-05",
-                node.path,
-                f"the image {describe(name)} exists, and the well does not list it",
-                "rebuild the lists with reindex",
-            )
+            found = f"the image {describe(name)} exists, and the well does not list it"
+            inspection.report("LM-05", node.path, found, "rebuild the lists with reindex")
         inspection.visit_image(image)
 
 
@@ -212,9 +187,9 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
         inspection.report(
             "PL-10",
             checked.node,
-            (*at, "field_count"),
             f"field_count is {describe(stated)}, the most fields of a well are {most}",
             "write the most fields of a well",
+            at=(*at, "field_count"),
             level="SHOULD",
             version=checked.version,
         )
@@ -226,9 +201,9 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
             inspection.report(
                 "PL-09",
                 checked.node,
-                (*at, "acquisitions", index, "maximumfieldcount"),
                 f"maximumfieldcount is {describe(stated)}, the most fields of a well are {most}",
                 "write the most fields of a well in this acquisition",
+                at=(*at, "acquisitions", index, "maximumfieldcount"),
                 level="SHOULD",
                 version=checked.version,
             )

@@ -68,14 +68,10 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
     replacing = read_replacing_table(attributes)
     if not isinstance(value, list):
         problem = "there is no list of tables" if value is None else f"tables is {describe(value)}"
-        inspection.report_own("LM-21", group.path, problem, "list the names of the tables")
+        inspection.report("LM-21", group.path, problem, "list the names of the tables")
     elif len(value) > len(listed):
-        inspection.report_own(
-            "LM-21",
-            group.path,
-            "tables lists a name twice, or no name",
-            "list each once",
-            at=("tables",),
+        inspection.report(
+            "LM-21", group.path, "tables lists a name twice, or no name", "list each once", at=("tables",)
         )
     missing = [
         name
@@ -89,10 +85,10 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
             "write it, or take it off the list",
         )
         at = ("tables", value.index(name) if isinstance(value, list) else 0)
-        inspection.report_own("LM-21", group.path, found, remedy, at=at)
+        inspection.report("LM-21", group.path, found, remedy, at=at)
     for name in existing:
         if name not in listed:
-            inspection.report_own(
+            inspection.report(
                 "LM-21", group.path, f"the table {describe(name)} is not listed", "list it, or delete it"
             )
     inspection.tables.append(TableGroup(group.path, [*listed, *existing], missing))
@@ -105,23 +101,14 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
     info = table_info(table.attributes)
     needed = {"anndata": "obs", "json": "table"}.get(info.backend, f"table.{info.backend}")
     if "backend" not in table.attributes and "encoding-type" not in table.attributes:
-        inspection.report_own("LM-22", table.path, "it has no backend", "write its backend")
+        inspection.report("LM-22", table.path, "it has no backend", "write its backend")
     elif info.backend not in BACKENDS:
-        inspection.report_own(
-            "LM-22",
-            table.path,
-            f"the backend is {describe(info.backend)}",
-            f"use one of {', '.join(BACKENDS)}",
-            at=("backend",),
-        )
+        found = f"the backend is {describe(info.backend)}"
+        inspection.report("LM-22", table.path, found, f"use one of {', '.join(BACKENDS)}", at=("backend",))
     elif table.names is not None and needed not in table.names:
-        inspection.report_own(
-            "LM-22",
-            table.path,
-            f"the backend is {describe(info.backend)}, and there is no {needed}",
-            "restore it from a copy, or delete the table",
-            at=("backend",),
-        )
+        found = f"the backend is {describe(info.backend)}, and there is no {needed}"
+        remedy = "restore it from a copy, or delete the table"
+        inspection.report("LM-22", table.path, found, remedy, at=("backend",))
     elif info.type in ROI_TYPES:
         _check_regions(inspection, table, info)
     if info.type not in LABEL_TYPES:
@@ -132,7 +119,7 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
         found = f"there is no label image {describe(info.label)}"
     else:
         return
-    inspection.report_own(
+    inspection.report(
         "LM-23",
         table.path,
         found,
@@ -155,4 +142,4 @@ def _check_regions(inspection: Inspection, table: StoredNode, info: TableInfo) -
         problem = f"cannot be read: {error}"
     if problem is not None:
         fix = "write the columns of regions, or another type of table"
-        inspection.report_own("LM-24", table.path, f"it {problem}", fix, at=("type",))
+        inspection.report("LM-24", table.path, f"it {problem}", fix, at=("type",))

@@ -401,7 +401,7 @@ class ArchiveCheck:
             )
 
     def _report(self, rule: str, found: str, remedy: str, *, level: Level | None = None) -> None:
-        self._inspection.report_own(rule, "", found, remedy, level=level)
+        self._inspection.report(rule, "", found, remedy, level=level)
 
 
 def _ome_of(comment: bytes) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from lamella.ops.validation import collection, plate
 from lamella.ops.validation.tables import visit_tables
 from lamella.spec.intents import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
-from lamella.spec.rules.catalogue import own_finding
+from lamella.spec.rules.catalogue import OWN_RULES, own_finding
 from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
 from lamella.spec.rules.value import Value
 from lamella.spec.versions import detect
@@ -98,21 +98,21 @@ class Inspection:
         self,
         rule: str,
         node: StoredNode | str,
-        at: Location,
         found: str,
         remedy: str,
         *,
+        at: Location = (),
         level: Level | None = None,
         version: str | None = None,
     ) -> None:
-        """Add a finding of a rule of the specification, if the version has that rule."""
-        version = version or self.version or ""
-        if version not in RULES[rule].versions:
-            return
+        """Add a finding of a rule of lamella, or of the specification if the version has that rule."""
         path = node if isinstance(node, str) else node.path
-        self.findings.append(
-            Value(None, at, VERSION_TRAITS[version], path).finding(rule, found, remedy, level=level)
-        )
+        version = version or self.version or ""
+        if rule in OWN_RULES:
+            self.findings.append(own_finding(rule, path, found, remedy, at=at, level=level))
+        elif version in RULES[rule].versions:
+            value = Value(None, at, VERSION_TRAITS[version], path)
+            self.findings.append(value.finding(rule, found, remedy, level=level))
 
     def report_missing(
         self,
@@ -133,7 +133,7 @@ class Inspection:
             f"there is no {kind} {describe(path)}",
             f"write the {kind}, or take it off the list",
         )
-        self.report(rule, node, at, found, remedy, version=version)
+        self.report(rule, node, found, remedy, at=at, version=version)
 
     def lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
         """Describe a member of a node that has content but no document, and the remedy; None for others."""
@@ -151,12 +151,6 @@ class Inspection:
             f"{describe(path)} has content ({first_of(names)}), but no {files.replace(' and ', ' and no ')}",
             how_to_restore(files, kind),
         )
-
-    def report_own(
-        self, rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
-    ) -> None:
-        """Add a finding of a rule of lamella."""
-        self.findings.append(own_finding(rule, node, found, remedy, at=at, level=level))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -179,7 +173,7 @@ class Inspection:
         self._report_unreadable(array)
         if array.problem is not None:
             level: Level = "MUST" if array.facts is None else "SHOULD"
-            self.report_own("LM-07", path, array.problem, "correct the document", level=level)
+            self.report("LM-07", path, array.problem, "correct the document", level=level)
         if array.exists:
             self._compare_copies(array)
         return array
@@ -194,27 +188,22 @@ class Inspection:
                 self.report(
                     "ST-06",
                     node,
-                    (),
                     finding.found,
                     "remove the comments",
                     version=self.version if self.version in VERSION_TRAITS else "0.4",
                 )
             elif finding.rule == "LM-03":
-                self.report_own("LM-03", node.path, finding.found, "write a number, or leave the value out")
+                self.report("LM-03", node.path, finding.found, "write a number, or leave the value out")
             else:
                 remedy = (
                     "validate again when it can be read"
                     if finding.unread
                     else "restore the file from a copy, or delete the node"
                 )
-                self.report_own("LM-01", node.path, finding.found, remedy)
+                self.report("LM-01", node.path, finding.found, remedy)
         if len(node.formats) > 1 or node.has_others:
-            self.report_own(
-                "LM-02",
-                node.path,
-                f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked",
-                "remove those of one format",
-            )
+            found = f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked"
+            self.report("LM-02", node.path, found, "remove those of one format")
 
     def _compare_copies(self, node: StoredNode) -> None:
         for copies in self.copies:
@@ -231,7 +220,7 @@ class Inspection:
         if node.exists:
             self.version = self._version(node)
         if node.kind == "array":
-            self.report_own("LM-06", path, "an array is stored here", "use the image group that contains it")
+            self.report("LM-06", path, "an array is stored here", "use the image group that contains it")
             return
         # Without a document this may be any folder: only rows of a plate are walked.
         if node.exists or any("well" in self.reader.group(join(path, name)).ome for name in node.members):
@@ -239,12 +228,8 @@ class Inspection:
         for copies in self.copies:
             copies.finish(self.reader)
             if copies.stale:
-                self.report_own(
-                    "LM-08",
-                    copies.path,
-                    f"the consolidated metadata are stale: {copies.stale}",
-                    "remove them, or consolidate again",
-                )
+                found = f"the consolidated metadata are stale: {copies.stale}"
+                self.report("LM-08", copies.path, found, "remove them, or consolidate again")
         if not self.group_count and not self.findings:
             found, remedy = (
                 "there is no OME-NGFF metadata here or below",
@@ -254,7 +239,7 @@ class Inspection:
             if has_nodes(self.reader.storage, path, names):
                 found = f"there is no metadata document here, but Zarr nodes are below ({first_of(names)})"
                 remedy = f"restore the document from a backup, or {remedy}"
-            self.report_own("LM-06", path, found, remedy)
+            self.report("LM-06", path, found, remedy)
 
     def _version(self, node: StoredNode) -> str:
         if node.version is not None:
@@ -321,12 +306,9 @@ class Inspection:
         self._counted.add(node.path)
         self.group_count += 1
         if version not in VERSION_TRAITS:
-            self.report_own(
-                "LM-04",
-                node.path,
-                f"the version is {version}, for which there are no rules",
-                "upgrade it to 0.4 or later" if version < "0.4" else "see that lamella is up to date",
-            )
+            found = f"the version is {version}, for which there are no rules"
+            remedy = "upgrade it to 0.4 or later" if version < "0.4" else "see that lamella is up to date"
+            self.report("LM-04", node.path, found, remedy)
             return version
         if self.version is None:
             self.version = version
@@ -339,18 +321,15 @@ class Inspection:
                 found = f"the folder has content, but no {files.replace(' and ', ' and no ')}"
                 kind: Kind = "labels" if node.path.rpartition("/")[2] == "labels" else "image"
                 remedy = self._how_to_restore(files, kind)
-            self.report(rule, node, (), found, remedy, version=self.version)
+            self.report(rule, node, found, remedy, version=self.version)
         elif node.stated_version is not None and version != self.version:
-            self.report(
-                "ST-08",
-                node,
-                ("ome", "version"),
-                f"the version is {describe(node.stated_version)}, that of the store {describe(self.version)}",
-                "keep one version in a store",
-                version=version,
+            found = (
+                f"the version is {describe(node.stated_version)}, that of the store {describe(self.version)}"
             )
+            remedy = "keep one version in a store"
+            self.report("ST-08", node, found, remedy, at=("ome", "version"), version=version)
         if node.zarr_format == 2 and node.lacks(V2.group):
-            self.report("ST-01", node, (), "the group has no .zgroup", "write one", version=version)
+            self.report("ST-01", node, "the group has no .zgroup", "write one", version=version)
         return version
 
     def _node_version(self, node: StoredNode) -> str:
@@ -419,12 +398,9 @@ class Inspection:
         for array in checked.arrays.values():
             key = self.reader.foreign_key(array)
             if key is not None and array.meta is not None:
-                self.report_own(
-                    "LM-09",
-                    array.path,
-                    f"{describe_foreign(key, array.meta)}, and readers see fill values",
-                    "correct the separator (dimension_separator or chunk_key_encoding) in the document",
-                )
+                found = f"{describe_foreign(key, array.meta)}, and readers see fill values"
+                remedy = "correct the separator (dimension_separator or chunk_key_encoding) in the document"
+                self.report("LM-09", array.path, found, remedy)
 
     def _array_of(self, checked: CheckedGroup, finding: Finding) -> ArrayNode | None:
         """Return the array whose path is at the location of a finding."""
@@ -459,9 +435,9 @@ class Inspection:
                 self.report(
                     "LB-02",
                     node,
-                    at if isinstance(value, list) else (),
                     f"the label image {describe(path)} is not listed",
                     "list it",
+                    at=at if isinstance(value, list) else (),
                     version=version,
                 )
             self.visit_image(image, label=True, parent=parent)
@@ -490,13 +466,8 @@ class Inspection:
         for number in range(1, len(parts) + 1):
             group = self.reader.group(join(labels.path, "/".join(parts[:number])))
             if isinstance(group.attributes, dict) and "ome" in group.attributes:
-                self.report(
-                    "LB-06",
-                    group,
-                    ("ome",),
-                    "a group between labels and a label image has metadata",
-                    "remove them",
-                )
+                found = "a group between labels and a label image has metadata"
+                self.report("LB-06", group, found, "remove them", at=("ome",))
 
     def done(self, checked: CheckedGroup) -> None:
         """Pass a finished group to the callback."""

@@ -65,11 +65,6 @@ def check_attributes(
     Accepts any JSON value, and writes nothing. ``attributes`` is the content of ``.zattrs`` in 0.4, ``attributes`` of
     ``zarr.json`` in 0.5 and 0.6. A label image has two kinds: check it as ``"image"`` and as ``"label"``.
     ``acquisitions`` are the ids that the plate of a well lists (see `acquisition_ids`); None if the plate is unknown.
-
-    >>> well = {"ome": {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "0"}]}}}
-    >>> for finding in check_attributes("well", well, "0.5", node="A/1"):
-    ...     print(finding)
-    MUST WL-03 A/1 ome.well.images[1].path: the path "0" is used twice; list it once
     """
     document = Value(attributes, (), version_traits(version), node)
     if kind not in get_args(Kind):
@@ -119,14 +114,6 @@ def check_arrays(
     Accepts any JSON value; errors of the document itself are left to `check_attributes`. A label image is checked as an
     image too; other kinds have no findings. ``arrays`` has the facts of all existing arrays by dataset path, ``parent``
     is the image of a label image.
-
-    >>> image = {"multiscales": [{"axes": [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}],
-    ...                           "datasets": [{"path": "0"}, {"path": "1"}]}]}
-    >>> facts = {"0": ArrayFacts((3, 8, 8), "uint8", zarr_format=2)}
-    >>> for finding in check_arrays("image", image, "0.4", facts):
-    ...     print(finding.rule, finding.found)
-    AX-05 the array has 3 dimensions, there are 2 axes
-    MS-04 there is no array "1"
     """
     traits = version_traits(version)
     if kind not in ("image", "label"):
@@ -219,12 +206,7 @@ _PENDING = frozenset(["MS-01", "OM-03"])
 
 
 def assumption(finding: Finding, version: str) -> str:
-    """Return what lamella assumes where a rule is broken.
-
-    >>> from lamella.spec.rules import Finding
-    >>> assumption(Finding("AX-02", "MUST"), "0.5")
-    'a name stands for the first of its axes'
-    """
+    """Return what lamella assumes where a rule is broken."""
     return ASSUMPTIONS.get(finding.rule, _AS_STORED).format(version=version)
 
 
@@ -234,11 +216,7 @@ def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
-    """Return the kinds of a document, from its keys.
-
-    >>> kinds_of({"multiscales": [], "image-label": {}})
-    ('image', 'label')
-    """
+    """Return the kinds of a document, from its keys."""
     kinds: dict[str, Kind] = {
         "multiscales": "image",
         "image-label": "label",
@@ -255,10 +233,6 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
 
     Before their first well or level is created, lamella stores plates without wells and images without levels. Their
     empty lists are not reported.
-
-    >>> channels = {"omero": {"channels": [{"label": "DAPI", "color": "#0000FF"}]}}
-    >>> [finding.rule for finding in document_findings(["image"], channels, "0.4")]
-    ['OM-02']
     """
     older = stated_older(attributes) if version == "0.4" else version
     if older not in VERSION_TRAITS and older is not None:

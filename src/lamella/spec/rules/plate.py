@@ -200,11 +200,7 @@ def _check_count(owner: Value, key: str, rule: str) -> Findings:
 
 
 def acquisition_ids(plate: JSON) -> tuple[int, ...]:
-    """Return the ids of the acquisitions that a ``plate`` object lists, for checks of its wells.
-
-    >>> acquisition_ids({"acquisitions": [{"id": 0}, {"id": 2}, {"name": "nameless"}]}), acquisition_ids(None)
-    ((0, 2), ())
-    """
+    """Return the ids of the acquisitions that a ``plate`` object lists, for checks of its wells."""
     listed = plate.get("acquisitions") if isinstance(plate, dict) else None
     if not isinstance(listed, list):
         return ()

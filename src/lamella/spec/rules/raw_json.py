@@ -102,11 +102,7 @@ def is_integer(value: JSON) -> bool:
 
 
 def is_number(value: JSON) -> bool:
-    """Return whether the value is a finite number, and not a boolean.
-
-    >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number(10**400)
-    (True, False, False, False)
-    """
+    """Return whether the value is a finite number, and not a boolean."""
     try:
         return type(value) in (float, int) and math.isfinite(value)
     except OverflowError:
@@ -150,11 +146,7 @@ def is_equal(one: JSON, other: JSON) -> bool:
 
 
 def describe(value: JSON) -> str:
-    """Format a value on one line, in at most about a hundred characters.
-
-    >>> describe("micron"), describe(None), describe([1, 2]), describe({"name": "x", "type": "space"})
-    ('"micron"', 'null', '[1, 2]', 'an object with "name", "type"')
-    """
+    """Format a value on one line, in at most about a hundred characters."""
     if isinstance(value, str):
         return json.dumps(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
     if isinstance(value, list):
@@ -180,11 +172,7 @@ def _describe_list(value: list[JSON]) -> str:
 
 
 def axis_kind(axis: JSON) -> str:
-    """Return the type of an axis; ``"untyped"`` without a type, ``""`` if it is not an axis.
-
-    >>> axis_kind({"name": "t", "type": "time"}), axis_kind({"name": "angle"}), axis_kind(3)
-    ('time', 'untyped', '')
-    """
+    """Return the type of an axis; ``"untyped"`` without a type, ``""`` if it is not an axis."""
     if not isinstance(axis, dict):
         return ""
     if "type" not in axis:
@@ -193,11 +181,7 @@ def axis_kind(axis: JSON) -> str:
 
 
 def is_sizeless(axis: JSON) -> bool:
-    """Return whether an axis is one of channels without a unit, whose scale can only be a factor to level 0.
-
-    >>> is_sizeless({"name": "c", "type": "channel"}), is_sizeless({"name": "x", "type": "space"})
-    (True, False)
-    """
+    """Return whether an axis is one of channels without a unit, whose scale can only be a factor to level 0."""
     return isinstance(axis, dict) and axis.get("type") == "channel" and "unit" not in axis
 
 

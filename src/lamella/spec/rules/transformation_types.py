@@ -295,11 +295,7 @@ def _check_source(entry: Value, key: str, rule: str) -> Generator[Finding, None,
 
 
 def read_matrix(value: JSON) -> Matrix | None:
-    """Return a matrix of numbers, or None for anything else.
-
-    >>> read_matrix([[1, 0], [0, 1]]), read_matrix([[1], [0, 1]]), read_matrix("eye")
-    ([[1.0, 0.0], [0.0, 1.0]], None, None)
-    """
+    """Return a matrix of numbers, or None for anything else."""
     if not isinstance(value, list):
         return None
     rows = [numbers(row) for row in value]

@@ -167,14 +167,7 @@ class SpecVersion(ABC):
         )
 
     def default_axes(self) -> list[AxisMeta]:
-        """Return the default axes of a new image: T, C, Z, Y, X.
-
-        >>> from lamella.spec.versions import by_name
-        >>> [axis.name for axis in by_name("0.5").default_axes()]
-        ['T', 'C', 'Z', 'Y', 'X']
-        >>> [axis.name for axis in by_name("0.6").default_axes()]
-        ['t', 'c', 'z', 'y', 'x']
-        """
+        """Return the default axes of a new image: T, C, Z, Y, X."""
         return default_axes()
 
     @abstractmethod

@@ -13,14 +13,7 @@ if TYPE_CHECKING:
 
 
 class OlderVersion(Version04):
-    """The mapping of documents of a version before 0.4, to models only.
-
-    >>> from lamella.models import ImagesMeta
-    >>> document = {"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}
-    >>> image = V03.load(ImagesMeta, document).multiscales[0]
-    >>> image.axes[1].type
-    'space'
-    """
+    """The mapping of documents of a version before 0.4, to models only."""
 
     writable = False
 

@@ -29,13 +29,7 @@ def refuse_older(version: str) -> NoReturn:
 
 
 def stated_older(ome: JSONObject | None) -> str | None:
-    """Return the version before 0.4 that an image states and has; None for all others.
-
-    >>> stated_older({"multiscales": [{"version": "0.2", "datasets": [{"path": "0"}]}]})
-    '0.2'
-    >>> stated_older({"multiscales": [{"datasets": [{"path": "0"}]}]}) is None
-    True
-    """
+    """Return the version before 0.4 that an image states and has; None for all others."""
     entries = (ome or {}).get("multiscales")
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
         return None
@@ -46,13 +40,6 @@ def older_name(attributes: JSONObject) -> str | None:
     """Return the version of a document before 0.4; None for all others.
 
     Documents of 0.4 with a wrong or missing version are recognised by their axes or wells.
-
-    >>> older_name({"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
-    '0.1'
-    >>> older_name({"multiscales": [{"axes": ["y", "x"], "datasets": []}]})
-    '0.3'
-    >>> older_name({"multiscales": [{"version": "0.1", "axes": [{"name": "y"}], "datasets": []}]}) is None
-    True
     """
     entries = attributes.get("multiscales")
     if isinstance(entries, list) and entries and isinstance(entries[0], dict):
@@ -94,11 +81,7 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
 
 
 def guesses_of(ome: JSONObject, version: str) -> str | None:
-    """Describe what is guessed when an image of a version before 0.4 is read; None if nothing is.
-
-    >>> guesses_of({"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "0.3")
-    'OME-NGFF 0.3 states no pixel sizes: lamella assumes that level n is 2**n times coarser than level 0 along y and x'
-    """
+    """Describe what is guessed when an image of a version before 0.4 is read; None if nothing is."""
     entries = plain(ome.get("multiscales"))
     guesses: dict[str, None] = {}
     for scales in entries if isinstance(entries, list) else []:

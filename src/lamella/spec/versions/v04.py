@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 class Version04(SpecVersion):
-    """The mapping of 0.4 documents.
-
-    >>> from lamella.models import ImageMeta, WellGroupMeta
-    >>> V04.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {})
-    {'well': {'version': '0.4', 'images': [{'path': '0'}]}}
-    """
+    """The mapping of 0.4 documents."""
 
     name: StoredVersionName = "0.4"
     written_as: ClassVar[VersionName] = "0.4"

@@ -25,12 +25,7 @@ if TYPE_CHECKING:
 
 
 class Version05(SpecVersion):
-    """The mapping of 0.5 documents.
-
-    >>> from lamella.models import ImageMeta, WellGroupMeta
-    >>> V05.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {"lab": "ours"})
-    {'lab': 'ours', 'ome': {'version': '0.5', 'well': {'images': [{'path': '0'}]}}}
-    """
+    """The mapping of 0.5 documents."""
 
     name: StoredVersionName = "0.5"
     written_as: ClassVar[VersionName] = "0.5"
@@ -161,11 +156,6 @@ def unsupported_systems(systems: JSONObject) -> list[str]:
 
     The names of the systems that share the image's axes are not counted as a loss: every version has one system, or two
     with a transformation of the whole field of view.
-
-    >>> unsupported_systems({"intrinsic": "physical", "coordinateSystems": [{"name": "physical"}, {"name": "atlas"}],
-    ...     "coordinateTransformations": [{"type": "affine", "input": {"name": "physical"},
-    ...                                    "output": {"name": "atlas"}}]})
-    ["coordinate system 'atlas'", "affine from 'physical' to 'atlas'"]
     """
     shared = (systems.get("intrinsic"), systems.get("fieldOfView"))
     unsaid = [
@@ -187,12 +177,7 @@ def _shown(reference: JSON) -> str:
 
 
 def find_old(old: JSONObject | None, scales: JSONObject, place: int) -> JSONObject | None:
-    """Find the entry of multiscales that another replaces: one with the same levels, best at the same index.
-
-    >>> entries = [{"datasets": [{"path": "a"}]}, {"datasets": [{"path": "b"}], "kept": 1}]
-    >>> find_old({"multiscales": entries}, {"datasets": [{"path": "b"}, {"path": "c"}]}, 0)["kept"]
-    1
-    """
+    """Find the entry of multiscales that another replaces: one with the same levels, best at the same index."""
     stored = (old or {}).get("multiscales")
     entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
     expected = set(_paths(scales))

@@ -31,12 +31,7 @@ _FINAL = (None, "0.6", "0.6rc0")
 
 
 class Version06(Version05):
-    """The mapping of 0.6 documents.
-
-    >>> from lamella.models import ImageMeta, WellGroupMeta
-    >>> V06.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {"lab": "ours"})
-    {'lab': 'ours', 'ome': {'version': '0.6', 'well': {'images': [{'path': '0'}]}}}
-    """
+    """The mapping of 0.6 documents."""
 
     name: StoredVersionName = "0.6"
     written_as: ClassVar[VersionName] = "0.6"
@@ -253,11 +248,7 @@ def _meaning(axes: JSON) -> JSON:
 
 
 def free_name(name: str, taken: dict[str, JSONObject]) -> str:
-    """Return a name that is not taken yet.
-
-    >>> free_name("world", {"world": {}})
-    'world_2'
-    """
+    """Return a name that is not taken yet."""
     result, number = name, 2
     while result in taken:
         result, number = f"{name}_{number}", number + 1
