@@ -44,7 +44,6 @@ class BdvReader(HandleReader):
     index_root, index_name = b"<SpimData", "*.xml"
 
     def may_claim_file(self, name: str) -> bool:
-        """Return whether a file has one of the endings: see `Reader.may_claim_file`."""
         return name.lower().endswith((".xml", ".h5", ".hdf5"))
 
     def claims(self, path: str) -> bool:
@@ -56,19 +55,15 @@ class BdvReader(HandleReader):
             return self.index_root in file.read(1024)
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         return _File(_index_of(path) or path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image of each tile, angle and illumination."""
         return [handle.describe(image) for image in handle.images]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the XML."""
         return [OriginalMetadata("bdv.xml", handle.text)]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
         part = handle.images[image]
         time, channel, z = index
         name = f"t{handle.times[time]:05d}/s{part[channel].number:02d}/0/cells"

@@ -32,7 +32,6 @@ class BioioReader(SampleReader):
     is_fallback = True
 
     def claims(self, path: str) -> bool:
-        """Return whether a plugin reads a file."""
         if find_spec("bioio") is None or not os.path.isfile(path):
             return False
         from bioio import BioImage
@@ -48,13 +47,11 @@ class BioioReader(SampleReader):
         return True
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         from bioio import BioImage
 
         return BioImage(path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe each scene."""
         return [_describe(handle, path, scene) for scene in range(len(handle.scenes))]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
@@ -66,7 +63,6 @@ class BioioReader(SampleReader):
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        """Read rows of the samples of one plane, which are read together."""
         handle.set_scene(image)
         samples = _length(handle, "S")
         time, channel, z = indices[0]

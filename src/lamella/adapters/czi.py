@@ -48,17 +48,14 @@ class CziReader(SampleReader):
     by_tile: ClassVar[bool] = False
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins as CZI."""
         return head.startswith(b"ZISRAWFILE")
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import czifile
 
         return _File(czifile.CziFile(path, squeeze=False), self.by_tile)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image of each scene."""
         handle.check_complete()
         text = handle.file.metadata()
         metadata = CziMetadata(parse_xml(text) if text else None)
@@ -66,7 +63,6 @@ class CziReader(SampleReader):
         return [_describe(handle, metadata, image, path, fields) for image in handle.images]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the XML of the file."""
         text = handle.file.metadata()
         return [OriginalMetadata("czi.xml", text)] if text else []
 
@@ -81,7 +77,6 @@ class CziReader(SampleReader):
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        """Read rows of samples of one plane, which are decoded together."""
         part = handle.images[image]
         time, channel, z = indices[0]
         pixels = part.read(handle.file, (time, channel // part.samples, z), rows)
@@ -191,7 +186,6 @@ class _File:
         return [image for scene in self.file.scenes for image in self._of_scene(scene)]
 
     def close(self) -> None:
-        """Close the file."""
         if self._raw is not None:
             self._raw.close()
         self.file.close()

@@ -52,7 +52,6 @@ class DeltaVisionReader(HandleReader):
     libraries = ("mrc",)
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins with the header of DeltaVision."""
         return head[96:98] in _MAGIC
 
     def claims(self, path: str) -> bool:
@@ -60,13 +59,11 @@ class DeltaVisionReader(HandleReader):
         return super().claims(path) or (path.lower().endswith(".mrc") and is_deltavision(path))
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import mrc
 
         return mrc.DVFile(path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image."""
         header, sizes = handle.hdr, handle.sizes
         if sizes["Z"] * sizes["C"] * sizes["T"] != header.n_sections:
             raise SourceError(
@@ -89,11 +86,9 @@ class DeltaVisionReader(HandleReader):
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the header as JSON."""
         return [OriginalMetadata("dv.json", json_text(handle.metadata["header"]))]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
         at = dict(zip("TCZ", index, strict=True))
         plane: Array = handle.data[tuple(at[axis] for axis in handle.axes[:3])]
         return plane[rows]

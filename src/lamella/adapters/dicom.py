@@ -34,7 +34,6 @@ class DicomReader(SampleReader):
     libraries = ("wsidicom", "pydicom")
 
     def may_claim_file(self, name: str) -> bool:
-        """Return whether a file has one of the endings: see `Reader.may_claim_file`."""
         return name.lower().endswith(self.endings)
 
     def claims(self, path: str) -> bool:
@@ -44,17 +43,14 @@ class DicomReader(SampleReader):
         return any(name.lower().endswith(self.endings) for name in os.listdir(path))
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins as DICOM."""
         return head[128:132] == b"DICM"
 
     def open_handle(self, path: str) -> Any:
-        """Open the file, or all files of a folder."""
         import wsidicom
 
         return wsidicom.WsiDicom.open(path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe each pyramid."""
         for number, pyramid in enumerate(handle.pyramids):
             level = pyramid.base_level
             handle.read_region(  # the last tile, which a truncated file lacks
@@ -66,7 +62,6 @@ class DicomReader(SampleReader):
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        """Read rows of the samples of one plane, which are decoded together."""
         level = handle.pyramids[image].base_level
         samples = level.default_instance.image_data.samples_per_pixel
         _, channel, z = indices[0]

@@ -39,6 +39,5 @@ class HDF5File:
         return plane
 
     def close(self) -> None:
-        """Close the file."""
         self._datasets.clear()
         self.root.close()

@@ -37,15 +37,12 @@ class ImarisReader(HandleReader):
     first_bytes = (b"\x89HDF",)
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         return HDF5File(path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image."""
         return [_describe(handle, path)]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the attributes of the file as JSON."""
         info: dict[str, Any] = {}
         handle.root["DataSetInfo"].visititems(lambda name, node: info.update({name: _attributes(node)}))
         return [OriginalMetadata("imaris.json", json_text(info))]

@@ -57,7 +57,6 @@ class LifReader(SampleReader):
         return head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a"
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import liffile
 
         return _File(liffile.LifFile(path), path)
@@ -70,13 +69,11 @@ class LifReader(SampleReader):
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the XML of the file."""
         return [OriginalMetadata("lif.xml", handle.file.xml_header())]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        """Read rows of samples of one frame, which is read once."""
         part = handle.parts[image]
         time, channel, z = indices[0]
         frame = part.read({"T": time, part.channel_axis: channel // part.samples, "Z": z})
@@ -136,7 +133,6 @@ class _File:
         return (f"{count} of its images are photon arrival times (FLIM) and were left out",) if count else ()
 
     def close(self) -> None:
-        """Close the file."""
         self.file.close()
 
     def _split(self, image: Any) -> Iterator[_Part]:

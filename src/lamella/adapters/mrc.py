@@ -28,7 +28,6 @@ class MrcReader(HandleReader):
     libraries = ("mrcfile",)
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins with the header of MRC 2014."""
         return head[208:212] == b"MAP "
 
     def claims(self, path: str) -> bool:
@@ -36,7 +35,6 @@ class MrcReader(HandleReader):
         return super().claims(path) and not is_deltavision(path)
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import mrcfile
 
         return mrcfile.mmap(path, mode="r")
@@ -71,11 +69,9 @@ class MrcReader(HandleReader):
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the header as JSON."""
         header = {name: handle.header[name] for name in handle.header.dtype.names}
         return [OriginalMetadata("mrc.json", json_text(header))]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of one plane."""
         plane: Array = handle.data[index]
         return plane[rows]

@@ -39,17 +39,14 @@ class ND2Reader(SampleReader):
     first_bytes = (b"\0\0\0\x0cjP  ",)  # older files are JPEG 2000
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins as ND2."""
         return head.startswith(b"\xda\xce\xbe\x0a")
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import nd2
 
         return nd2.ND2File(path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image of each stage position."""
         sizes = _sizes(handle, path)
         loops = _loops(handle)
         events = {} if handle.is_legacy else handle.events(orient="list")
@@ -62,7 +59,6 @@ class ND2Reader(SampleReader):
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return attributes, experiment, metadata and texts as JSON."""
         parts = {
             "attributes": handle.attributes,
             "experiment": handle.experiment,
@@ -74,7 +70,6 @@ class ND2Reader(SampleReader):
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        """Read rows of channels of one frame, which is read once."""
         loops = _loops(handle)
         time, z = indices[0][0], indices[0][2]
         number = 0

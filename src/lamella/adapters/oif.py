@@ -38,14 +38,12 @@ class OifReader(HandleReader):
     first_bytes = (b"\xd0\xcf\x11\xe0",)  # a compound file, as many formats are
 
     def open_handle(self, path: str) -> Any:
-        """Open the file."""
         import oiffile
 
         _check_size(path)
         return _File(oiffile.OifFile(path), path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe the image."""
         return [_describe(handle, path)]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
@@ -53,7 +51,6 @@ class OifReader(HandleReader):
         return [OriginalMetadata("oif.json", json_text(handle.file.mainfile)), *_settings_of_planes(handle)]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        """Read rows of the TIFF of a plane."""
         name = handle.planes.get(index)
         if name is None:
             return None
@@ -89,7 +86,6 @@ class _File:
         return values
 
     def close(self) -> None:
-        """Close the file."""
         self.file.close()
 
     def _list_planes(self) -> dict[tuple[int, ...], str]:

@@ -34,7 +34,6 @@ class SvsReader(Reader):
     first_bytes = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
     def open(self, path: str) -> Container:
-        """Describe the slide."""
         self.require()
         with open_file(path) as file:
             names = [series.name for series in file.series]

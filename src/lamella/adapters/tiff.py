@@ -159,7 +159,6 @@ class TiffReader(Reader):
     libraries = ("tifffile", "imagecodecs")
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins as TIFF or BigTIFF."""
         return head[:4] in _MAGIC
 
     def claims(self, path: str) -> bool:
@@ -167,11 +166,9 @@ class TiffReader(Reader):
         return super().claims(path) or _ndtiff_in(path) is not None
 
     def open(self, path: str) -> Container:
-        """Open a file, or the NDTiff in a folder: see `open_tiff`."""
         return open_tiff(_ndtiff_in(path) or path)
 
     def open_what_is_there(self, path: str) -> Container:
-        """Open a file that may be truncated: see `Reader.open_what_is_there`."""
         return open_tiff(_ndtiff_in(path) or path, is_partial=True)
 
 
@@ -189,7 +186,6 @@ class CompanionReader(TiffReader):
         return False
 
     def claims(self, path: str) -> bool:
-        """Return whether a file has the ending of a companion file."""
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
 
@@ -247,11 +243,9 @@ class TiffSource:
 
     @property
     def description(self) -> ImageDescription:
-        """Description of the image."""
         return self._description
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
-        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
         if rows is None:
             rows = slice(0, self._description.plane_shape[0])
         number, plane = self._layout.find(index)
@@ -259,7 +253,6 @@ class TiffSource:
         return None if page is None else read_samples(page, [plane], rows, self._files)[0]
 
     def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
-        """Read rows of one plane into an array: see `DirectSource.read_into`."""
         number, plane = self._layout.find(index)
         page = self._load_pages()[number]
         if page is None:

@@ -111,7 +111,6 @@ class Commands(click.Group):
     """A group whose commands are imported when they are named, and whose errors are one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands."""
         del ctx
         return list(COMMANDS)
 
@@ -132,7 +131,6 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options before the name of the command."""
         with _usage_errors():
             return super().parse_args(ctx, args)
 

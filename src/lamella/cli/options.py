@@ -32,12 +32,10 @@ class Lengths(ParamType):
         self._words = words
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Show which values are valid."""
         del param, ctx
         return "|".join(["N,N,...", *self._words])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse lengths; a word stays a word."""
         if not isinstance(value, str) or value in self._words:
             return value
         try:
@@ -59,12 +57,10 @@ class NumberOr(ParamType):
         self._minimum, self._words = minimum, words
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Show which values are valid."""
         del param, ctx
         return "|".join(["N", *self._words])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a number; a word stays a word."""
         if value in self._words or isinstance(value, int):
             return value
         if not value.isdecimal() or int(value) < self._minimum:
@@ -82,7 +78,6 @@ class ZPlane(ParamType):
     name = "plane"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Parse a number; max stays max."""
         text = str(value).strip().lower()
         if text == "max":
             return text
@@ -99,7 +94,6 @@ class Region(ParamType):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> dict[str, tuple[int | None, int | None]]:
-        """Parse start and stop of each axis."""
         region: dict[str, tuple[int | None, int | None]] = {}
         for entry in str(value).split(","):
             match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*):(\d*)\s*", entry, re.ASCII)

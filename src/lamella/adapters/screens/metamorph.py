@@ -80,11 +80,9 @@ class MetaMorphReader(Reader):
     lists_files = True
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether a file begins as an index does."""
         return head.startswith(b'"NDInfoFile"')
 
     def open(self, path: str) -> Container:
-        """Describe the image of each stage: see `Reader.open`."""
         self.require()
         index = _parse(path)
         files = _find_files(index)
@@ -143,7 +141,6 @@ class StackSource(FieldSource):
         return source.read_plane(tuple(z if n > 1 else 0 for n in source.description.shape[:-2]), rows)
 
     def open_file(self, file: str) -> PlaneSource:
-        """Open a file of several planes along one axis."""
         return _open_stack(file)
 
 

@@ -51,7 +51,6 @@ class ScreenReader(Reader):
         return os.path.basename(path).lower().endswith(self.index_endings)
 
     def may_claim_file(self, name: str) -> bool:
-        """Return whether a file is an index, by its name: see `Reader.may_claim_file`."""
         return self.is_index(name)
 
     def indexes_of(self, folder: str) -> list[str]:
@@ -73,7 +72,6 @@ class ScreenReader(Reader):
         return all_indexes
 
     def claims(self, path: str) -> bool:
-        """Return whether a path is an index, or a folder with one: see `Reader.claims`."""
         return bool(self.find_indexes(path))
 
     def open(self, path: str) -> Container:
@@ -100,11 +98,9 @@ class OperaReader(ScreenReader):
     index_root, index_name = b"<EvaluationInputData", "Index.idx.xml"
 
     def is_index(self, path: str) -> bool:
-        """Return whether a file has the name of the index."""
         return os.path.basename(path).lower() in self.index_endings
 
     def parse(self, index: str) -> Screen:
-        """Read ``Index.idx.xml``."""
         return parse_opera(index)
 
 
@@ -115,7 +111,6 @@ class CellVoyagerReader(ScreenReader):
     index_root, index_name = b":MeasurementData", f"*{VOYAGER_ENDING}"
 
     def parse(self, index: str) -> Screen:
-        """Read the ``.mlf`` file."""
         return parse_cellvoyager(index)
 
 
@@ -130,12 +125,10 @@ class ImageXpressReader(ScreenReader):
         return [folder] if super().indexes_of(folder) or contains_steps(folder) else []
 
     def find_indexes(self, path: str) -> list[str]:
-        """List the folders of plates: see `ScreenReader.find_indexes`."""
         indexes = super().find_indexes(path)
         return indexes if os.path.isdir(path) else [os.path.dirname(index) for index in indexes]
 
     def parse(self, index: str) -> Screen:
-        """Read the folder of a plate."""
         return parse_imagexpress(index, _tiff_description)
 
 

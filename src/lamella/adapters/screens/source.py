@@ -43,11 +43,9 @@ class FieldSource:
 
     @property
     def description(self) -> ImageDescription:
-        """Description of the image."""
         return self._description
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
-        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
         at = dict(zip(self._description.axes, index, strict=False))
         file = self._files.get((at.get("t", 0), at.get("c", 0), at.get("z", 0)))
         if file is None:
