@@ -26,7 +26,7 @@ class Recent(Generic[K, V]):
     def __init__(self, most: int, close: Callable[[V], object] = lambda value: None) -> None:
         self._most, self._close = most, close
         self._values: OrderedDict[K, V] = OrderedDict()
-        self.unlock_in_child()
+        self._lock = threading.RLock()
 
     def unlock_in_child(self) -> None:
         """Replace the lock, which another thread of the parent may have locked when the process was forked."""
@@ -35,24 +35,27 @@ class Recent(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Return a value; None without it."""
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
 
     def put(self, key: K, value: V) -> V:
         """Add a value, and return it."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
-            while len(self._values) > self._most:
+            if len(self._values) > self._most:
                 self._close(self._values.popitem(last=False)[1])
         return value
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
         """Return a value; if it is missing, make it while other threads wait."""
         with self._lock:
-            value = self.get(key)
-            return self.put(key, make()) if value is None else value
+            if key not in self._values:
+                return self.put(key, make())
+            self._values.move_to_end(key)
+            return self._values[key]
 
     def values(self) -> list[V]:
         """Return all values, the most recently used last."""
