@@ -95,9 +95,8 @@ def _length(series: Any, axis: str) -> int:
     return int(dict(zip(series.axes, series.shape, strict=True)).get(axis, 1))
 
 
-def _stk(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     """Read the UIC tags of MetaMorph."""
-    del fixed
     unit = unit_name(str(values.get("CalibrationUnits") or ""), "space")
     size = _numbers([values.get("YCalibration"), values.get("XCalibration")])
     is_calibrated = unit is not None and bool(values.get("SpatialCalibration", 1)) and all(map(is_size, size))
@@ -207,9 +206,8 @@ def _ole_date(days: object) -> str:
     return str(np.datetime64("1899-12-30T00:00:00") + np.timedelta64(round(days * 86_400), "s"))
 
 
-def _scanimage(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     """Read the settings of ScanImage, whose names begin with ``SI.``."""
-    del fixed
     scale: dict[str, float] = {}
     for axis, names in {
         "z": ("SI.hStackManager.actualStackZStepSize", "SI.hStackManager.stackZStepSize"),
@@ -252,9 +250,8 @@ def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     return tuple(channels)
 
 
-def _fei(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+def _fei(values: Mapping[str, Any], *_: Any) -> TiffMetadata:
     """Read the pixel size of an electron microscope of FEI or Thermo Fisher, in metres."""
-    del series, fixed
     scan = values.get("Scan") or values.get("EScan") or {}
     sizes = {"y": scan.get("PixelHeight"), "x": scan.get("PixelWidth")}
     metres = {axis: size for axis, size in sizes.items() if isinstance(size, float) and is_size(size)}
@@ -262,9 +259,8 @@ def _fei(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
     return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
 
 
-def _sem(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
+def _sem(values: Mapping[str, Any], *_: Any) -> TiffMetadata:
     """Read the pixel size of an electron microscope of Zeiss, with its unit."""
-    del series, fixed
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
         _, size, symbol = (*values.get(key, ()), None, None, None)[:3]
         unit = unit_name(symbol, "space") if isinstance(symbol, str) else None

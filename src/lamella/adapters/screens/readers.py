@@ -46,21 +46,18 @@ class ScreenReader(Reader):
     def parse(self, index: str) -> Screen:
         """Parse an index, as `indexes_of` lists it."""
 
-    def is_index(self, path: str) -> bool:
-        """Return whether a file is an index, by its name."""
-        return os.path.basename(path).lower().endswith(self.index_endings)
-
     def may_claim_file(self, name: str) -> bool:
-        return self.is_index(name)
+        """Return whether a file is an index, by its name."""
+        return os.path.basename(name).lower().endswith(self.index_endings)
 
     def indexes_of(self, folder: str) -> list[str]:
         """List the indexes in a folder itself."""
-        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.is_index(name))
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.may_claim_file(name))
 
     def find_indexes(self, path: str) -> list[str]:
         """List the indexes of a path: itself, in the folder, or in folders below, but not below one with an index."""
         if not os.path.isdir(path):
-            return [path] if self.is_index(path) and os.path.isfile(path) else []
+            return [path] if self.may_claim_file(path) and os.path.isfile(path) else []
         folders, all_indexes = [path], list[str]()
         for _ in range(_DEPTH + 1):
             inner: list[str] = []
@@ -97,8 +94,8 @@ class OperaReader(ScreenReader):
     index_endings = tuple(name.lower() for name in INDEX_NAMES)
     index_root, index_name = b"<EvaluationInputData", "Index.idx.xml"
 
-    def is_index(self, path: str) -> bool:
-        return os.path.basename(path).lower() in self.index_endings
+    def may_claim_file(self, name: str) -> bool:
+        return os.path.basename(name).lower() in self.index_endings
 
     def parse(self, index: str) -> Screen:
         return parse_opera(index)
