@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.convert import ConvertReport, PlannedImage
 
 
+_WATCH_OPTIONS = ("stop_file", "idle", "settle", "files_per_position")
+"""Parameters that only a watch has."""
+
+
 def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
     """Parse one size, or several separated by commas."""
     if value is None:
@@ -122,10 +126,6 @@ def convert(
     as_json: bool,
     options: dict[str, Any],
     watch: bool,
-    stop_file: str | None,
-    idle: float,
-    settle: float,
-    files_per_position: int | None,
     **settings: Any,
 ) -> None:
     """Convert microscopy files to OME-Zarr.
@@ -145,20 +145,16 @@ def convert(
         raise click.UsageError(
             "Missing argument 'SRC...': name the files to convert, and then the new store."
         )
-    if not watch:
-        _refuse_watch_options(context)
-    else:
+    if watch:
         if len(sources) != 1:
             raise click.UsageError("--watch needs one folder as SRC.")
-        limits = {
-            "stop_file": stop_file,
-            "idle": idle,
-            "settle": settle,
-            "files_per_position": files_per_position,
-        }
         del options["progress"]
-        _watch(context, sources[0], destination, as_json, {**settings, **limits, **options})
+        _watch(context, sources[0], destination, as_json, settings | options)
         return
+    for name in _WATCH_OPTIONS:
+        del settings[name]
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --watch.")
     from lamella.ops.conversion.convert import convert as run
 
     with warnings.catch_warnings():
@@ -173,13 +169,6 @@ def convert(
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
         echo_lines(_closing_lines(report, seconds_of(context)))
-
-
-def _refuse_watch_options(context: click.Context) -> None:
-    """Raise UsageError for an option that only a watch has."""
-    for name in ("stop_file", "idle", "settle", "files_per_position"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --watch.")
 
 
 def _watch(
