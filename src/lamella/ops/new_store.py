@@ -5,36 +5,28 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
 from hashlib import sha256
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
-from lamella.ops.copying.copy_store import (
-    check_other,
-    check_replaced,
-    copy_store,
-    has_unfinished_copy,
-    options_of_both,
-)
+from lamella.ops.copying.copy_store import check_other, check_replaced, copy_store, has_unfinished_copy
 from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
-from lamella.ops.rewriting.workspace import Destination
+from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, shortened
 from lamella.store.paths import is_url, local_path, location
-from lamella.store.storage import is_store, open_storage, with_options
+from lamella.store.storage import Storage, is_store, open_storage, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from zarr.abc.store import Store
 
     from lamella.ops.execution import Progress
-    from lamella.ops.rewriting.rewrite import RewriteReport
     from lamella.types import StrPath, VersionName
 
 
@@ -62,26 +54,31 @@ def new_store(
     version: VersionName,
     progress: Progress | bool | None,
     storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Destination]:
-    """Yield the destination of a new store: the folder; one that is packed at the end; one that is copied elsewhere.
+    sources: Sequence[StrPath | Store | Storage] = (),
+) -> Iterator[Workspace]:
+    """Yield the workspace of a new store: the folder; one that is packed at the end; one that is copied elsewhere.
 
     Only the same ``command`` resumes an interrupted one. Raise StoreExistsError for an existing path that is not
-    replaced, and InvalidArgumentError for a ``version`` that the archive does not support.
+    replaced, and InvalidArgumentError for a ``version`` that the archive does not support, and for a store that is one
+    of its ``sources``.
     """
-    destination = folder_or_store(destination)
-    if is_copied(destination):
-        place = with_options(destination, storage_options)
-        with staged(place, command, overwrite=overwrite, progress=progress) as folder:
-            target = Destination(folder, True, command)
-            target.finish_interrupted()
-            yield target
-        return
-    path = local_path(with_options(destination, storage_options), "the destination")
-    if not is_archive_name(path):
-        target = Destination(path, overwrite, command)
+    destination = with_options(folder_or_store(destination), storage_options)
+
+    def workspace(path: str, *, overwrite: bool = True) -> Workspace:
+        target = Workspace(path, {"command": command}, overwrite=overwrite)
         target.finish_interrupted()
         target.check()
-        yield target
+        return target
+
+    if is_copied(destination):
+        with staged(destination, command, overwrite=overwrite, progress=progress, sources=sources) as folder:
+            yield workspace(folder)
+        return
+    path = local_path(destination, "the destination")
+    if sources:
+        _check_apart(sources, open_storage(destination))
+    if not is_archive_name(path):
+        yield workspace(path, overwrite=overwrite)
         return
     if path.lower().endswith(".ozx") and version == "0.4":
         raise InvalidArgumentError(
@@ -90,22 +87,32 @@ def new_store(
         )
     check_archive(path, overwrite=overwrite)
     with folder_to_pack(path) as folder:
-        target = Destination(folder, True, command)
-        target.finish_interrupted()
-        yield target
+        yield workspace(folder)
         pack(folder, path, overwrite=overwrite, progress=progress)
+
+
+def _check_apart(sources: Sequence[StrPath | Store | Storage], target: Storage) -> None:
+    for source in sources:
+        check_stores_apart(source if isinstance(source, Storage) else open_storage(source), target)
 
 
 @contextmanager
 def staged(
-    destination: StrPath | Store, command: str, *, overwrite: bool, progress: Progress | bool | None
+    destination: StrPath | Store,
+    command: str,
+    *,
+    overwrite: bool,
+    progress: Progress | bool | None,
+    sources: Sequence[StrPath | Store | Storage] = (),
 ) -> Iterator[str]:
     """Yield a temporary folder for a store that is copied to a URL or store when it is complete, and then deleted.
 
     It lies in the folder for temporary files (``TMPDIR``), and stays after what the same call resumes. Raise
-    StoreExistsError for a store at the URL that is not replaced, ReadOnlyError where nothing can be written.
+    StoreExistsError for a store at the URL that is not replaced, ReadOnlyError where nothing can be written, and
+    InvalidArgumentError for a store that is one of its ``sources``, or lies in one, or has one in it.
     """
     storage = open_storage(destination)
+    _check_apart(sources, storage)
     if is_archive_name(storage.name):
         raise InvalidArgumentError(
             f"{storage.name} has the name of an archive, which only pack and copy write: choose another name here, "
@@ -114,6 +121,8 @@ def staged(
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
     check_replaced(storage, overwrite=overwrite)
+    for source in sources if storage.exists("") else ():
+        check_other(source, storage)
     name = f"{storage.title or 'store'}.zarr"
     if not is_store(destination):
         name = storage.name.rstrip("/").rpartition("/")[2]
@@ -130,25 +139,3 @@ def staged(
             rmtree(above, ignore_errors=True)
         raise
     rmtree(above, ignore_errors=True)
-
-
-def rewritten_elsewhere(
-    rewrite: Callable[..., RewriteReport],
-    command: str,
-    source: StrPath | Store,
-    destination: StrPath | Store,
-    *,
-    overwrite: bool,
-    storage_options: Mapping[str, Any] | None,
-    progress: Progress | bool | None,
-    **options: Any,
-) -> RewriteReport:
-    """Rewrite a store into a temporary folder, and copy that to a URL or into a store."""
-    old, place = options_of_both(source, destination, storage_options)
-    target = open_storage(place)
-    check_stores_apart(open_storage(old), target)
-    with staged(place, command, overwrite=overwrite, progress=progress) as folder:
-        if target.exists(""):
-            check_other(old, target)
-        report = rewrite(old, destination=folder, overwrite=True, progress=progress, **options)
-    return replace(report, destination=name_of(destination))

@@ -38,7 +38,7 @@ from lamella.ops.conversion.store import (
 )
 from lamella.ops.conversion.write import key_of_image, write_images
 from lamella.ops.execution import Count, Workers, check_progress, reporting
-from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.journal import Journal
 from lamella.ops.new_store import name_of, new_store
 from lamella.store.files.file_system import stamp_of
 
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.execution import Progress
-    from lamella.ops.rewriting.workspace import Destination
+    from lamella.ops.jobs.journal import LocalFile
+    from lamella.ops.rewriting.workspace import Workspace
     from lamella.store.metadata.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
@@ -328,7 +329,7 @@ def convert(
 def convert_inputs(
     inputs: Inputs,
     destination: StrPath | Store,
-    new_target: AbstractContextManager[Destination],
+    new_target: AbstractContextManager[Workspace],
     settings: ImageSettings,
     workers: Workers,
     progress: Progress | bool | None,
@@ -386,7 +387,7 @@ def _report(
 
 
 def _write_store(
-    target: Destination,
+    target: Workspace,
     plan: InputPlan,
     settings: ImageSettings,
     workers: Workers,
@@ -399,12 +400,11 @@ def _write_store(
         logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
         reporting(progress, "planes") as report,
         target.temporary(job) as folder,
+        Journal(target.journal, {"job": job or secrets.token_hex(8)}) as journal,
     ):
-        file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
-        with Journal(file, {"job": job or secrets.token_hex(8)}) as journal:
-            count = Count(report, "planes", planes)
-            name = plan.images[0].source.description.plate or target.name
-            return _write_all(folder, plan, settings, count, name, workers, journal, job or "")
+        count = Count(report, "planes", planes)
+        name = plan.images[0].source.description.plate or target.name
+        return _write_all(folder, plan, settings, count, name, workers, journal, job or "")
 
 
 def find_formats(format: str | Reader | None) -> Formats:

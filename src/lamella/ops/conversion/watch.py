@@ -27,7 +27,7 @@ from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.store import ImageSettings
 from lamella.ops.execution import Workers
 from lamella.ops.new_store import is_copied, new_store
-from lamella.ops.rewriting.workspace import Destination
+from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.files.removal import delete_unfinished
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.metadata.documents import Documents
@@ -381,7 +381,7 @@ class _Watcher:
     def finish_interrupted(self) -> None:
         """Finish what a killed call had nearly done: the store was complete, or the plate listed a position already."""
         for path in (self.temporary,) if is_copied(self.plate) else (self.plate, self.temporary):
-            Destination(path, True, "convert").finish_interrupted()
+            Workspace(path, {"command": "convert"}, overwrite=True).finish_interrupted()
         if os.path.lexists(self.temporary):
             with suppress(LamellaError):  # a part of it was deleted
                 self._add(self.converted())

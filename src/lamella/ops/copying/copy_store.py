@@ -19,10 +19,10 @@ from lamella.log import logged
 from lamella.ops.copying.pack import pack
 from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
-from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
+from lamella.ops.jobs.journal import Journal, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.rewriting.endpoints import already_exists, check_stores_apart, not_a_store, open_source
-from lamella.ops.rewriting.workspace import Destination
+from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import temporary_name
 from lamella.store.files.zip_storage import ZipStorage
@@ -118,7 +118,7 @@ def copy_store(
     """
     workers = Workers(jobs)
     check_progress(progress)
-    source, destination = options_of_both(source, destination, storage_options)
+    source, destination = share_options((source, destination), storage_options)
     fields = (
         None if fields is None else [str(field) for field in items_of(fields, "fields is a list of paths")]
     )
@@ -202,7 +202,7 @@ def unpack(
     >>> lamella.unpack(tmp / "plate.zip", tmp / "plate.zarr").documents
     9
     """
-    archive, destination = options_of_both(archive, destination, storage_options)
+    archive, destination = share_options((archive, destination), storage_options)
     storage = open_storage(archive, read_only=True)
     if not isinstance(storage, ZipStorage):
         raise InvalidArgumentError(
@@ -212,24 +212,17 @@ def unpack(
     return copy_store(archive, destination, overwrite=overwrite, jobs=jobs, progress=progress)
 
 
-def options_of_both(
-    source: StrPath | Store, destination: StrPath | Store, storage_options: Mapping[str, Any] | None
-) -> tuple[Any, Any]:
-    """Return source and destination with the options, each that accepts them; raise where neither does."""
-    old, new = share_options((source, destination), storage_options)
-    return old, new
-
-
 @contextmanager
 def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
     """Yield a folder beside the destination, which is renamed at the end, and a journal."""
-    destination = Destination(target.root, overwrite, "copy")
-    destination.finish_interrupted()
-    destination.check()
-    with destination.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
-        file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
-        with Journal(file, {"job": job}) as journal:
-            yield LocalStorage(folder), journal
+    workspace = Workspace(target.root, {"command": "copy"}, overwrite=overwrite)
+    workspace.finish_interrupted()
+    workspace.check()
+    with (
+        workspace.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder,
+        Journal(workspace.journal, {"job": job}) as journal,
+    ):
+        yield LocalStorage(folder), journal
 
 
 def check_replaced(target: Storage, *, overwrite: bool) -> None:

@@ -13,7 +13,6 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostErro
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
-from lamella.ops.copying.copy_store import check_other
 from lamella.ops.execution import Count, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
@@ -21,7 +20,6 @@ from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
-from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.removal import delete_unfinished
@@ -110,36 +108,31 @@ class MosaicWrite:
             return target
         target = with_options(target, storage_options)
         storage = open_storage(target)
-        for field in fields:
-            check_stores_apart(field, storage)
-        if overwrite and not isinstance(storage, LocalStorage) and storage.exists(""):
-            for field in {id(field): field for field in fields}.values():
-                check_other(field, storage)
         self.workers.check_reach(storage, *fields)
         with logged("Write the mosaic %s", storage.name):
             place = storage.root if isinstance(storage, LocalStorage) else target
             version = next(iter(self.mosaic.fields.values())).store_handle.version.written_as
+            sources = list({id(field): field for field in fields}.values())
             with (
-                new_store(place, overwrite, "mosaic", version, self.progress) as destination,
-                destination.temporary(self.job) as folder,
+                new_store(place, overwrite, "mosaic", version, self.progress, sources=sources) as workspace,
+                workspace.temporary(self.job) as folder,
             ):
-                self._to_folder(folder)
+                self._to_folder(folder, workspace.journal)
         mode: Literal["r", "r+"] = "r" if is_archive_name(storage.name) else "r+"
         return open_ome_zarr(place, layout="fov", mode=mode)
 
-    def _to_folder(self, folder: str) -> None:
+    def _to_folder(self, folder: str, file: LocalFile) -> None:
         """Write a folder that a killed call may have written in part."""
         from lamella.nodes.open import open_ome_zarr
 
-        path = os.path.join(os.path.dirname(folder), "journal")
-        if os.path.lexists(path):  # written after the image was created
+        if os.path.lexists(file.where):  # written after the image was created
             position = open_ome_zarr(folder, layout="fov", mode="r+")
         else:
             if os.path.lexists(folder):
                 delete_unfinished(folder)
             position = self._create(folder)
             self._create_image(position)
-        with Journal(LocalFile(path), {"job": self.job}) as journal:
+        with Journal(file, {"job": self.job}) as journal:
             self._fill(position, journal)
 
     def _into(self, position: Position) -> None:

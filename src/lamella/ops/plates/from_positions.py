@@ -13,14 +13,13 @@ from lamella.errors import (
     InvalidArgumentError,
     StorageError,
     StoreExistsError,
-    WorkerLostError,
     counted,
 )
 from lamella.log import logged
 from lamella.nodes.opening import create_unfinished
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.journal import Journal
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.rewriting.endpoints import check_stores_apart
@@ -139,31 +138,23 @@ def _create_checked(
                 raise
         copy.root.documents.storage.commit_own(f"Copy {counted(len(request.sources), 'position')}")
         return copy.root
-    workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
-    with workspace.locked():
-        workspace.finish_interrupted()
-        if os.path.lexists(storage.root):
-            raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
-        job = request.job
-        workspace.begin(job)
-        try:
-            journal_path = os.path.join(workspace.folder, "journal")
-            # The journal is created after the root: without a journal the root may be incomplete.
-            resumed = os.path.lexists(journal_path)
-            root = (
-                open_ome_zarr(workspace.new, layout=request.layout, mode="r+")
-                if resumed
-                else _create(workspace.new, request, "w")
-            )
-            with Journal(LocalFile(journal_path), {"job": job}) as journal:
-                copy = PositionCopy(root, request.sources, workers, plans, job, journal)
-                copy.run(progress, resumed=resumed)
-                copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
-            workspace.publish(job)
-        except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                workspace.discard()
-            raise
+    workspace = Workspace(storage.root, {"command": request.command})
+    workspace.finish_interrupted()
+    if os.path.lexists(storage.root):
+        raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
+    job = request.job
+    with workspace.temporary(job) as folder:
+        # The journal is created after the root: without a journal the root may be incomplete.
+        resumed = os.path.lexists(workspace.journal.where)
+        root = (
+            open_ome_zarr(folder, layout=request.layout, mode="r+")
+            if resumed
+            else _create(folder, request, "w")
+        )
+        with Journal(workspace.journal, {"job": job}) as journal:
+            copy = PositionCopy(root, request.sources, workers, plans, job, journal)
+            copy.run(progress, resumed=resumed)
+            copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
     return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
 
 

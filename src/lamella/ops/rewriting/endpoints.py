@@ -65,45 +65,31 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
     )
 
 
-@dataclass(frozen=True)
-class RewriteDestination:
-    """The folder of the new store (absolute ``path``); ``in_place`` means that it replaces the source."""
+def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
+    """Return the absolute path of a rewritten store, by default that of the source; its parent may be missing.
 
-    path: str
-    in_place: bool
-    overwrite: bool = False
-
-    @classmethod
-    def of(
-        cls, source: StrPath | Store, destination: StrPath | Store | None, *, overwrite: bool = False
-    ) -> RewriteDestination:
-        """Return the destination; raise if it is inside the source, or cannot replace it. Its parent may be missing."""
-        storage = open_storage(source)
-        root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
-        if destination is None:
-            if root is None:
-                raise InvalidArgumentError(
-                    f"{storage.name} is not a local folder, so it cannot be replaced by a new store: use a destination"
-                )
-            _check_replaceable(storage, root)
-            return cls(root, True)
-        parent, name = os.path.split(local_path(destination, "the destination"))
-        if not name:
-            raise InvalidArgumentError(f"{parent} cannot be the name of a store")
-        path = os.path.join(os.path.realpath(parent), name)
-        real = os.path.realpath(path)
-        if root == real:
+    Raise if it is inside the source, or cannot replace it.
+    """
+    root = os.path.realpath(source.root) if isinstance(source, LocalStorage) else None
+    if destination is None:
+        if root is None:
             raise InvalidArgumentError(
-                f"The destination is the source, {real}: leave it out to replace the store, or choose another name."
+                f"{source.name} is not a local folder, so it cannot be replaced by a new store: use a destination"
             )
-        if root is not None:
-            check_apart(root, real)
-        return cls(path, False, overwrite)
-
-    def check_free(self) -> None:
-        """Raise StoreExistsError for an existing destination."""
-        if not self.in_place:
-            check_destination(self.path, overwrite=self.overwrite)
+        _check_replaceable(source, root)
+        return root
+    parent, name = os.path.split(local_path(destination, "the destination"))
+    if not name:
+        raise InvalidArgumentError(f"{parent} cannot be the name of a store")
+    path = os.path.join(os.path.realpath(parent), name)
+    real = os.path.realpath(path)
+    if root == real:
+        raise InvalidArgumentError(
+            f"The destination is the source, {real}: leave it out to replace the store, or choose another name."
+        )
+    if root is not None:
+        check_apart(root, real)
+    return path
 
 
 def make_folder(path: str) -> None:

@@ -10,19 +10,12 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import whole_numbers
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
-from lamella.ops.rewriting.endpoints import RewriteDestination
-from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
-from lamella.spec.axes import space_axes
-from lamella.spec.images import ImagesMeta
-from lamella.spec.versions import detect
-from lamella.store.keys import join
+from lamella.ops.rewriting.rewrite import Plan, RewriteReport, rewrite
 from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.compressor import Compressor, nearest_choice
 from lamella.store.metadata.layout import chunks_and_shards, fit_chunks
-from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +23,13 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.errors import MetadataError
     from lamella.ops.execution import Progress
-    from lamella.ops.rewriting.inventory import Inventory
-    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.compressor import CompressorChoice
     from lamella.store.metadata.documents import Documents
     from lamella.store.metadata.layout import Cut
-    from lamella.types import JSONObject, Shape, StrPath
+    from lamella.types import Shape, StrPath
 
 
 def rechunk(
@@ -110,79 +103,47 @@ def rechunk(
     check_progress(progress)
     layout = RequestedLayout(chunks, shards, compressor)
     layout.check()
-    destination = None if destination is None else folder_or_store(destination)
-    if destination is not None and is_copied(destination):
-        options: dict[str, Any] = {"jobs": jobs, "executor": executor, "follow_links": follow_links}
-        options |= {"progress": progress, "overwrite": overwrite, "storage_options": storage_options}
-        options |= {"chunks": chunks, "shards": shards, "compressor": compressor}
-        return rewritten_elsewhere(rechunk, "rechunk", source, destination, **options)
-    source = with_options(source, storage_options)
-    target = RewriteDestination.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)
     settings = {
         "command": "rechunk",
-        "source": open_storage(source).name,
-        "destination": None if target.in_place else target.path,
         "chunks": _plain(chunks),
         "shards": _plain(shards),
         "compressor": None if compressor is None else "none" if choice is None else repr(choice),
     }
-
-    def prepare(documents: Documents, members: Inventory) -> RechunkPlan:
-        return RechunkPlan(documents, members.groups, layout)
-
-    return rewrite(source, target, settings, prepare, workers, progress=progress, follow_links=follow_links)
+    return rewrite(
+        source,
+        destination,
+        settings,
+        lambda documents, members, _: RechunkPlan(documents, members.groups, layout),
+        workers,
+        overwrite=overwrite,
+        progress=progress,
+        follow_links=follow_links,
+        storage_options=storage_options,
+    )
 
 
 def _plain(cut: Cut) -> str | list[int] | None:
     return cut if cut is None or isinstance(cut, str) else [int(n) for n in cut]
 
 
-class RechunkPlan:
+class RechunkPlan(Plan):
     """The nodes of a store with other chunks."""
 
-    lossy = False
-
     def __init__(self, documents: Documents, groups: list[str], layout: RequestedLayout) -> None:
-        self.zarr_format: ZarrFormat = documents.format
-        self.notes: list[str] = []
+        super().__init__(documents, groups, documents.format)
         self._layout = layout
-        self._lead: dict[str, tuple[int, int]] = {}
-        for path in groups:
-            self._note_axes(path, documents.group(path))
 
-    def _note_axes(self, path: str, attributes: JSONObject) -> None:
-        """Store the arrays of an image, with the number of their axes and of those before space."""
-        try:
-            images = detect(self.zarr_format, attributes).load(ImagesMeta, attributes)
-        except MetadataError as error:
-            self.notes.append(f"group {path or '/'!r} was copied unchanged: {error}")
-            return
-        for scales in images.multiscales if images is not None else ():
-            axes = (len(scales.axes), min(space_axes(scales.axes), default=0))
-            for level in scales.get_dataset_paths():
-                self._lead[join(path, level.strip("/"))] = axes
-
-    def group(self, path: str, attributes: JSONObject) -> JSONObject:
-        """Return the attributes of a group, unchanged."""
-        del path
-        return attributes
-
-    def is_level(self, path: str) -> bool:
-        """Return whether an image lists an array."""
-        return path in self._lead
-
-    def is_ome(self, path: str) -> bool:
-        """Return True: documents and undecoded files stay unchanged, so the question does not matter."""
-        del path
-        return True
+    def skip(self, path: str, error: MetadataError) -> None:
+        """Note a group whose images cannot be read."""
+        self.notes.append(f"group {path or '/'!r} was copied unchanged: {error}")
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array of an image in its new layout; return arrays of other programs unchanged."""
-        if path and path not in self._lead:
+        if path and path not in self.axes:
             return meta
-        ndim, lead = self._lead.get(path, (meta.ndim, max(0, meta.ndim - 3)))
-        return self._layout.array(meta, lead if ndim == meta.ndim else max(0, meta.ndim - 3))
+        names, lead = self.axes.get(path, ((), 0))
+        return self._layout.array(meta, lead if len(names) == meta.ndim else max(0, meta.ndim - 3))
 
 
 _LARGEST_BLOSC = (1 << 31) - 1

@@ -10,17 +10,19 @@ How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella._version import __version__
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.log import logged
 from lamella.ops.execution import Count, reporting, run
-from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.journal import Journal
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
+from lamella.ops.new_store import folder_or_store, is_copied, name_of, staged
 from lamella.ops.rewriting.arrays import (
     FileUnit,
     array_units,
@@ -28,9 +30,12 @@ from lamella.ops.rewriting.arrays import (
     has_same_encoding,
     remove_vanished_chunks,
 )
-from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above
+from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above, rewritten_path
 from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, moved_files, part_of_others
 from lamella.ops.rewriting.workspace import Workspace
+from lamella.spec.axes import space_axes
+from lamella.spec.images import ImagesMeta
+from lamella.spec.versions import detect
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import V3, join
@@ -39,16 +44,16 @@ from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.json_document import parse_object, to_bytes
 from lamella.store.metadata.text_arrays import translated
 from lamella.store.pixels.arrays import StoredArray
+from lamella.store.storage import open_storage, share_options, with_options
 from lamella.store.transfer import files_below, remove_vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from zarr.abc.store import Store
 
     from lamella.ops.execution import Progress, Workers
     from lamella.ops.jobs.units import Unit
-    from lamella.ops.rewriting.endpoints import RewriteDestination
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Names
     from lamella.types import JSONObject, StrPath
@@ -97,78 +102,135 @@ class RewriteReport:
         return {**asdict(self), "notes": list(self.notes)}
 
 
-class Plan(Protocol):
+class Plan:
     """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
     ``zarr_format`` is that of the new store, ``lossy`` leaves out unsupported arrays instead of raising, and ``notes``
-    inform the user.
+    inform the user. ``axes`` has the names of the axes of each array that an image lists, and how many are before
+    those of space.
     """
 
-    zarr_format: ZarrFormat
-    lossy: bool
-    notes: list[str]
+    lossy = False
+
+    def __init__(self, documents: Documents, groups: Iterable[str], zarr_format: ZarrFormat) -> None:
+        self.zarr_format = zarr_format
+        self.notes: list[str] = []
+        self.axes: dict[str, tuple[tuple[str, ...], int]] = {}
+        for path in groups:
+            attributes = documents.group(path)
+            try:
+                images = detect(documents.format, attributes).load(ImagesMeta, attributes)
+            except MetadataError as error:
+                self.skip(path, error)
+                continue
+            for scales in images.multiscales if images is not None else ():
+                axes = tuple(axis.name for axis in scales.axes), min(space_axes(scales.axes), default=0)
+                for level in scales.get_dataset_paths():
+                    self.axes[join(path, level.strip("/"))] = axes
+
+    def skip(self, path: str, error: MetadataError) -> None:
+        """Note a group whose images cannot be read."""
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
         """Return the new attributes of a group."""
+        del path
+        return attributes
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe the new array."""
-
-    def is_level(self, path: str) -> bool:
-        """Return whether an image lists an array."""
+        raise NotImplementedError
 
     def is_ome(self, path: str) -> bool:
-        """Return whether a group has metadata of OME-Zarr."""
+        """Return whether a group has metadata of OME-Zarr; unused where arrays are copied that cannot be decoded."""
+        del path
+        return True
+
+
+Prepare: TypeAlias = "Callable[[Documents, Inventory, Documents | None], Plan | RewriteReport]"
+"""Returns the plan for a store with its inventory, or a report if it needs no rewriting; raises for what is impossible.
+
+The last argument are the documents to change if the store is replaced.
+"""
 
 
 def rewrite(
     source: StrPath | Store,
-    target: RewriteDestination,
+    destination: StrPath | Store | None,
     settings: JSONObject,
-    prepare: Callable[[Documents, Inventory], Plan | RewriteReport],
+    prepare: Prepare,
     workers: Workers,
     *,
-    progress: Progress | bool | None = None,
-    follow_links: bool = False,
+    overwrite: bool,
+    progress: Progress | bool | None,
+    follow_links: bool,
+    storage_options: Mapping[str, Any] | None,
 ) -> RewriteReport:
-    """Rewrite a store.
+    """Rewrite a store to a folder, by default in its place, or to a URL or store by a temporary folder.
 
-    ``settings`` identify the call: only the same call resumes an unfinished store. ``prepare`` gets the store and its
-    inventory, and returns the plan, or a report if the store needs no rewriting. It and the plan raise for everything
-    that is impossible, before anything is written. After an error, the written files stay for the next run.
+    ``settings`` identify the call: only the same call resumes an unfinished store. ``prepare`` and the plan raise for
+    everything that is impossible, before anything is written. After an error, the written files stay for the next run.
     """
-    workspace = Workspace(target.path, settings, replaces=target.in_place)
-    with logged("Write %s (%s)", target.path, settings.get("command")), workspace.locked():
-        if workspace.finish_interrupted():
-            return _final_report(target.path)
-        source_store = open_source(source, follow_links=follow_links)
-        target.check_free()
-        workspace.replaces = target.in_place or os.path.lexists(target.path)
-        workers.check_reach(source_store.documents.storage)
-        members = inventory_of(source_store.documents)
-        plan = prepare(source_store.documents, members)
+    destination = None if destination is None else folder_or_store(destination)
+    run_job = partial(
+        _rewrite,
+        settings=settings,
+        prepare=prepare,
+        workers=workers,
+        progress=progress,
+        follow_links=follow_links,
+    )
+    if destination is None or not is_copied(destination):
+        return run_job(with_options(source, storage_options), destination, overwrite=overwrite)
+    old, place = share_options((source, destination), storage_options)
+    command = str(settings["command"])
+    with staged(place, command, overwrite=overwrite, progress=progress, sources=[old]) as folder:
+        report = run_job(old, folder, overwrite=True)
+    return replace(report, destination=name_of(destination))
+
+
+def _rewrite(
+    source: StrPath | Store,
+    destination: StrPath | Store | None,
+    *,
+    settings: JSONObject,
+    prepare: Prepare,
+    workers: Workers,
+    overwrite: bool,
+    progress: Progress | bool | None,
+    follow_links: bool,
+) -> RewriteReport:
+    storage, in_place = open_storage(source), destination is None
+    path = rewritten_path(storage, destination)
+    settings = settings | {"source": storage.name, "destination": None if in_place else path}
+    workspace = Workspace(path, settings, overwrite=overwrite, in_place=in_place)
+    with logged("Write %s (%s)", path, settings["command"]), workspace.locked() as is_complete:
+        if is_complete:
+            return _final_report(path)
+        documents = open_source(source, follow_links=follow_links).documents
+        workspace.check()
+        workers.check_reach(documents.storage)
+        members = inventory_of(documents)
+        own = Documents(open_storage(path, follow_links=follow_links), documents.format) if in_place else None
+        plan = prepare(documents, members, own)
         if isinstance(plan, RewriteReport):
             return plan
-        job = _Job(
-            source_store.documents, Documents(LocalStorage(workspace.new), plan.zarr_format), members, plan
-        )
-        report = job.check(target.path)
+        job = _Job(documents, Documents(LocalStorage(workspace.new), plan.zarr_format), members, plan)
+        report = job.check(path)
         workspace.begin(members.digest)
         resumed = os.path.lexists(workspace.new)
         job_digest = digest([__version__, settings, members.digest])
-        journal_file = LocalFile(os.path.join(workspace.folder, "journal"))
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
-            with Journal(journal_file, {"job": job_digest}) as journal:
+            with Journal(workspace.journal, {"job": job_digest}) as journal:
                 run(do_task, tasks(gathered(units), job_digest, journal), workers, done=done)
 
-        with shown_as(workspace.new, target.path), reporting(progress, "pixels") as report_progress:
+        with shown_as(workspace.new, path), reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
-            if target.in_place:
+            if in_place:
                 job.catch_up(write_units)
-        target.check_free()  # again: another program may have written there meanwhile
+        workspace.check()  # again: another program may have written there meanwhile
         if workspace.replaces:
-            remove_consolidated_above(target.path)
+            remove_consolidated_above(path)
         workspace.publish(members.digest)
     return report
 
@@ -226,7 +288,7 @@ class _Job:
             try:
                 is_copied or StoredArray(self.source, path).engine  # (raises if the chunks cannot be decoded)
             except NotDecodedError as error:
-                if self.source.format == self.target.format or self.plan.is_level(path):
+                if self.source.format == self.target.format or path in self.plan.axes:
                     raise
                 self._set_apart(path, error)
                 continue
@@ -256,7 +318,7 @@ class _Job:
                 self.texts[path] = old_and_new
                 return
         part = part_of_others(path, self.members.groups, self.plan.is_ome)
-        if self.plan.lossy and not self.plan.is_level(path):
+        if self.plan.lossy and path not in self.plan.axes:
             self.left.append(part)
             intro = "" if part == path else f"group {part!r} was left out with its content:  "
             self.plan.notes.append(
@@ -267,7 +329,7 @@ class _Job:
             f"array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {error}. "
             + (
                 ""
-                if self.plan.is_level(path)
+                if path in self.plan.axes
                 else f"Remove {part!r}, or leave it out with lossy=True (--lossy)"
             )
         ) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MetadataError
@@ -17,15 +18,11 @@ from lamella.nodes.reporting import check_copied
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.new_store import folder_or_store, is_copied, rewritten_elsewhere
 from lamella.ops.rewriting.arrays import has_same_encoding
-from lamella.ops.rewriting.endpoints import RewriteDestination
-from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
-from lamella.spec.images import ImagesMeta
+from lamella.ops.rewriting.rewrite import Plan, RewriteReport, rewrite
 from lamella.spec.versions import by_name, convert_attributes, detect
-from lamella.store.keys import join
+from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import array_like
-from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import groups_above
 from lamella.store.storage import open_storage, with_options
 
@@ -38,7 +35,8 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.rewriting.inventory import Inventory
     from lamella.spec.versions import SpecVersion
-    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject, StrPath, VersionName
 
 
@@ -121,45 +119,39 @@ def upgrade(
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
-    destination = None if destination is None else folder_or_store(destination)
-    if destination is not None and is_copied(destination):
-        options: dict[str, Any] = {"jobs": jobs, "executor": executor, "follow_links": follow_links}
-        options |= {"progress": progress, "overwrite": overwrite, "storage_options": storage_options}
-        options |= {"to": to, "lossy": lossy}
-        return rewritten_elsewhere(upgrade, "upgrade", source, destination, **options)
-    source = with_options(source, storage_options)
-    target = RewriteDestination.of(source, destination, overwrite=overwrite)
-    above = next(groups_above(target.path), None) if target.in_place else None
-    if above is not None:
-        raise InvalidArgumentError(
-            f"{target.path} lies in the store {above}, which has one version throughout (ST-08): upgrade that "
-            "store, or use a destination"
-        )
-    settings = {
-        "command": "upgrade",
-        "source": open_storage(source).name,
-        "to": to,
-        "destination": None if target.in_place else target.path,
-        "lossy": lossy,
-    }
+    storage = open_storage(with_options(source, storage_options))
+    if destination is None and isinstance(storage, LocalStorage):
+        root = os.path.realpath(storage.root)
+        if above := next(groups_above(root), None):
+            raise InvalidArgumentError(
+                f"{root} lies in the store {above}, which has one version throughout (ST-08): upgrade that "
+                "store, or use a destination"
+            )
 
-    def prepare(documents: Documents, members: Inventory) -> UpgradePlan | RewriteReport:
+    def prepare(
+        documents: Documents, members: Inventory, in_place: Documents | None
+    ) -> UpgradePlan | RewriteReport:
         if documents.kind("") == "array":
             raise MetadataError(
                 f"{documents.storage.name} is an array, not a group. Use the store that has it."
             )
         plan = UpgradePlan(documents, members.groups, version, lossy=lossy)
-        changed = _changed_arrays(documents, members, plan) if target.in_place else None
-        if changed is None:
+        changed = None if in_place is None else _changed_arrays(documents, members, plan)
+        if in_place is None or changed is None:
             return plan
-        return _rewrite_documents(
-            Documents(open_storage(target.path, follow_links=follow_links), documents.format),
-            members,
-            plan,
-            changed,
-        )
+        return _rewrite_documents(in_place, members, plan, changed)
 
-    return rewrite(source, target, settings, prepare, workers, progress=progress, follow_links=follow_links)
+    return rewrite(
+        source,
+        destination,
+        {"command": "upgrade", "to": to, "lossy": lossy},
+        prepare,
+        workers,
+        overwrite=overwrite,
+        progress=progress,
+        follow_links=follow_links,
+        storage_options=storage_options,
+    )
 
 
 def _changed_arrays(
@@ -214,39 +206,19 @@ _XARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
 """Attribute of the dimension names of Zarr v2 arrays for xarray."""
 
 
-class UpgradePlan:
+class UpgradePlan(Plan):
     """The nodes of a store in another version; ``lossy`` leaves out what the version does not support."""
 
     def __init__(
         self, documents: Documents, groups: list[str], version: SpecVersion, *, lossy: bool = False
     ) -> None:
+        self._groups = [path for path in groups if not is_in_tables(documents, path)]
+        super().__init__(documents, self._groups, version.zarr_format)
         self.version = version
-        self.zarr_format: ZarrFormat = version.zarr_format
         self.lossy = lossy
-        self.notes: list[str] = []
         self._old_format = documents.format
         self._documents = documents
         self._store_handle: StoreHandle | None = None  # to report each broken rule once
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._ome: set[str] = set()
-        for path in groups:
-            if is_in_tables(documents, path):
-                continue
-            attributes = documents.group(path)
-            if has_ome(detect(self._old_format, attributes), attributes):
-                self._ome.add(path)
-            self._note_axes(path, attributes)
-
-    def _note_axes(self, path: str, attributes: JSONObject) -> None:
-        """Store the axes of the arrays of an image; damaged documents raise when they are converted."""
-        try:
-            images = detect(self._old_format, attributes).load(ImagesMeta, attributes)
-        except MetadataError:
-            return
-        for scales in images.multiscales if images is not None else ():
-            names = tuple(axis.name for axis in scales.axes)
-            for level in scales.get_dataset_paths():
-                self._names[join(path, level.strip("/"))] = names
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
         """Convert the OME attributes of a group from the version that they state; other attributes stay."""
@@ -271,7 +243,7 @@ class UpgradePlan:
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array in the version: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
-        names = self._names.get(path, ())
+        names, _ = self.axes.get(path, ((), 0))
         listed = len(names) == meta.ndim and bool(names)
         if meta.zarr_format == self.zarr_format:
             if meta.zarr_format == 3 and listed and not any(meta.dimension_names or ()):
@@ -290,9 +262,11 @@ class UpgradePlan:
             attributes=attributes,
         )
 
-    def is_level(self, path: str) -> bool:
-        """Return whether an image lists an array."""
-        return path in self._names
+    @cached_property
+    def _ome(self) -> set[str]:
+        documents = self._documents
+        attributes_of = ((path, documents.group(path)) for path in self._groups)
+        return {path for path, own in attributes_of if has_ome(detect(self._old_format, own), own)}
 
     def is_ome(self, path: str) -> bool:
         """Return whether a group has metadata of OME-Zarr."""

@@ -4,8 +4,6 @@ The folder shows the state of the run: ``plan.json`` has the settings, ``store``
 exchanges its name with the old one, which is then deleted. A kill at any time leaves the old or the new store complete
 at its path, and the same command resumes. If the system cannot exchange names, the old store is first moved to ``old``,
 and for a moment there is no store at the path.
-
-`Destination` checks what may be replaced at the path, and which errors keep an unfinished store.
 """
 
 from __future__ import annotations
@@ -15,11 +13,11 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError, WorkerLostError
 from lamella.log import log
+from lamella.ops.jobs.journal import LocalFile
 from lamella.ops.rewriting.endpoints import check_destination, make_folder
 from lamella.store.files import file_system as system
 from lamella.store.files.local import LocalStorage
@@ -38,26 +36,47 @@ _OLD = "old"
 
 
 class Workspace:
-    """The folder of an unfinished store, raising for other ``settings``; ``replaces`` deletes a store at the path."""
+    """The folder of an unfinished store at an absolute path, raising for other ``settings``.
 
-    def __init__(self, path: str, settings: JSONObject, *, replaces: bool) -> None:
+    With ``overwrite`` the new store replaces a Zarr store at the path, with ``in_place`` the one that it is made from.
+    """
+
+    def __init__(
+        self, path: str, settings: JSONObject, *, overwrite: bool = False, in_place: bool = False
+    ) -> None:
         parent, name = os.path.split(path)
         self.path = path
         self.settings = settings
-        self.replaces = replaces
+        self.overwrite = overwrite
+        self.in_place = in_place
+        self.replaces = False
         self.folder = os.path.join(parent, private_name(f"rewrite-{name}"))
         self.new = os.path.join(self.folder, _NEW)
+        self.journal = LocalFile(os.path.join(self.folder, "journal"))
         self._old = os.path.join(self.folder, _OLD)
         self._parent = parent
 
+    @property
+    def name(self) -> str:
+        """Name of the store without its ending."""
+        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
+
+    def check(self) -> None:
+        """Raise if the path exists and must not be replaced."""
+        if not self.in_place:
+            check_destination(self.path, overwrite=self.overwrite)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the path for all processes during the whole run."""
+    def locked(self) -> Iterator[bool]:
+        """Lock the path for all processes during the whole run.
+
+        A run that was killed while it moved its store is finished first; the value is whether it had these settings.
+        """
         check_length(self.path, "a store")
         make_folder(self._parent)
         with LocalStorage(self._parent).lock(os.path.basename(self.folder).removeprefix(PRIVATE_PREFIX)):
             try:
-                yield
+                yield self._finish_move()
             except LamellaError:
                 raise
             except OSError as error:
@@ -67,7 +86,39 @@ class Workspace:
                     error.errno,
                 ) from error
 
-    def finish_interrupted(self) -> bool:
+    def finish_interrupted(self) -> None:
+        """Finish a run that was killed while it moved its store into place."""
+        if os.path.lexists(self.folder) or os.path.lexists(f"{self.folder}.lock"):
+            with self.locked():
+                pass
+
+    @contextmanager
+    def temporary(
+        self,
+        job: str | None,
+        keep_after: tuple[type[BaseException], ...] = (KeyboardInterrupt, WorkerLostError),
+    ) -> Iterator[str]:
+        """Yield a folder beside the path for the new store, which is moved to the path at the end.
+
+        If an interrupted call had the same digest ``job``, the folder has its files. It stays after a kill and after
+        errors ``keep_after``, if there is a digest; after other errors it is deleted.
+        """
+        with self.locked():
+            self.check()
+            digest = job or secrets.token_hex(8)
+            self.begin(digest)
+            try:
+                with shown_as(self.new, self.path):
+                    yield self.new
+                self.check()  # another program may have written there meanwhile
+                self.publish(digest)
+            except BaseException as error:
+                # A batch system sends SIGTERM before it kills a job; the command line handles it as Ctrl-C.
+                if job is None or not isinstance(error, keep_after):
+                    self._discard()
+                raise
+
+    def _finish_move(self) -> bool:
         """Finish a run killed while moving the store; return whether the store at the path has these settings."""
         if not os.path.lexists(self.folder):
             return False
@@ -92,6 +143,7 @@ class Workspace:
 
     def begin(self, digest: str) -> None:
         """Create the workspace, or resume one with the same settings and ``digest`` of the source's documents."""
+        self.replaces = os.path.lexists(self.path)
         plan = self._plan()
         if plan is not None and plan.get("settings") != self.settings:
             raise InvalidArgumentError(
@@ -144,7 +196,7 @@ class Workspace:
                 os.rename(self._old, self.path)
             raise
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         """Delete the unfinished store; a store that was moved aside and could not be moved back stays."""
         if not os.path.lexists(self._old):
             with suppress(OSError):  # the next call deletes it first
@@ -199,57 +251,3 @@ def _shown(settings: object) -> str:
         return "unknown"
     parts = [f"{key} {value}" for key, value in settings.items() if value is not None]
     return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Destination:
-    """The absolute path of a new store, whether it replaces a Zarr store there, and the operation that writes it."""
-
-    path: str
-    overwrite: bool
-    command: str
-
-    @property
-    def name(self) -> str:
-        """Name of the store without its ending."""
-        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
-
-    def check(self) -> None:
-        """Raise if the destination exists and must not be replaced."""
-        check_destination(self.path, overwrite=self.overwrite)
-
-    def finish_interrupted(self) -> None:
-        """Finish a call that was killed while its complete store was moved into place."""
-        workspace = Workspace(self.path, {"command": self.command}, replaces=False)
-        if os.path.lexists(workspace.folder) or os.path.lexists(f"{workspace.folder}.lock"):
-            with workspace.locked():
-                workspace.finish_interrupted()
-
-    @contextmanager
-    def temporary(
-        self,
-        job: str | None,
-        keep_after: tuple[type[BaseException], ...] = (KeyboardInterrupt, WorkerLostError),
-    ) -> Iterator[str]:
-        """Yield a folder beside the destination for the new store, which is moved to the destination at the end.
-
-        If an interrupted call had the same digest ``job``, the folder has its files. It stays after a kill and after
-        errors ``keep_after``, if there is a digest; after other errors it is deleted.
-        """
-        workspace = Workspace(self.path, {"command": self.command}, replaces=False)
-        with workspace.locked():
-            workspace.finish_interrupted()
-            self.check()
-            workspace.replaces = os.path.lexists(self.path)
-            digest = job or secrets.token_hex(8)
-            workspace.begin(digest)
-            try:
-                with shown_as(workspace.new, self.path):
-                    yield workspace.new
-                self.check()  # another program may have written there meanwhile
-                workspace.publish(digest)
-            except BaseException as error:
-                # A batch system sends SIGTERM before it kills a job; the command line handles it as Ctrl-C.
-                if job is None or not isinstance(error, keep_after):
-                    workspace.discard()
-                raise
