@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, counted
 from lamella.log import logged
 from lamella.nodes.position_metadata import named
-from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
+from lamella.ops.conversion.contrast import check_dtype, percentile_window, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
 from lamella.ops.pyramids.update import stale_levels
@@ -125,7 +125,7 @@ def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
     """Return the contrast window of a channel by samples of its pixels."""
     limits = [type_limits(part.dtype) for part in parts]
     values = np.concatenate(parts)
-    start, end = spread(values)
+    start, end = percentile_window(values)
     known_limits = [limit for limit in limits if limit is not None]
     if len(known_limits) == len(parts):
         possible = min(low for low, _ in known_limits), max(high for _, high in known_limits)

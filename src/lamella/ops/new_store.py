@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.ops.copying.copy_store import check_other, check_replaced, copy_store, has_unfinished_copy
-from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
+from lamella.ops.copying.pack import check_archive, pack
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
-from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, shortened
+from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, private_name, shortened
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import Storage, is_store, open_storage, with_options
 
@@ -86,7 +86,10 @@ def new_store(
             "that ends with .zip."
         )
     check_archive(path, overwrite=overwrite)
-    with folder_to_pack(path) as folder:
+    parent, name = os.path.split(path)
+    above = os.path.join(parent, private_name(f"pack-{name}"))
+    name = shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
+    with _kept_after(above, os.path.join(above, name), path, (KeyboardInterrupt,)) as folder:
         yield workspace(folder)
         pack(folder, path, overwrite=overwrite, progress=progress)
 
@@ -129,13 +132,22 @@ def staged(
     digest = sha256(f"{command} {storage.name}".encode()).hexdigest()[:24]
     above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
     make_folder(above)
+    path = os.path.join(os.path.realpath(above), shortened(name, LONGEST_PART))
+    with _kept_after(above, path, storage.name, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
+        yield folder
+        copy_store(folder, destination, overwrite=overwrite, progress=progress)
+
+
+@contextmanager
+def _kept_after(
+    above: str, folder: str, shown: str, errors: tuple[type[BaseException], ...]
+) -> Iterator[str]:
+    """Yield a folder in a temporary one, which messages show as another path; delete both, except after ``errors``."""
     try:
-        folder = os.path.join(os.path.realpath(above), shortened(name, LONGEST_PART))
-        with shown_as(folder, storage.name):
+        with shown_as(folder, shown):
             yield folder
-            copy_store(folder, destination, overwrite=overwrite, progress=progress)
     except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt | WorkerLostError | StorageError):
+        if not isinstance(error, errors):
             rmtree(above, ignore_errors=True)
         raise
     rmtree(above, ignore_errors=True)

@@ -125,15 +125,14 @@ class ContrastSampler:
         start and end are percentiles of the sample, or the range ``displayed`` by the source. min and max are the range
         of an integer type, or of float pixels.
         """
-        start, end = (
-            displayed if displayed is not None and displayed[0] < displayed[1] else self._spread(channel)
-        )
+        parts = self._sample.planes.get(channel)
+        start, end = (0.0, 0.0)
+        if displayed is not None and displayed[0] < displayed[1]:
+            start, end = displayed
+        elif parts:
+            start, end = percentile_window(np.concatenate([parts[key] for key in sorted(parts)]))
         limits = type_limits(self._dtype) or self._sample.ranges.get(channel, (0.0, 1.0))
         return window_of(start, end, limits, self._dtype)
-
-    def _spread(self, channel: int) -> tuple[float, float]:
-        parts = self._sample.planes.get(channel)
-        return spread(np.concatenate([parts[key] for key in sorted(parts)])) if parts else (0.0, 0.0)
 
 
 def type_limits(dtype: np.dtype[np.generic]) -> tuple[float, float] | None:
@@ -144,11 +143,11 @@ def type_limits(dtype: np.dtype[np.generic]) -> tuple[float, float] | None:
     return (0.0, 1.0) if dtype.kind == "b" else None
 
 
-def spread(values: NDArray[Any]) -> tuple[float, float]:
+def percentile_window(values: NDArray[Any]) -> tuple[float, float]:
     """Return the percentiles of a sample that become black and full intensity; (0, 0) without values.
 
     >>> import numpy as np
-    >>> spread(np.arange(1001)), spread(np.array([3] * 5000 + [9]))
+    >>> percentile_window(np.arange(1001)), percentile_window(np.array([3] * 5000 + [9]))
     ((1.0, 999.0), (3.0, 9.0))
     """
     if values.dtype.kind == "b":

@@ -302,12 +302,10 @@ def convert(
     (1, 8, 1)
     """
     settings = ImageSettings(version, chunks, shards, levels)
-    settings.check()
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
     )
-    corrections.check()
     workers = Workers(jobs, executor)
     check_progress(progress)
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
@@ -339,7 +337,16 @@ def convert_inputs(
     with new_target as target, closing(inputs):
         plan = plan_images(inputs)
         report = _report(plan, destination, on_note)
-        level_count = _write_store(target, plan, settings, workers, progress)
+        job = _digest(plan, settings)
+        name = plan.images[0].source.description.plate or target.name
+        with (
+            logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
+            reporting(progress, "planes") as report_progress,
+            target.temporary(job) as folder,
+            Journal(target.journal, {"job": job or secrets.token_hex(8)}) as journal,
+        ):
+            tally = Count(report_progress, "planes", report.planes)
+            level_count = _write_all(folder, plan, settings, tally, name, workers, journal, job or "")
     return replace(report, levels=level_count)
 
 
@@ -386,27 +393,6 @@ def _report(
     )
 
 
-def _write_store(
-    target: Workspace,
-    plan: InputPlan,
-    settings: ImageSettings,
-    workers: Workers,
-    progress: Progress | bool | None,
-) -> int:
-    """Write the store under a temporary name, then rename it; return the maximum number of levels of an image."""
-    planes = sum(image.source.description.plane_count for image in plan.images)
-    job = _digest(plan, settings)
-    with (
-        logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
-        reporting(progress, "planes") as report,
-        target.temporary(job) as folder,
-        Journal(target.journal, {"job": job or secrets.token_hex(8)}) as journal,
-    ):
-        count = Count(report, "planes", planes)
-        name = plan.images[0].source.description.plate or target.name
-        return _write_all(folder, plan, settings, count, name, workers, journal, job or "")
-
-
 def find_formats(format: str | Reader | None) -> Formats:
     """Return the formats that a conversion may use."""
     # The only import of the layer above: convert() with a path must find a reader.
@@ -425,6 +411,7 @@ def _write_all(
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
+    """Write the store in a folder; return the maximum number of levels of an image."""
     images, levels = plan.images, plan_arrays(plan.images, settings)
     plate = PlateSample(len(images)) if plan.layout == "hcs" else None
     cache = MetadataCache()

@@ -38,8 +38,7 @@ class Corrections:
     dtype: Any = None
     take_what_is_there: bool = False
 
-    def check(self) -> None:
-        """Raise InvalidArgumentError for values that fit no image."""
+    def __post_init__(self) -> None:
         axes = self.axes
         size: object = self.pixel_size
         for what, text in (("axes", axes), ("unit", self.unit), ("name", self.name)):

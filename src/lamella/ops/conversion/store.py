@@ -72,8 +72,7 @@ class ImageSettings:
             )
         return version.zarr_format == 3
 
-    def check(self) -> None:
-        """Raise for settings that fit no image."""
+    def __post_init__(self) -> None:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")

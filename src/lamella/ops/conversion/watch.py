@@ -173,14 +173,12 @@ def watch(
     ('A/01/0', 'A/02/0')
     """
     settings = ImageSettings(version, chunks, shards, levels)
-    settings.check()
     for option, value in (("idle", idle), ("settle", settle)):
         if not value >= 0:
             raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds")
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
     )
-    corrections.check()
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     folder = local_path(source, "the folder to watch")
     plate: Any = with_options(destination, storage_options)

@@ -85,18 +85,11 @@ class _Unit:
 
 @dataclass(frozen=True)
 class _Task:
-    """A unit with its line in the journal, and the journal to record it in."""
+    """A unit with its line in the journal, the digest of sources and settings, and the journal to record it in."""
 
     unit: _Unit
     line: list[Any] | None
-    job: WriteJob
-
-
-@dataclass(frozen=True)
-class WriteJob:
-    """The digest of sources and settings, and the journal, which all units of a conversion share."""
-
-    digest: str
+    job: str
     journal: LocalFile
 
 
@@ -134,7 +127,7 @@ def write_images(
     large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_tasks`
 
     def task(unit: _Unit) -> _Task:
-        return _Task(unit, journal.get(unit.key), WriteJob(job, journal.file))
+        return _Task(unit, journal.get(unit.key), job, journal.file)
 
     def small_tasks() -> Iterator[_Task]:
         for number, image in images():
@@ -162,10 +155,10 @@ def write_images(
 
 def write_unit(task: _Task) -> _UnitResult:
     """Write a unit; of a finished one, read only the contrast sample."""
-    unit, job = task.unit, task.job
-    pixels, first = unit.first.work.source, unit.first
+    unit, first = task.unit, task.unit.first
+    pixels = first.work.source
     assert isinstance(pixels, PlanesArray)
-    done = task.line is not None and is_done(task.line, job.digest, state_of(unit.writes()))
+    done = task.line is not None and is_done(task.line, task.job, state_of(unit.writes()))
     try:
         if done:
             pixels.sample(first.region)
@@ -178,7 +171,7 @@ def write_unit(task: _Task) -> _UnitResult:
     if not done:
         for read_pass in unit.rest:
             compute_unit(PassUnit(read_pass, whole_region(read_pass.source.meta.shape), first.jobs))
-        job.journal.append(line_of([unit.key, job.digest, state_of(unit.writes())]))
+        task.journal.append(line_of([unit.key, task.job, state_of(unit.writes())]))
     shape, height = region_shape(first.region), pixels.meta.shape[-2]
     return _UnitResult(unit.number, prod(shape[:-2]) * shape[-2] / max(1, height), pixels.sampler.sample)
 

@@ -6,9 +6,8 @@ import json
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import (
@@ -25,9 +24,7 @@ from lamella.ops.execution import Count, check_progress, reporting
 from lamella.ops.rewriting.endpoints import already_exists, check_apart, make_folder, open_source
 from lamella.spec.versions import detect
 from lamella.store.files.archives import is_archive_name
-from lamella.store.files.temporary_files import shown_as
 from lamella.store.files.zip_writer import ZipWriter
-from lamella.store.keys import LONGEST_PART, private_name, shortened
 from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import share_options, with_options
@@ -234,19 +231,3 @@ def _changed(contents: Contents, key: str) -> StorageError:
     return StorageError(
         f"{contents.storage.where(key)} was removed while it was to be packed: another program writes there. Try again."
     )
-
-
-@contextmanager
-def folder_to_pack(path: str) -> Iterator[str]:
-    """Yield a folder beside an archive for the store to pack; delete it, except after a kill or interruption."""
-    parent, name = os.path.split(path)
-    folder = os.path.join(parent, private_name(f"pack-{name}"))
-    store = os.path.join(folder, shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr")
-    try:
-        with shown_as(store, path):
-            yield store
-    except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt):
-            rmtree(folder, ignore_errors=True)
-        raise
-    rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.conversion.contrast import spread
+from lamella.ops.conversion.contrast import percentile_window
 from lamella.spec.colors import label_color
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def auto_window(samples: NDArray[Any]) -> Window:
     values = np.abs(samples) if samples.dtype.kind == "c" else samples
     if not values.size or (values.dtype.kind == "f" and not np.isfinite(values).any()):
         return 0.0, 1.0
-    return spread(values.ravel())
+    return percentile_window(values.ravel())
 
 
 def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:

@@ -22,8 +22,8 @@ from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
-from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
-from lamella.ops.rewriting.inventory import moved_files, part_of_others
+from lamella.ops.rewriting.arrays import FileUnit, array_units, copied_units
+from lamella.ops.rewriting.inventory import part_of_others
 from lamella.ops.rewriting.upgrade import has_ome
 from lamella.spec import plate_edits, versions
 from lamella.spec.intents import read_creating, with_creating
@@ -371,11 +371,7 @@ def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> It
         if formats is None:
             raise
         documents.put_array(target.path, formats[1], new=True)
-        stores = source.store_handle.documents.storage, documents.storage
-        if resumed:
-            remove_vanished_chunks(*_stored_arrays(source, target), *formats, unchanged=True)
-        for old, moved in moved_files(source.store_handle.documents, source.path, *formats, target.path):
-            yield FileUnit(*stores, old, moved, 0)
+        yield from copied_units(*_stored_arrays(source, target), *formats, decodable=False, resumed=resumed)
         return
     new = array_like(
         meta,

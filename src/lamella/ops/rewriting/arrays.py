@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from lamella.ops.jobs.units import Files, TargetUnit, files_of
 from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, regions
-from lamella.ops.rewriting.inventory import files_of_array
+from lamella.ops.rewriting.inventory import below, files_of_array
 from lamella.ops.scratch import scratch
 from lamella.store.keys import METADATA_FILES, join
 from lamella.store.pixels import chunk_grid
@@ -268,44 +268,44 @@ def array_units(
 ) -> Iterator[Unit]:
     """Yield the units that rewrite an array; `meta` describes the new one, `keys` are its files if known."""
     old = source.meta
-    if resumed:
-        remove_vanished_chunks(source, target, old, meta, unchanged=has_same_encoding(old, meta))
-    for key, new, size in _copied_files(source, target, old, meta, keys):
-        yield FileUnit(
-            source.documents.storage, target.documents.storage, key, new, size, old if size else None
-        )
-    if not has_same_encoding(old, meta):
-        for region in regions(meta.shape, unit_shape(old, meta)):
-            yield RegionUnit(source, target, region, resumed)
-
-
-def _copied_files(
-    source: StoredArray, target: StoredArray, old: ArrayMeta, meta: ArrayMeta, keys: Iterable[str] | None
-) -> Iterator[tuple[str, str, int]]:
     is_same = has_same_encoding(old, meta)
-    for key, chunk_index in files_of_array(source.documents, source.path, old, keys):
-        if chunk_index is None:  # a file of another program is kept
-            below = key[len(source.path) :].strip("/") if source.path else key
-            yield key, join(target.path, below), 0
-        elif is_same:
-            nbytes = prod(region_shape(old.file_region(chunk_index))) * old.dtype.itemsize
-            yield key, join(target.path, meta.chunk_key(chunk_index)), nbytes
+    yield from copied_units(source, target, old, meta, chunks=is_same, resumed=resumed, keys=keys)
+    for region in () if is_same else regions(meta.shape, unit_shape(old, meta)):
+        yield RegionUnit(source, target, region, resumed)
 
 
-def remove_vanished_chunks(
-    source: StoredArray, target: StoredArray, old: ArrayMeta, new: ArrayMeta, *, unchanged: bool
-) -> None:
-    """Delete copies of files that the source no longer has; of chunks only if they are copied `unchanged`."""
+def copied_units(
+    source: StoredArray,
+    target: StoredArray,
+    old: ArrayMeta,
+    new: ArrayMeta,
+    *,
+    chunks: bool = True,
+    decodable: bool = True,
+    resumed: bool = False,
+    keys: Iterable[str] | None = None,
+) -> Iterator[FileUnit]:
+    """Yield the units that copy files of an array unchanged: its `chunks`, and in any case files of other programs.
+
+    If `resumed`, delete copies of files that the source no longer has. Chunks that are not `decodable` have no size.
+    """
     stores = source.documents.storage, target.documents.storage
-    for key, chunk_index in list(files_of_array(target.documents, target.path, new)):
+    for key, chunk_index in list(files_of_array(target.documents, target.path, new)) if resumed else ():
+        if chunk_index is None or chunks:
+            original = below(key, target.path) if chunk_index is None else old.chunk_key(chunk_index)
+            if stores[0].size(join(source.path, original)) is None:
+                stores[1].delete(key)
+    for key, chunk_index in files_of_array(source.documents, source.path, old, keys):
         if chunk_index is None:
-            original = key[len(target.path) :].strip("/") if target.path else key
-        elif unchanged:
-            original = old.chunk_key(chunk_index)
-        else:
-            continue
-        if stores[0].size(join(source.path, original)) is None:
-            stores[1].delete(key)
+            yield FileUnit(*stores, key, join(target.path, below(key, source.path)), 0)
+        elif chunks:
+            copy = join(target.path, new.chunk_key(chunk_index))
+            nbytes = prod(region_shape(old.file_region(chunk_index))) * old.dtype.itemsize
+            yield (
+                FileUnit(*stores, key, copy, nbytes, old)
+                if decodable and nbytes
+                else FileUnit(*stores, key, copy, 0)
+            )
 
 
 def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:

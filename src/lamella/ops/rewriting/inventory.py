@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from operator import ge
 from typing import TYPE_CHECKING, TypeVar
 
 from lamella.nodes.replacing import check_replaced_document
 from lamella.store.keys import METADATA_FILES, ancestors, join, natural_order
+from lamella.store.pixels.stored_chunks import index_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,7 +155,7 @@ def files_of_array(
         keys = storage.keys_below(path)
     if keys is not None:
         for key in keys:
-            chunk_index = chunk_index_of_key(key[len(path) :].strip("/"), meta)
+            chunk_index = _index_in_grid(below(key, path), meta)
             if chunk_index is not None or key.rpartition("/")[2] not in METADATA_FILES:
                 yield key, chunk_index
         return
@@ -162,7 +164,7 @@ def files_of_array(
         folder = pending.pop()
         for name in storage.list(join(path, folder)):
             key = join(folder, name)
-            chunk_index = chunk_index_of_key(key, meta)
+            chunk_index = _index_in_grid(key, meta)
             if chunk_index is not None:
                 yield join(path, key), chunk_index
             elif storage.size(join(path, key)) is None:
@@ -171,28 +173,12 @@ def files_of_array(
                 yield join(path, key), None
 
 
-def moved_files(
-    documents: Documents, path: str, old: ArrayMeta, new: ArrayMeta, target: str
-) -> Iterator[tuple[str, str]]:
-    """Yield the old and new key of each file of an array that is copied unchanged."""
-    for key, chunk_index in files_of_array(documents, path, old):
-        below = key[len(path) :].strip("/") if chunk_index is None else new.chunk_key(chunk_index)
-        yield key, join(target, below)
+def below(key: str, path: str) -> str:
+    """Return a key relative to the folder that it is in."""
+    return key[len(path) :].strip("/")
 
 
-def chunk_index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
-    """Return the chunk index of a file of an array, by its key below the array; None for a file that is not a chunk.
-
-    >>> import numpy as np
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
-    >>> chunk_index_of_key("c/1/0", meta), chunk_index_of_key("c/2/0", meta), chunk_index_of_key("c/1", meta)
-    ((1, 0), None, None)
-    """
-    numbers = key.replace("/", ".").split(".")
-    numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        return None
-    chunk_index = tuple(int(number) for number in numbers)
-    inside = len(chunk_index) == meta.ndim and all(k < n for k, n in zip(chunk_index, meta.grid, strict=True))
-    return chunk_index if inside and meta.chunk_key(chunk_index) == key else None
+def _index_in_grid(key: str, meta: ArrayMeta) -> Shape | None:
+    """Return the chunk index of a file of an array, by its key below the array; None for a file that is not a chunk."""
+    chunk_index = index_of_key(key, meta)
+    return None if chunk_index is None or any(map(ge, chunk_index, meta.grid)) else chunk_index

@@ -10,6 +10,7 @@ How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -26,12 +27,12 @@ from lamella.ops.new_store import folder_or_store, is_copied, name_of, staged
 from lamella.ops.rewriting.arrays import (
     FileUnit,
     array_units,
+    copied_units,
     gathered,
     has_same_encoding,
-    remove_vanished_chunks,
 )
 from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above, rewritten_path
-from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, moved_files, part_of_others
+from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, part_of_others
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
@@ -102,7 +103,7 @@ class RewriteReport:
         return {**asdict(self), "notes": list(self.notes)}
 
 
-class Plan:
+class Plan(ABC):
     """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
     ``zarr_format`` is that of the new store, ``lossy`` leaves out unsupported arrays instead of raising, and ``notes``
@@ -128,6 +129,7 @@ class Plan:
                 for level in scales.get_dataset_paths():
                     self.axes[join(path, level.strip("/"))] = axes
 
+    @abstractmethod
     def skip(self, path: str, error: MetadataError) -> None:
         """Note a group whose images cannot be read."""
 
@@ -136,9 +138,9 @@ class Plan:
         del path
         return attributes
 
+    @abstractmethod
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe the new array."""
-        raise NotImplementedError
 
     def is_ome(self, path: str) -> bool:
         """Return whether a group has metadata of OME-Zarr; unused where arrays are copied that cannot be decoded."""
@@ -363,8 +365,8 @@ class _Job:
             yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old, new) in self.texts.items():
             self.target.put_array(path, new, new=True)
-            for key, moved in moved_files(self.source, path, old, new, path):
-                yield FileUnit(storage, self.target.storage, key, moved, 0)
+            arrays = StoredArray(self.source, path), StoredArray(self.target, path)
+            yield from copied_units(*arrays, old, new, decodable=False, resumed=resumed)
         for path, keys in self._listed(self.arrays):
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, new=True)
@@ -391,9 +393,6 @@ class _Job:
         """Delete the copies of files that are no longer in the source; units of arrays delete their own."""
         for path in self.opaque:
             remove_vanished(self.source.storage, path, self.target.storage, path)
-        for path, (old, new) in self.texts.items():
-            arrays = StoredArray(self.source, path), StoredArray(self.target, path)
-            remove_vanished_chunks(*arrays, old, new, unchanged=True)
         for key in inventory_of(self.target).files:
             if self.source.storage.size(key) is None:
                 self.target.storage.delete(key)

@@ -220,6 +220,9 @@ class UpgradePlan(Plan):
         self._documents = documents
         self._store_handle: StoreHandle | None = None  # to report each broken rule once
 
+    def skip(self, path: str, error: MetadataError) -> None:
+        """Do nothing: damaged documents raise when they are converted."""
+
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
         """Convert the OME attributes of a group from the version that they state; other attributes stay."""
         if is_in_tables(self._documents, path):

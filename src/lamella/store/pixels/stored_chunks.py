@@ -109,8 +109,20 @@ def is_beyond(key: str, meta: ArrayMeta) -> bool:
     >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
     (False, True, False)
     """
-    index = _index_of(key, meta, "c" if key.startswith("c") else "")
+    index = index_of_key(key, meta)
     return index is not None and any(map(ge, index, meta.grid))
+
+
+def index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
+    """Return the index of a key below an array that declares it for a chunk or shard, also beyond its grid, or None.
+
+    >>> import numpy as np
+    >>> from lamella.store.metadata.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
+    >>> index_of_key("c/1/0", meta), index_of_key("c/1", meta), index_of_key("c.1.0", meta)
+    ((1, 0), None, None)
+    """
+    return _index_of(key, meta, "c" if key.startswith("c") else "")
 
 
 def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
