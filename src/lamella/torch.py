@@ -171,14 +171,7 @@ class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
     """The same crops in the order of files: `window` of them are read in one call and returned in random order.
 
     Each worker, and with `rank` and `world_size` each process of a training, returns its own part of the epoch. The
-    parameters are those of `CropDataset`, and:
-
-    Parameters
-    ----------
-    window
-        Crops that are read together.
-    rank, world_size
-        Which part of how many this process returns.
+    other parameters are those of `CropDataset`.
     """
 
     def __init__(

@@ -217,15 +217,9 @@ def describe(
 ) -> Description:
     """Describe an image, plate, row, well, collection or scene from its documents.
 
-    Parameters
-    ----------
-    details
-        Count files and bytes of an image's arrays; list every position of a container.
-    on_field
-        Called after each field of a container.
+    ``details`` counts files and bytes of an image's arrays, and lists every position of a container; ``on_field`` is
+    called after each of its fields.
 
-    Examples
-    --------
     >>> image = describe(position)
     >>> image.levels[0].shape, image.channels[0].color
     ((1, 2, 4, 8, 8), '0000FF')

@@ -336,12 +336,7 @@ class ImageArray(ZarrSurface):
     def resize(self, *shape: int | Sequence[int], new_shape: int | Sequence[int] | None = None) -> None:
         """Change the shape; voxels inside both shapes stay, new voxels have the fill value.
 
-        Parameters
-        ----------
-        shape
-            New length of each axis, as one tuple or as several integers from 0.
-        new_shape
-            Zarr-python's name for ``shape``.
+        The new lengths, from 0, are one tuple or several integers; ``new_shape`` is zarr-python's name for them.
 
         Examples
         --------
@@ -367,15 +362,9 @@ class ImageArray(ZarrSurface):
             self.stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
-        """Append voxels along an axis and return the new shape.
+        """Append voxels along an axis and return the new shape; lazy data is read block by block.
 
-        Parameters
-        ----------
-        data
-            Array of the same shape except along ``axis``; lazy data is read block by block. Nothing is written if it
-            does not fit.
-        axis
-            Index of the axis to grow.
+        Data that does not have the same shape except along ``axis``, an index, is refused (a ValueError).
 
         Examples
         --------

@@ -231,12 +231,7 @@ class LabelImage(Position):
     def write_rois(self, name: str | None = None, *, backend: str | None = None) -> str:
         """Write a table of the regions of all labels, each the smallest box around one; return its name.
 
-        Parameters
-        ----------
-        name
-            Name of the table; that of the labels and "_ROI_table" by default.
-        backend
-            As for :meth:`Tables.write`.
+        The name is that of the labels and "_ROI_table" by default, the backend as for :meth:`Tables.write`.
 
         Examples
         --------

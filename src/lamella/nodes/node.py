@@ -528,11 +528,8 @@ class ModelNode(NGFFNode, Generic[M]):
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, in one atomic write.
 
-        Raises
-        ------
-        MetadataError
-            If the metadata breaks a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
-            is written then.
+        A model that breaks a rule of OME-NGFF (a MUST) which the document does not break is refused (MetadataError, a
+        ValueError); nothing is written then.
 
         Examples
         --------

@@ -89,7 +89,7 @@ class Pictures(NGFFNode):
         return picture
 
     def view(self, *, height: int = 560) -> Any:
-        """Show the node in a notebook: the viewer of ``lamella view`` as a widget, without a server.
+        """Show the node in a notebook: the viewer of ``lamella view`` as a widget (extra ``notebook``).
 
         Parameters
         ----------
@@ -100,15 +100,8 @@ class Pictures(NGFFNode):
         -------
         anywidget.AnyWidget
             The widget; a notebook shows it as the value of a cell. The kernel reads the pixels when the screen needs
-            them, so they wait while a cell runs. ``close()`` ends it.
-
-        Raises
-        ------
-        MetadataError
-            If there is nothing to show.
-        MissingDependencyError
-            If anywidget is not installed (an ImportError): ``pip install "lamella[notebook]"``. The function
-            ``lamella.view(node)`` opens a browser without it.
+            them, so they wait while a cell runs. ``close()`` ends it. The function ``lamella.view(node)`` opens a
+            browser instead.
 
         Examples
         --------

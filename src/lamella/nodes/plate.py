@@ -139,11 +139,8 @@ class Plate(
     def dump_meta(self, field_count: bool = False) -> None:
         """Write the metadata model to the group's document, in one atomic write.
 
-        Parameters
-        ----------
-        field_count
-            Count the positions of every well again, for ``field_count``, the maximum per well (PL-10), and each
-            acquisition's ``maximumfieldcount`` (PL-09). Reads one document per well.
+        With ``field_count``, count the positions of every well again, for the maximum per well (PL-10) and each
+        acquisition's ``maximumfieldcount`` (PL-09): this reads one document per well.
 
         Examples
         --------

@@ -250,23 +250,8 @@ class PlateOperations(Pictures):
 
         With common windows, fields can be compared by eye. A window is the 0.1th to 99.9th percentile of a sample of
         all fields that have the channel: about a million pixels, of the coarsest level with at least 128 pixels along y
-        or x. Channels are matched by name. Fields without an image are skipped.
-
-        Parameters
-        ----------
-        jobs, executor, progress
-            As for :meth:`Position.compute_contrast`.
-
-        Returns
-        -------
-        dict of str to WindowDict
-            The new window of each channel by its name.
-
-        Raises
-        ------
-        InvalidArgumentError, MetadataError, DamagedDataError
-            If no field has pixels and a named channel, pixels are complex, or a listed field cannot be read
-            (ValueErrors). Nothing is written then.
+        or x. Channels are matched by name. Fields without an image are skipped; nothing is written if a listed field
+        cannot be read. Parameters, errors and return value are those of :meth:`Position.compute_contrast`.
 
         Examples
         --------
@@ -285,16 +270,9 @@ class PlateOperations(Pictures):
     def to_datatree(self, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:
         """Return the plate as a tree of lazy datasets: row / column / field, each with the variable "image".
 
-        Parameters
-        ----------
-        on_error
-            For a well or position that is listed but missing or damaged: "raise" the error (a MetadataError), or
-            "report" it, which adds an empty dataset with the text of the error as ``attrs["error"]``.
-
-        Returns
-        -------
-        xarray.DataTree
-            Fields may differ in shape, channels and scale; those without an image are empty datasets.
+        Fields may differ in shape, channels and scale; those without an image are empty datasets. For a well or
+        position that is listed but missing or damaged, ``on_error`` "raise" raises a MetadataError, and "report" adds
+        an empty dataset with the text of the error as ``attrs["error"]``.
 
         Examples
         --------
@@ -314,7 +292,7 @@ class PlateOperations(Pictures):
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> list[Position]:
-        """Copy positions of other stores into the plate: all levels, labels, tables and metadata.
+        """Copy positions of other stores into the plate, with levels, labels, tables and metadata; return the new ones.
 
         Pixels are copied as :meth:`from_positions` does. Wells, rows, columns and acquisitions that the plate lacks are
         created. The positions are listed when they are complete. The same call resumes one that was interrupted or
@@ -322,15 +300,8 @@ class PlateOperations(Pictures):
 
         Parameters
         ----------
-        positions
-            Destination path ("row/column/field") to position.
-        jobs, executor, progress
+        positions, jobs, executor, progress
             As for :meth:`from_positions`.
-
-        Returns
-        -------
-        list of Position
-            The new positions, in the order of the arguments.
 
         Raises
         ------
@@ -554,12 +525,7 @@ class PlateOperations(Pictures):
         return delete_from_fields(dict(cast("Plate", self).positions()), channel_name(name), jobs=jobs)
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
-        """Set the voxel size in all fields with an image, for all levels and label images.
-
-        Parameters
-        ----------
-        sizes
-            Size of a voxel of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``.
+        """Set the voxel size of the finest level by axis, in all fields with an image, for all levels and label images.
 
         Raises
         ------

@@ -121,11 +121,7 @@ class WellEdits(NGFFNode):
         """Create an array of zeros in each position; return them by position path. Only metadata is written.
 
         The same call resumes one that was killed. For new positions, ``arrays`` of :meth:`create_positions` is faster.
-
-        Parameters
-        ----------
-        name, shape, dtype, chunks, shards_ratio, transform, check_shape, compressor, checksum
-            As for :meth:`Position.create_zeros`, as are the errors.
+        Parameters and errors are those of :meth:`Position.create_zeros`.
 
         Examples
         --------
@@ -159,16 +155,12 @@ class WellEdits(NGFFNode):
         *,
         exist_ok: bool = False,
     ) -> Position:
-        """Create one position, and its well if missing; see :meth:`create_positions`.
+        """Create one position, and its well if missing.
 
         Parameters
         ----------
-        row_name, col_name, pos_name
-            Names of row, column and position, alphanumeric.
-        row_index, col_index
-            Indices in the plate; in order of creation by default.
-        acq_index
-            Id of the acquisition.
+        row_name, col_name, pos_name, row_index, col_index, acq_index
+            An item of the list for :meth:`create_positions`, as are the errors.
         exist_ok
             Return an existing position unchanged instead of raising: for jobs that run again.
 

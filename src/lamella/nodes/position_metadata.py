@@ -183,14 +183,7 @@ class PositionMetadata(NGFFNode):
         self.document.edit(lambda meta: edits.rename_channel(self._with_names(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
-        """Write one channel of an array.
-
-        Parameters
-        ----------
-        chan_name, target
-            Name of the channel, and of the array.
-        data
-            Voxels of the array's shape without the channel axis.
+        """Write one channel of an array by their names, from voxels of the array's shape without the channel axis.
 
         Raises
         ------
@@ -382,16 +375,8 @@ class PositionMetadata(NGFFNode):
     def get_effective_translation(self, image: str) -> list[float]:
         """Return the location of the first voxel of one level, or the translation of the whole position.
 
-        Parameters
-        ----------
-        image
-            As for :meth:`get_effective_scale`, as is the error.
-
-        Returns
-        -------
-        list of float
-            One number per axis, in the unit of the axis: position scale times level translation plus position
-            translation (CT-07).
+        As :meth:`get_effective_scale`, in the unit of each axis: position scale times level translation plus position
+        translation (CT-07).
 
         Examples
         --------
@@ -527,14 +512,7 @@ class PositionMetadata(NGFFNode):
         """Delete a channel with its pixels, by writing all levels again without it.
 
         After a kill, the image has all its channels, or one less and maybe fewer levels; the same call finishes. Arrays
-        that are not levels, and label images, do not change.
-
-        Parameters
-        ----------
-        name
-            Name of the channel.
-        jobs
-            Number of workers; one per processor by default. Each needs memory for one shard (or chunk).
+        that are not levels, and label images, do not change. Each of the jobs needs memory for one shard (or chunk).
 
         Raises
         ------
@@ -558,12 +536,8 @@ class PositionMetadata(NGFFNode):
         ----------
         unit
             Unit of all space axes, or a mapping of axis to unit, None for no unit. Symbols such as ``"um"`` are
-            accepted.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the axis does not exist, or the unit does not fit the axis type (a ValueError). Nothing is written then.
+            accepted. A missing axis or a unit of another type of axis is refused (a ValueError), and nothing is
+            written.
 
         Examples
         --------

@@ -36,21 +36,8 @@ class PositionOperations(Pictures):
     def initialize_pyramid(self, levels: int, *, factors: Mapping[str, int] | None = None) -> None:
         """Create the arrays and metadata of lower levels, each half the size of the level before, without pixels.
 
-        The image lists them at once; they are stale (:attr:`stale_levels`) until they are written. Warns if there are
-        fewer different shapes than levels.
-
-        Parameters
-        ----------
-        levels
-            Number of levels, with the full-resolution one; 1 changes nothing.
-        factors
-            As for :meth:`compute_pyramid`.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If there is no level 0, ``levels`` is not a number from 1, or a pyramid with another number of levels exists
-            (a ValueError).
+        The image lists them at once; they are stale (:attr:`stale_levels`) until they are written. Parameters, errors
+        and warnings are those of :meth:`compute_pyramid`; 1 level changes nothing.
 
         Examples
         --------
@@ -192,15 +179,7 @@ class PositionOperations(Pictures):
     ) -> Position:
         """Create a store from some channels of the image, or from a region of it, with its levels, labels and tables.
 
-        Parameters
-        ----------
-        store_path, channels, crop, jobs, executor, progress, storage_options
-            As for :meth:`Plate.subset`, as are the errors.
-
-        Returns
-        -------
-        Position
-            The new image, open for reading and writing.
+        Parameters, errors and return value are those of :meth:`Plate.subset`, for one image.
 
         Examples
         --------

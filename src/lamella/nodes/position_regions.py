@@ -80,13 +80,7 @@ class PositionRegions(NGFFNode):
         Parameters
         ----------
         pixel_size
-            Size of a voxel along y and x, or by axis, in the unit of the axis.
-
-        Raises
-        ------
-        InvalidArgumentError, NodeNotFoundError
-            If the axis does not exist or a size is not a number above 0 (a ValueError), or there is no image (a
-            KeyError).
+            Size of a voxel along y and x, or by axis, in the unit of the axis; above 0.
 
         Examples
         --------

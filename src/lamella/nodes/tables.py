@@ -263,9 +263,7 @@ class PlateTables(Tables):
         name
             Name of the tables; positions without one are left out. NodeNotFoundError (a KeyError) if none has one.
         positions
-            Paths ("row/column/field") of those to read; all by default.
-        jobs
-            How many to read at a time; one per processor by default.
+            Paths ("row/column/field") of those to read; all by default. ``jobs`` are read at a time.
 
         Examples
         --------
