@@ -6,7 +6,7 @@ A model is lenient: it represents everything that real files contain, and keeps 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,8 +22,6 @@ else:
 _SHOWN_PROBLEMS = 3
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-
-M = TypeVar("M", bound="MetaModel")
 
 
 class _CheckedConstruction(ModelMetaclass):
@@ -124,15 +122,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         >>> TransformationMeta(type="scale", scale=(1, 0.5)).to_json()
         {'type': 'scale', 'scale': [1.0, 0.5]}
         """
-        document: JSONObject = {}
-        values = self.__dict__
-        for name, key in self._keys:
-            value = values[name]
-            if value is not None:
-                document[key] = value if value.__class__ in _SCALARS else plain(value)
-        if self.__pydantic_extra__:
-            for key, value in self.__pydantic_extra__.items():
-                document[key] = plain(value)
+        document: JSONObject = plain(self)
         return document
 
     def copied(self) -> Self:
@@ -145,7 +135,8 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         >>> row.copied() == row, row.copied() is row
         (True, False)
         """
-        return _copy_model(self)
+        copy: Self = _copy(self)
+        return copy
 
     def checked(self) -> Self:
         """Return a deep copy that is validated again, so that assigned values get their normal form.
@@ -166,25 +157,23 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         return self.from_json(self.to_json(), type(self).__name__)
 
 
-def _copy_model(model: M) -> M:
-    # Without __init__ or model_copy, which need more time than the rest of an edit.
-    kind = model.__class__
-    copy = kind.__new__(kind)
-    set_slot = object.__setattr__
-    set_slot(copy, "__dict__", _copy(model.__dict__))
-    set_slot(copy, "__pydantic_fields_set__", set(model.__pydantic_fields_set__))
-    extra = model.__pydantic_extra__
-    set_slot(copy, "__pydantic_extra__", None if extra is None else _copy(extra))
-    set_slot(copy, "__pydantic_private__", None)
-    return copy
-
-
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: item if item.__class__ in _SCALARS else _copy(item) for key, item in value.items()}
     if isinstance(value, list):
         return [item if item.__class__ in _SCALARS else _copy(item) for item in value]
-    return _copy_model(value) if isinstance(value, MetaModel) else value
+    if not isinstance(value, MetaModel):
+        return value
+    # Without __init__ or model_copy, which need more time than the rest of an edit.
+    fields, extra = value.__dict__, value.__pydantic_extra__
+    copy = value.__class__.__new__(value.__class__)
+    set_slot = object.__setattr__
+    copied = {name: item if item.__class__ in _SCALARS else _copy(item) for name, item in fields.items()}
+    set_slot(copy, "__dict__", copied)
+    set_slot(copy, "__pydantic_fields_set__", set(value.__pydantic_fields_set__))
+    set_slot(copy, "__pydantic_extra__", _copy(extra) if extra else {})
+    set_slot(copy, "__pydantic_private__", None)
+    return copy
 
 
 def describe(error: ValidationError, location: str = "") -> str:
@@ -238,7 +227,15 @@ def plain(value: Any) -> JSON:
     if isinstance(value, list | tuple):
         return [item if item.__class__ in _SCALARS else plain(item) for item in value]
     if isinstance(value, MetaModel):
-        return value.to_json()
+        fields = value.__dict__
+        document = {
+            key: item if item.__class__ in _SCALARS else plain(item)
+            for name, key in value._keys
+            if (item := fields[name]) is not None
+        }
+        for key, item in (value.__pydantic_extra__ or {}).items():
+            document[key] = plain(item)
+        return document
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
         return plain(value.tolist())
     if isinstance(value, str | float | int):

@@ -6,6 +6,7 @@ allow. The indices of a well are always those of the row and column in its path.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import (
@@ -21,8 +22,11 @@ from lamella.spec.plate_lines import case_collisions, check_name, find_well, is_
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-ImagesOfWells: TypeAlias = "Mapping[str, Sequence[tuple[str, int | None]]]"
-"""Well path to the path and acquisition id of each of its images."""
+FieldsOfWell: TypeAlias = "Sequence[tuple[str, int | None]]"
+"""Path and acquisition id of each image of a well."""
+
+ImagesOfWells: TypeAlias = "Mapping[str, FieldsOfWell]"
+"""Well path to its images."""
 
 __all__ = [
     "add_images",
@@ -31,6 +35,7 @@ __all__ = [
     "check_name",
     "find_well",
     "is_swapping",
+    "most_fields",
     "new_plate",
     "raise_counts",
     "remove_image",
@@ -237,21 +242,29 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
 
 def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int, int]]:
     """Return the maximum number of fields of a well, in all and by acquisition; list missing acquisitions."""
-    maximum: dict[int, int] = {}
     listed = plate.acquisitions or []
     only = listed[0].id if len(listed) == 1 else None
-    for entries in images.values():
-        counts: dict[int, int] = {}
-        for _, acquisition in entries:
-            number = only if acquisition is None else acquisition
-            if number is not None:
-                counts[number] = counts.get(number, 0) + 1
-        for number, count in counts.items():
-            maximum[number] = max(maximum.get(number, 0), count)
-    missing = sorted(maximum.keys() - {entry.id for entry in listed})
+    most, per_acquisition = most_fields(images.values(), only)
+    missing = sorted(per_acquisition.keys() - {entry.id for entry in listed})
     if missing:
         plate.acquisitions = listed + [_new_acquisition(number) for number in missing]
-    return max((len(entries) for entries in images.values()), default=0), maximum
+    return most, per_acquisition
+
+
+def most_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tuple[int, dict[int, int]]:
+    """Return the maximum number of fields of a well, in all and by acquisition (PL-09, PL-10).
+
+    Fields that name no acquisition belong to the `only` one, if there is one.
+
+    >>> most_fields([[("0", 0), ("1", 0)], [("0", 1)], [("0", None)]])
+    (2, {0: 2, 1: 1})
+    """
+    most, per_acquisition = 0, Counter[int]()
+    for fields in wells:
+        most = max(most, len(fields))
+        numbers = (only if number is None else number for _, number in fields)
+        per_acquisition |= Counter(number for number in numbers if number is not None)
+    return most, dict(per_acquisition)
 
 
 def set_name(meta: PlateMeta, name: str) -> PlateMeta:

@@ -11,7 +11,7 @@ from lamella.ops.repair.fixes import distinct, fixes
 from lamella.ops.repair.reindex import recounted_acquisitions
 from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import acquisition_ids
-from lamella.spec.rules.raw_json import is_integer, objects
+from lamella.spec.rules.raw_json import axis_names, is_integer, objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,9 +159,7 @@ def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
 
 def _names(lines: JSON) -> list[str] | None:
     """Return the names of rows or columns; None if one lacks a name."""
-    entries = lines if isinstance(lines, list) else [None]
-    names = [line["name"] for line in entries if isinstance(line, dict) and isinstance(line.get("name"), str)]
-    return names if len(names) == len(entries) else None
+    return axis_names(lines) if isinstance(lines, list) else None
 
 
 def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.own_key import own_record
+from lamella.spec.plate_edits import most_fields
 from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.raw_json import is_integer, is_text, objects
@@ -261,15 +262,8 @@ def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | No
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
     only = ids[0] if len(ids) == 1 else None
-    most: dict[int, int] = {}
-    for images in fields.values():
-        counts: dict[int, int] = {}
-        for _, number in images:
-            acquisition = only if number is None else number
-            if acquisition is not None and acquisition >= 0:
-                counts[acquisition] = counts.get(acquisition, 0) + 1
-        for acquisition, count in counts.items():
-            most[acquisition] = max(most.get(acquisition, 0), count)
+    _, counts = most_fields(fields.values(), only)
+    most = {number: count for number, count in counts.items() if number >= 0}
     entries += [{"id": number, "name": f"Acquisition {number}"} for number in sorted(most.keys() - set(ids))]
     for entry in entries:
         if is_integer(entry.get("id")) and most.get(int(entry["id"])):

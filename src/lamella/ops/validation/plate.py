@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from lamella.ops.validation.tables import visit_tables
+from lamella.spec.plate_edits import most_fields
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.raw_json import describe, is_integer, objects
 from lamella.store.keys import V2, join
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from lamella.ops.raw_nodes import StoredNode
     from lamella.ops.validation.walk import CheckedGroup, Inspection
@@ -160,28 +160,11 @@ def _has_images(inspection: Inspection, node: StoredNode) -> bool:
     return any("multiscales" in inspection.reader.group(join(node.path, name)).ome for name in node.members)
 
 
-def most_fields(fields: Mapping[str, Fields | None]) -> tuple[int, dict[int, int]] | None:
-    """Return the maximum number of fields of a well, in total and of each acquisition; None for an unreadable well.
-
-    >>> most_fields({"A/1": [("0", 0), ("1", 0)], "A/2": [("0", 1)]})
-    (2, {0: 2, 1: 1})
-    """
-    most, per_acquisition = 0, Counter[int]()
-    for listed in fields.values():
-        if listed is None:
-            return None
-        most = max(most, len(listed))
-        counts = Counter(number for _, number in listed if number is not None)
-        for number, count in counts.items():
-            per_acquisition[number] = max(per_acquisition[number], count)
-    return most, dict(per_acquisition)
-
-
 def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObject, at: Location) -> None:
-    counted = most_fields(checked.fields)
-    if counted is None or not checked.fields:
+    fields = [listed for listed in checked.fields.values() if listed is not None]
+    if not fields or len(fields) < len(checked.fields):  # a well cannot be read
         return
-    most, per_acquisition = counted
+    most, per_acquisition = most_fields(fields)
     stated: JSON = plate.get("field_count")
     if is_integer(stated) and stated > 0 and stated != most:
         inspection.report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import describe, is_integer, is_text
+from lamella.spec.rules.raw_json import describe, is_integer
 from lamella.spec.rules.value import check_inner_version, find_list, find_object
 
 if TYPE_CHECKING:
@@ -205,11 +205,6 @@ def acquisition_ids(plate: JSON) -> tuple[int, ...]:
     if not isinstance(listed, list):
         return ()
     return tuple(int(item["id"]) for item in listed if isinstance(item, dict) and is_integer(item.get("id")))
-
-
-def is_name(name: JSON) -> bool:
-    """Return whether a row or column may have this name (PL-03)."""
-    return is_text(name) and _NAME.fullmatch(name) is not None
 
 
 def check_well(ome: Value, acquisitions: Collection[int] | None) -> Findings:
