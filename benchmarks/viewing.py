@@ -5,7 +5,8 @@
 Each run starts `lamella view` in a process of its own and a browser with software rendering, with WebGL 2 or without.
 Time counts from the start of the command until the last tile of the whole plate is on the screen. The plates have two
 channels of 256 x 256 pixels and two lower levels per field. Every run must draw the pixels that the first one drew.
-The store at a URL is `object_service`, which runs on the same cores: its processor time is printed. `make test-browser`
+The store at a URL is `object_service`, which runs on the same cores: its processor time is printed, and that of the
+server and of the browser until all is drawn, and how long cores were idle (all cores together). `make test-browser`
 says how Chromium is installed. The table is printed, and with ``--page`` written into that page.
 """
 
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,24 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def processor_seconds_of_all(pid: int) -> float:
+    """Return the processor time of a process and of all processes below it that run."""
+    above: dict[int, int] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            above[int(file.parent.name)] = int(file.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    members = [pid]
+    for parent in members:
+        members += [child for child, its_parent in above.items() if its_parent == parent]
+    return sum(processor_seconds(member) for member in members)
+
+
+def idle_seconds() -> float:
+    """Return the time until now in which cores had nothing to do, of all cores together."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_memory(pid: int) -> float:
     """Return the largest resident size of a process, in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -115,11 +134,14 @@ def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
     """Open a plate, and return the figures; ``walk`` zooms to each of its wells."""
     browser = Browser(webgl=webgl)
     try:
+        before, idle_before = processor_seconds_of_all(browser.pid), idle_seconds()
         with server(target) as (url, pid, started):
             opened = time.perf_counter()
             browser.open(url)
             drawn = time.perf_counter()
+            idle = idle_seconds() - idle_before
             seconds = processor_seconds(pid)
+            browser_seconds = processor_seconds_of_all(browser.pid) - before
             screen = browser.run(DRAWN)
             asked = [asks for asks in browser.requests() if "/tile/" in asks or ".json" in asks]
             pan, contrast = frame(browser, "moving"), frame(browser, "contrast")
@@ -135,6 +157,8 @@ def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
                 "contrast": contrast,
                 "memory": peak_memory(pid),
                 "processor": seconds,
+                "browser": browser_seconds,
+                "idle": idle,
                 "screen": screen,
             }
     finally:

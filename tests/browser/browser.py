@@ -70,6 +70,11 @@ class Browser:
             mobile=False,
         )
 
+    @property
+    def pid(self) -> int:
+        """The id of the browser's first process."""
+        return self._process.pid
+
     def _page_address(self) -> str:
         from urllib.request import urlopen
 
