@@ -477,3 +477,10 @@ def test_an_unknown_kind_is_refused():
 def test_an_unknown_version_is_refused():
     with pytest.raises(InvalidArgumentError, match=r"version '0\.7'; use one of 0\.4, 0\.5, 0\.6"):
         check_attributes("image", {}, "0.7")
+
+
+def test_a_channel_without_a_name_is_found_after_one_that_is_not_an_object() -> None:
+    attributes = {"omero": {"channels": [3, {"color": "00FF00"}]}, "multiscales": []}
+    findings = check_attributes("image", attributes, "0.4")
+    (unnamed,) = [finding for finding in findings if finding.rule == "LM-11"]
+    assert unnamed.location == ("omero", "channels", 1)
