@@ -75,14 +75,10 @@ def labels_in(block: NDArray[Any]) -> set[int]:
     lowest, highest = int(block.min()), int(block.max())
     if highest - lowest < min(_FEW_VALUES, 8 * block.size):
         seen = np.zeros(highest - lowest + 1, bool)
-        seen[(block.ravel() - block.dtype.type(lowest)).view(_unsigned(block.dtype))] = True
+        unsigned = f"u{block.dtype.itemsize}"  # the difference of two signed numbers may need it
+        seen[(block.ravel() - block.dtype.type(lowest)).view(unsigned)] = True
         return {lowest + offset for offset in np.flatnonzero(seen).tolist()}
     return set(np.unique(block).tolist())
-
-
-def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the unsigned type of equal size: the difference of two signed numbers may need it."""
-    return np.dtype(f"u{dtype.itemsize}")
 
 
 def _extend(image: LabelImage, labels: Iterable[int]) -> None:

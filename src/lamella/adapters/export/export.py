@@ -166,11 +166,16 @@ def _named_images(
     return [(name, node)]
 
 
+def _ending_of(path: str) -> str:
+    """Return the ending of a path that states a format; empty without one."""
+    return next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
+
+
 def _check_folder(path: str, images: Sequence[tuple[str, Plate | Position]]) -> None:
     """Raise if several files cannot be written to a folder of this name."""
     if not images:
         raise InvalidArgumentError("There is nothing to export: name an image or a plate.")
-    ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
+    ending = _ending_of(path)
     if ending and not os.path.isdir(path):
         first = images[0][1]
         is_plate = len(images) == 1 and isinstance(first, Plate)
@@ -189,9 +194,8 @@ def _targets(images: Sequence[tuple[str, Plate | Position]], folder: str, format
 def _format_of(path: str, node: NGFFNode) -> Format:
     if isinstance(node, Plate):
         return "ome-tiff"
-    for ending, name in ENDINGS.items():
-        if path.lower().endswith(ending):
-            return name
+    if ending := _ending_of(path):
+        return ENDINGS[ending]
     raise InvalidArgumentError(
         f"{path} has none of the endings {', '.join(ENDINGS)}: choose one, pass format= (--format), or name a folder "
         "that exists."
@@ -228,7 +232,7 @@ def _units(
 
 def _check_ending(path: str, format: str) -> None:
     """Raise for a file whose ending is that of another format."""
-    ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
+    ending = _ending_of(path)
     is_own = not ending or ENDINGS[ending] == format or (ending in (".tif", ".tiff") and format == "ome-tiff")
     if not is_own:
         raise InvalidArgumentError(

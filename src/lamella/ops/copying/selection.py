@@ -135,7 +135,7 @@ class _SelectionBuilder:
         return paths
 
     def _listed_images(self, well: str) -> list[tuple[str, int | None]]:
-        meta = self._version.load(WellGroupMeta, self._attributes(well))
+        meta = self._version.load(WellGroupMeta, self.documents.group(well))
         return [(image.path, image.acquisition) for image in meta.images] if meta is not None else []
 
     def _keep_images(self, well: str, names: Sequence[str]) -> list[str]:
@@ -174,7 +174,7 @@ class _SelectionBuilder:
             )
 
     def _keep_levels(self, image: str, levels: set[int]) -> bool:
-        meta = self._version.load(ImagesMeta, self._attributes(image))
+        meta = self._version.load(ImagesMeta, self.documents.group(image))
         paths = meta.multiscales[0].get_dataset_paths() if meta is not None and meta.multiscales else []
         dropped_levels = [path for number, path in enumerate(paths) if number not in levels]
         if not dropped_levels or len(dropped_levels) == len(paths):
@@ -189,14 +189,11 @@ class _SelectionBuilder:
         self._edit(image, ImagesMeta, chosen, dropped_levels)
         return True
 
-    def _attributes(self, path: str) -> JSONObject:
-        return self.documents.group(path)
-
     def _edit(
         self, path: str, kind: type[MetaModel], change: Any, dropped_levels: Sequence[str] = ()
     ) -> None:
         """Change one model in a document, and keep the rest."""
-        old = self._attributes(path)
+        old = self.documents.group(path)
         version = self.node.store_handle.version_of(old)
         meta = version.load(kind, old)
         attributes = version.dump(change(meta), old)
