@@ -88,6 +88,18 @@ def shrink(region: Region, factors: Sequence[int]) -> Region:
     return tuple(slice(s.start // f, -(-s.stop // f)) for s, f in zip(region, factors, strict=True))
 
 
+def aligned(region: Region, unit: Sequence[int], shape: Sequence[int]) -> Region:
+    """Return the smallest region of whole cells of a grid around a region; cells end at the end of the array.
+
+    >>> aligned((slice(3, 5),), (4,), (7,))
+    (slice(0, 7, None),)
+    """
+    return tuple(
+        slice(s.start // step * step, min(-(-s.stop // step) * step, n))
+        for s, step, n in zip(region, unit, shape, strict=True)
+    )
+
+
 def whole_region(shape: Sequence[int]) -> Region:
     """Return the region of a whole array."""
     return tuple(slice(0, n) for n in shape)
@@ -96,6 +108,26 @@ def whole_region(shape: Sequence[int]) -> Region:
 def region_shape(region: Region) -> Shape:
     """Return the shape of a region."""
     return tuple(s.stop - s.start for s in region)
+
+
+def grid_index(region: Region, unit: Sequence[int]) -> Shape:
+    """Return the index of the cell of a grid in which a region starts.
+
+    >>> grid_index((slice(8, 10), slice(3, 4)), (4, 4))
+    (2, 0)
+    """
+    return tuple(span.start // step for span, step in zip(region, unit, strict=True))
+
+
+def overlap(region: Region, other: Region) -> Region:
+    """Return the region that two regions share; of length 0 along an axis where they do not meet.
+
+    >>> overlap((slice(0, 6),), (slice(4, 8),)), overlap((slice(0, 2),), (slice(4, 8),))
+    ((slice(4, 6, None),), (slice(4, 4, None),))
+    """
+    starts = [max(a.start, b.start) for a, b in zip(region, other, strict=True)]
+    stops = [min(a.stop, b.stop) for a, b in zip(region, other, strict=True)]
+    return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
 
 
 def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Region:

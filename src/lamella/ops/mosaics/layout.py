@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.regions import region_shape
+from lamella.ops.regions import overlap, region_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,11 +42,9 @@ class Layout:
 
     def part(self, number: int, region: Region) -> Region | None:
         """Return the part of a region that a field covers; None without one."""
-        part = tuple(
-            slice(max(one.start, int(start)), min(one.stop, int(start + length)))
-            for one, start, length in zip(region, self.starts[number], self.lengths[number], strict=True)
-        )
-        return part if all(one.start < one.stop for one in part) else None
+        start, stop = self.starts[number].tolist(), (self.starts[number] + self.lengths[number]).tolist()
+        part = overlap(region, tuple(map(slice, start, stop)))
+        return None if 0 in region_shape(part) else part
 
     def touched(self, region: Region) -> Iterator[tuple[int, Region]]:
         """Yield the number of each field that covers a part of a region, with this part."""

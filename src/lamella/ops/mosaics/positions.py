@@ -13,7 +13,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Well
 from lamella.ops.mosaics.mosaic import Mosaic
-from lamella.ops.plates.acquisitions import acquisitions_of
+from lamella.ops.plates.origins import acquisitions_of
 from lamella.spec.axes import space_axes
 from lamella.store.keys import join
 

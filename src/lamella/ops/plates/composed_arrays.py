@@ -19,7 +19,7 @@ from lamella.nodes.position import Position
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
 from lamella.ops.pyramids.level_assembler import write_by_chunks
-from lamella.ops.regions import inside, region_shape, regions
+from lamella.ops.regions import grid_index, inside, overlap, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
 from lamella.spec.labels import LabelsMeta
@@ -61,11 +61,8 @@ class Piece:
 
     def overlap(self, region: Region) -> Region | None:
         """Return the intersection of a region with the piece; None if it is empty."""
-        part = tuple(
-            slice(max(a.start, b.start), min(a.stop, b.stop))
-            for a, b in zip(region, self.region, strict=True)
-        )
-        return part if all(span.start < span.stop for span in part) else None
+        part = overlap(region, self.region)
+        return None if 0 in region_shape(part) else part
 
     def encoded_file(self, region: Region, target: ArrayMeta) -> str | None:
         """Return the key of the source's file with the encoded pixels of exactly this region; None without one."""
@@ -77,7 +74,7 @@ class Piece:
         ):
             return None
         region_in_source = self.in_source(region)
-        file_index = tuple(one.start // size for one, size in zip(region_in_source, meta.files, strict=True))
+        file_index = grid_index(region_in_source, meta.files)
         return (
             join(self.source.path, meta.chunk_key(file_index))
             if meta.file_region(file_index) == region_in_source
@@ -95,11 +92,8 @@ class Piece:
 
 
 def _same_fill(meta: ArrayMeta, other: ArrayMeta) -> bool:
-    return (
-        bool(np.array_equal(np.asarray(meta.fill_value), np.asarray(other.fill_value), equal_nan=True))
-        if (meta.dtype.kind in "fc")
-        else bool(meta.fill_value == other.fill_value)
-    )
+    nan_is_equal = meta.dtype.kind in "fc"
+    return bool(np.array_equal(meta.fill_value, other.fill_value, equal_nan=nan_is_equal))
 
 
 @dataclass(frozen=True)
@@ -147,9 +141,8 @@ class ComposedUnit(TargetUnit):
         for piece in self.pieces:
             old = piece.encoded_file(region, meta)
             if old is not None:
-                source = piece.source
-                is_whole = partial(shows_whole, source.meta)
-                copied = copy_file(source.documents.storage, old, storage, key, is_whole)
+                is_whole = partial(shows_whole, piece.source.meta)
+                copied = copy_file(piece.source.documents.storage, old, storage, key, is_whole)
                 if copied is None and self.resumed:
                     storage.delete(key)
                 return True

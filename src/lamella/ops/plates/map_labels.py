@@ -21,7 +21,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.jobs.units import Files, state_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
 from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
-from lamella.ops.regions import expand_index, inside, region_shape, regions
+from lamella.ops.regions import expand_index, grid_index, inside, overlap, region_shape, regions
 from lamella.store.keys import join, private_name
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class BlockFiles:
 
     def index(self, region: Region) -> BlockIndex:
         """Return the index of a block in the grid."""
-        return tuple(one.start // size for one, size in zip(region, self.unit, strict=True))
+        return grid_index(region, self.unit)
 
     def region(self, index: BlockIndex) -> Region:
         """Return the region of a block."""
@@ -180,9 +180,7 @@ class StitchedLabels:
         out = np.zeros(region_shape(region), self.dtype)
         for block in self._blocks(region):
             stored = self._files.region(block)
-            part = tuple(
-                slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(region, stored, strict=True)
-            )
+            part = overlap(region, stored)
             origin = self._files.stored_region(stored)
             labels = self._files.read(block)[inside(part, origin)]
             first = self._first[block]
@@ -230,9 +228,7 @@ def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[An
             ):
                 continue
             mine, theirs = files.stored_region(region), files.stored_region(files.region(other))
-            both = tuple(
-                slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(mine, theirs, strict=True)
-            )
+            both = overlap(mine, theirs)
             zone = labels[inside(both, mine)]
             if other > block:
                 waiting[block, other] = zone.copy()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -123,8 +123,14 @@ class CropSource:
         self._array(0)
 
     def __reduce__(self) -> tuple[object, ...]:
-        options = (self.level, self._channels, self.labels, self.foreground, self.seed)
-        return _rebuild, (self.images, self.size, options)
+        options: dict[str, Any] = {
+            "level": self.level,
+            "channels": self._channels,
+            "labels": self.labels,
+            "foreground": self.foreground,
+            "seed": self.seed,
+        }
+        return partial(CropSource, **options), (self.images, self.size)
 
     @property
     def survives_fork(self) -> bool:
@@ -320,19 +326,6 @@ class CropSource:
             position.get_channel_index(name) if isinstance(name, str) else int(name)
             for name in self._channels
         ]
-
-
-def _rebuild(images: tuple[Position, ...], size: Shape, options: tuple[object, ...]) -> CropSource:
-    level, channels, labels, foreground, seed = options
-    return CropSource(
-        images,
-        size,
-        level=level,  # type: ignore[arg-type]
-        channels=channels,  # type: ignore[arg-type]
-        labels=labels,  # type: ignore[arg-type]
-        foreground=foreground,  # type: ignore[arg-type]
-        seed=seed,  # type: ignore[arg-type]
-    )
 
 
 def _positions(images: Position | ImageContainer | Iterable[Position]) -> Iterator[Position]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, MetadataError
-from lamella.ops.regions import region_shape, regions
+from lamella.ops.regions import grid_index, regions
 from lamella.ops.tables.frames import pandas
 from lamella.store.keys import join
 from lamella.store.metadata.array_creation import new_array
@@ -62,10 +62,7 @@ class _Writer:
         coding = coding_of(meta)
         assert coding is not None  # (new arrays have codecs that are known)
         for region in regions(values.shape, chunks) if values.size else ():
-            chunk_index = tuple(span.start // n for span, n in zip(region, chunks, strict=True))
-            block = values[region]
-            assert block.shape == region_shape(region)
-            self.files[join(path, meta.chunk_key(chunk_index))] = coding.encode(block)
+            self.files[join(path, meta.chunk_key(grid_index(region, chunks)))] = coding.encode(values[region])
 
     def text(self, path: str, values: Iterable[str]) -> None:
         """Add an array of texts."""
