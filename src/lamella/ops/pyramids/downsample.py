@@ -20,7 +20,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.pyramids.kernels.machine_code import Constant, Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -213,7 +213,7 @@ def _bin(block: Array, plan: _Plan, out: Array) -> None:
     length = plan.lengths[-1]
     source = source.reshape(-1, length)
     source.flags.writeable = False  # numba compiles read-only arrays separately: use one kind
-    _RUN[plan.method](source, plan.rows, target.reshape(-1, -(-length // plan.steps[-1])))
+    _reduce(plan.method, source, plan.rows, target.reshape(-1, -(-length // plan.steps[-1])))
     if not direct:
         out[...] = target.view(plan.dtype) if is_bool else target
 
@@ -222,38 +222,35 @@ def _bin(block: Array, plan: _Plan, out: Array) -> None:
 _WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 
-def _row_arguments(rows: _Rows) -> tuple[Constant, Constant, int]:
-    return rows.starts, rows.rows, rows.factor
+def _reduce(method: Method, source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
+    """Run the kernel of a method."""
+    binned = rows.starts, rows.rows, rows.factor
+    if method == "mean":
+        _mean(source, binned, target)
+    elif method in ("min", "max"):
+        _EXTREMUM(source, *binned, target, int(method == "max"))
+    elif method == "mode" and source.dtype.kind == "f":
+        keys, modes = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
+        _MODE(keys, *binned, modes, np.empty(rows.most, keys.dtype))
+        target[...] = _flipped(modes).view(source.dtype)
+    else:
+        kernel = _MEDIAN if method == "median" else _MODE
+        kernel(source, *binned, target, np.empty(rows.most, source.dtype))
 
 
-def _mean(source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
+def _mean(source: NDArray[Any], binned: tuple[Constant, Constant, int], target: NDArray[Any]) -> None:
     width = target.shape[1]
     if source.dtype == np.float32:
-        _MEAN_FLOAT32(source, *_row_arguments(rows), target, np.empty(width))
+        _MEAN_FLOAT32(source, *binned, target, np.empty(width))
     elif source.dtype == np.float64:
-        _MEAN_FLOAT64(
-            source, *_row_arguments(rows), target, np.empty(width), np.empty(width), np.empty(width)
-        )
+        _MEAN_FLOAT64(source, *binned, target, np.empty(width), np.empty(width), np.empty(width))
     elif source.dtype.itemsize == 8:
         flip = -(2**63) if source.dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
-        _MEAN_INT64(source.view(np.int64), *_row_arguments(rows), target.view(np.int64), *halves, flip)
+        _MEAN_INT64(source.view(np.int64), *binned, target.view(np.int64), *halves, flip)
     else:
         wide = _WIDE[source.dtype.itemsize > 2]
-        _MEAN_INTEGERS(source, *_row_arguments(rows), target, np.empty(width, np.int64), wide)
-
-
-def _median(source: Array, rows: _Rows, target: Array) -> None:
-    _MEDIAN(source, *_row_arguments(rows), target, _work_space(source, rows))
-
-
-def _mode(source: Array, rows: _Rows, target: Array) -> None:
-    if source.dtype.kind == "f":
-        keys, modes = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
-        _MODE(keys, *_row_arguments(rows), modes, _work_space(keys, rows))
-        target[...] = _flipped(modes).view(source.dtype)
-    else:
-        _MODE(source, *_row_arguments(rows), target, _work_space(source, rows))
+        _MEAN_INTEGERS(source, *binned, target, np.empty(width, np.int64), wide)
 
 
 def _keys(source: NDArray[Any]) -> Array:
@@ -269,24 +266,3 @@ def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
     """Convert bits of floats to integers in the same order, or back: negative ones are reversed."""
     flipped: NDArray[Any] = bits ^ ((bits >> (8 * bits.itemsize - 1)) & np.iinfo(bits.dtype).max)
     return flipped
-
-
-def _minimum(source: Array, rows: _Rows, target: Array) -> None:
-    _EXTREMUM(source, *_row_arguments(rows), target, 0)
-
-
-def _maximum(source: Array, rows: _Rows, target: Array) -> None:
-    _EXTREMUM(source, *_row_arguments(rows), target, 1)
-
-
-def _work_space(source: Array, rows: _Rows) -> Array:
-    return np.empty(rows.most, source.dtype)
-
-
-_RUN: dict[str, Callable[[Array, _Rows, Array], None]] = {
-    "mean": _mean,
-    "median": _median,
-    "mode": _mode,
-    "min": _minimum,
-    "max": _maximum,
-}

@@ -25,11 +25,10 @@ import numpy as np
 from lamella.ops.execution import Count, Workers, run
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level_assembler import LevelAssembler, unit_shape, waits_for_requests
-from lamella.ops.regions import nested, piece_shape, region_shape, shrink, whole_region
-from lamella.store.process_limits import codec_threads, is_codec_thread
+from lamella.ops.regions import aligned, nested, piece_shape, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.progress import PyramidProgress
@@ -96,13 +95,6 @@ class ReadPass:
     def factors(self) -> Shape:
         """Factors from the source to the coarsest target: blocks begin at multiples of them."""
         return self.targets[-1].factors
-
-    def aligned(self, region: Region) -> Region:
-        """Return the smallest region around a region of the source that covers whole voxels of all targets."""
-        return tuple(
-            slice(span.start // factor * factor, min(-(-span.stop // factor) * factor, length))
-            for span, factor, length in zip(region, self.factors, self.source.meta.shape, strict=True)
-        )
 
 
 def passes(
@@ -293,7 +285,8 @@ def make_levels(
     for read_pass in passes(
         source, levels, method, spread=workers.executor is not None, is_recorded=progress is not None
     ):
-        source_region = read_pass.aligned(changed or whole_region(read_pass.source.meta.shape))
+        shape = read_pass.source.meta.shape
+        source_region = aligned(changed or whole_region(shape), read_pass.factors, shape)
         regions_of_passes.append((read_pass, source_region))
         count.expect(_voxels(source_region))
         changed = shrink(source_region, read_pass.factors)
@@ -342,17 +335,13 @@ def compute_unit(unit: PassUnit) -> Region:
     threads = Workers(min(Workers(unit.jobs).count, most_threads))
     assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     buffer = local()
-    needs_kernel = any(max(target.step, default=1) > 1 for target in work.targets)
-    await_kernel = _loading_kernel(dtype, work.method) if needs_kernel else None
-
+    downsample(np.zeros((2, 2), dtype), (2, 2), work.method)  # loads the kernel, which each thread would do
     at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
 
     def reduce(part: Region, block: Array) -> None:
         blocks: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(work.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
-                if await_kernel is not None:
-                    await_kernel()
                 block = downsample(block, target.step, work.method)
             part = shrink(part, target.step)
             if at_once:
@@ -376,26 +365,6 @@ def compute_unit(unit: PassUnit) -> Region:
             assembler.abort()
         raise
     return region
-
-
-def _loading_kernel(dtype: np.dtype[np.generic], method: Method) -> Callable[[], object] | None:
-    """Load the kernel of a method once per process, while blocks are read and encoded; return what waits for it."""
-    key = dtype.str, method
-    if key in _LOADED:
-        return None
-
-    def load() -> None:
-        downsample(np.zeros((2, 2), dtype), (2, 2), method)
-        _LOADED.add(key)
-
-    if is_codec_thread():  # these threads never wait for each other
-        load()
-        return None
-    return codec_threads().submit(load).result
-
-
-_LOADED: set[tuple[str, Method]] = set()
-"""Dtypes and methods whose kernels this process has loaded."""
 
 
 def _add(part: tuple[LevelAssembler, Region, Array]) -> None:

@@ -11,18 +11,18 @@ them, another plan replaces them, and readers see an image without lower levels.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from lamella._version import __version__
 from lamella.errors import LamellaError, NodeExistsError, NodeNotFoundError
+from lamella.ops.jobs.units import digest
 from lamella.ops.pyramids import passes
-from lamella.ops.regions import enlarge, region_shape, shrink
+from lamella.ops.regions import aligned, enlarge, overlap, region_shape, shrink
 from lamella.spec.stale_levels import (
     MAX_UNFINISHED,
     PyramidJob,
@@ -73,7 +73,9 @@ def begin_pyramid(
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
-    work = _digest(position, source, [array.path for array, _ in levels], metas, steps, method)
+    work = _digest(
+        position, [source.path, *(array.path for array, _ in levels)], [source.meta, *metas], steps, method
+    )
     name = uuid4().hex[:8]
     writes = position.store_handle.writes
     if resume and read_stale(position.documents.group(position.path)).job is not None:
@@ -96,23 +98,14 @@ def begin_pyramid(
 
 
 def _digest(
-    position: Position,
-    source: StoredArray,
-    paths: Sequence[str],
-    metas: Sequence[ArrayMeta],
-    steps: Sequence[Shape],
-    method: str,
+    position: Position, paths: Sequence[str], metas: Sequence[ArrayMeta], steps: Sequence[Shape], method: str
 ) -> str:
     """Return a digest of a job: a job with another version, array or method does not resume."""
     arrays = [
-        [
-            path.removeprefix(position.path),
-            {key: value for key, value in meta.document.items() if key != "attributes"},
-        ]
-        for path, meta in zip([source.path, *paths], [source.meta, *metas], strict=True)
+        [path.removeprefix(position.path), {**meta.document, "attributes": None}]
+        for path, meta in zip(paths, metas, strict=True)
     ]
-    text = json.dumps([__version__, method, arrays, steps], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest([__version__, method, arrays, steps])
 
 
 def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
@@ -174,6 +167,14 @@ def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:
     return []
 
 
+def _region(bounds: Bounds) -> Region:
+    return tuple(map(slice, *bounds))
+
+
+def _bounds(region: Region) -> Bounds:
+    return tuple(span.start for span in region), tuple(span.stop for span in region)
+
+
 class PyramidProgress:
     """The unfinished regions of the levels of one image.
 
@@ -216,30 +217,19 @@ class PyramidProgress:
 
     def remaining(self, read_pass: ReadPass) -> list[Region]:
         """Return the unfinished regions of a pass's source, extended to whole files of all targets."""
-        factors, shape, unit = (
-            self._factors_of(read_pass),
-            read_pass.source.meta.shape,
-            passes.unit_source_shape(read_pass),
-        )
+        factors, unit = self._factors_of(read_pass), passes.unit_source_shape(read_pass)
         regions: tuple[Bounds, ...] = ()
         for target in read_pass.targets:
-            for start, stop in self._rest[target.array.path]:
-                part = shrink(tuple(map(slice, start, stop)), factors)
-                files = [
-                    (span.start // length * length, min(-(-span.stop // length) * length, size))
-                    for span, length, size in zip(part, unit, shape, strict=True)
-                ]
-                regions = add_region(
-                    regions, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT
-                )
-        return [tuple(map(slice, start, stop)) for start, stop in sorted(regions)]
+            for bounds in self._rest[target.array.path]:
+                files = aligned(shrink(_region(bounds), factors), unit, read_pass.source.meta.shape)
+                regions = add_region(regions, _bounds(files), _EXACT)
+        return [_region(bounds) for bounds in sorted(regions)]
 
     def record(self, read_pass: ReadPass, region: Region) -> None:
         """Record that the targets of a pass are finished for a region of its source; write the record every 512 MiB."""
-        part = enlarge(region, self._factors_of(read_pass), self._shape)
+        done = enlarge(region, self._factors_of(read_pass), self._shape)
         levels = tuple(target.array.path for target in read_pass.targets)
-        done = tuple(span.start for span in part), tuple(span.stop for span in part)
-        self._finished.setdefault(levels, []).append(done)
+        self._finished.setdefault(levels, []).append(_bounds(done))
         self._unrecorded_bytes += prod(region_shape(region)) * read_pass.source.meta.dtype.itemsize
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
             self._unrecorded_bytes = 0
@@ -289,30 +279,24 @@ class PyramidProgress:
             return  # a copy in a store without times
         for array, regions in zip(self._levels, job.rest, strict=True):
             self._rest[array.path] = tuple(self._clipped(regions))
-            for number, bounds in enumerate(self._missing(array)):
-                is_few = number < _MOST_FAULTS
-                self._rest[array.path] = (
-                    add_region(self._rest[array.path], bounds, _EXACT) if is_few else (self._whole,)
-                )
-                if not is_few:
-                    break
+            self._add([array.path], self._missing(array))
         if job.since is not None:
             done = {bounds for array in self._levels for bounds in self._done(array.path)}
-            for number, bounds in enumerate(self._younger(job.since, sorted(done))):
-                for path, regions in self._rest.items():
-                    self._rest[path] = (
-                        add_region(regions, bounds, _EXACT) if number < _MOST_FAULTS else (self._whole,)
-                    )
-                if number >= _MOST_FAULTS:
-                    break
+            self._add(list(self._rest), self._younger(job.since, sorted(done)))
+
+    def _add(self, levels: Sequence[str], regions: Iterable[Bounds]) -> None:
+        """Add regions to the unfinished ones of levels; all of level 0 instead of very many."""
+        found = list(islice(regions, _MOST_FAULTS + 1))
+        for bounds in found if len(found) <= _MOST_FAULTS else [self._whole]:
+            for path in levels:
+                self._rest[path] = add_region(self._rest[path], bounds, _EXACT)
 
     def _clipped(self, regions: Sequence[Bounds]) -> Iterator[Bounds]:
         """Limit regions to level 0, which may have been resized."""
-        for start, stop in regions:
-            first = tuple(max(0, a) for a in start)
-            last = tuple(min(b, n) for b, n in zip(stop, self._shape, strict=True))
-            if all(a < b for a, b in zip(first, last, strict=True)):
-                yield first, last
+        for bounds in regions:
+            part = overlap(_region(bounds), _region(self._whole))
+            if 0 not in region_shape(part):
+                yield _bounds(part)
 
     def _done(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
@@ -324,20 +308,18 @@ class PyramidProgress:
     def _missing(self, array: StoredArray) -> Iterator[Bounds]:
         """Yield the regions of files of a level that should be finished, and are missing or damaged."""
         factors, meta = self._factors[array.path], array.meta
-        for start, stop in self._done(array.path):
-            for file_index in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
+        for bounds in self._done(array.path):
+            for file_index in files_of(meta, shrink(_region(bounds), factors)):
                 if not is_complete(array, file_index):
-                    region = enlarge(meta.file_region(file_index), factors, self._shape)
-                    yield tuple(span.start for span in region), tuple(span.stop for span in region)
+                    yield _bounds(enlarge(meta.file_region(file_index), factors, self._shape))
 
     def _younger(self, since: int, regions: Iterable[Bounds]) -> Iterator[Bounds]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
-        for start, stop in regions:
-            for file_index in files_of(meta, tuple(map(slice, start, stop))):
+        for bounds in regions:
+            for file_index in files_of(meta, _region(bounds)):
                 if self._is_younger(meta.chunk_key(file_index), since):
-                    region = meta.file_region(file_index)
-                    yield tuple(span.start for span in region), tuple(span.stop for span in region)
+                    yield _bounds(meta.file_region(file_index))
 
     def _is_younger(self, key: str, since: int) -> bool:
         """Return whether a file of level 0 (for a missing file, its folder) was written at or after a time."""
@@ -523,9 +505,6 @@ def is_complete(array: StoredArray, file_index: Shape) -> bool:
         return False
     if file is None or file.fault:
         return False
-    region = meta.file_region(file_index)
-    inside = tuple(
-        slice(0, -(-(span.stop - span.start) // chunk))
-        for span, chunk in zip(region, meta.chunks, strict=True)
-    )
-    return bool(file.present[inside].all())
+    lengths = region_shape(meta.file_region(file_index))
+    within = tuple(slice(0, -(-n // chunk)) for n, chunk in zip(lengths, meta.chunks, strict=True))
+    return bool(file.present[within].all())

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, TransformationMeta
-    from lamella.spec.stale_levels import Bounds
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import JSONObject, Shape
@@ -83,21 +82,41 @@ def initialize_pyramid(
     if len(position.dataset_paths) > 1:
         _refuse_other(position, plan, dims, factors)
     else:
-        _create_levels(
-            position, source, plan, method, beside=functools.partial(_unwritten, position, source, plan)
+        _create_levels(position, source, plan, method)
+
+
+def _create_levels(
+    position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]], method: str
+) -> None:
+    """Create arrays and metadata of levels without pixels, once if several calls do."""
+    transforms = position.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
+    levels = _planned(position.dataset_paths[0], source.meta, plan)
+
+    def add(meta: ImagesMeta) -> ImagesMeta:
+        refuse_listed(position, meta)
+        new = zip(levels, plan[1:], strict=True)
+        return edits.add_datasets(
+            meta, {path: geometry.level_transforms(transforms, factors, method) for path, (_, factors) in new}
         )
 
+    def put() -> None:
+        refuse_taken(position, levels)  # again: the document is locked, so no other process creates an array
+        for path, array in levels.items():
+            position.documents.put_array(position.node_path.child(path).path, array)
 
-def _unwritten(
-    position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]], attributes: JSONObject
-) -> JSONObject:
-    """Mark new levels as unwritten, and as stale if level 0 was resized."""
-    stale = read_stale(attributes)
-    for path, (shape, _) in zip(
-        _planned(position.dataset_paths[0], source.meta, plan), plan[1:], strict=True
-    ):
-        stale = stale.with_unwritten(path, [((0,) * len(shape), shape)] if all(shape) else [])
-    return with_stale(attributes, stale.ended("", resized([source])))
+    def unwritten(attributes: JSONObject) -> JSONObject:
+        """Mark new levels as unwritten, and as stale if level 0 was resized."""
+        stale = read_stale(attributes)
+        for path, level in levels.items():
+            whole = (0,) * level.ndim, level.shape
+            stale = stale.with_unwritten(path, [whole] if all(level.shape) else [])
+        return with_stale(attributes, stale.ended("", resized([source])))
+
+    with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
+        refuse_listed(position, position.document.refresh())
+        drop_unlisted(position)
+        refuse_taken(position, levels)
+        position.document.edit(add, before_write=put, beside=unwritten)
 
 
 def compute_pyramid(
@@ -151,19 +170,13 @@ def _compute(
         levels = "auto"
     steps, source = _steps(position, base, dims, factors), pinned(base.stored)
     if levels is not None or dims is not None or factors is not None:
-        plan = _plan(
-            position.node_path,
-            position.axes,
-            source.meta.shape,
-            existing if levels is None else levels,
-            steps,
-        )
+        requested = existing if levels is None else levels
+        plan = _plan(position.node_path, position.axes, source.meta.shape, requested, steps)
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
             with reported_levels(position, len(plan), progress) as count:
                 _make_levels(position, source, plan, method, workers, resume, count)
-            existing = 1
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
             recompute_levels(position, method, workers, resume=resume, count=count)
@@ -202,17 +215,7 @@ def _make_levels(
             meta, dict.fromkeys(new, scales.datasets[0].coordinate_transformations or [])
         )
 
-    make_unlisted(
-        position,
-        source,
-        planned,
-        steps,
-        add,
-        method,
-        workers,
-        resume=resume,
-        count=count,
-    )
+    make_unlisted(position, source, planned, steps, add, method, workers, resume=resume, count=count)
 
 
 def make_unlisted(
@@ -277,34 +280,9 @@ def recompute_levels(
         position.document.edit(described, beside=progress.ended())
 
 
-def compute_parts(
-    levels: PlannedLevels,
-    method: str,
-    bounds: Bounds,
-    workers: Workers,
-    *,
-    count: Count | None = None,
-) -> None:
-    """Compute the parts of the levels that depend on a region of level 0; see `recompute_levels`."""
-    source = levels.arrays[0]
-    region = tuple(slice(a, min(b, n)) for a, b, n in zip(*bounds, source.meta.shape, strict=True))
-    if all(span.start < span.stop for span in region):
-        make_levels(
-            source,
-            levels.targets,
-            cast("Method", method),
-            workers,
-            region=region,
-            count=count,
-        )
-
-
 @dataclass(frozen=True)
 class NewLevels:
-    """The levels of an image that is written whole: ``arrays`` by path, finest first, and each one's ``factors``.
-
-    The factors are those from the level before, ones for the first.
-    """
+    """All levels of a new image by path, finest first, with the factors of each from the one before (or ones)."""
 
     arrays: dict[str, ArrayMeta]
     factors: list[Shape]
@@ -475,46 +453,11 @@ def _level_path(base: str, number: int) -> str:
 def _planned(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
     """Return the path and metadata of each planned level but the first."""
     return {
-        _level_path(base_path, number): _level_meta(meta, shape)
-        for number, (shape, _) in enumerate(plan)
-        if number
-    }
-
-
-def _create_levels(
-    position: Position,
-    source: PinnedArray,
-    plan: list[tuple[Shape, Shape]],
-    method: str,
-    beside: Callable[[JSONObject], JSONObject] | None = None,
-) -> None:
-    """Create arrays and metadata of levels, once if several calls do; `beside` changes other keys of the document."""
-    transforms = position.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = _planned(position.dataset_paths[0], source.meta, plan)
-    if not levels:
-        return
-
-    def add(meta: ImagesMeta) -> ImagesMeta:
-        refuse_listed(position, meta)
-        new = zip(levels, plan[1:], strict=True)
-        return edits.add_datasets(
-            meta, {path: geometry.level_transforms(transforms, factors, method) for path, (_, factors) in new}
+        _level_path(base_path, number): array_like(
+            meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names
         )
-
-    def put() -> None:
-        refuse_taken(position, levels)  # again: the document is locked, so no other process creates an array
-        for path, array in levels.items():
-            position.documents.put_array(position.node_path.child(path).path, array)
-
-    with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
-        refuse_listed(position, position.document.refresh())
-        drop_unlisted(position)
-        refuse_taken(position, levels)
-        position.document.edit(add, before_write=put, beside=beside)
-
-
-def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:
-    return array_like(meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names)
+        for number, (shape, _) in enumerate(plan[1:], 1)
+    }
 
 
 def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:

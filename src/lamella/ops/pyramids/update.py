@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
+from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
 from lamella.ops.pyramids.progress import ended, looking_again
+from lamella.ops.regions import overlap, region_shape, whole_region
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.pixels.selection import basic_or_fancy
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
+    from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.plan import PlannedArrays
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
@@ -39,7 +42,7 @@ def update_pyramid(
     progress: Progress | bool | None = None,
 ) -> None:
     """Update the lower levels; ``method`` is used if the metadata name none. See :meth:`Position.update_pyramid`."""
-    from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
+    from lamella.ops.pyramids.pyramid import recompute_levels, reported_levels
 
     position.require_writable("update the pyramid")
     workers = Workers(jobs, executor)
@@ -59,8 +62,13 @@ def update_pyramid(
             recompute_levels(position, chosen, workers, count=count)
             return
         levels.resize()
+        source = levels.arrays[0]
         for bounds in update.parts:
-            compute_parts(levels, chosen, bounds, workers, count=count)
+            region = overlap(tuple(map(slice, *bounds)), whole_region(source.meta.shape))
+            if 0 not in region_shape(region):
+                make_levels(
+                    source, levels.targets, cast("Method", chosen), workers, region=region, count=count
+                )
         with looking_again(position, levels.arrays):
             position.documents.edit_group(
                 position.path,
