@@ -17,10 +17,9 @@ from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
 from lamella.ops.jobs.units import digest
-from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.plates.from_positions import checked_sources
-from lamella.ops.plates.origins import Origins, copy_attributes
+from lamella.ops.plates.origins import Origins, copy_attributes, merged_acquisitions
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.keys import PRIVATE_PREFIX, join
 

@@ -9,19 +9,15 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from lamella.errors import (
-    NodeNotFoundError,
-    NotDecodedError,
-)
+from lamella.errors import NodeNotFoundError, NotDecodedError
 from lamella.nodes.replacing import check_replaced
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
 from lamella.ops.execution import Count, Workers, reporting, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
-from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
-from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
+from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes, merged_acquisitions
 from lamella.ops.rewriting.arrays import FileUnit, array_units, copied_units
 from lamella.ops.rewriting.inventory import part_of_others
 from lamella.ops.rewriting.upgrade import has_ome
@@ -178,21 +174,26 @@ class PositionCopy:
         for path, source in self._node_paths.items():
             target = self.root.node_path.child(path)
             plan = self._plans.get(path)
-            left_out: set[str] = set() if plan is None else plan.left_out
-            units: list[Unit] = []
-            if path in self._same_format:
-                files = list(_files(source, target, left_out, resumed))
-                if not target.path:  # its own document says that it is incomplete
-                    files = [unit for unit in files if unit.key not in METADATA_FILES]
-                self._add_documents([unit for unit in files if _is_document(unit)])
-                units += [unit for unit in files if not _is_document(unit)]
-            else:
-                units += _encode_again(source, target, left_out, resumed)
+            units = self._pixels_of(source, target, set() if plan is None else plan.left_out, resumed)
             if plan is not None:
                 units += plan.new_arrays(target, resumed)
-                units += self._added_labels(plan, target, resumed)
+                for name, label in plan.labels.items():  # from other parts than the first
+                    label_path = target.child(join("labels", name))
+                    units += self._pixels_of(_listable(label.node_path), label_path, set(), resumed)
             self._sizes[path] = sum(unit.size for unit in units)
             yield from units
+
+    def _pixels_of(
+        self, source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
+    ) -> list[Unit]:
+        """Return the units of a node but for the documents that are copied as files."""
+        if not self._has_same_format(source):
+            return list(_encode_again(source, target, left_out, resumed))
+        files = list(_files(source, target, left_out, resumed))
+        if not target.path:  # its own document says that it is incomplete
+            files = [unit for unit in files if unit.key not in METADATA_FILES]
+        self._add_documents([unit for unit in files if _is_document(unit)])
+        return [unit for unit in files if not _is_document(unit)]
 
     def _add_documents(self, units: Sequence[Unit]) -> None:
         """Copy documents after the pixels, or now where a store accepts no chunks without their array."""
@@ -201,17 +202,6 @@ class PositionCopy:
             run(do_task, tasks(groups_first), Workers(1))
         else:
             self._documents += units
-
-    def _added_labels(self, plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Unit]:
-        """Yield the units of label images that come from other parts than the first."""
-        for name, label in plan.labels.items():
-            source, label_path = _listable(label.node_path), target.child(join("labels", name))
-            if not self._has_same_format(source):
-                yield from _encode_again(source, label_path, set(), resumed)
-                continue
-            files = list(_files(source, label_path, set(), resumed))
-            self._add_documents([unit for unit in files if _is_document(unit)])
-            yield from (unit for unit in files if not _is_document(unit))
 
     def _complete(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""

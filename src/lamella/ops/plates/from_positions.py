@@ -9,12 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella._version import __version__
-from lamella.errors import (
-    InvalidArgumentError,
-    StorageError,
-    StoreExistsError,
-    counted,
-)
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, counted
 from lamella.log import logged
 from lamella.nodes.opening import create_unfinished
 from lamella.nodes.position import Position
@@ -44,11 +39,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 
-def from_positions(
-    store_path: StrPath | Store,
-    positions: Mapping[str, Position],
-    **options: Any,
-) -> Plate:
+def from_positions(store_path: StrPath | Store, positions: Mapping[str, Position], **options: Any) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`."""
     request = NewStore("from_positions", checked_sources(positions))
     return cast("Plate", create_store(store_path, request, **options))
@@ -106,7 +97,8 @@ def create_store(
     for source in request.read:
         check_stores_apart(source.documents.storage, storage)
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
-    plans = _plans(request)
+    version = next(iter(request.sources.values())).store_handle.version
+    plans = {path: one.plan(version.zarr_format) for path, one in request.compositions.items()}
     action = logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name)
     with action, reading_twice(request.sources.values()):
         return _create_checked(store_path, storage, request, plans, workers, progress)
@@ -156,13 +148,6 @@ def _create_checked(
             copy.run(progress, resumed=resumed)
             copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
     return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
-
-
-def _plans(request: NewStore) -> dict[str, ImagePlan]:
-    """Plan the images that are composed of parts, with the Zarr format of the new store."""
-    version = next(iter(request.sources.values())).store_handle.version
-    compositions = request.compositions.items()
-    return {path: composition.plan(version.zarr_format) for path, composition in compositions}
 
 
 def _create(

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
-from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
@@ -22,7 +21,6 @@ from lamella.store.pixels.stored_chunks import iter_stored_files
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.regions import Region
     from lamella.types import JSONObject
 
@@ -30,7 +28,8 @@ LABELS = "labels/"
 
 _OWN = "lamella"
 _MAP = "map"
-_REGIONS_FILE = f"{PRIVATE_PREFIX}map"
+REGIONS_FILE = f"{PRIVATE_PREFIX}map"
+"""Name of the journal of an array, in its folder."""
 
 
 def without_records(attributes: JSONObject) -> JSONObject:
@@ -123,7 +122,7 @@ class PositionRecord:
             outputs = self._outputs()
             written = {
                 path: outputs.get(path) for path in record["output"]
-            }  # levels that were added later do not count
+            }  # not levels that were added later
         except (LamellaError, TypeError):
             return False
         return is_done([record.get("source"), record["output"]], self._sources, written)
@@ -222,9 +221,3 @@ def region_state(array: ImageArray, region: Region) -> str | None:
 def region_name(region: Region) -> str:
     """Return a region as text: "0:2,8:16"."""
     return ",".join(f"{part.start}:{part.stop}" for part in region)
-
-
-def region_journal(array: ImageArray, work: str) -> Journal[JournalFile]:
-    """Open the journal of the regions of one array, in its folder; ``work`` is the digest of function and source."""
-    storage = array.stored.documents.storage
-    return Journal(stored_journal(storage, join(array.path, _REGIONS_FILE)), {"job": "map", "work": work})

@@ -271,16 +271,18 @@ def _chosen(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Positi
     if paths is None:
         return dict(plate.positions())
     assert isinstance(plate, Plate)
-    chosen = {}
-    for name in items_of(paths, "positions is a list of paths"):
-        path = plate._exact_path(str(name).strip("/"))
-        node = plate[path]
-        if not isinstance(node, Position):
-            raise InvalidArgumentError(
-                f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'"
-            )
-        chosen[path] = node
-    return chosen
+    names = [
+        plate._exact_path(str(name).strip("/")) for name in items_of(paths, "positions is a list of paths")
+    ]
+    return {path: position_of(plate, path) for path in names}
+
+
+def position_of(plate: MappedPlate, path: str) -> Position:
+    """Return a position of a plate; raise for other nodes."""
+    node = plate[path]
+    if not isinstance(node, Position):
+        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
+    return node
 
 
 def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.models import TransformationMeta
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.map_blocks import Where
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result, region_state
-from lamella.spec.geometry import find_dataset
+from lamella.spec.geometry import find_dataset, scale_and_translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lamella.models import TransformationMeta
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.plates.map_blocks import BlockPlan
@@ -207,18 +207,11 @@ class RegionUnit(BlockUnit):
 
 def transform_of(source: Position, level: str, target: Position) -> list[TransformationMeta]:
     """Return the transformations of a level for an array of another position."""
-    if target.document.shared_model.multiscales[
-        0
-    ].coordinate_transformations:  # of all levels, copied with the metadata of the source
+    of_all_levels = target.document.shared_model.multiscales[0].coordinate_transformations
+    if of_all_levels:  # copied with the metadata of the source
         return find_dataset(source.document.shared_model, level).coordinate_transformations
-    scale = source.get_effective_scale(level)
     offset = source.get_effective_translation(level)
-    transforms = [TransformationMeta(type="scale", scale=scale)]
-    return (
-        [*transforms, TransformationMeta(type="translation", translation=offset)]
-        if any(offset)
-        else transforms
-    )
+    return scale_and_translation(source.get_effective_scale(level), offset if any(offset) else None)
 
 
 def discard(position: Position, name: str) -> None:

@@ -23,22 +23,24 @@ from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
 from lamella.ops.plates.map_labels import BlockFiles, LabelUnit, StitchUnit
 from lamella.ops.plates.map_records import (
+    REGIONS_FILE,
     PositionRecord,
     begin_result,
     exists,
     is_recorded,
     refuse_results_of_others,
-    region_journal,
     region_name,
     without_records,
 )
-from lamella.ops.plates.map_request import OneImage, checked_request
+from lamella.ops.plates.map_request import OneImage, checked_request, position_of
 from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
+from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.regions import regions
+from lamella.store.keys import join
 from lamella.store.metadata.array_creation import array_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     import pandas
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.plates.map_request import MapCall, MappedPlate, MapRequest
     from lamella.ops.plates.map_units import Outcome
+    from lamella.ops.regions import Region
     from lamella.types import Shape
 
 
@@ -257,7 +260,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
     for path, source in request.chosen.items():
         if path not in existing:
             continue
-        position = _position(target, path)
+        position = position_of(target, path)
         for name in request.names:
             if request.resume:
                 refuse_results_of_others(position, name, empty_is_free=request.over == "regions")
@@ -277,10 +280,9 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
         try:
             digest = function_digest(request.function)
         except NoDigestError as error:
-            if request.resume and any(
-                exists(position, request.names[0]) and is_recorded(position, request.names[0])
-                for position in (_position(target, path) for path in list(request.chosen)[:1])
-            ):
+            first = position_of(target, next(iter(request.chosen))) if request.chosen else None
+            name = request.names[0]
+            if request.resume and first is not None and exists(first, name) and is_recorded(first, name):
                 warnings.warn(
                     f"Nothing is skipped: whether {request.function!r} is the function of the last run cannot be "
                     f"known, because it uses {error}.",
@@ -298,19 +300,12 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
     )
 
 
-def _position(plate: MappedPlate, path: str) -> Position:
-    node = plate[path]
-    if not isinstance(node, Position):
-        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
-    return node
-
-
 def _position_units(
     task: Task, chosen: Mapping[str, Position], target: MappedPlate
 ) -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
     for path, position in chosen.items():
         same = position.documents.storage == target.documents.storage
-        yield PositionUnit(task, path, position, position if same else _position(target, path))
+        yield PositionUnit(task, path, position, position if same else position_of(target, path))
 
 
 def _region_units(
@@ -318,7 +313,7 @@ def _region_units(
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
     """Return the number of regions between the shards of all arrays, and an iterator over them."""
     arrays = [
-        (path, position[task.level], _targets(task, request, position, _position(target, path)))
+        (path, position[task.level], _targets(task, request, position, position_of(target, path)))
         for path, position in request.chosen.items()
     ]
 
@@ -326,17 +321,14 @@ def _region_units(
         for path, source, targets in arrays:
             plan = request.block_plan(request.chosen[path])
             first = targets[0]
-            work = task.digest and f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
-            journal = region_journal(first, work) if work else None
-            if journal is not None:
-                journals[f"{path}/{task.level}"] = journal
-            for region in regions(first.shape, first.write_unit):
-                line = journal.get(region_name(region)) if journal is not None and task.resume else None
+            work = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
+            file = stored_journal(first.stored.documents.storage, join(first.path, REGIONS_FILE))
+            blocks = regions(first.shape, first.write_unit)
+            for region, line in _with_lines(blocks, task, path, file, work, journals):
                 yield RegionUnit(task, path, source, plan, region, line, targets)
-            if journal is not None:
-                journal.end_reading()
 
-    return sum(prod(_grid(targets[0])) for _, _, targets in arrays), units()
+    first_targets = [targets[0] for _, _, targets in arrays]
+    return sum(prod(downsampled_shape(one.shape, one.write_unit)) for one in first_targets), units()
 
 
 def _label_units(
@@ -351,33 +343,45 @@ def _label_units(
     total = 0
     for path, position in request.chosen.items():
         plan = request.block_plan(position)
-        files = BlockFiles.of(_position(target, path), name, position[task.level], plan)
-        digest = task.digest and f"{task.digest}{plan.settings()}"
-        record = PositionRecord(position, _position(target, path), name, digest)
+        result = position_of(target, path)
+        files = BlockFiles.of(result, name, position[task.level], plan)
+        record = PositionRecord(position, result, name, task.digest and f"{task.digest}{plan.settings()}")
         record.look_at_source()
         if task.resume and record.is_done():
             files.storage.delete(files.folder)  # left by a run that was killed at its end
             continue
         if not task.resume:
             files.storage.delete(files.folder)
-        stitched.append(StitchUnit(task, path, _position(target, path), files, record))
+        stitched.append(StitchUnit(task, path, result, files, record))
         total += sum(1 for _ in files.regions())
 
     def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
         for unit in stitched:
             source, files = request.chosen[unit.path][task.level], unit.files
-            journal = None
-            if task.digest:
-                place = stored_journal(files.storage, f"{files.folder}/journal")
-                work = f"{task.digest} {source.dtype}{files.plan.settings()}"
-                journal = journals[f"{unit.path}/{task.level}"] = Journal(place, {"job": "map", "work": work})
-            for region in files.regions():
-                line = None if journal is None else journal.get(region_name(region))
+            work = f"{task.digest} {source.dtype}{files.plan.settings()}"
+            file = stored_journal(files.storage, f"{files.folder}/journal")
+            for region, line in _with_lines(files.regions(), task, unit.path, file, work, journals):
                 yield LabelUnit(task, unit.path, source, files.plan, region, line, files)
-            if journal is not None:
-                journal.end_reading()
 
     return total, units()
+
+
+def _with_lines(
+    blocks: Iterable[Region],
+    task: Task,
+    path: str,
+    file: JournalFile,
+    work: str,
+    journals: dict[str, Journal[JournalFile]],
+) -> Iterator[tuple[Region, list[Any] | None]]:
+    """Yield the blocks of an array with their lines in its journal; without a digest of the function there is none."""
+    journal = None
+    if task.digest:
+        journal = journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": work})
+    for region in blocks:
+        yield region, journal.get(region_name(region)) if journal is not None and task.resume else None
+    if journal is not None:
+        journal.end_reading()
 
 
 def _targets(
@@ -403,9 +407,8 @@ def _is_begun(position: Position, name: str) -> bool:
     """Return whether an array exists, listed or not, except for the remainder of a killed creation."""
     if name in position.dataset_paths:
         return True
-    return position.documents.kind(
-        position.node_path.child(name).path
-    ) == "array" and not position.is_unwritten(name)
+    kind = position.documents.kind(position.node_path.child(name).path)
+    return kind == "array" and not position.is_unwritten(name)
 
 
 def _create_like(
@@ -428,7 +431,3 @@ def _create_like(
         attributes=without_records(source.meta.attributes),
     )
     return position._create_zeros(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))
-
-
-def _grid(image: ImageArray) -> Iterator[int]:
-    return (-(-n // unit) for n, unit in zip(image.shape, image.write_unit, strict=True))

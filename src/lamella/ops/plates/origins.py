@@ -1,28 +1,139 @@
-"""Find the plates and wells of positions, and the metadata that a new plate copies from them."""
+"""Find the plates and wells of positions, and what a new plate copies from them: metadata, and merged acquisitions.
+
+Example: two plates have acquisition 0, "before" and "after"; the new plate has "before" as 0 and "after" as 1.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.nodes.store_handle import NodePath
-from lamella.ops.plates.acquisitions import SourcePlate, Wells, well_of
+from lamella.nodes.metadata_document import read_part
+from lamella.nodes.store_handle import NodePath, StoreHandle
+from lamella.nodes.well import plate_above
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
 from lamella.spec.intents import read_creating, with_creating
+from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
+from lamella.spec.plate_edits import new_plate
+from lamella.store.metadata.parents import group_above, path_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.nodes.node import NGFFNode
+    from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
-    from lamella.spec.plate import PlateAxisMeta, PlateMeta, WellGroupMeta
+    from lamella.spec.plate import PlateAxisMeta, PlateMeta
     from lamella.spec.versions import SpecVersion
     from lamella.types import JSONObject
 
 _SERIES = "bioformats2raw.layout"
 """Marks a store with an OME-XML file that lists its images; a new store has none."""
+
+
+def merged_acquisitions(
+    sources: Mapping[str, Position], known: Sequence[AcquisitionMeta] = ()
+) -> tuple[list[AcquisitionMeta], dict[str, int]]:
+    """Merge acquisitions of positions with known ones; conflicting ids change. Return all, and the id of each path."""
+    ids = {_words(entry): entry.id for entry in known}
+    merged = {entry.id: entry for entry in known}
+    chosen: dict[str, int] = {}
+    acquisitions = acquisitions_of(sources)
+    highest = max((entry.id for entry in acquisitions.values()), default=0)
+    highest = max([highest, *merged])
+    for path, entry in acquisitions.items():
+        words = _words(entry)
+        if words not in ids:
+            number = entry.id
+            if number in merged:
+                highest += 1
+                number = highest
+            ids[words] = number
+            merged[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
+        chosen[path] = ids[words]
+    return [merged[number] for number in sorted(merged)], chosen
+
+
+def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionMeta]:
+    """Return the acquisitions of positions from their plates; one with id 0 where it is unknown."""
+    (unknown,) = new_plate().acquisitions or []
+    wells = Wells()
+    acquisitions = {}
+    for path, position in positions.items():
+        try:
+            acquisitions[path] = wells.acquisition_of(position) or unknown
+        except LamellaError:
+            acquisitions[path] = unknown  # positions of a damaged well can be copied
+    return acquisitions
+
+
+@dataclass(frozen=True)
+class SourcePlate:
+    """A plate, and its metadata as they were read."""
+
+    node: Plate
+    meta: PlateMeta
+
+
+class Wells:
+    """The wells and plates of positions, each read once."""
+
+    def __init__(self) -> None:
+        self._plates: dict[NodePath, SourcePlate | None] = {}
+        self._images: dict[NodePath, dict[str, int | None]] = {}
+
+    def plate_of(self, well: NodePath) -> SourcePlate | None:
+        """Return the plate of a well; None if missing."""
+        key = well.parent.parent if "/" in well.path else well
+        if key not in self._plates:
+            plate = plate_above(well, 2)
+            self._plates[key] = None if plate is None else SourcePlate(plate, plate.document.shared_model)
+        return self._plates[key]
+
+    def acquisition_of(self, position: Position) -> AcquisitionMeta | None:
+        """Return the acquisition of a position; None if its well states none."""
+        well, name = well_of(position.node_path) or (None, "")
+        number = None if well is None else self._acquisitions_in(well).get(name)
+        if well is None or number is None:
+            return None
+        plate = self.plate_of(well)
+        entries = (plate.meta.acquisitions or []) if plate is not None else []
+        return next((entry for entry in entries if entry.id == number), AcquisitionMeta(id=number))
+
+    def _acquisitions_in(self, well: NodePath) -> dict[str, int | None]:
+        """Return the ids of the acquisitions of the images in a well; of an image listed twice, the first."""
+        if well not in self._images:
+            listed = read_part(well, WellGroupMeta, well.store_handle.documents.group(well.path))
+            images = [] if listed is None else reversed(listed.images)
+            self._images[well] = {image.path: image.acquisition for image in images}
+        return self._images[well]
+
+
+def well_of(position: NodePath) -> tuple[NodePath, str] | None:
+    """Return the well of a position, even if the position was opened alone, and its name in the well."""
+    if position.path:
+        return position.parent, position.path.rpartition("/")[2]
+    storage = position.store_handle.documents.storage
+    documents = group_above(storage, 1, read_only=True)
+    if documents is None or documents.format != position.store_handle.documents.format:
+        return None
+    return NodePath(StoreHandle(documents, position.store_handle.version), ""), path_below(storage, 1)
+
+
+def _words(entry: AcquisitionMeta) -> str:
+    """Return a text that is equal for acquisitions with equal descriptions; without a description, the number."""
+    description: JSONObject = entry.to_json()
+    description.pop("maximumfieldcount", None)
+    number = description.pop("id")
+    if description.get("name") in (None, f"Acquisition {number}"):
+        description["name"] = f"Acquisition {number}"
+    return repr(sorted(description.items()))
+
+
+# -- metadata -----------------------------------------------------------------------------------------------------
 
 
 def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
@@ -62,24 +173,21 @@ class Origins:
     @classmethod
     def of(cls, sources: Mapping[str, Position]) -> Origins:
         """Find the plates and wells of positions, by their paths in the new plate."""
-        found = Wells()
+        known = Wells()
         plates: dict[str, SourcePlate] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         alone = False
         for path, position in sources.items():
-            well_path = _well_path(position)
-            plate = None if well_path is None else _plate_of(well_path, found)
-            if plate is None or well_path is None:
+            well_path = plate = None
+            with suppress(LamellaError):  # positions of a damaged well or plate can be copied
+                well_path = (well_of(position.node_path) or (None,))[0]
+                plate = None if well_path is None else known.plate_of(well_path)
+            if plate is None or well_path is None or not plate.meta.rows:
                 alone = True
                 continue
             plates.setdefault(str(plate.node.node_path), plate)
             wells.setdefault(path.rpartition("/")[0], {})[str(well_path)] = well_path
-        single = {
-            path: next(iter(source_wells.values()))
-            for path, source_wells in wells.items()
-            if len(source_wells) == 1
-        }
-        return cls(list(plates.values()), single, alone)
+        return cls(list(plates.values()), _single(wells), alone)
 
     def rows_of_wells(self) -> dict[str, NodePath]:
         """Return the rows of the new plate that come from one row each, with that row, if it has a document."""
@@ -87,12 +195,9 @@ class Origins:
         for path, well in self.wells.items():
             if well.path:  # a well that was opened alone does not know its row
                 source_rows.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
-        rows = {
-            row: next(iter(sources.values())) for row, sources in source_rows.items() if len(sources) == 1
-        }
         return {
             row: source
-            for row, source in rows.items()
+            for row, source in _single(source_rows).items()
             if source.store_handle.documents.kind(source.path) == "group"
         }
 
@@ -115,20 +220,9 @@ class Origins:
         return _joined([plate.meta.columns for plate in self.plates])
 
 
-def _well_path(position: Position) -> NodePath | None:
-    try:
-        well = well_of(position.node_path)
-    except LamellaError:
-        return None
-    return None if well is None else well[0]
-
-
-def _plate_of(well: NodePath, wells: Wells) -> SourcePlate | None:
-    try:
-        plate = wells.plate_of(well)
-        return None if plate is None else plate if plate.meta.rows else None
-    except LamellaError:
-        return None  # positions of a damaged plate can be copied
+def _single(sources: Mapping[str, Mapping[str, NodePath]]) -> dict[str, NodePath]:
+    """Return the source of each new row or well that has only one."""
+    return {path: next(iter(of_one.values())) for path, of_one in sources.items() if len(of_one) == 1}
 
 
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:

@@ -10,12 +10,12 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, nearest
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.plates.acquisitions import acquisitions_of
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.from_positions import NewStore, create_store
+from lamella.ops.plates.origins import acquisitions_of
 from lamella.ops.regions import pixel_region
 from lamella.store.storage import is_store, share_options
 
@@ -91,11 +91,7 @@ def _of_acquisitions(
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
     for id_or_name in chosen:
-        named = (
-            [entry.id for entry in acquisition_by_id.values() if entry.name == id_or_name]
-            if isinstance(id_or_name, str)
-            else []
-        )
+        named = [entry.id for entry in acquisition_by_id.values() if entry.name == id_or_name]
         number = named[0] if named else id_or_name
         if number not in acquisition_by_id:
             names = ", ".join(f"{entry.id} ({entry.name})" for entry in acquisition_by_id.values())
@@ -129,10 +125,9 @@ def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...]
     channel_names = position.channel_names
     for name in names:
         if name not in channel_names:
-            close = nearest(str(name), channel_names)
-            hint = "" if close is None else f" Did you mean {close!r}?"
             raise InvalidArgumentError(
-                f"There is no channel {name!r} in {position.node_path}. Its channels are {channel_names}.{hint}"
+                f"There is no channel {name!r} in {position.node_path}. Its channels are {channel_names}."
+                f"{did_you_mean(str(name), channel_names)}"
             )
     return None if list(names) == channel_names else tuple(channel_names.index(name) for name in names)
 
@@ -203,16 +198,7 @@ def merge(
     if not sources:
         raise InvalidArgumentError(f"There are no positions in {nodes}, so there is nothing to merge.")
     request = NewStore("merge", sources)
-    return cast(
-        "Plate",
-        create_store(
-            store_path,
-            request,
-            jobs=jobs,
-            executor=executor,
-            progress=progress,
-        ),
-    )
+    return cast("Plate", create_store(store_path, request, jobs=jobs, executor=executor, progress=progress))
 
 
 def _free(path: str, taken: Mapping[str, Position]) -> str:
@@ -302,13 +288,8 @@ def concatenate_channels(
             raise InvalidArgumentError(
                 f"channel_names has {len(names)} names, and {path or stores[0].node_path} {count} channels."
             )
-    return create_store(
-        store_path,
-        NewStore("concatenate_channels", positions_by_store[0], compositions),
-        jobs=jobs,
-        executor=executor,
-        progress=progress,
-    )
+    request = NewStore("concatenate_channels", positions_by_store[0], compositions)
+    return create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
 
 
 def _opened(
