@@ -62,21 +62,20 @@ def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
     >>> [tuple((s.start, s.stop) for s in part) for part in nested((slice(1, 8),), [(4,), (2,)])]
     [((1, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]
     """
-    if not units:
-        yield region
+    for number, unit in enumerate(units, 1):
+        cells = [
+            range(span.start // step, -(-span.stop // step)) for span, step in zip(region, unit, strict=True)
+        ]
+        if all(len(cell) == 1 for cell in cells):  # the usual case: a region within one file
+            continue
+        for cell in product(*cells):
+            part = tuple(
+                slice(max(span.start, index * step), min(span.stop, (index + 1) * step))
+                for span, index, step in zip(region, cell, unit, strict=True)
+            )
+            yield from nested(part, units[number:])
         return
-    cells = [
-        range(span.start // step, -(-span.stop // step)) for span, step in zip(region, units[0], strict=True)
-    ]
-    if all(len(cell) == 1 for cell in cells):  # the usual case: a region within one file
-        yield from nested(region, units[1:])
-        return
-    for cell in product(*cells):
-        part = tuple(
-            slice(max(span.start, index * step), min(span.stop, (index + 1) * step))
-            for span, index, step in zip(region, cell, units[0], strict=True)
-        )
-        yield from nested(part, units[1:])
+    yield region
 
 
 def shrink(region: Region, factors: Sequence[int]) -> Region:

@@ -77,7 +77,7 @@ def downsample(
     ([[2, 9], [8, 5]], [[4, 9], [8, 5]])
     """
     block = np.asarray(block)
-    plan = _plan(block.shape, block.dtype, _checked_numbers(factors), _checked_method(method))
+    plan = _plan(block.shape, block.dtype, _checked_numbers(factors), method)
     if out is None:
         out = np.empty(plan.shape, plan.dtype)
     elif out.shape != plan.shape or out.dtype != plan.dtype:
@@ -104,14 +104,6 @@ def _checked_numbers(factors: Sequence[int]) -> Shape:
         return tuple(map(operator.index, factors))
     except TypeError as error:
         raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
-
-
-def _checked_method(method: Method) -> Method:
-    if method not in _METHODS:
-        raise InvalidArgumentError(
-            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
-        )
-    return method
 
 
 @dataclass(frozen=True)
@@ -149,6 +141,10 @@ class _Plan:
 @lru_cache(maxsize=32)
 def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) -> _Plan:
     """Check the arguments and plan the computation. Cached, because the next block usually has the same shape."""
+    if method not in _METHODS:
+        raise InvalidArgumentError(
+            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
+        )
     factors = _checked_factors(shape, dtype, factors)
     native = dtype.newbyteorder("=")
     wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}

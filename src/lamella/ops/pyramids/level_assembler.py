@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.regions import inside, nested, region_shape
+from lamella.ops.regions import aligned, grid_index, inside, nested, overlap, region_shape
 from lamella.ops.scratch import scratch
 from lamella.store.files.local import LocalStorage
 from lamella.store.pixels.coding import coding_of
@@ -60,9 +60,7 @@ class LevelAssembler:
             self._array.write(region, block)
             return
         for part in nested(region, [self._meta.files]):
-            file_index = tuple(
-                span.start // length for span, length in zip(part, self._meta.files, strict=True)
-            )
+            file_index = grid_index(part, self._meta.files)
             if self._write_file is not None and region_shape(part) == self._meta.files:
                 self._write_file(file_index, block[inside(part, region)])
                 continue
@@ -83,17 +81,13 @@ class LevelAssembler:
         )
 
     def _begin(self, file_index: Shape) -> _FilePart:
-        region = tuple(
-            slice(max(span.start, file_along.start), min(span.stop, file_along.stop))
-            for span, file_along in zip(self._region, self._meta.file_region(file_index), strict=True)
-        )
+        region = overlap(self._region, self._meta.file_region(file_index))
         whole_chunks = all(
             span.start % chunk == 0 and (span.stop % chunk == 0 or span.stop == length)
             for span, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
         )
-        if self._unit == self._meta.files or not whole_chunks:
-            return _FilePart(region, self._meta.files, self._array.write)
-        return _StreamedFile(region, self._meta.chunks, ShardWriter(self._array, file_index))
+        streams = self._unit != self._meta.files and whole_chunks
+        return _FilePart(region, self._array, ShardWriter(self._array, file_index) if streams else None)
 
     def abort(self) -> None:
         """Drop incomplete chunks and files; the stored files stay."""
@@ -116,12 +110,13 @@ def write_by_chunks(array: StoredArray, region: Region, read: Callable[[Region, 
 
 
 class _FilePart:
-    """The computed region of one file, buffered in units (aligned to 0) that ``write`` writes."""
+    """The computed region of one file, buffered as a whole; or chunk by chunk, for the writer of a shard."""
 
-    def __init__(self, region: Region, unit: Shape, write: Callable[[Region, Array], object]) -> None:
+    def __init__(self, region: Region, array: StoredArray, shard: ShardWriter | None) -> None:
         self._file_region = region
-        self._unit = unit
-        self._write = write
+        self._array = array
+        self._shard = shard
+        self._unit = array.meta.files if shard is None else array.meta.chunks
         self._lock = Lock()
         self._missing = prod(region_shape(region))
         self._buffers: dict[Shape, _Buffer] = {}
@@ -129,20 +124,18 @@ class _FilePart:
     def add(self, region: Region, block: Array) -> bool:
         """Add a region; return whether it completed the file, which is then written."""
         for part in nested(region, [self._unit]):
-            unit_index = tuple(span.start // length for span, length in zip(part, self._unit, strict=True))
-            unit_region = tuple(
-                slice(max(index * length, span.start), min((index + 1) * length, span.stop))
-                for index, length, span in zip(unit_index, self._unit, self._file_region, strict=True)
-            )
-            self._put(unit_index, unit_region, part, block[inside(part, region)])
+            self._put(part, block[inside(part, region)])
         with self._lock:
             self._missing -= block.size
             complete = self._missing == 0
-        if complete:
-            self._end()
+        if complete and self._shard is not None:
+            self._shard.commit()
         return complete
 
-    def _put(self, unit_index: Shape, unit_region: Region, part: Region, block: Array) -> None:
+    def _put(self, part: Region, block: Array) -> None:
+        """Write a unit, or a part of one when it completes the unit."""
+        unit_index = grid_index(part, self._unit)
+        unit_region = overlap(aligned(part, self._unit, self._array.meta.shape), self._file_region)
         if part == unit_region:
             self._write(unit_region, block)
             return
@@ -159,35 +152,18 @@ class _FilePart:
         if complete:
             self._write(unit_region, buffer.block)
 
-    def _end(self) -> None:
-        """Finish the file."""
+    def _write(self, region: Region, block: Array) -> None:
+        if self._shard is None:
+            self._array.write(region, block)
+        else:
+            chunk_index = zip(grid_index(region, self._unit), self._shard.chunks, strict=True)
+            self._shard.put([index % per_shard for index, per_shard in chunk_index], block)
 
     def abort(self) -> None:
-        """Drop incomplete buffers."""
+        """Drop incomplete buffers; the old shard stays."""
         self._buffers.clear()
-
-
-class _StreamedFile(_FilePart):
-    """Whole chunks of one shard, each encoded and stored as soon as it is complete."""
-
-    def __init__(self, region: Region, chunk: Shape, writer: ShardWriter) -> None:
-        super().__init__(region, chunk, self._put_chunk)
-        self._writer = writer
-
-    def _put_chunk(self, region: Region, block: Array) -> None:
-        chunk_index = (span.start // chunk for span, chunk in zip(region, self._unit, strict=True))
-        self._writer.put(
-            [index % per_shard for index, per_shard in zip(chunk_index, self._writer.chunks, strict=True)],
-            block,
-        )
-
-    def _end(self) -> None:
-        self._writer.commit()
-
-    def abort(self) -> None:
-        """Keep the old shard."""
-        super().abort()
-        self._writer.abort()
+        if self._shard is not None:
+            self._shard.abort()
 
 
 class _Buffer:

@@ -133,14 +133,10 @@ def _fits(read_pass: ReadPass, largest: int | None) -> bool:
     if largest is not None and _nbytes(unit_source_shape(read_pass), source) > largest:
         return False
     block, *fills = _chain(read_pass)
+    largest_block = max(BLOCK_BYTES, _nbytes(source.chunks, source))
     return (
-        _nbytes(block, source) <= _largest_block(source)
-        and _pending_bytes(read_pass, block, fills) <= PENDING_BYTES
+        _nbytes(block, source) <= largest_block and _pending_bytes(read_pass, block, fills) <= PENDING_BYTES
     )
-
-
-def _largest_block(source: ArrayMeta) -> int:
-    return max(BLOCK_BYTES, _nbytes(source.chunks, source))
 
 
 def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) -> int:
@@ -302,11 +298,7 @@ def _voxels(region: Region) -> int:
 
 
 def _make(
-    work: ReadPass,
-    source_region: Region,
-    workers: Workers,
-    progress: PyramidProgress | None,
-    count: Count,
+    work: ReadPass, source_region: Region, workers: Workers, progress: PyramidProgress | None, count: Count
 ) -> None:
     """Compute, in units, the voxels that depend on a region of the source of a pass."""
 
@@ -335,7 +327,10 @@ def compute_unit(unit: PassUnit) -> Region:
     threads = Workers(min(Workers(unit.jobs).count, most_threads))
     assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     buffer = local()
-    downsample(np.zeros((2, 2), dtype), (2, 2), work.method)  # loads the kernel, which each thread would do
+    if any(max(target.step, default=1) > 1 for target in work.targets):
+        downsample(
+            np.zeros((2, 2), dtype), (2, 2), work.method
+        )  # loads the kernel, which each thread would do
     at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
 
     def reduce(part: Region, block: Array) -> None:

@@ -112,7 +112,7 @@ def _outgrown(
 
 
 def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
-    """Return the scale of a level relative to level 0; None if scales are unusable."""
+    """Return the scale of a level relative to a finer one; None if scales are unusable."""
     model = position.document.shared_model
     try:
         coarse_scale, fine_scale = (geometry.effective_scale(model, path) for path in (coarse, fine))
@@ -129,16 +129,13 @@ def _whole(ratios: Sequence[float]) -> Shape | None:
 
 def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
     """Return the factor of each axis from one stored level to the next."""
-    meta, prefix = position.document.shared_model, len(position.path) + 1 if position.path else 0
-    try:
-        sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
-    except MetadataError:  # unusable transforms are replaced anyway
-        sizes = [[1.0] * fine.meta.ndim] * 2
-    ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
+    prefix = len(position.path) + 1 if position.path else 0
+    paths = [array.path[prefix:] for array in (fine, coarse)]
+    ratios = _ratios(position, *paths) or [1.0] * fine.meta.ndim  # unusable transforms are replaced anyway
     is_usable = len(ratios) == fine.meta.ndim
     factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if is_usable else None
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
-        images = [position.open_level(array.path[prefix:]) for array in (fine, coarse)]
+        images = [position.open_level(path) for path in paths]
         raise InvalidArgumentError(
             f"The pyramid of {position.node_path} has no whole factor where {images[0]!r} is followed by "
             f"{images[1]!r}. Call delete_pyramid() and compute it again."
@@ -167,10 +164,8 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
         if not 0 < reduced < length or not math.isfinite(ratio):
             return None
         # ceil(a / f) is b for the f from `low` to `high`.
-        low, high = (
-            -(-length // reduced),
-            (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio)),
-        )
+        low = -(-length // reduced)
+        high = (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio))
         if low > high:
             return None
         power = 1 << (low - 1).bit_length()

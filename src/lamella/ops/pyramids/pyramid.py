@@ -185,10 +185,7 @@ def _compute(
 @contextmanager
 def reported_levels(position: Position, levels: int, progress: Progress | bool | None) -> Iterator[Count]:
     """Log the computation of levels, and report its progress."""
-    with (
-        logged("Compute %s levels of %s", levels, position.node_path),
-        reporting(progress, "voxels") as show,
-    ):
+    with logged("Compute %s levels of %s", levels, position.node_path), reporting(progress, "voxels") as show:
         yield Count(show, "voxels")
 
 
@@ -258,12 +255,7 @@ def make_unlisted(
 
 
 def recompute_levels(
-    position: Position,
-    method: str,
-    workers: Workers,
-    *,
-    resume: bool = True,
-    count: Count | None = None,
+    position: Position, method: str, workers: Workers, *, resume: bool = True, count: Count | None = None
 ) -> None:
     """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
