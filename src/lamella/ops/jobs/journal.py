@@ -20,11 +20,11 @@ import zlib
 from array import array
 from contextlib import contextmanager
 from stat import S_ISREG
-from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, StorageError
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, WorkerLostError
 from lamella.store.files.file_system import NO_LINK, write_all
 from lamella.store.files.local import LocalStorage
 
@@ -279,6 +279,27 @@ class Journal(Generic[P]):
         except StorageError:
             if error is None:
                 raise
+
+
+@contextmanager
+def journal_in_place(
+    storage: Storage, key: str, job: str, discard: Callable[[], object]
+) -> Iterator[Journal[LocalFile] | None]:
+    """Yield the journal of a job that changes a store in place; None if the store is not local, and has no lines.
+
+    The journal exists before anything else is written, and is deleted at the end. ``discard`` deletes what was written
+    after an error, unless the same call resumes the job.
+    """
+    with Journal(stored_journal(storage, key), {"job": job}) as journal:
+        journal.file.append(b"")
+        try:
+            yield cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt | WorkerLostError):
+                discard()
+                journal.remove()
+            raise
+    journal.remove()
 
 
 def line_of(value: Any) -> bytes:

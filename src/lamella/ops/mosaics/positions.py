@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Well
 from lamella.ops.mosaics.mosaic import Mosaic
 from lamella.ops.plates.origins import acquisitions_of
+from lamella.ops.plates.subset import path_of_well
 from lamella.spec.axes import space_axes
 from lamella.store.keys import join
 
@@ -26,11 +27,7 @@ if TYPE_CHECKING:
 
 def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | None) -> Mosaic:
     """Return the mosaic of a well; see :meth:`Plate.mosaic`."""
-    path = plate.find_well(str(well).strip("/"))
-    if path is None:
-        raise NodeNotFoundError(
-            f"There is no well {well!r} in {plate.node_path}. Its wells are: {', '.join(plate.well_paths()[:12])}."
-        )
+    path = path_of_well(plate, well)
     return _of_fields(cast("Well", plate[path]), path, blend, acquisition)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError
+from lamella.errors import InvalidArgumentError, NodeExistsError
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.ops.execution import Count, check_progress, reporting, run
-from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
+from lamella.ops.jobs.journal import Journal, LocalFile, journal_in_place
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
 from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.level_assembler import write_by_chunks
@@ -90,10 +90,7 @@ class MosaicWrite:
         )
 
     def to(
-        self,
-        target: StrPath | Store | Position,
-        overwrite: bool,
-        storage_options: Mapping[str, Any] | None,
+        self, target: StrPath | Store | Position, overwrite: bool, storage_options: Mapping[str, Any] | None
     ) -> Position:
         """Write to a path, a URL, a zarr store or a position."""
         from lamella.nodes.open import open_ome_zarr
@@ -144,20 +141,15 @@ class MosaicWrite:
             raise NodeExistsError(
                 f"{position.node_path} has an image already. Write the mosaic to another position, or delete the image."
             )
-        with Journal(stored_journal(storage, key), {"job": self.job}) as journal:
-            journal.file.append(b"")
-            local = cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
-            try:
-                if not position.dataset_paths:
-                    self._create_image(position)
-                self._fill(position, local)
-            except BaseException as error:
-                if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                    if position.dataset_paths:
-                        del position[_IMAGE]
-                    journal.remove()
-                raise
-        journal.remove()
+
+        def discard() -> None:
+            if position.dataset_paths:
+                del position[_IMAGE]
+
+        with journal_in_place(storage, key, self.job, discard) as journal:
+            if not position.dataset_paths:
+                self._create_image(position)
+            self._fill(position, journal)
 
     def _create(self, place: str) -> Position:
         from lamella.nodes.open import open_ome_zarr
@@ -194,10 +186,7 @@ class MosaicWrite:
             count.finish()
         if self.levels != 1:
             position.compute_pyramid(
-                self.levels,
-                jobs=self.workers.jobs,
-                executor=self.workers.executor,
-                progress=self.progress,
+                self.levels, jobs=self.workers.jobs, executor=self.workers.executor, progress=self.progress
             )
 
     def _units(self, target: StoredArray) -> Iterator[MosaicUnit]:

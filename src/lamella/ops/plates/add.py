@@ -7,15 +7,16 @@ call resumes a killed one, and no other call uses their paths.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError, counted
+from lamella.errors import InvalidArgumentError, NodeExistsError, counted
 from lamella.log import logged
 from lamella.nodes.plate_creation import list_stored, not_listed_error
 from lamella.nodes.position import Position
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
+from lamella.ops.jobs.journal import journal_in_place
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.plates.from_positions import checked_sources
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.execution import Progress
+    from lamella.ops.jobs.journal import Journal, LocalFile
 
 
 def add_positions(
@@ -57,18 +59,9 @@ def add_positions(
         resumed = storage.size(key) is not None
         if not resumed:
             _refuse_existing(plate, sources)
-        with Journal(stored_journal(storage, key), {"job": job}) as journal:
-            journal.file.append(b"")  # it is there before anything else is
-            try:
-                local = cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
-                with reading_twice(sources.values()):
-                    _copy_and_list(plate, sources, workers, progress, local, job, resumed)
-            except BaseException as error:
-                if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                    _discard(plate, sources)
-                    journal.remove()
-                raise
-        journal.remove()
+        discard = partial(_discard, plate, sources)
+        with journal_in_place(storage, key, job, discard) as journal, reading_twice(sources.values()):
+            _copy_and_list(plate, sources, workers, progress, journal, job, resumed)
     return [plate._open(Position, path) for path in sources]
 
 
