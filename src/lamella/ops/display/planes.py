@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import (
-    InvalidArgumentError,
-    LamellaError,
-    MetadataError,
-    OutOfBoundsError,
-    StorageError,
-)
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError, StorageError
 from lamella.ops.display.render import block_mean
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
 from lamella.spec.stale_levels import read_stale

@@ -189,9 +189,7 @@ class KnownChannel:
 
 
 def known_channels(
-    nodes: Iterable[Position | LamellaError],
-    threads: Executor | None = None,
-    unread: Unread | None = None,
+    nodes: Iterable[Position | LamellaError], threads: Executor | None = None, unread: Unread | None = None
 ) -> dict[str, KnownChannel]:
     """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged.
 

@@ -17,7 +17,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axis_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
@@ -90,13 +90,9 @@ class ImageEdits:
         renamed = {old: new for old, new in self.renamed.items() if old in names}
         after = (set(names) - set(renamed)) | set(renamed.values())
         sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
-        units = self.units
-        if not isinstance(units, str):
-            units = {axis: unit for axis, unit in units.items() if str(axis).lower() in axes}
+        units = self._units_along(axes)
         channels = {name: options for name, options in self.channels.items() if name in after}
-        if (
-            not position.dataset_paths
-        ):  # a field without pixels has no range that a pair could be completed by
+        if not position.dataset_paths:  # no range that a pair could be completed by
             channels = {name: _without_pair(options) for name, options in channels.items()}
         part = ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
         return part, part.targets
@@ -117,6 +113,12 @@ class ImageEdits:
         for axis, unit in self._units_of(meta):
             meta = edits.set_unit(meta, axis, unit)
         return meta if self.name is None else edits.set_name(meta, self.name)
+
+    def _units_along(self, axes: Collection[str]) -> Mapping[str, str | None] | str:
+        """Return the units of the axes that an image has."""
+        if isinstance(self.units, str):
+            return self.units
+        return {axis: unit for axis, unit in self.units.items() if str(axis).lower() in axes}
 
     def _units_of(self, meta: ImagesMeta) -> Iterator[tuple[str, str | None]]:
         if isinstance(self.units, str):
@@ -236,12 +238,8 @@ def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Pos
     if not (requested.sizes or requested.units) or not position.dataset_paths:
         return
     for label in position.labels.values():
-        names = label.axis_names
-        units = requested.units
-        if not isinstance(units, str):
-            units = {axis: unit for axis, unit in units.items() if str(axis).lower() in names}
         sizes = dict(_label_sizes(position, label, requested.sizes))
-        yield label, ImageEdits(sizes=sizes, units=units)
+        yield label, ImageEdits(sizes=sizes, units=requested._units_along(label.axis_names))
 
 
 def _label_sizes(

@@ -65,10 +65,7 @@ def checked_level(position: Position, level: str | int | None) -> str:
 
 
 def index_to_world(
-    position: Position,
-    points: ArrayLike,
-    level: str | int | None,
-    system: str | SystemReference | None,
+    position: Position, points: ArrayLike, level: str | int | None, system: str | SystemReference | None
 ) -> NDArray[np.float64]:
     """Return the coordinates of indices; see :meth:`Position.index_to_world`."""
     path = checked_level(position, level)
@@ -79,10 +76,7 @@ def index_to_world(
 
 
 def world_to_index(
-    position: Position,
-    points: ArrayLike,
-    level: str | int | None,
-    system: str | SystemReference | None,
+    position: Position, points: ArrayLike, level: str | int | None, system: str | SystemReference | None
 ) -> NDArray[np.float64]:
     """Return the indices of coordinates; see :meth:`Position.world_to_index`."""
     path = checked_level(position, level)

@@ -151,7 +151,8 @@ def write_image(
     check_progress(progress)
     _check_pyramid(levels, method)
     plan = _Plan.of(array, axes, scale, units, channels, chunks, shards_ratio, translation)
-    job = _Job(plan, levels, method, compressor, version, jobs, executor, progress)
+    settings: Any = {"levels": levels, "method": method, "compressor": compressor, "version": version}
+    settings |= {"jobs": jobs, "executor": executor, "progress": progress}
     target = with_options(path, storage_options)
     storage = open_storage(target)
     workers.check_reach(storage)
@@ -162,7 +163,7 @@ def write_image(
                 new_store(root, overwrite, "write_image", version, progress) as destination,
                 destination.temporary(None) as folder,
             ):
-                job.write(folder, name or plan.name or destination.name or "image", "w-")
+                plan.write(folder, name or plan.name or destination.name or "image", "w-", **settings)
             return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(root) else "r+")
         if overwrite and reads_below(array, storage.name):
             raise InvalidArgumentError(
@@ -172,7 +173,7 @@ def write_image(
         token = temporary_name(".tmp")
         with _deleted_on_errors(storage, overwrite, token):
             new_name = name or plan.name or storage.title or "image"
-            image = job.write(target, new_name, "w" if overwrite else "w-", token)
+            image = plan.write(target, new_name, "w" if overwrite else "w-", token, **settings)
             image.documents.storage.commit_own("Write the image")
             return image
 
@@ -193,10 +194,7 @@ def _deleted_on_errors(storage: Any, overwrite: bool, token: str) -> Iterator[No
 
 @dataclass(frozen=True)
 class _Plan:
-    """A checked array with its arguments; axes are in the stored order.
-
-    ``units``, ``sizes`` and ``colors`` are the requested ones, by axis or channel; ``names`` are channel names.
-    """
+    """A checked array with the requested units, sizes, channel names and colours; axes are in the stored order."""
 
     data: Any
     axes: list[AxisMeta]
@@ -253,68 +251,48 @@ class _Plan:
             str(array.name) if is_labelled and array.name is not None else None,
         )
 
-
-@dataclass(frozen=True)
-class _Job:
-    plan: _Plan
-    levels: int | Literal["auto"]
-    method: str
-    compressor: CompressorChoice
-    version: VersionName
-    jobs: int | None
-    executor: Executor | None
-    progress: Progress | bool | None
-
-    def write(self, target: Any, name: str, mode: Literal["w", "w-"], token: str | None = None) -> Position:
-        """Write the image to a path; ``mode`` decides whether a store there is replaced.
-
-        The document has the ``token`` until the image is complete: see `create_unfinished`.
-        """
-        plan = self.plan
+    def write(
+        self,
+        target: Any,
+        name: str,
+        mode: Literal["w", "w-"],
+        token: str | None = None,
+        *,
+        levels: int | Literal["auto"],
+        method: str,
+        compressor: CompressorChoice,
+        version: VersionName,
+        **options: Any,
+    ) -> Position:
+        """Write the image; ``options`` are jobs, executor and progress, other arguments as of `create_unfinished`."""
         position: Position = create_unfinished(
-            target,
-            "fov",
-            mode,
-            token,
-            channel_names=plan.names,
-            axes=plan.axes,
-            version=self.version,
+            target, "fov", mode, token, channel_names=self.names, axes=self.axes, version=version
         )
-        self._write_pixels(position)
-        if hasattr(plan.data, "coords") or plan.offsets:  # before levels, which follow their finest
+        self._write_pixels(position, compressor)
+        if hasattr(self.data, "coords") or self.offsets:  # before levels, which follow their finest
             position.document.edit(lambda meta: self._described(meta, name))
         dtype = position.data.dtype
         if dtype.kind in "biuf" and all(position.data.shape):
-            if self.levels != 1:
-                position.compute_pyramid(
-                    self.levels,
-                    self.method,
-                    jobs=self.jobs,
-                    executor=self.executor,
-                    progress=self.progress,
-                )
-            position.compute_contrast(jobs=self.jobs)
-        elif self.levels not in (1, "auto"):
-            position.compute_pyramid(self.levels, self.method)  # raises, and names the reason
+            if levels != 1:
+                position.compute_pyramid(levels, method, **options)
+            position.compute_contrast(jobs=options["jobs"])
+        elif levels not in (1, "auto"):
+            position.compute_pyramid(levels, method)  # raises, and names the reason
         position.document.edit(
             lambda meta: self._described(meta, name),
             beside=lambda attributes: with_creating(attributes, None),
         )
         return position
 
-    def _write_pixels(self, position: Position) -> None:
-        data = self.plan.data
-        options: Any = {
-            "chunks": self.plan.chunks,
-            "shards_ratio": self.plan.shards_ratio,
-            "compressor": self.compressor,
-        }
+    def _write_pixels(self, position: Position, compressor: CompressorChoice) -> None:
+        data = self.data
+        options: Any = {"chunks": self.chunks, "shards_ratio": self.shards_ratio, "compressor": compressor}
         if hasattr(data, "coords"):
             from lamella.adapters.xarray_write import write_xarray
 
             write_xarray(position, data, options=options)
             return
-        scale = [self.plan.sizes.get(axis.name, 1.0) for axis in self.plan.axes]
+        scale = [self.sizes.get(axis.name, 1.0) for axis in self.axes]
         transform = [TransformationMeta(type="scale", scale=scale)]
         image = position.create_zeros("0", data.shape, data.dtype, transform=transform, **options)
         image[...] = data
@@ -322,17 +300,17 @@ class _Job:
     def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
         """Return the metadata with the name of the image, the requested colours and sizes."""
         meta = edits.set_name(meta, name)
-        for axis, unit in self.plan.units.items():  # over those of a labelled array
+        for axis, unit in self.units.items():  # over those of a labelled array
             meta = edits.set_unit(meta, axis, unit)
-        for axis, size in self.plan.sizes.items():
+        for axis, size in self.sizes.items():
             meta = edits.set_scale(meta, "0", axis, size)
-        if self.plan.offsets:
+        if self.offsets:
             offsets = [
-                self.plan.offsets.get(axis.name, old)
-                for axis, old in zip(self.plan.axes, effective_translation(meta, "0"), strict=True)
+                self.offsets.get(axis.name, old)
+                for axis, old in zip(self.axes, effective_translation(meta, "0"), strict=True)
             ]
             meta = edits.set_transform(meta, "0", scale_and_translation(effective_scale(meta, "0"), offsets))
-        for channel, color in self.plan.colors.items():
+        for channel, color in self.colors.items():
             meta = edits.set_channel(meta, channel, color=color)
         return meta
 

@@ -221,17 +221,13 @@ class ImagePlan:
         for path, meta in self.documents.items():
 
             def edit(attributes: JSONObject, meta: ImagesMeta = meta) -> JSONObject:
-                cleaned = without_records(attributes)
-                return version.dump(meta, _without_times(cleaned) if self.times_change else cleaned)
+                return version.dump(meta, without_records(attributes, _TIMES if self.times_change else ()))
 
             documents.edit_group(target.child(path).path, edit)
         if self.labels:
             group = target.child("labels").path
-            listed = (
-                version.load(LabelsMeta, documents.group(group))
-                if documents.kind(group, surely=True) == "group"
-                else None
-            )
+            is_group = documents.kind(group, surely=True) == "group"
+            listed = version.load(LabelsMeta, documents.group(group)) if is_group else None
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))
 
@@ -242,10 +238,3 @@ class ImagePlan:
             kind(target.child(path)).compute_pyramid(
                 method=method, jobs=workers.jobs, executor=workers.executor
             )
-
-
-def _without_times(attributes: JSONObject) -> JSONObject:
-    own = attributes.get("lamella")
-    if not isinstance(own, dict):
-        return attributes
-    return {**attributes, "lamella": {key: value for key, value in own.items() if key not in _TIMES}}

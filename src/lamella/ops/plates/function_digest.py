@@ -246,9 +246,9 @@ class _Digest:
         self._add_code(function.__code__)
         self._add_all([function.__defaults__, function.__kwdefaults__, function.__dict__])
         for cell in function.__closure__ or ():
-            try:
+            if _is_filled(cell):
                 self.add(cell.cell_contents)
-            except ValueError:  # an unbound name
+            else:
                 self._write("empty cell")
         for name in sorted(global_names(function.__code__)):
             self._add_global(function, name)
@@ -284,9 +284,8 @@ class _Digest:
 
     def _add_imports(self, function: types.FunctionType) -> None:
         for name, members in imports(function):
-            try:
-                module = importlib.import_module(name)
-            except ImportError:
+            module = _module(name)
+            if module is None:
                 self._write("no module", name)
                 continue
             self.add(module)
@@ -434,6 +433,7 @@ def _has_ufunc(ufunc: np.ufunc, module: str) -> bool:
 
 
 def _is_filled(cell: types.CellType) -> bool:
+    """Return whether the name of a closure is bound."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:

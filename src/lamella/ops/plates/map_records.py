@@ -19,6 +19,8 @@ from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
@@ -32,8 +34,8 @@ REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 """Name of the journal of an array, in its folder."""
 
 
-def without_records(attributes: JSONObject) -> JSONObject:
-    """Return attributes without lamella's records about the pixels of this store.
+def without_records(attributes: JSONObject, more: Collection[str] = ()) -> JSONObject:
+    """Return attributes without lamella's records about the pixels of this store, and without ``more`` records.
 
     >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
     {'lamella': {'times': [0, 1]}, 'ours': 1}
@@ -41,7 +43,8 @@ def without_records(attributes: JSONObject) -> JSONObject:
     own = attributes.get(_OWN)
     if not isinstance(own, dict):
         return attributes
-    user_values = {key: value for key, value in own.items() if key not in (_MAP, "stale_levels", "stream")}
+    dropped = {_MAP, "stale_levels", "stream", *more}
+    user_values = {key: value for key, value in own.items() if key not in dropped}
     rest = {key: user_values if key == _OWN else value for key, value in attributes.items()}
     return rest if user_values else {key: value for key, value in rest.items() if key != _OWN}
 

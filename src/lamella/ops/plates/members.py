@@ -10,13 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from lamella.errors import (
-    InvalidNameError,
-    LamellaError,
-    NodeExistsError,
-    NodeNotFoundError,
-    did_you_mean,
-)
+from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError, did_you_mean
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming

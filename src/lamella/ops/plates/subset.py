@@ -45,7 +45,7 @@ def subset_plate(
     """Create a plate from a part of another plate; see :meth:`Plate.subset`."""
     chosen = dict(plate.positions())
     if wells is not None:
-        paths = [_well(plate, str(name).strip("/")) for name in items_of(wells, "wells is a list of names")]
+        paths = [path_of_well(plate, name) for name in items_of(wells, "wells is a list of names")]
         chosen = {
             path: position for path, position in chosen.items() if path.rpartition("/")[0] in set(paths)
         }
@@ -73,8 +73,9 @@ def subset_position(
     return cast("Position", create_store(store_path, request, **options))
 
 
-def _well(plate: Plate, name: str) -> str:
-    path = plate.find_well(name)
+def path_of_well(plate: Plate, name: object) -> str:
+    """Return the path of a well by its path or name; raise for a well that the plate does not list."""
+    path = plate.find_well(str(name).strip("/"))
     if path is None:
         listed = plate.well_paths()
         shown = ", ".join(listed[:_MOST_SHOWN]) + (" ..." if len(listed) > _MOST_SHOWN else "")

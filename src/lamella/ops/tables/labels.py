@@ -37,11 +37,7 @@ class Boxes:
 
 
 def bounding_boxes(
-    image: LabelImage,
-    level: str | None = None,
-    *,
-    within: Region | None = None,
-    workers: Workers = THREADS,
+    image: LabelImage, level: str | None = None, *, within: Region | None = None, workers: Workers = THREADS
 ) -> Boxes:
     """Find the bounding boxes of all labels of one level, or of a region of it, a few pieces of 8 MiB at a time.
 

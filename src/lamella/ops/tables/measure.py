@@ -74,6 +74,19 @@ class _Request:
     origin: tuple[float, ...]
     """``spacing`` and ``origin``: size of a voxel, and position of the first voxel, along the axes of ``space``."""
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Length of each axis of the labels and of the image, by name."""
+        lengths = dict(zip(self.axes, self.labels.shape, strict=True))
+        if self.image is not None:
+            lengths |= dict(zip(self.image_axes, self.image.shape, strict=True))
+        return lengths
+
+    @property
+    def loops(self) -> list[str]:
+        """Names of the axes along which each index is measured alone."""
+        return [name for name in self.lengths if name not in self.space and name != "c"]
+
     def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
         """Return the region of the labels at an index along the other axes."""
         return tuple(box[name] if name in box else slice(index[name], index[name] + 1) for name in self.axes)
@@ -244,10 +257,7 @@ def _units(
     labels: LabelImage, request: _Request, workers: Workers
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
     """Yield groups of labels: an index along the other axes, the labels, and the region that contains them."""
-    lengths = dict(zip(request.axes, request.labels.shape, strict=True))
-    if request.image is not None:
-        lengths |= dict(zip(request.image_axes, request.image.shape, strict=True))
-    loops = [name for name in lengths if name not in request.space and name != "c"]
+    lengths, loops = request.lengths, request.loops
     whole = {name: slice(0, lengths[name]) for name in request.space}
     seen: Region | None = None
     boxes: Boxes | None = None
@@ -285,9 +295,7 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
 
 
 def _measured(
-    request: _Request,
-    regionprops: Any,
-    unit: tuple[dict[str, int], NDArray[Any], dict[str, slice]],
+    request: _Request, regionprops: Any, unit: tuple[dict[str, int], NDArray[Any], dict[str, slice]]
 ) -> dict[str, Any]:
     """Measure some labels; return columns with their final names and the index along the other axes."""
     index, ids, box = unit
@@ -341,10 +349,7 @@ def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> 
 
 def _frame(labels: LabelImage, request: _Request, pieces: list[dict[str, Any]]) -> pd.DataFrame:
     pd = pandas()
-    lengths = dict(zip(request.axes, request.labels.shape, strict=True))
-    if request.image is not None:
-        lengths |= dict(zip(request.image_axes, request.image.shape, strict=True))
-    loops = [name for name in lengths if name not in request.space and name != "c"]
+    lengths, loops = request.lengths, request.loops
     if pieces:
         frame = pd.concat([pd.DataFrame(piece) for piece in pieces], ignore_index=True)
     else:
@@ -387,12 +392,7 @@ def measure_store(
         count = Count(report_progress, "images", len(chosen))
         for where, position in chosen.items():
             frame = position.labels[labels].measure(
-                properties,
-                channels=channels,
-                level=level,
-                physical=physical,
-                name=table or labels,
-                jobs=jobs,
+                properties, channels=channels, level=level, physical=physical, name=table or labels, jobs=jobs
             )
             rows[where] = len(frame)
             count.add()

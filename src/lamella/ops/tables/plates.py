@@ -39,29 +39,25 @@ def parts(
 
 def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs: int | None) -> pd.DataFrame:
     """Read and concatenate tables; see :meth:`PlateTables.concatenate`."""
-    frame_by_path: dict[str, pd.DataFrame] = {}
-    order: list[str] = []
-
-    def read(unit: tuple[str, Tables]) -> tuple[str, pd.DataFrame | None]:
-        path, tables = unit
-        return path, tables.get(name, None)
-
-    def done(result: tuple[str, pd.DataFrame | None]) -> None:
-        if result[1] is not None:
-            frame_by_path[result[0]] = result[1]
-
     units = list(_tables(plate, positions))
-    order = [path for path, _ in units]
-    run(read, units, Workers(jobs), done=done)
-    if not frame_by_path:
+    found: dict[str, pd.DataFrame] = {}
+
+    def read(unit: tuple[str, Tables]) -> None:
+        path, tables = unit
+        frame = tables.get(name, None)
+        if frame is not None:
+            found[path] = frame
+
+    run(read, units, Workers(jobs))
+    if not found:
         raise NodeNotFoundError(
             f"There is no table {name!r} in {plate.node_path} or in one of its positions."
         )
     frames = []
-    for path in order:
-        if path not in frame_by_path:
+    for path, _ in units:
+        if path not in found:
             continue
-        frame = frame_by_path[path]
+        frame = found[path]
         frame = frame if frame.index.name is None else frame.reset_index()
         well, _, field = path.rpartition("/")
         clash = [column for column in ("well", "field") if column in frame.columns]

@@ -238,19 +238,14 @@ def label_roi_frame(image: LabelImage) -> pd.DataFrame:
     pd = pandas()
     names, scale, units = image.axis_names, image.scale, _ratios(image)
     columns: dict[str, Any] = {}
-    for axis in "xyz":
+    for axis in "xyzt":
         first, length, _ = _COLUMNS[axis]
-        if axis in names:
+        if axis in names and (axis != "t" or image.data.shape[names.index("t")] > 1):
             place = names.index(axis)
             size = scale[place] / units[axis]
             columns[first] = boxes.start[:, place] * size
             columns[length] = (boxes.stop[:, place] - boxes.start[:, place]) * size
-        else:
+        elif axis != "t":
             columns[first], columns[length] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
-    if "t" in names and image.data.shape[names.index("t")] > 1:
-        place = names.index("t")
-        size = scale[place] / units["t"]
-        columns["t_second"] = boxes.start[:, place] * size
-        columns["len_t_second"] = (boxes.stop[:, place] - boxes.start[:, place]) * size
     order = [*ROI_COLUMNS, *(name for name in columns if name not in ROI_COLUMNS)]
     return pd.DataFrame(columns, index=pd.Index(boxes.ids.astype("int64"), name="label"), columns=order)

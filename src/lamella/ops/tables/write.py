@@ -46,11 +46,7 @@ from lamella.spec.tables import (
     with_label,
     with_replacing_table,
 )
-from lamella.store.files.temporary_files import (
-    abandon,
-    abandoned_on_errors,
-    temporary_name,
-)
+from lamella.store.files.temporary_files import abandon, abandoned_on_errors, temporary_name
 from lamella.store.keys import check_new_name, is_private, join
 from lamella.store.transfer import read_listed
 
