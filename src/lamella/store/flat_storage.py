@@ -146,14 +146,19 @@ class FlatStorage(Storage):
         self.check_writable("")
         batch: dict[str, bytes] = {}
         for key, data in items:
-            if not check_key(key):
-                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+            self._check_file(key)
             batch[key] = data
             if len(batch) == self.at_once:
                 self._set(batch)
                 batch = {}
         if batch:
             self._set(batch)
+
+    def _check_file(self, key: str) -> None:
+        """Raise where a key cannot be written."""
+        self.check_writable(key)
+        if not check_key(key):
+            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
 
     def _set(self, batch: dict[str, bytes]) -> None:
         self._put(batch)
@@ -273,7 +278,7 @@ class FlatStorage(Storage):
 
     def keys_to_move(self, old: str, new: str, *, may_exist: bool = False) -> dict[str, int]:
         """Return the keys of a node with their sizes, before a move; raise where the new path has keys too."""
-        self._check_movable(old, new)
+        self.check_movable(old, new)
         sizes, present = self._sizes_to_move(old, new)
         if not sizes:
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
@@ -365,12 +370,9 @@ class FlatStorage(Storage):
         del moved
         return self._sizes_of_each(paths)
 
-    def _check_movable(self, old: str, new: str) -> None:
-        self.check_writable(old)
-        if not check_key(old) or not check_key(new):
-            raise InvalidNameError("the root of a store cannot be moved")
-        if f"{new}/".startswith(f"{old}/"):
-            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+    def check_movable(self, old: str, new: str) -> None:
+        """Raise where a path cannot be moved, or the store cannot move."""
+        super().check_movable(old, new)
         if not self.can_list or not self.can_delete:
             raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
 

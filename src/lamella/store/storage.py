@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError
-from lamella.store.keys import DOCUMENTS, join
+from lamella.errors import InvalidArgumentError, InvalidNameError, NodeNotFoundError, ReadOnlyError
+from lamella.store.keys import DOCUMENTS, check_key, join
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
@@ -382,6 +382,14 @@ class Storage(ABC):
         Raises `NodeNotFoundError` where `old` is missing, and `NodeExistsError` where `new` exists.
         """
 
+    def check_movable(self, old: str, new: str) -> None:
+        """Raise for the root of a store, for a move into itself, and where the storage is read only."""
+        self.check_writable(old)
+        if not check_key(old) or not check_key(new):
+            raise InvalidNameError("the root of a store cannot be moved")
+        if f"{new}/".startswith(f"{old}/"):
+            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+
     def replace(self, path: str, by: str) -> None:
         """Move what is at `by` over the folder at `path`, which is deleted.
 
@@ -611,6 +619,8 @@ def open_storage(
         storage_options = target.storage_options
     if isinstance(target, (str, bytes, os.PathLike)):
         address = location(target)
+        if not is_url(address):
+            _refuse_options(storage_options, address)
         if address.lower().startswith("icechunk+"):
             from lamella.store.objects.versions import from_versioned_url
 
@@ -629,13 +639,10 @@ def open_storage(
             return open_url(address, read_only, storage_options)
         from lamella.store.files.local import LocalStorage
 
-        if storage_options:
-            _refuse_options(storage_options, address)
         return LocalStorage(address, read_only, fsync=fsync, follow_links=follow_links)
     from lamella.store.objects.zarr_storage import from_store
 
-    if storage_options:
-        _refuse_options(storage_options, f"a {type(target).__name__}")
+    _refuse_options(storage_options, f"a {type(target).__name__}")
     if _is_of_icechunk(target):
         from lamella.store.objects.versions import from_versioned_store
 
@@ -651,6 +658,7 @@ def open_url(url: str, read_only: bool, storage_options: Mapping[str, Any] | Non
 
 
 def _refuse_options(storage_options: object, where: str) -> None:
-    from lamella.store.objects.credentials import refuse_options
+    if storage_options:
+        from lamella.store.objects.credentials import refuse_options
 
-    refuse_options(storage_options, where)
+        refuse_options(storage_options, where)

@@ -56,12 +56,7 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
     (ZipStorage('/data/plate.ozx'), None)
     """
     if not is_url(address):
-        archive = _local(address)
-        if archive is not None and storage_options:
-            from lamella.store.objects.credentials import refuse_options
-
-            refuse_options(storage_options, address)
-        return archive
+        return _local(address)
     parts = split_archive_url(address)
     if parts is None:
         return None
@@ -258,7 +253,9 @@ class RemoteArchive(ArchiveFile):
         parts = self._parts(ranges)
         if _short(ranges, parts) is not None:  # perhaps on its way
             parts = self._parts(ranges)
-            self._check_parts(ranges, parts)
+            number = _short(ranges, parts)
+            if number is not None:
+                self._check_answer(*ranges[number], len(parts[number]))
         return parts
 
     def _parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -267,14 +264,8 @@ class RemoteArchive(ArchiveFile):
             raise self._changed()
         return ranges_read.parts
 
-    def _check_parts(self, ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> None:
-        """Raise for a range that is shorter than requested, although the size of the object covers it."""
-        number = _short(ranges, parts)
-        if number is not None:
-            start, length = ranges[number]
-            self._check_answer(start, length, len(parts[number]))
-
     def _check_answer(self, start: int, length: int, found: int) -> None:
+        """Raise for a range that is shorter than requested, although the size of the object covers it."""
         size = self._storage.size(self._key)
         if size is None:
             raise self._changed()

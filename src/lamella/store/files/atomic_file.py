@@ -39,20 +39,9 @@ def stage(storage: LocalStorage, key: str) -> AtomicFile:
     b'pixels'
     """
     storage.check_writable(key)
-    folder = key.rpartition("/")[0]
-    storage.folders.make(folder)
-    temporary, target = f"{storage._base}{folder}/{temporary_name('.tmp')}", storage._base + key
-    try:
-        return AtomicFile(temporary, target, fsync=storage.fsync)
-    except FileNotFoundError:  # somebody removed a folder that the storage remembers
-        storage.folders.forget()
-        storage.folders.make(folder)
-    except OSError as error:
-        storage._fail("write", key, error)
-    try:
-        return AtomicFile(temporary, target, fsync=storage.fsync)
-    except OSError as error:
-        storage._fail("write", key, error)
+    target = storage._base + key
+    temporary = f"{target.rpartition('/')[0]}/{temporary_name('.tmp')}"
+    return storage.in_folder("write", key, lambda: AtomicFile(temporary, target, fsync=storage.fsync))
 
 
 class AtomicFile:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from stat import S_ISDIR, S_ISLNK, S_ISREG
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from zarr.storage import LocalStore
 
     from lamella.types import JSONObject, StrPath
+
+
+T = TypeVar("T")
 
 
 class LocalStorage(Storage):
@@ -67,12 +71,15 @@ class LocalStorage(Storage):
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.root, self.read_only, self.fsync, self.follow_links, self.cache_bytes)
+        make = partial(LocalStorage, fsync=self.fsync, follow_links=self.follow_links)
+        return make, (self.root, self.read_only), {"cache_bytes": self.cache_bytes}
 
     def beside(self, root: str, *, read_only: bool | None = None) -> LocalStorage:
         """Return the storage of another folder, such as the parent, with the same settings."""
         read_only = self.read_only if read_only is None else read_only
-        return _reopen(root, read_only, self.fsync, self.follow_links, self.cache_bytes)
+        storage = LocalStorage(root, read_only, fsync=self.fsync, follow_links=self.follow_links)
+        storage.cache_bytes = self.cache_bytes
+        return storage
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStorage) and (other.root, other.read_only) == (
@@ -250,38 +257,31 @@ class LocalStorage(Storage):
         self.check_writable(key)
         folder, _, name = key.rpartition("/")
         # As in `_path_of`, names of documents need no check where the folder is known.
-        if name not in DOCUMENTS or folder not in self.folders:
-            if not check_key(key):
-                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-            self.folders.make(folder)
-        paths = self._base + folder, self._base + key
+        if (name not in DOCUMENTS or folder not in self.folders) and not check_key(key):
+            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+        write = partial(system.write_whole, self._base + folder, self._base + key, data)
+        return self.in_folder("write", key, partial(write, fsync=self.fsync, stamped=stamped))
+
+    def in_folder(self, verb: str, key: str, action: Callable[[], T]) -> T:
+        """Create the folder of a key, and call a function that needs it; errors name verb and key."""
+        folder = key.rpartition("/")[0]
+        self.folders.make(folder)
         try:
-            return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
-        except FileNotFoundError:  # another process removed a remembered folder
-            self.folders.forget()
-            self.folders.make(folder)
             try:
-                return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
-            except OSError as error:
-                self._fail("write", key, error)
+                return action()
+            except FileNotFoundError:  # another process removed a remembered folder
+                self.folders.forget()
+                self.folders.make(folder)
+                return action()
         except OSError as error:
-            self._fail("write", key, error)
+            self._fail(verb, key, error)
 
     def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool:
         """Write a folder of files under a temporary name and rename it, so that it appears complete or not at all."""
         self.check_writable(folder)
-        above = check_key(folder).rpartition("/")[0]
-        self.folders.make(above)
-        paths = self._base + above, self._base + folder
-        try:
-            try:
-                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
-            except FileNotFoundError:  # another process removed a remembered folder
-                self.folders.forget()
-                self.folders.make(above)
-                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
-        except OSError as error:
-            self._fail("write", folder, error)
+        paths = self._base + check_key(folder).rpartition("/")[0], self._base + folder
+        write = partial(system.write_new_folder, *paths, files, fsync=self.fsync)
+        folders_inside = self.in_folder("write", folder, write)
         if folders_inside is None:
             return False
         self.folders.add_written(folder, [f"{folder}/{name}" for name in folders_inside])
@@ -310,13 +310,11 @@ class LocalStorage(Storage):
         """Copy a file of another folder atomically."""
         self.check_writable(new)
         folder = check_key(new).rpartition("/")[0]
-        self.folders.make(folder)
-        temporary = f"{self._base}{folder}/{temporary_name('.tmp')}"
-        try:
-            source._stat(key)  # refuses links out of its store
-            system.copy_whole(source._base + key, temporary, self._base + new, fsync=self.fsync)
-        except OSError as error:
-            self._fail("copy to", new, error)
+        source._stat(key)  # refuses links out of its store
+        paths = f"{self._base}{folder}/{temporary_name('.tmp')}", self._base + new
+        self.in_folder(
+            "copy to", new, partial(system.copy_whole, source._base + key, *paths, fsync=self.fsync)
+        )
         if self.fsync:
             self.folders.flush(folder)
 
@@ -373,12 +371,8 @@ class LocalStorage(Storage):
 
     def move(self, old: str, new: str) -> None:
         """Rename in one step."""
-        self.check_writable(old)
-        source, target = self._base + check_key(old), self._base + check_key(new)
-        if not old or not new:
-            raise InvalidNameError("the root of a store cannot be moved")
-        if f"{new}/".startswith(f"{old}/"):
-            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+        self.check_movable(old, new)
+        source, target = self._base + old, self._base + new
         if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
         self._guard.check(old.rpartition("/")[0])
@@ -418,63 +412,42 @@ class LocalStorage(Storage):
         """Lock a file beside the key, between threads and processes."""
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
-        self.folders.make(folder)
         name = f"{self._base}{folder}/{private_name(last or 'root', '.lock')}"
-        try:
-            holder = file_lock(name)
-            try:
-                holder.__enter__()
-            except FileNotFoundError:  # another process removed a remembered folder
-                self.folders.forget()
-                self.folders.make(folder)
-                holder = file_lock(name)
-                holder.__enter__()
-        except OSError as error:
-            self._fail("lock", key, error)
-        try:
+        with ExitStack() as stack:
+            self.in_folder("lock", key, lambda: stack.enter_context(file_lock(name)))
             yield
-        finally:
-            holder.__exit__(None, None, None)
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
         """Lock the file itself where the system can: a lock file per edit would cost as much as the edit."""
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return self._locked(
-            key, ReplacementLock(self._base + check_key(key), otherwise=lambda: self.lock(key))
-        )
+        return self._locked(key, otherwise=lambda: self.lock(key))
 
     @contextmanager
-    def _locked(self, key: str, lock: ReplacementLock) -> Iterator[int | None]:
-        descriptor = self._hold(key, lock)
-        try:
+    def _locked(
+        self, key: str, otherwise: Callable[[], AbstractContextManager[None]]
+    ) -> Iterator[int | None]:
+        """Lock a file, and yield its descriptor; None where it cannot be locked, and `otherwise` was entered."""
+        with ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(ReplacementLock(self._base + check_key(key), otherwise))
+            except OSError as error:
+                self._fail("lock", key, error)
             yield descriptor
-        finally:
-            lock.__exit__(None, None, None)
-
-    def _hold(self, key: str, lock: ReplacementLock) -> int | None:
-        try:
-            return lock.__enter__()
-        except OSError as error:
-            self._fail("lock", key, error)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
         """Replace a file if it still has the old bytes, read through the locked descriptor."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
-        lock = ReplacementLock(self._base + check_key(key), otherwise=nullcontext)
-        descriptor = self._hold(key, lock)
-        try:
+        with self._locked(key, otherwise=nullcontext) as descriptor:
             if descriptor is not None:
                 if os.pread(descriptor, len(old) + 1, 0) != old:
                     return False
                 before_write()
                 self.write(key, new)
                 return True
-        finally:
-            lock.__exit__(None, None, None)
         # The file is missing or not writable; its folder may be writable.
         return self.exists(key) and super().swap(key, old, new, before_write)
 
@@ -515,11 +488,3 @@ class LocalStorage(Storage):
         reason = error.strerror or str(error)
         message = f"cannot {verb} {self.where(key)}: {reason}"
         raise StorageError(message, error.errno) from error
-
-
-def _reopen(
-    root: str, read_only: bool, fsync: bool, follow_links: bool, cache_bytes: int | None
-) -> LocalStorage:
-    storage = LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
-    storage.cache_bytes = cache_bytes
-    return storage

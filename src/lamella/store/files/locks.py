@@ -68,9 +68,6 @@ class _ThreadLocks:
         self._guard = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        return _LockedName(self, name)
-
     def join(self, name: str) -> threading.Lock:
         with self._guard:
             lock, users = self._locks.get(name) or (threading.Lock(), 0)
@@ -122,7 +119,7 @@ if hasattr(os, "register_at_fork"):
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
     """Lock a name between the threads of this process."""
-    return _threads.lock(name)
+    return _LockedName(_threads, name)
 
 
 @contextmanager
@@ -131,7 +128,7 @@ def file_lock(path: str) -> Iterator[None]:
 
     Creates the lock file, and unlinks it after use. `StorageError` where the file system has no locks.
     """
-    with _threads.lock(path):
+    with thread_lock(path):
         fd = _open_locked(path)
         try:
             yield
@@ -157,7 +154,7 @@ class ReplacementLock:
         self._other_lock: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> int | None:
-        self._turn = _threads.lock(self._path)
+        self._turn = thread_lock(self._path)
         self._turn.__enter__()
         try:
             return self._enter()

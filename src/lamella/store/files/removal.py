@@ -13,13 +13,9 @@ import stat
 import sys
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
 from lamella.store.files.temporary_files import temporary_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _PROTECTED = 0x10 | 0x20
 """Flags of ``chattr`` on Linux: immutable, append only."""
@@ -95,7 +91,7 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
     """Rename the remaining folder back, and return the error that lists the deleted files."""
     if not os.path.lexists(aside):
         return error
-    remaining = Counter(dict(_count(aside)))
+    remaining = _count(aside)
     where = aside
     for target in (path, os.path.join(os.path.dirname(path), temporary_name(".kept"))):
         if aside == path:
@@ -119,38 +115,31 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
 
 def _counted(path: str) -> Counter[str]:
     """Count the files of each member of a folder; raise where a folder in it is protected."""
-    return Counter(dict(_count(path, _check_folder)))
+    status = os.lstat(path)
+    _check_folder(path, status)
+    return _count(path, status.st_dev)
 
 
-def _count(
-    path: str, check: Callable[[str, os.stat_result], None] | None = None
-) -> Iterator[tuple[str, int]]:
-    """Yield each member of a folder with the number of files in it."""
-    if check is not None:
-        check(path, os.lstat(path))
-    device = os.lstat(path).st_dev
+def _count(path: str, device: int | None = None) -> Counter[str]:
+    """Count the files of each member of a folder; with its `device`, check each folder in it."""
     with os.scandir(path) as entries:
-        members = list(entries)
-    for member in members:
-        yield member.name, _files_in(member, device, check)
+        return Counter({member.name: _files_in(member, device) for member in entries})
 
 
-def _files_in(
-    entry: os.DirEntry[str], device: int, check: Callable[[str, os.stat_result], None] | None
-) -> int:
+def _files_in(entry: os.DirEntry[str], device: int | None) -> int:
     if not entry.is_dir(follow_symlinks=False):
         return 1
     pending, count = [entry.path], 0
     while pending:
         folder = pending.pop()
         try:
-            if check is not None:
+            if device is not None:
                 status = os.lstat(folder)
                 if status.st_dev != device:
                     raise OSError(
                         errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", folder
                     )
-                check(folder, status)
+                _check_folder(folder, status)
             with os.scandir(folder) as entries:
                 for member in entries:
                     if member.is_dir(follow_symlinks=False):

@@ -58,7 +58,7 @@ class ZipStorage(Storage):
         return f"ZipStorage({self.name!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.file, self.path, self.cache_bytes)
+        return ZipStorage, (self.file, self.path), {"cache_bytes": self.cache_bytes}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZipStorage) and other.name == self.name
@@ -97,7 +97,11 @@ class ZipStorage(Storage):
         except MetadataError:
             if not self.file.read_again():
                 raise
-            directory = self._parse_directory_again()
+            try:
+                directory = self._parse_directory()
+            except MetadataError:  # it is stored so, unless the service sent too little
+                self.file.check_end()
+                raise
         stamp = self.file.stamp()
         if stamp is not None:
             _directories[name] = stamp, directory
@@ -107,14 +111,6 @@ class ZipStorage(Storage):
 
     def _parse_directory(self) -> Directory:
         return read_directory(lambda start, length: self.file.read([(start, length)])[0], self.file.name)
-
-    def _parse_directory_again(self) -> Directory:
-        """Read the directory once more; what is refused then is stored so, unless the service sent too little."""
-        try:
-            return self._parse_directory()
-        except MetadataError:
-            self.file.check_end()
-            raise
 
     @cached_property
     def folder(self) -> str:
@@ -334,12 +330,6 @@ class ZipStorage(Storage):
         from lamella.store.objects.read_only_store import ReadOnlyStore
 
         return ReadOnlyStore(self)
-
-
-def _reopen(file: ArchiveFile, path: str, cache_bytes: int | None) -> ZipStorage:
-    storage = ZipStorage(file, path)
-    storage.cache_bytes = cache_bytes
-    return storage
 
 
 def _inside(start: int, length: int, size: int) -> tuple[int, int]:
