@@ -58,21 +58,10 @@ class KnownStorage(Storage):
             names.update(self._chunk_names(above, prefix))
         return sorted(names, key=natural_order)
 
-    def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
-        """Return the names of `list`."""
-        return Storage.members_of_each(self, folders)
-
-    def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
-        """Return the keys of `keys_below`."""
-        return Storage.keys_below_each(self, folders)
-
-    def keys_below(self, folder: str) -> Names:
-        """Return the known keys below a folder, and those of existing chunks."""
-        return Storage.keys_below(self, folder)
-
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        """Return the sizes of these keys."""
-        return Storage.sizes_below(self, folder)
+    # By `list`, also where the storage itself asks its service.
+    members_of_each = Storage.members_of_each
+    keys_below_each = Storage.keys_below_each
+    sizes_below = Storage.sizes_below
 
     def exists(self, prefix: str) -> bool:
         """Whether a folder is known, or a key exists."""

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 class Denials:
     """Learn whether 403 means "missing" in one store, and confirm it at each 403.
 
-    Parameters
-    ----------
-    address
-        URL of the store, for messages.
-    get
-        Requests a key; returns None or raises where the key is missing.
-    when_unlisted
-        Called when 403 turns out to mean "missing": the credentials may not list.
+    ``get`` requests a key, and returns None or raises where it is missing. ``when_unlisted`` is called when 403 turns
+    out to mean "missing": the credentials may not list.
     """
 
     def __init__(

@@ -261,14 +261,14 @@ class MergingLocalStore(_Merging, LocalStore):
     """A local zarr-python store, which merges documents when they are written."""
 
     def __init__(
-        self, root: Path | str, *, read_only: bool, documents: Documents, versions: Versions | None = None
+        self, root: Path | str, read_only: bool, documents: Documents, versions: Versions | None = None
     ) -> None:
         super().__init__(root, read_only=read_only)
         self._memory = _Memory(documents)
         self._memory.versions.update(versions or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _local, (self.root, self.read_only, self._memory.documents, self._memory.versions)
+        return MergingLocalStore, (self.root, self.read_only, self._memory.documents, self._memory.versions)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStore) and self.root == other.root
@@ -277,7 +277,7 @@ class MergingLocalStore(_Merging, LocalStore):
 
     def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
         """Return the same store for reading or writing."""
-        return _local(self.root, read_only, self._memory.documents, self._memory.versions)
+        return MergingLocalStore(self.root, read_only, self._memory.documents, self._memory.versions)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
         """Read a key without the event loop."""
@@ -295,15 +295,11 @@ class MergingLocalStore(_Merging, LocalStore):
             super().set_sync(key, value)
 
 
-def _local(root: Path, read_only: bool, documents: Documents, versions: Versions) -> MergingLocalStore:
-    return MergingLocalStore(root, read_only=read_only, documents=documents, versions=versions)
-
-
 def merging_store(documents: Documents) -> MergingStore | MergingLocalStore:
     """Return the merging store of some documents."""
     store = documents.storage.zarr_store()
     if isinstance(store, LocalStore):
-        return MergingLocalStore(store.root, read_only=store.read_only, documents=documents)
+        return MergingLocalStore(store.root, store.read_only, documents)
     return MergingStore(store, documents)
 
 

@@ -11,22 +11,27 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lamella.errors import StorageError
 from lamella.store.objects.addresses import clean_url, split_url
 from lamella.store.objects.request_threads import end_requests, most_at_once
-from lamella.store.objects.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lamella.store.objects.credentials import Resolved
 
 RETRIES = 6
 """Limit of repetitions of a request."""
+FIRST_WAIT: Final = 0.1
+LONGEST_WAIT: Final = 5.0
+"""Limits of the wait before the second attempt and any later one, in seconds; the wait doubles."""
+PATIENCE: Final = 60.0
+"""Seconds after which no further attempt is made."""
 
 _used_in: list[int] = []
 """The id of the process that used obstore first."""
@@ -48,6 +53,18 @@ _SECONDS_TO_END = 0.05
 They need the interpreter once more after an answer was returned. Python before 3.14 ends a thread that comes too late,
 which Rust answers by SIGABRT: https://github.com/PyO3/pyo3/pull/4874.
 """
+
+
+def waits() -> Iterator[float]:
+    """Yield for each try how many seconds to wait after it, at random, so that two that meet part; end after a minute.
+
+    >>> next(waits()) <= FIRST_WAIT
+    True
+    """
+    began, longest = time.monotonic(), FIRST_WAIT
+    while time.monotonic() - began <= PATIENCE:
+        yield random.uniform(0, longest)
+        longest = min(LONGEST_WAIT, 2 * longest)
 
 
 def check_process(where: str) -> None:
@@ -78,18 +95,15 @@ class ObjectClient:
         self.access = access
         self.address = clean_url(access.url)
         self._stores: dict[bool, Any] = {}
-        retry_config = dict(access.retry_config)
         self._retry: dict[str, Any] = {
-            "max_retries": retry_config.get("max_retries", RETRIES),
-            "retry_timeout": retry_config.get("retry_timeout", timedelta(seconds=PATIENCE)),
-            "backoff": retry_config.get(
-                "backoff",
-                {
-                    "init_backoff": timedelta(seconds=FIRST_WAIT),
-                    "max_backoff": timedelta(seconds=LONGEST_WAIT),
-                    "base": 2,
-                },
-            ),
+            "max_retries": RETRIES,
+            "retry_timeout": timedelta(seconds=PATIENCE),
+            "backoff": {
+                "init_backoff": timedelta(seconds=FIRST_WAIT),
+                "max_backoff": timedelta(seconds=LONGEST_WAIT),
+                "base": 2,
+            },
+            **access.retry_config,
         }
 
     @property

@@ -23,6 +23,7 @@ from lamella.store.objects.request_threads import RequestThreads, most_at_once
 from lamella.store.objects.service_errors import (
     ABSENT,
     already_exists,
+    explained,
     is_absent,
     is_conflict,
     is_denied,
@@ -41,6 +42,7 @@ from lamella.store.storage import ChangedError, RangeRequest, RangesRead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from lamella.errors import StorageError
     from lamella.store.objects.object_client import ObjectClient
@@ -100,6 +102,9 @@ class ObjectReads:
         return request_error(
             verb, key, self.address, error, origin=self.client.access.origin, tried=self.client.tried
         )
+
+    def _explained(self, verb: str, key: str) -> AbstractContextManager[None]:
+        return explained(verb, key, self.address, origin=self.client.access.origin, tried=self.client.tried)
 
     def _get(self, key: str, **options: Any) -> GetResult:
         """Send one GET and wait for its answer, in a thread."""

@@ -8,17 +8,16 @@ import posixpath
 import secrets
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.objects.object_client import waits
 from lamella.store.objects.object_reads import GetResult, ObjectReads, all_of, is_missing_key
 from lamella.store.objects.range_plan import Span
-from lamella.store.objects.retries import waits
 from lamella.store.objects.service_errors import (
     already_exists,
     is_conflict,
     is_denied,
-    is_lamella_error,
     is_temporary,
     is_unsupported,
     may_exist_error,
@@ -26,9 +25,11 @@ from lamella.store.objects.service_errors import (
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
 
     from lamella.store.storage import Stamp
+
+T = TypeVar("T")
 
 _ID = "lamellaid"
 """Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
@@ -58,12 +59,10 @@ class ObjectRequests(ObjectReads):
 
     async def members_of(self, folder: str) -> dict[str, bool]:
         """Return the names directly below a folder, each with whether it is that of an object."""
-        try:
-            listing = await self.client.store.list_with_delimiter_async(prefix=folder or None)
-        except Exception as error:
-            if is_missing_key(error) and self._denials.readable is None:
-                return {}
-            raise self._failed("list", folder, error) from error
+        store = self.client.store
+        listing = await self._listed(folder, store.list_with_delimiter_async(prefix=folder or None))
+        if listing is None:
+            return {}
         paths = dict.fromkeys(listing["common_prefixes"], False)
         paths |= {meta["path"]: True for meta in listing["objects"]}
         names = {path.strip("/").rpartition("/")[2]: is_object for path, is_object in paths.items()}
@@ -94,30 +93,32 @@ class ObjectRequests(ObjectReads):
 
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
         """Return all keys below a folder with their sizes and stamps, 1000 per request."""
-        try:
-            metas = await self.client.store.list(prefix=folder or None).collect_async()
-        except Exception as error:
-            if is_missing_key(error) and self._denials.readable is None:
-                return {}
-            raise self._failed("list", folder, error) from error
+        metas = await self._listed(folder, self.client.store.list(prefix=folder or None).collect_async())
         inside = f"{folder}/" if folder else ""
         return {
             meta["path"]: (int(meta["size"]), self.stamp_of(meta))
-            for meta in metas
+            for meta in metas or ()
             if meta["path"].startswith(inside) and meta["path"] != inside
         }
+
+    async def _listed(self, folder: str, listing: Awaitable[T]) -> T | None:
+        """Await the list of a folder; None where there is no bucket."""
+        try:
+            return await listing
+        except Exception as error:
+            if is_missing_key(error) and self._denials.readable is None:
+                return None
+            raise self._failed("list", folder, error) from error
 
     # ---- writing --------------------------------------------------------------------------------
 
     async def put(self, key: str, data: bytes) -> Stamp | None:
         """Write a key; return its stamp, as far as the service returns one."""
-        try:
+        with self._explained("write", key):
             async with self._slots():
                 result = await self.client.store.put_async(
                     key, data, use_multipart=len(data) > _MULTIPART, chunk_size=_MULTIPART // 4
                 )
-        except Exception as error:
-            raise self._failed("write", key, error) from error
         return self._stamp_of_write(result)
 
     async def put_many(self, values: dict[str, bytes]) -> list[Stamp | None]:
@@ -254,43 +255,33 @@ class ObjectRequests(ObjectReads):
         await all_of(self._copy_one(key, target[key], size) for key, size in sizes.items())
 
     async def _copy_one(self, key: str, new: str, size: int) -> None:
-        try:
-            async with self._slots():
+        async with self._slots():
+            with self._explained("copy", key):
                 if size <= _LARGEST_COPY:
                     await self.client.store.copy_async(key, new)
                 else:
                     whole = await self.client.store.get_async(key)
                     await self.client.store.put_async(new, whole.stream(), chunk_size=_MULTIPART)
-        except Exception as error:
-            raise self._failed("copy", key, error) from error
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete exactly these keys, on S3 1000 per request, on Azure 256."""
         ordered = sorted(keys)
         step = DELETED_AT_ONCE.get(self.client.access.kind, 1)
-        parts = [ordered[first : first + step] for first in range(0, len(ordered), step)]
-        try:
+        with self._explained("delete", ordered[0] if ordered else ""):
             if step == 1:
                 await all_of(map(self._delete_one, ordered))
-            for part in parts if step > 1 else ():
-                await self._delete_part(part)
-        except Exception as error:
-            if is_lamella_error(error):
-                raise
-            raise self._failed("delete", ordered[0] if ordered else "", error) from error
-
-    async def _delete_part(self, keys: list[str]) -> None:
-        try:
-            await self.client.store.delete_async(keys)
-        except FileNotFoundError:  # Azure names the first missing key, which hides other errors
-            await all_of(map(self._delete_one, keys))
+                return
+            for first in range(0, len(ordered), step):
+                part = ordered[first : first + step]
+                try:
+                    await self.client.store.delete_async(part)
+                except FileNotFoundError:  # Azure names the first missing key, which hides other errors
+                    await all_of(map(self._delete_one, part))
 
     async def _delete_one(self, key: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             async with self._slots():
                 await self.client.store.delete_async(key)
-        except FileNotFoundError:
-            pass
 
     # ---- for zarr-python's engine -----------------------------------------------------------------
 

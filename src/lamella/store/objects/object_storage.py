@@ -15,18 +15,17 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import InvalidNameError, LamellaError, StorageError
+from lamella.errors import LamellaError, StorageError
 from lamella.log import log
 from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
 from lamella.store.objects.addresses import lock_name, place_of, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
-from lamella.store.objects.object_client import ObjectClient, check_process
+from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
 from lamella.store.objects.object_reads import AT_ONCE, GetResult, all_of
 from lamella.store.objects.object_requests import DELETED_AT_ONCE, ObjectRequests
 from lamella.store.objects.range_plan import Span
-from lamella.store.objects.retries import PATIENCE, waits
 from lamella.store.objects.service_errors import may_exist_error
 from lamella.store.storage import ChangedError
 
@@ -68,7 +67,11 @@ class ObjectStorage(FlatStorage):
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.access, self.read_only, self.cache_bytes, self.trusted is not None)
+        state: dict[str, Any] = {
+            "cache_bytes": self.cache_bytes,
+            "trusted": None if self.trusted is None else {},
+        }
+        return ObjectStorage, (self.access, self.read_only), state
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -238,8 +241,7 @@ class ObjectStorage(FlatStorage):
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """List all keys below a folder, with their sizes."""
-        entries = self._run(self._requests.entries_below(check_key(folder)))
-        return {key: size for key, (size, _) in entries.items()}
+        return _sizes(self._run(self._requests.entries_below(check_key(folder))))
 
     def _sizes_of(self, path: str) -> dict[str, int]:
         return self._sizes_of_each([path])[0] if path else self.sizes_below(path)
@@ -247,7 +249,7 @@ class ObjectStorage(FlatStorage):
     def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
         async def look_at(path: str) -> dict[str, int]:
             own, below = await _both(self._requests.head(path), self._requests.entries_below(path))
-            return {key: size for key, (size, _) in below.items()} | ({} if own is None else {path: own.size})
+            return _sizes(below) | ({} if own is None else {path: own.size})
 
         return self._run(all_of(map(look_at, paths)))
 
@@ -261,7 +263,7 @@ class ObjectStorage(FlatStorage):
         found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
         self._remember(fetched, since, ahead=True)
         if sizes is None:
-            sizes = [{key: size for key, (size, _) in entries.items()} for entries in found]
+            sizes = [_sizes(entries) for entries in found]
             self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
         return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
 
@@ -278,8 +280,7 @@ class ObjectStorage(FlatStorage):
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
         if len(moved) == 1:  # one key may be a file and not a folder
             return self._sizes_of_each(paths)
-        entries = self._run(all_of(map(self._requests.entries_below, paths)))
-        return [{key: size for key, (size, _) in found.items()} for found in entries]
+        return [_sizes(found) for found in self._run(all_of(map(self._requests.entries_below, paths)))]
 
     def exists(self, prefix: str) -> bool:
         """Whether a key exists, or keys below it."""
@@ -353,13 +354,14 @@ class ObjectStorage(FlatStorage):
 
     def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
         """Return the sizes of keys, requested at once; None for those that do not exist."""
-        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
-        return [None if head is None else head.size for head in heads]
+        return [head and head.size for head in self._heads(keys)]
 
     def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
         """Return the stamps of keys, requested at once; None for missing ones."""
-        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
-        return [None if head is None else head.stamp for head in heads]
+        return [head and head.stamp for head in self._heads(keys)]
+
+    def _heads(self, keys: Iterable[str]) -> list[GetResult | None]:
+        return self._run(all_of(self._requests.head(check_key(key)) for key in keys))
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
         """Return all keys below a folder with their stamps."""
@@ -404,15 +406,15 @@ class ObjectStorage(FlatStorage):
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
         """Write a key, and return its ETag."""
         self._check_file(key)
-        stamp = self._change([key], self._requests.put(key, data))
-        self._memory.add_written(key, data, stamp)
-        log.debug("Wrote %s", self.where(key))
-        return stamp
+        return self._written(key, data, self._requests.put(key, data))
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key if it has the expected stamp."""
         self._check_file(key)
-        stamp = self._change([key], self._requests.put_if(key, data, expected))
+        return self._written(key, data, self._requests.put_if(key, data, expected))
+
+    def _written(self, key: str, data: bytes, request: Coroutine[Any, Any, Stamp | None]) -> Stamp | None:
+        stamp = self._change([key], request)
         self._memory.add_written(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
@@ -427,31 +429,18 @@ class ObjectStorage(FlatStorage):
         """Write keys at once, each if it is unchanged since it was read; return those that were changed."""
         for replacement in replacements:
             self._check_file(replacement.key)
-        unstamped = {
-            replacement.key: replacement.data
-            for replacement in replacements
-            if replacement.existed and replacement.stamp is None
-        }
+        unstamped = {new.key: new.data for new in replacements if new.existed and new.stamp is None}
         if unstamped:  # a service without ETags
             self._put(unstamped)
-        conditions = [
-            (replacement.key, replacement.data, replacement.stamp)
-            for replacement in replacements
-            if replacement.key not in unstamped
-        ]
-        keys = [replacement.key for replacement in replacements]
-        written = self._change(keys, self._requests.put_many_if(conditions))
-        changed = [key for key, _, _ in conditions if key not in written]
-        created = [
-            replacement.key
-            for replacement in replacements
-            if not replacement.existed and replacement.key in changed
-        ]
-        if (
-            created and self._requests.forbidden_means_missing
-        ):  # an object exists that could not be read, and may contain other chunks
+        conditional = [new for new in replacements if new.key not in unstamped]
+        request = self._requests.put_many_if([(new.key, new.data, new.stamp) for new in conditional])
+        written = self._change([new.key for new in replacements], request)
+        changed = [new for new in conditional if new.key not in written]
+        created = [new.key for new in changed if not new.existed]
+        # Then an object exists that could not be read, and may contain other chunks.
+        if created and self._requests.forbidden_means_missing:
             raise may_exist_error(created[0], self.name)
-        return changed
+        return [new.key for new in changed]
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
         """Write keys at once, each on the condition that it does not exist."""
@@ -528,11 +517,6 @@ class ObjectStorage(FlatStorage):
         """Keep the threads of this process apart, from a fresh read to a write."""
         return super().lock(key)
 
-    def _check_file(self, key: str) -> None:
-        self.check_writable(key)
-        if not check_key(key):
-            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-
     def _delete_keys(self, keys: Iterable[str]) -> None:
         deleted = list(keys)
         self._change(deleted, self._requests.delete(deleted))
@@ -563,10 +547,8 @@ class ObjectStorage(FlatStorage):
         return ObjectStore(self._client.store, read_only=self.read_only)
 
 
-def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: bool) -> ObjectStorage:
-    storage = ObjectStorage(access, read_only)
-    storage.cache_bytes, storage.trusted = cache_bytes, {} if trusts else None
-    return storage
+def _sizes(entries: Mapping[str, tuple[int, Stamp | None]]) -> dict[str, int]:
+    return {key: size for key, (size, _) in entries.items()}
 
 
 def _strong(stamp: Stamp | None) -> Fingerprint | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
+_HARMLESS = ("look at", "list", "delete")
+"""What may be asked for a missing key."""
 _LONGEST = 400
 _FORBIDDEN, _CONFLICT, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 409, 412, 416, 501
 _UNSUPPORTED = frozenset({405, _NOT_IMPLEMENTED})
@@ -202,7 +204,7 @@ def request_error(
 
 @contextmanager
 def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str = "") -> Iterator[None]:
-    """Convert the error of a request by `request_error`; where nothing is written, a missing key is FileNotFoundError.
+    """Convert the error of a request by `request_error`; FileNotFoundError for a missing key to look at or delete.
 
     >>> with explained("write", "zarr.json", "s3://bucket/a.zarr"):
     ...     raise TimeoutError
@@ -215,7 +217,7 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
     except Exception as error:
         if is_lamella_error(error):
             raise
-        if verb != "write" and is_absent(error):
+        if verb in _HARMLESS and is_absent(error):
             raise FileNotFoundError(key) from error
         raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
 

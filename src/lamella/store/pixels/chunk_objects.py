@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from lamella.errors import DamagedDataError, StorageError
 from lamella.store.keys import join
-from lamella.store.objects.retries import PATIENCE, waits
+from lamella.store.objects.object_client import PATIENCE, waits
 from lamella.store.pixels.chunk_cache import indexes
 from lamella.store.pixels.chunk_source import Task
 from lamella.store.pixels.shard_file import NO_CHUNK, MemoryFile, ShardFile, decode_index, fill_shard
