@@ -43,8 +43,6 @@ class ImageArray(ZarrSurface):
     error the array is marked as unfinished (`lamella.status`, a warning at each read) until the region is written
     again.
 
-    All other public names of `zarr.Array` (``metadata``, ``store``, ``nchunks``, ``info``, ...) work as there.
-
     Parameters
     ----------
     place
@@ -396,7 +394,10 @@ class ImageArray(ZarrSurface):
     def zarr(self) -> zarr.Array[Any]:
         """Return the array as zarr-python opens it, writable if the store is open for writing.
 
-        Raises MetadataError (a ValueError) if zarr-python does not accept the array's document.
+        Raises
+        ------
+        MetadataError
+            If zarr-python does not accept the array's document (a ValueError).
 
         Examples
         --------

@@ -1,7 +1,7 @@
 """What `ImageArray` has of `zarr.Array` beside its own: every public name, with zarr-python's results.
 
-Selections read and write by lamella's engines, with its checks and errors. All other names are passed on to
-zarr-python's array, which is opened for each.
+Selections read and write by lamella's engines, with its checks and errors; facts come from zarr-python's array, opened
+when one is asked for. Names of a newer zarr-python than this module knows are passed on to that array.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ZarrSurface:
     # -- zarr-python's array ----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        """Return a public name of zarr-python's array, such as ``metadata``, ``store``, ``nchunks`` or ``info``."""
+        """Return a public name that zarr-python's array has and this class does not know, as of a newer version."""
         if not name.startswith("_"):
             import zarr
 
@@ -120,6 +120,121 @@ class ZarrSurface:
         import zarr
 
         return cls(zarr.Array.from_dict(store_path, data))
+
+    @property
+    def async_array(self) -> Any:
+        """The asynchronous array of zarr-python (3.1.4 and later)."""
+        return self.zarr().async_array
+
+    @property
+    def metadata(self) -> Any:
+        """Metadata of the array, as zarr-python parses them."""
+        return self.zarr().metadata
+
+    @property
+    def config(self) -> Any:
+        """Configuration of zarr-python's array."""
+        return self.zarr().config
+
+    def with_config(self, config: Any) -> ZarrArray[Any]:
+        """Return zarr-python's array with another configuration.
+
+        Examples
+        --------
+        >>> position.data.with_config({"order": "F"}).order
+        'F'
+        """
+        return self.zarr().with_config(config)
+
+    @property
+    def store(self) -> Any:
+        """The zarr-python store of the array."""
+        return self.zarr().store
+
+    @property
+    def store_path(self) -> Any:
+        """Store and path of the array."""
+        return self.zarr().store_path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store is open for reading only."""
+        return bool(self.zarr().read_only)
+
+    @property
+    def order(self) -> Any:
+        """Memory order of what is read."""
+        return self.zarr().order
+
+    @property
+    def filters(self) -> Any:
+        """Codecs that change voxels before they become bytes."""
+        return self.zarr().filters
+
+    @property
+    def serializer(self) -> Any:
+        """Codec that makes bytes of voxels; None in Zarr v2."""
+        return self.zarr().serializer
+
+    @property
+    def compressors(self) -> Any:
+        """Codecs that compress bytes."""
+        return self.zarr().compressors
+
+    @property
+    def compressor(self) -> Any:
+        """The compressor of an array in Zarr v2; zarr-python advises ``compressors``."""
+        return self.zarr().compressor
+
+    @property
+    def cdata_shape(self) -> Any:
+        """Number of chunks along each axis."""
+        return self.zarr().cdata_shape
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks."""
+        return self.zarr().nchunks
+
+    @property
+    def nchunks_initialized(self) -> int:
+        """Number of chunks that are stored; the store is listed."""
+        return self.zarr().nchunks_initialized
+
+    def nbytes_stored(self) -> int:
+        """Return the number of bytes that are stored, the metadata document included; the store is listed.
+
+        Examples
+        --------
+        >>> position.data.nbytes_stored() > 500
+        True
+        """
+        return self.zarr().nbytes_stored()
+
+    @property
+    def read_chunk_sizes(self) -> Any:
+        """Lengths of the chunks along each axis (zarr-python 3.2 and later)."""
+        return getattr(self.zarr(), "read_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
+
+    @property
+    def write_chunk_sizes(self) -> Any:
+        """Lengths of the shards, or chunks of an array without shards, along each axis (zarr-python 3.2 and later)."""
+        return getattr(self.zarr(), "write_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
+
+    @property
+    def info(self) -> Any:
+        """The metadata as text."""
+        return self.zarr().info
+
+    def info_complete(self) -> Any:
+        """Return the metadata and how much is stored; the store is listed.
+
+        Examples
+        --------
+        >>> "No. bytes stored" in str(position.data.info_complete())
+        True
+        """
+        return self.zarr().info_complete()
 
     def update_attributes(self, new_attributes: Mapping[str, JSON]) -> Self:
         """Add attributes to those of the array, in place of those of the same names.
