@@ -419,7 +419,7 @@ class Plate(
         Parameters
         ----------
         as_frame
-            Return a pandas DataFrame (extra ``tables``) instead of a list of dicts.
+            Return a pandas DataFrame instead of a list of dicts.
         on_error
             For a well or position that is listed but missing or damaged: "raise" the error (a MetadataError), or
             "report" it, which adds a record with the text of the error as ``error``.
