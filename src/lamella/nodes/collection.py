@@ -52,7 +52,7 @@ class Collection(Pictures, OMEXMLMethods):
         return list(self.metadata.series or [])
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return an image, or the node at a path below one."""
+        """Return an image, or the node at a path below one; NodeNotFoundError (a KeyError) if it does not exist."""
         name = self._checked_key(key)
         series = self._member_names()
         if name in series:

@@ -379,7 +379,10 @@ class Labels(RenamesMembers):
         return (text_of_name(key) or "").strip("/") in self._listed()
 
     def __getitem__(self, key: int | str) -> LabelImage:
-        """Return a label image, or the node at a path below one."""
+        """Return a label image, or the node at a path below one.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._checked_key(key)
         if name not in self._listed():
             first, _, rest = name.partition("/")
@@ -395,7 +398,10 @@ class Labels(RenamesMembers):
         self.create(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a label image, and remove its name from the list."""
+        """Delete a label image, and remove its name from the list.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         from lamella.ops.labels import delete_label
 
         self.require_writable(f"delete the labels {key!r}")

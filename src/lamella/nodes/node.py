@@ -267,7 +267,10 @@ class NGFFNode(Mapping[str, Any]):
         return open_member(self, self._checked_key(key))
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a member with all below it, and remove it from lists in the node's metadata."""
+        """Delete a member with all below it, and remove it from lists in the node's metadata.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._deleted_key(key)
         self.require_writable(f"delete {name!r}")
         member = self.node_path.child(name)

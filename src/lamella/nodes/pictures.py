@@ -103,6 +103,11 @@ class Pictures(NGFFNode):
             them, so they wait while a cell runs. ``close()`` ends it. The function ``lamella.view(node)`` opens a
             browser instead.
 
+        Raises
+        ------
+        MetadataError, MissingDependencyError
+            If there is nothing to show (a ValueError), or anywidget is not installed (an ImportError).
+
         Examples
         --------
         >>> widget = position.view(height=400)

@@ -174,8 +174,9 @@ class Plate(
     def __getitem__(self, key: int | str) -> Row | Well | Position:
         """Return the row "A", the well "A/1", the position "A/1/0", or a node below one.
 
-        "A01" also names the well "A/1", unless a member has that exact name. Opening a position reads its own document
-        only. Type checkers see a Position for each text; they know `well` and `rows` exactly.
+        "A01" also names the well "A/1", unless a member has that exact name. Raises NodeNotFoundError
+        (a KeyError) if it does not exist. Opening a position reads its own document only. Type checkers see a
+        Position for each text; they know `well` and `rows` exactly.
         """
         name = self._checked_key(key)
         try:
@@ -456,7 +457,8 @@ class Plate(
     def __delitem__(self, key: int | str) -> None:
         """Delete a row, a well, a position or a node below one, and update the metadata of its parents.
 
-        A well without positions is deleted too, and so are rows and columns without wells.
+        A well without positions is deleted too, and so are rows and columns without wells. Raises NodeNotFoundError
+        (a KeyError) if it does not exist.
         """
         from lamella.ops.plates.members import delete_member
 

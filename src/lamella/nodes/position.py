@@ -281,7 +281,10 @@ class Position(
         return [*self._member_names(), *(f"labels/{name}" for name in self.labels)]
 
     def __getitem__(self, key: int | str) -> ImageArray:
-        """Return a member: an array, or the group or label image at a path."""
+        """Return a member: an array, or the group or label image at a path.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._checked_key(key)
         if name in self.dataset_paths:
             return self.open_level(name)

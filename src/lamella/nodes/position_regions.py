@@ -82,6 +82,12 @@ class PositionRegions(NGFFNode):
         pixel_size
             Size of a voxel along y and x, or by axis, in the unit of the axis; above 0.
 
+        Raises
+        ------
+        InvalidArgumentError, NodeNotFoundError
+            If the axis does not exist or a size is not a number above 0 (a ValueError), or there is no image yet (a
+            KeyError).
+
         Examples
         --------
         >>> position.compute_pyramid(levels=3)

@@ -74,7 +74,7 @@ class Tables(NGFFNode):
         self.write(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a table."""
+        """Delete a table; NodeNotFoundError (a KeyError) if it does not exist."""
         from lamella.ops.tables.write import delete_table
 
         self.require_writable(f"delete the table {key!r}")
@@ -183,6 +183,8 @@ class Tables(NGFFNode):
     def info(self, name: str) -> TableInfo:
         """Return the type, backend, index and label image of a table, without reading its values.
 
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+
         Examples
         --------
         >>> position.tables["cells"] = {"area": [4.0]}
@@ -249,7 +251,10 @@ class PlateTables(Tables):
         return list(names)
 
     def __getitem__(self, key: int | str) -> pd.DataFrame:
-        """Read a table of the plate, or those of its positions with this name, concatenated."""
+        """Read a table of the plate, or those of its positions with this name, concatenated.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._checked_key(key)
         return super().__getitem__(name) if name in self.stored_names() else self.concatenate(name)
 

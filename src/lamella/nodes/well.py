@@ -102,7 +102,10 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         )  # WL-03: each once
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return a position of the well, or the node at a path below one."""
+        """Return a position of the well, or the node at a path below one.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._checked_key(key)
         if "/" in name:
             first, _, rest = name.partition("/")
@@ -112,7 +115,8 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
     def __delitem__(self, key: int | str) -> None:
         """Delete a position, or a node below one, and update the metadata of the well and its plate.
 
-        In a plate, a well without positions is deleted too, and so are rows and columns without wells.
+        In a plate, a well without positions is deleted too, and so are rows and columns without wells. Raises
+        NodeNotFoundError (a KeyError) if it does not exist.
         """
         from lamella.ops.plates.members import delete_from_well
 
@@ -185,7 +189,10 @@ class Row(Pictures):
     """
 
     def __getitem__(self, key: int | str) -> Well:
-        """Return a well of the row, or the node at a path below one."""
+        """Return a well of the row, or the node at a path below one.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         name = self._checked_key(key)
         if "/" in name:
             first, _, rest = name.partition("/")
@@ -201,7 +208,10 @@ class Row(Pictures):
         return [column for row, _, column in paths if row == self.name]
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a well, or a node below one, and update the metadata of the plate."""
+        """Delete a well, or a node below one, and update the metadata of the plate.
+
+        Raises NodeNotFoundError (a KeyError) if it does not exist.
+        """
         plate = plate_above(self.node_path, 1)
         if plate is None:
             super().__delitem__(key)
