@@ -98,13 +98,15 @@ _LARGEST = 10**18
 
 def is_integer(value: JSON) -> bool:
     """Return whether the value is an integer in JSON Schema."""
-    return type(value) is int or (type(value) is float and value.is_integer())
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def is_number(value: JSON) -> bool:
     """Return whether the value is a finite number, and not a boolean."""
     try:
-        return type(value) in (float, int) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
 
