@@ -68,6 +68,9 @@ class _ThreadLocks:
         self._guard = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        return _LockedName(self, name)
+
     def join(self, name: str) -> threading.Lock:
         with self._guard:
             lock, users = self._locks.get(name) or (threading.Lock(), 0)
@@ -119,7 +122,7 @@ if hasattr(os, "register_at_fork"):
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
     """Lock a name between the threads of this process."""
-    return _LockedName(_threads, name)
+    return _threads.lock(name)
 
 
 @contextmanager
