@@ -117,6 +117,15 @@ def test_names_and_attributes_are_changed_in_one_write_each(where):
     assert len(dict(plate.positions())) == 3
 
 
+def test_a_name_that_is_set_before_the_first_array_is_kept_when_the_metadata_are_read(where):
+    with lamella.open(where, "r+") as plate:
+        position = plate.create_position("B", "3", "0")
+        position.set_name("colony")
+        assert position.metadata.multiscales[0].name == "colony"
+        position["0"] = np.zeros((2, 1, 8, 8), "uint16")
+    assert lamella.open(where)["B/3/0"].image_name == "colony"
+
+
 def test_a_position_is_renamed_within_its_well(where):
     with lamella.open(where, "r+") as plate:
         before = plate["A/1/1/0"][:]

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, MetadataError
 
 from .conftest import attributes, edit_attributes, ome
 from .validity import check_valid
@@ -101,6 +101,21 @@ def test_a_shape_is_checked_against_the_channels_that_are_there_now(twins, path)
     twins[0].create_zeros("0", (1, 3, 1, 4, 4), "uint16")
     with pytest.raises(InvalidArgumentError, match="3 channels"):
         twins[1].create_zeros("0", (1, 3, 1, 4, 4), "uint16")
+
+
+def test_a_strict_store_checks_a_document_again_before_an_array_is_added(twins, path, version):
+    twins[0].create_zeros("0", **IMAGE)
+    with open_ome_zarr(path / "A/1/0", mode="r+", strict=True) as position:
+        assert position.metadata.multiscales[0].name == "0"
+
+        def scale_channels(document):
+            step = (document if version == "0.4" else document["ome"])["multiscales"][0]["datasets"][0]
+            step["coordinateTransformations"][0]["scale"] = [1, 2, 1, 1, 1]
+
+        edit_attributes(path / "A/1/0", version, scale_channels)
+        with pytest.raises(MetadataError, match="CT-06"):
+            position.create_zeros("1", shape=(1, 2, 1, 2, 2), dtype="uint16")
+    assert not (path / "A/1/0/1").exists()
 
 
 def test_a_pickled_position_goes_on_where_it_was(twins, version, path):

@@ -63,9 +63,10 @@ class MetadataDocument(Generic[M]):
 
     def hand_out(self) -> M:
         """Return the node's own model to a user, who may change it at any time."""
-        self.shared_model  # noqa: B018 (reads the document and checks it)
+        model = self.shared_model
         if self._own is None:
-            self._own = self._node._load(self.last_attributes)
+            # Not loaded again: the document of an image without arrays does not store all of an edit's result.
+            self._own = model.copied()
         return self._own
 
     def derived(self, derive: Callable[[M], T]) -> T:
@@ -84,6 +85,12 @@ class MetadataDocument(Generic[M]):
     def stored(self) -> StoredGroup | None:
         """The document as it was last read or written."""
         return self._stored
+
+    @property
+    def content(self) -> StoredGroup | None:
+        """The document as it was last read; None if the user has an own model, or it was edited since."""
+        stored = self._stored
+        return None if stored is None or not stored.data or self._own is not None else stored
 
     @property
     def _read_group(self) -> StoredGroup:
@@ -202,8 +209,8 @@ class MetadataDocument(Generic[M]):
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
     ) -> bool:
         """Write a change whose result is cached; False if the document has changed since it was read."""
-        stored, documents = self._stored, self._node.documents
-        if stored is None or not stored.data or self._own is not None:
+        stored, documents = self.content, self._node.documents
+        if stored is None:
             return False
         model = self.last_shared_model
 

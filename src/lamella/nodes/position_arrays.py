@@ -208,7 +208,7 @@ class PositionArrays(NGFFNode):
     def _create_array(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
         document = self.document
         # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
-        is_known = source is None and document.stored is not None and not self._overwriting_creation
+        is_known = source is None and document.content is not None and not self._overwriting_creation
         key, node_path = self._array_path(name)
         is_vacant = self._is_vacant(node_path.path)
         model = document.last_shared_model if is_known else document.shared_model
