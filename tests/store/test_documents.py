@@ -150,6 +150,29 @@ def test_a_group_is_no_array_and_an_array_no_group(documents, zarr_format):
     with pytest.raises(NodeExistsError, match="a group is stored there"):
         documents.put_array("G", new_array((1,), "u1", zarr_format=zarr_format))
     assert (documents.kind("G"), documents.kind("A")) == ("group", "array")
+    reason = "a group is stored there" if zarr_format == 3 else r"\.zarray is missing"
+    for edit in (documents.edit_array, documents.edit_array_attributes):
+        with pytest.raises(NodeNotFoundError, match=reason):
+            edit("G", lambda old: old)
+
+
+@pytest.mark.parametrize("zarray", [b"", b"{", b"[]", b"{}"])
+def test_attributes_of_an_array_are_read_where_its_other_document_is_broken(local, zarray):
+    documents = Documents.create(local, 2)
+    documents.put_array("A", new_array((1,), "u1", zarr_format=2, attributes={"k": 1}))
+    local.write("A/.zarray", zarray)
+    assert documents.attributes_of_array("A") == {"k": 1}
+    documents.edit_array_attributes("A", lambda old: {**old, "l": 2})
+    assert documents.attributes_of_array("A") == {"k": 1, "l": 2}
+
+
+def test_an_edit_of_an_array_that_changes_nothing_writes_nothing(local, zarr_format):
+    documents = Documents.create(local, zarr_format)
+    documents.put_array("A", new_array((1,), "u1", zarr_format=zarr_format))
+    (Path(local.root) / "A/.zattrs").unlink(missing_ok=True)
+    before = {name: os.stat(Path(local.root) / name).st_ino for name in names(local)}
+    documents.edit_array("A", lambda old: old, attributes=True)
+    assert {name: os.stat(Path(local.root) / name).st_ino for name in names(local)} == before
 
 
 def test_an_array_of_the_other_format_is_refused(documents):

@@ -43,7 +43,7 @@ class NodeAttributes(Attributes):
 
     def _read(self) -> JSONObject:
         documents, path = self._node_path.store_handle.documents, self._node_path.path
-        return documents.group(path) if self._kind == "group" else documents.array_document(path)[1]
+        return documents.group(path) if self._kind == "group" else documents.attributes_of_array(path)
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
         documents, path = self._node_path.store_handle.documents, self._node_path.path

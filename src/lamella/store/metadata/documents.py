@@ -302,27 +302,31 @@ class Documents(StoredDocuments):
             edited[:] = [new := change(old)]
             return None if new.to_document() == old.to_document() else new.to_document()
 
-        def change_attributes(stored: JSONObject) -> JSONObject:
+        def change_attributes(stored: JSONObject) -> JSONObject | None:
             edited[:] = [new := change(self.array(path).with_attributes(stored))]
-            return new.attributes
+            return None if new.attributes == stored else new.attributes
 
         self.edit_document(path, self.files.array, change_array)
         if self.format == 2 and attributes:
             self.edit_array_attributes(path, change_attributes)
         return edited[0]
 
-    def edit_array_attributes(self, path: str, change: Callable[[JSONObject], JSONObject]) -> None:
-        """Change the attributes of an array by a pure function; its other fields stay as they are stored."""
+    def edit_array_attributes(self, path: str, change: Callable[[JSONObject], JSONObject | None]) -> None:
+        """Change the attributes of an array by a pure function; its other fields stay as they are stored.
+
+        Nothing is written where the function returns None.
+        """
         self.storage.check_writable(path)
         self._require_array(path)  # before a lock file would make its folder
 
-        def edit(data: bytes | None) -> JSONObject:
+        def edit(data: bytes | None) -> JSONObject | None:
             if data is None and self.format == 3:
                 raise self._no("array", path)
             document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
             if self.format == 2:
                 return change(document)
-            return {**document, "attributes": change(self._attributes_of_array(path, document))}
+            attributes = change(self._attributes_of_array(path, document))
+            return None if attributes is None else {**document, "attributes": attributes}
 
         self.edit_document(path, self.files.attributes, edit)
 

@@ -222,14 +222,23 @@ class StoredDocuments:
             return document, self._attributes_of_array(path, document)
         return document, self.document(path, V2.attributes) or {}
 
+    def attributes_of_array(self, path: str) -> JSONObject:
+        """Read the attributes of an array, even where its other fields are invalid."""
+        if self.format == 3:
+            return self.array_document(path)[1]
+        self._require_array(path)
+        return self.document(path, V2.attributes) or {}
+
     def _attributes_of_array(self, path: str, document: JSONObject) -> JSONObject:
         if format_v3.node_type(document, self.at(path)) == "group":
             raise self._no("array", path, "a group is stored there")
         return format_v3.attributes_of(document, self.at(path))
 
     def _require_array(self, path: str) -> None:
-        if self.kind(path) != "array":
-            raise self._no("array", path)
+        kind = self.kind(path)
+        if kind != "array":
+            is_group = self.format == 3 and kind == "group"
+            raise self._no("array", path, "a group is stored there" if is_group else "")
 
     def expect(
         self,
