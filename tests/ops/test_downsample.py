@@ -218,6 +218,7 @@ def test_the_shape_keeps_the_last_odd_voxel():
         (np.zeros((4, 4)), (2, 1.5), "mean", "not whole numbers"),
         (np.zeros((4, 4)), 2, "mean", "not whole numbers"),
         (np.zeros((4, 4)), (2, 2), "gaussian", "use one of mean, median"),
+        (np.zeros((4, 4)), (2, 2), ["mean"], "use one of mean, median"),
         (np.zeros((4, 4), "c8"), (2, 2), "mean", "complex64"),
         (np.zeros((4, 4), "M8[s]"), (2, 2), "mean", "datetime64"),
         (np.zeros(()), (), "mean", "0 axes"),

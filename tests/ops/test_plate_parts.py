@@ -90,6 +90,10 @@ def test_a_subset_keeps_geometry_names_acquisitions_colours_levels_and_labels(tm
         plate.subset(tmp_path / "other.zarr", wells=["H12"])
     with pytest.raises(NodeNotFoundError, match="before"):
         plate.subset(tmp_path / "other.zarr", acquisitions=[7])
+    plate.metadata.acquisitions[0].name = None
+    plate.dump_meta()
+    with pytest.raises(NodeNotFoundError, match="no acquisition None"):
+        plate.subset(tmp_path / "other.zarr", acquisitions=[None])
     assert not (tmp_path / "other.zarr").exists()
 
 

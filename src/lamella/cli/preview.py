@@ -26,8 +26,9 @@ from lamella.cli.options import Region, ZPlane, operation_options, split_option
 @click.option("--z", type=ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
 @click.option(
-    "--channels", metavar="NAME,...", callback=split_option, help="Channels to draw; the active by default."
-)
+    "--channels", metavar="NAME,...", callback=split_option,
+    help="Channels to draw; the active ones by default.",
+)  # fmt: skip
 @click.option("--level", metavar="NAME", help="Level to read; by default one fine enough.")
 @click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @operation_options()

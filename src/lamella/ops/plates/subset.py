@@ -92,7 +92,8 @@ def _of_acquisitions(
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
     for id_or_name in chosen:
-        named = [entry.id for entry in acquisition_by_id.values() if entry.name == id_or_name]
+        is_name = isinstance(id_or_name, str)  # None is not that of acquisitions without a name
+        named = [entry.id for entry in acquisition_by_id.values() if is_name and entry.name == id_or_name]
         number = named[0] if named else id_or_name
         if number not in acquisition_by_id:
             names = ", ".join(f"{entry.id} ({entry.name})" for entry in acquisition_by_id.values())

@@ -77,7 +77,12 @@ def downsample(
     ([[2, 9], [8, 5]], [[4, 9], [8, 5]])
     """
     block = np.asarray(block)
-    plan = _plan(block.shape, block.dtype, _checked_numbers(factors), method)
+    numbers = _checked_numbers(factors)
+    if method not in _METHODS:
+        raise InvalidArgumentError(
+            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
+        )
+    plan = _plan(block.shape, block.dtype, numbers, method)
     if out is None:
         out = np.empty(plan.shape, plan.dtype)
     elif out.shape != plan.shape or out.dtype != plan.dtype:
@@ -141,10 +146,6 @@ class _Plan:
 @lru_cache(maxsize=32)
 def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) -> _Plan:
     """Check the arguments and plan the computation. Cached, because the next block usually has the same shape."""
-    if method not in _METHODS:
-        raise InvalidArgumentError(
-            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
-        )
     factors = _checked_factors(shape, dtype, factors)
     native = dtype.newbyteorder("=")
     wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
