@@ -266,6 +266,15 @@ def test_what_is_no_key_is_refused_before_anything_is_touched(storage, tmp_path,
     assert tree(tmp_path) == before
 
 
+def test_a_refused_deletion_names_its_reason():
+    class WithoutBucket(MemoryStore):
+        async def delete(self, key: str) -> None:
+            raise FileNotFoundError("NoSuchBucket")
+
+    with pytest.raises(StorageError, match=r"delete .*/a: NoSuchBucket"):
+        open_storage(WithoutBucket()).delete_files(["a"])
+
+
 def test_the_root_is_no_key_to_write(storage):
     with pytest.raises(InvalidNameError, match="root"):
         storage.write("", b"x")

@@ -218,7 +218,7 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
         if is_lamella_error(error):
             raise
         if verb in _HARMLESS and is_absent(error):
-            raise FileNotFoundError(key) from error
+            raise FileNotFoundError(_text(error)) from error
         raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
 
 
