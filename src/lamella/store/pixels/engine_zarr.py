@@ -118,6 +118,8 @@ class ZarrEngine:
             (whole if is_whole else partial).append((chosen, part))
         if selection.is_region and not whole:
             partial = [(selection, block)]  # zarr-python changes many shards at once
+        elif selection.is_region and not partial and block.nbytes <= _BATCH_BYTES:
+            whole = [(selection, block)]  # and encodes many at once
         self._replace(whole)
         if partial:
             self._change(partial)
