@@ -247,6 +247,8 @@ def test_options_are_for_the_ends_that_know_them(tmp_path, service, monkeypatch)
     assert lamella.copy_store(f"{memory}/a.zarr", "s3://bucket/b.zarr", storage_options=options)
     lamella.copy_store(web, "s3://bucket/c.zarr", storage_options=options)
     lamella.rechunk(url, f"{memory}/d.zarr", chunks=(4, 4), jobs=1, storage_options=options)
+    for local in (source, f"{memory}/a.zarr"):
+        lamella.upgrade(local, "0.6", "s3://bucket/g.zarr", overwrite=True, jobs=1, storage_options=options)
     for place in (f"{memory}/e.zarr", tmp_path / "e.zarr"):
         with lamella.merge([url], place, jobs=1, storage_options=options) as plate:
             assert plate["A/1/0"]["0"][...].all()

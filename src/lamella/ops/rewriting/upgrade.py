@@ -119,8 +119,8 @@ def upgrade(
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
-    storage = open_storage(with_options(source, storage_options))
-    if destination is None and isinstance(storage, LocalStorage):
+    storage = open_storage(with_options(source, storage_options)) if destination is None else None
+    if isinstance(storage, LocalStorage):
         root = os.path.realpath(storage.root)
         if above := next(groups_above(root), None):
             raise InvalidArgumentError(
