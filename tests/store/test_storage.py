@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pickle
@@ -21,6 +22,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipS
 
 import lamella
 from lamella.errors import (
+    AccessError,
     InvalidArgumentError,
     InvalidNameError,
     MissingDependencyError,
@@ -273,6 +275,18 @@ def test_a_refused_deletion_names_its_reason():
 
     with pytest.raises(StorageError, match=r"delete .*/a: NoSuchBucket"):
         open_storage(WithoutBucket()).delete_files(["a"])
+
+
+def test_a_read_that_is_refused_does_not_wait_for_others():
+    class OneRefused(MemoryStore):
+        async def get(self, key, *_, **__):
+            if key == "a":
+                raise PermissionError("HTTP 403")
+            if key == "b":
+                await asyncio.Event().wait()  # no answer ever comes
+
+    with pytest.raises(AccessError, match="403"):
+        open_storage(OneRefused()).read_many(["a", "b"])
 
 
 def test_the_root_is_no_key_to_write(storage):

@@ -18,7 +18,6 @@ from lamella.errors import AccessError
 from lamella.store.keys import DOCUMENTS
 from lamella.store.metadata.json_document import is_cut
 from lamella.store.objects.denials import Denials
-from lamella.store.objects.object_reads import all_of
 from lamella.store.objects.object_requests import KEYS_DELETED_AT_ONCE
 from lamella.store.objects.range_plan import extract_ranges, spans_of
 from lamella.store.objects.service_errors import (
@@ -131,7 +130,7 @@ class Service:
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""
-        return dict(zip(keys, await _for_each(self.get, keys), strict=True))
+        return dict(zip(keys, await _for_each(self.get, keys, cancels=True), strict=True))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Get ranges of several keys at once."""
@@ -147,7 +146,7 @@ class Service:
         items = [
             (request.key, span) for request, of_key in zip(requests, spans, strict=True) for span in of_key
         ]
-        answers = iter(await _for_each(part_of, items))
+        answers = iter(await _for_each(part_of, items, cancels=True))
         results: list[RangesRead | None] = []
         for request, of_key in zip(requests, spans, strict=True):
             found = {
@@ -203,7 +202,7 @@ class Service:
                 return dict(await self._fs._info(self._path(key)))
             return None
 
-        return await _for_each(info, keys)
+        return await _for_each(info, keys, cancels=True)
 
     async def infos_below(self, prefix: str) -> dict[str, dict[str, Any]] | None:
         """Return what fsspec says of all keys below a folder; None for a store of another kind."""
@@ -368,8 +367,10 @@ def is_document(key: str) -> bool:
     return key.rpartition("/")[2] in DOCUMENTS
 
 
-async def _for_each(send: Callable[[K], Awaitable[T]], items: Sequence[K]) -> list[T]:
-    """Send a request for each item, `AT_ONCE` at a time; after an error send no more, and wait for the rest."""
+async def _for_each(
+    send: Callable[[K], Awaitable[T]], items: Sequence[K], *, cancels: bool = False
+) -> list[T]:
+    """Send a request for each item, `AT_ONCE` at a time; after an error no more, and wait for the rest or cancel it."""
     waiting = deque(range(len(items)))
     results: list[Any] = [None] * len(items)
 
@@ -382,5 +383,13 @@ async def _for_each(send: Callable[[K], Awaitable[T]], items: Sequence[K]) -> li
             waiting.clear()
             raise
 
-    await all_of(work() for _ in range(min(AT_ONCE, len(items))))
+    workers = [asyncio.ensure_future(work()) for _ in range(min(AT_ONCE, len(items)))]
+    try:
+        await asyncio.gather(*workers)
+    except BaseException:
+        if cancels:
+            for worker in workers:
+                worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        raise
     return results
