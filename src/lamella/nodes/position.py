@@ -53,10 +53,7 @@ class Position(
 ):
     """A field of view: one image with its pyramid levels and labels.
 
-    Parameters
-    ----------
-    group, parse_meta, channel_names, axes, overwriting_creation
-        As for `NGFFNode`; 2 to 5 axes.
+    The parameters are those of `NGFFNode`; 2 to 5 axes.
 
     Examples
     --------
