@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from lamella.adapters.recent import Recent
 from lamella.adapters.tiff import TiffSource, open_tiff
 from lamella.errors import MissingDependencyError, SourceError
+from lamella.ops.last_used import LastUsed
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
@@ -489,7 +489,9 @@ def test_a_file_is_described_by_its_own_bytes_after_others_of_the_same_kind(
         assert_array_equal(np.squeeze(pixels_of(source)), stack)
         assert_array_equal(np.squeeze(pixels_of(pickle.loads(pickle.dumps(source)))), stack)
         with monkeypatch.context() as patch:
-            patch.setattr("lamella.adapters.tiff_templates.TEMPLATES", Recent(8))  # parsed without the others
+            patch.setattr(
+                "lamella.adapters.tiff_templates.TEMPLATES", LastUsed(8)
+            )  # parsed without the others
             assert one(tmp_path / f"{name}.tif").description == source.description
     with pytest.raises(SourceError, match=r"cut\.tif"):
         one(tmp_path / "cut.tif")

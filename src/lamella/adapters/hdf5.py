@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.recent import Recent
+from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
     from lamella.types import Array
@@ -23,7 +23,7 @@ class HDF5File:
         import h5py
 
         self.root = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=10007)
-        self._datasets: Recent[str, Any] = Recent(_DATASETS)
+        self._datasets: LastUsed[str, Any] = LastUsed(_DATASETS)
 
     def dataset(self, name: str) -> Any | None:
         """Return a dataset, None without one of this name."""

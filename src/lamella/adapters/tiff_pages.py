@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.recent import Recent
 from lamella.errors import SourceError
+from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +111,7 @@ class FilePool:
     """The open files of one source, shared by threads; the least recently used ones are closed first."""
 
     def __init__(self) -> None:
-        self._files: Recent[str, _OpenFile] = Recent(_OPEN_FILES)
+        self._files: LastUsed[str, _OpenFile] = LastUsed(_OPEN_FILES)
 
     def read(self, path: str, offset: int, count: int) -> bytes:
         """Read bytes of a file; raise SourceError for a file that cannot be opened or ends early."""

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.recent import Recent
+from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +67,9 @@ class Template:
         return self.size, self.head, self.tail
 
 
-TEMPLATES: Recent[tuple[int, bytes, bytes], Template] = Recent(_TEMPLATES_KEPT)
-_FRAMES: Recent[tuple[Any, ...], Any] = Recent(_FRAMES_KEPT)
-PAGES: Recent[FileKey, list[Pages]] = Recent(_FILES)
+TEMPLATES: LastUsed[tuple[int, bytes, bytes], Template] = LastUsed(_TEMPLATES_KEPT)
+_FRAMES: LastUsed[tuple[Any, ...], Any] = LastUsed(_FRAMES_KEPT)
+PAGES: LastUsed[FileKey, list[Pages]] = LastUsed(_FILES)
 """The pages of each image of the most recently read files; a file that changed is parsed again."""
 
 if hasattr(os, "register_at_fork"):

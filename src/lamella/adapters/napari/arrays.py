@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.recent import Recent
 from lamella.errors import LamellaError, one_line
+from lamella.ops.last_used import LastUsed
 from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, Tile, View
 
@@ -117,7 +117,7 @@ class BackgroundTiles:
         self._tiles = tiles
         self._arrived = arrived
         self._lock = threading.Lock()
-        self._read: Recent[Key, Tile] = Recent(_KEPT)
+        self._read: LastUsed[Key, Tile] = LastUsed(_KEPT)
         self._waiting: set[Key] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="lamella-napari")
 

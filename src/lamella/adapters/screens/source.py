@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lamella.adapters.recent import Recent
 from lamella.adapters.tiff import open_tiff
 from lamella.errors import SourceError
+from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ class FieldSource:
 
     def _reset(self) -> None:
         # A thread that still reads a closed file opens it again: closing is always safe.
-        self._open: Recent[str, PlaneSource] = Recent(_OPEN_FILES, close=lambda source: source.close())
+        self._open: LastUsed[str, PlaneSource] = LastUsed(_OPEN_FILES, close=lambda source: source.close())
 
     def __getstate__(self) -> tuple[ImageDescription, Mapping[tuple[int, int, int], str]]:
         return self._description, self._files

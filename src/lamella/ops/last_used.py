@@ -13,10 +13,10 @@ K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class LastUsed(Generic[K, V]):
     """The ``most`` recently used values by key, for several threads; ``close`` is called with each that is dropped.
 
-    >>> recent = Recent(2)
+    >>> recent = LastUsed(2)
     >>> for name in "abc":
     ...     _ = recent.put(name, name.upper())
     >>> recent.get("a"), recent.get("b"), recent.get_or_make("a", lambda: "again"), recent.get("c")
