@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from itertools import product
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from lamella.errors import SourceError
 from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_into, read_planes
+from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,16 +70,19 @@ class CombinedSource:
             self._members[key] = member.source
         self._own = members[0].source.description.axes
         self._description = self._describe(members, lengths, axes, name, channels)
-        self._lock = Lock()
-        self._open: OrderedDict[int, PlaneSource] = OrderedDict()
+        self._open = self._no_open_members()
 
     def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
+        return {key: value for key, value in self.__dict__.items() if key != "_open"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock = Lock()
-        self._open = OrderedDict()
+        self._open = self._no_open_members()
+
+    @staticmethod
+    def _no_open_members() -> LastUsed[int, PlaneSource]:
+        # A thread that still reads a member opens it again: closing is always safe.
+        return LastUsed(_OPEN_SOURCES, close=lambda source: source.close())
 
     @property
     def description(self) -> ImageDescription:
@@ -152,23 +154,12 @@ class CombinedSource:
         at = dict(zip(self._description.axes, index, strict=False))
         source = self._members.get(tuple(at[axis] for axis in self._placed))
         if source is not None:
-            self._keep(source)
+            self._open.put(id(source), source)
         return source, tuple(0 if axis in self._placed else at[axis] for axis in self._own[:-2])
 
     def close(self) -> None:
         """Close the files of all members."""
-        with self._lock:
-            while self._open:
-                self._open.popitem()[1].close()
-
-    def _keep(self, source: PlaneSource) -> None:
-        """Register an open member; close the least recently used one if there are many."""
-        with self._lock:
-            self._open[id(source)] = source
-            self._open.move_to_end(id(source))
-            if len(self._open) > _OPEN_SOURCES:
-                # A thread that still reads it opens it again: closing is always safe.
-                self._open.popitem(last=False)[1].close()
+        self._open.clear()
 
     def _check_same_kind(self, members: Sequence[Member]) -> None:
         first = members[0]
