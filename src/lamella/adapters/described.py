@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, counted
+from lamella.ops.conversion.handles import UNITS
 from lamella.ops.conversion.source import SAMPLE_COLORS, ImageDescription, SourceChannel
 from lamella.spec.colors import parse_color
 from lamella.spec.units import is_size
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from lamella.types import Shape
 
-_UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
-
 
 def described(
     path: str,
@@ -26,7 +25,7 @@ def described(
     dtype: Any,
     *,
     scale: Mapping[str, float | None],
-    units: Mapping[str, str | None] = _UNITS,
+    units: Mapping[str, str | None] = UNITS,
     times: tuple[float, ...] = (),
     **facts: Any,
 ) -> ImageDescription:
@@ -35,7 +34,7 @@ def described(
     Steps that are not positive numbers are left out. Several times have their mean distance as time step.
     """
     sizes = {axis: float(size) for axis, size in scale.items() if size is not None and is_size(size)}
-    all_units = {**_UNITS, **units}
+    all_units = {**UNITS, **units}
     if len(times) > 1 and is_size(step := (times[-1] - times[0]) / (len(times) - 1)):
         sizes["t"], all_units["t"] = step, "second"
     return ImageDescription(

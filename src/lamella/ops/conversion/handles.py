@@ -112,14 +112,15 @@ class SampleReader(HandleReader):
         return self.read_planes(handle, image, [index], rows)[0]
 
 
-_UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+"""Units of axes whose files state none."""
 
 
 def _with_units(description: ImageDescription) -> ImageDescription:
     """Drop the units of unknown steps, which would state a step of 1; add one to axes with a single sample."""
     units = {
         axis: description.units.get(axis) or (None if axis in description.scale else unit)
-        for axis, unit in _UNITS.items()
+        for axis, unit in UNITS.items()
         if axis in description.scale or (axis in description.axes and description.length(axis) == 1)
     }
     return replace(description, units=units)
