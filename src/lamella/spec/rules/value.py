@@ -60,11 +60,18 @@ class Value:
         return Finding(rule, level, self.node, (*self.at, *steps), found, remedy)
 
     def wrong(
-        self, rule: str, key: str, remedy: str, *, name: str = "", level: Level | None = None
+        self,
+        rule: str,
+        key: str,
+        remedy: str,
+        *,
+        name: str = "",
+        missing: str = "",
+        level: Level | None = None,
     ) -> Finding:
-        """Return the finding that the value of a key is of the wrong kind: null if the key is missing."""
+        """Return the finding that the value of a key is of the wrong kind, or ``missing`` (by default null)."""
         steps = (key,) if key in self.raw else ()
-        found = f"{name or key} is {describe(self.raw.get(key))}"
+        found = missing if missing and not steps else f"{name or key} is {describe(self.raw.get(key))}"
         return self.finding(rule, found, remedy, *steps, level=level)
 
 
@@ -79,10 +86,7 @@ def find_object(owner: Value, key: str, rule: str, remedy: str) -> Found:
     """Return the object of a key; None if it is missing or not an object, which breaks the rule."""
     if isinstance(owner.raw.get(key), dict):
         return owner[key]
-    if key in owner.raw:
-        yield owner.wrong(rule, key, remedy)
-    else:
-        yield owner.finding(rule, f"there is no {key}", remedy)
+    yield owner.wrong(rule, key, remedy, missing=f"there is no {key}")
     return None
 
 
@@ -91,10 +95,7 @@ def find_list(owner: Value, key: str, rule: str, remedy: str, *, name: str) -> F
     listed = owner.raw.get(key)
     if isinstance(listed, list) and listed:
         return owner[key]
-    if key in owner.raw:
-        yield owner.wrong(rule, key, remedy)
-    else:
-        yield owner.finding(rule, f"the {name} has no {key}", remedy)
+    yield owner.wrong(rule, key, remedy, missing=f"the {name} has no {key}")
     return None
 
 
