@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.spec.own_key import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.adapters.xarray_grid import TimeGrid
     from lamella.types import JSON, JSONObject
 
-_OURS, _THEIRS = "lamella", "iohub"
+_THEIRS = "iohub"
 _ATTRS, _TIMES = "xarray_attrs", "xarray_times"
 
 
@@ -34,7 +35,7 @@ def user_attributes(attributes: JSONObject) -> JSONObject:
     >>> user_attributes({"iohub": {"xarray_attrs": {"a": 1, "b": 1}}, "lamella": {"xarray_attrs": {"b": 2}}})
     {'a': 1, 'b': 2}
     """
-    return {**_part(attributes, _THEIRS, _ATTRS), **_part(attributes, _OURS, _ATTRS)}
+    return {**_part(attributes, _THEIRS, _ATTRS), **_part(attributes, OWN, _ATTRS)}
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
@@ -44,7 +45,7 @@ def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObjec
     {'lamella': {'xarray_attrs': {'a': 1, 'b': 2}}}
     """
     return (
-        _with_part(attributes, _ATTRS, {**_part(attributes, _OURS, _ATTRS), **attrs}) if attrs else attributes
+        _with_part(attributes, _ATTRS, {**_part(attributes, OWN, _ATTRS), **attrs}) if attrs else attributes
     )
 
 
@@ -56,7 +57,7 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
     >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
     (3.0, None)
     """
-    record = _part(attributes, _OURS, _TIMES).get(image)
+    record = _part(attributes, OWN, _TIMES).get(image)
     if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
         return None
     step = record.get("step")
@@ -66,7 +67,7 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
 def with_written_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
     """Return attributes that record start and step of timepoints as following from writes."""
     record = {"start": grid.start, "step": grid.step if grid.known else None}
-    return _with_part(attributes, _TIMES, {**_part(attributes, _OURS, _TIMES), image: record})
+    return _with_part(attributes, _TIMES, {**_part(attributes, OWN, _TIMES), image: record})
 
 
 def _part(attributes: JSONObject, owner: str, name: str) -> JSONObject:
@@ -76,8 +77,8 @@ def _part(attributes: JSONObject, owner: str, name: str) -> JSONObject:
 
 
 def _with_part(attributes: JSONObject, name: str, part: JSONObject) -> JSONObject:
-    own = attributes.get(_OURS)
-    return {**attributes, _OURS: {**(own if isinstance(own, dict) else {}), name: part}}
+    own = attributes.get(OWN)
+    return {**attributes, OWN: {**(own if isinstance(own, dict) else {}), name: part}}
 
 
 def as_json(attrs: Mapping[Any, Any]) -> JSONObject:

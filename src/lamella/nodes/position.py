@@ -23,6 +23,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
 from lamella.spec.intents import read_appending, read_replacing, with_appending
+from lamella.spec.own_key import own_record, with_own_record
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join, natural_order
 from lamella.store.metadata.missing_document import content_without_document, without_attributes
@@ -408,8 +409,7 @@ class Position(
         >>> position.stage_position is None
         True
         """
-        own = self.documents.group(self.path).get("lamella")
-        stage = own.get("stage") if isinstance(own, dict) else None
+        stage = own_record(self.documents.group(self.path), "stage")
         return {axis: float(value) for axis, value in stage.items()} if isinstance(stage, dict) else None
 
     @property
@@ -471,7 +471,7 @@ def _is_complete(image: MultiScaleMeta) -> bool:
 
 
 _TRANSFORMS = "coordinateTransformations"
-_PENDING = {"axes", _TRANSFORMS, "image"}
+_PENDING = ("axes", _TRANSFORMS, "image")
 """Keys under lamella's own attribute that a position without arrays stores for its first array."""
 
 
@@ -502,12 +502,9 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
 
 
 def _without_pending(document: JSONObject) -> JSONObject:
-    own = document.get("lamella")
-    if not isinstance(own, dict) or not own.keys() & _PENDING:
-        return document
-    other_keys = {key: value for key, value in own.items() if key not in _PENDING}
-    document = {key: value for key, value in document.items() if key != "lamella"}
-    return {**document, "lamella": other_keys} if other_keys else document
+    for name in _PENDING:
+        document = with_own_record(document, name, None)
+    return document
 
 
 def is_pending(attributes: JSONObject) -> bool:
@@ -516,13 +513,12 @@ def is_pending(attributes: JSONObject) -> bool:
 
 
 def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:
-    own = attributes.get("lamella")
-    return axes_from_json(own["axes"]) if isinstance(own, dict) and own.get("axes") else None
+    axes = own_record(attributes, "axes")
+    return axes_from_json(axes) if axes else None
 
 
 def _stored_image(attributes: JSONObject) -> JSONObject | None:
-    own = attributes.get("lamella")
-    image = own.get("image") if isinstance(own, dict) else None
+    image = own_record(attributes, "image")
     return image if isinstance(image, dict) else None
 
 
@@ -539,8 +535,7 @@ def _add_stored_image(meta: ImagesMeta, attributes: JSONObject) -> None:
 
 
 def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:
-    own = attributes.get("lamella")
-    transforms = own.get(_TRANSFORMS) if isinstance(own, dict) else None
+    transforms = own_record(attributes, _TRANSFORMS)
     return (
         [TransformationMeta.from_json(item) for item in transforms] if isinstance(transforms, list) else None
     )

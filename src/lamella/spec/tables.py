@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lamella.spec.own_key import own_record, with_own_record
+
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
@@ -152,6 +154,8 @@ def table_names(attributes: JSONObject) -> list[str]:
     return list(dict.fromkeys(name for name in listed if isinstance(name, str) and name.strip("/")))
 
 
+_REPLACING = "replacing_table"
+
 _ANNDATA = ("X", "obs", "var", "layers", "obsm", "obsp", "uns", "varm", "varp")
 _ENCODED = {
     "anndata": _ANNDATA,
@@ -193,8 +197,7 @@ def read_replacing_table(attributes: JSONObject) -> tuple[str, str] | None:
     >>> read_replacing_table({"tables": [], "lamella": {"replacing_table": {"name": "nuclei", "by": ".x"}}})
     ('nuclei', '.x')
     """
-    own = attributes.get("lamella")
-    record = own.get("replacing_table") if isinstance(own, dict) else None
+    record = own_record(attributes, _REPLACING)
     if not isinstance(record, dict):
         return None
     name, by = _text(record, "name"), _text(record, "by")
@@ -207,16 +210,8 @@ def with_replacing_table(attributes: JSONObject, record: tuple[str, str] | None)
     >>> with_replacing_table({"tables": ["a"], "lamella": {"replacing_table": {}}}, None)
     {'tables': ['a']}
     """
-    own = attributes.get("lamella")
-    others = (
-        {key: value for key, value in own.items() if key != "replacing_table"}
-        if isinstance(own, dict)
-        else {}
-    )
-    if record is not None:
-        others["replacing_table"] = {"name": record[0], "by": record[1]}
-    rest = {key: value for key, value in attributes.items() if key != "lamella"}
-    return {**rest, "lamella": others} if others else rest
+    replacing = None if record is None else {"name": record[0], "by": record[1]}
+    return with_own_record(attributes, _REPLACING, replacing)
 
 
 def _text(values: JSON, key: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
+from lamella.spec.own_key import OWN, own_record
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 LABELS = "labels/"
 
-_OWN = "lamella"
 _MAP = "map"
 REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 """Name of the journal of an array, in its folder."""
@@ -40,26 +40,25 @@ def without_records(attributes: JSONObject, more: Collection[str] = ()) -> JSONO
     >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
     {'lamella': {'times': [0, 1]}, 'ours': 1}
     """
-    own = attributes.get(_OWN)
+    own = attributes.get(OWN)
     if not isinstance(own, dict):
         return attributes
     dropped = {_MAP, "stale_levels", "stream", *more}
     user_values = {key: value for key, value in own.items() if key not in dropped}
-    rest = {key: user_values if key == _OWN else value for key, value in attributes.items()}
-    return rest if user_values else {key: value for key, value in rest.items() if key != _OWN}
+    rest = {key: user_values if key == OWN else value for key, value in attributes.items()}
+    return rest if user_values else {key: value for key, value in rest.items() if key != OWN}
 
 
 def _records(attributes: JSONObject) -> JSONObject:
-    own = attributes.get(_OWN)
-    records = own.get(_MAP) if isinstance(own, dict) else None
+    records = own_record(attributes, _MAP)
     return dict(records) if isinstance(records, dict) else {}
 
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:
     def edit(attributes: JSONObject) -> JSONObject:
-        own = attributes.get(_OWN)
+        own = attributes.get(OWN)
         own = dict(own) if isinstance(own, dict) else {}
-        return {**attributes, _OWN: {**own, _MAP: {**_records(attributes), name: record}}}
+        return {**attributes, OWN: {**own, _MAP: {**_records(attributes), name: record}}}
 
     position.documents.edit_group(position.path, edit)
 
