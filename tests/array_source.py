@@ -29,6 +29,7 @@ class ArraySource:
         scale: Mapping[str, float] | None = None,
         units: Mapping[str, str | None] | None = None,
         channels: tuple[SourceChannel, ...] = (),
+        is_rgb: bool = False,
     ) -> None:
         if len(axes) != array.ndim or not is_legal_order(axes):
             raise InvalidArgumentError(
@@ -45,6 +46,7 @@ class ArraySource:
             scale=dict(scale or {}),
             units=dict(units or {}),
             channels=channels,
+            is_rgb=is_rgb,
         )
 
     @property

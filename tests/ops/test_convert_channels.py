@@ -78,6 +78,16 @@ def test_rgb_shows_0_to_the_full_range_and_alpha_is_off(
         assert_array_equal(position.data[:], image if planar == "separate" else np.moveaxis(image, -1, 0))
 
 
+@pytest.mark.parametrize(("dtype", "top"), [("uint8", 255), ("uint16", 65535), ("float32", 1.0)])
+def test_colours_of_any_reader_show_0_to_the_full_range_where_the_file_states_none(
+    store: Path, dtype: str, top: float
+) -> None:
+    colours = tuple(SourceChannel(name) for name in ("Red", "Green", "Blue"))
+    convert(ArraySource(pixels((3, 8, 8), dtype), "cyx", channels=colours, is_rgb=True), store)
+    with open_ome_zarr(store) as position:
+        assert [(start, end) for _, _, start, end, _ in channels(position)] == [(0, top)] * 3
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_the_preview_of_a_colour_image_has_its_colours(tmp_path: Path, store: Path, dtype: str) -> None:
     path = tmp_path / "rgba.tif"

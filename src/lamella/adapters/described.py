@@ -52,14 +52,19 @@ def missing_note(count: int, noun: str) -> tuple[str, ...]:
     return (f"{counted(count, noun)} missing, written as zeros",) if count > 0 else ()
 
 
-def sample_channels(samples: int, names: Iterable[str] = ("",)) -> tuple[SourceChannel, ...]:
+def sample_channels(
+    samples: int, names: Iterable[str] = ("",), bits: int | None = None
+) -> tuple[SourceChannel, ...]:
     """Return the channels of colour images, one for each sample; ``names`` are those of the images.
+
+    ``bits`` are those that the samples use, if there are fewer than the pixel type has.
 
     >>> [channel.label for channel in sample_channels(3)]
     ['Red', 'Green', 'Blue']
     """
+    window = None if bits is None else (0.0, 2.0**bits - 1)
     return tuple(
-        SourceChannel(f"{name} {label}".strip(), color, active=label != "Alpha")
+        SourceChannel(f"{name} {label}".strip(), color, window=window, active=label != "Alpha")
         for name in names
         for label, color in SAMPLE_COLORS[:samples]
     )

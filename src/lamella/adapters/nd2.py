@@ -164,7 +164,7 @@ def _channels(file: Any, events: dict[str, Any]) -> tuple[SourceChannel, ...]:
     """Return the channels; three for one that has the samples of a colour image."""
     channels = _parts(file)
     if file.is_rgb:
-        return sample_channels(3, [""] * len(channels))
+        return sample_channels(3, [""] * len(channels), file.attributes.bitsPerComponentSignificant)
     exposures = set(events.get("Camera 1 Exposure Time [ms]", ()))
     exposure = float(exposures.pop()) / 1000 if len(exposures) == 1 else None
     return tuple(

@@ -91,7 +91,9 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
     plain = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
     first = next((name for name in plain if os.path.isfile(os.path.join(folder, name))), None)
     if first is None:
-        raise SourceError(f"{path} names the file {first_of(names, 1)}, which does not exist in its folder")
+        raise SourceError(
+            f"{path} names files that are not in its folder: {first_of(names, 1)}; copy them beside it"
+        )
     dialects = {f"is_{kind}": False for kind in _OTHER_DIALECTS}
     return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **dialects)
 

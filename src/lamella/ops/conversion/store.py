@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -349,7 +349,7 @@ class PlateSample:
     def add(self, sample: Sample) -> None:
         """Add the sample of an image."""
         for channel, parts in sample.planes.items():
-            self._parts.setdefault(channel, []).extend(parts.values())
+            self._parts.setdefault(channel, []).append(np.concatenate([parts[key] for key in sorted(parts)]))
 
     def add_stored(self, image: ImagePlan, position: Position, levels: NewLevels) -> None:
         """Add the sample of an image that an interrupted call has written, from the store."""
@@ -474,8 +474,16 @@ def channel_labels(description: ImageDescription) -> list[str]:
 
 
 def _channels(description: ImageDescription) -> Sequence[SourceChannel]:
+    """Return the channels; those of a colour image show the whole range if the file states no windows.
+
+    Percentiles of each colour would change the hues: white paper would become grey.
+    """
     from lamella.ops.conversion.source import SourceChannel
 
     count = description.length("c")
     described = description.channels
-    return described if len(described) == count else [SourceChannel("")] * count
+    channels = described if len(described) == count else [SourceChannel("")] * count
+    if not description.is_rgb or any(channel.window for channel in channels):
+        return channels
+    _, top = type_limits(description.dtype) or (0.0, 1.0)
+    return [replace(channel, window=(0.0, top)) for channel in channels]
