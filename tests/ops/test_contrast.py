@@ -100,6 +100,28 @@ def test_a_plate_has_one_window_per_channel_over_all_fields(path: Path, version:
     assert shown == [[(w["start"], w["end"]) for w in found.values()]] * 3
 
 
+@pytest.mark.parametrize("wanted", ["convert", "compute_contrast"])
+def test_a_few_bright_fields_of_a_plate_are_not_saturated(tmp_path: Path, wanted: str) -> None:
+    noise = np.random.default_rng(0)
+    (tmp_path / "files").mkdir()
+    for number in range(1, 61):
+        pixels = noise.integers(100, 200, (64, 64), "uint16")
+        if number == 37:
+            pixels[:8, :25] += 250  # cells that cover a twentieth of one field
+        if number == 9:
+            pixels[5, 5] = 65535  # a pixel of the camera
+        tifffile.imwrite(tmp_path / f"files/A{number}.tif", pixels)
+    pattern = r"(?P<row>A)(?P<col>\d+)"
+    lamella.convert(tmp_path / "files", tmp_path / "plate.zarr", well_regex=pattern)
+    with lamella.open_ome_zarr(tmp_path / "plate.zarr", mode="r+") as plate:
+        if wanted == "compute_contrast":
+            plate["A/1/0"].set_channel("channel_0", window=(0, 5))
+            plate.compute_contrast()
+        ((start, end),) = {windows(position)[0] for _, position in plate.positions()}
+    assert 100 <= start < 110
+    assert 400 < end < 450
+
+
 def test_channels_are_matched_by_name_where_fields_differ(path: Path) -> None:
     with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["a", "b"]) as plate:
         first, second = plate.create_positions([("A", "1", "0"), ("A", "2", "0")])

@@ -220,6 +220,20 @@ def test_all_channels_are_shown_when_none_is_active(tmp_path):
     assert [channel.name for channel in short_repr(position)] == ["GFP", "DAPI"]
 
 
+@pytest.mark.parametrize("active", [True, False, None])
+def test_of_many_channels_the_first_are_shown_unless_the_metadata_choose_some(tmp_path, active):
+    names = [f"Marker {number}" for number in range(12)]
+    position = make_image(tmp_path / "a.zarr", "cyx", np.zeros((12, 4, 4), "uint16"), names)
+    for channel in position.metadata.omero.channels:
+        channel.active = active
+    position.dump_meta()
+    assert [channel.name for channel in short_repr(position)] == names[:7]
+    for number, channel in enumerate(position.metadata.omero.channels):
+        channel.active = number != 3
+    position.dump_meta()
+    assert [channel.name for channel in short_repr(position)] == names[:3] + names[4:]
+
+
 def test_channels_are_chosen_by_name_in_any_case_and_keep_the_order_asked_for(tmp_path):
     position = make_image(tmp_path / "a.zarr", "cyx")
     assert [channel.name for channel in short_repr(position, ["dapi", "GFP", "DAPI"])] == ["DAPI", "GFP"]

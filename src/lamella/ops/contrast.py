@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
 
+    from numpy.typing import NDArray
+
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
     from lamella.spec.images import WindowDict
@@ -40,6 +42,9 @@ _PLANES, _FEWEST_PLANES = 64, 3
 
 _PIXELS = 1 << 20
 """Number of sampled pixels per channel, of all fields together."""
+
+_MOST_STRETCH = 4
+"""Number of times that a window may be wider because of a few bright fields: the others are a quarter as bright."""
 
 _Key = tuple[str, int]
 """Name of a channel, and the number of channels of that name before it in its image."""
@@ -122,10 +127,11 @@ def choose_windows(
 
 
 def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
-    """Return the contrast window of a channel by samples of its pixels."""
+    """Return the contrast window of a channel by samples of its pixels, one for each field."""
     limits = [type_limits(part.dtype) for part in parts]
     values = np.concatenate(parts)
     start, end = percentile_window(values)
+    end = _end_with_bright_fields(start, end, parts)
     known_limits = [limit for limit in limits if limit is not None]
     if len(known_limits) == len(parts):
         possible = min(low for low, _ in known_limits), max(high for _, high in known_limits)
@@ -135,6 +141,24 @@ def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
         finite = values[np.isfinite(values)]
         possible = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return window_of(start, end, possible, values.dtype)
+
+
+def _end_with_bright_fields(start: float, end: float, parts: Sequence[Array]) -> float:
+    """Return the end of a window that also covers the few bright fields of a plate, if the others stay visible.
+
+    A field is covered by the 99th percentile of its pixels, which single bright pixels do not change.
+
+    >>> import numpy as np
+    >>> dark, bright = np.arange(100), np.arange(300)
+    >>> _end_with_bright_fields(0, 99, [dark] * 50 + [bright]), _end_with_bright_fields(0, 99, [dark, 9 * bright])
+    (296.0, 99)
+    """
+    if len(parts) < 2:
+        return end
+    most = start + _MOST_STRETCH * (end - start)
+    finite: list[NDArray[Any]] = [part[np.isfinite(part)] for part in parts if part.dtype.kind != "b"]
+    tops = (float(np.percentile(part, 99, method="nearest")) for part in finite if part.size)
+    return max([end, *(top for top in tops if top <= most)])
 
 
 def _keys(names: Sequence[str]) -> list[_Key]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 MOST_CHANNELS = 7
-"""Number of channels that are shown if the metadata do not mark active ones; more could not be distinguished."""
+"""Number of channels that are shown unless the metadata choose some; more would add up to white."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
     window that starts above its end counts as missing, and one of the whole range of the dtype, except for 8 bits and
     booleans: writers store it without looking at the pixels. Images that were converted from RGB keep their windows. An
-    opacity is never shown by default, because it is white over every object.
+    opacity is never shown by default, because it is white over every object. Of many channels the first are shown if
+    all are marked as active, as writers do that do not choose.
     """
     dtype = position.data.dtype
     colored = is_rgb(position)
@@ -137,15 +138,18 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     omero = position.document.shared_model.omero
     stored = list(omero.channels if omero is not None else [])[:count]
     default_colors = standard_colors(count)
+    marks = {meta.active for key, meta in zip(keys, stored, strict=False) if key.lower() != ALPHA}
     shown: dict[str, tuple[ShownChannel, bool]] = {}
     for index, key in enumerate(keys):
         meta = stored[index] if index < len(stored) else None
         color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or key)
         window = displayed_range(meta) if colored and meta else _chosen_window(meta, dtype)
         opacity = count > 1 and key.lower() == ALPHA
-        shown[key] = ShownChannel(key, color, window, colored), _active(meta, index) and not opacity
+        active = None if meta is None or len(marks) == 1 else meta.active
+        active = index < MOST_CHANNELS if active is None else active
+        shown[key] = ShownChannel(key, color, window, colored), active and not opacity
     if not any(default for _, default in shown.values()):
-        shown = {name: (channel, True) for name, (channel, _) in shown.items()}
+        shown = {name: (channel, i < MOST_CHANNELS) for i, (name, (channel, _)) in enumerate(shown.items())}
     return _with_distinct_colors(shown)
 
 
@@ -170,12 +174,6 @@ def _with_distinct_colors(
         name: (replace(channel, color=chosen.get(name, channel.color)), default)
         for name, (channel, default) in shown.items()
     }
-
-
-def _active(meta: ChannelMeta | None, index: int) -> bool:
-    if meta is None or meta.active is None:
-        return index < MOST_CHANNELS
-    return meta.active
 
 
 def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
