@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from lamella.spec.images import TransformationMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
 
 JSON: TypeAlias = Any
 """Any JSON value: None, bool, int, float, str, list or dict."""

@@ -79,7 +79,7 @@ def test_checksum_makes_what_verify_compares(film, tmp_path):
 
 @pytest.mark.parametrize("command", ["verify", "checksum"])
 def test_what_was_interrupted_is_finished_by_the_same_command(film, tmp_path, monkeypatch, command):
-    monkeypatch.setattr("lamella.store.file_fingerprint._SETTLED_NS", 0)
+    monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
     from lamella.ops.integrity import checksum, verify
 
     module, name = (verify, "decode") if command == "verify" else (checksum, "_sum")

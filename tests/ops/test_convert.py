@@ -249,7 +249,7 @@ def test_asked_chunks_and_shards_are_honoured(store: Path) -> None:
 
 def test_large_images_are_read_in_several_blocks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamella.ops.conversion.layout.BLOCK_BYTES", 10_000)
-    monkeypatch.setattr("lamella.store.metadata.layout.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("lamella.store.metadata.array_creation.SHARD_BYTES", 20_000)
     pixels = random_pixels((3, 2, 9, 70, 90))
     convert(ArraySource(pixels, "tczyx"), store, chunks=(4, 16, 16), jobs=3)
     with open_ome_zarr(store) as position:

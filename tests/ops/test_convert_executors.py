@@ -25,7 +25,7 @@ tifffile = pytest.importorskip("tifffile")
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have small images cut into units as large ones are."""
     monkeypatch.setattr("lamella.ops.conversion.layout.BLOCK_BYTES", 20_000)
-    monkeypatch.setattr("lamella.store.metadata.layout.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("lamella.store.metadata.array_creation.SHARD_BYTES", 20_000)
     monkeypatch.setattr("lamella.ops.conversion.write._LARGE_UNIT_BYTES", 20_000)
     for module in ("lamella.ops.conversion.write", "lamella.ops.pyramids.passes"):
         monkeypatch.setattr(f"{module}.UNIT_BYTES", 150_000)

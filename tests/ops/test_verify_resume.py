@@ -23,8 +23,8 @@ CHILD = """
 import os, signal, sys
 import lamella
 from lamella.ops.jobs import journal
-from lamella.store import file_fingerprint
-file_fingerprint._SETTLED_NS, journal._MOST_SECONDS = 0, 0
+from lamella.ops.integrity import checksum
+checksum._SETTLED_NS, journal._MOST_SECONDS = 0, 0
 add, left = journal.Journal.add, [int(sys.argv[1])]
 def killed(*given):
     if not left[0]:
@@ -39,7 +39,7 @@ exec(sys.argv[2])
 @pytest.fixture(autouse=True)
 def old(monkeypatch):
     """Files are as old as files of an experiment, and what is found is written down at once."""
-    monkeypatch.setattr("lamella.store.file_fingerprint._SETTLED_NS", 0)
+    monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
     monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
 
 
@@ -92,14 +92,14 @@ def test_a_complete_work_is_done_anew(plate, work):
     ("plate", "work", "kind"), in_turn("threads", "processes"), indirect=["plate", "work"]
 )
 def test_workers_go_on_too(plate, work, kind, monkeypatch):
-    settle = "import lamella.store.file_fingerprint as one; assert one._SETTLED_NS; one._SETTLED_NS = 0"
+    settle = "import lamella.ops.integrity.checksum as one; assert one._SETTLED_NS; one._SETTLED_NS = 0"
     pool = (
         ThreadPoolExecutor(2)
         if kind == "threads"
         else ProcessPoolExecutor(2, get_context("spawn"), initializer=exec, initargs=(settle,))
     )
     monkeypatch.undo()  # functions that were replaced cannot be sent to processes
-    monkeypatch.setattr("lamella.store.file_fingerprint._SETTLED_NS", 0)
+    monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
     monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
     seen, added, add = [], [], Journal.add
 
@@ -211,7 +211,7 @@ def test_a_damaged_file_is_looked_at_again(plate, tmp_path, monkeypatch, manifes
 
 
 def test_a_file_that_is_too_young_to_be_told_from_the_next_is_read_again(plate, work, monkeypatch):
-    monkeypatch.setattr("lamella.store.file_fingerprint._SETTLED_NS", 10**15)
+    monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 10**15)
     work.cut(plate, 3)
     work(plate)
     assert sorted(work.read) == work.keys(plate)
@@ -246,7 +246,7 @@ def test_a_record_that_is_cut_off_anywhere_costs_what_it_does_not_tell(plate, wo
 
 
 def test_a_line_that_is_damaged_is_passed_over(plate, work):
-    for place in (0, 12, 40, -4):  # of the checksum, of the key, of the file_fingerprint, of the digest
+    for place in (0, 12, 40, -4):  # of the checksum, of the key, of the fingerprint, of the digest
         work.cut(plate, 3)
         head, first, *lines = work.record.read_bytes().splitlines(keepends=True)
         line = bytearray(first)

@@ -25,10 +25,10 @@ from lamella.errors import (
     StoreExistsError,
 )
 from lamella.ops.conversion.convert import convert
+from lamella.ops.integrity import checksum
 from lamella.ops.jobs import journal
 from lamella.ops.plates.rename_wells import rename_wells
 from lamella.ops.pyramids import passes
-from lamella.store import file_fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,12 +171,12 @@ def _large_pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None
 
 def _checksums(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     """Write a manifest; what is found goes into the record at once, and files need not be old to be believed."""
-    settled, seconds = file_fingerprint._SETTLED_NS, journal._MOST_SECONDS
-    file_fingerprint._SETTLED_NS, journal._MOST_SECONDS = 0, 0
+    settled, seconds = checksum._SETTLED_NS, journal._MOST_SECONDS
+    checksum._SETTLED_NS, journal._MOST_SECONDS = 0, 0
     try:
         lamella.checksum(folder / "plate.zarr", folder / "sums", jobs=1)
     finally:
-        file_fingerprint._SETTLED_NS, journal._MOST_SECONDS = settled, seconds
+        checksum._SETTLED_NS, journal._MOST_SECONDS = settled, seconds
 
 
 def _edits(folder: Path, version: str, acknowledge: Acknowledge) -> None:

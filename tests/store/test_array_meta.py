@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import InvalidArgumentError
-from lamella.store.metadata.array_creation import new_array
-from lamella.store.metadata.compressor import Compressor
-from lamella.store.metadata.layout import LARGEST_CHUNK, auto_layout, default_chunks
+from lamella.store.metadata.array_creation import LARGEST_CHUNK, auto_layout, default_chunks, new_array
+from lamella.store.metadata.array_meta import Compressor
 
 DEFAULT = Compressor("blosc", "zstd", 1, "bitshuffle")
 

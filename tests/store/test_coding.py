@@ -15,9 +15,9 @@ from lamella.errors import DamagedDataError
 from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.documents import Documents
-from lamella.store.pixels import blosc
+from lamella.store.pixels import coding
 from lamella.store.pixels.arrays import StoredArray
-from lamella.store.pixels.coding import ChunkError, coding_of
+from lamella.store.pixels.coding import ChunkError, blosc_compressor, coding_of
 
 BLOSCS = [(cname, shuffle) for cname in ("zstd", "lz4", "zlib", "blosclz", "lz4hc") for shuffle in (0, 1, 2)]
 V2 = {
@@ -172,7 +172,7 @@ def test_a_flipped_byte_under_a_checksum_is_noticed(opened, at):
 def test_blocks_are_compressed_to_the_bytes_of_numcodecs(cname, typesize):
     values = np.random.default_rng(0).poisson(50, 9_001).astype(f"u{typesize}")
     for level, shuffle, blocksize in [(1, 2, 0), (5, -1, 0), (9, 0, 1 << 12), (0, 1, 0)]:
-        compress = blosc.compressor(cname, level, shuffle, blocksize, typesize)
+        compress = blosc_compressor(cname, level, shuffle, blocksize, typesize)
         if compress is None:  # numcodecs is built in another way: it compresses
             pytest.skip("the c-blosc of numcodecs cannot be called")
         with ThreadPoolExecutor(1) as thread:  # on the main thread numcodecs uses threads of its own
@@ -184,13 +184,13 @@ def test_blocks_are_compressed_to_the_bytes_of_numcodecs(cname, typesize):
 def test_settings_that_c_blosc_would_refuse_are_left_to_numcodecs(wrong):
     settings = {"name": "zstd", "level": 1, "shuffle": 2, "blocksize": 0, "typesize": 2}
     names = {"clevel": "level", "cname": "name"}
-    assert blosc.compressor(**settings | {names.get(k, k): v for k, v in wrong.items()}) is None
+    assert blosc_compressor(**settings | {names.get(k, k): v for k, v in wrong.items()}) is None
 
 
 def test_without_the_library_numcodecs_compresses(monkeypatch):
     values = np.arange(1000, dtype="u2").reshape(10, 100)
     meta = new_array((10, 100), "u2", zarr_format=3, compressor="blosc")
     encoded = coding_of(meta).encode(values)
-    monkeypatch.setattr(blosc, "_library", lambda: None)
+    monkeypatch.setattr(coding, "_blosc_library", lambda: None)
     meta = new_array((10, 100), "u2", zarr_format=3, compressor="blosc", dimension_names=["y", "x"])
     assert coding_of(meta).encode(values) == encoded

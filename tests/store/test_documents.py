@@ -22,7 +22,7 @@ from lamella.errors import (
 )
 from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import new_array
-from lamella.store.metadata.compressor import Compressor
+from lamella.store.metadata.array_meta import Compressor
 from lamella.store.metadata.documents import Documents
 
 ATTRIBUTES = {"name": "µ-plate", "nested": {"list": [1, 2.5, None, True]}}

@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import LocalStore, WrapperStore
 
 from lamella import open_ome_zarr
-from lamella.store.metadata import expected
+from lamella.store.objects import document_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +197,7 @@ def test_a_store_that_is_open_for_writing_reads_nothing_ahead(plate, version):
 def test_what_came_ahead_is_given_once_and_not_for_long(plate, version, monkeypatch):
     store = Counting(LocalStore(plate, read_only=True))
     now = [0.0]
-    monkeypatch.setattr(expected.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
     with open_ome_zarr(store) as node:
         positions = node.positions()
         for _ in range(25):

@@ -381,7 +381,7 @@ def test_memory_is_that_of_the_chunks_under_way(make):
 
 
 def test_numcodecs_is_given_a_context_of_its_own_for_blosc(make, monkeypatch):
-    monkeypatch.setattr("lamella.store.pixels.blosc._library", lambda: None)
+    monkeypatch.setattr("lamella.store.pixels.coding._blosc_library", lambda: None)
     asked = []
 
     class Recorded(numcodecs.blosc.Blosc):

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from lamella.store.files.atomic_file import AtomicFile
+from lamella.store.files.temporary_files import AtomicFile
 from lamella.store.pixels.coding import Coding
 from lamella.store.process_limits import cpus
 

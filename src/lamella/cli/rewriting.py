@@ -12,7 +12,7 @@ from lamella.errors import counted
 
 if TYPE_CHECKING:
     from lamella.ops.rewriting.rewrite import RewriteReport
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import VersionName
 
 
@@ -95,7 +95,7 @@ def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
     from dataclasses import replace
 
     from lamella.errors import InvalidArgumentError
-    from lamella.store.metadata.compressor import Compressor
+    from lamella.store.metadata.array_meta import Compressor
 
     if choice is None:
         return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.streaming.stream import FrameStream
     from lamella.spec.images import TransformationMeta, WindowDict
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import JSON, StrPath
 
 

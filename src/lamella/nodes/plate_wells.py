@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.well import Well
     from lamella.spec.images import TransformationMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import ArrayOptions
 
 

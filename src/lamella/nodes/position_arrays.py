@@ -18,9 +18,8 @@ from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import check_new_name
-from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.array_creation import auto_layout, default_chunks, new_array
 from lamella.store.metadata.json_document import new_description
-from lamella.store.metadata.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from lamella.ops.array_writes import Source
     from lamella.spec.images import ImagesMeta, TransformationMeta
     from lamella.spec.rules import Finding, Kind
-    from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import ArrayMeta, CompressorChoice
     from lamella.types import JSONObject, Shape
 
 

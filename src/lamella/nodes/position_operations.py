@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lamella.ops.streaming.stream import FrameStream
     from lamella.ops.tables.rois import Roi
     from lamella.spec.images import TransformationMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import StrPath
 
 

@@ -49,8 +49,7 @@ from lamella.spec.intents import (
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
 from lamella.store.keys import check_new_name
-from lamella.store.metadata.array_creation import array_like, new_array
-from lamella.store.metadata.layout import LARGEST_CHUNK, default_chunks
+from lamella.store.metadata.array_creation import LARGEST_CHUNK, array_like, default_chunks, new_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable

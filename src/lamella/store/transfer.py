@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
-from lamella.store.files.atomic_file import stage
 from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import stage
 from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.keys import METADATA_FILES, join
 

@@ -15,9 +15,8 @@ from lamella.errors import StorageError
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.regions import whole_region
-from lamella.store.files.atomic_file import AtomicFile
 from lamella.store.files.local import LocalStorage
-from lamella.store.files.temporary_files import temporary_name
+from lamella.store.files.temporary_files import AtomicFile, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import LocalFile
     from lamella.ops.rewriting.workspace import Workspace
-    from lamella.store.metadata.layout import Cut
+    from lamella.store.metadata.array_creation import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
 

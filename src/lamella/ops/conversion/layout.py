@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
-from lamella.store.metadata.layout import chunks_and_shards
+from lamella.store.metadata.array_creation import chunks_and_shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.metadata.layout import Cut
+    from lamella.store.metadata.array_creation import Cut
     from lamella.types import Shape
 
 BLOCK_BYTES = 8 << 20

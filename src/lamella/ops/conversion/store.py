@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, WindowDict
     from lamella.spec.plate import PlateMeta
+    from lamella.store.metadata.array_creation import Cut
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.layout import Cut
     from lamella.types import Array, JSONObject, VersionName
 
 

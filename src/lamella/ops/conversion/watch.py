@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.reader import Reader
-    from lamella.store.metadata.layout import Cut
+    from lamella.store.metadata.array_creation import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
 Files = dict[str, tuple[int, int]]

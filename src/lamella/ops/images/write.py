@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
     from lamella.spec.images import ImagesMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import StrPath, VersionName
 
 _ORDER = "tczyx"

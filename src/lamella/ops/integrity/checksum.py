@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,14 +20,13 @@ from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import storage_of
-from lamella.store.file_fingerprint import fingerprint
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
 from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import local_path
 from lamella.store.pixels.stored_chunks import is_beyond
-from lamella.store.storage import with_options
+from lamella.store.storage import times_of, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -394,3 +394,14 @@ def _parts(storage: Storage, key: str) -> Iterable[bytes]:
     while part := storage.read_range(key, start, _PART):
         yield part
         start += len(part)
+
+
+_SETTLED_NS = 2 * 10**9
+"""Least age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
+
+
+def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
+    """Return the fingerprint of a key, read *before* its bytes; None where the store has none, or it is too recent."""
+    found = storage.fingerprint(key)
+    times = found and times_of(found)
+    return None if times and time.time_ns() - max(times) < _SETTLED_NS else found

@@ -22,13 +22,19 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
-from lamella.ops.integrity.checksum import SUMS, compare, journaled_digest, open_journal, read_manifest
+from lamella.ops.integrity.checksum import (
+    SUMS,
+    compare,
+    fingerprint,
+    journaled_digest,
+    open_journal,
+    read_manifest,
+)
 from lamella.ops.known_members import listed
 from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.ops.validation.validate import storage_of
-from lamella.store.file_fingerprint import fingerprint
 from lamella.store.keys import is_key, join
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.jobs.units import Unit
     from lamella.ops.regions import Region
-    from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.compressor import Compressor
+    from lamella.store.metadata.array_meta import ArrayMeta, Compressor
     from lamella.store.pixels.arrays import StoredArray
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, Shape

@@ -13,9 +13,8 @@ from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.rewrite import Plan, RewriteReport, rewrite
-from lamella.store.metadata.array_creation import new_array
-from lamella.store.metadata.compressor import Compressor, nearest_choice
-from lamella.store.metadata.layout import chunks_and_shards, fit_chunks
+from lamella.store.metadata.array_creation import chunks_and_shards, fit_chunks, new_array
+from lamella.store.metadata.array_meta import Compressor, nearest_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
 
     from lamella.errors import MetadataError
     from lamella.ops.execution import Progress
-    from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_meta import ArrayMeta, CompressorChoice
     from lamella.store.metadata.documents import Documents
-    from lamella.store.metadata.layout import Cut
     from lamella.types import Shape, StrPath
 
 

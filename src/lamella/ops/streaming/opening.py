@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.spec.images import TransformationMeta
-    from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import ArrayMeta, CompressorChoice
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Shape
 

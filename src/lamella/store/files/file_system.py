@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeNotFoundError, StorageError
 from lamella.log import log
-from lamella.store.files.temporary_files import remove_file, sweep_folder, temporary_name
+from lamella.store.files.temporary_files import fsync_path, remove_file, sweep_folder, temporary_name
 from lamella.store.keys import DOCUMENTS
 
 if TYPE_CHECKING:
@@ -163,17 +163,6 @@ def exchange(first: str, second: str) -> bool:
 def same_entry(first: str, second: str) -> bool:
     """Whether two names are one directory entry, like ``a1`` and ``A1`` on a file system that ignores case."""
     return os.path.samestat(os.lstat(first), os.lstat(second))
-
-
-def fsync_path(path: str) -> None:
-    """Flush a file or folder to the disk."""
-    if os.name == "nt":  # pragma: no cover
-        return  # folders cannot be opened there; NTFS journals the rename
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 MAX_FOLDERS = 200_000

@@ -11,8 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from lamella.errors import InvalidArgumentError, StorageError
-from lamella.store.files.atomic_file import AtomicFile
-from lamella.store.files.temporary_files import sweep_folder, temporary_name
+from lamella.store.files.temporary_files import AtomicFile, sweep_folder, temporary_name
 from lamella.store.files.zip_directory import CENTRAL, END, END64, LOCAL, LOCATOR
 from lamella.store.keys import check_key
 

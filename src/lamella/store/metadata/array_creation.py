@@ -1,24 +1,177 @@
-"""Describe new arrays as `ArrayMeta`. Nothing is written."""
+"""Describe new arrays as `ArrayMeta`, with chunks and shards by default or as requested. Nothing is written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, FillValue, ZarrFormat
-from lamella.store.metadata.compressor import Compressor, nearest_choice
-from lamella.store.metadata.layout import default_chunks
+from lamella.store.metadata.array_meta import (
+    DTYPES,
+    ArrayMeta,
+    Compressor,
+    FillValue,
+    ZarrFormat,
+    nearest_choice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
-    from lamella.store.metadata.compressor import CompressorChoice
+    from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import JSONObject, Shape
+
+Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
+"""Requested chunks or shards: automatic, none, or lengths of the last axes."""
+
+#: Limit of automatic chunks in raw bytes: blosc's limit is 2 GiB, and memory ends sooner.
+LARGEST_CHUNK = 512 << 20
+#: Raw bytes of an automatic inner chunk, which one random crop has to decode.
+_CHUNK_GOAL = 1 << 20
+#: Raw bytes of an automatic shard of a new array, which one writer keeps in memory.
+_SHARD_GOAL = 256 << 20
+#: Raw bytes of a shard of a converted or rechunked array: some dozen chunks, quick to rewrite.
+SHARD_BYTES = 16 << 20
+
+
+def default_chunks(shape: Shape, itemsize: int) -> Shape:
+    """Return default chunks: the last three axes whole, 1 before.
+
+    Above 512 MiB the first of the three axes is split into equal parts, then the second. An axis of length 0 gets
+    chunks of 1.
+
+    >>> default_chunks((10, 3, 40, 2048, 2048), 2)
+    (1, 1, 40, 2048, 2048)
+    >>> default_chunks((1, 1, 400, 2048, 2048), 2)
+    (1, 1, 58, 2048, 2048)
+    """
+    chunks = [1] * max(0, len(shape) - 3) + [max(1, n) for n in shape[-3:]]
+    for axis in range(max(0, len(shape) - 3), len(shape)):
+        rest = math.prod(chunks) // chunks[axis] * itemsize
+        if rest * chunks[axis] > LARGEST_CHUNK:
+            chunks[axis] = _equal_parts(chunks[axis], max(1, LARGEST_CHUNK // rest))
+    return tuple(chunks)
+
+
+def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shape | None]:
+    """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where one chunk is as large.
+
+    Both span the last three axes only, so that times and channels can be written in parallel. Axes are split into
+    equal parts, so that the last chunk of an axis is hardly smaller than the others.
+
+    >>> auto_layout((4, 2, 32, 1024, 1024), 2, True)
+    ((1, 1, 8, 256, 256), (1, 1, 32, 1024, 1024))
+    >>> auto_layout((512, 512), 2, True)
+    ((512, 512), None)
+    """
+    lead, core = tuple(1 for _ in shape[:-3]), tuple(max(1, n) for n in shape[-3:])
+    chunks = _near_cube(core, itemsize)
+    shards = _shards(core, chunks, itemsize)
+    if not sharded or shards == chunks:
+        return lead + chunks, None
+    return lead + chunks, lead + shards
+
+
+def chunks_and_shards(
+    shape: Shape,
+    itemsize: int,
+    lead: int,
+    *,
+    chunks: str | Sequence[int],
+    shards: str | Sequence[int],
+) -> tuple[Shape, Shape | None]:
+    """Return the chunks and shards of an array that is converted or rechunked.
+
+    ``lead`` axes come before those of space; automatic chunks have length 1 along them. ``chunks`` are "auto" or
+    lengths of the last axes, with 1 before, limited to the shape unless shards are requested. ``shards`` are "auto",
+    "none" or lengths of the last axes, with those of the chunks before, which automatic chunks divide.
+
+    >>> chunks_and_shards((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
+    ((1, 8, 256, 256), (1, 8, 512, 2048))
+    >>> chunks_and_shards((2, 3, 40), 2, 0, chunks=(64,), shards="none")
+    ((1, 1, 40), None)
+    """
+    requested_shards = () if isinstance(shards, str) else tuple(shards)
+    if isinstance(chunks, str):
+        inner = fit_chunks((*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), requested_shards)
+    else:
+        inner = (1,) * (len(shape) - len(chunks)) + tuple(chunks)
+        if not requested_shards:
+            # With shards, the chunks have to divide the shards.
+            inner = tuple(min(chunk, max(1, edge)) for chunk, edge in zip(inner, shape, strict=True))
+    if not requested_shards:
+        return inner, None if shards == "none" else _grow(inner, shape, itemsize, lead)
+    outer = inner[: len(shape) - len(requested_shards)] + requested_shards
+    if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
+        raise InvalidArgumentError(f"the shards {outer} are not whole multiples of the chunks {inner}")
+    return inner, outer
+
+
+def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
+    """Shrink chunks until they divide the lengths of shards of the last axes.
+
+    >>> fit_chunks((1, 256, 256), (512, 300))
+    (1, 256, 150)
+    """
+    first = len(chunks) - len(shards)
+    return (*chunks[:first], *map(_divisor, shards, chunks[first:]))
+
+
+def _divisor(length: int, limit: int) -> int:
+    """Return the largest divisor of a length up to a limit."""
+    return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
+
+
+def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
+    """Join whole chunks, along x first, up to `SHARD_BYTES`."""
+    counts = [1] * len(chunks)
+    room = SHARD_BYTES // (math.prod(chunks) * itemsize)
+    for axis in range(len(chunks) - 1, lead - 1, -1):
+        needed = math.ceil(shape[axis] / chunks[axis])
+        parts = math.ceil(needed / max(1, room))
+        counts[axis] = math.ceil(needed / max(1, parts))
+        room //= max(1, counts[axis])
+    grown = tuple(chunk * max(1, count) for chunk, count in zip(chunks, counts, strict=True))
+    return None if grown == chunks else grown
+
+
+def _near_cube(core: Shape, itemsize: int) -> Shape:
+    """Split the last three axes into chunks near 1 MiB: tiles of 256 first, then depth, then wider tiles."""
+    goal = max(1, _CHUNK_GOAL // itemsize)
+    plane = [min(n, 256) for n in core[-2:]]
+    depth = [min(n, max(1, goal // math.prod(plane))) for n in core[:-2]]
+    chunks = [_equal_parts(n, limit) for n, limit in zip(core[:-2], depth, strict=True)] + plane
+    for axis in (len(chunks) - 1, len(chunks) - 2) * 16:
+        if axis >= 0 and chunks[axis] < core[axis] and math.prod(chunks) * 2 <= goal:
+            chunks[axis] = min(core[axis], chunks[axis] * 2)
+    return tuple(_equal_parts(n, c) for n, c in zip(core, chunks, strict=True))
+
+
+def _shards(core: Shape, chunks: Shape, itemsize: int) -> Shape:
+    """Return as many whole chunks per axis as 256 MiB allow, the last axis first."""
+    counts = [1] * len(core)
+    size = math.prod(chunks) * itemsize
+    for axis in reversed(range(len(core))):
+        whole = math.ceil(core[axis] / chunks[axis])
+        counts[axis] = _equal_parts(whole, max(1, _SHARD_GOAL // size))
+        size *= counts[axis]
+    return tuple(c * n for c, n in zip(chunks, counts, strict=True))
+
+
+def _equal_parts(length: int, limit: int) -> int:
+    """Return the part length when `length` is split into the fewest equal parts of at most `limit`.
+
+    Even where that adds no part, so that pyramids halve the parts without a seam.
+    """
+    if length <= limit:
+        return length
+    part = math.ceil(length / math.ceil(length / limit))
+    return part + 1 if part % 2 and part + 1 <= limit else part
 
 
 def new_array(

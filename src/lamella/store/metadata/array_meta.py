@@ -1,4 +1,4 @@
-"""Describe an array's document as one value, equal for both Zarr formats.
+"""Describe an array's document as one value, equal for both Zarr formats, with the compression of its chunks.
 
 A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape
 (5, 4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
@@ -7,10 +7,11 @@ A *file* is a shard, or a chunk where there are no shards. A *file index* counts
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lamella.store.metadata.compressor import Compressor
+from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,197 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lamella.types import JSONObject, Shape
+
+CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[False] | None"
+"""Accepted values: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
+
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+_BLOSC_AUTO = "-1"
+"""numcodecs' shuffle that depends on the item size; Zarr v3 has no name for it."""
+_BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
+_LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
+#: Block size of blosc with zstd. c-blosc's own choice at level 1 is 32 KiB, which encodes 1.7 and decodes 2.1 times as
+#: slowly, into larger chunks (docs/codecs.md).
+_ZSTD_BLOCK = 1 << 20
+_DEFAULT_LEVEL = {"blosc": 1, "zstd": 1, "gzip": 6, "zlib": 6, "bz2": 9}
+#: Codecs that this package writes in each Zarr format; others are only read.
+_WRITABLE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "gzip")}
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """How the chunks of an array are compressed: by a codec ``name`` (for blosc, with the inner codec ``cname``).
+
+    ``blocksize`` is the number of bytes that blosc compresses at a time, by default the fastest measured for `cname`.
+
+    >>> Compressor()
+    Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle', blocksize=None)
+    >>> Compressor.of("gzip")
+    Compressor(name='gzip', cname=None, clevel=6, shuffle=None, blocksize=None)
+    """
+
+    name: str = "blosc"
+    cname: str | None = "zstd"
+    clevel: int | None = 1
+    shuffle: str | None = "bitshuffle"
+    blocksize: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name != "blosc":
+            of_blosc = ("cname", "shuffle", "blocksize")
+            for setting in of_blosc if self.name in _LEVELS else (*of_blosc, "clevel"):
+                object.__setattr__(self, setting, None)
+
+    @classmethod
+    def of(cls, choice: CompressorChoice) -> Compressor | None:
+        """Convert a caller's choice to a compressor; None means that chunks are stored uncompressed.
+
+        An unknown name, level or codec raises `InvalidArgumentError`.
+        """
+        if choice is None:
+            return cls()
+        if choice is False or (isinstance(choice, str) and choice.lower() in ("none", "raw", "")):
+            return None
+        if isinstance(choice, cls):
+            return _checked(choice)
+        if isinstance(choice, str):
+            return _by_name(choice.lower())
+        settings = choice if isinstance(choice, Mapping) else _settings_of(choice)
+        return _checked(compressor_from_json(settings))
+
+    def to_json(self, zarr_format: int, itemsize: int) -> JSONObject:
+        """Return the codec's JSON for a Zarr format and an item size."""
+        if self.name not in _WRITABLE[zarr_format]:
+            raise InvalidArgumentError(
+                f"compressor {self.name!r} does not exist in Zarr v{zarr_format}; "
+                f"choose one of {', '.join(_WRITABLE[zarr_format])}, lz4 or none"
+            )
+        if self.name == "blosc":
+            shuffle = self.shuffle or "bitshuffle"
+            # Blosc's block size 0 lets c-blosc choose.
+            block = _best_block(self.cname) if self.blocksize is None else self.blocksize
+            blosc: JSONObject = {"cname": self.cname, "clevel": self.clevel}
+            if zarr_format == 2:
+                return {"id": "blosc", **blosc, "shuffle": _SHUFFLES.index(shuffle), "blocksize": block}
+            blosc = {"typesize": itemsize, **blosc, "shuffle": self.shuffle, "blocksize": block}
+            return {"name": "blosc", "configuration": blosc}
+        if zarr_format == 2:
+            return {"id": self.name, "level": self.clevel}
+        configuration: JSONObject = {"level": self.clevel}
+        if self.name == "zstd":
+            configuration["checksum"] = False
+        return {"name": self.name, "configuration": configuration}
+
+
+def nearest_choice(
+    compressor: Compressor | None, zarr_format: int, itemsize: int
+) -> Compressor | Literal[False] | None:
+    """Return the compressor for a new array that should be like an existing array.
+
+    The same compressor where the format has it and this package writes it; gzip for zlib, which is the same in another
+    frame; the default (None) for others; False where the array is uncompressed.
+
+    >>> nearest_choice(None, 3, 2), nearest_choice(Compressor("lzma"), 3, 2)
+    (False, None)
+    >>> nearest_choice(Compressor("zlib", clevel=3), 3, 2)
+    Compressor(name='gzip', cname=None, clevel=3, shuffle=None, blocksize=None)
+    """
+    if compressor is None:
+        return False
+    if compressor.name == "zlib" and zarr_format == 3:
+        compressor = Compressor("gzip", clevel=compressor.clevel)
+    elif compressor.name == "blosc" and str(compressor.shuffle) == _BLOSC_AUTO:
+        compressor = replace(compressor, shuffle="bitshuffle" if itemsize == 1 else "shuffle")
+    try:
+        Compressor.of(compressor).to_json(zarr_format, itemsize)  # type: ignore[union-attr]
+    except InvalidArgumentError:
+        return None
+    return compressor
+
+
+def _by_name(name: str) -> Compressor:
+    if name == "blosc":
+        return Compressor()
+    if name in _BLOSC and name not in ("zstd", "zlib"):
+        return Compressor("blosc", name)
+    if name in _DEFAULT_LEVEL:
+        return Compressor(name, clevel=_DEFAULT_LEVEL[name])
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"compressor {name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
+    )
+
+
+def _settings_of(codec: object) -> Mapping[str, Any]:
+    """Return the settings of a codec object of numcodecs or zarr-python."""
+    if hasattr(codec, "cname"):  # blosc of zarr-python before 3.1.4 cannot describe itself without a typesize
+        blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle", "blocksize")}
+        return {
+            "name": "blosc",
+            "configuration": {key: value for key, value in blosc.items() if value is not None},
+        }
+    for method in ("get_config", "to_dict"):
+        describe = getattr(codec, method, None)
+        settings = None if describe is None else describe()
+        if isinstance(settings, Mapping):
+            return settings
+    raise InvalidArgumentError(
+        f"compressor={codec!r} is not understood; pass a name such as 'zstd', a Compressor, or a codec's JSON"
+    )
+
+
+def compressor_from_json(settings: Mapping[str, Any]) -> Compressor:
+    """Parse a codec of either Zarr format; unknown settings are accepted, since decoding checks them."""
+    name = settings.get("name", settings.get("id"))
+    configuration = settings.get("configuration", settings)
+    if not isinstance(name, str) or not isinstance(configuration, Mapping):
+        raise InvalidArgumentError(f"compressor={dict(settings)!r} has no codec name under 'name' or 'id'")
+    name = name.removeprefix("numcodecs.")
+    if name != "blosc":
+        level = configuration.get("level", configuration.get("clevel", _DEFAULT_LEVEL.get(name)))
+        return Compressor(name, clevel=level)
+    shuffle = configuration.get("shuffle", "bitshuffle")
+    if isinstance(shuffle, int) and 0 <= shuffle < len(_SHUFFLES):
+        shuffle = _SHUFFLES[shuffle]
+    shuffle = getattr(shuffle, "value", shuffle)
+    cname = configuration.get("cname", "zstd")
+    cname = getattr(cname, "value", cname)
+    block = configuration.get("blocksize")
+    if block in (0, _best_block(cname)):  # 0 means the encoder's default
+        block = None
+    return Compressor("blosc", cname, configuration.get("clevel", 1), shuffle, block)
+
+
+def _best_block(cname: object) -> int:
+    return _ZSTD_BLOCK if cname == "zstd" else 0
+
+
+def _checked(compressor: Compressor) -> Compressor:
+    if compressor.name not in _LEVELS:
+        raise _unknown(compressor.name)
+    low, high = _LEVELS[compressor.name]
+    level = compressor.clevel
+    if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:
+        raise InvalidArgumentError(
+            f"level {level!r} of compressor {compressor.name!r} is not a number from {low} to {high}"
+        )
+    block = compressor.blocksize
+    if block is not None and (
+        not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31
+    ):
+        raise InvalidArgumentError(
+            f"blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1"
+        )
+    if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
+        raise InvalidArgumentError(
+            f"blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r} does not exist; "
+            f"cname is one of {', '.join(_BLOSC)}, shuffle one of {', '.join(_SHUFFLES)}"
+        )
+    return compressor
+
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 """The format of a store's documents."""

@@ -11,8 +11,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.keys import V2
-from lamella.store.metadata.array_meta import DTYPES, ArrayMeta
-from lamella.store.metadata.compressor import Compressor, compressor_from_json
+from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, Compressor, compressor_from_json
 from lamella.store.metadata.format_v3 import fill_from_json, fill_to_json, lengths_from_json
 from lamella.store.metadata.json_document import document_name
 

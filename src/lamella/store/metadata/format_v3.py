@@ -11,8 +11,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.keys import V3
-from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, FillValue
-from lamella.store.metadata.compressor import Compressor, compressor_from_json
+from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, Compressor, FillValue, compressor_from_json
 from lamella.store.metadata.json_document import document_name
 
 if TYPE_CHECKING:

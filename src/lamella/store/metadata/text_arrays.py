@@ -19,8 +19,7 @@ from lamella.store.pixels.coding import coding_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.metadata.compressor import Compressor
+    from lamella.store.metadata.array_meta import ArrayMeta, Compressor, ZarrFormat
     from lamella.types import JSON, JSONObject
 
 _VARIABLE = {"vlen-utf8": "string", "vlen-bytes": "variable_length_bytes"}

@@ -3,6 +3,9 @@
 A call that changes a store uses what it has read since it acquired a lock: it writes on the condition that the
 document is unchanged (`Storage.update`), so that no change of others is lost. A read-only handle uses documents for 2
 seconds. A write of this process to any object store clears all but what a thread has read under a lock.
+
+`Expected` keeps documents that were requested ahead, in one round, until they are read once: `Storage.expect` requests
+keys that will be read soon, such as the documents of the next wells. Later reads ask the store again.
 """
 
 from __future__ import annotations
@@ -13,8 +16,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key
-from lamella.store.metadata import expected
-from lamella.store.metadata.expected import Expected
 from lamella.store.objects.object_reads import GetResult
 
 if TYPE_CHECKING:
@@ -24,6 +25,50 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
 
 T = TypeVar("T")
+
+SECONDS_EXPECTED: Final = 10.0
+"""How long a document that was requested ahead is returned."""
+
+
+class Expected(Generic[T]):
+    """Values of keys that were requested ahead; None for a key that is missing in the store. Safe for threads.
+
+    >>> expected = Expected[bytes]()
+    >>> expected.add({"A/zarr.json": b"{}", "B/zarr.json": None})
+    >>> expected.peek("A/zarr.json"), expected.pop("A/zarr.json"), expected.pop("A/zarr.json")
+    ((b'{}',), (b'{}',), None)
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[float, T | None]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, values: Mapping[str, T | None]) -> None:
+        """Add values, and drop those that are too old."""
+        now = time.monotonic()
+        with self._lock:
+            self._values = {
+                key: item for key, item in self._values.items() if now - item[0] < SECONDS_EXPECTED
+            }
+            self._values.update((key, (now, value)) for key, value in values.items())
+
+    def peek(self, key: str) -> tuple[T | None] | None:
+        """Return the value of a key in a tuple; None where there is no value."""
+        entry = self._values.get(key)
+        return None if entry is None or time.monotonic() - entry[0] >= SECONDS_EXPECTED else (entry[1],)
+
+    def pop(self, key: str) -> tuple[T | None] | None:
+        """Return the value of a key as `peek` does, and drop it."""
+        with self._lock:
+            value = self.peek(key)
+            self._values.pop(key, None)
+        return value
+
+    def clear(self) -> None:
+        """Drop all values, because a key was written."""
+        with self._lock:
+            self._values.clear()
+
 
 SECONDS: Final = 5.0
 """How long a document is used that was read under a lock, in seconds."""
@@ -164,7 +209,7 @@ class DocumentMemory:
             ahead[0] and ahead[0].stamp
         ):  # trusted no longer than a document that is read last of all
             self._stamps[key] = (
-                min(time.monotonic(), came_at + expected.SECONDS - self._seconds_trusted),
+                min(time.monotonic(), came_at + SECONDS_EXPECTED - self._seconds_trusted),
                 stamp,
             )
         return ahead

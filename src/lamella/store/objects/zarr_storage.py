@@ -1,7 +1,7 @@
 """Store in any store of zarr-python: memory, zip, fsspec, obstore, icechunk.
 
 Runs the coroutines of `lamella.store.objects.service` in zarr-python's event loop. Stores that are open for reading
-read documents ahead (`expected`). Local stores of zarr-python become a `LocalStorage`.
+read documents ahead (`Expected`). Local stores of zarr-python become a `LocalStorage`.
 
 `chain_options` converts credentials to options of fsspec file systems, for URLs that chain several.
 """
@@ -22,7 +22,6 @@ from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, check_key
 from lamella.store.metadata import json_document
-from lamella.store.metadata.expected import Expected
 from lamella.store.objects.addresses import (
     address_of,
     clean_url,
@@ -33,6 +32,7 @@ from lamella.store.objects.addresses import (
     title_in,
 )
 from lamella.store.objects.credentials import known_options, resolve
+from lamella.store.objects.document_memory import Expected
 from lamella.store.objects.object_client import check_process
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.objects.service import AT_ONCE, Service, is_cached

@@ -17,7 +17,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import DamagedDataError
-from lamella.store.files.atomic_file import stage
+from lamella.store.files.temporary_files import stage
 from lamella.store.keys import join
 from lamella.store.pixels.chunk_cache import indexes
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard

@@ -10,17 +10,20 @@ No process-wide settings change.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
 import threading
 import zlib
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lamella.store.metadata.json_document import coding_of_array
-from lamella.store.pixels import blosc
 from lamella.store.pixels.shard_file import IndexForm, crc32c, named_codec
 from lamella.store.process_limits import codec_threads
 
@@ -266,7 +269,7 @@ def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress |
         return None
     name, level = settings.get("cname", "lz4"), settings.get("clevel", 5)
     blocksize = settings.get("blocksize", 0)
-    compress = blosc.compressor(name, level, shuffle, blocksize, typesize)
+    compress = blosc_compressor(name, level, shuffle, blocksize, typesize)
     if compress is not None:
         return compress
     # Not from numcodecs.blosc: two threads would wait for each other's modules.
@@ -285,7 +288,7 @@ def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress |
 
 def _decompress(name: str) -> Decompress:
     if name == "blosc":
-        decompress = blosc.decompressor()
+        decompress = blosc_decompressor()
         if decompress is None:
             from numcodecs import blosc as numcodecs_blosc
 
@@ -313,7 +316,7 @@ def _without_checksum(data: Bytes) -> Bytes:
 def _decode_blosc(
     decompress: Callable[[Bytes, Array], object], data: Bytes, nbytes: int, into: Array
 ) -> None:
-    blosc.check_length(data)
+    check_blosc_length(data)
     decoded = int.from_bytes(data[4:8], "little")
     if decoded != nbytes:
         raise ChunkError(f"a blosc chunk contains {decoded} bytes by its header, not {nbytes}")
@@ -332,3 +335,109 @@ def _inflate(start: Callable[[], Any], data: Bytes, nbytes: int, into: Array) ->
             break
         data = stream.unused_data
     return decoded
+
+
+# ---- c-blosc, without importing numcodecs ---------------------------------------------------------
+#
+# That import takes 25 ms of Python in each process, as long as compressing 20 MB. On worker threads numcodecs calls the
+# same functions of its library, so the bytes are the same. Where the library lacks them, `blosc_compressor` and
+# `blosc_decompressor` return None, and numcodecs is used.
+
+_BLOSC_OVERHEAD = 16
+"""Bytes that a compressed block can be longer than its values."""
+
+_BLOSC_LEVELS = range(10)
+
+BLOSC_HEADER = 16
+"""Bytes of the header of a compressed block."""
+
+
+def check_blosc_length(data: Bytes) -> None:
+    """Raise ValueError where a block is not as long as its header states: c-blosc would read the memory behind it."""
+    stored = int.from_bytes(data[12:BLOSC_HEADER], "little")
+    if len(data) < BLOSC_HEADER or stored != len(data):
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
+
+
+def blosc_compressor(
+    name: str, level: int, shuffle: int, blocksize: int, typesize: int
+) -> Callable[[Array], bytes] | None:
+    """Return a function that compresses C-contiguous blocks without the GIL; None for what numcodecs must judge.
+
+    ``shuffle`` is 0 for none, 1 for bytes, 2 for bits, -1 to choose by the size of the values.
+
+    >>> compress = blosc_compressor("zstd", 1, 2, 0, 2)
+    >>> len(compress(np.zeros(1000, "u2"))) < 100 if compress else True
+    True
+    """
+    numbers = (level, shuffle, blocksize, typesize)
+    if not isinstance(name, str) or any(type(number) is not int for number in numbers):
+        return None
+    library = _blosc_library()
+    if (
+        library is None
+        or level not in _BLOSC_LEVELS
+        or blocksize < 0
+        or name not in _blosc_compressors(library)
+    ):
+        return None
+    mode, encoded_name = (2 if typesize == 1 else 1) if shuffle < 0 else shuffle, name.encode()
+
+    def compress(values: Array) -> bytes:
+        out = np.empty(values.nbytes + _BLOSC_OVERHEAD, np.uint8)
+        length = library.blosc_compress_ctx(
+            *(level, mode, typesize, values.nbytes, values.ctypes.data),
+            *(out.ctypes.data, out.nbytes, encoded_name, blocksize, 1),
+        )
+        if length <= 0:
+            raise RuntimeError(f"c-blosc ended with {length} for {values.nbytes} bytes")
+        return out[:length].tobytes()
+
+    return compress
+
+
+def blosc_decompressor() -> Callable[[Bytes, Array], None] | None:
+    """Return a function that fills contiguous memory with a block, whose header states its size; None without one."""
+    library = _blosc_library()
+    if library is None:
+        return None
+
+    def decompress(data: Bytes, into: Array) -> None:
+        stored = np.frombuffer(data, np.uint8)
+        length = library.blosc_decompress_ctx(stored.ctypes.data, into.ctypes.data, into.nbytes, 1)
+        if length <= 0:
+            raise RuntimeError(f"c-blosc ended with {length} for a block of {into.nbytes} bytes")
+
+    return decompress
+
+
+def _blosc_compressors(library: Any) -> list[str]:
+    return str(library.blosc_list_compressors().decode()).split(",")
+
+
+@cache
+def _blosc_library() -> Any:
+    """Load the library; return None if it is not there, or not of c-blosc 1."""
+    spec = find_spec("numcodecs")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    paths = [os.path.join(folder, f"blosc{suffix}") for folder in folders for suffix in EXTENSION_SUFFIXES]
+    path = next(filter(os.path.isfile, paths), None)
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(path)
+        library.blosc_get_version_string.restype = ctypes.c_char_p
+        library.blosc_list_compressors.restype = ctypes.c_char_p
+        number, size, pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
+        function = library.blosc_compress_ctx
+        function.restype = number
+        function.argtypes = (
+            *(number, number, size, size, pointer),
+            *(pointer, size, ctypes.c_char_p, size, number),
+        )
+        function = library.blosc_decompress_ctx
+        function.restype = number
+        function.argtypes = (pointer, pointer, size, number)
+    except (OSError, AttributeError):  # not built as on Linux and macOS: its functions are hidden
+        return None
+    return library if library.blosc_get_version_string().startswith(b"1.") else None

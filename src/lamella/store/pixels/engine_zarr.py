@@ -25,7 +25,7 @@ from zarr.storage import WrapperStore
 from lamella.store.keys import join
 from lamella.store.objects.service_errors import raised_by_storage
 from lamella.store.pixels import chunk_grid
-from lamella.store.pixels.blosc import check_length
+from lamella.store.pixels.coding import check_blosc_length
 from lamella.store.pixels.engine import MissingChunks
 from lamella.store.pixels.selection import Selection, as_selection, crossed
 
@@ -235,7 +235,7 @@ class CheckedBlosc(Blosc):  # type: ignore[misc]
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk; ValueError where it is truncated or its header is damaged."""
-        check_length(memoryview(buf).cast("B"))
+        check_blosc_length(memoryview(buf).cast("B"))
         return super().decode(buf, out)
 
 
@@ -255,7 +255,7 @@ class _Checked:
         self._decode = blosc.decode
 
     def decode(self, buf: Any) -> Any:
-        check_length(memoryview(buf).cast("B"))
+        check_blosc_length(memoryview(buf).cast("B"))
         return self._decode(buf)
 
 

@@ -22,8 +22,8 @@ from lamella.errors import (
     OutOfBoundsError,
     StorageError,
 )
-from lamella.store.files.atomic_file import stage
 from lamella.store.files.local import LocalStorage
+from lamella.store.files.temporary_files import stage
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.chunk_files import ChunkFile

@@ -17,8 +17,8 @@ import numpy as np
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
-from lamella.store.pixels.blosc import HEADER
 from lamella.store.pixels.chunk_grid import number_of
+from lamella.store.pixels.coding import BLOSC_HEADER
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
 from lamella.store.pixels.stored_chunks import stored_sizes
 from lamella.store.storage import RangeRequest
@@ -115,7 +115,7 @@ def _part(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
     if meta.shards is not None:
         form = IndexForm.of(meta)
         return None if form is None else (-form.size if form.at_end else 0, form.size)
-    return (0, HEADER) if size and _has_blosc_header(meta) else None
+    return (0, BLOSC_HEADER) if size and _has_blosc_header(meta) else None
 
 
 def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
@@ -182,7 +182,7 @@ def _fault_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
         return ""
     raw = int.from_bytes(header[4:8], "little")
     stored = int.from_bytes(header[12:16], "little") + _CHECKSUM * meta.codecs.count("crc32c")
-    if len(header) < HEADER or stored != size:
+    if len(header) < BLOSC_HEADER or stored != size:
         return f"it has {size} bytes where its header says {stored}"
     decoded_size = prod(meta.chunks) * meta.dtype.itemsize
     return "" if raw == decoded_size else f"it decodes to {raw} bytes where a chunk has {decoded_size}"
