@@ -12,7 +12,7 @@ from lamella.nodes.reporting import facts_of
 from lamella.nodes.store_handle import NodePath
 from lamella.spec import edits
 from lamella.spec.rules import Finding, check_arrays
-from lamella.spec.rules.raw_json import describe
+from lamella.spec.rules.value import describe
 from lamella.spec.rules.version_traits import VERSION_TRAITS
 
 if TYPE_CHECKING:

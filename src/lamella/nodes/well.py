@@ -16,7 +16,7 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec import plate_edits
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
-from lamella.spec.rules.raw_json import describe
+from lamella.spec.rules.value import describe
 from lamella.store.keys import join_names
 from lamella.store.metadata.parents import group_above, path_below
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules import VERSION_TRAITS
-from lamella.spec.rules.raw_json import objects
+from lamella.spec.rules.value import objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.repair.fixes import fixes
 from lamella.spec.channels import channel_color
-from lamella.spec.rules.raw_json import (
+from lamella.spec.rules.value import (
     array_axes,
     axis_names,
     datasets,

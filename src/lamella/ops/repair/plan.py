@@ -9,7 +9,7 @@ from lamella.ops.repair.images import dimension_names
 from lamella.ops.repair.plates import exchanged
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import VERSION_TRAITS
-from lamella.spec.rules.raw_json import is_integer, objects, strings
+from lamella.spec.rules.value import is_integer, objects, strings
 from lamella.spec.versions import by_name
 from lamella.store.keys import V2, V3, join
 from lamella.store.metadata import format_v2

@@ -11,7 +11,7 @@ from lamella.ops.repair.fixes import distinct, fixes
 from lamella.ops.repair.reindex import recounted_acquisitions
 from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import acquisition_ids
-from lamella.spec.rules.raw_json import axis_names, is_integer, objects
+from lamella.spec.rules.value import axis_names, is_integer, objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from lamella.spec.own_key import own_record
 from lamella.spec.plate_edits import most_fields
 from lamella.spec.plate_lines import is_name
 from lamella.spec.rules import VERSION_TRAITS
-from lamella.spec.rules.raw_json import is_integer, is_text, objects
+from lamella.spec.rules.value import is_integer, is_text, objects
 from lamella.spec.versions import by_name
 from lamella.store.keys import join, natural_order
 

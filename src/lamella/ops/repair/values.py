@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lamella.ops.repair.fixes import fixes
-from lamella.spec.rules.raw_json import objects
+from lamella.spec.rules.value import objects
 from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:

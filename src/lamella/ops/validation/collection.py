@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.spec.ome_xml import children, parse_xml
-from lamella.spec.rules.raw_json import describe, objects, strings
+from lamella.spec.rules.value import describe, objects, strings
 from lamella.store.keys import join
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from lamella.ops.pyramids.plan import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.edits import levels_after_gaps
 from lamella.spec.rules import VERSION_TRAITS
-from lamella.spec.rules.raw_json import datasets, describe, level_scale, multiscales, ome_object
+from lamella.spec.rules.value import datasets, describe, level_scale, multiscales, ome_object
 from lamella.spec.stale_levels import read_stale
 from lamella.store.keys import join
 from lamella.store.metadata.documents import Documents

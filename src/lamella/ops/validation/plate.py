@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lamella.ops.validation.tables import visit_tables
 from lamella.spec.plate_edits import most_fields
 from lamella.spec.rules import acquisition_ids
-from lamella.spec.rules.raw_json import describe, is_integer, objects
+from lamella.spec.rules.value import describe, is_integer, objects
 from lamella.store.keys import V2, join
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import LamellaError, MissingDependencyError
-from lamella.spec.rules.raw_json import describe
+from lamella.spec.rules.value import describe
 from lamella.spec.tables import (
     BACKENDS,
     LABEL_TYPES,

@@ -19,8 +19,7 @@ from lamella.ops.validation.tables import visit_tables
 from lamella.spec.intents import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.catalogue import OWN_RULES, own_finding
-from lamella.spec.rules.raw_json import datasets, describe, multiscales, ome_object
-from lamella.spec.rules.value import Value
+from lamella.spec.rules.value import Value, datasets, describe, multiscales, ome_object
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, V3, join
 from lamella.store.metadata.missing_document import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.spec.rules.raw_json import (
+from lamella.spec.rules.value import (
     array_axes,
     axis_kind,
     axis_names,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
-from lamella.spec.rules.raw_json import axis_kind, describe
+from lamella.spec.rules.value import axis_kind, describe
 from lamella.spec.rules.version_traits import VECTOR_TYPES
 
 if TYPE_CHECKING:

@@ -27,9 +27,8 @@ from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales, check_readings
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.plate import check_plate, check_well
-from lamella.spec.rules.raw_json import array_axes, axis_kind, intrinsic_system, ome_object
 from lamella.spec.rules.transformations import check_scene
-from lamella.spec.rules.value import Value, find_part
+from lamella.spec.rules.value import Value, array_axes, axis_kind, find_part, intrinsic_system, ome_object
 from lamella.spec.rules.version_traits import VERSION_TRAITS, version_traits
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.axes import check_axes
-from lamella.spec.rules.raw_json import describe, is_text
-from lamella.spec.rules.value import find_list
+from lamella.spec.rules.value import describe, find_list, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import describe, is_equal, is_integer, is_number, is_text
-from lamella.spec.rules.value import check_inner_version
+from lamella.spec.rules.value import check_inner_version, describe, is_equal, is_integer, is_number, is_text
 
 if TYPE_CHECKING:
     from lamella.spec.rules.finding import Finding, Level

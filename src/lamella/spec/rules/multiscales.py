@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from lamella.spec.rules.axes import check_axes
 from lamella.spec.rules.coordinate_systems import check_systems
-from lamella.spec.rules.raw_json import (
+from lamella.spec.rules.transformations import check_further_list, check_level_list
+from lamella.spec.rules.value import (
     array_axes,
     axis_kind,
     axis_names,
+    check_inner_version,
     datasets,
     describe,
+    find_list,
     intrinsic_system,
     is_equal,
     is_sizeless,
@@ -25,8 +28,6 @@ from lamella.spec.rules.raw_json import (
     numbers,
     systems,
 )
-from lamella.spec.rules.transformations import check_further_list, check_level_list
-from lamella.spec.rules.value import check_inner_version, find_list
 
 if TYPE_CHECKING:
     from lamella.spec.rules.value import Findings, Value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import is_number
+from lamella.spec.rules.value import is_number
 
 if TYPE_CHECKING:
     from lamella.spec.rules.value import Findings, Value

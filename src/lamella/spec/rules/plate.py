@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.raw_json import describe, is_integer
-from lamella.spec.rules.value import check_inner_version, find_list, find_object
+from lamella.spec.rules.value import check_inner_version, describe, find_list, find_object, is_integer
 
 if TYPE_CHECKING:
     from collections.abc import Collection

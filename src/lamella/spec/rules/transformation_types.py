@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.spec.matrices import Matrix, is_rotation
 from lamella.spec.rules.finding import Finding
-from lamella.spec.rules.raw_json import describe, integers, is_text, numbers
-from lamella.spec.rules.value import Ends, Value
+from lamella.spec.rules.value import Ends, Value, describe, integers, is_text, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

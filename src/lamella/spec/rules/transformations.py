@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.spec.rules.coordinate_systems import check_connected, check_systems
-from lamella.spec.rules.raw_json import describe, intrinsic_system, is_text, objects, output_system, systems
 from lamella.spec.rules.transformation_types import check_parameters
-from lamella.spec.rules.value import Ends, find_object
+from lamella.spec.rules.value import (
+    Ends,
+    describe,
+    find_object,
+    intrinsic_system,
+    is_text,
+    objects,
+    output_system,
+    systems,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
