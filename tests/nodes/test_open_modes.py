@@ -13,7 +13,7 @@ import lamella
 from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, LamellaError, StoreExistsError
 from lamella.models import axes
-from lamella.spec.intents import with_creating
+from lamella.spec.own_key import with_creating
 from lamella.store.files.temporary_files import abandon, temporary_name
 
 from .conftest import snapshot

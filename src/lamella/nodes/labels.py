@@ -11,8 +11,8 @@ from lamella.nodes.metadata_document import ome_of, read_part
 from lamella.nodes.position import Position
 from lamella.nodes.renaming import RenamesMembers
 from lamella.nodes.reporting import check_document
-from lamella.spec.intents import COPIED, read_creating, read_renaming_record
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
+from lamella.spec.own_key import COPIED, read_creating, read_renaming_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.renaming import Change
     from lamella.ops.execution import Progress
-    from lamella.spec.intents import Renaming, RenamingRecord
+    from lamella.spec.own_key import Renaming, RenamingRecord
     from lamella.spec.stale_levels import Bounds
     from lamella.types import JSONObject
 

@@ -34,7 +34,7 @@ from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
 from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
 from lamella.spec.coordinate_systems import SceneMeta
-from lamella.spec.intents import read_creating, with_creating
+from lamella.spec.own_key import read_creating, with_creating
 from lamella.spec.versions import by_name, detect
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import is_abandoned

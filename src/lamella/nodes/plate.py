@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.plates.table import OnError, Record
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.intents import Renaming
+    from lamella.spec.own_key import Renaming
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
 

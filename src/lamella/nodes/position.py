@@ -22,8 +22,7 @@ from lamella.nodes.reporting import check_document, level_findings, report
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
-from lamella.spec.intents import read_appending, read_replacing, with_appending
-from lamella.spec.own_key import own_record, with_own_record
+from lamella.spec.own_key import own_record, read_appending, read_replacing, with_appending, with_own_record
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join, natural_order
 from lamella.store.metadata.missing_document import content_without_document, without_attributes

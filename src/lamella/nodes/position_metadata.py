@@ -26,7 +26,7 @@ from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
-from lamella.spec.intents import Appending, read_appending, read_deleting, read_replacing, with_appending
+from lamella.spec.own_key import Appending, read_appending, read_deleting, read_replacing, with_appending
 from lamella.store.pixels.assignment import is_lazy
 
 if TYPE_CHECKING:

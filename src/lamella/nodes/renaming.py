@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, NodeExistsError
 from lamella.nodes.node import M, ModelNode, NGFFNode
-from lamella.spec.intents import read_renaming_record, with_renaming_record
+from lamella.spec.own_key import read_renaming_record, with_renaming_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
-    from lamella.spec.intents import Renaming, RenamingRecord
+    from lamella.spec.own_key import Renaming, RenamingRecord
     from lamella.types import JSONObject
 
     Change: TypeAlias = Callable[["RenamingRecord | None"], "RenamingRecord | None"]

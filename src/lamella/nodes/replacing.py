@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from lamella.errors import LamellaError, MetadataError, NodeNotFoundError, StorageError
-from lamella.spec.intents import (
+from lamella.spec.own_key import (
     Replacing,
     changed,
     difference,

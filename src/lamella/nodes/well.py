@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.nodes.plate import Plate
-    from lamella.spec.intents import Renaming
+    from lamella.spec.own_key import Renaming
     from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 

@@ -39,14 +39,14 @@ from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.images import TransformationMeta
-from lamella.spec.intents import (
+from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
+from lamella.spec.own_key import (
     Renaming,
     read_creating,
     read_renaming_record,
     with_creating,
     with_renaming_record,
 )
-from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
 from lamella.store.keys import check_new_name
 from lamella.store.metadata.array_creation import LARGEST_CHUNK, array_like, default_chunks, new_array

@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from lamella.errors import LamellaError, NodeExistsError, StorageError
-from lamella.spec.intents import COPIED, COPYING, Renaming, RenamingRecord, read_renaming_record
+from lamella.spec.own_key import COPIED, COPYING, Renaming, RenamingRecord, read_renaming_record
 from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, is_running, temporary_name
 
 if TYPE_CHECKING:

@@ -1,11 +1,38 @@
-"""Lamella's own key of a node's attributes, which other readers ignore: one record under each name in it."""
+"""Lamella's own key of a node's attributes, which other readers ignore: one record under each name in it.
+
+Most are records of operations of several steps, which are in a document while they run, so that they can be finished
+after a kill; the specification has no key for this. A plate while a well is renamed (as for positions, labels and
+tables), a plate whose wells have swapped names (the same call does not swap them back), and an image while a channel is
+appended::
+
+    "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
+    "lamella": {"renaming": {"from": "B/2", "to": "D/7", "by": ".lamella-...tmp", "state": "copying"}}
+    "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
+    "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
+
+An image while a channel is deleted, with the lower levels that it lists again when they are without the channel::
+
+    "lamella": {"deleting_channel": {"name": "Cy5", "number": 1, "levels": [{"path": "1", ...}], "done": ["0"]}}
+
+An image while an array is replaced by a new one that is written beside it, with the changes of the document that
+follow::
+
+    "lamella": {"replacing": {"name": "0", "by": ".lamella-...new", "token": "...", "after": {"multiscales": [...]}}}
+
+A label image while its pixels are written, with a token of the call::
+
+    "lamella": {"creating": "5f0c9a31"}
+
+Pure functions on attributes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
+
 
 OWN = "lamella"
 
@@ -30,3 +57,222 @@ def with_own_record(attributes: JSONObject, name: str, record: JSON) -> JSONObje
         records[name] = record
     rest = {key: value for key, value in attributes.items() if key != OWN}
     return {**rest, OWN: records} if records else rest
+
+
+_RENAMING = "renaming"
+_SWAPPED = "swapped_wells"
+_DELETING = "deleting_channel"
+_APPENDING = "appending_channel"
+_REPLACING = "replacing"
+_CREATING = "creating"
+_TOKEN = "replaces"
+_PARTS = ("ome", "lamella")
+
+
+class Renaming(NamedTuple):
+    """A member of a group that is being renamed, such as a well."""
+
+    old: str
+    new: str
+
+
+class Appending(NamedTuple):
+    """A channel that is being appended after the existing ``after`` channels."""
+
+    name: str
+    after: int
+
+
+class RenamingRecord(NamedTuple):
+    """The record of a member that is being renamed.
+
+    A store with renames needs no more than the names. Elsewhere the files are copied, the new name is listed, and the
+    old files are deleted; ``token`` names the call that does so, ``state`` is `COPYING` or `COPIED`.
+    """
+
+    renaming: Renaming
+    token: str = ""
+    state: str = ""
+
+
+COPYING = "copying"
+"""The old name is listed and complete; what has the new one are copies."""
+COPIED = "copied"
+"""The new name is listed and complete; what has the old one is left to be deleted."""
+
+
+def read_renaming(attributes: JSONObject) -> Renaming | None:
+    """Read which member of a group is being renamed."""
+    record = read_renaming_record(attributes)
+    return None if record is None else record.renaming
+
+
+def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
+    """Read the record of a member that is being renamed."""
+    record = own_record(attributes, _RENAMING)
+    if not isinstance(record, dict):
+        return None
+    old, new = record.get("from"), record.get("to")
+    if not isinstance(old, str) or not isinstance(new, str):
+        return None
+    token, state = record.get("by"), record.get("state")
+    is_known = isinstance(token, str) and isinstance(state, str) and state in (COPYING, COPIED)
+    return RenamingRecord(
+        Renaming(old, new), token if isinstance(token, str) else "", str(state) if is_known else ""
+    )
+
+
+def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) -> JSONObject:
+    """Record in attributes which member is being renamed, or remove the record (None)."""
+    if record is None:
+        return with_own_record(attributes, _RENAMING, None)
+    (old, new), token, state = record
+    further = {key: value for key, value in (("by", token), ("state", state)) if value}
+    return with_own_record(attributes, _RENAMING, {"from": old, "to": new, **further})
+
+
+def read_swapped(attributes: JSONObject) -> list[list[str]]:
+    """Return the old and the new path of each well that swapped names with others in the last such call."""
+    record = own_record(attributes, _SWAPPED)
+    return record if isinstance(record, list) else []  # only compared
+
+
+def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
+    """Record in attributes which wells have swapped names, or remove the record (None)."""
+    return with_own_record(attributes, _SWAPPED, wells)
+
+
+def read_appending(attributes: JSONObject) -> Appending | None:
+    """Read which channel is being appended to an image."""
+    record = own_record(attributes, _APPENDING)
+    name, after = (record.get("name"), record.get("after")) if isinstance(record, dict) else (None, None)
+    return Appending(name, after) if isinstance(name, str) and isinstance(after, int) else None
+
+
+def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONObject:
+    """Record in attributes which channel is being appended, or remove the record (None)."""
+    value: JSON = None if appending is None else {"name": appending.name, "after": appending.after}
+    return with_own_record(attributes, _APPENDING, value)
+
+
+class Deleting(NamedTuple):
+    """A channel that is being deleted."""
+
+    name: str
+    number: int
+    """``name`` and ``number``: name of the channel, and its index along the channel axis."""
+    levels: list[JSONObject]
+    """Entries of the lower levels, which the image lists again when they are without the channel."""
+    done: list[str]
+    """Paths of the levels that are without the channel."""
+
+
+def read_deleting(attributes: JSONObject) -> Deleting | None:
+    """Read which channel of an image is being deleted."""
+    record = own_record(attributes, _DELETING)
+    if not isinstance(record, dict):
+        return None
+    name, number, levels, done = (record.get(key) for key in Deleting._fields)
+    are_lists = isinstance(levels, list) and isinstance(done, list)
+    if not (are_lists and isinstance(name, str) and isinstance(number, int)):
+        return None
+    if not all(isinstance(level, dict) for level in levels or []):
+        return None
+    return Deleting(name, number, levels or [], done or [])
+
+
+def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObject:
+    """Record in attributes which channel is being deleted, or remove the record (None)."""
+    return with_own_record(attributes, _DELETING, None if deleting is None else deleting._asdict())
+
+
+class Replacing(NamedTuple):
+    """An array of an image that is being replaced."""
+
+    name: str
+    by: str
+    """``name`` and ``by``: name of the array, and temporary name of the new array."""
+    token: str
+    """Mark in the attributes of the new array, which identifies it under either name."""
+    after: JSONObject
+    """Changes of the image's document once the new array is in place."""
+
+
+def read_replacing(attributes: JSONObject) -> Replacing | None:
+    """Read which array of an image is being replaced."""
+    record = own_record(attributes, _REPLACING)
+    if not isinstance(record, dict):
+        return None
+    name, by, token, after = (record.get(key) for key in Replacing._fields)
+    texts = isinstance(name, str) and isinstance(by, str) and isinstance(token, str)
+    return Replacing(name, by, token, after) if texts and isinstance(after, dict) else None  # type: ignore[arg-type]
+
+
+def with_replacing(attributes: JSONObject, replacing: Replacing | None) -> JSONObject:
+    """Record in attributes which array is being replaced, or remove the record (None)."""
+    return with_own_record(attributes, _REPLACING, None if replacing is None else replacing._asdict())
+
+
+def replaces(attributes: JSONObject) -> str | None:
+    """Return the token of an array that replaces another one; None for all other arrays."""
+    token = own_record(attributes, _TOKEN)
+    return token if isinstance(token, str) else None
+
+
+def with_token(attributes: JSONObject, token: str | None) -> JSONObject:
+    """Return attributes of an array with the token that identifies a replacement, or without one (None).
+
+    >>> with_token(with_token({"mine": 1}, "a"), None)
+    {'mine': 1}
+    """
+    return with_own_record(attributes, _TOKEN, token)
+
+
+def read_creating(attributes: JSONObject) -> str | None:
+    """Return the token of the call that creates a label image; None for one that is complete."""
+    token = own_record(attributes, _CREATING)
+    return token if isinstance(token, str) else None
+
+
+def with_creating(attributes: JSONObject, token: str | None) -> JSONObject:
+    """Record in attributes of a label image that it is being created, or remove the record (None).
+
+    >>> with_creating({"mine": 1}, "a"), with_creating(with_creating({"mine": 1}, "a"), None)
+    ({'mine': 1, 'lamella': {'creating': 'a'}}, {'mine': 1})
+    """
+    return with_own_record(attributes, _CREATING, token)
+
+
+def difference(before: JSONObject, after: JSONObject) -> JSONObject:
+    """Return the changed keys between two sets of attributes, also inside ``ome`` and ``lamella``; None: removed.
+
+    >>> difference({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"version": "0.5"}, "mine": 1})
+    {'ome': {'labels': None}}
+    """
+    changes: JSONObject = {}
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if key in _PARTS and isinstance(old, dict) and isinstance(new, dict):
+            new = {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
+            old = {}
+        if old != new:
+            changes[key] = new
+    return changes
+
+
+def changed(attributes: JSONObject, by: JSONObject) -> JSONObject:
+    """Return attributes with a `difference` applied.
+
+    >>> changed({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"labels": None}, "its": 2})
+    {'ome': {'version': '0.5'}, 'mine': 1, 'its': 2}
+    """
+    result = dict(attributes)
+    for key, new in by.items():
+        old = result.get(key)
+        parts = {**old, **new} if key in _PARTS and isinstance(old, dict) and isinstance(new, dict) else None
+        result[key] = (
+            new
+            if parts is None
+            else {name: value for name, value in parts.items() if value is not None} or None
+        )
+    return {key: value for key, value in result.items() if value is not None or key not in by}

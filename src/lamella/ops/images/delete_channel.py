@@ -29,7 +29,7 @@ from lamella.ops.execution import THREADS, Workers
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.images import DatasetMeta
-from lamella.spec.intents import Deleting, read_deleting, with_deleting
+from lamella.spec.own_key import Deleting, read_deleting, with_deleting
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray

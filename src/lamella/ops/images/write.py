@@ -24,7 +24,7 @@ from lamella.spec.colors import parse_color
 from lamella.spec.edits import fitted_names
 from lamella.spec.geometry import effective_scale, effective_translation, scale_and_translation
 from lamella.spec.images import TransformationMeta
-from lamella.spec.intents import with_creating
+from lamella.spec.own_key import with_creating
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import abandoned_on_errors, temporary_name

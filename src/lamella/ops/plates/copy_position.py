@@ -22,7 +22,7 @@ from lamella.ops.rewriting.arrays import FileUnit, array_units, copied_units
 from lamella.ops.rewriting.inventory import part_of_others
 from lamella.ops.rewriting.upgrade import has_ome
 from lamella.spec import plate_edits, versions
-from lamella.spec.intents import read_creating, with_creating
+from lamella.spec.own_key import read_creating, with_creating
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.tables import with_replacing_table
 from lamella.store.keys import METADATA_FILES, is_private, join

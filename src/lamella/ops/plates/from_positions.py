@@ -20,7 +20,7 @@ from lamella.ops.plates.copy_position import PositionCopy, reading_twice
 from lamella.ops.rewriting.endpoints import check_stores_apart
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits
-from lamella.spec.intents import with_creating
+from lamella.spec.own_key import with_creating
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import abandoned_on_errors, temporary_name
 from lamella.store.storage import open_storage, with_options

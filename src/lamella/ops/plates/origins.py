@@ -15,7 +15,7 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.well import plate_above
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
-from lamella.spec.intents import read_creating, with_creating
+from lamella.spec.own_key import read_creating, with_creating
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
 from lamella.spec.plate_edits import new_plate
 from lamella.store.metadata.parents import group_above, path_below

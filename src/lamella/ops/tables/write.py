@@ -23,7 +23,7 @@ from lamella.errors import (
 from lamella.ops.renaming import check_not_renamed_by_another, renamed_by_another
 from lamella.ops.tables.encoding import decoded, encoded
 from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
-from lamella.spec.intents import (
+from lamella.spec.own_key import (
     COPIED,
     COPYING,
     Renaming,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import first_of
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.tables import visit_tables
-from lamella.spec.intents import read_creating, read_replacing
+from lamella.spec.own_key import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.catalogue import OWN_RULES, own_finding
 from lamella.spec.rules.value import Value, datasets, describe, multiscales, ome_object
