@@ -26,7 +26,7 @@ from lamella.spec.images import (
     WindowDict,
 )
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
-from lamella.spec.ome_image import OMEImage
+from lamella.spec.ome_xml import OMEImage
 from lamella.spec.plate import (
     AcquisitionMeta,
     ImageMeta,

@@ -22,8 +22,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
-from lamella.spec.ome_image import fill_missing_sizes, unsized_axes
-from lamella.spec.ome_xml import describe_images, parse_ome_xml
+from lamella.spec.ome_xml import describe_images, fill_missing_sizes, parse_ome_xml, unsized_axes
 from lamella.spec.versions import detect
 from lamella.store.metadata.parents import group_above, path_below
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from ome_types import OME
 
     from lamella.spec.images import ImagesMeta
-    from lamella.spec.ome_image import OMEImage
+    from lamella.spec.ome_xml import OMEImage
     from lamella.store.storage import Storage
 
 XML = "OME/METADATA.ome.xml"

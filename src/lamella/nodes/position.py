@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.nodes.tables import Tables
     from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.ome_image import OMEImage
+    from lamella.spec.ome_xml import OMEImage
     from lamella.spec.rules import Kind
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.json_document import StoredGroup
