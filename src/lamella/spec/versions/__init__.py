@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.older import V01, V02, V03
-from lamella.spec.versions.v04 import V04
+from lamella.spec.versions.v04 import V01, V02, V03, V04
 from lamella.spec.versions.v05 import V05
 from lamella.spec.versions.v06 import V06
 

@@ -1,14 +1,17 @@
-"""OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02)."""
+"""OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02).
+
+Its predecessors 0.1, 0.2 and 0.3 are read as 0.4, after `older_documents` has filled in what they leave open.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.older_documents import decode_older, refuse_older, stated_older
+from lamella.spec.versions.older_documents import decode_older, older_name, refuse_older, stated_older
 from lamella.spec.versions.v05 import decode_flat, encode_flat, find_old, unsupported_images
 
 if TYPE_CHECKING:
@@ -74,3 +77,31 @@ class Version04(SpecVersion):
 
 V04 = Version04()
 """OME-NGFF 0.4."""
+
+
+class OlderVersion(Version04):
+    """The mapping of documents of a version before 0.4, to models only."""
+
+    writable = False
+
+    def __init__(self, name: StoredVersionName) -> None:
+        self.name = name
+
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Match Zarr v2 documents that state this version and look like it."""
+        return zarr_format == 2 and older_name(attributes) == self.name
+
+    def with_ome(self, attributes: JSONObject, ome: JSONObject) -> NoReturn:
+        """Raise: this version is never written."""
+        refuse_older(self.name)
+
+    def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> NoReturn:
+        """Raise: this version is never written."""
+        refuse_older(self.name)
+
+    def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        return decode_older(kind, part)
+
+
+V01, V02, V03 = OlderVersion("0.1"), OlderVersion("0.2"), OlderVersion("0.3")
+"""OME-NGFF 0.1, 0.2 and 0.3, read only."""
