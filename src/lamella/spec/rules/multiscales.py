@@ -10,8 +10,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.axes import check_axes
-from lamella.spec.rules.coordinate_systems import check_systems
+from lamella.spec.rules.axes import check_axes, check_systems
 from lamella.spec.rules.transformations import check_further_list, check_level_list
 from lamella.spec.rules.value import (
     array_axes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lamella.spec.rules.coordinate_systems import check_connected, check_systems
+from lamella.spec.rules.axes import check_connected, check_systems
 from lamella.spec.rules.transformation_types import check_parameters
 from lamella.spec.rules.value import (
     Ends,
