@@ -1,12 +1,13 @@
-"""Rules MS, with AX-11 and CT-01 to CT-07 of 0.4 and 0.5: the multiscales of an image and their transformations.
+"""Rules MS, with AX-11 and CT-01 to CT-07 of 0.4 and 0.5, and OM: multiscales, transformations and display of an image.
 
-The last are LM-11 to LM-13 of lamella's own: two channels of one name, a level that is listed twice and a second
-multiscale are valid, and each reader decides what they mean.
+The last of the former are LM-11 to LM-13 of lamella's own: two channels of one name, a level that is listed twice and a
+second multiscale are valid, and each reader decides what they mean.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from lamella.spec.rules.value import (
     find_list,
     intrinsic_system,
     is_equal,
+    is_number,
     is_sizeless,
     level_scale,
     numbers,
@@ -258,3 +260,61 @@ def _check_labels(omero: Value) -> Findings:
             found = f"two channels are named {describe(label)}"
             yield channel.finding("LM-11", found, "name each differently", "label")
         seen.add(label)
+
+
+_HEX_COLOR = re.compile(r"[0-9A-Fa-f]{6}")
+
+
+def check_omero(ome: Value) -> Findings:
+    """Check ``omero`` of an image, which is optional."""
+    if "omero" not in ome.raw:
+        return
+    omero = ome["omero"]
+    if not isinstance(omero.raw, dict):
+        yield omero.finding("OM-01", f"omero is {omero}", "write an object with channels")
+        return
+    if not isinstance(omero.raw.get("channels"), list):
+        yield omero.wrong("OM-01", "channels", "list one object per channel")
+        return
+    for channel in omero["channels"]:
+        if not isinstance(channel.raw, dict):
+            yield channel.finding("OM-01", f"the channel is {channel}", "write an object")
+            continue
+        yield from _check_plain_fields(channel)
+        yield from _check_color(channel)
+        yield from _check_window(channel)
+
+
+def _check_plain_fields(channel: Value) -> Findings:
+    raw = channel.raw
+    for key in ("label", "family"):
+        if key in raw and not isinstance(raw[key], str):
+            yield channel.wrong("OM-01", key, "write a string", name=f"the {key}")
+    if "active" in raw and not isinstance(raw["active"], bool):
+        yield channel.wrong("OM-01", "active", "write true or false")
+
+
+def _check_color(channel: Value) -> Findings:
+    color = channel.raw.get("color")
+    if "color" not in channel.raw:
+        yield channel.finding("OM-02", "the channel has no color", 'add six hex digits, such as "00FF00"')
+    elif not isinstance(color, str) or not _HEX_COLOR.fullmatch(color):
+        remedy = 'write six hex digits without #, such as "00FF00"'
+        yield channel.wrong("OM-02", "color", remedy, name="the color", level="MUST")
+
+
+def _check_window(channel: Value) -> Findings:
+    if "window" not in channel.raw:
+        yield channel.finding("OM-03", "the channel has no window", "add start, end, min and max")
+        return
+    window = channel.raw["window"]
+    if not isinstance(window, dict):
+        yield channel.wrong(
+            "OM-03", "window", "write start, end, min and max", name="the window", level="MUST"
+        )
+        return
+    for key in ("start", "end", "min", "max"):
+        if not is_number(window.get(key)):
+            yield channel["window"].wrong(
+                "OM-03", key, "write a number", name=f"{key} of the window", level="MUST"
+            )
