@@ -21,11 +21,10 @@ from lamella.spec.rules.arrays import (
     check_image_arrays,
     check_label_arrays,
 )
-from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import OWN_RULES, RULES, own_finding
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales, check_omero, check_readings
-from lamella.spec.rules.plate import check_plate, check_well
+from lamella.spec.rules.plate import LAYOUT_KEY, check_layout, check_plate, check_series, check_well
 from lamella.spec.rules.transformations import check_scene
 from lamella.spec.rules.value import Value, array_axes, axis_kind, find_part, intrinsic_system, ome_object
 from lamella.spec.rules.version_traits import VERSION_TRAITS, version_traits

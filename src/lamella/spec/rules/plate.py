@@ -1,11 +1,18 @@
-"""Rules PL and WL on one document: rows, columns, wells and acquisitions of a plate, images of a well."""
+"""Rules PL, WL and BF on one document: a plate, a well, and the two groups of a bioformats2raw collection."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.value import check_inner_version, describe, find_list, find_object, is_integer
+from lamella.spec.rules.value import (
+    check_inner_version,
+    describe,
+    find_list,
+    find_object,
+    is_integer,
+    is_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -13,6 +20,7 @@ if TYPE_CHECKING:
     from lamella.spec.rules.finding import Finding
     from lamella.spec.rules.value import Findings, Value
     from lamella.types import JSON
+
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
@@ -248,3 +256,33 @@ def _check_acquisition(image: Value, acquisitions: Collection[int] | None) -> Fi
         found = f"the plate has no acquisition {describe(number)}"
         remedy = "write an id that the plate lists, or list this one"
         yield image.finding("WL-04", found, remedy, "acquisition")
+
+
+LAYOUT_KEY = "bioformats2raw.layout"
+
+
+def check_layout(ome: Value) -> Findings:
+    """Check the top group (BF-01)."""
+    layout = ome.raw.get(LAYOUT_KEY)
+    if LAYOUT_KEY not in ome.raw:
+        yield ome.finding("BF-01", f"there is no {LAYOUT_KEY}", "add it with the value 3")
+    elif not is_number(layout) or layout != 3:
+        yield ome.wrong("BF-01", LAYOUT_KEY, "write 3", name="it")
+
+
+def check_series(ome: Value) -> Findings:
+    """Check the OME group (BF-05), in which a series is optional."""
+    if "series" not in ome.raw:
+        return
+    series = ome["series"]
+    if not isinstance(series.raw, list):
+        yield series.finding("BF-05", f"series is {series}", "list the paths of the images")
+        return
+    seen: set[str] = set()
+    for path in series:
+        if not isinstance(path.raw, str):
+            yield path.finding("BF-05", f"the path is {path}", "write a string")
+        elif path.raw in seen:
+            yield path.finding("BF-05", f"the path {path} is listed twice", "list each image once")
+        else:
+            seen.add(path.raw)
