@@ -12,7 +12,6 @@ from lamella.spec.axes import (
     default_axes,
 )
 from lamella.spec.base import MetaModel
-from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.coordinate_systems import CoordinateSystemMeta, ImageSystemsMeta, SceneMeta
 from lamella.spec.images import (
@@ -29,6 +28,7 @@ from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.ome_xml import OMEImage
 from lamella.spec.plate import (
     AcquisitionMeta,
+    Bioformats2RawMeta,
     ImageMeta,
     PlateAxisMeta,
     PlateMeta,

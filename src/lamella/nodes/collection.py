@@ -9,7 +9,7 @@ from lamella.nodes.ome_xml import OMEXMLMethods, series_of
 from lamella.nodes.pictures import Pictures
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import check_document
-from lamella.spec.bioformats2raw import Bioformats2RawMeta
+from lamella.spec.plate import Bioformats2RawMeta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

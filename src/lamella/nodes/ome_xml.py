@@ -21,8 +21,8 @@ from lamella.nodes.metadata_document import read_part
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import NodePath, StoreHandle
-from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_xml import describe_images, fill_missing_sizes, parse_ome_xml, unsized_axes
+from lamella.spec.plate import Bioformats2RawMeta
 from lamella.spec.versions import detect
 from lamella.store.metadata.parents import group_above, path_below
 

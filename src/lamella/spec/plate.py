@@ -1,6 +1,6 @@
-"""Models of plates and wells (rules PL-01 to PL-13, WL-01 to WL-04).
+"""Models of groups that list images: plates, wells and bioformats2raw collections (rules PL, WL, BF).
 
-``lamella.spec.plate_edits`` changes them so that they stay valid.
+``lamella.spec.plate_edits`` changes plates and wells so that they stay valid.
 """
 
 from __future__ import annotations
@@ -113,3 +113,23 @@ class WellGroupMeta(MetaModel):
 
     version: str | None = None
     images: list[ImageMeta]
+
+
+class Bioformats2RawMeta(MetaModel):
+    """List the images of a store with several images, in order.
+
+    Attributes
+    ----------
+    layout : int or None
+        3, in the document of the top group (BF-01).
+    series : list of str or None
+        Paths of the images, in the document of the group ``OME`` (BF-05).
+
+    Examples
+    --------
+    >>> Bioformats2RawMeta(layout=3).to_json()
+    {'bioformats2raw.layout': 3}
+    """
+
+    layout: int | None = Field(default=None, alias="bioformats2raw.layout")
+    series: list[str] | None = None

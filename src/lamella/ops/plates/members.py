@@ -15,8 +15,8 @@ from lamella.nodes.metadata_document import read_part
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
 from lamella.spec import plate_edits
-from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.own_key import Renaming, read_swapped, with_swapped
+from lamella.spec.plate import Bioformats2RawMeta
 from lamella.spec.plate_lines import new_well
 from lamella.store.keys import is_key, join_names
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.axes import default_axes
 from lamella.spec.base import plain
-from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
-from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.spec.plate import Bioformats2RawMeta, PlateMeta, WellGroupMeta
 
 if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
