@@ -170,6 +170,7 @@ def test_a_public_member_has_a_docstring_and_a_method_an_example():
     assert len(docstrings) > 100
     assert [name for name, (_, docstring) in docstrings.items() if not docstring.strip()] == []
     assert [name for name, (kind, text) in docstrings.items() if kind == "method" and ">>>" not in text] == []
+    assert [name for name, (_, text) in docstrings.items() if re.search(r"\w -{3,}", text)] == []
 
 
 def test_changelog_begins_with_unreleased_and_knows_the_version():

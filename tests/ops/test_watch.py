@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.remote import Service
 
+    Play = Callable[[Iterator[object]], None]
+
 PATTERN = r"(?P<well>[A-P]\d\d)_(?P<channel>\w+)\.tif"
 WELLS = ("A01", "A02", "B01")
 
@@ -42,15 +44,21 @@ def pixels_of(store: Path) -> dict[str, list[int]]:
         return {path: position.data[:, 0, 0].tolist() for path, position in plate.positions()}
 
 
-def steps(acts: Iterator[object]) -> dict[str, Callable[..., Any]]:
-    """A clock of seconds, and a wait in which the instrument goes one step further."""
-    seconds = [0.0]
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Return a function that plays an instrument: it goes one step further, and a second passes, with each wait."""
 
-    def wait(_: float) -> None:
-        seconds[0] += 1
-        next(acts, None)
+    def play(instrument: Iterator[object]) -> None:
+        seconds = [0.0]
 
-    return {"wait": wait, "clock": lambda: seconds[0]}
+        def wait(_: float) -> None:
+            seconds[0] += 1
+            next(instrument, None)
+
+        monkeypatch.setattr("lamella.ops.conversion.watch.sleep", wait)
+        monkeypatch.setattr("lamella.ops.conversion.watch.monotonic", lambda: seconds[0])
+
+    return play
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_positions_appear_as_they_are_complete_and_half_written_files_wait(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, play: Play
 ) -> None:
     store = tmp_path / "plate.zarr"
     seen: list[tuple[int, list[str]]] = []
@@ -85,6 +93,7 @@ def test_positions_appear_as_they_are_complete_and_half_written_files_wait(
         (tmp_path / "stop").touch()
         yield
 
+    play(instrument())
     report = lamella.watch(
         folder,
         store,
@@ -92,7 +101,6 @@ def test_positions_appear_as_they_are_complete_and_half_written_files_wait(
         files_per_position=2,
         settle=2,
         stop_file=tmp_path / "stop",
-        **steps(instrument()),
     )
     assert report.positions == ("A/01/0", "A/02/0", "B/01/0")
     assert seen == [(1, ["A/01/0"]), (2, ["A/01/0"]), (3, ["A/01/0", "A/02/0"])]
@@ -102,7 +110,7 @@ def test_positions_appear_as_they_are_complete_and_half_written_files_wait(
 
 
 def test_without_a_number_a_position_is_complete_when_the_next_one_begins(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, play: Play
 ) -> None:
     done: list[tuple[str, list[str]]] = []
 
@@ -112,6 +120,7 @@ def test_without_a_number_a_position_is_complete_when_the_next_one_begins(
             for _ in range(4):
                 yield
 
+    play(instrument())
     lamella.watch(
         folder,
         tmp_path / "plate.zarr",
@@ -119,7 +128,6 @@ def test_without_a_number_a_position_is_complete_when_the_next_one_begins(
         settle=1,
         idle=9,
         on_position=lambda path: done.append((path, sorted({file.name[:3] for file in folder.iterdir()}))),
-        **steps(instrument()),
     )
     assert done == [("A/01/0", ["A01", "A02"]), ("A/02/0", list(WELLS)), ("B/01/0", list(WELLS))]
 
@@ -198,7 +206,7 @@ def test_the_command_watches_until_it_is_idle(folder: Path, tmp_path: Path) -> N
 
 
 def test_what_the_user_corrects_is_in_every_position_and_truncated_files_are_read_at_the_end(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, play: Play
 ) -> None:
     store = tmp_path / "plate.zarr"
     seen: list[dict[str, list[int]]] = []
@@ -218,10 +226,11 @@ def test_what_the_user_corrects_is_in_every_position_and_truncated_files_are_rea
         (tmp_path / "stop").touch()
         yield
 
+    play(instrument())
     lamella.watch(
         folder, store, well_regex=PATTERN, files_per_position=2, settle=1, stop_file=tmp_path / "stop",
         pixel_size=0.5, unit="nanometer", channel_names=["a", "b"], colors=["FF0000", "0000FF"], dtype="float32",
-        take_what_is_there=True, **steps(instrument()),
+        take_what_is_there=True,
     )  # fmt: skip
     assert seen == [{}]
     assert pixels_of(store) == {"A/01/0": [0, 1], "A/02/0": [10, 0]}
@@ -287,7 +296,7 @@ def test_the_command_watches_with_corrections(folder: Path, tmp_path: Path) -> N
 
 
 def test_a_plate_at_a_url_grows_and_a_restart_finds_what_it_has(
-    folder: Path, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch, play: Play
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -303,9 +312,10 @@ def test_a_plate_at_a_url_grows_and_a_restart_finds_what_it_has(
         yield
 
     write(folder, "A01")
+    play(instrument())
     report = lamella.watch(
         folder, url, well_regex=PATTERN, files_per_position=2, stop_file=stop, settle=0, jobs=1,
-        storage_options=options, **steps(instrument()),
+        storage_options=options,
     )  # fmt: skip
     assert report == WatchReport(url, ("A/01/0", "A/02/0"), 0)
     with lamella.open_ome_zarr(url, storage_options=options) as plate:

@@ -122,9 +122,11 @@ class PlateOperations(Pictures):
         ReadOnlyError, InvalidArgumentError
             The results cannot be stored (ValueErrors); the function was not called.
 
-        Notes ----- Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any
-        size: the function gets all channels of a region and returns label ids without the channel axis. The labels of
-        two neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
+        Notes
+        -----
+        Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any size: the
+        function gets all channels of a region and returns label ids without the channel axis. The labels of two
+        neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
         pixels along their common side that both have labelled, overlap by at least half of the smaller. Ids are unique
         in the image and count from 1. With a halo as large as the objects, the objects are those of the whole image.
 

@@ -453,7 +453,9 @@ class PositionOperations(Pictures):
             If dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written
             then.
 
-        Notes ----- A new image has the scale and translation of the coordinates. An axis with a single coordinate gets
+        Notes
+        -----
+        A new image has the scale and translation of the coordinates. An axis with a single coordinate gets
         the scale that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape
         must equal that of the image, and so must the coordinates where both state any (not plain indices, nor scale 1
         at 0).

@@ -1,18 +1,17 @@
 """``watch``: convert the positions of a plate while an instrument writes their files.
 
-The folder is listed again and again. A position whose files are complete is converted to a temporary store beside the
-plate, and then copied into the plate (:mod:`lamella.ops.plates.add`), where it appears as a whole. The plate itself
-lists what is done, so a call after a kill resumes with the positions that the plate lacks.
+A position whose files are complete is converted to a temporary store beside the plate, and then copied into the plate
+(:mod:`lamella.ops.plates.add`), where it appears as a whole. A call after a kill converts those that are missing.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, SourceError, counted
@@ -109,8 +108,6 @@ def watch(
     take_what_is_there: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     on_position: Callable[[str], None] | None = None,
-    wait: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
 ) -> WatchReport:
     r"""Convert the positions of a plate while an instrument writes their files.
 
@@ -145,8 +142,6 @@ def watch(
         Seconds without a change after which a file counts as written.
     on_position : callable, optional
         Called with the path of each position that was converted.
-    wait, clock : callable
-        Wait some seconds, and return the present time in seconds.
 
     Returns
     -------
@@ -191,36 +186,25 @@ def watch(
     )
     watcher.finish_interrupted()
     present = len(watcher.converted())
-    timing = _Timing(idle, settle, wait, clock)
-    done = _run(watcher, timing, stop_file, files_per_position, on_position)
+    done = _run(watcher, idle, settle, stop_file, files_per_position, on_position)
     return WatchReport(watcher.name, tuple(done), present)
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """When a watch ends and a file counts as written, in seconds, and the clock that counts them."""
-
-    idle: float
-    settle: float
-    wait: Callable[[float], None]
-    clock: Callable[[], float]
 
 
 def _run(
     watcher: _Watcher,
-    timing: _Timing,
+    idle: float,
+    settle: float,
     stop_file: StrPath | None,
     files_per_position: int | None,
     on_position: Callable[[str], None] | None,
 ) -> list[str]:
     """Convert positions until the end; return them in the order of their completion."""
-    settle, clock = timing.settle, timing.clock
     done: list[str] = []
     last: dict[str, Files] = {}
     changed: dict[str, float] = {}
-    latest = clock()
+    latest = monotonic()
     while True:
-        now = clock()
+        now = monotonic()
         # The stop file is looked for first: whatever was written before it is then listed.
         stops = stop_file is not None and os.path.exists(stop_file)
         look = watcher.look()
@@ -228,7 +212,7 @@ def _run(
             if last.get(path) != files:
                 changed[path] = latest = now
         last = look.files
-        is_end = stops or now - latest >= timing.idle
+        is_end = stops or now - latest >= idle
         ready = [
             path
             for path, files in look.files.items()
@@ -242,7 +226,7 @@ def _run(
             watcher.discard()
             watcher.check(look)
             return done
-        timing.wait(min(1.0, max(settle, 0.1)))
+        sleep(min(1.0, max(settle, 0.1)))
 
 
 @dataclass(frozen=True)
