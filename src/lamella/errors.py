@@ -36,12 +36,13 @@ Imports nothing of the package.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 from reprlib import Repr
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _repr = Repr()
 _repr.maxlevel = 3
@@ -123,6 +124,22 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
         if option not in names:
             hint = did_you_mean(option, names)
             raise UnknownOptionError(f"{call} has no option {option!r}.{hint} It knows {', '.join(names)}.")
+
+
+@contextmanager
+def importing(message: str) -> Iterator[None]:
+    """Raise MissingDependencyError where an import fails; ``{library}`` in the message is the library that is missing.
+
+    >>> with importing('Tasting needs {library}: pip install "lamella[taste]"'):
+    ...     import tasting
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MissingDependencyError: Tasting needs tasting: pip install "lamella[taste]"
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(message.replace("{library}", str(error.name))) from error
 
 
 class LamellaError(Exception):

@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
+from lamella.errors import InvalidArgumentError, check_options, importing
 from lamella.ops.sampling.crops import CropSource
 
-try:
+with importing('lamella.torch needs PyTorch, which is not installed: pip install "lamella[torch]"'):
     from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
     import torch
-except ImportError as error:
-    raise MissingDependencyError(
-        'lamella.torch needs PyTorch, which is not installed: pip install "lamella[torch]"'
-    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

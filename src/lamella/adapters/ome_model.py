@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from lamella.errors import MissingDependencyError
+from lamella.errors import MissingDependencyError, importing
 from lamella.spec.ome_xml import damaged, parse_ome_xml
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ _GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", r
 
 def load_ome_types() -> ModuleType:
     """Import ``ome_types``; raise MissingDependencyError if it is not installed."""
-    try:
+    with importing('reading OME-XML needs {library}, which is not installed: pip install "lamella[ome]"'):
         import ome_types
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'reading OME-XML needs {error.name}, which is not installed: pip install "lamella[ome]"'
-        ) from error
     module: ModuleType = ome_types
     return module
 

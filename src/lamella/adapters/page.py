@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import MissingDependencyError
+from lamella.errors import MissingDependencyError, importing
 from lamella.ops.display.montage import Box, fit
 from lamella.ops.display.render import nearest, overlay, rgb
 from lamella.spec.colors import label_color
@@ -49,15 +49,11 @@ class Entry:
 
 def pillow() -> Any:
     """Import Pillow; raise MissingDependencyError if it is missing, too old, or built without fonts."""
-    try:
+    with importing(
+        'Drawing a preview needs Pillow, which is not installed. Install it with: pip install "lamella[preview]"'
+    ):
         from PIL import Image, ImageDraw, ImageFont, features
-
-        has_fonts = features.check("freetype2")
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Drawing a preview needs Pillow, which is not installed. Install it with: pip install "lamella[preview]"'
-        ) from error
-    if not has_fonts:
+    if not features.check("freetype2"):
         raise MissingDependencyError(
             "Drawing a preview needs a Pillow that was built with FreeType. "
             'Install the usual one with: pip install --force-reinstall "lamella[preview]"'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.tiff_companion import open_set
 from lamella.adapters.tiff_completeness import check_names
-from lamella.errors import LamellaError, MissingDependencyError, SourceError
+from lamella.errors import LamellaError, SourceError, importing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +32,9 @@ _NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
 def load_tifffile() -> ModuleType:
     """Import ``tifffile`` and ``imagecodecs``, its decoders; raise MissingDependencyError if one is not installed."""
-    try:
+    with importing('reading TIFF needs {library}, which is not installed: pip install "lamella[tiff]"'):
         import imagecodecs  # noqa: F401 (tifffile loads it by itself)
         import tifffile
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'reading TIFF needs {error.name}, which is not installed: pip install "lamella[tiff]"'
-        ) from error
     module: ModuleType = tifffile
     return module
 

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.viewer.answers import Answers
-from lamella.errors import InvalidArgumentError, LamellaError, MissingDependencyError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, importing, one_line
 
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
@@ -84,14 +84,12 @@ def _join(name: str, read: Any, parts: dict[str, str]) -> None:
 @lru_cache(maxsize=1)
 def _widget_class() -> Any:
     """Return the class of the widget; raise MissingDependencyError without anywidget."""
-    try:
+    with importing(
+        "The viewer in a notebook needs anywidget, which is not installed. Install it with: "
+        'pip install "lamella[notebook]", or use lamella.view(node), which needs nothing else.'
+    ):
         import anywidget
         import traitlets
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The viewer in a notebook needs anywidget, which is not installed. Install it with: "
-            'pip install "lamella[notebook]", or use lamella.view(node), which needs nothing else.'
-        ) from error
     style = (resources.files("lamella.adapters.viewer") / "page" / "style.css").read_text(encoding="utf-8")
 
     class ViewerWidget(anywidget.AnyWidget):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError, OutOfBoundsError
+from lamella.errors import InvalidArgumentError, OutOfBoundsError
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
@@ -269,10 +269,8 @@ class Mosaic(MosaicArray):
         >>> position.mosaic().to_xarray().coords["x"].values.tolist()[:3]
         [0.0, 0.25, 0.5]
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise MissingDependencyError("to_xarray needs xarray: pip install 'lamella[xarray]'.") from error
+        import xarray
+
         array = self.levels[level]
         coords: dict[str, Any] = {}
         for name, axis, n, size, start in zip(

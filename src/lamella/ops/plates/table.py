@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from lamella.errors import InvalidArgumentError, LamellaError, MissingDependencyError
+from lamella.errors import InvalidArgumentError, LamellaError, importing
 from lamella.nodes.describe import describe_field
 from lamella.nodes.walk import walk
 
@@ -57,22 +57,16 @@ def _facts(field: Field) -> Record:
 
 def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pandas.DataFrame:
     """Return records as a pandas DataFrame, with the same columns even without records."""
-    try:
+    with importing("A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."):
         import pandas
-    except ImportError as error:
-        raise MissingDependencyError(
-            "A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."
-        ) from error
     extra = ["error"] if any("error" in record for record in records) else []
     return pandas.DataFrame(records, columns=[*columns, *extra])
 
 
 def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
     """Return the records of positions as one DataFrame, with the path of the position in the first column."""
-    try:
+    with importing("A table as a DataFrame needs pandas: pip install pandas."):
         import pandas
-    except ImportError as error:
-        raise MissingDependencyError("A table as a DataFrame needs pandas: pip install pandas.") from error
     tables = []
     for path, value in values.items():
         records = [value] if isinstance(value, Mapping) else value

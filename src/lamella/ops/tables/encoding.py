@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import LamellaError, MetadataError, MissingDependencyError
+from lamella.errors import LamellaError, MetadataError, importing
 from lamella.ops.tables import anndata
 from lamella.ops.tables.frames import check_values, pandas
 from lamella.spec.tables import BACKENDS
@@ -101,12 +101,10 @@ def _json(values: pd.Series) -> list[Any]:
 
 
 def _arrow() -> tuple[Any, Any]:
-    try:
+    with importing(
+        "Tables with backend='parquet' need pyarrow: pip install 'lamella[tables]'; the backends csv, json and "
+        "anndata do without."
+    ):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as fault:
-        raise MissingDependencyError(
-            "Tables with backend='parquet' need pyarrow: pip install 'lamella[tables]'; the backends csv, json and "
-            "anndata do without."
-        ) from fault
     return pyarrow, pyarrow.parquet

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError, WrongTypeError, did_you_mean
+from lamella.errors import InvalidArgumentError, WrongTypeError, did_you_mean, importing
 from lamella.spec.tables import (
     BACKENDS,
     LABEL_TYPES,
@@ -30,10 +30,8 @@ DESCRIPTION = "lamella_table"
 
 def pandas() -> Any:
     """Import pandas, or raise MissingDependencyError."""
-    try:
+    with importing("Tables need pandas: pip install 'lamella[tables]'."):
         import pandas as module
-    except ImportError as fault:
-        raise MissingDependencyError("Tables need pandas: pip install 'lamella[tables]'.") from fault
     return module
 
 

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.arguments import items_of, text_of_name
-from lamella.errors import (
-    InvalidArgumentError,
-    MissingDependencyError,
-    NodeNotFoundError,
-    counted,
-    did_you_mean,
-)
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, counted, did_you_mean, importing
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
@@ -144,12 +138,8 @@ def measure(
 
 
 def _regionprops_table() -> Any:
-    try:
+    with importing("Measurements need scikit-image: pip install 'lamella[measure]'."):
         from skimage.measure import regionprops_table
-    except ImportError as fault:
-        raise MissingDependencyError(
-            "Measurements need scikit-image: pip install 'lamella[measure]'."
-        ) from fault
     return regionprops_table
 
 

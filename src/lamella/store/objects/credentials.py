@@ -27,10 +27,10 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 from lamella.errors import (
     AccessError,
     InvalidArgumentError,
-    MissingDependencyError,
     StorageError,
     UnknownOptionError,
     counted,
+    importing,
 )
 from lamella.store.objects.addresses import KINDS, clean_url
 from lamella.store.objects.block_cache import DEFAULT_BYTES
@@ -636,13 +636,11 @@ def _section(path: str, name: str, prefix: str) -> dict[str, str]:
 
 
 def _requested_keys(name: str) -> dict[str, str]:
-    try:
+    with importing(
+        f"The keys of the AWS profile {name!r} come from a request (single sign-on, a role or a process), which "
+        "needs boto3: pip install boto3, or pass key, secret and token."
+    ):
         import boto3  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        raise MissingDependencyError(
-            f"The keys of the AWS profile {name!r} come from a request (single sign-on, a role or a process), which "
-            "needs boto3: pip install boto3, or pass key, secret and token."
-        ) from None
     try:
         credentials = boto3.Session(profile_name=name).get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()

@@ -23,10 +23,10 @@ from weakref import WeakSet
 from lamella.errors import (
     ConflictError,
     InvalidArgumentError,
-    MissingDependencyError,
     ReadOnlyError,
     StorageError,
     StoreNotFoundError,
+    importing,
 )
 from lamella.store.keys import V2, is_private
 from lamella.store.objects.addresses import clean_url
@@ -360,12 +360,10 @@ def from_versioned_store(target: Any, *, read_only: bool) -> VersionedStorage:
 
 
 def _imported(url: str) -> Any:
-    try:
+    with importing(
+        f"Opening {clean_url(url)} needs icechunk: pip install 'lamella[icechunk]' (Python 3.12 or newer)."
+    ):
         import icechunk
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Opening {clean_url(url)} needs icechunk: pip install 'lamella[icechunk]' (Python 3.12 or newer)."
-        ) from error
     return icechunk
 
 

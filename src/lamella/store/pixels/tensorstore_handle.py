@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
+from lamella.errors import InvalidArgumentError, check_options, importing
 from lamella.store.metadata.format_v3 import fill_to_json
 from lamella.store.process_limits import check_files, cpus
 
@@ -28,12 +28,10 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
 
     The default ``context`` creates no lock files: those of TensorStore 0.1 can damage a shard after a kill.
     """
-    try:
+    with importing(
+        f"tensorstore() of {documents.location(path)} needs TensorStore: pip install 'lamella[tensorstore]'"
+    ):
         import tensorstore as ts
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"tensorstore() of {documents.location(path)} needs TensorStore: pip install 'lamella[tensorstore]'"
-        ) from error
 
     check_options("tensorstore()", options, _known_options(ts))
     meta = documents.array(path)
