@@ -104,6 +104,41 @@ def test_a_well_is_found_by_name_and_on_the_overview(opened):
         assert opened.run("lamella.scene.fields[lamella.state.nearestField()][0]") == path
 
 
+def test_the_overview_has_all_four_lines_of_the_screen_and_no_red_for_what_is_not_written(browser, tmp_path):
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"]) as plate:
+        plate.create_positions([("A", column, "0") for column in "1234"])
+        plate["A/2/0"]["0"] = np.ones((1, 1, 1, SIDE, SIDE), "uint16")
+        browser.leave()
+        with lamella.view(plate, browser=False) as viewer:
+            browser.open(viewer.url)
+            colors = browser.run(
+                "{ const map = document.getElementById('map'); const look = getComputedStyle(map);"
+                "const at = (x, y) => [...map.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);"
+                "const named = (name) => { const color = look.getPropertyValue(name).trim();"
+                "return [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)); };"
+                "const [w, h] = [map.width, map.height];"
+                "[[at(w >> 1, 0), at(w >> 1, h - 1), at(0, h >> 1), at(w - 1, h >> 1)],"
+                "[1, 3, 5, 7].map((n) => at((n * w) >> 3, h >> 1)), ['--accent', '--faint', '--line'].map(named)] }"
+            )
+            problems = browser.run("[...document.querySelectorAll('#problems li')].map((e) => e.textContent)")
+    lines, wells, (accent, faint, line) = colors
+    assert lines == [accent] * 4
+    assert wells == [line, faint, line, line]
+    assert problems == ["A/1/0 and 2 more fields: No pixels are written yet."]
+
+
+def test_the_size_of_an_image_is_that_of_its_pixels_though_they_are_not_square(browser, tmp_path):
+    pixels, scale = np.ones((SIDE, 2 * SIDE), "uint8"), {"y": 1.5, "x": 0.5}
+    browser.leave()
+    with (
+        lamella.write_image(tmp_path / "i.zarr", pixels, axes="yx", scale=scale) as image,
+        lamella.view(image, browser=False) as viewer,
+    ):
+        browser.open(viewer.url)
+        subtitle = browser.run("document.getElementById('subtitle').textContent")
+        assert [int(word) for word in subtitle.split() if word.isdigit()] == [128, 64]
+
+
 def test_labels_are_seen_on_the_whole_plate_with_the_id_under_the_mouse(opened):
     enter(opened, "#label", "cells")
     enter(opened, "#opacity", "1")

@@ -228,6 +228,8 @@ def test_of_many_channels_the_first_are_shown_unless_the_metadata_choose_some(tm
         channel.active = active
     position.dump_meta()
     assert [channel.name for channel in short_repr(position)] == names[:7]
+    colors = {channel.color for channel, _ in all_channels(position).values()}
+    assert len(colors) == 12  # also of those that are switched on later
     for number, channel in enumerate(position.metadata.omero.channels):
         channel.active = number != 3
     position.dump_meta()

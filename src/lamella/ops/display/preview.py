@@ -156,23 +156,21 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
 def _with_distinct_colors(
     shown: dict[str, tuple[ShownChannel, bool]],
 ) -> dict[str, tuple[ShownChannel, bool]]:
-    """Assign colours to channels that are shown together and would all be white because of unknown names."""
-    unknown_names = [
-        name
-        for name, (channel, default) in shown.items()
-        if default and channel.color == WHITE and named_color(name) is None
-    ]
-    whites = [name for name, (channel, default) in shown.items() if default and channel.color == WHITE]
-    if not unknown_names or len(whites) < 2:
+    """Assign colours to channels that would all be white because of unknown names, if some are shown together."""
+    whites = [name for name, (channel, _) in shown.items() if channel.color == WHITE]
+    unknown_names = [name for name in whites if named_color(name) is None]
+    shown_whites = [name for name in whites if shown[name][1]]
+    if len(shown_whites) < 2 or not set(unknown_names).intersection(shown_whites):
         return shown
-    together = [name for name, (_, default) in shown.items() if default]
+    names = sorted(
+        shown, key=lambda name: not shown[name][1]
+    )  # those shown first, the others as they are switched on
     colors = distinct_colors(
-        together, [None if name in unknown_names else shown[name][0].color for name in together]
+        names, [None if name in unknown_names else shown[name][0].color for name in names]
     )
-    chosen = dict(zip(together, colors, strict=True))
+    chosen = dict(zip(names, colors, strict=True))
     return {
-        name: (replace(channel, color=chosen.get(name, channel.color)), default)
-        for name, (channel, default) in shown.items()
+        name: (replace(channel, color=chosen[name]), default) for name, (channel, default) in shown.items()
     }
 
 

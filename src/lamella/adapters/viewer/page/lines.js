@@ -2,6 +2,9 @@
 
 import { heatColor, heatRange } from "./palettes.js";
 
+/** Return whether a field shows nothing only because it has no array yet. @param {string} reason */
+export const isUnwritten = (reason) => reason.startsWith("No pixels");
+
 /** @param {HTMLElement} element */
 export const themeColors = (element) => {
   const style = getComputedStyle(element);
@@ -75,7 +78,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       if (path && box[2] > 18 * font) tag(context, path, Math.max(box[0], 0) + font / 2, Math.max(box[1], 0) + below, look);
       return;
     }
-    context.strokeStyle = reason.startsWith("No pixels") ? look.faint : look.bad;
+    context.strokeStyle = isUnwritten(reason) ? look.faint : look.bad;
     context.strokeRect(box[0], box[1], box[2], box[3]);
     context.beginPath();
     context.moveTo(box[0], box[1]);

@@ -29,7 +29,8 @@ function heading(state, _act, byId) {
     byId("title").textContent = scene.name;
     const wells = new Set(scene.fields.map((field) => field[1])).size;
     const many = scene.fields.length > 1;
-    const size = `${Math.round(scene.width)} × ${Math.round(scene.height)}`;
+    const [across, down] = scene.fields[0].slice(7, 9); // the canvas of pixels that are not square has another height
+    const size = `${across} × ${down}`;
     const parts =
       many && scene.wells.length > 1
         ? [counted(wells, "well"), counted(scene.fields.length, "field")]
@@ -246,7 +247,6 @@ function plateControls(state, act, byId) {
   const input = byId("well");
   const acquisition = byId("acquisition");
   map.width = 232;
-  map.height = 170;
   map.height = Math.max(24, Math.min(170, Math.ceil(scene.height * (232 / scene.width))));
   input.addEventListener("change", () => act.findWell(input.value));
   map.addEventListener("click", (/** @type {MouseEvent} */ event) => {

@@ -295,8 +295,19 @@ export class View {
 
   // -- what is said about the picture ---------------------------------------------------------------------------
 
+  /** List why fields show no pixels; fields of one reason, such as those not written yet, in one line. */
   listReasons() {
-    for (const [path, , , , , , reason] of this.scene.fields) if (reason) this.problem(`${path}: ${reason}`);
+    /** @type {Map<string, string[]>} */
+    const paths = new Map();
+    for (const [path, , , , , , reason] of this.scene.fields) {
+      if (!reason) continue;
+      if (!paths.has(reason)) paths.set(reason, []);
+      paths.get(reason)?.push(path);
+    }
+    for (const [reason, [first, ...others]] of paths) {
+      const more = others.length ? ` and ${others.length} more ${others.length === 1 ? "field" : "fields"}` : "";
+      this.problem(`${first}${more}: ${reason}`);
+    }
   }
 
   /** Mark a field as damaged. @param {number} index @param {string} reason */
