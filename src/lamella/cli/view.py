@@ -5,37 +5,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import webbrowser
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lamella.cli.building import opened
 from lamella.cli.messages import QUIET, echo_lines
 from lamella.cli.options import operation_options
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_NEW_OBJECTS = 20_000
-"""Number of new objects after which Python searches for unreachable ones, 700 by default.
-
-The scene of a plate consists of tens of thousands of objects that stay, and each search visits many of them: for
-384 x 9 fields at a URL the searches cost 0.6 of 4.1 seconds.
-"""
-
-
-@contextmanager
-def _rare_garbage_collection() -> Iterator[None]:
-    before = gc.get_threshold()
-    gc.set_threshold(_NEW_OBJECTS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @click.command()
@@ -80,7 +58,7 @@ def view(
     from lamella.errors import StorageError
 
     settings = {"mode": "r+" if edit else "r", "storage_options": options["storage_options"]}
-    with _rare_garbage_collection(), opened(path, options, **settings) as node:
+    with opened(path, options, **settings) as node:
         try:
             handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:
