@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, short_repr
@@ -15,6 +14,7 @@ from lamella.ops.conversion.reader import Formats, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
 
 GROUP = "lamella.readers"
 """Entry point group: the name of a reader, and its class."""
@@ -79,6 +79,8 @@ def readers() -> dict[str, Reader]:
 @cache
 def _points() -> dict[str, EntryPoint]:
     """Return the entry points of readers of other packages by name."""
+    from importlib.metadata import entry_points  # loads thirty modules, e.g. of mail
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

@@ -24,6 +24,7 @@ from lamella.nodes.scene import Scene
 from lamella.nodes.tables import stored_table_names
 from lamella.nodes.walk import CONTAINERS, Field, ImageContainer, walk, well_paths
 from lamella.nodes.well import Row, Well
+from lamella.spec.channels import displayed_range
 from lamella.store.keys import may_be_node_name
 
 if TYPE_CHECKING:
@@ -297,17 +298,6 @@ def _channel(name: str, stored: ChannelMeta | None) -> ChannelDescription:
     if stored is None:
         return ChannelDescription(name, None, None, None)
     return ChannelDescription(name, stored.color, displayed_range(stored), stored.active)
-
-
-def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
-    """Return start and end of a channel's window; None if either is missing or not a number."""
-    window = channel.window or {}
-    start, end = window.get("start"), window.get("end")
-    try:
-        bounds = None if start is None or end is None else (float(start), float(end))
-    except OverflowError:  # a whole number of hundreds of digits
-        return None
-    return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
 
 
 def _labels(position: Position) -> tuple[str, ...]:

@@ -26,7 +26,14 @@ from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
-from lamella.spec.own_key import Appending, read_appending, read_deleting, read_replacing, with_appending
+from lamella.spec.own_key import (
+    Appending,
+    own_record,
+    read_appending,
+    read_deleting,
+    read_replacing,
+    with_appending,
+)
 from lamella.store.pixels.assignment import is_lazy
 
 if TYPE_CHECKING:
@@ -609,6 +616,11 @@ def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) 
     for name in names[len(stored_names) :] if stored_names else []:
         meta = edits.append_channel(meta, name)
     return meta if window is None else edits.fill_windows(meta, window)
+
+
+def is_rgb(position: Position) -> bool:
+    """Return whether an image was converted from a colour image."""
+    return bool(own_record(position.documents.group(position.path), "samples") == "rgb")
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

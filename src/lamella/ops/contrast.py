@@ -14,14 +14,13 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, counted
 from lamella.log import logged
-from lamella.nodes.position_metadata import named
+from lamella.nodes.position_metadata import is_rgb, named
 from lamella.ops.conversion.contrast import check_dtype, percentile_window, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
-from lamella.spec.own_key import own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,11 +183,6 @@ def _sample(field: _Field) -> dict[_Key, Array]:
             values = np.concatenate([plane.ravel() for plane in pixels])
             sample[key] = values[:: max(1, -(-values.size // field.pixels))].copy()  # not the whole planes
     return sample
-
-
-def is_rgb(position: Position) -> bool:
-    """Return whether an image was converted from a colour image."""
-    return bool(own_record(position.documents.group(position.path), "samples") == "rgb")
 
 
 def _places(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import count as count_from
 from itertools import islice
@@ -145,3 +146,14 @@ def channel_meta(
 def plain_name(name: str) -> str:
     """Return a name as a part of a file name, with "-" instead of other characters than letters, digits and "."."""
     return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"
+
+
+def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
+    """Return start and end of a channel's window; None if either is missing or not a number."""
+    window = channel.window or {}
+    start, end = window.get("start"), window.get("end")
+    try:
+        bounds = None if start is None or end is None else (float(start), float(end))
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None

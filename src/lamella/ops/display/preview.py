@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, WrongTypeError
-from lamella.nodes.describe import displayed_range
 from lamella.nodes.labels import LabelImage
-from lamella.nodes.position_metadata import dtype_window
-from lamella.ops.contrast import is_rgb
+from lamella.nodes.position_metadata import dtype_window, is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
 from lamella.ops.display.render import Window, auto_window, composite, lightened
 from lamella.ops.regions import pixel_region
-from lamella.spec.channels import ALPHA, WHITE, channel_color, distinct_colors, named_color, standard_colors
+from lamella.spec.channels import (
+    ALPHA,
+    WHITE,
+    channel_color,
+    displayed_range,
+    distinct_colors,
+    named_color,
+    standard_colors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

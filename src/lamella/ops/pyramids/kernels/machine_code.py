@@ -17,7 +17,6 @@ import os
 import struct
 import tempfile
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -118,6 +117,8 @@ def _fingerprint(module: str, signature: Signature) -> str:
 @cache
 def _machine() -> tuple[str, ...]:
     """Return versions of the compilers, and the processor: machines that share folders may differ."""
+    from importlib.metadata import version  # loads thirty modules, e.g. of mail
+
     from llvmlite import binding
 
     features = binding.get_host_cpu_features().flatten()
