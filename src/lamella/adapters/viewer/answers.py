@@ -28,13 +28,12 @@ import sys
 import threading
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from lamella.adapters.viewer.page_files import page_files
 from lamella.errors import ClosedError, InvalidArgumentError, LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
@@ -126,11 +125,10 @@ class Answers:
     def _shown(self) -> _Shown:
         return self._current.result()
 
-    @cached_property
+    @property
     def page(self) -> dict[str, bytes]:
         """The files of the page, by their names."""
-        folder = resources.files("lamella.adapters.viewer") / "page"
-        return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+        return page_files()
 
     @property
     def scene(self) -> ViewScene:

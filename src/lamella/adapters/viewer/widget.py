@@ -1,24 +1,17 @@
-"""The viewer as a widget of notebooks (extra ``notebook``): the same page, whose requests are messages to the kernel.
-
-anywidget loads one module, so the modules of the page are joined to one: each becomes a function that returns what the
-module exports.
-"""
+"""The viewer as a widget of notebooks (extra ``notebook``): the same page; its requests are messages to the kernel."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.viewer.answers import Answers
+from lamella.adapters.viewer.page_files import joined_modules, page_files
 from lamella.errors import InvalidArgumentError, LamellaError, importing, one_line
 
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
 
-_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
-_EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+|\[[\w, ]+\])", re.MULTILINE)
 _HEIGHTS = (200, 4000)
 
 _ENTRY = """
@@ -59,26 +52,9 @@ export default {
 """
 
 
-@lru_cache(maxsize=1)
 def joined_module() -> str:
     """Return the modules of the page as one module whose default export is a widget for anywidget."""
-    folder = resources.files("lamella.adapters.viewer") / "page"
-    parts: dict[str, str] = {}
-    _join("view", lambda name: (folder / f"{name}.js").read_text(encoding="utf-8"), parts)
-    return "".join(parts.values()) + _ENTRY
-
-
-def _join(name: str, read: Any, parts: dict[str, str]) -> None:
-    """Add a module to ``parts``, after those that it imports."""
-    text = read(name)
-    for names, imported in _IMPORT.findall(text):
-        assert names.strip()
-        if imported not in parts:
-            _join(imported, read, parts)
-    exported = [entry for _, names in _EXPORT.findall(text) for entry in re.findall(r"\w+", names)]
-    text = _IMPORT.sub(lambda match: f"const {{{match[1]}}} = ${match[2]};", text)
-    text = _EXPORT.sub(lambda match: f"{match[1]} {match[2]}", text)
-    parts[name] = f"const ${name} = (() => {{\n{text}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
+    return joined_modules(page_files(), "view") + _ENTRY
 
 
 @lru_cache(maxsize=1)
@@ -90,13 +66,12 @@ def _widget_class() -> Any:
     ):
         import anywidget
         import traitlets
-    style = (resources.files("lamella.adapters.viewer") / "page" / "style.css").read_text(encoding="utf-8")
 
     class ViewerWidget(anywidget.AnyWidget):  # type: ignore[misc]
         """A viewer in a notebook."""
 
         _esm = joined_module()
-        _css = style
+        _css = page_files()["style.css"].decode()
         height = traitlets.Int(560).tag(sync=True)
 
         def __init__(self, answers: Answers, height: int) -> None:
