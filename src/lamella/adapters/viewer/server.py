@@ -15,6 +15,7 @@ import threading
 import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
@@ -146,6 +147,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = False
     viewer: Viewer
+
+    def server_bind(self) -> None:
+        """Bind as any TCP server: that of HTTP would look up the name of this machine, which can take seconds."""
+        TCPServer.server_bind(self)
 
 
 class _RefusedError(Exception):
