@@ -58,6 +58,12 @@ void main() {
   color = vec4(value.rgb * value.a, value.a);
 }`;
 
+/** Return whether the processor does the work of a graphics processor. @param {WebGL2RenderingContext} gl */
+function isEmulated(gl) {
+  const names = gl.getExtension("WEBGL_debug_renderer_info");
+  return names !== null && /swiftshader|llvmpipe|softpipe|basic render/i.test(gl.getParameter(names.UNMASKED_RENDERER_WEBGL));
+}
+
 export class GLRenderer {
   /** Return a renderer, or null where the browser has no WebGL 2. @param {HTMLCanvasElement} canvas */
   static create(canvas) {
@@ -70,7 +76,7 @@ export class GLRenderer {
     this.canvas = canvas;
     this.gl = gl;
     this.name = "webgl";
-    this.most = MOST;
+    this.emulated = isEmulated(gl);
     this.generation = 0;
     this.programs = this.start();
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());

@@ -15,16 +15,15 @@ export const MOST = 16;
  */
 
 /** Let the processor draw a canvas: without WebGL, there is no graphics processor, and emulating one takes longer. */
-const PLAIN = { willReadFrequently: true };
+export const PLAIN = { willReadFrequently: true };
 
 export class SoftRenderer {
-  /** @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement[]} others canvases that the page draws into each frame */
-  constructor(canvas, others = []) {
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
     this.canvas = canvas;
     this.name = "canvas";
-    this.most = MOST;
+    this.emulated = true;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { ...PLAIN, alpha: false }));
-    for (const other of others) other.getContext("2d", PLAIN); // the first call counts
   }
 
   /** @param {number[]} ground */

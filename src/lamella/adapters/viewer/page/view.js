@@ -10,7 +10,7 @@ import { drawMap } from "./overview.js";
 import { heatColor, heatRange } from "./palettes.js";
 import { buildPanel } from "./panel.js";
 import { Slices } from "./slices.js";
-import { SoftRenderer } from "./soft.js";
+import { MOST, PLAIN, SoftRenderer } from "./soft.js";
 import { readJson, State } from "./state.js";
 import { SIDE, Tiles } from "./tiles.js";
 import { Volume } from "./volume.js";
@@ -20,6 +20,9 @@ const FOLLOW = 1500;
 
 /** Time after which the page says that it is still loading, and after which it says how far, in ms. */
 const PATIENCE = 1000;
+
+/** Time to wait for the scene, in ms, so that pixels are requested before drawing is prepared, which takes 100 ms and more. */
+const SOON = 150;
 
 /**
  * Show a viewer in an element, and return it; errors are shown in the element.
@@ -32,9 +35,9 @@ export async function mount(root, source, { address = false } = {}) {
   const scene = readJson(source, "scene.json");
   const ended = showLoading(source, finder(root)("hint"));
   try {
-    const [canvas, lines, map] = ["pixels", "lines", "map"].map(finder(root));
-    const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas, [lines, map]); // takes as long as the scene
-    const view = new View(root, source, await scene, renderer, address);
+    const loaded = await Promise.race([scene, new Promise((done) => setTimeout(done, SOON))]);
+    const renderer = loaded ? null : makeRenderer(root);
+    const view = new View(root, source, loaded ?? (await scene), renderer, address);
     ended();
     if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
     return view;
@@ -43,6 +46,14 @@ export async function mount(root, source, { address = false } = {}) {
     finder(root)("hint").textContent = String(/** @type {Error} */ (error).message || error);
     return null;
   }
+}
+
+/** Return what draws pixels. @param {HTMLElement} root */
+function makeRenderer(root) {
+  const [canvas, lines, map] = ["pixels", "lines", "map"].map(finder(root));
+  const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas);
+  if (renderer.emulated) for (const other of [lines, map]) other.getContext("2d", PLAIN); // the first call counts
+  return renderer;
 }
 
 /**
@@ -80,7 +91,7 @@ function readTheme() {
 
 export class View {
   /** @param {HTMLElement} root @param {import("./state.js").Source} source @param {import("./state.js").Scene} scene
-   * @param {GLRenderer | SoftRenderer} renderer @param {boolean} address */
+   * @param {GLRenderer | SoftRenderer | null} renderer null to make one after pixels are requested @param {boolean} address */
   constructor(root, source, scene, renderer, address) {
     this.root = root;
     this.source = source;
@@ -91,7 +102,7 @@ export class View {
     this.stage = /** @type {HTMLElement} */ (this.byId("stage"));
     this.canvas = /** @type {HTMLCanvasElement} */ (this.byId("pixels"));
     this.over = /** @type {HTMLCanvasElement} */ (this.byId("lines"));
-    this.renderer = renderer;
+    this.renderer = /** @type {GLRenderer | SoftRenderer} */ (renderer); // made by start otherwise
     /** @type {Map<number, string>} fields that could not be read */
     this.damaged = new Map();
     /** @type {{x: number, y: number} | null} */
@@ -122,6 +133,7 @@ export class View {
       const active = this.active();
       if (active.length) this.visiblePixels(active); // requests them: they are read while the controls are made
     }
+    this.renderer ??= makeRenderer(this.root); // takes as long as reading them
     byId("keys")
       .querySelector("table")
       .append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
@@ -186,10 +198,9 @@ export class View {
 
   /** Return the indices of the channels that are drawn. */
   active() {
-    const { most } = this.renderer;
     const chosen = this.state.channels.flatMap((channel, index) => (channel.active ? [index] : []));
-    if (chosen.length > most) this.problem(`Only the first ${most} of ${chosen.length} chosen channels are drawn.`);
-    return chosen.slice(0, most);
+    if (chosen.length > MOST) this.problem(`Only the first ${MOST} of ${chosen.length} chosen channels are drawn.`);
+    return chosen.slice(0, MOST);
   }
 
   /** Return the tiles of the shown channels. @param {number[]} active */
