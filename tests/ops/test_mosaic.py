@@ -104,6 +104,36 @@ def test_a_mosaic_of_a_hundred_fields_is_that_of_numpy(tmp_path, blend):
     np.testing.assert_array_equal(lazy[..., 30:60, 20:50].compute(), expected[..., 30:60, 20:50])
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "int64", "float64"])
+def test_blending_keeps_the_pixels_that_one_field_has_and_does_not_wrap(tmp_path, dtype):
+    """Neither a float64, which has 53 bits, nor a division by the weight changes them."""
+    kind = np.dtype(dtype)
+    high = (np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)).max
+    with new_plate(tmp_path / "p.zarr", (2, 2), dtype=dtype) as plate:
+        fields = [position for _, position in plate.positions()]
+        for number, position in enumerate(fields):
+            position["0"][...] = np.full(FIELD, 0.1 + number if kind.kind == "f" else high - number, kind)
+        mosaic = plate.mosaic("A/1", blend="linear")
+        whole = mosaic[...]
+        alone = (..., slice(0, STEP[0]), slice(0, STEP[1]))
+        assert (whole[alone] == fields[0]["0"][alone]).all()
+        np.testing.assert_array_equal(mosaic[..., :3], whole[..., :3])  # whether or not other fields are read
+        if kind.kind != "f":
+            assert whole.min() > high - 4096  # the mean of an overlap has the precision of float64
+
+
+@pytest.mark.parametrize("blend", ["nearest", "linear"])
+def test_a_field_whose_film_ended_early_hides_nothing(tmp_path, blend):
+    with open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w-", axes="tyx", version="0.5") as plate:
+        for number, frames in enumerate((3, 1)):
+            plate.create_position("A", "1", str(number))["0"] = np.full((frames, 4, 4), 100, "uint16")
+        plate.set_positions([{"path": "A/1/1", "x": 2}])
+        pixels = plate.mosaic("A/1", blend=blend)[...]
+    assert (pixels[0] == 100).all()
+    assert (pixels[1:, :, :4] == 100).all()
+    assert not pixels[1:, :, 4:].any()
+
+
 def test_a_view_reads_no_more_than_the_fields_it_touches(tmp_path, reads):
     plate = new_plate(tmp_path / "plate.zarr", (4, 4))
     mosaic = plate.mosaic("A/1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,16 @@ class Layout:
             if part is not None:
                 yield int(number), part
 
+    def even_parts(self, region: Region) -> Iterator[Region]:
+        """Yield the parts of a region in which no film begins or ends: fields may differ in the number of frames."""
+        ends = np.concatenate([self.starts, self.starts + self.lengths])
+        cuts = []
+        for axis, one in enumerate(region):
+            inner = () if axis in self.space else np.unique(ends[:, axis]).tolist()
+            borders = [one.start, *(end for end in inner if one.start < end < one.stop), one.stop]
+            cuts.append([slice(start, stop) for start, stop in itertools.pairwise(borders)])
+        yield from itertools.product(*cuts)
+
     def in_field(self, number: int, part: Region) -> Region:
         """Return a region in the coordinates of a field."""
         return tuple(
@@ -76,7 +87,7 @@ class Layout:
         nearest = np.full(lengths, np.inf)
         owner = np.full(lengths, -1)
         for number, part in fields:
-            inside = self._in_space(part, region)
+            inside = self.in_space(part, region)
             distance = self._distance(number, part)
             closer = distance < nearest[inside]
             nearest[inside] = np.where(closer, distance, nearest[inside])
@@ -86,7 +97,7 @@ class Layout:
     def _owned(
         self, number: int, part: Region, owner: Numbers, region: Region
     ) -> Iterator[tuple[int, Region, Numbers]]:
-        mask = owner[self._in_space(part, region)] == number
+        mask = owner[self.in_space(part, region)] == number
         if not mask.any():
             return
         smaller = list(part)
@@ -117,7 +128,8 @@ class Layout:
             total = total + self._along(at**2, axis, len(part))
         return total
 
-    def _in_space(self, part: Region, region: Region) -> Region:
+    def in_space(self, part: Region, region: Region) -> Region:
+        """Return where a part lies in an array of a region that has length 1 along the axes that are not of space."""
         return tuple(
             slice(p.start - r.start, p.stop - r.start) if axis in self.space else slice(0, 1)
             for axis, (p, r) in enumerate(zip(part, region, strict=True))

@@ -139,39 +139,40 @@ class MosaicArray:
         >>> position.mosaic().levels[0].read((slice(0, 1),) * 5).shape
         (1, 1, 1, 1, 1)
         """
-        if self.blend == "linear":
-            return self._blended(region)
         out = np.full(region_shape(region), self.fill_value, self.dtype)
+        read = self._blend if self.blend == "linear" else self._select
+        for part in self.layout.even_parts(region):
+            read(part, out[inside(part, region)])
+        return out
+
+    def _select(self, region: Region, out: np.ndarray[Any, Any]) -> None:
+        """Write the pixels of the field whose centre is nearest."""
         for number, part, mask in self.layout.owners(region):
             pixels = self._stored[number].read(self.layout.in_field(number, part))
             target = out[inside(part, region)]
             np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
-        return out
 
-    def _blended(self, region: Region) -> np.ndarray[Any, Any]:
-        """Return the mean of the fields, each weighted by the distance to its edges."""
+    def _blend(self, region: Region, out: np.ndarray[Any, Any]) -> None:
+        """Write the mean of the fields, each weighted by the distance to its edges."""
         touched = list(self.layout.touched(region))
-        out = np.full(region_shape(region), self.fill_value, self.dtype)
         if len(touched) == 1:
             number, part = touched[0]
             out[inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
-            return out
-        kind = np.result_type(self.dtype, np.float64)
-        total = np.zeros(out.shape, kind)
+            return
         weights = np.zeros([n if axis in self.layout.space else 1 for axis, n in enumerate(out.shape)])
-        for number, part in touched:
-            weight = self.layout.weights(number, part)
-            target = inside(part, region)
-            total[target] += weight * self._stored[number].read(self.layout.in_field(number, part))
-            weights[
-                tuple(one if axis in self.layout.space else slice(0, 1) for axis, one in enumerate(target))
-            ] += weight
-        covered = np.broadcast_to(weights > 0, out.shape)
+        spots = [self.layout.in_space(part, region) for _, part in touched]
+        for (number, part), spot in zip(touched, spots, strict=True):
+            weights[spot] += self.layout.weights(number, part)
+        shared = np.zeros(weights.shape, bool)
+        total = np.zeros(out.shape, np.result_type(self.dtype, np.float64))
+        for (number, part), spot in zip(touched, spots, strict=True):
+            weight, target = self.layout.weights(number, part), inside(part, region)
+            pixels = self._stored[number].read(self.layout.in_field(number, part))
+            out[target] = pixels  # exact, and final where no other field lies
+            total[target] += weight * pixels
+            shared[spot] |= weights[spot] > weight
         mean = total / np.where(weights > 0, weights, 1)
-        if self.dtype.kind in "biu":
-            mean = np.rint(mean)
-        np.copyto(out, mean.astype(self.dtype), where=covered)
-        return out
+        np.copyto(out, _rounded(mean, self.dtype), where=np.broadcast_to(shared, out.shape))
 
     def dask_array(self) -> dask.array.Array:
         """Return a dask array; no pixel is read yet. Blocks are about as large as the chunks of a field.
@@ -394,6 +395,15 @@ def _check_fields(positions: Sequence[Position]) -> None:
                 f"{first.axis_names}, {first.channel_names}, {first.data.dtype}; {position.node_path} has "
                 f"{position.axis_names}, {position.channel_names}, {position.data.dtype}."
             )
+
+
+def _rounded(mean: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Convert means to a data type; the float64 nearest to the largest 64-bit integer is above it, and would wrap."""
+    if dtype.kind in "biu":
+        mean = np.rint(mean)
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        mean = np.minimum(mean, np.nextafter(float(np.iinfo(dtype).max), 0))
+    return mean.astype(dtype)
 
 
 def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
