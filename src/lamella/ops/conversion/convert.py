@@ -34,7 +34,7 @@ from lamella.ops.conversion.store import (
     describe_plate,
     is_whole,
     plan_arrays,
-    state_of_image,
+    states_of_image,
 )
 from lamella.ops.conversion.write import key_of_image, write_images
 from lamella.ops.execution import Count, Workers, check_progress, reporting
@@ -440,7 +440,8 @@ def _write_all(
             else:
                 plate.add(sample)
             if not is_recorded:
-                journal.add(key_of_image(number), job, [state_of_image(positions[number], levels[number])])
+                read, written = states_of_image(positions[number], levels[number], job)
+                journal.add(key_of_image(number), read, [written])
                 journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]

@@ -287,15 +287,16 @@ def _plan(description: ImageDescription, settings: ImageSettings) -> NewLevels:
 def is_whole(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
     """Return whether the files of an image are those of a line of the journal, and with ``is_listed``, are listed."""
     return (not is_listed or bool(position.dataset_paths)) and is_done(
-        line, job, state_of_image(position, levels)
+        line, *states_of_image(position, levels, job)
     )
 
 
-def state_of_image(position: Position, levels: NewLevels) -> str | None:
-    """Return a fingerprint of the files of all levels."""
+def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[str | None, str | None]:
+    """Return the states of the files that are read, which the digest of the job has, and of those of all levels."""
+    storage = position.documents.storage
     arrays = _arrays(position, levels)
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
-    return state_of(Files(position.documents.storage, keys))
+    return state_of(Files(storage, ()), job), state_of(Files(storage, keys))
 
 
 class MetadataCache:

@@ -6,14 +6,14 @@ A unit is an image, or a region of a large one. In this folder, ``store`` writes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
-from lamella.ops.jobs.journal import line_of
-from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
+from lamella.ops.jobs.units import Files, do_task, files_of_region, tasks
 from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes, unit_source_shape
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.execution import Count, Workers
     from lamella.ops.jobs.journal import Journal, LocalFile
+    from lamella.ops.jobs.units import Task
     from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
     from lamella.store.pixels.arrays import StoredArray
+    from lamella.store.storage import Storage
     from lamella.types import Shape
 
 _SMALL_BYTES = 16 << 20
@@ -58,9 +60,9 @@ class ImageWrite:
         return whole_region(self.source.description.shape)
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """An image, or a region of it.
+@dataclass
+class ImageUnit:
+    """An image, or a region of it, as a unit of a job.
 
     ``first`` reads the source and computes levels; ``rest`` computes the levels that need a complete finer level.
     ``key`` names the unit in the journal: an image is recorded by one line, however many units it had.
@@ -70,27 +72,50 @@ class _Unit:
     key: str
     first: PassUnit
     rest: tuple[ReadPass, ...] = ()
+    is_computed: bool = field(default=False, init=False)
+    """Whether this call has computed the unit: an earlier one may have done."""
+    together = 1
+
+    @property
+    def pixels(self) -> PlanesArray:
+        """The pixels of the source."""
+        pixels = self.first.work.source
+        assert isinstance(pixels, PlanesArray)
+        return pixels
+
+    @property
+    def size(self) -> int:
+        """Raw size of the pixels of the region."""
+        return prod(region_shape(self.first.region)) * self.pixels.meta.dtype.itemsize
+
+    @property
+    def _storage(self) -> Storage:
+        return self.first.work.targets[0].array.documents.storage
+
+    def reads(self) -> Files:
+        """Return no files: the digest of the job has those of all sources."""
+        return Files(self._storage, ())
 
     def writes(self) -> Files:
+        """Return the files of all levels."""
         keys: list[str] = []
-        storage = self.first.work.targets[0].array.documents.storage
         for read_pass, region in (
             (self.first.work, self.first.region),
             *((later, whole_region(later.source.meta.shape)) for later in self.rest),
         ):
             for target in read_pass.targets:
                 keys += files_of_region(target.array, shrink(region, target.factors))
-        return Files(storage, keys)
+        return Files(self._storage, keys)
 
-
-@dataclass(frozen=True)
-class _Task:
-    """A unit with its line in the journal, the digest of sources and settings, and the journal to record it in."""
-
-    unit: _Unit
-    line: list[Any] | None
-    job: str
-    journal: LocalFile
+    def do(self) -> None:
+        """Read the source, and write all levels."""
+        with closing(self.pixels.source):
+            compute_unit(self.first)
+        if self.pixels.tally is not None:
+            self.pixels.tally.add(0, "pyramid")
+        for read_pass in self.rest:
+            compute_unit(PassUnit(read_pass, whole_region(read_pass.source.meta.shape), self.first.jobs))
+        self.is_computed = True
 
 
 @dataclass(frozen=True)
@@ -124,17 +149,14 @@ def write_images(
     """
     executor = workers.executor
     are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
-    large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_tasks`
+    large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_units`
 
-    def task(unit: _Unit) -> _Task:
-        return _Task(unit, journal.get(unit.key), job, journal.file)
-
-    def small_tasks() -> Iterator[_Task]:
+    def small_units() -> Iterator[ImageUnit]:
         for number, image in images():
             if executor is not None and image.nbytes > UNIT_BYTES:
                 large.append((number, image))
             else:
-                yield task(_whole_unit(number, image, None if executor else tally, 1))
+                yield _whole_unit(number, image, None if executor else tally, 1)
 
     def collect(result: _UnitResult) -> None:
         if executor is not None:
@@ -142,37 +164,27 @@ def write_images(
         finish_image(result.number, result.sample, True)
 
     if executor is not None or are_many_small:
-        run(write_unit, small_tasks(), workers, done=collect)
+        run(write_unit, tasks(small_units(), job, journal), workers, done=collect)
         for number, image in large:
-            finish_image(number, _write_large(number, image, tally, workers, task), False)
+            finish_image(number, _write_large(number, image, tally, journal, job, workers), False)
         return
     for number, image in images():
         units = list(_split_unit(_whole_unit(number, image, tally, workers.jobs)))
-        for unit in units:
-            result = write_unit(task(unit))
+        for task in tasks(units, job, journal):
+            result = write_unit(task)
         finish_image(number, result.sample, len(units) == 1)
 
 
-def write_unit(task: _Task) -> _UnitResult:
-    """Write a unit; of a finished one, read only the contrast sample."""
-    unit, first = task.unit, task.unit.first
-    pixels = first.work.source
-    assert isinstance(pixels, PlanesArray)
-    done = task.line is not None and is_done(task.line, task.job, state_of(unit.writes()))
-    try:
-        if done:
-            pixels.sample(first.region)
-        else:
-            compute_unit(first)
-    finally:
-        pixels.source.close()
-    if pixels.tally is not None:
-        pixels.tally.add(0, "pyramid")
-    if not done:
-        for read_pass in unit.rest:
-            compute_unit(PassUnit(read_pass, whole_region(read_pass.source.meta.shape), first.jobs))
-        task.journal.append(line_of([unit.key, task.job, state_of(unit.writes())]))
-    shape, height = region_shape(first.region), pixels.meta.shape[-2]
+def write_unit(task: Task) -> _UnitResult:
+    """Write the unit of a task; of a finished one, read only the contrast sample."""
+    ((unit, _),) = task.units
+    assert isinstance(unit, ImageUnit)
+    do_task(task)
+    pixels, region = unit.pixels, unit.first.region
+    if not unit.is_computed:
+        with closing(pixels.source):
+            pixels.sample(region)
+    shape, height = region_shape(region), pixels.meta.shape[-2]
     return _UnitResult(unit.number, prod(shape[:-2]) * shape[-2] / max(1, height), pixels.sampler.sample)
 
 
@@ -181,12 +193,12 @@ def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[Rea
     return passes(pixels, image.levels, "mean", spread=spread)
 
 
-def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> _Unit:
+def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> ImageUnit:
     first, *rest = _passes(image, tally, spread=False)
-    return _Unit(number, key_of_image(number), PassUnit(first, image.whole, jobs), tuple(rest))
+    return ImageUnit(number, key_of_image(number), PassUnit(first, image.whole, jobs), tuple(rest))
 
 
-def _split_unit(unit: _Unit) -> Iterator[_Unit]:
+def _split_unit(unit: ImageUnit) -> Iterator[ImageUnit]:
     """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
     regions = list(nested(unit.first.region, [_unit_shape(unit.first.work, UNIT_BYTES)]))
     if len(regions) == 1:
@@ -206,8 +218,9 @@ def _write_large(
     number: int,
     image: ImageWrite,
     tally: Count,
+    journal: Journal[LocalFile],
+    job: str,
     workers: Workers,
-    task: Callable[[_Unit], _Task],
 ) -> Sample:
     """Write one image in regions on an executor; return the sample of the whole image."""
     first, *rest = _passes(image, None, spread=True)
@@ -219,9 +232,9 @@ def _write_large(
 
     regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
     units = (
-        task(_Unit(number, _key_of_region(number, region), PassUnit(first, region, 1))) for region in regions
+        ImageUnit(number, _key_of_region(number, region), PassUnit(first, region, 1)) for region in regions
     )
-    run(write_unit, units, workers, done=collect)
+    run(write_unit, tasks(units, job, journal), workers, done=collect)
     tally.add(0, "pyramid")
     for read_pass in rest:
         units_of_pass = (
