@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.regions import region_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lamella.ops.regions import Region
     from lamella.types import Array, Shape
@@ -102,7 +102,7 @@ class BlockPlan:
 
 
 def block_plan(
-    names: Sequence[str], shape: Shape, halo: int | dict[str, int], axes: Sequence[str] | None
+    names: Sequence[str], shape: Shape, halo: int | Mapping[str, int], axes: Sequence[str] | None
 ) -> BlockPlan:
     """Return how an array with these axes is cut.
 

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
     from zarr.abc.store import Store
 
+    from lamella.nodes.image_array import ImageArray
     from lamella.ops.execution import Progress, Workers
     from lamella.ops.plates.map_blocks import BlockPlan
     from lamella.types import StrPath
@@ -87,32 +88,30 @@ MappedPlate: TypeAlias = "Plate | OneImage"
 
 @dataclass(frozen=True)
 class MapRequest:
-    """The checked arguments of a call; see :meth:`Plate.map`. ``names`` is empty if results are not stored."""
+    """A checked call, the names of its results and the chosen positions by path.
 
-    function: Callable[[Any], Any]
-    over: str
-    level: str
+    ``call.function`` has its keyword arguments bound. ``names`` is empty if results are not stored.
+    """
+
+    call: MapCall
     names: tuple[str, ...]
-    output: StrPath | Store | None
-    channel_names: list[str] | None
-    dtype: np.dtype[Any] | None
     chosen: dict[str, Position]
-    retries: int
-    resume: bool
-    halo: dict[str, int] | int = 0
-    axes: list[str] | None = None
 
     @property
     def labels_by_blocks(self) -> bool:
         """Whether a label image is computed block by block."""
-        return self.over == "regions" and any(name.startswith(LABELS) for name in self.names)
+        return self.call.over == "regions" and any(name.startswith(LABELS) for name in self.names)
 
     def block_plan(self, position: Position) -> BlockPlan:
         """Return how the array of a position is cut into blocks; label images have no channel axis."""
-        axes = self.axes
+        axes = self.call.axes
         if axes is None and self.labels_by_blocks:
             axes = [axis.name for axis in position.axes if axis.type != "channel"]
-        return block_plan(position.axis_names, position[self.level].shape, self.halo, axes)
+        return block_plan(position.axis_names, position[self.call.level].shape, self.call.halo or 0, axes)
+
+    def dtype(self, source: ImageArray) -> np.dtype[Any]:
+        """Return the data type of the results of an array: the requested one, or its own."""
+        return source.dtype if self.call.dtype is None else np.dtype(self.call.dtype)
 
 
 def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapRequest:
@@ -128,8 +127,8 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
     results = _names_of_results(over, call.name, level, output is not None)
     chosen = _chosen(plate, call.positions)
     _check_level(chosen, level, over)
-    kind = _data_type(call.dtype, over)
-    names = _channel_names(call.channel_names, chosen, level, over)
+    _check_data_type(call.dtype, over)
+    channel_names = _channel_names(call.channel_names, chosen, level, over)
     if output is not None:
         if not is_store(output) and not isinstance(output, str | os.PathLike):
             raise InvalidArgumentError(
@@ -138,20 +137,17 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
         check_stores_apart(plate.documents.storage, open_storage(output), plate.node_path.path)
     if over == "positions" and (call.halo or call.axes is not None):
         raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
-    request = MapRequest(
-        function,
-        over,
-        level,
-        results,
-        output,
-        names,
-        kind,
-        chosen,
-        _retries(call.retries),
-        bool(call.resume),
-        _halo(call.halo),
-        None if call.axes is None else _axes(call.axes),
+    checked = replace(
+        call,
+        function=function,
+        level=level,
+        output=output,
+        channel_names=channel_names,
+        retries=_retries(call.retries),
+        halo=_halo(call.halo),
+        axes=None if call.axes is None else _axes(call.axes),
     )
+    request = MapRequest(checked, results, chosen)
     if over == "regions":
         _check_blocks(request)
     return request
@@ -192,14 +188,14 @@ def _check_blocks(request: MapRequest) -> None:
         plan = request.block_plan(position)
         if not request.labels_by_blocks:
             continue
-        if len(request.names) > 1 or request.output is not None or request.dtype is not None:
+        if len(request.names) > 1 or request.call.output is not None or request.call.dtype is not None:
             raise InvalidArgumentError(
                 "A label image that is computed block by block has one name, is stored in the plate itself, and needs "
                 "no dtype."
             )
-        if position.dataset_paths[0] != request.level:
+        if position.dataset_paths[0] != request.call.level:
             raise InvalidArgumentError(
-                f"Labels are of level {position.dataset_paths[0]!r} of {path}, not of {request.level!r}."
+                f"Labels are of level {position.dataset_paths[0]!r} of {path}, not of {request.call.level!r}."
             )
         result_axes = [name for axis, name in enumerate(position.axis_names) if axis not in plan.dropped]
         if result_axes != [axis.name.lower() for axis in position.axes if axis.type != "channel"]:
@@ -296,9 +292,9 @@ def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
             )
 
 
-def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
+def _check_data_type(dtype: DTypeLike | None, over: str) -> None:
     if dtype is None:
-        return None
+        return
     if over == "positions":
         raise InvalidArgumentError(
             f"dtype={dtype!r} is for over='regions': results of positions are stored in the data type that they have."
@@ -308,7 +304,6 @@ def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
     new_array((1,), kind, zarr_format=3)  # raises for types that arrays do not support
-    return kind
 
 
 def _channel_names(

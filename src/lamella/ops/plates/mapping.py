@@ -149,20 +149,20 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     workers.check_reach(node.documents.storage)
     plate = OneImage(node) if isinstance(node, Position) else node
     request = checked_request(plate, call, workers)
+    call = request.call
     target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
     stitched: list[StitchUnit] = []
     total, units = _units(task, request, target, journals, stitched)
     report = MapReport(target if isinstance(target, Plate) else node)
-    over = request.over
     with (
-        logged("Apply %r over %s of %s", request.function, over, node.node_path),
-        reporting(call.progress, over) as show,
+        logged("Apply %r over %s of %s", call.function, call.over, node.node_path),
+        reporting(call.progress, call.over) as show,
     ):
-        _run(units, report, task, journals, Count(show, over, total), workers)
+        _run(units, report, task, journals, Count(show, call.over, total), workers)
         _stitch(stitched, report, workers)
-    if request.output is not None:
+    if call.output is not None:
         target.documents.storage.commit_own(f"Results of {node.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if call.check:
@@ -180,7 +180,7 @@ def _units(
     """Return the number of units, and an iterator over them."""
     if request.labels_by_blocks:
         return _label_units(task, request, target, journals, stitched)
-    if request.over == "regions":
+    if request.call.over == "regions":
         return _region_units(task, request, target, journals)
     return len(request.chosen), _position_units(task, request.chosen, target)
 
@@ -236,21 +236,21 @@ def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> 
 
 def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> MappedPlate:
     """Return the plate for the results, with all its positions; arguments are checked before anything is created."""
-    if request.output is None:
+    if request.call.output is None:
         if request.names:
             plate.require_writable("store the results")
             _refuse_others(plate, request)
         return plate
     assert isinstance(plate, Plate)  # an image has no output
-    target = map_output.open_output(request.output) if request.resume else None
+    target = map_output.open_output(request.call.output) if request.call.resume else None
     if target is not None:
         workers.check_reach(target.documents.storage)
         _refuse_others(target, request)
     else:
         target = map_output.create_output(
-            plate, request.chosen, request.output, request.channel_names, workers
+            plate, request.chosen, request.call.output, request.call.channel_names, workers
         )
-    map_output.create_positions(target, plate, request.chosen, request.channel_names)
+    map_output.create_positions(target, plate, request.chosen, request.call.channel_names)
     return target
 
 
@@ -262,12 +262,12 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
             continue
         position = position_of(target, path)
         for name in request.names:
-            if request.resume:
-                refuse_results_of_others(position, name, empty_is_free=request.over == "regions")
-            if request.over == "regions" and _is_begun(position, name):
-                stored, array = position[name], source[request.level]
+            if request.call.resume:
+                refuse_results_of_others(position, name, empty_is_free=request.call.over == "regions")
+            if request.call.over == "regions" and _is_begun(position, name):
+                stored, array = position[name], source[request.call.level]
                 shape = request.block_plan(source).result_shape
-                if stored.shape != shape or stored.dtype != (request.dtype or array.dtype):
+                if stored.shape != shape or stored.dtype != request.dtype(array):
                     raise InvalidArgumentError(
                         f"{stored!r} exists and has another shape or data type: remove it, or use another name"
                     )
@@ -278,25 +278,25 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
     digest = None
     if request.names:
         try:
-            digest = function_digest(request.function)
+            digest = function_digest(request.call.function)
         except NoDigestError as error:
             first = position_of(target, next(iter(request.chosen))) if request.chosen else None
             name = request.names[0]
-            if request.resume and first is not None and exists(first, name) and is_recorded(first, name):
+            if request.call.resume and first is not None and exists(first, name) and is_recorded(first, name):
                 warnings.warn(
-                    f"Nothing is skipped: whether {request.function!r} is the function of the last run cannot be "
+                    f"Nothing is skipped: whether {request.call.function!r} is the function of the last run cannot be "
                     f"known, because it uses {error}.",
                     UserWarning,
                     stacklevel=4,
                 )
     return Task(
-        request.function,
+        request.call.function,
         digest,
         request.names,
-        request.level,
-        request.retries,
-        request.resume,
-        wants_where(request.function),
+        request.call.level,
+        request.call.retries,
+        request.call.resume,
+        wants_where(request.call.function),
     )
 
 
@@ -399,7 +399,7 @@ def _targets(
             continue
         begin_result(position, name)
         transform = transform_of(source_position, task.level, position)
-        targets.append(_create_like(position, name, source, shape, request.dtype or source.dtype, transform))
+        targets.append(_create_like(position, name, source, shape, request.dtype(source), transform))
     return tuple(targets)
 
 
