@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
-from lamella.ops.rewriting.rewrite import Plan, RewriteReport, rewrite
+from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
 from lamella.store.metadata.array_creation import chunks_and_shards, fit_chunks, new_array
 from lamella.store.metadata.array_meta import Compressor, nearest_choice
 
@@ -108,17 +108,14 @@ def rechunk(
         "shards": _plain(shards),
         "compressor": None if compressor is None else "none" if choice is None else repr(choice),
     }
-    return rewrite(
-        source,
-        destination,
+    call = RewriteCall(
         settings,
         lambda documents, members, _: RechunkPlan(documents, members.groups, layout),
         workers,
-        overwrite=overwrite,
-        progress=progress,
-        follow_links=follow_links,
-        storage_options=storage_options,
+        progress,
+        follow_links,
     )
+    return rewrite(source, destination, call, overwrite=overwrite, storage_options=storage_options)
 
 
 def _plain(cut: Cut) -> str | list[int] | None:

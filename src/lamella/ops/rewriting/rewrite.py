@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -155,65 +154,62 @@ The last argument are the documents to change if the store is replaced.
 """
 
 
+@dataclass(frozen=True)
+class RewriteCall:
+    """What a command asks of `rewrite`. ``settings`` identify the call: only the same call resumes an unfinished store.
+
+    ``prepare`` and its plan raise for everything that is impossible, before anything is written.
+    """
+
+    settings: JSONObject
+    prepare: Prepare
+    workers: Workers
+    progress: Progress | bool | None
+    follow_links: bool
+
+
 def rewrite(
     source: StrPath | Store,
     destination: StrPath | Store | None,
-    settings: JSONObject,
-    prepare: Prepare,
-    workers: Workers,
+    call: RewriteCall,
     *,
     overwrite: bool,
-    progress: Progress | bool | None,
-    follow_links: bool,
     storage_options: Mapping[str, Any] | None,
 ) -> RewriteReport:
     """Rewrite a store to a folder, by default in its place, or to a URL or store by a temporary folder.
 
-    ``settings`` identify the call: only the same call resumes an unfinished store. ``prepare`` and the plan raise for
-    everything that is impossible, before anything is written. After an error, the written files stay for the next run.
+    After an error, the written files stay for the next run.
     """
     destination = None if destination is None else folder_or_store(destination)
-    run_job = partial(
-        _rewrite,
-        settings=settings,
-        prepare=prepare,
-        workers=workers,
-        progress=progress,
-        follow_links=follow_links,
-    )
     if destination is None or not is_copied(destination):
-        return run_job(with_options(source, storage_options), destination, overwrite=overwrite)
+        return _rewrite(with_options(source, storage_options), destination, call, overwrite=overwrite)
     old, place = share_options((source, destination), storage_options)
-    command = str(settings["command"])
-    with staged(place, command, overwrite=overwrite, progress=progress, sources=[old]) as folder:
-        report = run_job(old, folder, overwrite=True)
+    command = str(call.settings["command"])
+    with staged(place, command, overwrite=overwrite, progress=call.progress, sources=[old]) as folder:
+        report = _rewrite(old, folder, call, overwrite=True)
     return replace(report, destination=name_of(destination))
 
 
 def _rewrite(
-    source: StrPath | Store,
-    destination: StrPath | Store | None,
-    *,
-    settings: JSONObject,
-    prepare: Prepare,
-    workers: Workers,
-    overwrite: bool,
-    progress: Progress | bool | None,
-    follow_links: bool,
+    source: StrPath | Store, destination: StrPath | Store | None, call: RewriteCall, *, overwrite: bool
 ) -> RewriteReport:
     storage, in_place = open_storage(source), destination is None
     path = rewritten_path(storage, destination)
-    settings = settings | {"source": storage.name, "destination": None if in_place else path}
+    settings = call.settings | {"source": storage.name, "destination": None if in_place else path}
     workspace = Workspace(path, settings, overwrite=overwrite, in_place=in_place)
     with logged("Write %s (%s)", path, settings["command"]), workspace.locked() as is_complete:
         if is_complete:
             return _final_report(path)
-        documents = open_source(source, follow_links=follow_links).documents
+        documents = open_source(source, follow_links=call.follow_links).documents
         workspace.check()
-        workers.check_reach(documents.storage)
+        call.workers.check_reach(documents.storage)
         members = inventory_of(documents)
-        own = Documents(open_storage(path, follow_links=follow_links), documents.format) if in_place else None
-        plan = prepare(documents, members, own)
+        own = (
+            Documents(open_storage(path, follow_links=call.follow_links), documents.format)
+            if in_place
+            else None
+        )
+        plan = call.prepare(documents, members, own)
         if isinstance(plan, RewriteReport):
             return plan
         job = _Job(documents, Documents(LocalStorage(workspace.new), plan.zarr_format), members, plan)
@@ -224,9 +220,9 @@ def _rewrite(
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(workspace.journal, {"job": job_digest}) as journal:
-                run(do_task, tasks(gathered(units), job_digest, journal), workers, done=done)
+                run(do_task, tasks(gathered(units), job_digest, journal), call.workers, done=done)
 
-        with shown_as(workspace.new, path), reporting(progress, "pixels") as report_progress:
+        with shown_as(workspace.new, path), reporting(call.progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
             if in_place:
                 job.catch_up(write_units)

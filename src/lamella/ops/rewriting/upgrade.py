@@ -19,7 +19,7 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.arrays import has_same_encoding
-from lamella.ops.rewriting.rewrite import Plan, RewriteReport, rewrite
+from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
 from lamella.spec.versions import by_name, convert_attributes, detect
 from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import array_like
@@ -141,17 +141,9 @@ def upgrade(
             return plan
         return _rewrite_documents(in_place, members, plan, changed)
 
-    return rewrite(
-        source,
-        destination,
-        {"command": "upgrade", "to": to, "lossy": lossy},
-        prepare,
-        workers,
-        overwrite=overwrite,
-        progress=progress,
-        follow_links=follow_links,
-        storage_options=storage_options,
-    )
+    settings: JSONObject = {"command": "upgrade", "to": to, "lossy": lossy}
+    call = RewriteCall(settings, prepare, workers, progress, follow_links)
+    return rewrite(source, destination, call, overwrite=overwrite, storage_options=storage_options)
 
 
 def _changed_arrays(
