@@ -78,6 +78,25 @@ def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
     yield region
 
 
+def cells(region: Region, unit: Sequence[int]) -> Iterator[tuple[Shape, Region, Region]]:
+    """Cut a region along a grid; yield the index of each cell, its part in the region, and where that lies within it.
+
+    >>> for index, part, within in cells((slice(3, 6),), (4,)):
+    ...     print(index, part, within)
+    (0,) (slice(3, 4, None),) (slice(0, 1, None),)
+    (1,) (slice(4, 6, None),) (slice(1, 3, None),)
+    """
+    axes = []
+    for span, step in zip(region, unit, strict=True):
+        axis = []
+        for index in range(span.start // step, -(-span.stop // step)):
+            start, stop = max(span.start, index * step), min(span.stop, (index + 1) * step)
+            axis.append((index, slice(start, stop), slice(start - span.start, stop - span.start)))
+        axes.append(axis)
+    for cell in product(*axes):
+        yield tuple([c[0] for c in cell]), tuple([c[1] for c in cell]), tuple([c[2] for c in cell])
+
+
 def shrink(region: Region, factors: Sequence[int]) -> Region:
     """Return the region of a coarser array that depends on a region of the finer one.
 

@@ -77,7 +77,10 @@ def downsample(
     ([[2, 9], [8, 5]], [[4, 9], [8, 5]])
     """
     block = np.asarray(block)
-    numbers = _checked_numbers(factors)
+    try:
+        numbers = tuple(map(operator.index, factors))
+    except TypeError as error:
+        raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
     if method not in _METHODS:
         raise InvalidArgumentError(
             f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
@@ -102,13 +105,6 @@ def downsample(
     else:
         _bin(block, plan, out)
     return out
-
-
-def _checked_numbers(factors: Sequence[int]) -> Shape:
-    try:
-        return tuple(map(operator.index, factors))
-    except TypeError as error:
-        raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.regions import aligned, grid_index, inside, nested, overlap, region_shape
+from lamella.ops.regions import cells, inside, nested, overlap, region_shape
 from lamella.ops.scratch import scratch
 from lamella.store.files.local import LocalStorage
 from lamella.store.pixels.coding import coding_of
@@ -48,8 +48,9 @@ class LevelAssembler:
         self._array = array
         self._meta = array.meta
         self._region = region
+        self._file_shape = self._meta.files
         self._unit = unit_shape(array)
-        self._writes_together = waits_for_requests(array) and self._unit == self._meta.files
+        self._writes_together = waits_for_requests(array) and self._unit == self._file_shape
         self._write_file = whole_file_writer(array)
         self._lock = Lock()
         self._files: dict[Shape, _FilePart] = {}
@@ -59,16 +60,16 @@ class LevelAssembler:
         if self._writes_together and self._is_whole_files(region):
             self._array.write(region, block)
             return
-        for part in nested(region, [self._meta.files]):
-            file_index = grid_index(part, self._meta.files)
-            if self._write_file is not None and region_shape(part) == self._meta.files:
-                self._write_file(file_index, block[inside(part, region)])
+        for file_index, part, within in cells(region, self._file_shape):
+            values = block[within]
+            if self._write_file is not None and values.shape == self._file_shape:
+                self._write_file(file_index, values)
                 continue
             with self._lock:
                 if file_index not in self._files:
                     self._files[file_index] = self._begin(file_index)
                 file = self._files[file_index]
-            if file.add(part, block[inside(part, region)]):
+            if file.add(part, values):
                 with self._lock:
                     del self._files[file_index]
 
@@ -77,7 +78,7 @@ class LevelAssembler:
         return all(
             (span.start % length == 0 or span.start == whole.start)
             and (span.stop % length == 0 or span.stop == whole.stop)
-            for span, length, whole in zip(region, self._meta.files, self._region, strict=True)
+            for span, length, whole in zip(region, self._file_shape, self._region, strict=True)
         )
 
     def _begin(self, file_index: Shape) -> _FilePart:
@@ -86,8 +87,9 @@ class LevelAssembler:
             span.start % chunk == 0 and (span.stop % chunk == 0 or span.stop == length)
             for span, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
         )
-        streams = self._unit != self._meta.files and whole_chunks
-        return _FilePart(region, self._array, ShardWriter(self._array, file_index) if streams else None)
+        streams = self._unit != self._file_shape and whole_chunks
+        shard = ShardWriter(self._array, file_index) if streams else None
+        return _FilePart(region, self._array, self._unit if streams else self._file_shape, shard)
 
     def abort(self) -> None:
         """Drop incomplete chunks and files; the stored files stay."""
@@ -110,21 +112,21 @@ def write_by_chunks(array: StoredArray, region: Region, read: Callable[[Region, 
 
 
 class _FilePart:
-    """The computed region of one file, buffered as a whole; or chunk by chunk, for the writer of a shard."""
+    """The computed region of one file, buffered as a whole; or by units of chunks, for the writer of a shard."""
 
-    def __init__(self, region: Region, array: StoredArray, shard: ShardWriter | None) -> None:
+    def __init__(self, region: Region, array: StoredArray, unit: Shape, shard: ShardWriter | None) -> None:
         self._file_region = region
         self._array = array
+        self._unit = unit
         self._shard = shard
-        self._unit = array.meta.files if shard is None else array.meta.chunks
         self._lock = Lock()
         self._missing = prod(region_shape(region))
         self._buffers: dict[Shape, _Buffer] = {}
 
     def add(self, region: Region, block: Array) -> bool:
         """Add a region; return whether it completed the file, which is then written."""
-        for part in nested(region, [self._unit]):
-            self._put(part, block[inside(part, region)])
+        for index, part, within in cells(region, self._unit):
+            self._put(index, part, block[within])
         with self._lock:
             self._missing -= block.size
             complete = self._missing == 0
@@ -132,32 +134,32 @@ class _FilePart:
             self._shard.commit()
         return complete
 
-    def _put(self, part: Region, block: Array) -> None:
+    def _put(self, index: Shape, part: Region, block: Array) -> None:
         """Write a unit, or a part of one when it completes the unit."""
-        unit_index = grid_index(part, self._unit)
-        unit_region = overlap(aligned(part, self._unit, self._array.meta.shape), self._file_region)
-        if part == unit_region:
-            self._write(unit_region, block)
-            return
         with self._lock:
-            if unit_index not in self._buffers:
-                self._buffers[unit_index] = _Buffer(unit_region, block.dtype)
-            buffer = self._buffers[unit_index]
-        buffer.block[inside(part, unit_region)] = block
+            buffer = self._buffers.get(index)
+            if buffer is None:
+                cell = tuple(slice(k * n, (k + 1) * n) for k, n in zip(index, self._unit, strict=True))
+                region = overlap(cell, self._file_region)
+                if part != region:
+                    buffer = self._buffers[index] = _Buffer(region, block.dtype)
+        if buffer is None:
+            self._write(index, part, block)
+            return
+        buffer.block[inside(part, buffer.region)] = block
         with self._lock:
             buffer.missing -= block.size
             complete = buffer.missing == 0
             if complete:
-                del self._buffers[unit_index]
+                del self._buffers[index]
         if complete:
-            self._write(unit_region, buffer.block)
+            self._write(index, buffer.region, buffer.block)
 
-    def _write(self, region: Region, block: Array) -> None:
+    def _write(self, index: Shape, region: Region, block: Array) -> None:
         if self._shard is None:
             self._array.write(region, block)
         else:
-            chunk_index = zip(grid_index(region, self._unit), self._shard.chunks, strict=True)
-            self._shard.put([index % per_shard for index, per_shard in chunk_index], block)
+            self._shard.put([k % n for k, n in zip(index, self._shard.chunks, strict=True)], block)
 
     def abort(self) -> None:
         """Drop incomplete buffers; the old shard stays."""
@@ -170,5 +172,6 @@ class _Buffer:
     """A unit that is not complete yet."""
 
     def __init__(self, region: Region, dtype: np.dtype[np.generic]) -> None:
+        self.region = region
         self.block: Array = np.empty(region_shape(region), dtype)
         self.missing = self.block.size

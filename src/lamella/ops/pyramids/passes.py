@@ -76,11 +76,25 @@ class PixelReader(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A level to write, with its whole factors from the level before (``step``) and from the source of the pass."""
+    """A level to write, with its whole factors from the level before (``step``) and from the source of the pass.
+
+    ``unit`` and ``file`` are the shapes of source regions that fill a buffer and a file of the level.
+    """
 
     array: StoredArray
     step: Shape
     factors: Shape
+    unit: Shape
+    file: Shape
+
+    @classmethod
+    def of(cls, array: StoredArray, step: Shape, factors: Shape) -> Target:
+        """Describe a level to write."""
+        unit, file = (
+            tuple(n * f for n, f in zip(shape, factors, strict=True))
+            for shape in (unit_shape(array), array.meta.files)
+        )
+        return cls(array, step, factors, unit, file)
 
 
 @dataclass(frozen=True)
@@ -116,10 +130,10 @@ def passes(
     largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if is_recorded else None
     for array, step in levels:
         before = targets[-1].factors if targets else (1,) * len(step)
-        target = Target(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
+        target = Target.of(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
         if targets and not _fits(ReadPass(source, (*targets, target), method), largest):
             planned.append(ReadPass(source, tuple(targets), method))
-            source, targets = targets[-1].array, [Target(array, step, step)]
+            source, targets = targets[-1].array, [Target.of(array, step, step)]
         else:
             targets.append(target)
     return [*planned, ReadPass(source, tuple(targets), method)] if targets else planned
@@ -158,18 +172,8 @@ def _chain(read_pass: ReadPass) -> list[Shape]:
     source = read_pass.source.meta
     shapes = [_common(source.chunks, read_pass.factors, source.shape)]
     for target in read_pass.targets:
-        shapes.append(_common(shapes[-1], _extent(target), source.shape))
+        shapes.append(_common(shapes[-1], target.unit, source.shape))
     return shapes
-
-
-def _extent(target: Target) -> Shape:
-    """Return the shape of the source region that fills a buffer of a target."""
-    return tuple(u * f for u, f in zip(unit_shape(target.array), target.factors, strict=True))
-
-
-def _file_extent(target: Target) -> Shape:
-    """Return the shape of the source region that fills a file of a target."""
-    return tuple(u * f for u, f in zip(target.array.meta.files, target.factors, strict=True))
 
 
 def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
@@ -207,7 +211,7 @@ def order(read_pass: ReadPass) -> Order:
     ):
         # The grids do not align: reading some chunks twice is better than keeping many in memory.
         grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
-        fills = [_extent(read_pass.targets[0])]
+        fills = [read_pass.targets[0].unit]
     apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
     most = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
     in_cache = [] if apart else [shape for shape in fills if _nbytes(shape, source) <= most]
@@ -216,7 +220,7 @@ def order(read_pass: ReadPass) -> Order:
     block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, most)
     files = [fills[-1]]  # limits open files, not memory
     for target in read_pass.targets:
-        files.append(_common(files[-1], _file_extent(target), source.shape))
+        files.append(_common(files[-1], target.file, source.shape))
     return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), apart)
 
 
@@ -225,7 +229,7 @@ def unit_source_shape(read_pass: ReadPass) -> Shape:
     shape = read_pass.source.meta.shape
     unit = read_pass.factors
     for target in read_pass.targets:
-        unit = _common(unit, _file_extent(target), shape)
+        unit = _common(unit, target.file, shape)
     return unit
 
 
@@ -347,9 +351,11 @@ def compute_unit(unit: PassUnit) -> Region:
             run(_add, blocks, Workers(len(blocks)))  # the requests of all levels are sent together
 
     def compute(part: Region) -> None:
-        block = _read(work.source, part, buffer)
+        shape = region_shape(part)
+        block = _memory(shape, dtype, buffer)
+        work.source.read_many([part], out=block[None])  # on this thread: the other workers are busy
         if unit.count is not None:
-            unit.count.add(_voxels(part))
+            unit.count.add(prod(shape))
         reduce(part, block)
 
     try:
@@ -367,11 +373,9 @@ def _add(part: tuple[LevelAssembler, Region, Array]) -> None:
     assembler.add(region, block)
 
 
-def _read(source: PixelReader, region: Region, buffer: local) -> Array:
-    """Read a block into the worker's own buffer, which is reused: new pages cost as much as decoding."""
-    shape, dtype = region_shape(region), source.meta.dtype
+def _memory(shape: Shape, dtype: np.dtype[np.generic], buffer: local) -> Array:
+    """Return a block in the worker's own buffer, which is reused: new pages cost as much as decoding."""
     if getattr(buffer, "memory", None) is None or buffer.memory.size < prod(shape):
         buffer.memory = np.empty(prod(shape), dtype)
     block: Array = buffer.memory[: prod(shape)].reshape(shape)
-    source.read_many([region], out=block[None])  # on this thread: the other workers are busy
     return block

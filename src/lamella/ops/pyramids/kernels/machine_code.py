@@ -30,6 +30,8 @@ Plain: TypeAlias = "NDArray[Any] | int"
 Argument: TypeAlias = "Plain | Constant"
 Signature: TypeAlias = tuple[tuple[str, int, bool] | None, ...]
 """Dtype, axes and writeability of each array; None for a whole number."""
+Code: TypeAlias = "Callable[[Sequence[Argument], Sequence[int]], object]"
+"""A loaded kernel: a function of its arguments and of their numbers (see `_passed`)."""
 
 _HERE = Path(__file__).parent
 ENTRY = "lamella_kernel"
@@ -37,14 +39,13 @@ ENTRY = "lamella_kernel"
 
 
 class Constant:
-    """An array at a fixed address that is passed to many calls, with its numbers (see `_numbers`)."""
+    """An array at a fixed address that is passed to many calls, with its type and numbers (see `_passed`)."""
 
     __slots__ = ("array", "kind", "numbers")
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
-        self.kind = _kind(array)
-        self.numbers = _numbers_of(array)
+        (self.kind,), self.numbers = _passed([array])
 
 
 class Kernel:
@@ -53,17 +54,17 @@ class Kernel:
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
-        self._codes: dict[Signature, Callable[[Sequence[Argument]], object]] = {}
+        self._codes: dict[Signature, Code] = {}
 
     def __call__(self, *args: Argument) -> None:
         """Run the kernel, without the GIL."""
-        signature = _signature(args)
+        signature, numbers = _passed(args)
         code = self._codes.get(signature)
         if code is None:  # two threads may both load it: a lock of ours would not survive a fork
             code = self._codes[signature] = self._load(signature, args)
-        code(args)
+        code(args, numbers)
 
-    def _load(self, signature: Signature, args: Sequence[Argument]) -> Callable[[Sequence[Argument]], object]:
+    def _load(self, signature: Signature, args: Sequence[Argument]) -> Code:
         """Read the machine code from disk, or compile and store it."""
         paths = self._paths(signature)
         for path in paths:
@@ -74,7 +75,7 @@ class Kernel:
 
         plain, code = compiled(self.module, self.name, _arrays(args))
         if code is None:
-            return lambda values: plain(*_arrays(values))
+            return lambda values, _: plain(*_arrays(values))
         _store(paths, _packed(code))
         return _linked(code)
 
@@ -89,17 +90,24 @@ class Kernel:
         return [folder / title for folder in _folders()]
 
 
-def _signature(args: Sequence[Argument]) -> Signature:
-    return tuple(
-        [
-            arg.kind if isinstance(arg, Constant) else None if isinstance(arg, int) else _kind(arg)
-            for arg in args
-        ]
-    )
+def _passed(args: Sequence[Argument]) -> tuple[Signature, list[int]]:
+    """Return the types of arguments, and their numbers in the calling convention of numba.
 
-
-def _kind(array: NDArray[Any]) -> tuple[str, int, bool]:
-    return array.dtype.str, array.ndim, array.flags.writeable
+    An array is passed as owner and parent (zeros), number of voxels, bytes of one, address, shape and strides.
+    """
+    signature: list[tuple[str, int, bool] | None] = []
+    numbers: list[int] = []
+    for arg in args:
+        if isinstance(arg, int):
+            signature.append(None)
+            numbers.append(arg)
+        elif isinstance(arg, Constant):
+            signature.append(arg.kind)
+            numbers += arg.numbers
+        else:
+            signature.append((arg.dtype.str, arg.ndim, arg.flags.writeable))
+            numbers += (0, 0, arg.size, arg.itemsize, arg.ctypes.data, *arg.shape, *arg.strides)
+    return tuple(signature), numbers
 
 
 def _arrays(args: Sequence[Argument]) -> list[Plain]:
@@ -168,7 +176,7 @@ _engines: list[Any] = []
 """Own the machine code until the process ends."""
 
 
-def _linked(code: bytes) -> Callable[[Sequence[Argument]], object]:
+def _linked(code: bytes) -> Code:
     """Load machine code into memory; return a Python function that calls it."""
     from llvmlite import binding
 
@@ -181,25 +189,8 @@ def _linked(code: bytes) -> Callable[[Sequence[Argument]], object]:
     _engines.append(engine)
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p)(engine.get_function_address(ENTRY))
 
-    def call(args: Sequence[Argument]) -> None:
-        values = _numbers(args)
-        if status := function(struct.pack(f"{len(values)}q", *values)):
-            raise RuntimeError(f"a kernel ended with status {status}, called for {_signature(args)}")
+    def call(args: Sequence[Argument], numbers: Sequence[int]) -> None:
+        if status := function(struct.pack(f"{len(numbers)}q", *numbers)):
+            raise RuntimeError(f"a kernel ended with status {status}, called for {_passed(args)[0]}")
 
     return call
-
-
-def _numbers(args: Sequence[Argument]) -> list[int]:
-    """Return arguments in the calling convention of numba: each array as seven numbers or more."""
-    numbers: list[int] = []
-    for arg in args:
-        if isinstance(arg, int):
-            numbers.append(arg)
-        else:
-            numbers += arg.numbers if isinstance(arg, Constant) else _numbers_of(arg)
-    return numbers
-
-
-def _numbers_of(array: NDArray[Any]) -> tuple[int, ...]:
-    """Return owner and parent (zeros), number of voxels, bytes of one, address, shape and strides of an array."""
-    return 0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides
