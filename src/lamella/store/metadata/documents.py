@@ -291,7 +291,7 @@ class Documents(StoredDocuments):
 
         ``change`` is a pure function. In Zarr v2 it runs for the document of each.
         """
-        self._require_array(path)  # before a lock file would make its folder
+        self._require("array", path, self.kind(path))  # before a lock file would make its folder
         edited: list[ArrayMeta] = []
 
         def change_array(data: bytes | None) -> JSONObject | None:
@@ -317,16 +317,16 @@ class Documents(StoredDocuments):
         Nothing is written where the function returns None.
         """
         self.storage.check_writable(path)
-        self._require_array(path)  # before a lock file would make its folder
+        self._require("array", path, self.kind(path))  # before a lock file would make its folder
 
         def edit(data: bytes | None) -> JSONObject | None:
             if data is None and self.format == 3:
                 raise self._no("array", path)
             document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
-            if self.format == 2:
-                return change(document)
-            attributes = change(self._attributes_of_array(path, document))
-            return None if attributes is None else {**document, "attributes": attributes}
+            attributes = change(self._attributes_in(path, document, "array"))
+            if self.format == 2 or attributes is None:
+                return attributes
+            return {**document, "attributes": attributes}
 
         self.edit_document(path, self.files.attributes, edit)
 
@@ -391,8 +391,8 @@ class Documents(StoredDocuments):
         try:
             if not new and self.format == 3:
                 old = self.document(path, V3.group)
-                if old is not None and format_v3.node_type(old, self.at(path)) == "array":
-                    raise self._no("group", path, "an array is stored there")
+                if old is not None:
+                    self._require("group", path, format_v3.node_type(old, self.at(path)))
             elif not new:
                 is_marked = self._is_marked(path)
         except NodeNotFoundError as error:

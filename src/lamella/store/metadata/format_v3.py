@@ -17,6 +17,7 @@ from lamella.store.metadata.json_document import document_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import JSON, JSONObject, Shape
 
 _ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
@@ -27,8 +28,8 @@ _UNSUPPORTED_DTYPES = re.compile(
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def node_type(document: JSONObject, node: str) -> str:
-    """Return ``"group"`` or ``"array"``; raise `MetadataError` for other documents."""
+def node_type(document: JSONObject, node: str) -> NodeKind:
+    """Return the kind of node that a document describes; raise `MetadataError` for other documents."""
     if document.get("zarr_format") != 3:
         raise MetadataError(
             f"{document_name(node, V3.group)} has zarr_format {short_repr(document.get('zarr_format'))}, expected 3"
@@ -38,7 +39,7 @@ def node_type(document: JSONObject, node: str) -> str:
         raise MetadataError(
             f"{document_name(node, V3.group)} has node_type {short_repr(kind)}, expected 'group' or 'array'"
         )
-    return str(kind)
+    return kind  # type: ignore[no-any-return]
 
 
 def attributes_of(document: JSONObject, node: str) -> JSONObject:

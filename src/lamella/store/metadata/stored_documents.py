@@ -105,7 +105,7 @@ class StoredDocuments:
                 document = None if data is None else parse_object(data, self.at(path), V3.group)
             if document is None:
                 return None
-            return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
+            return format_v3.node_type(document, self.at(path))
         if self._shows(path, V2.array):
             return "array"
         if self._shows(path, V2.group):
@@ -200,17 +200,13 @@ class StoredDocuments:
         return parsed_array(data, attributes_data, lambda: self._parse_array(path, data, attributes_data))
 
     def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
+        node = self.at(path)
         if self.format == 2:
-            attributes = (
-                {} if attributes_data is None else parse_object(attributes_data, self.at(path), V2.attributes)
-            )
-            return format_v2.parse_array(
-                parse_object(data, self.at(path), V2.array), attributes, self.at(path)
-            )
-        document = parse_object(data, self.at(path), V3.group)
-        if format_v3.node_type(document, self.at(path)) == "group":
-            raise self._no("array", path, "a group is stored there")
-        return format_v3.parse_array(document, self.at(path))
+            attributes = {} if attributes_data is None else parse_object(attributes_data, node, V2.attributes)
+            return format_v2.parse_array(parse_object(data, node, V2.array), attributes, node)
+        document = parse_object(data, node, V3.group)
+        self._require("array", path, format_v3.node_type(document, node))
+        return format_v3.parse_array(document, node)
 
     def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
         """Read the document of an array and its attributes, even where its codecs are unsupported."""
@@ -219,26 +215,31 @@ class StoredDocuments:
         if document is None:
             raise self._no("array", path)
         if self.format == 3:
-            return document, self._attributes_of_array(path, document)
+            return document, self._attributes_in(path, document, "array")
         return document, self.document(path, V2.attributes) or {}
 
     def attributes_of_array(self, path: str) -> JSONObject:
         """Read the attributes of an array, even where its other fields are invalid."""
         if self.format == 3:
             return self.array_document(path)[1]
-        self._require_array(path)
+        self._require("array", path, self.kind(path))
         return self.document(path, V2.attributes) or {}
 
-    def _attributes_of_array(self, path: str, document: JSONObject) -> JSONObject:
-        if format_v3.node_type(document, self.at(path)) == "group":
-            raise self._no("array", path, "a group is stored there")
-        return format_v3.attributes_of(document, self.at(path))
+    def _attributes_in(self, path: str, document: JSONObject, kind: NodeKind = "group") -> JSONObject:
+        """Return the attributes of a group or array in the document that has them."""
+        if self.format == 2:
+            return document
+        node = self.at(path)
+        self._require(kind, path, format_v3.node_type(document, node))
+        return format_v3.attributes_of(document, node)
 
-    def _require_array(self, path: str) -> None:
-        kind = self.kind(path)
-        if kind != "array":
-            is_group = self.format == 3 and kind == "group"
-            raise self._no("array", path, "a group is stored there" if is_group else "")
+    def _require(self, kind: NodeKind, path: str, stored: NodeKind | None) -> None:
+        """Raise if the node stored at a path is not of a kind."""
+        if stored != kind:
+            # In Zarr v2 the two kinds have different documents: the one that is missing is named.
+            is_other = self.format == 3 and stored is not None
+            article = "an" if stored == "array" else "a"
+            raise self._no(kind, path, f"{article} {stored} is stored there" if is_other else "")
 
     def expect(
         self,
@@ -311,14 +312,6 @@ class StoredDocuments:
 
     def _parse_group(self, path: str, data: bytes) -> JSONObject:
         return self._attributes_in(path, parse_object(data, self.at(path), self.files.attributes))
-
-    def _attributes_in(self, path: str, document: JSONObject) -> JSONObject:
-        """Return the attributes of a group in its document."""
-        if self.format == 2:
-            return document
-        if format_v3.node_type(document, self.at(path)) == "array":
-            raise self._no("group", path, "an array is stored there")
-        return format_v3.attributes_of(document, self.at(path))
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
