@@ -59,7 +59,7 @@ def make_levels(
     if steps is not None:
         make_unlisted(image, source, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
         return
-    name = begin_unlisted(image, planned, lambda: begin_update(image, planned))
+    name = begin_unlisted(image, planned, lambda _: begin_update(image, planned))
     arrays = [base, *(ImageArray(image.node_path.child(path)) for path in planned)]
     take_centres(arrays, sizes, workers.jobs)
     plan = [

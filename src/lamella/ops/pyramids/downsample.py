@@ -132,11 +132,8 @@ class _Plan:
     work: np.dtype[Any]
     lengths: Shape
     steps: Shape
-    cached_rows: _Rows | None
-
-    @property
-    def rows(self) -> _Rows:
-        return self.cached_rows or _rows(self.lengths, self.steps)
+    rows: _Rows | None
+    """None where they are many: each call lists them."""
 
 
 @lru_cache(maxsize=32)
@@ -148,10 +145,8 @@ def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) ->
     work = np.dtype(wider.get(native.str[1:], native))
     lengths, steps = _merged(shape, factors)
     is_small = 0 < math.prod(lengths[:-1]) <= _CACHED_ROWS and method != "stride"
-    cached_rows = _rows(lengths, steps) if is_small else None
-    return _Plan(
-        factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, cached_rows
-    )
+    rows = _rows(lengths, steps) if is_small else None
+    return _Plan(factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, rows)
 
 
 def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
@@ -206,7 +201,8 @@ def _bin(block: Array, plan: _Plan, out: Array) -> None:
     length = plan.lengths[-1]
     source = source.reshape(-1, length)
     source.flags.writeable = False  # numba compiles read-only arrays separately: use one kind
-    _reduce(plan.method, source, plan.rows, target.reshape(-1, -(-length // plan.steps[-1])))
+    rows = plan.rows or _rows(plan.lengths, plan.steps)
+    _reduce(plan.method, source, rows, target.reshape(-1, -(-length // plan.steps[-1])))
     if not direct:
         out[...] = target.view(plan.dtype) if is_bool else target
 

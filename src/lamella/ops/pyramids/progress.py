@@ -62,14 +62,16 @@ def begin_pyramid(
     source: StoredArray,
     levels: Sequence[tuple[StoredArray, Shape]],
     method: str,
+    stale: StaleLevels,
     *,
     resume: bool,
     planned: Mapping[str, ArrayMeta] | None = None,
 ) -> PyramidProgress:
     """Mark all levels as stale until `PyramidProgress.ended`, and find the unfinished regions.
 
-    ``levels`` are arrays with whole factors from the one before, ``planned`` describes levels that are not listed yet.
-    With ``resume`` the finished regions of a killed call of the same job are skipped.
+    ``levels`` are arrays with whole factors from the one before, ``stale`` is the present record, and ``planned``
+    describes levels that are not listed yet. With ``resume`` the finished regions of a killed call of the same job are
+    skipped.
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
@@ -78,7 +80,7 @@ def begin_pyramid(
     )
     name = uuid4().hex[:8]
     writes = position.store_handle.writes
-    if resume and read_stale(position.documents.group(position.path)).job is not None:
+    if resume and stale.job is not None:
         writes.settle(position.path)  # regions that this process wrote to level 0 are computed again
     writes.forget(position.path)
     resumed: list[PyramidJob] = []
@@ -346,24 +348,31 @@ class PyramidProgress:
 T = TypeVar("T")
 
 
-def unlisted_levels(position: Position) -> tuple[str, ...]:
+def stored_stale(position: Position) -> StaleLevels:
+    """Read the record of stale and unlisted levels of an image."""
+    return read_stale(position.documents.group(position.path))
+
+
+def unlisted_levels(stale: StaleLevels, listed: Sequence[str]) -> tuple[str, ...]:
     """Return the paths of levels that are being computed, or were when a call was killed."""
-    stale, listed = read_stale(position.documents.group(position.path)), position.dataset_paths
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
-def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
+def begin_unlisted(
+    position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[StaleLevels], T]
+) -> T:
     """Record levels with ``mark``, and create their arrays; equal arrays of a killed call stay, with their pixels."""
     documents = position.documents
     new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
         documents.expect([position.path, *new], arrays=new, at_once=True)
-        refuse_listed(position, position.document.refresh())
-        ours = unlisted_levels(position)
+        listed = refuse_listed(position, position.document.refresh())
+        stale = stored_stale(position)
+        ours = unlisted_levels(stale, listed)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
         reusable = [path for path in levels if path in ours and _is_stored(position, path, levels[path])]
         _delete(position, (path for path in ours if path not in reusable))
-        marked = mark()
+        marked = mark(stale)
         # Reused arrays too: a kill may have happened between two files of one.
         documents.put_arrays(new)
     return marked
@@ -405,7 +414,7 @@ def publish_levels(
 def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
     """Raise, as `publish_levels` does, if another call has replaced or deleted the levels."""
     listed = position.document.refresh().multiscales[0].get_dataset_paths()
-    stale = read_stale(position.documents.group(position.path))
+    stale = stored_stale(position)
     try:
         _check(position, list(levels), listed, stale, name, work)
     except NodeExistsError:
@@ -445,20 +454,22 @@ def forget_unlisted(position: Position) -> None:
 def drop_unlisted(position: Position) -> None:
     """Delete unlisted levels, as `forget_unlisted` does, for callers that have locked the image."""
     documents = position.documents
-    if read_stale(documents.group(position.path)).unlisted:
-        _delete(position, unlisted_levels(position))
+    stale = stored_stale(position)
+    if stale.unlisted:
+        _delete(position, unlisted_levels(stale, position.dataset_paths))
         position.store_handle.writes.forget(position.path)
         documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))
 
 
-def refuse_listed(position: Position, meta: ImagesMeta) -> None:
-    """Raise if another call has created levels since this one began."""
+def refuse_listed(position: Position, meta: ImagesMeta) -> list[str]:
+    """Return the only level of an image; raise if another call has created levels since this one began."""
     paths = meta.multiscales[0].get_dataset_paths()
     if len(paths) != 1:
         raise NodeExistsError(
             f"Cannot create levels of {position.node_path}: another call created some meanwhile. "
             f"Its levels are {paths}."
         )
+    return paths
 
 
 def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:

@@ -39,6 +39,7 @@ from lamella.ops.pyramids.progress import (
     refuse_overtaken,
     refuse_taken,
     resized,
+    stored_stale,
 )
 from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
@@ -50,11 +51,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
+    from lamella.ops.pyramids.progress import PyramidProgress
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, TransformationMeta
+    from lamella.spec.stale_levels import StaleLevels
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import JSONObject, Shape
@@ -73,10 +75,9 @@ def initialize_pyramid(
 ) -> None:
     """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
     position.require_writable("initialize a pyramid")
-    base = _level_0(position)
-    steps = _steps(position, base, dims, factors)
-    source = pinned(base.stored)
-    plan = _plan(position.node_path, position.axes, source.meta.shape, levels, steps)
+    source, axes = _level_0(position)
+    steps = _steps(position, axes, dims, factors)
+    plan = _plan(position.node_path, axes, source.meta.shape, levels, steps)
     if len(plan) == 1:
         return
     if len(position.dataset_paths) > 1:
@@ -157,26 +158,29 @@ def _compute(
     """Compute the levels of the image alone, as `compute_pyramid` does."""
     documents, child = position.documents, position.node_path.child
     documents.expect([position.path], arrays=[child("0").path], at_once=True)  # level 0 by its usual name
-    base = _level_0(position)
-    if base.dtype.kind not in "biuf" or base.dtype.itemsize > 8:
+    source, axes = _level_0(position)
+    dtype = source.meta.dtype
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise InvalidArgumentError(
-            f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
+            f"{position.data!r} has voxels of {dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
-    workers.check_reach(position.documents.storage)
-    existing = len(position.dataset_paths)
+    workers.check_reach(documents.storage)
+    paths = position.dataset_paths
+    existing = len(paths)
     if existing > 1:
-        documents.expect((), arrays=[child(path).path for path in position.dataset_paths], at_once=True)
+        documents.expect((), arrays=[child(path).path for path in paths], at_once=True)
     if levels is None and existing == 1:
         levels = "auto"
-    steps, source = _steps(position, base, dims, factors), pinned(base.stored)
+    steps = _steps(position, axes, dims, factors)
     if levels is not None or dims is not None or factors is not None:
         requested = existing if levels is None else levels
-        plan = _plan(position.node_path, position.axes, source.meta.shape, requested, steps)
+        plan = _plan(position.node_path, axes, source.meta.shape, requested, steps)
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
             with reported_levels(position, len(plan), progress) as count:
-                _make_levels(position, source, plan, method, workers, resume, count)
+                planned = _planned(paths[0], source.meta, plan)
+                _make_levels(position, source, planned, plan, method, workers, resume, count)
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
             recompute_levels(position, method, workers, resume=resume, count=count)
@@ -192,6 +196,7 @@ def reported_levels(position: Position, levels: int, progress: Progress | bool |
 def _make_levels(
     position: Position,
     source: PinnedArray,
+    planned: Mapping[str, ArrayMeta],
     plan: list[tuple[Shape, Shape]],
     method: str,
     workers: Workers,
@@ -199,7 +204,6 @@ def _make_levels(
     count: Count,
 ) -> None:
     """Compute levels that the image lists when they are complete."""
-    planned = _planned(position.dataset_paths[0], source.meta, plan)
     steps = {
         path: tuple(b // a for a, b in zip(before, after, strict=True))
         for path, ((_, before), (_, after)) in zip(planned, itertools.pairwise(plan), strict=True)
@@ -242,7 +246,10 @@ def make_unlisted(
         (PinnedArray(documents, position.node_path.child(path).path, planned[path]), step)
         for path, step in steps.items()
     ]
-    mark = functools.partial(begin_pyramid, position, source, targets, method, resume=resume, planned=planned)
+
+    def mark(stale: StaleLevels) -> PyramidProgress:
+        return begin_pyramid(position, source, targets, method, stale, resume=resume, planned=planned)
+
     progress = begin_unlisted(position, planned, mark)
     try:
         progress.resume()
@@ -264,7 +271,8 @@ def recompute_levels(
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
     # Resized levels are not those of a killed call.
-    progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
+    resume = resume and not levels.outgrown
+    progress = begin_pyramid(position, source, targets, method, stored_stale(position), resume=resume)
     levels.resize()
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
@@ -319,11 +327,18 @@ def delete_pyramid(position: Position) -> None:
     _match_labels(position, THREADS)
 
 
-def _level_0(position: Position) -> ImageArray:
+def _level_0(position: Position) -> tuple[PinnedArray, list[AxisMeta]]:
+    """Return level 0 as it is now, and its axes."""
     try:
-        return position.data
+        base = position.data
     except NodeNotFoundError as error:
         raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {error}") from error
+    source, axes = pinned(base.stored), position.axes
+    if len(axes) != source.meta.ndim:
+        raise InvalidArgumentError(
+            f"{base!r} has {source.meta.ndim} dimensions, but {position.node_path} has {len(axes)} axes."
+        )
+    return source, axes
 
 
 def _match_labels(position: Position, workers: Workers) -> None:
@@ -339,14 +354,12 @@ def _match_labels(position: Position, workers: Workers) -> None:
 
 
 def _steps(
-    position: Position, base: ImageArray, dims: Sequence[str] | None, factors: Mapping[str, int] | None
+    position: Position,
+    axes: Sequence[AxisMeta],
+    dims: Sequence[str] | None,
+    factors: Mapping[str, int] | None,
 ) -> dict[int, int]:
     """Return the factor of each axis from one level to the next, without axes that keep their length."""
-    axes = position.axes
-    if len(axes) != base.ndim:
-        raise InvalidArgumentError(
-            f"{base!r} has {base.ndim} dimensions, but {position.node_path} has {len(axes)} axes."
-        )
     if isinstance(dims, Mapping):
         raise InvalidArgumentError(
             f"dims names the axes to halve, such as ['y', 'x'], not {dims!r}. Factors are given as factors={dims!r}."

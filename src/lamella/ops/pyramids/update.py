@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
-from lamella.ops.pyramids.progress import ended, looking_again
+from lamella.ops.pyramids.progress import ended, looking_again, stored_stale
 from lamella.ops.regions import overlap, region_shape, whole_region
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.pixels.selection import basic_or_fancy
@@ -159,7 +159,7 @@ def stale_levels(position: Position) -> StaleLevels:
     """Return the stale regions of level 0; an empty record without lower levels."""
     if len(position.dataset_paths) < 2:
         return StaleLevels()
-    return read_stale(position.documents.group(position.path))
+    return stored_stale(position)
 
 
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
@@ -178,5 +178,5 @@ def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
 def forget(position: Position) -> None:
     """Remove the record: there are no lower levels."""
     position.store_handle.writes.forget(position.path)
-    if read_stale(position.documents.group(position.path)):
+    if stored_stale(position):
         position.documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))
