@@ -229,9 +229,10 @@ class FilesEngine:
         use_cache = len(tasks) * self._coding.nbytes <= self._cache_limit
         try:
             self._source.read(tasks, use_cache, lambda ready: self._decode(ready, use_cache))
-        finally:
+        except BaseException:  # else each file was closed after its last chunk
             for task in tasks:
                 task.file.close()
+            raise
 
     def _decode(self, tasks: Sequence[Task], use_cache: bool) -> None:
         """Run tasks whose bytes are available, on the threads of the process."""

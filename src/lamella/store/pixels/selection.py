@@ -166,7 +166,10 @@ def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
 
 def _expand(index: Index, shape: Shape) -> list[Any]:
     """Return one int, slice or integer array per axis."""
-    items = [_item(item) for item in (index if isinstance(index, tuple) else (index,))]
+    items: list[Any] = [
+        item if isinstance(item, slice) or item is Ellipsis else _item(item)
+        for item in (index if isinstance(index, tuple) else (index,))
+    ]
     ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1:
         raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
@@ -189,9 +192,7 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
 
 
 def _item(item: Any) -> Any:
-    """Parse one item of an index: a slice, an ellipsis, an int, or an array of integers or booleans."""
-    if isinstance(item, slice) or item is Ellipsis:
-        return item
+    """Parse one item of an index that is no slice or ellipsis: an int, or an array of integers or booleans."""
     if item is None:
         raise InvalidArgumentError(
             "an index of a stored array cannot add axes: None (numpy.newaxis) is not allowed"
