@@ -40,7 +40,7 @@ from lamella.models import (
 )
 from lamella.spec.rules.transformation_types import check_parameters
 from lamella.spec.rules.value import Ends, Value
-from lamella.spec.rules.version_traits import version_traits
+from lamella.spec.rules.version_traits import VERSION_TRAITS
 from lamella.spec.transformations import TRANSFORMATIONS
 from lamella.spec.versions import by_name
 
@@ -341,7 +341,7 @@ def test_parameters_that_do_not_fit_are_refused(document: Any, message: str) -> 
 def test_what_the_models_refuse_breaks_a_rule_too() -> None:
     for document, _ in REFUSED:
         if isinstance(document, dict) and "input" not in document:
-            found = list(check_parameters(Value(document, (), version_traits("0.6")), Ends(None, None)))
+            found = list(check_parameters(Value(document, (), VERSION_TRAITS["0.6"]), Ends(None, None)))
             assert "MUST" in [finding.level for finding in found], document
 
 

@@ -283,8 +283,9 @@ class Position(
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
         name = self._checked_key(key)
-        if name in self.dataset_paths:
-            return self.open_level(name)
+        image = self.document.shared_model.multiscales[0]
+        if name in image.get_dataset_paths():
+            return self.open_level(name, image)
         return cast("ImageArray", super().__getitem__(name))
 
     def open_level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:

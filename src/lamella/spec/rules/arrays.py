@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.value import (
@@ -57,20 +57,35 @@ class ParentImage:
     arrays: Mapping[str, ArrayFacts]
 
 
-def _levels(multiscale: Value, arrays: Mapping[str, ArrayFacts]) -> list[tuple[Value, ArrayFacts]]:
-    """Return the datasets of a multiscale whose arrays exist, with their facts."""
-    return [
-        (dataset, arrays[path])
-        for dataset in multiscale.objects("datasets")
-        if isinstance(path := dataset.raw.get("path"), str) and path in arrays
-    ]
+class ImageLevels(NamedTuple):
+    """A multiscale as the rules here see it."""
+
+    multiscale: Value
+    axes: list[JSON] | None
+    """Axes of the arrays; None if they cannot be read."""
+    datasets: list[Value]
+    known: list[tuple[Value, ArrayFacts]]
+    """The datasets whose arrays exist, with their facts."""
 
 
-def check_image_arrays(ome: Value, arrays: Mapping[str, ArrayFacts]) -> Findings:
-    """Compare each multiscale with its arrays."""
+def image_levels(ome: Value, arrays: Mapping[str, ArrayFacts]) -> list[ImageLevels]:
+    """Return the multiscales of an image with their arrays."""
+    images = []
     for multiscale in ome.objects("multiscales"):
-        axes = array_axes(multiscale.raw, ome.traits)
-        for dataset in multiscale.objects("datasets"):
+        listed = multiscale.objects("datasets")
+        known = [
+            (dataset, arrays[path])
+            for dataset in listed
+            if isinstance(path := dataset.raw.get("path"), str) and path in arrays
+        ]
+        images.append(ImageLevels(multiscale, array_axes(multiscale.raw, ome.traits), listed, known))
+    return images
+
+
+def check_image_arrays(images: list[ImageLevels], arrays: Mapping[str, ArrayFacts]) -> Findings:
+    """Compare each multiscale with its arrays."""
+    for _, axes, listed, known in images:
+        for dataset in listed:
             path = dataset.raw.get("path")
             if not isinstance(path, str):
                 continue
@@ -81,10 +96,9 @@ def check_image_arrays(ome: Value, arrays: Mapping[str, ArrayFacts]) -> Findings
             yield from _check_storage(dataset, arrays[path])
             if axes is not None:
                 yield from _check_dimensions(dataset, arrays[path], axes)
-        levels = _levels(multiscale, arrays)
-        yield from _check_levels(levels)
-        if axes is not None:
-            yield from _check_sizeless_axes(levels, axes)
+        yield from _check_levels(known)
+        if axes is not None and len(known) > 1:
+            yield from _check_sizeless_axes(known, axes)
 
 
 def _check_sizeless_axes(levels: list[tuple[Value, ArrayFacts]], axes: list[JSON]) -> Findings:
@@ -124,11 +138,12 @@ def _check_dimensions(dataset: Value, facts: ArrayFacts, axes: list[JSON]) -> Fi
     names = axis_names(axes)
     if names is None:
         return
-    stored, remedy = facts.dimension_names, f"write {describe(names)}"
+    stored = facts.dimension_names
+    if stored is not None and list(stored) == names:
+        return
+    remedy = f"write {describe(names)}"
     if stored is None:
         yield dataset.finding("ST-05", "the array has no dimension_names", remedy, "path")
-    elif list(stored) == names:
-        return
     elif None not in stored and sorted(map(str, stored)) == sorted(names):
         found = f"the dimensions of the array are {describe(list(stored))}, the axes {describe(names)}"
         yield dataset.finding("AX-12", found, "put the axes in the order of the dimensions", "path")
@@ -153,39 +168,41 @@ def _check_levels(levels: list[tuple[Value, ArrayFacts]]) -> Findings:
             yield dataset.finding("MS-05", found, "list the levels from the finest to the coarsest", "path")
 
 
-def check_label_arrays(ome: Value, arrays: Mapping[str, ArrayFacts], parent: ParentImage | None) -> Findings:
+def check_label_arrays(
+    ome: Value, images: list[ImageLevels], arrays: Mapping[str, ArrayFacts], parent: ParentImage | None
+) -> Findings:
     """Compare a label image with its arrays and its image (LB-03 to LB-05, LB-14, LB-15)."""
-    entries = ome.objects("multiscales")
-    if not entries:
+    if not images:
         yield ome.finding("LB-03", "the label image has no multiscales", "describe it as an image, too")
         return
-    for multiscale in entries:
-        for dataset, facts in _levels(multiscale, arrays):
+    for image in images:
+        for dataset, facts in image.known:
             if facts.dtype not in LABEL_DTYPES:
                 yield dataset.finding(
                     "LB-05", f"the array is {facts.dtype}", "store labels as integers", "path"
                 )
     if parent is not None:
-        yield from _check_parent(entries[0], arrays, parent)
+        yield from _check_parent(images[0], arrays, parent)
 
 
-def _check_parent(multiscale: Value, arrays: Mapping[str, ArrayFacts], parent: ParentImage) -> Findings:
+def _check_parent(label: ImageLevels, arrays: Mapping[str, ArrayFacts], parent: ParentImage) -> Findings:
+    multiscale, levels = label.multiscale, label.datasets
     image = next((entry for _, entry in multiscales(ome_object(parent.attributes, multiscale.traits))), None)
     if image is None:
         found = "the parent of the label image has no multiscales"
         yield multiscale.finding("LB-15", found, "put labels in an image")
         return
-    levels, expected = multiscale.objects("datasets"), datasets(image)
+    expected = datasets(image)
     if len(levels) != len(expected):
         found = f"the label image has {len(levels)} levels, its image {len(expected)}"
         where = ("datasets",) if "datasets" in multiscale.raw else ()
         yield multiscale.finding("LB-04", found, "write as many levels", *where)
-    axes = [array_axes(entry, multiscale.traits) for entry in (multiscale.raw, image)]
+    axes = [label.axes, array_axes(image, multiscale.traits)]
     names = [axis_names(found) if found else None for found in axes]
     for level, (_, dataset) in zip(levels, expected, strict=False):
-        label = _lengths(level.raw, arrays, names[0])
+        lengths = _lengths(level.raw, arrays, names[0])
         size = _lengths(dataset, parent.arrays, names[1])
-        for name, length in label.items():
+        for name, length in lengths.items():
             if name in size and length not in (size[name], 1):
                 found = f"axis {describe(name)} is {length} long, {size[name]} in the image"
                 yield level.finding("LB-14", found, "give it the length of the image, or 1", "path")
@@ -213,15 +230,14 @@ class Extent(NamedTuple):
         return start, start + self.scale[axis] * length
 
 
-def check_array_readings(ome: Value, arrays: Mapping[str, ArrayFacts]) -> Findings:
+def check_array_readings(ome: Value, images: list[ImageLevels]) -> Findings:
     """Check the number of channels, and that the levels of an image show the same field of view."""
-    multiscale = next(iter(ome.objects("multiscales")), None)
-    axes = None if multiscale is None else array_axes(multiscale.raw, ome.traits)
-    if multiscale is None or axes is None:
+    if not images or images[0].axes is None:
         return
-    levels = _levels(multiscale, arrays)
-    yield from _check_channels(ome, axes, levels)
-    yield from _check_coverage(axes, levels)
+    _, axes, _, known = images[0]
+    yield from _check_channels(ome, axes, known)
+    if len(known) > 1:
+        yield from _check_coverage(axes, known)
 
 
 def _check_channels(ome: Value, axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:
@@ -231,27 +247,28 @@ def _check_channels(ome: Value, axes: list[JSON], levels: list[tuple[Value, Arra
     dataset, facts = levels[0]
     index = _channel_index(axes)
     if index is None:
-        count, text = min(len(channels), 1), "the image has no channel axis"
+        count = min(len(channels), 1)
     else:
         index -= len(axes) - len(facts.shape)
         if not 0 <= index < len(facts.shape):
             return
         count = facts.shape[index]
-        text = f"the array {describe(dataset.raw['path'])} has {count}"
     if count != len(channels):
+        has = f"the array {describe(dataset.raw['path'])} has {count}"
+        text = "the image has no channel axis" if index is None else has
         found = f"{len(channels)} channels are named, {text}"
         yield ome.finding("LM-11", found, "name each channel once", "omero", "channels")
 
 
 def _channel_index(axes: list[JSON]) -> int | None:
     """Return the index of the channel axis: by type, else by name, as a reader finds it."""
-    typed = [number for number, axis in enumerate(axes) if axis_kind(axis) == "channel"]
-    named = [
+    typed = (number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
+    named = (
         number
         for number, axis in enumerate(axes)
         if isinstance(axis, dict) and str(axis.get("name")).lower() == "c" and "type" not in axis
-    ]
-    return next(iter(typed or named), None)
+    )
+    return next(chain(typed, named), None)
 
 
 def _check_coverage(axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:

@@ -20,6 +20,7 @@ from lamella.spec.rules.arrays import (
     check_array_readings,
     check_image_arrays,
     check_label_arrays,
+    image_levels,
 )
 from lamella.spec.rules.catalogue import OWN_RULES, RULES, own_finding
 from lamella.spec.rules.labels import check_image_label, check_labels_group
@@ -27,7 +28,7 @@ from lamella.spec.rules.multiscales import check_multiscales, check_omero, check
 from lamella.spec.rules.plate import LAYOUT_KEY, check_layout, check_plate, check_series, check_well
 from lamella.spec.rules.transformations import check_scene
 from lamella.spec.rules.value import Value, array_axes, axis_kind, find_part, intrinsic_system, ome_object
-from lamella.spec.rules.version_traits import VERSION_TRAITS, version_traits
+from lamella.spec.rules.version_traits import VERSION_TRAITS
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ _KEYS: dict[str, str] = {
     "ome": "series",
     "scene": "scene",
 }
+
+
+def version_traits(version: str) -> VersionTraits:
+    """Return the traits of a version."""
+    try:
+        return VERSION_TRAITS[version]
+    except (KeyError, TypeError):
+        known = ", ".join(VERSION_TRAITS)
+        raise InvalidArgumentError(
+            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
+        ) from None
 
 
 def check_attributes(
@@ -119,9 +131,10 @@ def check_arrays(
         isinstance(attributes.get(key), dict) for key in traits.wrapper
     )
     ome = Value(ome_object(attributes, traits), traits.wrapper if is_wrapped else (), traits, node)
-    findings = [*check_image_arrays(ome, arrays), *check_array_readings(ome, arrays)]
+    images = image_levels(ome, arrays)
+    findings = [*check_image_arrays(images, arrays), *check_array_readings(ome, images)]
     if kind == "label":
-        findings.extend(check_label_arrays(ome, arrays, parent))
+        findings.extend(check_label_arrays(ome, images, arrays, parent))
     return _in_force(findings, version)
 
 

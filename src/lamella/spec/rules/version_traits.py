@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
-
 if TYPE_CHECKING:
     from lamella.spec.rules.finding import Location
 
@@ -114,14 +112,3 @@ _V06 = VersionTraits(
 
 VERSION_TRAITS: dict[str, VersionTraits] = {traits.name: traits for traits in (_V04, _V05, _V06)}
 """The versions that the rules cover."""
-
-
-def version_traits(version: str) -> VersionTraits:
-    """Return the traits of a version."""
-    try:
-        return VERSION_TRAITS[version]
-    except (KeyError, TypeError):
-        known = ", ".join(VERSION_TRAITS)
-        raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
-        ) from None
