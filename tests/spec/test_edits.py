@@ -57,6 +57,10 @@ EDITS: dict[str, Any] = {
     ),
     "set_scale": lambda m: edits.set_scale(m, "0", "Y", 3),
     "set_scale of all": lambda m: edits.set_scale(m, "*", "Y", 3),
+    "set_unit": lambda m: edits.set_unit(m, "Y", "meter"),
+    "describe_levels": lambda m: edits.describe_levels(
+        m, "mean", None, {"1": m.multiscales[0].datasets[0].coordinate_transformations}
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """Edits of an image's metadata: pure functions that return a new model and never change their argument.
 
-They edit the first multiscales entry (RD-05). ``lamella.spec.geometry`` computes the numbers; the store saves the
+They edit the first multiscales entry (RD-05). An edit copies what it changes; the result may share the rest with its
+argument, so nobody changes either of them in place. ``lamella.spec.geometry`` computes the numbers; the store saves the
 result.
 """
 
@@ -87,6 +88,14 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
     return ImagesMeta(multiscales=[scales], omero=omero)
 
 
+def _edited(meta: ImagesMeta) -> tuple[ImagesMeta, MultiScaleMeta]:
+    """Return a copy and its image; fields of the image and its levels may be assigned, but not changed in place."""
+    first, *others = meta.multiscales
+    image = first.model_copy()
+    image.datasets = [level.model_copy() for level in first.datasets]
+    return meta.model_copy(update={"multiscales": [image, *others]}), image
+
+
 def add_dataset(
     meta: ImagesMeta,
     path: str,
@@ -99,22 +108,24 @@ def add_dataset(
     contrast limits of channels that have none.
     """
     edited = add_datasets(meta, {path: transforms or []})
-    if window is not None:
-        set_missing_windows(edited, window)
-    return edited
+    return edited if window is None else fill_windows(edited, window)
 
 
 def add_datasets(meta: ImagesMeta, levels: Mapping[str, Sequence[TransformationMeta]]) -> ImagesMeta:
     """List new levels with their transformations; see `add_dataset`."""
-    edited = meta.copied()
-    scales, ndim = edited.multiscales[0], len(edited.multiscales[0].axes)
+    edited, scales = _edited(meta)
+    ndim = len(scales.axes)
+    sizes: list[float] = []
     for path, transforms in levels.items():
         if path in scales.get_dataset_paths():
             raise NodeExistsError(f"the image has a level {path!r} already")
         dataset = DatasetMeta(path=path, coordinate_transformations=normalize_transforms(transforms, ndim))
         size = _pixel_size(dataset, ndim)
-        coarser = [_pixel_size(other, ndim) > size for other in scales.datasets]
-        scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
+        sizes = sizes or [_pixel_size(other, ndim) for other in scales.datasets]
+        index = next((index for index, other in enumerate(sizes) if other > size), len(sizes))
+        scales.datasets.insert(index, dataset)
+        sizes.insert(index, size)
+    if levels:
         _describe_one_level(scales)
     return edited
 
@@ -126,9 +137,9 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
     """Remove a level from the list."""
-    edited = meta.copied()
-    edited.multiscales[0].datasets.remove(find_dataset(edited, path))
-    _describe_one_level(edited.multiscales[0])
+    edited, scales = _edited(meta)
+    scales.datasets.remove(find_dataset(edited, path))
+    _describe_one_level(scales)
     return edited
 
 
@@ -175,8 +186,7 @@ def describe_levels(
 
     ``transforms`` are the new transformations of lower levels.
     """
-    edited = meta.copied()
-    scales = edited.multiscales[0]
+    edited, scales = _edited(meta)
     scales.type, scales.metadata = method, details
     for path, valid in (transforms or {}).items():
         find_dataset(edited, path).coordinate_transformations = normalize_transforms(valid, len(scales.axes))
@@ -189,8 +199,7 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     Setting level 0 changes the lower levels too: they keep their size and position relative to it. Setting a lower
     level changes only that level. The valid equivalent of ``transforms`` is stored (CT-02 to CT-05).
     """
-    edited = meta.copied()
-    scales = edited.multiscales[0]
+    edited, scales = _edited(meta)
     valid = normalize_transforms(transforms, len(scales.axes))
     if image == WHOLE:
         scales.coordinate_transformations = valid
@@ -227,8 +236,7 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
     All levels of a pyramid show one object. So the other levels keep their ratio to the changed one, and their offsets
     from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 does not move.
     """
-    edited = meta.copied()
-    scales = edited.multiscales[0]
+    edited, scales = _edited(meta)
     axis = axis_index(scales.axes, axis_name)
     value = checked_size(axis_name, value)
     if image == WHOLE:
@@ -310,8 +318,7 @@ def _written(
 
 def set_unit(meta: ImagesMeta, axis_name: str, unit: str | None) -> ImagesMeta:
     """Set the unit of an axis, or remove it (None); sizes stay as they are."""
-    edited = meta.copied()
-    scales = edited.multiscales[0]
+    edited, scales = _edited(meta)
     number = axis_index(scales.axes, axis_name)
     scales.axes = [
         axis_with_unit(axis, unit) if index == number else axis for index, axis in enumerate(scales.axes)
@@ -485,15 +492,10 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
 def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
     """Set contrast limits of the channels that have none (OM-03)."""
     edited = meta.copied()
-    set_missing_windows(edited, window)
-    return edited
-
-
-def set_missing_windows(meta: ImagesMeta, window: WindowDict) -> None:
-    """Like `fill_windows`, but change the model in place: for an edit that has already copied it."""
-    for index, channel in enumerate(meta.omero.channels if meta.omero else []):
+    for index, channel in enumerate(edited.omero.channels if edited.omero else []):
         if channel.window is None:
             channel.window = _whole(window, _label(channel, index))
+    return edited
 
 
 def _whole(window: WindowDict, channel: str) -> WindowDict:
