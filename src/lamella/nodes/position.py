@@ -22,7 +22,14 @@ from lamella.nodes.reporting import check_document, level_findings, report
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
-from lamella.spec.own_key import own_record, read_appending, read_replacing, with_appending, with_own_record
+from lamella.spec.own_key import (
+    is_unfinished,
+    own_record,
+    read_appending,
+    read_replacing,
+    with_appending,
+    without_own_records,
+)
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join, natural_order
 from lamella.store.metadata.missing_document import content_without_document, without_attributes
@@ -179,20 +186,24 @@ class Position(
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        attributes = without_replacing(self.node_path, attributes).attributes
+        appending = self._appending
+        if is_unfinished(attributes):
+            attributes = without_replacing(self.node_path, attributes).attributes
+            appending = appending or read_appending(attributes)
         version = self.store_handle.version_of(attributes)
         document = version.dump(meta, attributes, trusted=trusted)
-        appending = self._appending or read_appending(attributes)
         if appending is not None:
             is_named = appending.name in edits.channel_names(meta)
             document = with_appending(document, None if is_named else appending)
         if any(image.datasets for image in meta.multiscales):
-            return _without_pending(document)
+            return without_own_records(document, _PENDING)
         return pending_attributes(version, meta, document)
 
     def _is_settled(self, attributes: JSONObject) -> bool:
         """Whether the document alone defines the image: no channel is being appended, and no array replaced."""
-        return read_appending(attributes) is None and read_replacing(attributes) is None
+        return not is_unfinished(attributes) or (
+            read_appending(attributes) is None and read_replacing(attributes) is None
+        )
 
     def _first_attributes(self) -> JSONObject:
         return self._dump(self._load({}), {})
@@ -486,7 +497,7 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
     image = _stored_image(document)
-    document = _without_pending(document)
+    document = without_own_records(document, _PENDING)
     pending: JSONObject = {}
     if image is not None:
         pending["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
@@ -498,12 +509,6 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
             pending[_TRANSFORMS] = [transform.to_json() for transform in transforms]
     if pending:
         document = {**document, "lamella": {**(document.get("lamella") or {}), **pending}}
-    return document
-
-
-def _without_pending(document: JSONObject) -> JSONObject:
-    for name in _PENDING:
-        document = with_own_record(document, name, None)
     return document
 
 

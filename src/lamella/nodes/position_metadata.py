@@ -28,6 +28,7 @@ from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
 from lamella.spec.own_key import (
     Appending,
+    is_unfinished,
     own_record,
     read_appending,
     read_deleting,
@@ -153,6 +154,8 @@ class PositionMetadata(NGFFNode):
     def require_writable(self, what: str) -> None:
         """Raise for a closed or read-only store; finish a killed append, replacement or deletion."""
         super().require_writable(what)
+        if not is_unfinished(self.document.last_attributes):
+            return
         if self._appending is None and read_appending(self.document.last_attributes) is not None:
             with self.documents.lock(self.path):
                 self._finish_append()

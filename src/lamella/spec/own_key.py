@@ -31,6 +31,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from lamella.types import JSON, JSONObject
 
 
@@ -49,12 +51,20 @@ def with_own_record(attributes: JSONObject, name: str, record: JSON) -> JSONObje
     >>> with_own_record({"lab": 1}, "creating", "a"), with_own_record({"lamella": {"creating": "a"}}, "creating", None)
     ({'lab': 1, 'lamella': {'creating': 'a'}}, {})
     """
+    if record is None:
+        return without_own_records(attributes, (name,))
     own = attributes.get(OWN)
-    if record is None and not (isinstance(own, dict) and name in own):
-        return attributes
     records = {key: value for key, value in own.items() if key != name} if isinstance(own, dict) else {}
-    if record is not None:
-        records[name] = record
+    rest = {key: value for key, value in attributes.items() if key != OWN}
+    return {**rest, OWN: {**records, name: record}}
+
+
+def without_own_records(attributes: JSONObject, names: Collection[str]) -> JSONObject:
+    """Return attributes without the records under some names; an empty key is removed."""
+    own = attributes.get(OWN)
+    if not isinstance(own, dict) or own.keys().isdisjoint(names):
+        return attributes
+    records = {key: value for key, value in own.items() if key not in names}
     rest = {key: value for key, value in attributes.items() if key != OWN}
     return {**rest, OWN: records} if records else rest
 
@@ -67,6 +77,13 @@ _REPLACING = "replacing"
 _CREATING = "creating"
 _TOKEN = "replaces"
 _PARTS = ("ome", "lamella")
+_UNFINISHED = frozenset((_APPENDING, _DELETING, _REPLACING))
+
+
+def is_unfinished(attributes: JSONObject) -> bool:
+    """Return whether an image has a record of an append, a deletion or a replacement; it may be one that is damaged."""
+    own = attributes.get(OWN)
+    return isinstance(own, dict) and not own.keys().isdisjoint(_UNFINISHED)
 
 
 class Renaming(NamedTuple):
