@@ -83,15 +83,16 @@ class StoreHandle:
 
     def require_writable(self, what: str, path: str) -> None:
         """Raise ClosedError or ReadOnlyError for a store that is closed or open for reading."""
+        if not (self.closed or self.read_only):
+            return
         where = f"{self.name}/{path}" if path else self.name
         if self.closed:
             raise ClosedError(
                 f"Cannot {what} in {where}: the store was closed. Open it again with open_ome_zarr."
             )
-        if self.read_only:
-            raise ReadOnlyError(
-                f"Cannot {what} in {where}: the store is open for reading. Open it with mode='r+'."
-            )
+        raise ReadOnlyError(
+            f"Cannot {what} in {where}: the store is open for reading. Open it with mode='r+'."
+        )
 
 
 def _reopen(

@@ -12,7 +12,7 @@ from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
 from lamella.spec.versions.older_documents import decode_older, older_name, refuse_older, stated_older
-from lamella.spec.versions.v05 import decode_flat, encode_flat, find_old, unsupported_images
+from lamella.spec.versions.v05 import decode_flat, encode_flat, unsupported_images
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -65,7 +65,7 @@ class Version04(SpecVersion):
             if older is not None:
                 refuse_older(older)
             for index, scales in enumerate(part["multiscales"]):
-                encode_flat(scales, find_old(old, scales, index), self.name)
+                encode_flat(scales, old, index, self.name)
             part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part = self._stated(part)

@@ -83,7 +83,7 @@ class Version05(SpecVersion):
 
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
         for index, scales in enumerate(part["multiscales"]):
-            encode_flat(scales, find_old(old, scales, index), self.name)
+            encode_flat(scales, old, index, self.name)
 
 
 def as_text(declared: JSON) -> JSON:
@@ -117,10 +117,10 @@ def _is_foreign(transformations: JSON) -> bool:
     )
 
 
-def encode_flat(scales: JSONObject, old: JSONObject | None, version: str) -> None:
+def encode_flat(scales: JSONObject, old: JSONObject | None, index: int, version: str) -> None:
     """Write one entry of multiscales; raise MetadataError for coordinate systems that the version lacks.
 
-    Transformations that a document had already stay.
+    Transformations that the ``old`` part had already stay.
     """
     systems = scales.pop(SYSTEMS, None)
     for dataset in scales["datasets"]:
@@ -132,7 +132,7 @@ def encode_flat(scales: JSONObject, old: JSONObject | None, version: str) -> Non
             ]
     if systems is None:
         return
-    stored = (old or {}).get("coordinateTransformations")
+    stored = (find_old(old, scales, index) or {}).get("coordinateTransformations")
     if _is_foreign(stored) and "coordinateTransformations" not in scales:
         scales["coordinateTransformations"] = stored
         return
