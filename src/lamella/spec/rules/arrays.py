@@ -232,9 +232,9 @@ class Extent(NamedTuple):
 
 def check_array_readings(ome: Value, images: list[ImageLevels]) -> Findings:
     """Check the number of channels, and that the levels of an image show the same field of view."""
-    if not images or images[0].axes is None:
+    axes, known = (images[0].axes, images[0].known) if images else (None, [])
+    if axes is None:
         return
-    _, axes, _, known = images[0]
     yield from _check_channels(ome, axes, known)
     if len(known) > 1:
         yield from _check_coverage(axes, known)
