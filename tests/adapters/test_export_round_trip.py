@@ -11,11 +11,13 @@ import tifffile
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.array_source import ArraySource
 
 import lamella
 from lamella.adapters.export import tiff_files
 from lamella.cli import main
 from lamella.models import AcquisitionMeta, AxisMeta, TransformationMeta
+from lamella.ops.conversion.source import SAMPLE_COLORS, SourceChannel
 
 AXES = ["yx", "zyx", "cyx", "tyx", "czyx", "tcyx", "tzyx", "tczyx"]
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
@@ -297,3 +299,36 @@ def test_the_command_exports_the_level_channels_planes_and_region_that_are_named
             found = tifffile.imread(f"{folder}/{name}{ending}")
             part = part.swapaxes(1, 2) if ending == ".tif" and z != "max" else part
             np.testing.assert_array_equal(np.squeeze(found), np.squeeze(part))
+
+
+@pytest.mark.parametrize("name", ["", "camera"])
+def test_a_colour_image_of_8_bits_is_one_in_other_programs_and_comes_back(tmp_path: Path, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (2, 3, 2, 530, 40), "uint8")
+    colours = tuple(SourceChannel(f"{name} {label}".strip(), color) for label, color in SAMPLE_COLORS[:3])
+    source = ArraySource(pixels, "tczyx", channels=colours, is_rgb=True, units={"t": "second"})
+    lamella.convert(source, tmp_path / "a.zarr", levels=1)
+    with lamella.open(tmp_path / "a.zarr", "r+") as image:
+        image.compute_pyramid(levels=2, dims="yx")
+        (file,) = lamella.export(image, tmp_path / "a.ome.tif")
+        (green,) = lamella.export(image, tmp_path / "green.ome.tif", channels=[colours[1].label])
+    check_schema(file)
+    with tifffile.TiffFile(file) as tiff:
+        (series,) = tiff.series
+        assert series.axes == "TZYXS"
+        assert series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
+        assert [level.shape[-3:] for level in series.levels] == [(530, 40, 3), (265, 20, 3)]
+        np.testing.assert_array_equal(series.asarray(), np.moveaxis(pixels, 1, -1))
+    np.testing.assert_array_equal(tifffile.imread(green), pixels[:, 1])
+    report = lamella.convert(file, tmp_path / "b.zarr")
+    assert report.dropped == ()
+    with lamella.open(tmp_path / "a.zarr") as before, lamella.open(tmp_path / "b.zarr") as after:
+        np.testing.assert_array_equal(after["0"][...], pixels)
+        assert after.channel_names == before.channel_names
+        shown = [[(c.color, c.window) for c in image.metadata.omero.channels] for image in (before, after)]
+        assert shown[0] == shown[1]
+
+
+def test_the_time_of_a_single_frame_is_no_lost_times_of_frames(tmp_path: Path) -> None:
+    lamella.write_image(tmp_path / "a.zarr", np.ones((1, 2, 8, 8), "uint8"), axes="tcyx").close()
+    (file,) = lamella.export(tmp_path / "a.zarr", tmp_path / "a.ome.tif")
+    assert lamella.convert(file, tmp_path / "b.zarr").dropped == ()

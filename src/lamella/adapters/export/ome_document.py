@@ -102,14 +102,20 @@ def _add_pixels(image: Element, selection: Selection, own: Mapping[str, Any]) ->
     clock = unit_symbol(units.get("t"))
     if clock is not None and _is_size(sizes["t"]):
         attributes |= {"TimeIncrement": float(sizes["t"]), "TimeIncrementUnit": clock}
+    color_name = selection.color_name
+    samples = 1 if color_name is None else c
+    order = "XYZCT" if samples == 1 else "XYCZT"
     pixels = _add(
-        image, "Pixels", ID="Pixels:0", DimensionOrder="XYZCT", Type=_TYPES.get(dtype, dtype), **attributes
+        image, "Pixels", ID="Pixels:0", DimensionOrder=order, Type=_TYPES.get(dtype, dtype), **attributes
     )
     channels = _channel_facts(selection, own)
-    for number, channel in zip(selection.channels, channels, strict=True):
+    if color_name is not None:
+        channels = [{key: value for key, value in channels[0].items() if key not in ("Name", "Color")}]
+        channels[0] |= {"Name": color_name} if color_name else {}
+    for number, channel in zip(selection.channels, channels, strict=False):
         facts = {key: value for key, value in channel.items() if key != "ExposureTime"}
-        _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=1, **facts)
-    _add(pixels, "TiffData", IFD=0, PlaneCount=t * c * z)
+        _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=samples, **facts)
+    _add(pixels, "TiffData", IFD=0, PlaneCount=t * len(channels) * z)
     places: dict[str, object] = {}
     if any(shifts[axis] for axis in symbols):
         places |= {f"Position{axis.upper()}": float(shifts[axis]) for axis in symbols}
@@ -117,7 +123,7 @@ def _add_pixels(image: Element, selection: Selection, own: Mapping[str, Any]) ->
     times = selection.times() if clock is not None else []
     pixels.append(ElementTree.Comment(_PLANES))
     lines = []
-    for frame, number in product(range(t), range(c)):
+    for frame, number in product(range(t), range(len(channels))):
         facts = dict(places)
         if times:
             facts |= {"DeltaT": float(times[frame]), "DeltaTUnit": clock}

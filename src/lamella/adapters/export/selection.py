@@ -10,7 +10,9 @@ import numpy as np
 
 from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.position_metadata import is_rgb
 from lamella.ops.conversion.contrast import type_limits
+from lamella.ops.conversion.source import SAMPLE_COLORS
 from lamella.ops.display.planes import PlaneAxes, read_plane
 from lamella.ops.images.points import checked_level
 from lamella.ops.regions import pixel_region
@@ -184,6 +186,24 @@ class Selection:
         step = self.position.get_effective_scale(finest)[axis]
         real = real_times(self.facts(), finest, start, step) or {}
         return [real.get(first + frame, time) for frame, time in enumerate(times)]
+
+    @property
+    def color_name(self) -> str | None:
+        """Return the name of a colour image of 8 bits before its samples, may be ""; None for other images.
+
+        "camera" for the channels "camera Red", "camera Green", "camera Blue" of an image that was converted from RGB.
+        """
+        labels, colors = zip(*SAMPLE_COLORS[:3], strict=True)
+        names = self.names()
+        name = names[0].removesuffix(labels[0]).rstrip()
+        is_color = (
+            is_rgb(self.position)
+            and self.dtype == np.uint8
+            and self.channels == (0, 1, 2)
+            and names == [f"{name} {label}".strip() for label in labels]
+            and [color and color.upper() for color in self.colors()] == list(colors)
+        )
+        return name if is_color else None
 
     def facts(self) -> JSONObject:
         """Return the attributes of the image, which have the facts that `convert` stored."""

@@ -71,7 +71,10 @@ def _check_dtype(selection: Selection, dtypes: tuple[str, ...], what: str) -> No
 
 
 def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
-    """Write an OME-TIFF with the lower levels as SubIFDs; a BigTIFF if it may need more than 4 GB."""
+    """Write an OME-TIFF with the lower levels as SubIFDs; a BigTIFF if it may need more than 4 GB.
+
+    A colour image of 8 bits gets pixels with three samples, which other programs show in its colours.
+    """
     levels = selection.levels()
     nbytes = sum(math.prod(selection.shape(level)) for level in levels) * selection.dtype.itemsize
     side = max(selection.shape(selection.level)[-2:])
@@ -81,33 +84,40 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
         "tile": (tile, tile),
         "compression": "zlib",
         "predictor": selection.dtype.kind in "iu",
-        "photometric": "minisblack",
         "buffersize": _BUFFER,
         "metadata": None,
         "software": f"lamella {__version__}",
     }
+    in_color = selection.color_name is not None
+    options |= {"photometric": "rgb", "planarconfig": "contig"} if in_color else {"photometric": "minisblack"}
     first = {"subifds": len(levels) - 1, "description": ome_document(selection)}
     with load_tifffile().TiffWriter(file, bigtiff=nbytes > _CLASSIC_BYTES) as writer:
         for number, level in enumerate(levels):
+            t, c, z, y, x = selection.shape(level)
             writer.write(
-                _tiles(selection, level, tile, done),
-                shape=selection.shape(level),
+                _tiles(selection, level, tile, done, in_color=in_color),
+                shape=(t, z, y, x, c) if in_color else (t, c, z, y, x),
                 **options,
                 **({"subfiletype": 1} if number else first),
             )
 
 
-def _tiles(selection: Selection, level: str, tile: int, done: Done) -> Iterator[NDArray[Any]]:
-    """Yield the tiles of all planes, filled with zeros beyond the edge."""
-    *outer, height, width = selection.shape(level)
-    for t, c, z in product(*map(range, outer)):
+def _tiles(
+    selection: Selection, level: str, tile: int, done: Done, *, in_color: bool
+) -> Iterator[NDArray[Any]]:
+    """Yield the tiles of all planes, filled with zeros beyond the edge; ``in_color`` with the channels as samples."""
+    times, channels, depth, height, width = selection.shape(level)
+    samples = range(channels) if in_color else range(1)
+    for t, c, z in product(range(times), range(1 if in_color else channels), range(depth)):
         for top in range(0, height, tile):
-            rows = selection.read(level, t, c, z, slice(top, min(top + tile, height)))
+            band = slice(top, min(top + tile, height))
+            rows = np.stack([selection.read(level, t, c + sample, z, band) for sample in samples], axis=-1)
             rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)
             for left in range(0, width, tile):
                 part = rows[:, left : left + tile]
-                missing = [(0, tile - n) for n in part.shape]
-                yield np.pad(part, missing) if missing != [(0, 0), (0, 0)] else np.ascontiguousarray(part)
+                missing = [(0, tile - n) for n in part.shape[:2]]
+                padded = np.pad(part, [*missing, (0, 0)]) if missing != [(0, 0), (0, 0)] else part
+                yield np.ascontiguousarray(padded if in_color else padded[..., 0])
             done(rows.nbytes)
 
 

@@ -160,7 +160,7 @@ def summarize(
     ]
     limits = f"beyond {MAX_ORIGINALS:,} texts or {MAX_ORIGINAL_BYTES >> 20} MiB"
     dropped = [f"{counted(left_out, 'text')} of original metadata, {limits}"] if left_out else []
-    if any(each.times and not frame_times(each) for each in descriptions):
+    if any(each.length("t") > 1 and each.times and not frame_times(each) for each in descriptions):
         dropped.append("times of frames, which do not ascend or lack frames")
     return names, lacking, dropped
 

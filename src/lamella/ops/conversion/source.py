@@ -121,8 +121,8 @@ class ImageDescription:
     channels_together : int
         Neighbours along axis "c" that are decoded together (the samples of a pixel); see `read_planes`.
     is_rgb : bool
-        Whether the channels are the red, green and blue of a colour image. Without windows, the range of the pixel
-        type is shown.
+        Whether the channels are the red, green and blue of a colour image. Without windows, one is chosen for all
+        of them.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -337,6 +337,7 @@ def describe_image(
     windows = {
         index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
     }
+    windows = _with_one_window_of_colours(windows, description)
     _put(position, image, levels, windows, cache)
 
 
@@ -424,6 +425,7 @@ def describe_plate(
             if len(file_windows) < len(descriptions)
             else _stated(file_windows, descriptions[0].dtype)
         )
+    windows = _with_one_window_of_colours(windows, descriptions[0])
     cache = MetadataCache()
     for image, position, levels in zip(images, positions, plans, strict=True):
         _put(position, image, levels, windows, cache)
@@ -475,16 +477,28 @@ def channel_labels(description: ImageDescription) -> list[str]:
 
 
 def _channels(description: ImageDescription) -> Sequence[SourceChannel]:
-    """Return the channels; those of a colour image show the whole range if the file states no windows.
-
-    Percentiles of each colour would change the hues: white paper would become grey.
-    """
     from lamella.ops.conversion.source import SourceChannel
 
     count = description.length("c")
     described = description.channels
-    channels = described if len(described) == count else [SourceChannel("")] * count
-    if not description.is_rgb or any(channel.window for channel in channels):
-        return channels
-    _, top = type_limits(description.dtype) or (0.0, 1.0)
-    return [replace(channel, window=(0.0, top)) for channel in channels]
+    return described if len(described) == count else [SourceChannel("")] * count
+
+
+def _with_one_window_of_colours(
+    windows: dict[int, WindowDict], description: ImageDescription
+) -> dict[int, WindowDict]:
+    """Return one window for all colours of an image whose file states none: separate ones would change the hues.
+
+    It is the range of 8 bits; of wider samples, which may use a part of their bits, from 0 to the brightest colour.
+    """
+    if not description.is_rgb or any(channel.window for channel in _channels(description)):
+        return windows
+    limits = type_limits(description.dtype) or (0.0, 1.0)
+    brightest = max(windows[index]["end"] for index in list(windows)[:3])  # a fourth channel is the opacity
+    ends = [limits[1] if description.dtype.itemsize == 1 else brightest] * 3
+    return {
+        index: window_of(
+            0.0, end, (min(limits[0], window["min"]), max(limits[1], window["max"])), description.dtype
+        )
+        for (index, window), end in zip(windows.items(), [*ends, *[limits[1]] * len(windows)], strict=False)
+    }
