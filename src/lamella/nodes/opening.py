@@ -239,6 +239,15 @@ def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
 def _not_there(storage: Storage, mode: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
         return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
+    if (
+        isinstance(storage, LocalStorage)
+        and os.path.islink(storage.root)
+        and not os.path.exists(storage.root)
+    ):
+        return StoreNotFoundError(
+            f"There is no store at {storage.name}: it is a symbolic link to {os.readlink(storage.root)}, which is "
+            "missing. Restore that folder, or correct the link."
+        )
     check_unfinished_copy(storage)
     if storage.exists(""):
         if lost := without_metadata(storage):
@@ -255,7 +264,7 @@ def _not_there(storage: Storage, mode: str) -> Exception:
     if isinstance(storage, LocalStorage):
         folder, name = os.path.split(storage.root)
         with suppress(OSError):
-            hint = did_you_mean(name, sorted(os.listdir(folder)))
+            hint = did_you_mean(name, sorted({*os.listdir(folder)} - {name}))
     return StoreNotFoundError(
         f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none.{hint}"
     )

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 from lamella.errors import InvalidArgumentError, short_repr
 from lamella.store.keys import LONGEST_PART
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]+(://|::)")
 _LOST_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
-_FILE = re.compile(r"file:(//[^/]*)?(?=/)", re.IGNORECASE)
+_FILE = re.compile(r"file:(?:(//[^/]*)(?=/|$)|(?=/))", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
@@ -46,6 +46,10 @@ def location(target: object) -> str:
     file = _FILE.match(text)
     if file is not None:
         host = (file[1] or "")[2:].lower()
+        if file.end() == len(text):
+            raise InvalidArgumentError(
+                f"{text} names no file or folder: write file:// and then the absolute path, as file:///data/a.zarr."
+            )
         if host not in ("", "localhost"):
             raise InvalidArgumentError(
                 f"{text} is a file of another machine, {host!r}: give a path of this one."
@@ -89,6 +93,16 @@ def local_path(target: object, what: str) -> str:
     path = os.path.abspath(text)
     check_length(path, what)
     return path
+
+
+def check_replaceable(path: str, what: str) -> None:
+    """Raise `InvalidArgumentError` where a file cannot or must not be replaced: at a folder, a device or a pipe."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "a device or pipe"
+        raise InvalidArgumentError(
+            f"Cannot write {what} {path}: it is {kind}, and a file is written beside its name and then renamed. Use "
+            "the name of a file."
+        )
 
 
 def check_length(path: str, what: str) -> None:

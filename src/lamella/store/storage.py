@@ -144,7 +144,8 @@ class Storage(ABC):
 
     def where(self, key: str) -> str:
         """Return the full path or URL of a key, for messages."""
-        return f"{self.name.rstrip('/')}/{key}" if key else self.name
+        between = "" if self.name.endswith("/") else "/"  # the root, and memory://, end with one
+        return f"{self.name}{between}{key}" if key else self.name
 
     @property
     def ignores_case(self) -> bool:

@@ -18,7 +18,7 @@ from lamella.errors import StorageError
 from lamella.store.files import file_system as system
 from lamella.store.files.zip_directory import TAIL
 from lamella.store.files.zip_storage import ZipStorage
-from lamella.store.objects.addresses import is_web, may_have_query
+from lamella.store.objects.addresses import is_chained, is_web, may_have_query
 from lamella.store.paths import is_url
 from lamella.store.storage import ChangedError, RangeRequest, Storage, open_url
 
@@ -71,7 +71,7 @@ def split_archive_url(url: str) -> tuple[str, str, str] | None:
     >>> split_archive_url("s3://bucket/screens/plate.ozx/A/1"), split_archive_url("s3://bucket/plate.zarr")
     (('s3://bucket/screens', 'plate.ozx', 'A/1'), None)
     """
-    if "::" in url:  # a chain of fsspec, which opens archives itself
+    if is_chained(url):  # fsspec opens archives itself
         return None
     pattern = _IN_URL if may_have_query(url) else _IN_KEYS
     match = pattern.fullmatch(url.rstrip("/"))

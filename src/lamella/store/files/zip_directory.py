@@ -232,7 +232,8 @@ def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Ite
     """Yield the entries with the room that each has before the next; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header"))
     rooms: dict[int, int] = {}
-    for entry, following in zip(order, [*(other.header for other in order[1:]), end], strict=True):
+    ends = [*(entry.header for entry in order), end][1:]
+    for entry, following in zip(order, ends, strict=True):
         room = following - entry.header
         if room < LOCAL.size + entry.name_length + entry.stored:
             name = next(name for name, other in entries if other == entry)

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 _SCHEMES = {"S3Store": ("s3", "bucket"), "GCSStore": ("gs", "bucket"), "AzureStore": ("az", "container_name")}
 _WITH_QUERY = ("http", "https", "ftp", "az", "abfs", "abfss")
 _WEB_URL = re.compile(r"(https?://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?<!\[)::(?![^\[/]*\])")
+"""Between the URLs of a chain; not in the host of ``http://[::1]:8000``."""
 _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 KINDS = {
     "s3": "s3",
@@ -56,7 +58,21 @@ def clean_url(url: str) -> str:
     >>> clean_url("zip://a.zarr::ftp://me:secret@host/a.zip"), clean_url("az://plates/a.zarr?sig=1")
     ('zip://a.zarr::ftp://host/a.zip', 'az://plates/a.zarr')
     """
-    return "::".join(map(_clean_part, url.split("::")))
+    return "::".join(map(_clean_part, split_chain(url)))
+
+
+def split_chain(url: str) -> list[str]:
+    """Return the URLs that a URL of fsspec chains, such as an archive and what is above it.
+
+    >>> split_chain("zip://a.zarr::s3://bucket/a.zip"), split_chain("http://[::1]:8000/a.zarr")
+    (['zip://a.zarr', 's3://bucket/a.zip'], ['http://[::1]:8000/a.zarr'])
+    """
+    return _BETWEEN.split(url)
+
+
+def is_chained(url: str) -> bool:
+    """Whether a URL chains several, which fsspec opens."""
+    return len(split_chain(url)) > 1
 
 
 def _clean_part(url: str) -> str:
@@ -68,7 +84,7 @@ def _clean_part(url: str) -> str:
     user, at, name = host.rpartition("@")
     if at and (":" in user or kind in ("http", "https")):  # abfs has a container before the @
         host = name
-    return f"{scheme}{slashes}{host}{slash}{path}".rstrip("/")
+    return f"{scheme}{slashes}{f'{host}{slash}{path}'.rstrip('/')}"
 
 
 def without_secrets(text: str) -> str:
@@ -153,7 +169,7 @@ def lock_name(url: str) -> str:
     ('memory://plates/a.zarr', 'icechunk+s3://bucket/a')
     """
     kind = KINDS.get(url.partition("://")[0].lower(), "http")
-    if "::" in url or kind == "http":
+    if is_chained(url) or kind == "http":
         return url.rstrip("/")
     return f"{kind}://{'/'.join(split_url(url))}".rstrip("/")
 
@@ -174,7 +190,7 @@ def place_of(url: str, endpoint: str = "", account: str = "") -> str:
     """
     scheme, slashes, rest = clean_url(url).partition("://")
     kind = KINDS.get(scheme.lower())
-    if not slashes or "::" in url or kind is None:
+    if not slashes or is_chained(url) or kind is None:
         return clean_url(url)
     if kind == "http":
         host, _, path = rest.partition("/")
@@ -219,7 +235,7 @@ def title_in(address: str) -> str:
     >>> title_in("s3://bucket/screen 1.ome.zarr"), title_in("https://host/a%20b.zarr"), title_in("memory://140230")
     ('screen 1', 'a b', '')
     """
-    scheme, separator, rest = address.rpartition("::")[2].partition("://")
+    scheme, separator, rest = split_chain(address)[-1].partition("://")
     if not separator or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
         return ""
     name = rest.rstrip("/").rpartition("/")[2]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Set
 from configparser import ConfigParser, Error
@@ -32,8 +31,9 @@ from lamella.errors import (
     counted,
     importing,
 )
-from lamella.store.objects.addresses import KINDS, clean_url
+from lamella.store.objects.addresses import KINDS, clean_url, is_chained
 from lamella.store.objects.block_cache import DEFAULT_BYTES
+from lamella.store.objects.url_checks import check_url
 
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
 _COMMON = {
@@ -144,15 +144,14 @@ def resolve(
     """
     options_given = dict(_mapping(storage_options))
     scheme = url.partition("://")[0].lower()
-    kind = "" if "::" in url else KINDS.get(scheme, "")
+    kind = "" if is_chained(url) else KINDS.get(scheme, "")
+    check_url(url)
     if scheme == "memory":
         refuse_options(options_given, url)
     if not kind:
         return Resolved("", url, options=options_given)
     environment = os.environ if environment is None else environment
     options = _checked(url, kind, options_given)
-    if kind != "http":
-        _check_bucket(url, kind)
     if kind == "http":
         url, access = _web_access(url, options)
     elif kind == "s3":
@@ -186,7 +185,7 @@ def accepts_options(url: str, storage_options: Mapping[str, Any]) -> bool:
     scheme = url.lower().removeprefix("icechunk+").partition(":")[0]
     if scheme in ("memory", "file"):
         return False
-    kind = "" if "::" in url else KINDS.get(scheme, "")
+    kind = "" if is_chained(url) else KINDS.get(scheme, "")
     return not kind or _mapping(storage_options).keys() <= _KNOWN[kind].keys()
 
 
@@ -359,7 +358,6 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
     )
 
 
-_BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
 _ANONYMOUS = "no credentials (anon=True)"
 _CONTAINER_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -408,16 +406,6 @@ def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[st
     else:
         access = _google_usual(url, bool(options.get("instance_role")), environment)
     return access._replace(config={**config, **access.config}, headers=headers)
-
-
-def _check_bucket(url: str, kind: str) -> None:
-    """Raise for a name that no bucket has: it would be sent to the service, credentials in it too."""
-    name = re.split(r"[/?]" if kind == "az" else "/", url.partition("://")[2], maxsplit=1)[0]
-    if not _BUCKET.fullmatch(name.partition("@")[0] if kind == "az" else name):
-        raise InvalidArgumentError(
-            f"Cannot open {clean_url(url)}: what follows {url.partition('://')[0]}:// is not the name of a bucket, "
-            "which has letters, digits, dots, dashes and underscores. Pass credentials as storage_options (--storage)."
-        )
 
 
 def _google_token(token: Any) -> _Access:

@@ -168,7 +168,7 @@ def request_error(
     Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
     conceal_secrets(error)
-    address = f"{where.rstrip('/')}/{key}" if key else where
+    address = f"{where}{'' if where.endswith('/') else '/'}{key}" if key else where
     prefix = f"Cannot {verb} {address}"
     if is_whole_for_a_part(error):
         return ranges_ignored_error(address)

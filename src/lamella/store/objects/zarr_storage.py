@@ -9,6 +9,8 @@ read documents ahead (`Expected`). Local stores of zarr-python become a `LocalSt
 from __future__ import annotations
 
 import errno
+import re
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
@@ -16,6 +18,7 @@ from lamella.errors import (
     MissingDependencyError,
     StorageError,
     StoreNotFoundError,
+    one_line,
 )
 from lamella.log import log
 from lamella.store.files.local import LocalStorage
@@ -26,8 +29,11 @@ from lamella.store.objects.addresses import (
     address_of,
     clean_url,
     endpoint_of,
+    is_chained,
+    is_web,
     lock_root,
     place_of,
+    split_chain,
     survives_fork,
     title_in,
 )
@@ -37,6 +43,7 @@ from lamella.store.objects.object_client import check_process
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.objects.service import AT_ONCE, Service, is_cached
 from lamella.store.objects.service_errors import is_lamella_error, request_error
+from lamella.store.objects.url_checks import cached_web_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -81,50 +88,72 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
 
     from lamella.store.objects.exact_deletes import with_exact_deletes
 
-    _refuse_cached_web(url)
-    options = chain_options(url, storage_options) if "::" in url else resolved.options
+    options = chain_options(url, storage_options) if is_chained(url) else resolved.options
     try:
-        store = FsspecStore.from_url(
-            resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
-        )
+        with warnings.catch_warnings():
+            # A cache of fsspec is synchronous, and works.
+            warnings.filterwarnings("ignore", r"fs .* was not created with `asynchronous")
+            store = with_exact_deletes(
+                FsspecStore.from_url(
+                    resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
+                )
+            )
     except ImportError as error:
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
             f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
         ) from error
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"Cannot open {clean_url(url)}: {error}") from error
+        raise _unsupported_url_error(url, error) from error
     except FileNotFoundError as error:
         raise StoreNotFoundError(
-            f"There is no store at {clean_url(url)}: {error} is not there. Check the path."
+            f"There is no store at {clean_url(url)}: {error.filename or error} is not there. Check the path."
         ) from error
-    except (OSError, BadZipFile) as error:
+    except (IsADirectoryError, BadZipFile) as error:
         raise StorageError(f"Cannot open {clean_url(url)}: {error}", errno.EIO) from error
     except Exception as error:  # each file system has errors of its own
         if is_lamella_error(error):
             raise
         raise request_error("open", "", clean_url(url), error) from error
-    return ZarrStorage(with_exact_deletes(store), read_only, clean_url(url))
+    return ZarrStorage(store, read_only, clean_url(url))
 
 
-def _refuse_cached_web(url: str) -> None:
-    """Raise for an fsspec cache before a web server, whose requests fail inside zarr-python."""
-    chain, _, last = url.rpartition("::")
-    caches = [name for name in chain.split("::") if name.lower().endswith("cache")]
-    if caches and last.lower().startswith(("http://", "https://")):
-        raise InvalidArgumentError(
-            f"Cannot open {clean_url(url)}: the caches of fsspec, such as {caches[0]}, do not work for web servers "
-            f"below zarr-python. Open {clean_url(last)} itself, or a copy."
+def _unsupported_url_error(url: str, error: Exception) -> InvalidArgumentError:
+    """Return the error for a URL of a kind that is unknown, or that needs more than the URL."""
+    scheme = re.split("://|::", url, maxsplit=1)[0]
+    if "not known" in str(error):
+        return InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: URLs that begin with {scheme!r} are unknown. Known are s3, gs, az, http, "
+            "https, memory, icechunk+file and others of fsspec; a folder of this machine is named by its path."
         )
+    return InvalidArgumentError(
+        f"Cannot open {clean_url(url)}: fsspec does not open this {scheme!r} URL with these storage_options "
+        f"({one_line(error)}). Check the URL, and pass what it needs as storage_options (--storage)."
+    )
 
 
 def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
     """Return an fsspec store, converted to one that never lists where it is one of the web."""
-    if "HTTPFileSystem" not in [kind.__name__ for kind in type(store.fs).__mro__]:
+    fs: Any = store.fs
+    if is_cached(store) and is_web(store.path):
+        raise cached_web_error(store.path, type(getattr(fs, "sync_fs", fs)).__name__, store.path)
+    if "HTTPFileSystem" not in [kind.__name__ for kind in type(fs).__mro__]:
         return store
     from lamella.store.objects.web import as_web_store
 
     return as_web_store(store)
+
+
+def _without_folder(store: FsspecStore) -> FsspecStore:
+    """Return an fsspec store on the file system below those that only name a folder of it (``dir``)."""
+    from zarr.storage import FsspecStore
+
+    fs: Any = store.fs
+    if type(fs).__name__ != "DirFileSystem":
+        return store
+    path = fs._join(store.path)
+    below = FsspecStore(fs.fs, store.read_only, path, store.allowed_exceptions)
+    return _without_folder(below)
 
 
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
@@ -140,6 +169,8 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         return _below(store.storage, read_only or store.read_only)
     if isinstance(store, ReadOnlyStore):
         return store.storage
+    if isinstance(store, FsspecStore):
+        store = _without_folder(store)
     folder = store.root if isinstance(store, LocalStore) else _folder_of(store)
     if folder:
         assert isinstance(store, Store)
@@ -486,13 +517,13 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
     True
     """
     options = dict(storage_options or {})
-    last = url.rpartition("::")[2]
+    *chain, last = split_chain(url)
     protocol = last.partition("://")[0]
     if protocol in ("s3", "s3a"):
         own = {name: options.pop(name) for name in options.keys() & known_options("s3")}
         options[protocol] = _s3_options(resolve(last, {**own, **options.get(protocol, {})}))
         # fsspec shares a file system among equal options: one that archives use belongs to another event loop.
-        if "cache" not in url.partition("::")[0]:
+        if not chain or "cache" not in chain[0]:
             options[protocol]["s3_additional_kwargs"] = {}
     return options
 

@@ -1,0 +1,103 @@
+"""Refuse URLs that no store has, in words of lamella, before a library sees them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.objects.addresses import KINDS, clean_url, is_web, split_chain, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def check_url(url: str) -> None:
+    """Raise `InvalidArgumentError` for a URL without a server or bucket, or with a path that no service has.
+
+    >>> check_url("s3://bucket/plates/a.zarr")
+    >>> check_url("s3://bucket/plates//a.zarr")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: Cannot open s3://bucket/plates//a.zarr: its path has two slashes in a row, ...
+    """
+    *chain, last = split_chain(url)
+    scheme, _, rest = last.partition("://")
+    if chain:
+        _check_chain(url, [part.partition("://")[0] for part in chain], last)
+    if not rest.strip("/") and ("://" in last or not last) and scheme.lower() != "memory":
+        raise _refused(
+            url, "it ends where the name of a server, bucket or folder is expected. Give the whole URL"
+        )
+    kind = "" if chain else KINDS.get(scheme.lower(), "")
+    if kind == "http":
+        _check_server(url)
+    elif kind:
+        _check_bucket(url, kind)
+        _check_path(url)
+
+
+def _refused(url: str, why: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"Cannot open {clean_url(url)}: {why}.")
+
+
+def _check_chain(url: str, chain: Sequence[str], last: str) -> None:
+    """Raise for file systems of fsspec that do not work below zarr-python: ``dir``, and caches before a web server."""
+    if "dir" in map(str.lower, chain):
+        raise _refused(
+            url, "'dir' of fsspec does not work below zarr-python. Open the path or URL of the folder"
+        )
+    caches = [name for name in chain if name.lower().endswith("cache")]
+    if caches and is_web(last):
+        raise cached_web_error(url, caches[0], last)
+
+
+def cached_web_error(url: str, cache: str, last: str) -> InvalidArgumentError:
+    """Return the error for an fsspec cache before a web server, whose requests fail inside zarr-python."""
+    return _refused(
+        url,
+        f"the caches of fsspec, such as {cache}, do not work for web servers below zarr-python. Open "
+        f"{clean_url(last)} itself, or a copy",
+    )
+
+
+def _check_server(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_valid = bool(parts.hostname) and parts.port is not False
+    except ValueError:  # an unclosed bracket, or a port that is no number up to 65535
+        is_valid = False
+    if not is_valid:
+        raise _refused(
+            url,
+            f"what follows {url.partition('://')[0]}:// is not a server, such as example.org, 127.0.0.1:8000 or "
+            "[::1]:8000",
+        )
+
+
+def _check_bucket(url: str, kind: str) -> None:
+    """Raise for a name that no bucket has: it would be sent to the service, credentials in it too."""
+    name = re.split(r"[/?]" if kind == "az" else "/", url.partition("://")[2], maxsplit=1)[0]
+    if not _BUCKET.fullmatch(name.partition("@")[0] if kind == "az" else name):
+        advice = ". Pass credentials as storage_options (--storage)" if "@" in name else ""
+        raise _refused(
+            url,
+            f"what follows {url.partition('://')[0]}:// is not the name of a bucket, which has letters, digits, dots, "
+            f"dashes and underscores{advice}",
+        )
+
+
+def _check_path(url: str) -> None:
+    path = split_url(clean_url(url))[1]
+    faults = {"": "two slashes in a row", ".": "a '.' part", "..": "a '..' part"}
+    fault = next((faults[part] for part in path.split("/") if path and part in faults), "")
+    if not fault and _CONTROL.search(path):
+        fault = "a control character, or one that is not Unicode"
+    if fault:
+        raise _refused(
+            url, f"its path has {fault}, and no store is opened there. Correct the URL, or rename the objects"
+        )

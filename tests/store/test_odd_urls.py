@@ -1,0 +1,93 @@
+"""Law: a path or URL that names no store is refused in words of lamella, by each call alike, before any request."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+from fsspec.implementations.cached import SimpleCacheFileSystem
+from fsspec.implementations.http import HTTPFileSystem
+from zarr.storage import FsspecStore
+
+import lamella
+from lamella import errors
+from lamella.store.objects.addresses import clean_url, place_of
+from lamella.store.objects.credentials import resolve
+
+REFUSED = {
+    "s3://": "Give the whole URL",
+    "gs:///": "Give the whole URL",
+    "ftp://": "Give the whole URL",
+    "zip://": "Give the whole URL",
+    "simplecache::": "Give the whole URL",
+    "http://": "Give the whole URL",
+    "http:///a.zarr": "is not a server",
+    "http://127.0.0.1:99999/a.zarr": "is not a server",
+    "http://[::1/a.zarr": "is not a server",
+    "s3://bucket/x//a.zarr": "two slashes in a row",
+    "s3://bucket/./a.zarr": "a '.' part",
+    "gs://bucket/b.zarr/../a.zarr": "a '..' part",
+    "s3://bucket/a\n.zarr": "a control character",
+    "s3://bucket/\udcff.zarr": "not Unicode",
+    "s3://me:secret@bucket/a.zarr": "Pass credentials as",
+    "dir::file:///a.zarr": "'dir' of fsspec",
+    "dir::s3://bucket/a.zarr": "'dir' of fsspec",
+    "s3n://bucket/a.zarr": "begin with 's3n' are unknown",
+    "jupyter://a.zarr": "pass what it needs",
+    "file://": "names no file or folder",
+    "file://a.zarr": "names no file or folder",
+}
+CALLS = {
+    "open": lamella.open_ome_zarr,
+    "create": lambda url: lamella.open_ome_zarr(url, "fov", "w", ["GFP"]),
+    "validate": lamella.validate,
+    "verify": lamella.verify,
+    "copy": lambda url: lamella.copy_store(url, "made.zarr"),
+    "unpack": lambda url: lamella.copy_store("a.zarr", url),
+    "upgrade": lambda url: lamella.upgrade(url, "0.4"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_url_that_names_no_store_is_refused(call, service, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lamella.open_ome_zarr("a.zarr", "fov", "w", ["GFP"]).close()
+    for url, words in REFUSED.items():
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            CALLS[call](url)
+        assert words in str(caught.value), url
+        shown = url.replace("me:secret@", "").rstrip("/") + ("//" if url.endswith("//") else "")
+        assert not url.isprintable() or shown in str(caught.value)
+        assert "secret" not in str(caught.value)
+    assert not service.requests
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_store_of_fsspec_with_a_cache_before_a_web_server_is_refused_as_its_url_is(service):
+    with pytest.warns(UserWarning, match="asynchronous"):
+        store = FsspecStore(SimpleCacheFileSystem(fs=HTTPFileSystem()), path=f"{service.endpoint}/a.zarr")
+    with pytest.raises(errors.InvalidArgumentError, match=r"do not work for web servers"):
+        lamella.open_ome_zarr(store)
+
+
+def test_a_chain_with_a_cache_opens_without_a_warning_of_others(s3):
+    lamella.open_ome_zarr(f"s3://{s3.name}/a.zarr", "fov", "w", ["GFP"]).close()
+    assert lamella.open_ome_zarr(f"simplecache::s3://{s3.name}/a.zarr").channel_names == ["GFP"]
+
+
+def test_a_server_of_ipv6_is_no_chain_and_its_query_no_part_of_a_message():
+    resolved = resolve("http://[::1]:8000/a.zarr?sig=secret")
+    assert (resolved.kind, resolved.url) == ("http", "http://[::1]:8000/a.zarr?sig=secret")
+    assert clean_url(resolved.url) == "http://[::1]:8000/a.zarr"
+    assert place_of(resolved.url) == "web://[::1]:8000/a.zarr"
+
+
+def test_a_place_that_is_no_folder_is_named_for_what_it_is(tmp_path):
+    (tmp_path / "a.zarr").symlink_to(tmp_path / "missing.zarr")
+    with pytest.raises(errors.StoreNotFoundError, match=r"symbolic link to .*missing\.zarr, which"):
+        lamella.open_ome_zarr(tmp_path / "a.zarr")
+    zipfile.ZipFile(tmp_path / "none.zip", "w").close()
+    for call in (lamella.open_ome_zarr, lamella.status):
+        with pytest.raises(errors.MetadataError, match=r"none\.zip.* holds no Zarr metadata"):
+            call(tmp_path / "none.zip")
+    assert not lamella.validate(tmp_path / "none.zip")
