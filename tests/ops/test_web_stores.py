@@ -301,3 +301,35 @@ def test_chunks_under_other_keys_are_found_on_the_web(tmp_path, server, version)
     assert not lamella.verify(url)
     assert lamella.status(url).images[0].state == "damaged"
     assert not lamella.validate(url, pixels=True)
+
+
+def _wrapped(service):
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.http import HTTPFileSystem
+    from zarr.storage import FsspecStore
+
+    web = HTTPFileSystem(asynchronous=True)
+    return FsspecStore(DirFileSystem(f"{service.endpoint}/web", web, asynchronous=True), path="a.zarr")
+
+
+def _brightest(position):
+    return position["0"][:].max(axis=(-1, -2), keepdims=True)
+
+
+@pytest.mark.parametrize("over", ["positions", "regions"])
+def test_a_map_of_a_web_server_below_another_file_system_sees_changed_sources(service, tmp_path, over):
+    """Its list was empty, which stood for an unchanged source: the second map returned the first result."""
+    url = _served(service, _make(tmp_path / "a.zarr", "plate", "0.5"))
+    function = {"positions": _brightest, "regions": np.negative}[over]
+    for _ in range(2):
+        plate = lamella.open_ome_zarr(_wrapped(service))
+        plate.map(function, output=tmp_path / "out.zarr", name="0", over=over)
+        made = lamella.open_ome_zarr(tmp_path / "out.zarr")
+        expected = lamella.open_ome_zarr(url)["A/1/0"]
+        expected = _brightest(expected) if over == "positions" else np.negative(expected["0"][:])
+        np.testing.assert_array_equal(made["A/1/0/0"][:], expected)
+        chunks = sorted(key for key in service.objects if "/A/1/0/0/c/" in key)
+        others = sorted(key for key in service.objects if "/B/3/0/0/c/" in key)
+        service.objects.update(
+            {key: service.objects[other] for key, other in zip(chunks, others, strict=True)}
+        )

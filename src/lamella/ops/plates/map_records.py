@@ -165,7 +165,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
     storage, documents = source.documents.storage, source.documents
     try:
         stamps = storage.fingerprints_below(source.path)
-        if stamps is None:
+        if not stamps:  # a list without the documents of the source is not one of its files
             return None
         attributes = without_records(documents.group(source.path))
         labels = source.node_path.child("labels").path
