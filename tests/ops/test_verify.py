@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -141,6 +142,21 @@ def test_a_flipped_bit_a_missing_and_a_new_file_are_told_apart(plate, tmp_path):
         str(removed.relative_to(plate)): "is missing",
     }
     assert report.added == ("new",)
+
+
+def test_a_manifest_replaces_files_alone(tmp_path):
+    """`checksum -o /dev/null` replaced the device of the whole machine."""
+    lamella.open_ome_zarr(tmp_path / "a.zarr", "fov", "w", ["GFP"]).close()
+    folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for place in (folder, pipe, link):
+        before = os.lstat(place).st_ino
+        with pytest.raises(InvalidArgumentError, match=f"the manifest {place}: it is a "):
+            lamella.checksum(tmp_path / "a.zarr", place)
+        assert os.lstat(place).st_ino == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "folder", "link", "pipe"]
 
 
 def test_a_copy_on_another_machine_has_the_same_manifest(plate, tmp_path):

@@ -50,7 +50,7 @@ from lamella.ops.display.preview import (
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.store.metadata.parents import refuse_in_store
-from lamella.store.paths import local_path
+from lamella.store.paths import check_replaceable, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -432,8 +432,7 @@ def check_target(target: StrPath) -> str:
         raise InvalidArgumentError(
             f"Cannot write {target}: the picture is a PNG file, so its name ends in .png."
         )
-    if os.path.isdir(path):
-        raise InvalidArgumentError(f"Cannot write {target}: it is a folder. Use the name of a file.")
+    check_replaceable(path, "the picture")
     if not os.path.isdir(folder):
         raise InvalidArgumentError(
             f"Cannot write {target}: the folder {folder} does not exist. Create it first."

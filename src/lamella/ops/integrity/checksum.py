@@ -24,7 +24,7 @@ from lamella.store.files.local import LocalStorage
 from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
 from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import refuse_in_store
-from lamella.store.paths import local_path
+from lamella.store.paths import check_replaceable, local_path
 from lamella.store.pixels.stored_chunks import is_beyond
 from lamella.store.storage import times_of, with_options
 
@@ -192,6 +192,7 @@ def checksum(
         if output is None:
             return ChecksumReport(name, _all_sums(storage, path, workers, done))
         manifest = local_path(output, "the manifest")
+        check_replaceable(manifest, "the manifest")
         refuse_in_store(manifest, storage)
         folder, last = os.path.split(manifest)
         record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
