@@ -77,12 +77,80 @@ def test_what_cannot_be_written_at_a_url_is_refused_before_anything_is_done(
         ("s3://bucket/new.ozx", False, InvalidArgumentError),
     ):
         for call in (
-            lambda: lamella.convert(tiff, url, overwrite=overwrite),  # noqa: B023
+            *([lambda: lamella.convert(tiff, url, overwrite=overwrite)] if ".ozx" not in url else []),  # noqa: B023
             lambda: lamella.upgrade(old, "0.5", url, overwrite=overwrite),  # noqa: B023
             lambda: lamella.rechunk(old, url, chunks=(8, 8), overwrite=overwrite),  # noqa: B023
         ):
             with pytest.raises(error):
                 call()
+    assert service.objects == before
+    assert list(temporary.iterdir()) == []
+
+
+WRITERS = {
+    "convert": lambda tiff, url, **options: lamella.convert(tiff, url, levels=1, **options),
+    "write_image": lambda _, url, **options: lamella.write_image(
+        url, PIXELS, axes="zyx", levels=1, chunks=(1, 32, 32), **options
+    ),
+    "mosaic": lambda _, url, **options: (
+        lamella.open_ome_zarr("s3://bucket/one.zarr").mosaic().write(url, **options)
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_new_archive_is_uploaded_when_it_is_complete(service, temporary, tiff, writer):
+    """It was refused: a folder had to be written, and packed."""
+    url, write = "s3://bucket/new.ozx", WRITERS[writer]
+    with lamella.open_ome_zarr("s3://bucket/one.zarr", "fov", "w", ["a"], version="0.5") as image:
+        image["0"] = PIXELS[None, None]
+    before = dict(service.objects)
+    service.fail(503, method="PUT", path=r"new\.ozx")
+    with pytest.raises(StorageError, match="503"):
+        write(tiff, url, storage_options={"retries": 0})
+    assert service.objects == before
+    assert len(list(temporary.iterdir())) == 1  # it resumes
+    service.heal()
+    write(tiff, url)
+    assert np.array_equal(np.squeeze(lamella.open_ome_zarr(url)["0"][...]), PIXELS)
+    assert lamella.validate(url)
+    assert service.objects.keys() - before.keys() == {"/bucket/new.ozx"}
+    assert list(temporary.iterdir()) == []
+    service.requests.clear()
+    with pytest.raises(StoreExistsError, match=r"s3://bucket/new\.ozx exists already"):
+        write(tiff, url)
+    assert not service.counts()["PUT"]
+    write(tiff, url, overwrite=True)
+    service.heal()
+    service.before = lambda method, path: (
+        (lambda: service.objects.update({"/bucket/else.ozx": b"theirs"}))
+        if method == "PUT" and path.endswith("else.ozx")
+        else None
+    )
+    with pytest.raises(StoreExistsError, match=r"else\.ozx"):
+        write(tiff, "s3://bucket/else.ozx")
+    assert service.objects["/bucket/else.ozx"] == b"theirs"
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_archive_at_a_url_is_refused_before_anything_is_done(service, temporary, tiff):
+    with lamella.open_ome_zarr("s3://bucket/one.zarr", "fov", "w", ["a"], version="0.5") as image:
+        image["0"] = PIXELS[None, None]
+    lamella.pack("s3://bucket/one.zarr", "s3://bucket/one.ozx")
+    before = dict(service.objects)
+    one = lamella.open_ome_zarr("s3://bucket/one.ozx")
+    alias = lamella.open_ome_zarr(f"{service.endpoint}/bucket/one.ozx")
+    for error, call in (
+        (InvalidArgumentError, lambda: lamella.convert(tiff, "s3://bucket/a.ozx", version="0.4")),
+        (InvalidArgumentError, lambda: one.mosaic().write("s3://bucket/one.ozx", overwrite=True)),
+        (InvalidArgumentError, lambda: alias.mosaic().write("s3://bucket/one.ozx", overwrite=True)),
+        (ReadOnlyError, lambda: lamella.convert(tiff, f"{service.endpoint}/bucket/a.ozx")),
+        (ReadOnlyError, lambda: lamella.convert(tiff, "s3://bucket/one.ozx/0")),
+        (InvalidArgumentError, lambda: lamella.convert(tiff, "memory://archives/a.ozx")),
+        (ReadOnlyError, lambda: lamella.watch(tiff.parent, "s3://bucket/one.ozx", idle=0)),
+    ):
+        with pytest.raises(error):
+            call()
     assert service.objects == before
     assert list(temporary.iterdir()) == []
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.ops.copying.copy_store import check_other, check_replaced, copy_store, has_unfinished_copy
 from lamella.ops.copying.pack import check_archive, pack
+from lamella.ops.copying.upload import check_upload
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
 from lamella.ops.rewriting.workspace import Workspace
-from lamella.store.files.archives import is_archive_name
+from lamella.store.files.archives import is_archive_name, split_archive_url
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, private_name, shortened
+from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import Storage, is_store, open_storage, with_options
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
     from lamella.ops.execution import Progress
     from lamella.types import StrPath, VersionName
+
+
+_RESUMED = (KeyboardInterrupt, WorkerLostError, StorageError)
+"""Errors after which what was written for a URL or store stays, as the same call resumes it."""
 
 
 def folder_or_store(destination: StrPath | Store) -> StrPath | Store:
@@ -70,12 +76,13 @@ def new_store(
         target.check()
         return target
 
-    if is_copied(destination):
+    upload = _archive_url(destination)
+    if upload is None and is_copied(destination):
         with staged(destination, command, overwrite=overwrite, progress=progress, sources=sources) as folder:
             yield workspace(folder)
         return
-    path = local_path(destination, "the destination")
-    if sources:
+    path = local_path(destination, "the destination") if upload is None else clean_url(location(upload))
+    if sources and upload is None:
         _check_apart(sources, open_storage(destination))
     if not is_archive_name(path):
         yield workspace(path, overwrite=overwrite)
@@ -85,18 +92,43 @@ def new_store(
             f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) need 0.5 or newer. Choose version 0.5, or a name "
             "that ends with .zip."
         )
-    check_archive(path, overwrite=overwrite)
     parent, name = os.path.split(path)
-    above = os.path.join(parent, private_name(f"pack-{name}"))
+    if upload is None:
+        check_archive(path, overwrite=overwrite)
+        above = os.path.join(parent, private_name(f"pack-{name}"))
+    else:
+        check_upload(upload, [*map(_storage_of, sources)], overwrite=overwrite)
+        above = _temporary_folder(command, path)
     name = shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
-    with _kept_after(above, os.path.join(above, name), path, (KeyboardInterrupt,)) as folder:
+    errors = (KeyboardInterrupt,) if upload is None else _RESUMED
+    with _kept_after(above, os.path.join(above, name), path, errors) as folder:
         yield workspace(folder)
-        pack(folder, path, overwrite=overwrite, progress=progress)
+        pack(folder, path if upload is None else upload, overwrite=overwrite, progress=progress)
+
+
+def _archive_url(destination: StrPath | Store) -> StrPath | None:
+    """Return the URL of an archive that is uploaded when it is complete; None for any other destination."""
+    if is_store(destination) or not is_url(location(destination)):
+        return None
+    parts = split_archive_url(location(destination))
+    return None if parts is None or parts[2] else destination
 
 
 def _check_apart(sources: Sequence[StrPath | Store | Storage], target: Storage) -> None:
     for source in sources:
-        check_stores_apart(source if isinstance(source, Storage) else open_storage(source), target)
+        check_stores_apart(_storage_of(source), target)
+
+
+def _storage_of(source: StrPath | Store | Storage) -> Storage:
+    return source if isinstance(source, Storage) else open_storage(source)
+
+
+def _temporary_folder(command: str, shown: str) -> str:
+    """Create the folder where a store is written before it is sent: the same for the same command and destination."""
+    digest = sha256(f"{command} {shown}".encode()).hexdigest()[:24]
+    above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
+    make_folder(above)
+    return os.path.realpath(above)
 
 
 @contextmanager
@@ -118,8 +150,8 @@ def staged(
     _check_apart(sources, storage)
     if is_archive_name(storage.name):
         raise InvalidArgumentError(
-            f"{storage.name} has the name of an archive, which only pack and copy write: choose another name here, "
-            "then pack that store."
+            f"{storage.name} has the name of an archive, which this command does not write there: choose another name, "
+            "then `lamella pack` that store."
         )
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
@@ -129,11 +161,9 @@ def staged(
     name = f"{storage.title or 'store'}.zarr"
     if not is_store(destination):
         name = storage.name.rstrip("/").rpartition("/")[2]
-    digest = sha256(f"{command} {storage.name}".encode()).hexdigest()[:24]
-    above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
-    make_folder(above)
-    path = os.path.join(os.path.realpath(above), shortened(name, LONGEST_PART))
-    with _kept_after(above, path, storage.name, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
+    above = _temporary_folder(command, storage.name)
+    path = os.path.join(above, shortened(name, LONGEST_PART))
+    with _kept_after(above, path, storage.name, _RESUMED) as folder:
         yield folder
         copy_store(folder, destination, overwrite=overwrite, progress=progress)
 

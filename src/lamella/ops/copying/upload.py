@@ -14,10 +14,10 @@ from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import join
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.paths import location
-from lamella.store.storage import ChangedError, open_storage, open_url
+from lamella.store.storage import ChangedError, Storage, open_storage, open_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from zarr.abc.store import Store
 
@@ -33,12 +33,8 @@ def uploaded(source: StrPath | Store, destination: StrPath, *, overwrite: bool) 
 
     Raise InvalidArgumentError, ReadOnlyError or StoreExistsError before, where the URL cannot become an archive.
     """
-    storage, key = _target(destination)
+    storage, key = check_upload(destination, [open_storage(source, read_only=True)], overwrite=overwrite)
     url = storage.where(key)
-    source_storage = open_storage(source, read_only=True)
-    check_apart(source_storage.place, join(storage.place.rstrip("/"), key), (source_storage.name, url))
-    if not overwrite and storage.size(key) is not None:
-        raise already_exists(url)
     with tempfile.TemporaryDirectory(prefix="lamella-upload-") as folder:
         path = os.path.join(folder, f"archive{os.path.splitext(key)[1]}")
         with shown_as(path, url):
@@ -48,6 +44,19 @@ def uploaded(source: StrPath | Store, destination: StrPath, *, overwrite: bool) 
         except ChangedError:
             raise already_exists(url) from None
         _check_uploaded(storage, key, path)
+
+
+def check_upload(
+    destination: StrPath, sources: Sequence[Storage], *, overwrite: bool
+) -> tuple[ObjectStorage, str]:
+    """Return the storage and the key of an archive at a URL; raise as `uploaded` where it cannot be written."""
+    storage, key = _target(destination)
+    place = join(storage.place.rstrip("/"), key)
+    for source in sources:
+        check_apart(source.place, place, (source.name, storage.where(key)))
+    if not overwrite and storage.size(key) is not None:
+        raise already_exists(storage.where(key))
+    return storage, key
 
 
 def _target(destination: StrPath) -> tuple[ObjectStorage, str]:

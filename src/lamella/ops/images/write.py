@@ -158,13 +158,13 @@ def write_image(
     workers.check_reach(storage)
     with logged("Write the image %s", storage.name):
         if isinstance(storage, LocalStorage) or is_archive_name(storage.name):
-            root = storage.root if isinstance(storage, LocalStorage) else storage.name
+            root = storage.root if isinstance(storage, LocalStorage) else target
             with (
                 new_store(root, overwrite, "write_image", version, progress) as destination,
                 destination.temporary(None) as folder,
             ):
                 plan.write(folder, name or plan.name or destination.name or "image", "w-", **settings)
-            return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(root) else "r+")
+            return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(storage.name) else "r+")
         if overwrite and reads_below(array, storage.name):
             raise InvalidArgumentError(
                 f"Cannot replace {storage.name} by data that read from it. Load the data first, or write "

@@ -18,6 +18,7 @@ from lamella.errors import StorageError
 from lamella.store.files import file_system as system
 from lamella.store.files.zip_directory import TAIL
 from lamella.store.files.zip_storage import ZipStorage
+from lamella.store.keys import join
 from lamella.store.objects.addresses import is_chained, is_web, may_have_query
 from lamella.store.paths import is_url
 from lamella.store.storage import ChangedError, RangeRequest, Storage, open_url
@@ -104,6 +105,8 @@ class ArchiveFile(ABC):
 
     #: Path or URL.
     name: str
+    #: One text for all paths and URLs of the archive, to compare it with others.
+    place: str
     #: Whether a forked process can use it after its parent did.
     survives_fork: bool = True
 
@@ -140,6 +143,7 @@ class LocalArchive(ArchiveFile):
 
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
+        self.place = os.path.realpath(path)
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._stamp: Stamp | None = None
@@ -214,6 +218,7 @@ class RemoteArchive(ArchiveFile):
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
+        self.place = join(storage.place, key)
         self.survives_fork = storage.survives_fork
         self._storage = storage
         self._key = key

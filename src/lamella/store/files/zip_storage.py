@@ -72,6 +72,11 @@ class ZipStorage(Storage):
         return join(self.file.name, self.path)
 
     @property
+    def place(self) -> str:
+        """One text for all paths and URLs of the archive, and the path inside."""
+        return join(self.file.place, self.path)
+
+    @property
     def title(self) -> str:
         """The name of the archive, or of the folder in it, without endings."""
         return title_in(f"zip://{self.name}")
