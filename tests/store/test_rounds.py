@@ -10,9 +10,12 @@ import pytest
 
 import lamella
 from lamella.adapters.png import write_preview
+from lamella.store.keys import METADATA_FILES, ancestors
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.object_requests import _honours
 from lamella.store.pixels import chunk_cache
+from lamella.store.storage import open_storage
+from lamella.store.transfer import files_below
 
 WELLS, FIELDS = 12, 2
 URL = "s3://bucket/plate.zarr"
@@ -171,6 +174,19 @@ def test_a_well_is_renamed_and_deleted_in_few_rounds_whatever_it_holds(asked, se
     assert requests <= documents * WELLS + 10 + 4 * documents  # the fields of wells are counted again
     assert waits <= 12 + 4 * (documents - 1)
     assert not [key for key in service.objects if "/A/3/" in key or "/B/7" in key]
+
+
+def test_the_files_of_a_folder_are_looked_at_together(asked, service, version):
+    with lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+") as position:
+        position.create_image("1", np.ones((1, 1, 1, 64, 64), "u2"), chunks=(1, 1, 1, 8, 8))
+    storage = open_storage(f"{URL}/A/3/1")
+    keys = [key.removeprefix("/bucket/plate.zarr/A/3/1/") for key in service.objects if "/A/3/1/" in key]
+    folders = {"", *(above for key in keys for above in ancestors(key))}
+    found = []
+    documents = sum(key.rpartition("/")[2] in METADATA_FILES for key in keys)
+    waits = asked(lambda: found.extend(files_below(storage, "")), {"LIST", "HEAD", "GET"})[1]
+    assert waits <= 2 * len(folders) + documents < len(keys)
+    assert sorted(found) == sorted(keys)
 
 
 def test_a_preview_reads_its_fields_at_once(asked, version, tmp_path):

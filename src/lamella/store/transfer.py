@@ -11,7 +11,7 @@ from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.keys import METADATA_FILES, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from lamella.store.storage import Storage
 
@@ -97,10 +97,8 @@ def files_below(storage: Storage, prefix: str) -> Iterator[str]:
 
 def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]]:
     """Yield the key and size of each file below a folder, in natural order."""
-    for name in storage.list(prefix):
-        key = join(prefix, name)
-        size = storage.size(key)
-        if size is None and name in METADATA_FILES:
+    for key, size in _sizes(storage, [join(prefix, name) for name in storage.list(prefix)]):
+        if size is None and _is_document(key):
             raise vanished_error(storage, key)
         if size is None:
             yield from sized_files_below(storage, key)
@@ -115,9 +113,22 @@ def remove_vanished(
 
     Files in the folders ``but``, which are relative paths, stay.
     """
-    for key in list(files_below(target, target_path)):
+    copies = {}
+    for key in files_below(target, target_path):
         relative = key[len(target_path) :].strip("/") if target_path else key
-        if any(f"{relative}/".startswith(f"{folder}/") for folder in but):
-            continue
-        if source.size(join(source_path, relative)) is None:
-            target.delete(key)
+        if not any(f"{relative}/".startswith(f"{folder}/") for folder in but):
+            copies[join(source_path, relative)] = key
+    for key, size in list(_sizes(source, list(copies))):
+        if size is None:
+            target.delete(copies[key])
+
+
+def _sizes(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, int | None]]:
+    """Yield keys with their sizes, those of chunks at once; a service may allow to read documents, and no more."""
+    chunks = [key for key in keys if not _is_document(key)]
+    sizes = dict(zip(chunks, storage.sizes(chunks), strict=True))
+    return ((key, sizes[key] if key in sizes else storage.size(key)) for key in keys)
+
+
+def _is_document(key: str) -> bool:
+    return key.rpartition("/")[2] in METADATA_FILES
