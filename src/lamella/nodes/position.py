@@ -145,12 +145,14 @@ class Position(
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self.store_handle.version
-        attributes, self._moved, missing = without_replacing(self.node_path, attributes)
+        self._moved = missing = appending = None
+        if is_unfinished(attributes):
+            attributes, self._moved, missing = without_replacing(self.node_path, attributes)
+            appending = read_appending(attributes)
         meta = read_part(self.node_path, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
-            if missing in meta.multiscales[0].get_dataset_paths():
+            if missing is not None and missing in meta.multiscales[0].get_dataset_paths():
                 meta = edits.remove_dataset(meta, missing)
-            appending = read_appending(attributes)
             if appending is not None:
                 meta = self._with_appended(meta, appending)
             return meta if _is_complete(meta.multiscales[0]) else with_sizes(self.node_path, meta)
