@@ -18,6 +18,7 @@ from lamella.spec.colors import parse_color
 from lamella.spec.geometry import (
     WHOLE,
     find_dataset,
+    finite_transform,
     normalize_transforms,
     scale_and_translation,
     stored_transform,
@@ -184,12 +185,14 @@ def describe_levels(
 ) -> ImagesMeta:
     """Record how the levels were computed (MS-09, MS-10): the method, such as "mean", and its details.
 
-    ``transforms`` are the new transformations of lower levels.
+    ``transforms`` are the new transformations of lower levels, as `lamella.spec.geometry.level_transforms` returns
+    them.
     """
     edited, scales = _edited(meta)
     scales.type, scales.metadata = method, details
     for path, valid in (transforms or {}).items():
-        find_dataset(edited, path).coordinate_transformations = normalize_transforms(valid, len(scales.axes))
+        finite_transform(valid, len(scales.axes))
+        find_dataset(edited, path).coordinate_transformations = list(valid)
     return edited
 
 

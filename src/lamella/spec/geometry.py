@@ -105,14 +105,19 @@ def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) ->
     zero only if ``transforms`` had a translation.
     """
     valid = _checked_transforms(transforms)
-    scale, translation = _compose(valid, ndim)
-    for numbers in (scale, translation):
-        if not all(map(math.isfinite, numbers)):
-            raise InvalidArgumentError(
-                f"the transformations {_shown(valid)} are not finite numbers for every axis"
-            )
+    scale, translation = finite_transform(valid, ndim)
     shifted = any(transform.type == "translation" for transform in valid) or any(translation)
     return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=valid)
+
+
+def finite_transform(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[float], list[float]]:
+    """Compose valid transformations into a scale and a translation; raise unless all numbers are finite."""
+    scale, translation = _compose(transforms, ndim)
+    if not all(map(math.isfinite, (*scale, *translation))):
+        raise InvalidArgumentError(
+            f"the transformations {_shown(transforms)} are not finite numbers for every axis"
+        )
+    return scale, translation
 
 
 def scale_and_translation(
