@@ -4,7 +4,6 @@
 ``lamella.spec.coordinate_graph`` finds transformations between coordinate systems.
 """
 
-from lamella.spec.transformations.algebra import as_affine, compose
 from lamella.spec.transformations.base import SystemReference, Transformation
 from lamella.spec.transformations.combined import (
     TRANSFORMATIONS,
@@ -15,6 +14,8 @@ from lamella.spec.transformations.combined import (
     KeptTransformation,
     OtherTransformation,
     Sequence,
+    as_affine,
+    compose,
     parse_transformation,
 )
 from lamella.spec.transformations.simple import (
