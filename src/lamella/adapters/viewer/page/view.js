@@ -22,7 +22,7 @@ const FOLLOW = 1500;
 const PATIENCE = 1000;
 
 /** Time to wait for the scene, in ms, so that pixels are requested before drawing is prepared, which takes 100 ms and more. */
-const SOON = 150;
+const SOON = 60;
 
 /**
  * Show a viewer in an element, and return it; errors are shown in the element.
