@@ -1,32 +1,50 @@
 """Read the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
 
 Nothing here raises for the content of a store: an unreadable document is a finding of its node. The rules for readable
-documents are in :mod:`lamella.spec.rules`.
+documents are in :mod:`lamella.spec.rules`. `storage_of` opens the store that a caller names.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import DamagedDataError, InvalidNameError, LamellaError, MetadataError, one_line
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    MetadataError,
+    StoreNotFoundError,
+    one_line,
+)
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.node import NGFFNode
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
-from lamella.store.keys import FORMATS, METADATA_FILES, V2, V3, is_key, join, may_be_node_name
+from lamella.store.files.local import LocalStorage
+from lamella.store.flat_storage import FlatStorage
+from lamella.store.keys import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3, is_key, join, may_be_node_name
 from lamella.store.metadata import format_v2, format_v3
 from lamella.store.metadata.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
+from lamella.store.metadata.missing_document import check_unfinished_copy
 from lamella.store.pixels.stored_chunks import foreign_key, iter_stored_files
+from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from zarr.abc.store import Store
 
     from lamella.spec.rules import Location
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.stored_documents import NodeKind
     from lamella.store.storage import Storage
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSON, JSONObject, StrPath
 
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -392,3 +410,31 @@ def _plain_facts(document: JSONObject, zarr_format: int) -> ArrayFacts | None:
         str(document.get("dimension_separator") or ".") if zarr_format == 2 else "/",
         zarr_format=zarr_format,
     )
+
+
+def storage_of(
+    path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
+) -> tuple[Storage, str, str]:
+    """Return the storage, the path in it and the name of a caller's argument."""
+    if isinstance(path_or_node, ImageArray):
+        raise InvalidArgumentError(f"{path_or_node!r} is an array: use its image, or the path of the image.")
+    if isinstance(path_or_node, NGFFNode):
+        return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
+    storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
+    missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
+    if missing:
+        raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
+    storage.expect(METADATA_FILES)  # also shows whether a service allows listing
+    if not isinstance(storage, LocalStorage) and _is_without_documents(storage):
+        if isinstance(storage, FlatStorage):
+            check_unfinished_copy(storage)
+        if storage.can_list and not storage.exists(""):
+            raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
+    return storage, "", storage.name
+
+
+def _is_without_documents(storage: Storage) -> bool:
+    """Whether the root has no documents; False where they cannot be read, which the call reports."""
+    with suppress(LamellaError):
+        return all(storage.size(name) is None for name in DOCUMENTS)
+    return False

@@ -19,7 +19,7 @@ from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
-from lamella.ops.validation.validate import storage_of
+from lamella.ops.raw_nodes import storage_of
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
 from lamella.store.metadata.documents import Documents

@@ -31,10 +31,9 @@ from lamella.ops.integrity.checksum import (
     read_manifest,
 )
 from lamella.ops.known_members import listed
-from lamella.ops.raw_nodes import StoreReader
+from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
-from lamella.ops.validation.validate import storage_of
 from lamella.store.keys import is_key, join
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray

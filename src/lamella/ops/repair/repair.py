@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.execution import check_progress, reporting
-from lamella.ops.raw_nodes import StoreReader
+from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.repair import images as _images  # noqa: F401 (each registers its fixes)
 from lamella.ops.repair import plates as _plates  # noqa: F401
 from lamella.ops.repair import values as _values  # noqa: F401
 from lamella.ops.repair.changes import Change, Drafts, backup_folder, save_backup, write_changes
 from lamella.ops.repair.plan import Planner
 from lamella.ops.repair.reindex import plan_index
-from lamella.ops.validation.validate import ValidationReport, inspect, report_of, storage_of
+from lamella.ops.validation.validate import ValidationReport, inspect, report_of
 from lamella.store.storage import with_options
 
 if TYPE_CHECKING:

@@ -9,28 +9,21 @@ Archives are checked by the rules of RFC-9, LM-15 to LM-20.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, LamellaError, StoreNotFoundError, counted, first_of
+from lamella.errors import counted, first_of
 from lamella.log import logged
-from lamella.nodes.image_array import ImageArray
-from lamella.nodes.node import NGFFNode
 from lamella.ops.execution import Count, Workers, check_progress, reporting
-from lamella.ops.raw_nodes import StoreReader
+from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import location_text
-from lamella.store.files.local import LocalStorage
 from lamella.store.files.zip_storage import ZipStorage
-from lamella.store.flat_storage import FlatStorage
-from lamella.store.keys import DOCUMENTS, METADATA_FILES, V3, natural_order
-from lamella.store.metadata.missing_document import check_unfinished_copy
-from lamella.store.storage import open_storage, with_options
+from lamella.store.keys import V3, natural_order
+from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,10 +31,10 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.nodes.node import NGFFNode
     from lamella.ops.execution import Progress
     from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Finding, Level
-    from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
 
@@ -281,34 +274,6 @@ def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Val
         inspection.group_count,
         strict,
     )
-
-
-def storage_of(
-    path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
-) -> tuple[Storage, str, str]:
-    """Return the storage, the path in it and the name of a caller's argument."""
-    if isinstance(path_or_node, ImageArray):
-        raise InvalidArgumentError(f"{path_or_node!r} is an array: use its image, or the path of the image.")
-    if isinstance(path_or_node, NGFFNode):
-        return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
-    storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
-    missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
-    if missing:
-        raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    storage.expect(METADATA_FILES)  # also shows whether a service allows listing
-    if not isinstance(storage, LocalStorage) and _is_without_documents(storage):
-        if isinstance(storage, FlatStorage):
-            check_unfinished_copy(storage)
-        if storage.can_list and not storage.exists(""):
-            raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    return storage, "", storage.name
-
-
-def _is_without_documents(storage: Storage) -> bool:
-    """Whether the root has no documents; False where they cannot be read, which the call reports."""
-    with suppress(LamellaError):
-        return all(storage.size(name) is None for name in DOCUMENTS)
-    return False
 
 
 _PACK = "pack it again with `lamella pack`"
