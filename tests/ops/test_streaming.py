@@ -388,6 +388,19 @@ def test_a_pyramid_is_made_at_the_end(make):
     np.testing.assert_array_equal(position["1"][:], other["1"][:])
 
 
+def test_levels_are_fresh_after_a_stream_resumes_in_a_chunk_of_finished_frames(make):
+    position = make()
+    options = {"order": "ct", "lengths": {"t": 3}, "chunks": (1, 2, 1, 8, 8), "pyramid": 2}
+    for stop in (4, 6):  # the second run writes the chunks again that hold the first channel
+        with position.stream("0", (8, 8), "uint16", resume=True, **options) as frames:
+            for number in range(frames.frames, stop):
+                frames.append(frame_of(number, (8, 8)))
+    assert not position.stale_levels
+    followed = position["1"][:]
+    position.compute_pyramid(resume=False)
+    np.testing.assert_array_equal(followed, position["1"][:])
+
+
 def test_levels_that_a_stream_leaves_behind_count_as_stale(make):
     position = make(channel_names=["DAPI"])
     lengths = {"t": 4}

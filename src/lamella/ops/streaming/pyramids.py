@@ -74,6 +74,7 @@ class PyramidsBehind:
         try:
             self.wait()
             self._make([-(-array.count // array.order.per_step) for array in self._arrays])
+            self._make_stale()
         finally:
             self.close()
 
@@ -90,6 +91,14 @@ class PyramidsBehind:
                 finally:
                     array.release()
                 self._done[i] = ready[i]
+
+    def _make_stale(self) -> None:
+        """Compute what else is stale: a chunk of new frames may hold finished ones, or was recorded after its levels."""
+        from lamella.ops.pyramids.update import update_pyramid
+
+        for position in self._positions:
+            if len(position.dataset_paths) > 1 and all(position.data.shape) and position.stale_levels:
+                update_pyramid(position, jobs=1)
 
     def _update(self, position: Position, axis: int, steps: slice) -> None:
         from lamella.ops.pyramids.pyramid import compute_pyramid
