@@ -90,6 +90,17 @@ def test_a_table_without_an_index_is_counted():
     assert len(position.tables["empty"]) == 0
 
 
+def test_text_with_the_ends_of_lines_of_any_system_stays_in_its_row():
+    position = image(MemoryStore())
+    for frame in (
+        pd.DataFrame({"note": ["a\rb", "a\r\nb", "a\nb", "\r"], "n": [1.5, None, 2.0, 3.0]}),
+        pd.DataFrame({"note": ["a", " ", "\t", "b"]}),
+    ):
+        for backend in BACKENDS:
+            position.tables.write("notes", frame, backend=backend)
+            same(position.tables["notes"][list(frame.columns)], frame)
+
+
 def test_nullable_categorical_and_empty_columns_keep_their_kind_where_the_backend_has_it():
     position = image(MemoryStore(), "0.4")
     frame = pd.DataFrame(
@@ -142,6 +153,16 @@ def test_the_type_follows_from_the_columns_and_from_what_was_read():
         (pd.DataFrame({"a": [object()]}), {}, "column 'a' .* holds"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), {"backend": "csv"}, "datetime64"),
         (pd.DataFrame({"a/b": [1]}), {"backend": "anndata"}, "rename it"),
+        *(
+            (pd.DataFrame({"a": pd.array([2**53 + 1, None], kind)}), {"backend": backend}, r"above 2\*\*53")
+            for backend, kind in (("csv", "Int64"), ("json", "Int64"), ("csv", "UInt64"))
+        ),
+        (pd.DataFrame({"a": pd.Categorical([2**53 + 1, None])}), {"backend": "parquet"}, r"above 2\*\*53"),
+        *(
+            (pd.DataFrame({"a": np.ones(1, "g")}), {"backend": backend}, "dtype float(96|128)")
+            for backend in BACKENDS
+            if np.dtype("g").itemsize > 8
+        ),
         (pd.DataFrame({0: [1]}), {}, "different names that are text"),
         (pd.concat([regions(), regions()]), {}, "two regions of one name"),
         (7, {}, "is a DataFrame, a dict of columns"),

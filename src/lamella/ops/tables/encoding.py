@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import LamellaError, MetadataError, importing
@@ -43,8 +45,7 @@ def encoded(
     if backend == "json":
         return Encoded({}, {"table": {str(key): _json(columns[key]) for key in columns.columns}}, {})
     if backend == "csv":
-        text = columns.to_csv(index=False, lineterminator="\n")
-        return Encoded({}, {}, {"table.csv": text.encode("utf-8")})
+        return Encoded({}, {}, {"table.csv": csv_text(columns).encode("utf-8")})
     arrow, parquet = _arrow()
     sink = io.BytesIO()
     parquet.write_table(arrow.Table.from_pandas(columns, preserve_index=False), sink)
@@ -81,6 +82,14 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         raise MetadataError(
             f"The table {documents.at(path)} cannot be read as {backend}: {fault} ({type(fault).__name__})"
         ) from fault
+
+
+def csv_text(columns: pd.DataFrame) -> str:
+    """Return a table as CSV, with quotes around text that ends a line for readers, or is an empty line for them."""
+    text: str = columns.to_csv(index=False, lineterminator="\n")
+    if re.search(r"\r|^[ \t]*\n", text, re.MULTILINE):
+        text = columns.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def _from_csv(data: bytes) -> Any:

@@ -173,8 +173,9 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
                 "a folder of each: rename it, or use backend='parquet'."
             )
         dtype = values.dtype
+        _check_exact(values, backend, name)
         if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
-            if not types.is_complex_dtype(dtype):
+            if not types.is_complex_dtype(dtype) and dtype.itemsize <= 8:
                 continue
         elif isinstance(dtype, pandas().CategoricalDtype):
             values = values.cat.categories.to_series()
@@ -189,6 +190,21 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
             f"The column {column!r} of the table {name!r} holds {kinds} values, dtype {dtype}, which "
             f"backend={backend!r} does not keep. Tables contain numbers, booleans and text: convert it"
             f"{'' if backend == 'parquet' else ', or use parquet for times'}."
+        )
+
+
+def _check_exact(values: pd.Series[Any], backend: str, name: str) -> None:
+    """Raise for integers beside missing values that are read as float64, which has 53 bits."""
+    is_category = isinstance(values.dtype, pandas().CategoricalDtype)
+    if backend not in (("csv", "json", "parquet") if is_category else ("csv", "json")):
+        return
+    numbers = values.cat.categories.to_series() if is_category else values.dropna()
+    if not pandas().api.types.is_integer_dtype(numbers.dtype) or not values.isna().any():
+        return
+    if any(abs(int(end)) > 2**53 for end in (numbers.min(), numbers.max()) if len(numbers)):
+        raise InvalidArgumentError(
+            f"The column {values.name!r} of the table {name!r} has missing values and integers above 2**53, which "
+            f"backend={backend!r} rounds: use {'anndata' if is_category else 'parquet'}, or fill the missing values."
         )
 
 

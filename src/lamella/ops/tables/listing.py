@@ -9,6 +9,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.tables import PlateTables, Tables
+from lamella.ops.tables.encoding import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     if ending == ".parquet":
         frame.to_parquet(output, index=False)
         return ""
-    text = _rows(frame) if ending == ".json" else frame.to_csv(index=False, lineterminator="\n")
+    text = _rows(frame) if ending == ".json" else csv_text(frame)
     if output is None:
         return text
     with open(output, "w", encoding="utf-8", newline="") as file:
