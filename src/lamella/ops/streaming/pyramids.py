@@ -93,7 +93,7 @@ class PyramidsBehind:
                 self._done[i] = ready[i]
 
     def _make_stale(self) -> None:
-        """Compute what else is stale: a chunk of new frames may hold finished ones, or was recorded after its levels."""
+        """Compute what else is stale: a chunk of new frames may hold finished ones, or be recorded after its levels."""
         from lamella.ops.pyramids.update import update_pyramid
 
         for position in self._positions:
