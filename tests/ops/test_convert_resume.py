@@ -29,13 +29,13 @@ from lamella.ops.pyramids import passes
 assert write._SMALL_BYTES and write.UNIT_BYTES and write._LARGE_UNIT_BYTES and layout.BLOCK_BYTES and passes.BLOCK_BYTES
 write._SMALL_BYTES = 0
 write.UNIT_BYTES = write._LARGE_UNIT_BYTES = layout.BLOCK_BYTES = passes.BLOCK_BYTES = int(sys.argv[3])
-read_many, seen, after = PlanesArray.read_many, set(), int(sys.argv[4])
-def killed(self, regions, **given):
-    seen.update((self.source.description.name, region[0].start) for region in regions)
+read, seen, after = PlanesArray.read, set(), int(sys.argv[4])
+def killed(self, region, out):
+    seen.add((self.source.description.name, region[0].start))
     if len(seen) > after:
         os.kill(os.getpid(), signal.SIGKILL)
-    read_many(self, regions, **given)
-PlanesArray.read_many = killed
+    read(self, region, out)
+PlanesArray.read = killed
 version, where = sys.argv[5], sys.argv[6]
 pool = ThreadPoolExecutor(1) if where == "executor" else None
 convert(sys.argv[1], sys.argv[2], chunks=(16, 16), shards=(32, 32) if version == "0.5" else None, levels=3,
@@ -204,7 +204,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
         monkeypatch.setattr(PlanesArray, name, call)
 
-    watched("read_many")
+    watched("read")
     watched("sample")
     return found
 

@@ -74,17 +74,13 @@ class PlanesArray:
         """Shape, dtype and, as chunks, the best blocks to read."""
         return self._meta
 
-    def read_many(self, regions: Sequence[Region], *, out: Array) -> None:
-        """Read regions of whole rows into the blocks of an array; missing planes are zeros."""
-        for region, block in zip(regions, out, strict=True):
-            together = self.source.description.channels_together
-            tasks = list(_tasks(self.source.description.axes, region, together))
-            if block.nbytes > _SHARED_BYTES:
-                for _ in codec_threads().map(lambda task, to=block: self._read(task, to), tasks):
-                    pass
-                continue
-            for task in tasks:
-                self._read(task, block)
+    def read(self, region: Region, out: Array) -> None:
+        """Read a region of whole rows into a block; missing planes are zeros."""
+        together = self.source.description.channels_together
+        tasks = list(_tasks(self.source.description.axes, region, together))
+        threads = codec_threads().map if out.nbytes > _SHARED_BYTES else map
+        for _ in threads(lambda task: self._read_planes(task, out), tasks):
+            pass
 
     def sample(self, region: Region) -> None:
         """Read only the contrast sample of a region: its pixels are written already."""
@@ -101,7 +97,7 @@ class PlanesArray:
                         self.sampler.add(index, rows.start, np.zeros(shape, self._meta.dtype))
                 self._count(indices, rows)
 
-    def _read(self, task: _Task, block: Array) -> None:
+    def _read_planes(self, task: _Task, block: Array) -> None:
         indices, block_indices, rows = task
         parts = [block[block_index] for block_index in block_indices]
         if len(indices) == 1:

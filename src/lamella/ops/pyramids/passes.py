@@ -69,8 +69,8 @@ class PixelReader(Protocol):
         """Shape, dtype and, as chunks, the best regions to read."""
         ...
 
-    def read_many(self, regions: Sequence[Region], *, out: Array) -> object:
-        """Fill each block of `out` with the voxels of a region."""
+    def read(self, region: Region, out: Array) -> object:
+        """Fill a block with the voxels of a region."""
         ...
 
 
@@ -353,7 +353,7 @@ def compute_unit(unit: PassUnit) -> Region:
     def compute(part: Region) -> None:
         shape = region_shape(part)
         block = _memory(shape, dtype, buffer)
-        work.source.read_many([part], out=block[None])  # on this thread: the other workers are busy
+        work.source.read(part, block)
         if unit.count is not None:
             unit.count.add(prod(shape))
         reduce(part, block)
