@@ -350,7 +350,8 @@ T = TypeVar("T")
 
 def stored_stale(position: Position) -> StaleLevels:
     """Read the record of stale and unlisted levels of an image."""
-    return read_stale(position.documents.group(position.path))
+    stored, _ = position.documents.stored_group(position.path)
+    return read_stale(stored.attributes)
 
 
 def unlisted_levels(stale: StaleLevels, listed: Sequence[str]) -> tuple[str, ...]:

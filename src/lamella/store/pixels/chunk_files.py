@@ -260,8 +260,9 @@ class ChunkFile:
         stamp = (*stamp_of_chunks(status, self._coding), hash(self._form))
         self._entries = indexes.get(self.path, stamp)
         if self._entries is None:
-            start = max(0, self.size - self._form.size) if self._form.at_end else 0
-            self._entries = decode_index(self.read(start, self._form.size), self._form, self.path)
+            length = self._form.size
+            start = max(0, self.size - length) if self._form.at_end else 0
+            self._entries = decode_index(self.read(start, length), self._form, self.path)
             if is_settled:
                 indexes.put(self.path, stamp, self._entries)
 

@@ -246,7 +246,8 @@ def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | No
     grow into the rest of it. None where files have several chunks, or are not in a local folder, or another engine
     encodes them.
     """
-    coding, meta, storage = coding_of(array.meta), array.meta, array.documents.storage
+    meta, storage = array.meta, array.documents.storage
+    coding = coding_of(meta)
     if coding is None or coding.index is not None or not isinstance(storage, LocalStorage):
         return None
     storage.check_writable_folder(array.path)
