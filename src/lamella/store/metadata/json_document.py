@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.pixels.coding import Coding
     from lamella.types import JSON, JSONObject
 
 Pairs: TypeAlias = list[tuple[str, Any]]
@@ -205,7 +204,6 @@ _groups: dict[tuple[int, bytes], StoredGroup] = {}
 _parsed: dict[tuple[bytes, bytes | None], ArrayMeta] = {}
 _described: dict[Hashable, ArrayMeta] = {}
 _encoded: dict[int, tuple[ArrayMeta, bytes]] = {}
-_codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
 
 
 class StoredGroup:
@@ -242,20 +240,20 @@ def stored_group(data: bytes, zarr_format: int, parse: Callable[[], JSONObject])
     """Return the cached group of a document's bytes, parsed where they are new."""
     if len(data) > _MAX_CACHED_BYTES:
         return StoredGroup(data, parse())
-    return _cached(_groups, (zarr_format, data), lambda: StoredGroup(data, parse()))
+    return cached(_groups, (zarr_format, data), lambda: StoredGroup(data, parse()))
 
 
 def parsed_array(data: bytes, attributes_data: bytes | None, parse: Callable[[], ArrayMeta]) -> ArrayMeta:
     """Return the parsed document of an array; ``attributes_data`` is its separate attributes document (Zarr v2)."""
     if len(data) + len(attributes_data or b"") > _MAX_CACHED_BYTES:
         return parse()
-    return _cached(_parsed, (data, attributes_data), parse)
+    return cached(_parsed, (data, attributes_data), parse)
 
 
 def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
     """Return the description of a new array; ``key`` contains all arguments that it depends on."""
     try:
-        return _cached(_described, key, make)
+        return cached(_described, key, make)
     except TypeError:  # a compressor that is a dict cannot be a key
         return make()
 
@@ -263,15 +261,11 @@ def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
 def encoded_array(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
     """Return the encoded document of a description."""
     # The entry keeps the description alive, so that no other object can get the same id.
-    return _cached(_encoded, id(meta), lambda: (meta, encode()))[1]
+    return cached(_encoded, id(meta), lambda: (meta, encode()))[1]
 
 
-def coding_of_array(meta: ArrayMeta, parse: Callable[[ArrayMeta], Coding | None]) -> Coding | None:
-    """Return the parsed codecs of a description; None where one is unsupported."""
-    return _cached(_codings, id(meta), lambda: (meta, parse(meta)))[1]
-
-
-def _cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
+def cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
+    """Return the value of a key, computed by ``make`` on first use; a cache that is full is emptied."""
     value = cache.get(key)
     if value is None:
         value = make()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lamella.store.metadata.json_document import coding_of_array
+from lamella.store.metadata.json_document import cached
 from lamella.store.pixels.shard_file import IndexForm, crc32c, named_codec
 from lamella.store.process_limits import codec_threads
 
@@ -168,6 +168,9 @@ class Coding:
         return self._turned_back(values.reshape([self.shape[axis] for axis in self.order]))
 
 
+_codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
+
+
 def coding_of(meta: ArrayMeta) -> Coding | None:
     """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported.
 
@@ -176,7 +179,8 @@ def coding_of(meta: ArrayMeta) -> Coding | None:
     >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
     '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
     """
-    return coding_of_array(meta, _of_v2 if meta.zarr_format == 2 else _of_v3)
+    # The entry keeps the description alive, so that no other object can get the same id.
+    return cached(_codings, id(meta), lambda: (meta, (_of_v2 if meta.zarr_format == 2 else _of_v3)(meta)))[1]
 
 
 # ---- parsing documents ----------------------------------------------------------------------------
