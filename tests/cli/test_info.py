@@ -133,7 +133,7 @@ def test_a_plate(plate):
         "columns": "2: 1, 2",
         "wells": "2 of 4",
         "fields": "at most 2 per well",
-        "acquisitions": dict(lines)["acquisitions"],
+        "acquisitions": "1: 0 (Acquisition 0)",
     }
     assert "\nFirst position A/1/0\n" in result.output
     assert "Positions" not in result.output

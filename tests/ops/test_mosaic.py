@@ -154,6 +154,8 @@ def test_a_view_reads_no_more_than_the_fields_it_touches(tmp_path, reads):
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_path, version, monkeypatch):
     plate = new_plate(tmp_path / "plate.zarr", (2, 3), version, levels=2)
+    plate.set_channel("DAPI", color="00FFFF", window=(10, 500))
+    plate["A/1/4"].set_channel("DAPI", window=(5, 400))
     mosaic = plate.mosaic("A/1")
     np.testing.assert_array_equal(mosaic.levels[1][...], by_numpy(plate, "1"))
     sizes, read = [], MosaicArray.read
@@ -173,6 +175,9 @@ def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_pat
     assert written.get_effective_translation("0") == mosaic.translation == [0, 0, 0, 100, -7]
     assert written.dataset_paths == ["0", "1"]
     assert written.version == version
+    assert written.image_name == "mosaic"
+    (channel,) = written.metadata.omero.channels
+    assert (channel.color, channel.window["start"], channel.window["end"]) == ("00FFFF", 10, 500)
     assert lamella.validate(tmp_path / "mosaic.zarr")
     with pytest.raises(FileExistsError):
         mosaic.write(tmp_path / "mosaic.zarr")
@@ -184,6 +189,13 @@ def test_a_mosaic_is_written_as_an_image_with_its_scale_place_and_levels(tmp_pat
     in_memory = mosaic.write(MemoryStore())
     np.testing.assert_array_equal(in_memory["0"][...], mosaic[...])
     assert mosaic.write(tmp_path / "mosaic.zarr", overwrite=True, levels=1).dataset_paths == ["0"]
+
+
+def test_fields_at_the_same_place_are_named_because_one_hides_the_other(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", (1, 3))
+    plate.set_positions([{"path": f"A/1/{field}", "x": 0, "y": 0} for field in (0, 2)])
+    with pytest.warns(UserWarning, match="A/1/2 lies at the same place as A/1/0"):
+        plate.mosaic("A/1")
 
 
 def test_positions_go_to_a_table_for_stitchers_and_back(tmp_path):

@@ -306,6 +306,7 @@ def _levels_to_write(folder: Path, version: str) -> None:
     plate(folder, version, levels=2)
     with _open(folder) as node:
         node.create_position("C", "1", "0")
+        node.set_positions([{"path": "A/1/1", "x": 8}])
 
 
 def double(position: lamella.Position) -> np.ndarray:

@@ -161,7 +161,7 @@ def _plate_values(plate: PlateDescription) -> list[tuple[str, str]]:
     ]
     if plate.acquisitions:
         named = [f"{item.id} ({item.name})" if item.name else str(item.id) for item in plate.acquisitions]
-        values.append(("acquisitions", some(named)))
+        values.append(("acquisitions", f"{len(named)}: {some(named)}"))
     if plate.tables:
         values.append(("tables", some(plate.tables)))
     return values

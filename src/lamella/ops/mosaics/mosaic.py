@@ -6,12 +6,14 @@ Pixels are read when they are asked for, from the fields that the region touches
 from __future__ import annotations
 
 import operator
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, OutOfBoundsError
+from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
@@ -253,6 +255,7 @@ class Mosaic(MosaicArray):
             )
             self.levels.append(MosaicArray([array.stored for array in level], layout, blend, axes))
         super().__init__([array.stored for array in arrays[0]], self.levels[0].layout, blend, axes)
+        _warn_of_hidden_fields(list(self.fields), self.layout)
 
     @property
     def axis_names(self) -> list[str]:
@@ -395,6 +398,21 @@ def _check_fields(positions: Sequence[Position]) -> None:
                 f"{first.axis_names}, {first.channel_names}, {first.data.dtype}; {position.node_path} has "
                 f"{position.axis_names}, {position.channel_names}, {position.data.dtype}."
             )
+
+
+def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
+    """Warn of the first field at the same place as another one, as where no file stated positions."""
+    first: dict[tuple[int, ...], str] = {}
+    for path, start in zip(paths, layout.starts.tolist(), strict=True):
+        other = first.setdefault(tuple(start), path)
+        if other != path:
+            warnings.warn(
+                f"{path} lies at the same place as {other}, so one hides the other. Write the positions of the fields "
+                "by plate.set_positions, or choose an acquisition.",
+                UserWarning,
+                stacklevel=callers_level(),
+            )
+            return
 
 
 def _rounded(mean: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

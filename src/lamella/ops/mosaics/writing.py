@@ -13,13 +13,16 @@ from lamella.errors import InvalidArgumentError, NodeExistsError
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
+from lamella.ops.conversion.contrast import joint_window
 from lamella.ops.execution import Count, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, journal_in_place
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
 from lamella.ops.new_store import new_store
+from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
+from lamella.spec import edits
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.removal import delete_unfinished
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.units import Files
     from lamella.ops.mosaics.mosaic import Mosaic, MosaicArray
     from lamella.ops.regions import Region
+    from lamella.spec.images import ImagesMeta
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, StrPath
 
@@ -114,11 +118,11 @@ class MosaicWrite:
                 new_store(place, overwrite, "mosaic", version, self.progress, sources=sources) as workspace,
                 workspace.temporary(self.job) as folder,
             ):
-                self._to_folder(folder, workspace.journal)
+                self._to_folder(folder, workspace.journal, storage.title or "image")
         mode: Literal["r", "r+"] = "r" if is_archive_name(storage.name) else "r+"
         return open_ome_zarr(place, layout="fov", mode=mode)
 
-    def _to_folder(self, folder: str, file: LocalFile) -> None:
+    def _to_folder(self, folder: str, file: LocalFile, name: str) -> None:
         """Write a folder that a killed call may have written in part."""
         from lamella.nodes.open import open_ome_zarr
 
@@ -129,6 +133,7 @@ class MosaicWrite:
                 delete_unfinished(folder)
             position = self._create(folder)
             self._create_image(position)
+            position.document.edit(lambda meta: self._described(meta, name))
         with Journal(file, {"job": self.job}) as journal:
             self._fill(position, journal)
 
@@ -177,6 +182,21 @@ class MosaicWrite:
             shards_ratio=self.shards_ratio,
             transform=transform,
         )
+
+    def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
+        """Return the metadata with a name, and the colours of the fields; one window for those of all fields."""
+        edited = edits.set_name(meta, name)
+        stored = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
+        channels = [[] if omero is None else omero.channels for omero in stored]
+        if edited.omero is None or {len(of_field) for of_field in channels} != {len(edited.omero.channels)}:
+            return edited
+        edited.omero.channels = [channel.copied() for channel in channels[0]]
+        for channel, of_fields in zip(edited.omero.channels, zip(*channels, strict=True), strict=True):
+            windows = [one.window for one in of_fields if one.window is not None]
+            if channel.window is not None and len(windows) == len(of_fields):
+                start, end = joint_window([(window["start"], window["end"]) for window in windows])
+                channel.window = {**channel.window, "start": start, "end": end}
+        return edited
 
     def _fill(self, position: Position, journal: Journal[LocalFile] | None) -> None:
         target = position[_IMAGE].stored
