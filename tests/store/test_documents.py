@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
+import lamella
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
@@ -24,6 +26,7 @@ from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.array_meta import Compressor
 from lamella.store.metadata.documents import Documents
+from lamella.store.storage import open_storage
 
 ATTRIBUTES = {"name": "µ-plate", "nested": {"list": [1, 2.5, None, True]}}
 
@@ -394,6 +397,38 @@ def test_a_write_drops_consolidated_copies_that_it_makes_stale(tmp_path, zarr_fo
     assert (again["A/1"].attrs["a"], again.attrs["kept"]) == ("new", 1)
     with pytest.raises((ValueError, KeyError), match=r"[Cc]onsolidated|zmetadata"):
         zarr.open_group(tmp_path / "s.zarr", mode="r", zarr_format=zarr_format, use_consolidated=True)
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_an_edit_drops_the_copy_in_the_edited_node_itself(tmp_path, request, where, version):
+    """In Zarr v2 the copy of the plate stayed, with the old name and without a new well."""
+    root = tmp_path / "p.zarr"
+    if where == "s3":
+        service, root = request.getfixturevalue("service"), "s3://bucket/p.zarr"
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", "hcs", "w", ["a"], version=version) as plate:
+        plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 4, 4), "u1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata is no part of the Zarr v3 specification
+        for path in ("A/1/0", ""):
+            zarr.consolidate_metadata(tmp_path / "p.zarr" / path)
+    edits = {
+        "": [lambda plate: plate.set_name("new"), lambda plate: plate.create_well("C", "1")],
+        "A/1/0": [lambda plate: plate["A/1/0"].set_name("new")],
+    }
+    for path, calls in edits.items():
+        for call in calls:
+            if where == "s3":
+                service.objects.clear()
+                service.put_folder(tmp_path / "p.zarr", "/bucket/p.zarr")
+            made = (
+                root if where == "s3" else shutil.copytree(root, tmp_path / "copy.zarr", dirs_exist_ok=True)
+            )
+            with lamella.open_ome_zarr(made, mode="r+") as plate:
+                call(plate)
+            storage = open_storage(made)
+            for folder in {"", path}:
+                assert storage.read(f"{folder}/.zmetadata".strip("/")) is None
+                assert b"consolidated_metadata" not in (storage.read(f"{folder}/zarr.json".strip("/")) or b"")
 
 
 def test_the_stamp_of_a_document_tells_that_it_changed(local_documents):

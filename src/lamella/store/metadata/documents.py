@@ -274,7 +274,7 @@ class Documents(StoredDocuments):
                     f"array {path!r} is described for Zarr v{meta.zarr_format}, "
                     f"the store is Zarr v{self.format}"
                 )
-        self._consolidated.drop(arrays)
+        self._consolidated.drop(arrays, new=True)
         self.storage.write_many(
             item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
@@ -452,7 +452,7 @@ class ConsolidatedCopies:
         return getattr(self._thread, "locked_paths", ())
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
-        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
+        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` ones have none."""
         if new:
             self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):
@@ -468,13 +468,15 @@ class ConsolidatedCopies:
                 self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:
-        if (node and node in self._absent) or node in self._locked_paths:
+        if node and node in self._absent:
             return
         if self._format == 2:
             key = join(node, V2.consolidated)
             if self._storage.size(key) is not None:
                 self._storage.delete(key)
             self._absent[node] = None
+            return
+        if node in self._locked_paths:  # its document is rewritten without its copies
             return
         key = join(node, V3.group)
         stamp = self._storage.stamp(key)
