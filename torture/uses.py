@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 PATIENCE = 120
 
 #: Growth of the peak memory during one use that counts as unbounded; the stores have kilobytes.
-MOST_GROWTH = 1 << 30
+MAX_GROWTH = 1 << 30
 
-_MOST_READ = 1 << 24
+_MAX_READ = 1 << 24
 _ENGINE_WORDS = re.compile(
     r"pydantic|validation error|Traceback|further information|tensorstore/|\[source locations|INVALID_ARGUMENT|"
     r"FAILED_PRECONDITION|object has no attribute|object is not|unhashable|takes \d+ positional|list index|"
@@ -95,7 +95,7 @@ def unclear_outcome(use: Callable[[Path], object], path: Path) -> Unclear | None
     except Exception as error:
         return Unclear(use.__name__, f"{type(error).__name__}: {str(error)[:200]}", _line(error))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return Unclear(use.__name__, f"memory: {grown >> 20} MiB", "-") if grown > MOST_GROWTH else None
+    return Unclear(use.__name__, f"memory: {grown >> 20} MiB", "-") if grown > MAX_GROWTH else None
 
 
 def _unclear_words(use: Callable[..., object], error: LamellaError) -> Unclear | None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def items_of(value: Iterable[Any], what: str) -> list[Any]:
-    """Return the items of an iterable argument that is not text; else raise WrongTypeError, which begins with ``what``.
+def items_of(value: Iterable[Any], subject: str) -> list[Any]:
+    """Return the items of an iterable argument; raise WrongTypeError, which begins with ``subject``, for text too.
 
     >>> items_of(("y", "x"), "dims is a list of axis names")
     ['y', 'x']
@@ -27,10 +27,10 @@ def items_of(value: Iterable[Any], what: str) -> list[Any]:
     """
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return list(value)
-    raise WrongTypeError(f"{what}, not {value!r}.")
+    raise WrongTypeError(f"{subject}, not {value!r}.")
 
 
-def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...]:
+def whole_numbers(value: Sequence[int], subject: str, least: int) -> tuple[int, ...]:
     """Return an argument that is a list of whole numbers; nothing is rounded.
 
     >>> whole_numbers([4, 64], "chunks", 1)
@@ -40,7 +40,7 @@ def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...
     ...
     lamella.errors.WrongTypeError: chunks is a list of whole numbers from 1 on, not (1.5,).
     """
-    text = f"{what} is a list of whole numbers from {least} on"
+    text = f"{subject} is a list of whole numbers from {least} on"
     try:
         numbers = tuple(int(operator.index(number)) for number in items_of(value, text))
     except TypeError:
@@ -50,7 +50,7 @@ def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...
     return numbers
 
 
-def whole_number(value: int, what: str, least: int) -> int:
+def whole_number(value: int, subject: str, least: int) -> int:
     """Return an argument that is a whole number; nothing is rounded.
 
     >>> whole_number("2", "level", 0)
@@ -61,9 +61,9 @@ def whole_number(value: int, what: str, least: int) -> int:
     try:
         number = int(operator.index(value))
     except TypeError:
-        raise WrongTypeError(f"{what} is a whole number from {least} on, not {value!r}.") from None
+        raise WrongTypeError(f"{subject} is a whole number from {least} on, not {value!r}.") from None
     if number < least:
-        raise InvalidArgumentError(f"{what} is a whole number from {least} on, not {value!r}.")
+        raise InvalidArgumentError(f"{subject} is a whole number from {least} on, not {value!r}.")
     return number
 
 

@@ -1,9 +1,7 @@
-"""The log of the package: ``logging.getLogger("lamella")``.
+"""The log of the package: ``logging.getLogger("lamella")``. Imports nothing of the package.
 
-INFO says what is done, one record when an operation starts and one when it ends; DEBUG names each file that is written,
-moved or deleted. Nothing is printed unless the program that uses lamella configures logging.
-
-Imports nothing of the package.
+INFO has one record when an operation starts and one when it ends; DEBUG names each file that is written, moved or
+deleted. Nothing is printed unless the program that uses lamella configures logging.
 """
 
 from __future__ import annotations

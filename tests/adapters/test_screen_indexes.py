@@ -142,7 +142,7 @@ def test_projections_of_channels_with_z_steps_are_left_out(tmp_path: Path) -> No
     assert set(grid.fields[0].planes) == {(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)}
     assert screen.notes == (
         "2 projections along z left out, of channels with z-stacks",
-        "w2 have projections only, which stand at the first z step",
+        "w2 have projections only, which are stored at the first z step",
     )
 
 

@@ -69,9 +69,9 @@ BAD_FOR_ANY = {
     "an unknown channel": (lambda d: d.assign_coords(c=["DAPI", "Cy5"]), "Channel 'Cy5' not in"),
     "a channel twice": (lambda d: d.assign_coords(c=["DAPI", "DAPI"]), "a channel twice"),
     "unnamed channels": (lambda d: d.isel(c=[0]).drop_vars("c"), "1 channels without names"),
-    "dates": (lambda d: d.assign_coords(t=np.array(["2026-01-01"], "M8[ns]")), "'t' must hold one number"),
-    "texts": (lambda d: d.assign_coords(z=list("abc")), "'z' must hold one number"),
-    "NaN": (lambda d: d.assign_coords(z=[0, np.nan, 2]), "'z' holds values that are not finite"),
+    "dates": (lambda d: d.assign_coords(t=np.array(["2026-01-01"], "M8[ns]")), "'t' must have one number"),
+    "texts": (lambda d: d.assign_coords(z=list("abc")), "'z' must have one number"),
+    "NaN": (lambda d: d.assign_coords(z=[0, np.nan, 2]), "'z' contains values that are not finite"),
     "a unit of nothing": (lambda d: d.assign_coords(z=("z", [0, 1, 2], {"units": "parrot"})), "'parrot'"),
     "a unit of another kind": (
         lambda d: d.assign_coords(z=("z", [0, 1, 2], {"units": "second"})),
@@ -132,9 +132,9 @@ BAD_FOR_FILLED = {
     "far beyond the last": (lambda d: d.assign_coords(t=[1.7e9]), "would be empty"),
     "another length": (lambda d: d.isel(z=[0, 1]), "has length 2 along 'z'"),
     "another place": (lambda d: d.assign_coords(y=7 + np.arange(4)), "'y' runs from 7 to 10"),
-    "values beyond the dtype": (lambda d: d.astype("int64") * 1000, "cannot hold all"),
-    "fractions": (lambda d: d * 0.5, "cannot hold all"),
-    "complex": (lambda d: d * 1j, "cannot hold all"),
+    "values beyond the dtype": (lambda d: d.astype("int64") * 1000, "cannot store all"),
+    "fractions": (lambda d: d * 0.5, "cannot store all"),
+    "complex": (lambda d: d * 1j, "cannot store all"),
 }
 
 

@@ -554,7 +554,7 @@ def test_unknown_labels_are_refused(image, tmp_path):
 def test_an_image_without_pixels_is_refused(tmp_path):
     with lamella.open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["A"]):
         pass
-    refused(run(tmp_path / "a.zarr", "-o", tmp_path / "out.png"), "holds no image yet")
+    refused(run(tmp_path / "a.zarr", "-o", tmp_path / "out.png"), "has no image yet")
 
 
 def test_the_group_of_labels_is_no_picture(image, tmp_path):

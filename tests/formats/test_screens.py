@@ -142,18 +142,18 @@ def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_several_plates_is_refused(tmp_path: Path) -> None:
     write_opera(tmp_path / "screens" / "one" / "Images")
     shutil.copytree(tmp_path / "screens" / "one", tmp_path / "screens" / "two")
-    with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
+    with pytest.raises(SourceError, match=r"contains 2 plates .*convert them one by one"):
         lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
 
 
 def test_plates_in_folders_of_different_depth_are_refused_too(tmp_path: Path) -> None:
     write_opera(tmp_path / "screens" / "one" / "Images")
     write_opera(tmp_path / "screens" / "two" / "measurement 1" / "Images")
-    with pytest.raises(SourceError, match=r"holds 2 plates .*convert them one by one"):
+    with pytest.raises(SourceError, match=r"contains 2 plates .*convert them one by one"):
         lamella.convert(tmp_path / "screens", tmp_path / "plate.zarr")
     shutil.copytree(DATA / "screens" / "imagexpress", tmp_path / "imagexpress" / "later")
     shutil.copytree(DATA / "screens" / "imagexpress" / "in_place", tmp_path / "imagexpress" / "now")
-    with pytest.raises(SourceError, match=r"holds 3 plates .*convert them one by one"):
+    with pytest.raises(SourceError, match=r"contains 3 plates .*convert them one by one"):
         lamella.convert(tmp_path / "imagexpress", tmp_path / "plate.zarr")
 
 
@@ -187,7 +187,7 @@ def test_a_metamorph_folder_is_the_plate_that_its_stage_names_are(tmp_path: Path
 
 def test_metamorph_stages_that_are_no_wells_are_images_by_name(tmp_path: Path) -> None:
     index = write_nd(tmp_path / "scan", stages=("P1", "P2"))
-    with pytest.raises(SourceError, match="holds 2 images, 0 'P1', 1 'P2': choose one with --series"):
+    with pytest.raises(SourceError, match="contains 2 images, 0 'P1', 1 'P2': choose one with --series"):
         lamella.convert(index, tmp_path / "a.zarr")
     lamella.convert(index, tmp_path / "a.zarr", series=1)
     with lamella.open(tmp_path / "a.zarr") as image:

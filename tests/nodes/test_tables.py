@@ -150,7 +150,7 @@ def test_the_type_follows_from_the_columns_and_from_what_was_read():
         ),
         (sizes(), {"type": "feature"}, "is not one of generic_table"),
         (sizes(), {"backend": "xlsx"}, "is not one of anndata, csv, json, parquet"),
-        (pd.DataFrame({"a": [object()]}), {}, "column 'a' .* holds"),
+        (pd.DataFrame({"a": [object()]}), {}, "column 'a' .* contains"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), {"backend": "csv"}, "datetime64"),
         (pd.DataFrame({"a/b": [1]}), {"backend": "anndata"}, "rename it"),
         *(

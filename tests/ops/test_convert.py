@@ -376,7 +376,7 @@ def test_a_folder_of_unlike_files_is_refused(tmp_path: Path, store: Path) -> Non
 
 def test_a_folder_without_tiffs_is_refused(tmp_path: Path, store: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="and the folders below it hold no image"):
+    with pytest.raises(SourceError, match="and the folders below it contain no image"):
         convert(tmp_path / "empty", store)
 
 
@@ -396,7 +396,7 @@ def two_images(path: Path) -> Path:
 def test_several_images_in_one_file_are_refused_unless_one_is_chosen(tmp_path: Path, store: Path) -> None:
     path = two_images(tmp_path / "two.ome.tif")
     with pytest.raises(
-        SourceError, match=r"two\.ome\.tif holds 2 images, 0 'one', 1 'two': choose one with --series"
+        SourceError, match=r"two\.ome\.tif contains 2 images, 0 'one', 1 'two': choose one with --series"
     ):
         convert(path, store)
     convert(path, store, series=1)

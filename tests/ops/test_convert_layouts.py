@@ -118,7 +118,7 @@ def test_images_in_folders_below_of_unknown_names_are_refused(tmp_path: Path) ->
     for name in ("a/1.tif", "b/2.tif"):
         (tmp_path / "screen" / name).parent.mkdir(parents=True)
         tifffile.imwrite(tmp_path / "screen" / name, np.zeros((4, 4), "uint8"))
-    with pytest.raises(SourceError, match="holds images only in folders below it"):
+    with pytest.raises(SourceError, match="contains images only in folders below it"):
         lamella.convert(tmp_path / "screen", tmp_path / "plate.zarr")
 
 

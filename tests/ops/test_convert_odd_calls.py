@@ -115,7 +115,7 @@ def test_an_option_of_watch_without_it_is_refused(folder: Path, option: list[str
 
 
 def test_numbers_agree_with_their_nouns(folder: Path) -> None:
-    with pytest.raises(SourceError, match="holds 1 image: there is no image 5"):
+    with pytest.raises(SourceError, match="contains 1 image: there is no image 5"):
         lamella.convert("good.tif", "out.zarr", series=5)
     with pytest.raises(SourceError, match="none of 1 file name,"):
         lamella.convert("good.tif", "out.zarr", well_regex="(?P<well>Z1)")

@@ -288,7 +288,7 @@ def test_unlike_files_of_one_field_are_refused(files: Path, store: Path) -> None
 
 def test_a_stack_cannot_be_one_z(tmp_path: Path, store: Path) -> None:
     tifffile.imwrite(tmp_path / "A1_z1.tif", np.stack([plane(0), plane(1)]), photometric="minisblack")
-    with pytest.raises(SourceError, match=r"A1_z1\.tif holds 2 planes along z itself"):
+    with pytest.raises(SourceError, match=r"A1_z1\.tif has 2 planes along z itself"):
         convert(tmp_path / "A1_z1.tif", store, well_regex=r"(?P<row>A)(?P<col>1)_z(?P<z>1)")
 
 

@@ -449,8 +449,8 @@ def test_who_is_overtaken_leaves_what_the_other_tells(position, tmp_path, units,
 
 def test_who_ends_takes_its_progress_away():
     job = PyramidJob("a", "work", None, ((),))
-    assert StaleLevels(("a",), (((0,), (4,)),), job).ended("a", ()).job is None
-    assert StaleLevels(("a", "b"), (), job).ended("b", ()).job == job
+    assert StaleLevels(("a",), (((0,), (4,)),), job).without_writer("a", ()).job is None
+    assert StaleLevels(("a", "b"), (), job).without_writer("b", ()).job == job
 
 
 def test_who_was_overtaken_by_another_leaves_no_mark(position, tmp_path, units, monkeypatch):

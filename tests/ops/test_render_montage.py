@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamella.ops.display.montage import MOST_FIELDS, Box, Montage, field_grid, fit
+from lamella.ops.display.montage import MAX_FIELDS, Box, Montage, field_grid, fit
 
 MONTAGES = st.builds(
     Montage,
@@ -64,7 +64,7 @@ def test_wells_are_a_regular_grid_with_gaps(montage):
 @given(fields=st.integers(0, 40), aspect=st.floats(0.2, 5))
 def test_a_grid_of_fields_holds_them_without_a_spare_row(fields, aspect):
     rows, columns = field_grid(fields, aspect)
-    drawn = min(max(fields, 1), MOST_FIELDS)
+    drawn = min(max(fields, 1), MAX_FIELDS)
     assert rows * columns >= drawn
     assert (rows - 1) * columns < drawn
     assert rows * columns - drawn <= math.ceil(math.sqrt(drawn)) - 1

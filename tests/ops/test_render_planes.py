@@ -384,4 +384,4 @@ def test_of_many_fields_the_first_nine_are_drawn(tmp_path):
     plate.create_positions([("A", "1", str(field)) for field in range(12)])
     plan = plan_plate(plate)
     assert [tile.path for tile in plan.tiles] == [f"A/1/{field}" for field in range(9)]
-    assert (plan.fields, plan.most_fields) == (12, 9)
+    assert (plan.fields, plan.max_fields) == (12, 9)

@@ -12,7 +12,7 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError
 from lamella.models import AcquisitionMeta, axes
-from lamella.ops.repair.reindex import line_order
+from lamella.ops.repair.reindex import name_order
 
 
 def write_image(path, version, value=1):
@@ -206,4 +206,4 @@ def test_stale_copies_go_with_the_new_lists(empty, version):
 def test_rows_of_large_plates_are_in_the_order_of_the_plate():
     names = [chr(65 + number) for number in range(26)] + ["AA", "AB", "AF"]
     shuffled = names[13:] + names[:13]
-    assert sorted(shuffled, key=line_order) == names
+    assert sorted(shuffled, key=name_order) == names

@@ -311,7 +311,7 @@ def test_memory_does_not_grow_with_the_shard(make):
 
 
 def test_more_shards_than_open_files_are_filled_at_once(make, monkeypatch):
-    monkeypatch.setattr("lamella.ops.streaming.array_frames._MOST_OPEN", 2)
+    monkeypatch.setattr("lamella.ops.streaming.array_frames._MAX_OPEN", 2)
     position = make(channel_names=["DAPI"])
     opened = set()
     real = os.open

@@ -24,7 +24,7 @@ import os, signal, sys
 import lamella
 from lamella.ops.jobs import journal
 from lamella.ops.integrity import checksum
-checksum._SETTLED_NS, journal._MOST_SECONDS = 0, 0
+checksum._SETTLED_NS, journal._MAX_SECONDS = 0, 0
 add, left = journal.Journal.add, [int(sys.argv[1])]
 def killed(*given):
     if not left[0]:
@@ -40,7 +40,7 @@ exec(sys.argv[2])
 def old(monkeypatch):
     """Files are as old as files of an experiment, and what is found is written down at once."""
     monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_SECONDS", 0)
 
 
 @pytest.fixture(params=["0.4", "0.5"])
@@ -100,7 +100,7 @@ def test_workers_go_on_too(plate, work, kind, monkeypatch):
     )
     monkeypatch.undo()  # functions that were replaced cannot be sent to processes
     monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_SECONDS", 0)
     seen, added, add = [], [], Journal.add
 
     def stop(done, total, what):
@@ -383,7 +383,7 @@ def test_results_are_written_down_in_batches_of_a_few_seconds(plate, work, monke
             writes.append(bytes(data).count(b"\n"))
         return write(fd, data)
 
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 2.0)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_SECONDS", 2.0)
     monkeypatch.setattr("lamella.ops.jobs.journal.time.monotonic", tick)
     monkeypatch.setattr("lamella.ops.jobs.journal.os.write", counted)
     work(plate)
@@ -392,8 +392,8 @@ def test_results_are_written_down_in_batches_of_a_few_seconds(plate, work, monke
 
 
 def test_results_of_large_files_are_written_down_at_once(plate, work, monkeypatch):
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 1e9)
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_BYTES", 1)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_SECONDS", 1e9)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_BYTES", 1)
     known = []
 
     def look(*_):
@@ -404,7 +404,7 @@ def test_results_of_large_files_are_written_down_at_once(plate, work, monkeypatc
 
 
 def test_what_was_found_is_written_down_when_the_work_fails(plate, work, monkeypatch):
-    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 1e9)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MAX_SECONDS", 1e9)
     work.cut(plate, 3)
     work(plate)
     assert len(work.read) == len(work.keys(plate)) - 3

@@ -171,12 +171,12 @@ def _large_pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None
 
 def _checksums(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     """Write a manifest; what is found goes into the record at once, and files need not be old to be believed."""
-    settled, seconds = checksum._SETTLED_NS, journal._MOST_SECONDS
-    checksum._SETTLED_NS, journal._MOST_SECONDS = 0, 0
+    settled, seconds = checksum._SETTLED_NS, journal._MAX_SECONDS
+    checksum._SETTLED_NS, journal._MAX_SECONDS = 0, 0
     try:
         lamella.checksum(folder / "plate.zarr", folder / "sums", jobs=1)
     finally:
-        checksum._SETTLED_NS, journal._MOST_SECONDS = settled, seconds
+        checksum._SETTLED_NS, journal._MAX_SECONDS = settled, seconds
 
 
 def _edits(folder: Path, version: str, acknowledge: Acknowledge) -> None:

@@ -256,7 +256,7 @@ def test_what_real_files_hold_is_representable() -> None:
 
 def test_a_value_that_is_no_json_is_refused() -> None:
     label = ImageLabelMeta(source={"image": object()})
-    with pytest.raises(MetadataError, match="metadata can hold JSON only"):
+    with pytest.raises(MetadataError, match="metadata can only be JSON"):
         label.to_json()
 
 

@@ -1,4 +1,4 @@
-"""Law: a store of icechunk holds plates and images as any other; what it cannot hold is not there, and is no crash."""
+"""Law: a store of icechunk holds plates and images as any other; what it cannot store is not there, and is no crash."""
 
 from __future__ import annotations
 

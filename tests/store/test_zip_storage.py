@@ -323,7 +323,7 @@ def test_a_path_leads_into_an_archive(tmp_path):
     path = write_zip(tmp_path / "x.ozx", {f"A/1/0/{key}": data for key, data in FILES.items()})
     expected = lamella.open_ome_zarr(write_zip(tmp_path / "y.zip"))["0"][...]
     assert np.array_equal(lamella.open_ome_zarr(f"{path}/A/1/0")["0"][...], expected)
-    with pytest.raises(MetadataError, match="holds no Zarr metadata"):
+    with pytest.raises(MetadataError, match="has no Zarr metadata"):
         lamella.open_ome_zarr(path)
     with pytest.raises(FileNotFoundError, match=r"x\.ozx/B"):
         lamella.open_ome_zarr(f"{path}/B")

@@ -1,9 +1,7 @@
 """Read arrays as dask arrays, and write blocks of dask arrays, in any thread, process or machine.
 
 A task has the location of an array (`ArrayReader`, `ArrayWriter`), never an open engine: a worker opens the array
-again. The ``xarray_`` modules read and write labelled arrays.
-
-Imports dask on first use and never touches its configuration.
+again. dask is imported on first use, and its configuration is never changed.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ SMALL_BLOCK_BYTES = 8 * 2**20
 """Maximum raw size of blocks that join times and channels: reading one timepoint reads its whole block."""
 
 
-MOST_BLOCKS = 10_000_000
+MAX_BLOCKS = 10_000_000
 """Maximum number of blocks of a dask array: its list of blocks would need gigabytes."""
 
 
@@ -58,10 +56,10 @@ def dask_array(image: ImageArray) -> dask.array.Array:
     documents, path = reader.stored.documents, reader.stored.path
     blocks = tuple(max(1, n) for n in block_shape(image))
     count = prod(-(-n // b) for n, b in zip(image.shape, blocks, strict=True))
-    if count > MOST_BLOCKS:
+    if count > MAX_BLOCKS:
         raise TooLargeError(
             f"{image!r} of {documents.location(path)} would be {count} blocks of {blocks}, and a dask array of more "
-            f"than {MOST_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
+            f"than {MAX_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
         )
     image.warn_unfinished()
     # Stores in memory share one name; their identity distinguishes them.

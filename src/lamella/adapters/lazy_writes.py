@@ -1,9 +1,7 @@
-"""Write data that are not in memory block by block, in memory for a few blocks.
+"""Write data that are not in memory block by block; only a few blocks are in memory at a time.
 
-The blocks are those of the array, so that no two of them share a file. An error names the refused block, and the region
-of the write is marked as unfinished (`lamella.nodes.level_writes`).
-
-Imports dask only for data of dask.
+The blocks are those of the array, so no two of them share a file. An error names the refused block, and the region of
+the write is marked as unfinished (`lamella.nodes.level_writes`).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from lamella.errors import (
 )
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
-from lamella.ops.display.montage import MOST_FIELDS, Box, Montage, field_grid, fit
+from lamella.ops.display.montage import MAX_FIELDS, Box, Montage, field_grid, fit
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect
 from lamella.ops.display.preview import (
     FieldPicture,
@@ -182,15 +182,15 @@ def plate_page(
     size: int | None,
     workers: Workers,
     progress: Count,
-    most_fields: int = MOST_FIELDS,
+    max_fields: int = MAX_FIELDS,
 ) -> tuple[Page, list[FieldProblem]]:
     """Draw the wells of a plate in their grid, with the names of rows and columns, and a scale bar below.
 
-    ``most_fields`` is the number of fields of a well that are drawn.
+    ``max_fields`` is the number of fields of a well that are drawn.
     """
-    plan = plan_plate(node, most_fields)
+    plan = plan_plate(node, max_fields)
     aspect = _field_aspect(plan)
-    grid = field_grid(plan.most_fields, aspect)
+    grid = field_grid(plan.max_fields, aspect)
     longest = FIELD_SIDE * max(len(plan.rows) * grid[0], len(plan.columns) * grid[1])
     side = size or min(max(longest, PLATE_SIDE_LEAST), PLATE_SIDE_MOST)
     montage = layout(plan, aspect, side)
@@ -248,7 +248,7 @@ def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
 
     ``aspect`` is the height of a field divided by its width.
     """
-    field_rows, field_columns = field_grid(plan.most_fields, aspect)
+    field_rows, field_columns = field_grid(plan.max_fields, aspect)
     rows, columns = max(1, len(plan.rows)), max(1, len(plan.columns))
     gap = 3 if side / max(rows, columns) < 60 else 6
     high, wide = rows * field_rows * aspect, columns * field_columns * 1.0

@@ -69,12 +69,12 @@ def _plate(plate: Plate) -> Page | None:
         return None
     longest = max(len(plate.document.shared_model.columns), len(plate.document.shared_model.rows), 1)
     side = max(_SIDE, min(_WELL_SIDE * longest, _PLATE_SIDE))
-    nodes = (field.node for field in walk(plate, most_fields=1))
+    nodes = (field.node for field in walk(plate, max_fields=1))
     first = next((node for node in nodes if isinstance(node, Position) and node.dataset_paths), None)
     if first is None or not _is_quick(first, far, wells, side // longest):
         return None
     options, count = PreviewOptions(), Count(None, "fields")
-    page, problems = plate_page(plate, options, side, Workers(), count, most_fields=1)
+    page, problems = plate_page(plate, options, side, Workers(), count, max_fields=1)
     return page if all(problem.is_crossed_out for problem in problems) else None
 
 

@@ -1,10 +1,8 @@
-"""Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF.
+"""Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF (extra ``tiff``).
 
 Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
 the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_vendors`` read metadata, ``tiff_pages``
 decodes.
-
-Needs the extra ``tiff`` (tifffile and imagecodecs).
 """
 
 from __future__ import annotations

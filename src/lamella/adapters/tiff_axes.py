@@ -1,16 +1,4 @@
-"""Map the axes of a TIFF, by the letters of ``tifffile``, to those of OME-NGFF.
-
-The rules, in order:
-
-* ``T``, ``C``, ``Z``, ``Y``, ``X`` stay.
-* ``S`` (samples of a pixel: red, green, blue) is the channel axis; together with ``C`` the two become one axis of
-  channels, the samples of the first channel first.
-* Any other axis of length 1 is dropped.
-* ``E`` (wavelength) is the channel axis if there is no other; a note says so.
-* Axes without a name (``I`` for a sequence of pages, ``Q`` for an array without names), at most two, are filled from
-  the last one on: the last is z, the one before it t, if the file lacks z and t. A note reports this guess.
-* Axes with a meaning that OME-NGFF lacks (positions, tiles, angles, lifetimes, ...) are refused.
-"""
+"""Map the axes of a TIFF, by the letters of ``tifffile``, to those of OME-NGFF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check that a TIFF file is complete: compare the file with the numbers that it states itself.
+"""Check that a TIFF file is complete: compare the file with the numbers in its own metadata.
 
 ``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
 description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``tiff_pages.check_sizes``

@@ -1,8 +1,7 @@
-"""`TiffMetadata`: what the metadata of an image in a TIFF say, whichever program wrote them (OME-XML, ImageJ, ...).
+"""Parse the metadata of an image in a TIFF to `TiffMetadata`, whichever program wrote them (OME-XML, ImageJ, ...).
 
-`read_resolution` reads pixel sizes from the tags XResolution and YResolution. These were made for printers (300 dots
-per inch), and many programs write a printer's value, which must not become the pixel size of an image: see `_LARGEST`
-and `_DOTS_PER_INCH`.
+The tags XResolution and YResolution were made for printers (300 dots per inch), and many programs write a printer's
+value, which must not become the pixel size of an image: see `_LARGEST` and `_DOTS_PER_INCH`.
 """
 
 from __future__ import annotations

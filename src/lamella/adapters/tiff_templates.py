@@ -1,9 +1,8 @@
-"""Parse no TIFF file twice: pages are cached, and one parsed file describes all that differ from it in pixels only.
+"""Parse each TIFF file once, and files that differ in their pixels only once together; cache parsed pages.
 
 A template is a parsed file, such as a plane of a screen: its description, and all its bytes except the pixels. A file
-of the same size with the same bytes outside of the pixels is described by them, because parsing reads nothing else; it
-is not parsed again. Only files whose description depends on no other file, and whose pixels are one run of uncompressed
-bytes, become templates.
+of the same size with the same other bytes has the same description, because parsing reads nothing else. A file becomes
+a template if its description depends on no other file, and its pixels are one run of uncompressed bytes.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription
 
 
-_TEMPLATES_KEPT = 8
+_MAX_TEMPLATES = 8
 """Maximum number of templates: a folder has few kinds of files, or each file is of its own kind."""
 
-_MOST_BYTES = 1 << 14
+_MAX_BYTES = 1 << 14
 """Maximum number of bytes outside of the pixels of a template."""
 
-_FILES = 4
+_MAX_FILES = 4
 """Maximum number of files with cached pages: a list of pages may be long."""
 
-_FRAMES_KEPT = 64
+_MAX_FRAMES = 64
 """Maximum number of kinds of pages; pages of one kind are described by one of them."""
 
 _PLAIN_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
@@ -49,7 +48,7 @@ FileKey = tuple[str, int, int, int]
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed file: what it is described by, and its bytes before and after the pixels from ``start`` to ``end``."""
+    """A parsed file: its description, and its bytes before and after the pixels from ``start`` to ``end``."""
 
     size: int
     start: int
@@ -63,13 +62,13 @@ class Template:
 
     @property
     def key(self) -> tuple[int, bytes, bytes]:
-        """What files must have to be described by it."""
+        """Size and bytes that a file must have so that the template describes it."""
         return self.size, self.head, self.tail
 
 
-TEMPLATES: LastUsed[tuple[int, bytes, bytes], Template] = LastUsed(_TEMPLATES_KEPT)
-_FRAMES: LastUsed[tuple[Any, ...], Any] = LastUsed(_FRAMES_KEPT)
-PAGES: LastUsed[FileKey, list[Pages]] = LastUsed(_FILES)
+TEMPLATES: LastUsed[tuple[int, bytes, bytes], Template] = LastUsed(_MAX_TEMPLATES)
+_FRAMES: LastUsed[tuple[Any, ...], Any] = LastUsed(_MAX_FRAMES)
+PAGES: LastUsed[FileKey, list[Pages]] = LastUsed(_MAX_FILES)
 """The pages of each image of the most recently read files; a file that changed is parsed again."""
 
 if hasattr(os, "register_at_fork"):
@@ -145,13 +144,13 @@ def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -
         end += counts[0]
     size = file.filehandle.size
     name = description.name
-    is_small = start + size - end <= _MOST_BYTES
+    is_small = start + size - end <= _MAX_BYTES
     is_named = any(name in text for text in (description.title, *description.notes))
     return (start, end) if is_small and start > 0 and not is_named else None
 
 
 def shared_frame(frame: Any) -> Any | None:
-    """Return the page that stands for all which are decoded alike: thousands of files need the memory of one.
+    """Return one page for all that are decoded in the same way: thousands of files need the memory of one.
 
     Return None for a page of tifffile whose decoder may depend on more than the layout of pixels.
     """

@@ -237,7 +237,7 @@ def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 
 def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     names, colors = (
-        values.get(f"SI.hChannels.{what}") or [] for what in ("channelName", "channelMergeColor")
+        values.get(f"SI.hChannels.{subject}") or [] for subject in ("channelName", "channelMergeColor")
     )
     names, colors = ([each] if isinstance(each, str) else list(each) for each in (names, colors))
     channels = []

@@ -1,12 +1,7 @@
-"""Store the attrs of labelled arrays, and which times follow from writes, in an image's attributes beside OME-NGFF.
+"""Store the attrs of labelled arrays, and time axes that follow from writes, in an image's attributes.
 
-.. code-block:: text
-
-    attributes["lamella"]["xarray_attrs"]  the attrs of the DataArray
-    attributes["lamella"]["xarray_times"]  image name -> {"start", "step"}, if both follow from the written times
-    attributes["iohub"]["xarray_attrs"]    attrs that iohub stored; read, never written
-
-Pure functions from attributes to attributes; other keys survive.
+Pure functions on attributes; other keys survive. The keys are listed in docs/design.md. Attrs that iohub stored
+(``attributes["iohub"]["xarray_attrs"]``) are read, never written.
 """
 
 from __future__ import annotations
@@ -114,6 +109,6 @@ def _value(value: Any, where: str) -> JSON:
     ):
         return value
     raise InvalidArgumentError(
-        f"{where} of the DataArray is {value!r}, a {type(value).__name__}, which JSON cannot hold. Remove it, or store "
+        f"{where} of the DataArray is {value!r}, a {type(value).__name__}, which is not JSON. Remove it, or store "
         "it as a number, a text, or lists and dicts of these."
     )

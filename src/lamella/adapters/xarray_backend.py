@@ -1,9 +1,8 @@
 """``xr.open_dataset(path, engine="lamella")`` and ``xr.open_datatree``: open OME-Zarr stores through xarray.
 
-The engine is registered in the entry point group ``xarray.backends``, and never chosen without ``engine=``: a path that
-ends in ``.zarr`` belongs to xarray's own Zarr engine.
-
-The only module of lamella that imports xarray on import; only xarray imports it.
+Registered in the entry point group ``xarray.backends``, and never chosen without ``engine=``: paths that end in
+``.zarr`` belong to xarray's own engine. Only xarray imports this module, the only one of lamella that imports xarray
+when it is loaded.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ class LazyPixels(BackendArray):  # type: ignore[misc]
 def _level_path(position: Position, level: int | str) -> str:
     paths = position.dataset_paths
     if not paths:
-        raise NodeNotFoundError(f"{position.node_path} holds no image yet.")
+        raise NodeNotFoundError(f"{position.node_path} has no image yet.")
     if isinstance(level, int) and not isinstance(level, bool) and 0 <= level < len(paths):
         return paths[level]
     if isinstance(level, str) and level in paths:

@@ -1,8 +1,6 @@
-"""Return positions, plates and regions in physical units as labelled arrays.
+"""Return positions, plates and regions in physical units as labelled arrays; xarray is imported on first use.
 
 Dims and coordinates come from axes, channels and transformations. Pixels are read when they are computed.
-
-Imports xarray on first use.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Compute the time axis of an image from its timepoints: start, step and index of each, in any order of writing.
 
-A grid is movable if it follows from writes alone. It is a function of the set of written times: the largest step that
-meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step from whose multiples
-no time is further than a twentieth of it (`fit_steps`). The times 0, 60 and 30 give a start of 0, a step of 30, and the
-indices 0, 2 and 1. Pure arithmetic on numbers.
+A grid is movable if it follows from writes alone: then its step is the largest that meets all written times exactly, at
+least a tenth of the smallest gap; else the largest one from whose multiples no time is further than a twentieth of it
+(`fit_steps`). The times 0, 60 and 30 have the start 0, the step 30, and the indices 0, 2 and 1.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from lamella.adapters.xarray_grid import (
     FINEST,
     JITTER,
-    MOST_EMPTY,
+    MAX_EMPTY,
     NOISE,
     Joined,
     Placement,
@@ -234,10 +233,10 @@ def _check_indices(
     step: float,
 ) -> None:
     """Raise for two coordinates at one index, and for too many empty timepoints in an array that grows to a length."""
-    if length - grid.length - len(indices) > MOST_EMPTY:
+    if length - grid.length - len(indices) > MAX_EMPTY:
         raise InvalidArgumentError(
             f"The coordinates of dim {dim!r} reach from {values.min():g} to {values.max():g}; with timepoints "
-            f"{step:g} apart from {start:g} on, more than {MOST_EMPTY} would be empty."
+            f"{step:g} apart from {start:g} on, more than {MAX_EMPTY} would be empty."
         )
     if len(np.unique(indices)) < len(indices):
         _refuse_twice(grid, values, dim)
@@ -246,11 +245,11 @@ def _check_indices(
 Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
 """Start, step, and the index of each time."""
 
-_MOST_PARTS = 3
+_MAX_PARTS = 3
 """Maximum number of steps in the smallest gap of jittered times (a time of the film is missing in it): with more steps
 any times would fit."""
 
-_MOST_TRIED = 64
+_MAX_TRIED = 64
 """Maximum number of steps from the first to the last time for which all steps are tried; else steps are counted."""
 
 
@@ -298,7 +297,7 @@ def _jittered(
 
     Parts of the smallest gap are tried too, since timepoints between others may be written later.
     """
-    for parts in range(1, _MOST_PARTS + 1):
+    for parts in range(1, _MAX_PARTS + 1):
         for places in (_counted(gaps, smallest / parts), *_tried(times, smallest, parts)):
             fit = _line(times, places)
             if fit is not None:
@@ -322,7 +321,7 @@ def _tried(times: NDArray[np.float64], smallest: float, parts: int) -> Iterator[
     # Either end of the gap may be off by a twentieth of a step.
     longest, shortest = smallest / (parts - 2 * JITTER), smallest / (parts + 2 * JITTER)
     most = (times[-1] - times[0]) / shortest
-    if most > _MOST_TRIED:
+    if most > _MAX_TRIED:
         return
     steps = np.geomspace(longest, shortest, int(np.ceil(most * np.log(longest / shortest) / 0.02)) + 2)
     places = np.rint((times - times[0]) / steps[:, None])

@@ -1,8 +1,8 @@
 """Describe coordinates as regular grids: scale, translation and index.
 
-An axis of OME-NGFF has only a scale and a translation, so coordinates must be on a regular grid: within a hundredth of
+OME-NGFF stores a scale and a translation for each axis, so coordinates must be on a regular grid: within a hundredth of
 a step (`TOLERANCE`), times within a twentieth (`JITTER`). With a start of 0 and a step of 60, the time 61.5 is
-timepoint 1, off by 0.025 steps. `xarray_fit` places timepoints. Pure arithmetic on numbers.
+timepoint 1, off by 0.025 steps. `xarray_fit` assigns timepoints to indices.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FINEST = 10
 NOISE = 1e-4
 """Maximum distance, in steps, that counts as zero: differences of floats are not exact."""
 
-MOST_EMPTY = 1_000_000
+MAX_EMPTY = 1_000_000
 """Maximum number of timepoints that a write may leave empty."""
 
 
@@ -39,12 +39,14 @@ def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
     """Return coordinates as floats; raise InvalidArgumentError for dates, texts, and numbers that are not finite."""
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise InvalidArgumentError(
-            f"The coordinate of dim {dim!r} must hold one number per index, in the unit of the axis; found "
+            f"The coordinate of dim {dim!r} must have one number per index, in the unit of the axis; found "
             f"{values.dtype} of shape {values.shape}. Convert it, for example with assign_coords({dim}=...)."
         )
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
-        raise InvalidArgumentError(f"The coordinate of dim {dim!r} holds values that are not finite numbers.")
+        raise InvalidArgumentError(
+            f"The coordinate of dim {dim!r} contains values that are not finite numbers."
+        )
     return numbers
 
 

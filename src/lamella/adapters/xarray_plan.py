@@ -298,7 +298,7 @@ def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> N
     if np.can_cast(source, target, "safe"):
         return
     array_name = f"{position.node_path}/{array.basename}"
-    reason = f"it holds {source}, and the array {target}"
+    reason = f"it contains {source}, and the array {target}"
     if source.kind in "biufc" and target.kind in "biufc":
         if not isinstance(data.variable._data, np.ndarray):
             return
@@ -309,7 +309,7 @@ def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> N
         else:
             return
     raise InvalidArgumentError(
-        f"The DataArray cannot be written to {array_name}: {reason}; it cannot hold all values. Convert it with "
+        f"The DataArray cannot be written to {array_name}: {reason}; it cannot store all values. Convert it with "
         f"astype({target.name!r}) if that is what you want."
     )
 
@@ -339,7 +339,7 @@ def check_joined(
                 name = "" if channel is None else f" of channel {_name(position, number)}"
                 raise InvalidArgumentError(
                     f"The coordinate {joined.time:.12g} lies within a twentieth of a step of timepoint {joined.index} "
-                    f"of {array.node_path}, which holds the voxels{name} of {joined.known:.12g} already; they would be "
+                    f"of {array.node_path}, which has the voxels{name} of {joined.known:.12g} already; they would be "
                     f"replaced. The timepoints are {times.grid.step:g} apart. To replace them, write with the "
                     f"coordinate {joined.known:.12g}; to keep both, write to an image whose time scale is smaller."
                 )

@@ -1,9 +1,8 @@
-"""Write labelled arrays into positions: create or grow the image as needed, and write pixels shard by shard.
+"""Write labelled arrays into positions: create or extend the image as needed, and write pixels shard by shard.
 
-``xarray_plan`` plans a write. Where stored timepoints have to move to other indices, an array with the new time axis is
-written beside the old one, and replaces it when it is complete (:mod:`lamella.nodes.replacing`).
-
-Imports xarray on first use.
+``xarray_plan`` plans a write. If stored timepoints have to move to other indices, an array with the new time axis is
+written beside the old one, and replaces it when it is complete (:mod:`lamella.nodes.replacing`). xarray is imported on
+first use.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def finish_build(context: click.Context, as_json: bool, built: NGFFNode, destina
         images = [path for path, _ in node.positions()] if isinstance(node, Plate) else [""]
     count = counted(len(images), "image")
     value = {"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images}
-    what = f"a plate of {count}" if is_plate else count
-    echo_result(context, as_json, value, f"Wrote {destination}: {what}, in {seconds_of(context):.1f} s.")
+    subject = f"a plate of {count}" if is_plate else count
+    echo_result(context, as_json, value, f"Wrote {destination}: {subject}, in {seconds_of(context):.1f} s.")
 
 
 @click.command(epilog="Example: lamella merge monday.zarr tuesday.zarr week.zarr --renumber")

@@ -109,7 +109,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
     "--idle", type=float, default=600, metavar="S", help="With --watch: end after S idle seconds (600)."
 )
 @click.option(
-    "--settle", type=float, default=5, metavar="S", help="With --watch: S until a file is whole (5)."
+    "--settle", type=float, default=5, metavar="S", help="With --watch: a file is complete after S (5)."
 )
 @click.option(
     "--files-per-position", type=click.IntRange(1), metavar="N", help="With --watch: files of a position."

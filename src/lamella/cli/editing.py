@@ -13,13 +13,13 @@ from lamella.cli.options import dry_run_option, operation_options
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Parse NAME=VALUE pairs."""
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not name or not equals or not text:
             raise click.BadParameter(f"{value!r} is not NAME=VALUE", context, parameter)
-        found[name] = text
-    return found
+        pairs[name] = text
+    return pairs
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float]:

@@ -1,29 +1,6 @@
-"""``lamella info``: show what a store contains.
+"""``lamella info``: show what a store contains. `info_text` lays out the text.
 
-The objects that ``--json`` prints, all with ``kind`` first; unknown values are null:
-
-``image``
-    ``store``, ``version``, ``name``, ``axes`` (list of ``name``, ``type``, ``unit``), ``levels`` (list of ``path``,
-    ``shape``, ``dtype``, ``chunks``, ``shards``, ``compressor``, ``scale``, ``translation``, and with ``-v``
-    ``files``, ``stored_bytes``), ``channels`` (list of ``name``, ``color``, ``window`` [start, end], ``active``),
-    ``labels``, ``tables`` (lists of names), ``stale_levels`` (whether level 0 was written since the others were made).
-``plate``
-    ``store``, ``version``, ``name``, ``rows``, ``columns``, ``wells`` (paths), ``field_count``, ``acquisitions`` (list
-    of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the
-    first field that opens), ``damaged``, ``positions``.
-``row``, ``well``, ``collection``, ``scene``
-    As a plate, without its own keys; a well has ``fields`` (names), a collection ``images`` (paths). A scene
-    has ``images``, ``systems`` (names of its coordinate systems) and ``transformations`` (list of ``type``, ``input``,
-    ``output``; the last two as path:system).
-
-A plate and a collection also have ``described``, facts from the OME-XML of bioformats2raw (list of ``path``, ``name``,
-``acquired``, ``size`` by axis), and ``ome_fault``, why it was not read.
-
-``positions`` is null without ``-v``, else a list of ``path``, ``shape``, ``dtype``, ``levels``, ``scale``,
-``acquisition``. A damaged node has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
-Keys may be added, never renamed.
-
-``lamella.cli.info_text`` lays out the text.
+docs/command-line.md lists the keys of ``--json``: keys may be added, never renamed.
 """
 
 from __future__ import annotations

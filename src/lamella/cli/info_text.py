@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-MOST_DAMAGE = 5
+MAX_DAMAGE = 5
 """Maximum number of damaged positions that are shown without ``-v``."""
 
 
-MOST_DESCRIBED = 12
+MAX_DESCRIBED = 12
 """Maximum number of images whose names and dates are shown without ``-v``."""
 
 
@@ -145,8 +145,8 @@ def _wells(summary: ContainerDescription) -> Iterator[Block]:
     if summary.positions is not None:
         yield _positions(summary.positions)
     elif summary.damaged:
-        rest = len(summary.damaged) - MOST_DAMAGE
-        rows = [(damage.path, f"damaged: {damage.error}") for damage in summary.damaged[:MOST_DAMAGE]]
+        rest = len(summary.damaged) - MAX_DAMAGE
+        rows = [(damage.path, f"damaged: {damage.error}") for damage in summary.damaged[:MAX_DAMAGE]]
         more = [("...", f"{rest} more: see lamella info -v")] if rest > 0 else []
         yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more])
 
@@ -180,12 +180,12 @@ def _acquired(summary: PlateDescription | CollectionDescription) -> list[tuple[s
 def _described(summary: PlateDescription | CollectionDescription) -> Block:
     """Lay out the facts that OME-XML states about each image; of many images, the first ones."""
     block = Block("OME-XML", header=("path", "name", "acquired", "voxel"))
-    most = MOST_DESCRIBED if summary.positions is None else len(summary.described)
-    for image in summary.described[:most]:
+    max_names = MAX_DESCRIBED if summary.positions is None else len(summary.described)
+    for image in summary.described[:max_names]:
         voxel = ", ".join(f"{axis} {size}" for axis, size in image.size.items())
         block.rows.append((image.path, image.name or "", image.acquired or "", voxel))
-    if len(summary.described) > most:
-        block.rows.append(("...", f"{len(summary.described) - most} more: see lamella info -v", "", ""))
+    if len(summary.described) > max_names:
+        block.rows.append(("...", f"{len(summary.described) - max_names} more: see lamella info -v", "", ""))
     return block
 
 
@@ -215,15 +215,15 @@ def numbers(values: Sequence[float]) -> str:
     return ", ".join(str(value) if isinstance(value, int) else f"{value:g}" for value in values)
 
 
-def some(names: Sequence[str], most: int = 12) -> str:
+def some(names: Sequence[str], max_names: int = 12) -> str:
     """Format names in a row; of many, the first ones and the last.
 
-    >>> some([str(n) for n in range(1, 25)], most=4)
+    >>> some([str(n) for n in range(1, 25)], max_names=4)
     '1, 2, 3, ... 24'
     """
-    if len(names) <= most:
+    if len(names) <= max_names:
         return ", ".join(names) or "none"
-    return f"{', '.join(names[: most - 1])}, ... {names[-1]}"
+    return f"{', '.join(names[: max_names - 1])}, ... {names[-1]}"
 
 
 def byte_size(size: float) -> str:

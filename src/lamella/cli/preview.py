@@ -61,8 +61,8 @@ def preview(
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
     chosen = PreviewOptions(channels=names, **settings)
     with opened(path, options, storage_options=options["storage_options"]) as node:
-        faults = write_preview(node, output, chosen, size=size, **options_of_new_store(options))
-    for fault in faults:
-        echo_message("warning", f"{fault.path}: {fault.error}")
-    value = {"output": output, "faults": [fault.to_dict() for fault in faults]}
+        problems = write_preview(node, output, chosen, size=size, **options_of_new_store(options))
+    for problem in problems:
+        echo_message("warning", f"{problem.path}: {problem.error}")
+    value = {"output": output, "faults": [problem.to_dict() for problem in problems]}
     echo_result(context, as_json, value, f"Wrote {output}.")

@@ -1,8 +1,8 @@
 """Request the documents of many nodes before they are opened, in walks over remote stores that are open for reading.
 
 A walk over a plate requests the next wells in one round, then their fields and arrays: some hundred at a time, and the
-next while the caller uses the last. Local folders and stores that
-are open for writing are read node by node; the system loads the documents of folders ahead, if it has not cached them.
+next while the caller uses the last. Local folders, and stores that are open for writing, are read node by node;
+documents of folders are first loaded into the page cache, if they are not there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Describe a node as plain data, for ``lamella info`` (text and JSON), notebooks and `Plate.table`.
 
 Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
-field, whatever its size; positions are listed on request. The attributes are the JSON keys that the command documents.
-
-`tree_lines` formats the hierarchy below a node as text.
+field, whatever its size; positions are listed on request. Attributes are named after the JSON keys of ``lamella info``
+(docs/command-line.md).
 """
 
 from __future__ import annotations

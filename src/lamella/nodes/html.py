@@ -132,10 +132,10 @@ def _channels(image: ImageDescription) -> str:
     return f"<p>{''.join(items)}</p>" if items else ""
 
 
-def _names(what: str, names: Sequence[str]) -> str:
+def _names(subject: str, names: Sequence[str]) -> str:
     """Return the names of label images or tables; "" if there are none."""
     more = f" and {len(names) - _MAX_MEMBERS} more" if len(names) > _MAX_MEMBERS else ""
-    return f"<p>{what}: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
+    return f"<p>{subject}: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
 
 
 def _members(node: NGFFNode) -> str:

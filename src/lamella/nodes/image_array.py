@@ -455,9 +455,9 @@ class ImageArray(ZarrSurface):
             self.require_writable("open the array for writing with TensorStore")
         return open_handle(store_handle.documents, self.path, writable=store_handle.writable, **kwargs)
 
-    def require_writable(self, what: str) -> None:
+    def require_writable(self, action: str) -> None:
         """Raise for an array whose store is closed or open for reading."""
-        self.node_path.store_handle.require_writable(what, self.path)
+        self.node_path.store_handle.require_writable(action, self.path)
 
 
 def _whole(shape: Shape) -> Bounds:

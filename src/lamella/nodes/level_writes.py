@@ -1,13 +1,8 @@
 """Record writes: which lower levels of an image they made stale, and which regions a failed write left unfinished.
 
-A lower level is stale where level 0 changed after the level was computed. The first write of a store handle to level 0
-adds its random name, the "writer's name", to the image's document: while it is there, also after a kill, all lower
-levels count as stale. Closing the store replaces the name with the written regions. Each write in between compares the
-stamp of the document: if it changed, another process may have computed the levels, and the name is added again.
-
-A lower level that was created empty is stale until it is written: the document lists its unwritten regions. A region
-whose write from a lazy source failed is marked in the attributes of the array, until a complete write.
-:mod:`lamella.spec.stale_levels` has the format of the record, :mod:`lamella.ops.pyramids.update` computes the levels.
+The first write of a store handle to level 0 adds its random name to the image's document: while it is there, all lower
+levels count as stale. Closing the store replaces it by the written regions. If the stamp of the document changed before
+a write, another process may have computed the levels, and the name is added again.
 """
 
 from __future__ import annotations
@@ -24,13 +19,13 @@ from lamella.spec.stale_levels import (
     StaleLevels,
     Unfinished,
     add_region,
-    finished,
     intersect_regions,
     read_stale,
     read_unfinished,
     subtract_region,
     with_stale,
     with_unfinished,
+    without_unfinished,
 )
 
 if TYPE_CHECKING:
@@ -140,11 +135,14 @@ class LevelWrites:
             stale = read_stale(attributes)
             # Levels that are being computed are not listed yet.
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
-                rest, is_recorded = stale.to_write(level), True
+                unwritten, is_recorded = stale.unwritten_of(level), True
                 if array is not None and not array.is_recorded:
-                    rest, is_recorded = intersect_regions(rest, array.unwritten, _MAX_REGIONS), False
-                return _WrittenArray(image, stamp, level=level, unwritten=rest, is_recorded=is_recorded)
-            named = stale.names(self._name)
+                    unwritten, is_recorded = (
+                        intersect_regions(unwritten, array.unwritten, _MAX_REGIONS),
+                        False,
+                    )
+                return _WrittenArray(image, stamp, level=level, unwritten=unwritten, is_recorded=is_recorded)
+            named = stale.has_writer(self._name)
             # Without the name, another process has computed the levels again.
             regions = array.regions if array is not None and named else ()
             return _WrittenArray(image, stamp, True, named, regions)
@@ -155,7 +153,7 @@ class LevelWrites:
         if array.is_named or array.image is None:
             return
         _, array.stamp = self._store_handle.documents.edit_group(
-            array.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
+            array.image, lambda old: with_stale(old, read_stale(old).with_writer(self._name))
         )
         array.is_named = True
 
@@ -205,8 +203,8 @@ class LevelWrites:
 def _record_unwritten(array: _WrittenArray) -> Callable[[JSONObject], JSONObject]:
     def edit(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        rest = intersect_regions(stale.to_write(array.level), array.unwritten)
-        return with_stale(attributes, stale.with_unwritten(array.level, rest))
+        unwritten = intersect_regions(stale.unwritten_of(array.level), array.unwritten)
+        return with_stale(attributes, stale.with_unwritten(array.level, unwritten))
 
     return edit
 
@@ -215,7 +213,11 @@ def _record_regions(name: str, regions: tuple[Bounds, ...]) -> Callable[[JSONObj
     def edit(attributes: JSONObject) -> JSONObject:
         stale: StaleLevels = read_stale(attributes)
         # Without the name, the levels were computed after these writes, and include them.
-        return with_stale(attributes, stale.ended(name, regions)) if stale.names(name) else attributes
+        return (
+            with_stale(attributes, stale.without_writer(name, regions))
+            if stale.has_writer(name)
+            else attributes
+        )
 
     return edit
 
@@ -252,17 +254,21 @@ def _mark(array: ImageArray, region: Unfinished) -> None:
 def mark_finished(array: ImageArray, region: Bounds | None) -> None:
     """Remove the marks of regions that were written completely."""
     attributes = array.stored.meta.attributes
-    if region is None or not read_unfinished(attributes) or finished(attributes, region) == attributes:
+    if (
+        region is None
+        or not read_unfinished(attributes)
+        or without_unfinished(attributes, region) == attributes
+    ):
         return
     documents = array.node_path.store_handle.documents
-    documents.edit_array_attributes(array.path, lambda old: finished(old, region))
+    documents.edit_array_attributes(array.path, lambda old: without_unfinished(old, region))
 
 
 def warn_of_unfinished(array: ImageArray) -> None:
     """Warn if a region of an array is marked as unfinished."""
     for region in read_unfinished(array.stored.meta.attributes):
         warnings.warn(
-            f"The region {region} Array: {array.node_path}. Write the region again; until then it may hold old voxels "
+            f"The region {region} Array: {array.node_path}. Write the region again; until then it may have old voxels "
             "beside new ones.",
             UserWarning,
             stacklevel=4,

@@ -1,9 +1,8 @@
 """A metadata document as a model: read once, edited by pure functions, saved as a whole.
 
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
-reading, and a node gets its own model when its user may change it.
-
-`read_part` parses a part of a document as a model, with errors that name the node.
+reading, and a node gets its own model when its user may change it. `read_part` parses a part of a document, with errors
+that name the node.
 """
 
 from __future__ import annotations
@@ -250,12 +249,12 @@ class MetadataDocument(Generic[M]):
         """Return the result of a change for a model; an error names the node."""
         try:
             return change(model)
-        except (MetadataError, NodeNotFoundError) as fault:
-            raise type(fault)(f"The metadata of {self._name} were not changed: {fault}") from fault
-        except InvalidArgumentError as fault:
-            if self._name in str(fault):
+        except (MetadataError, NodeNotFoundError) as error:
+            raise type(error)(f"The metadata of {self._name} were not changed: {error}") from error
+        except InvalidArgumentError as error:
+            if self._name in str(error):
                 raise
-            raise InvalidArgumentError(f"{fault} (asked of {self._name})") from fault
+            raise InvalidArgumentError(f"{error} (asked of {self._name})") from error
 
     @property
     def _name(self) -> str:
@@ -271,16 +270,16 @@ def read_part(node_path: NodePath, kind: type[M], attributes: JSONObject) -> M |
     """Parse a part of a group's attributes; None if they have no such part, `MetadataError` if it is invalid."""
     try:
         return node_path.store_handle.version_of(attributes).load(kind, attributes)
-    except MetadataError as fault:
-        raise unreadable(node_path, fault) from fault
+    except MetadataError as error:
+        raise unreadable(node_path, error) from error
 
 
 def ome_of(node_path: NodePath, attributes: JSONObject) -> JSONObject:
     """Return the OME part of a group's attributes; `MetadataError` if it is not an object."""
     try:
         return node_path.store_handle.version.ome(attributes)
-    except MetadataError as fault:
-        raise unreadable(node_path, fault) from fault
+    except MetadataError as error:
+        raise unreadable(node_path, error) from error
 
 
 def stored_ome(node_path: NodePath) -> JSONObject:
@@ -288,9 +287,9 @@ def stored_ome(node_path: NodePath) -> JSONObject:
     return ome_of(node_path, node_path.store_handle.documents.group(node_path.path))
 
 
-def unreadable(node_path: object, fault: MetadataError) -> MetadataError:
+def unreadable(node_path: object, error: MetadataError) -> MetadataError:
     """Return the error of an invalid part as the error of its node."""
-    text = str(fault).rstrip(".")
+    text = str(error).rstrip(".")
     return MetadataError(
         f"The metadata of {node_path} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() "
         "fixes what can be fixed without guessing."

@@ -1,8 +1,8 @@
-"""Use the OME-XML that bioformats2raw stores beside the images of a collection.
+"""Use the OME-XML that bioformats2raw stores beside the images of a collection; :mod:`lamella.spec.ome_xml` parses it.
 
-Metadata that an image lacks is filled in from the OME-XML, with one warning per store handle: channel names without an
-omero block, and the sizes of axes with scale 1 and no unit. Stored metadata is never replaced. Editing such an image
-stores the filled-in values. :mod:`lamella.spec.ome_xml` parses the XML.
+It supplies metadata that an image lacks, with one warning per store handle: channel names without an omero block, and
+the sizes of axes with scale 1 and no unit. Stored metadata are never replaced. Editing such an image stores the
+supplied values.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OMEFile:
     stamp: object
     has_sizes: bool = False
     has_names: bool = False
-    fault: str = ""
+    error: str = ""
     warned_topics: set[str] = field(default_factory=set)
     _images: dict[str, OMEImage] | None = None
 
@@ -187,8 +187,8 @@ def _file(collection: NodePath) -> OMEFile | None:
                 b"PhysicalSize" in data or b"TimeIncrement" in data,
                 b"Name=" in data,
             )
-        except LamellaError as fault:
-            xml_file.fault = str(fault)
+        except LamellaError as error:
+            xml_file.error = str(error)
     files[collection.path] = xml_file
     return xml_file
 
@@ -264,12 +264,12 @@ def names_from_xml(image: NodePath, count: int) -> list[str]:
     return [name or f"channel_{index}" for index, name in enumerate(names)]
 
 
-def _facts(file: OMEFile, path: str, what: str, has_facts: bool) -> OMEImage | None:
+def _facts(file: OMEFile, path: str, subject: str, has_facts: bool) -> OMEImage | None:
     """Return an image's description in the OME-XML; None, with a warning, if it cannot be read."""
     try:
-        if file.fault:
-            raise MetadataError(file.fault)
+        if file.error:
+            raise MetadataError(file.error)
         return file.images().get(path) if has_facts else None
-    except LamellaError as fault:
-        file.warn_once("fault", f"Images without {what}: {fault}")
+    except LamellaError as error:
+        file.warn_once("fault", f"Images without {subject}: {error}")
     return None

@@ -109,8 +109,8 @@ def open_ome_zarr(
     version
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store states its own.
     disable_path_checking
-        Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path: what is there
-        is lost. In every mode, follow symbolic links that lead out of the store, for plates of linked images; they are
+        Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path, with all its
+        files. In every mode, follow symbolic links that lead out of the store, for plates of linked images; they are
         refused otherwise. The path itself may be a link.
     durability
         What a finished write survives. "process": the death of the process at any instant, since every document, chunk
@@ -121,7 +121,7 @@ def open_ome_zarr(
         assumption, and a ``lamella.errors.MetadataWarning`` names it, once for each rule in each opened store.
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
-        handles of the process share 64 MiB. A file that anybody changed is read again.
+        handles of the process share 64 MiB. A chunk whose file has changed is read again.
     recheck
         Whether a handle of an object store in mode "r" asks at each ``"call"`` whether others changed what it has read
         (a request without a body), or trusts what it has read since it was ``"open"``.
@@ -130,7 +130,7 @@ def open_ome_zarr(
         ``{"profile": "lab", "endpoint_url": "https://minio.lab"}``; see ``docs/remote.md``. What is not set here comes
         from the environment and the profile files of the AWS command line.
     **kwargs
-        Handed on to the class of the node.
+        Further options of the class of the node.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def open_ome_zarr(
         An argument does not fit, the layout contradicts the metadata, or the documents are behind a symbolic link that
         leads out of the store (ValueErrors). Nothing was touched.
     ReadOnlyError, AccessError
-        The place can only be read, or there are no credentials for the URL, or the service refuses them
+        The store can only be read, or there are no credentials for the URL, or the service refuses them
         (PermissionErrors).
     MetadataError
         There is a store without usable OME-NGFF metadata, or with ``strict`` one whose metadata are not valid (a

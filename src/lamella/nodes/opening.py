@@ -112,7 +112,7 @@ def open_store(
     if mode == "w":
         if occupied:
             storage.delete("")
-        with storage.looking(""):
+        with storage.reading_once(""):
             store_handle.documents.put_groups({"": first}, new=True)
             storage.note_created()
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
@@ -253,8 +253,8 @@ def _not_there(storage: Storage, mode: str) -> Exception:
         if lost := without_metadata(storage):
             return MetadataError(f"Cannot open {storage.name}: {lost}")
         return MetadataError(
-            f"Cannot open {storage.name}: it holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
-            "OME-Zarr store. Give the path of the folder that holds them."
+            f"Cannot open {storage.name}: it has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
+            "OME-Zarr store. Give the path of the folder that contains them."
         )
     if mode == "a":
         return InvalidArgumentError(
@@ -277,29 +277,29 @@ def _check_creation(
     axes: Sequence[AxisMeta] | None,
     storage: Storage,
 ) -> None:
-    what = f"create {storage.name} with mode {mode!r}"
+    action = f"create {storage.name} with mode {mode!r}"
     if layout == "auto":
         raise InvalidArgumentError(
-            f"Cannot {what}: layout='auto' is for existing stores. Give layout='fov' or 'hcs'."
+            f"Cannot {action}: layout='auto' is for existing stores. Give layout='fov' or 'hcs'."
         )
     if isinstance(channel_names, str):
         raise InvalidArgumentError(
-            f"Cannot {what}: channel_names is a list of names, not the text {channel_names!r}."
+            f"Cannot {action}: channel_names is a list of names, not the text {channel_names!r}."
         )
     if not all(isinstance(name, str) and name for name in channel_names or []):
         raise InvalidArgumentError(
-            f"Cannot {what}: channel_names is a list of texts that are not empty, not {list(channel_names or [])!r}."
+            f"Cannot {action}: channel_names is a list of texts that are not empty, not {list(channel_names or [])!r}."
         )
     if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
         raise InvalidArgumentError(
-            f"Cannot {what}: axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}."
+            f"Cannot {action}: axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}."
         )
     if axes is not None and not 2 <= len(axes) <= 5:
-        raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
+        raise InvalidArgumentError(f"Cannot {action}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
     if channel_names is None and channel_axis(axes or default_axes()) is not None:
-        raise InvalidArgumentError(f"Cannot {what}: a new store needs channel_names.")
+        raise InvalidArgumentError(f"Cannot {action}: a new store needs channel_names.")
     if channel_names is not None and len(set(channel_names)) != len(list(channel_names)):
-        raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
+        raise InvalidArgumentError(f"Cannot {action}: channel_names {list(channel_names)} has a name twice.")
 
 
 def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> bool:
@@ -374,18 +374,18 @@ def _open(
     try:
         stored, stamp = documents.stored_group("")
     except NodeNotFoundError:
-        raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
-    except MetadataError as fault:
+        raise MetadataError(f"{name} is an array, not a group. Open the image group above it.") from None
+    except MetadataError as error:
         if older := _older_documents(documents):
-            raise MetadataError(f"{str(fault).rstrip('.')}.{older}") from fault
+            raise MetadataError(f"{str(error).rstrip('.')}.{older}") from error
         raise
     if read_creating(stored.attributes) is not None:
         stored, stamp = _incomplete(documents, mode, stored, stamp)
     attributes = stored.attributes
     try:
         spec = detect(documents.format, attributes)
-    except MetadataError as fault:
-        raise unreadable(name, fault) from fault
+    except MetadataError as error:
+        raise unreadable(name, error) from error
     node_path = NodePath(StoreHandle(documents, spec, strict=strict), "")
     stored_class = node_class(spec.ome(attributes), node_path) or (
         Position if is_pending(attributes) else None

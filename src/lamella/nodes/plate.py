@@ -23,7 +23,7 @@ from lamella.nodes.renaming import ListsMembers
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.plate import PlateMeta
-from lamella.spec.plate_lines import is_well_name
+from lamella.spec.plate_names import is_well_name
 from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
@@ -254,11 +254,13 @@ class Plate(
         """
         return self._member_of(path, Well, "a well, such as 'A/1'")
 
-    def _member_of(self, path: str, kind: type[M], what: str) -> M:
+    def _member_of(self, path: str, kind: type[M], subject: str) -> M:
         node = self[path]
         if isinstance(node, kind):
             return node
-        raise InvalidNameError(f"{path!r} in {self.node_path} is not the path of {what}; there is {node!r}.")
+        raise InvalidNameError(
+            f"{path!r} in {self.node_path} is not the path of {subject}; there is {node!r}."
+        )
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the names and rows that have wells.
@@ -401,10 +403,10 @@ class Plate(
                     continue
                 try:
                     position: Position = well._open_listed(Position, image.path)
-                except LamellaError as fault:
+                except LamellaError as error:
                     if not report:
                         raise
-                    position = cast("Position", fault)
+                    position = cast("Position", error)
                 yield join_names(well_path, image.path), position
 
     @overload

@@ -141,17 +141,17 @@ def create_positions(
     with ExitStack() as held:
         held.enter_context(plate.documents.lock(plate.path))
         above = {path.partition("/")[0] for path in images}
-        there = plate.documents.existing(_paths(plate, images), groups=[plate.path, *_paths(plate, above)])
+        existing = plate.documents.existing(_paths(plate, images), groups=[plate.path, *_paths(plate, above)])
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
         documents = _locked_wells(plate, sorted(listed.intersection(images)), held)
-        existing = _existing_positions(plate, images, documents) if exist_ok else {}
-        for position in existing.values():
+        stored_positions = _existing_positions(plate, images, documents) if exist_ok else {}
+        for position in stored_positions.values():
             _check_arrays(position, requests)
-        if existing:
-            images = _without(images, existing)
+        if stored_positions:
+            images = _without(images, stored_positions)
             documents = {path: well for path, well in documents.items() if path in images}
-        new_paths = [path for path in order if path not in existing]
+        new_paths = [path for path in order if path not in stored_positions]
         places = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
         plans = plan_positions(plate, places, position_attributes(plate), requests, unlisted or {})
         _refuse_duplicates(plate, images, documents, plans)
@@ -166,22 +166,22 @@ def create_positions(
 
         for path, listed_images in counts.items():
             names = [name for name, _ in listed_images]
-            given = {name for name, _ in images[path]}
-            _refuse_one_folder(plate, names, [name for name in names if name not in given])
+            new_names = {name for name, _ in images[path]}
+            _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        occupied, placed = _clear_places(plate, images, documents, plans, there)
+        occupied, placed = _clear_places(plate, images, documents, plans, existing)
         _write(plate, images, documents, plans, occupied, placed)
         if images:
             plate.document.edit(change)
         # Last: the next call recognises a killed one by positions that are stored but not listed.
         for path, well in documents.items():
             _list_images(well, images[path], replaceable=taken[path])
-    for position in existing.values():
+    for position in stored_positions.values():
         for name, request in requests.items():
             if name not in position.dataset_paths:
                 position._create_zeros(name, request)
     created = dict(zip(new_paths, _opened(plate, places, plans), strict=True))
-    return [created[path] if path in created else existing[path] for path in order]
+    return [created[path] if path in created else stored_positions[path] for path in order]
 
 
 def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) -> dict[str, Position]:
@@ -232,7 +232,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     places = [well.node_path.child(name) for name, _ in positions]
     # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):
-        there = well.documents.existing([place.path for place in places], groups=[well.path])
+        existing = well.documents.existing([place.path for place in places], groups=[well.path])
         well.document.refresh()
         taken = _listed_in(well)
         plans = plan_positions(well, places, position_attributes(well), {}, {})
@@ -240,7 +240,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well.node_path} has a position {name!r} already.")
-            filled = place.path in there
+            filled = place.path in existing
             if not (filled and _clear(well, place, plans[name], listed=name in taken)):
                 folders[place.path] = plans[name].nodes
         _refuse_others(well, well.documents.put_new(folders))

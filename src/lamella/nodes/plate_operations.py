@@ -557,11 +557,11 @@ class PlateOperations(Pictures):
 
         return self._edit_fields("set a unit", ImageEdits(units=unit))
 
-    def _edit_fields(self, what: str, edits: ImageEdits) -> list[str]:
+    def _edit_fields(self, action: str, edits: ImageEdits) -> list[str]:
         from lamella.ops.images.edit import edit_fields
 
-        self.require_writable(what)
-        with logged("%s in %s", what[0].upper() + what[1:], self.node_path):
+        self.require_writable(action)
+        with logged("%s in %s", action[0].upper() + action[1:], self.node_path):
             return edit_fields(dict(cast("Plate", self).positions()), edits)
 
     def set_name(self, name: str) -> None:

@@ -95,8 +95,8 @@ class Position(
         if "multiscales" not in self.store_handle.version.ome(after) and meta.multiscales:
             try:
                 edits.new_images(meta.multiscales[0].axes, [])  # which wait for the first array
-            except InvalidArgumentError as fault:
-                raise MetadataError(f"The metadata of {self.node_path} were not written: {fault}") from fault
+            except InvalidArgumentError as error:
+                raise MetadataError(f"The metadata of {self.node_path} were not written: {error}") from error
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
         """Raise for a group of arrays without multiscales, unless its image is being created or deleted.
@@ -396,7 +396,7 @@ class Position(
         image = self.document.shared_model.multiscales[0]
         if not image.datasets:
             raise NodeNotFoundError(
-                f"{self.node_path} holds no image yet. Make one with create_image or create_zeros."
+                f"{self.node_path} has no image yet. Make one with create_image or create_zeros."
             )
         return self.open_level(image.datasets[0].path, image)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 
-_GROUPS = {"labels": "that group holds the label images", "tables": "that group holds the tables"}
+_GROUPS = {"labels": "that group contains the label images", "tables": "that group contains the tables"}
 """Names that arrays cannot have."""
 
 
@@ -166,7 +166,7 @@ class PositionArrays(NGFFNode):
         Examples
         --------
         >>> image = plate["B/2/0"].create_zeros("0", (1000, 2, 64, 2048, 2048), "uint16")
-        >>> image.nbytes // 2**30, image.chunks  # GiB that no disk holds until they are written
+        >>> image.nbytes // 2**30, image.chunks  # GiB that need no disk until they are written
         (1000, (1, 1, 64, 2048, 2048))
         """
         self.require_writable(f"create the array {name!r}")
@@ -200,7 +200,7 @@ class PositionArrays(NGFFNode):
         return array
 
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
-        with self.documents.storage.looking(self.path):
+        with self.documents.storage.reading_once(self.path):
             return self._create_array(name, request, source)
 
     def _create_array(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
@@ -574,12 +574,12 @@ def request_of(
     return ArrayRequest(settings, transform, check_shape)
 
 
-def _integers(what: str, numbers: Sequence[int]) -> Shape:
+def _integers(subject: str, numbers: Sequence[int]) -> Shape:
     """Return integers as a tuple; raise for other numbers."""
     try:
         return tuple(map(index, numbers))
     except TypeError:
-        raise InvalidArgumentError(f"{what} is one integer per axis, not {numbers!r}.") from None
+        raise InvalidArgumentError(f"{subject} is one integer per axis, not {numbers!r}.") from None
 
 
 def data_type(dtype: DTypeLike) -> np.dtype[Any]:

@@ -151,9 +151,9 @@ class PositionMetadata(NGFFNode):
             return meta
         return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
 
-    def require_writable(self, what: str) -> None:
+    def require_writable(self, action: str) -> None:
         """Raise for a closed or read-only store; finish a killed append, replacement or deletion."""
-        super().require_writable(what)
+        super().require_writable(action)
         if not is_unfinished(self.document.last_attributes):
             return
         if self._appending is None and read_appending(self.document.last_attributes) is not None:
@@ -318,10 +318,10 @@ class PositionMetadata(NGFFNode):
         """Compute a value from the metadata; errors name the position."""
         try:
             numbers = compute(meta, image)
-        except MetadataError as fault:
-            raise unreadable(self.node_path, fault) from fault
-        except NodeNotFoundError as fault:
-            raise NodeNotFoundError(f"{fault} (asked of {self.node_path})") from fault
+        except MetadataError as error:
+            raise unreadable(self.node_path, error) from error
+        except NodeNotFoundError as error:
+            raise NodeNotFoundError(f"{error} (asked of {self.node_path})") from error
         if compute is geometry.effective_scale and numbers and min(numbers) <= 0:
             self._warn_of_scale(numbers, image)
         return numbers
@@ -353,8 +353,8 @@ class PositionMetadata(NGFFNode):
         self._check_axis_name(axis_name)
         try:
             return axis_index(self.axes, axis_name)
-        except InvalidArgumentError as fault:
-            raise InvalidArgumentError(f"{fault} (asked of {self.node_path})") from None
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{error} (asked of {self.node_path})") from None
 
     def _check_axis_name(self, axis_name: str) -> None:
         if not isinstance(axis_name, str):

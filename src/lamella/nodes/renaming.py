@@ -1,8 +1,8 @@
 """The bases of nodes that rename their members: a plate its wells, a well its positions, a group of labels its images.
 
-The document records the rename until it is done (:mod:`lamella.ops.renaming`). In a store with renames it lists the old
-name until the end, so that after a kill readers look which name the member has. In other stores the document lists, at
-any time, the name under which the member is complete.
+The document records the rename until it is done (:mod:`lamella.ops.renaming`). In a store that can rename folders it
+lists the old name until the end; after a kill, readers check under which name the member is stored. In other stores the
+document always lists a name under which the member is complete.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ class ListsMembers(RenamesMembers, ModelNode[M]):
         record = read_renaming_record(attributes)
         return record is None or bool(record.state)
 
-    def require_writable(self, what: str) -> None:
+    def require_writable(self, action: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""
-        super().require_writable(what)
+        super().require_writable(action)
         with suppress(LamellaError):  # the caller reports a damaged document
             if not self.document.last_attributes:
                 self.document.refresh()

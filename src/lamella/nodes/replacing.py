@@ -1,9 +1,8 @@
 """Replace an array of an image by a new one that was written beside it; after a kill either array is complete.
 
-First the image's document records the names of both arrays and the changes to the document. Then the new array is
-moved over the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. Meanwhile
-and after a kill, readers check which array is stored, and read the new one under its temporary name where neither is
-complete under the other name. The next writer finishes.
+The image's document first records the names of both arrays and its own later changes; then the new array is moved over
+the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. Meanwhile readers
+check which array is complete, if need be the new one under its temporary name. The next writer finishes.
 """
 
 from __future__ import annotations

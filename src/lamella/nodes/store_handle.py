@@ -81,17 +81,17 @@ class StoreHandle:
         """Name of the store in messages."""
         return shown_name(self.documents.storage.name)
 
-    def require_writable(self, what: str, path: str) -> None:
+    def require_writable(self, action: str, path: str) -> None:
         """Raise ClosedError or ReadOnlyError for a store that is closed or open for reading."""
         if not (self.closed or self.read_only):
             return
         where = f"{self.name}/{path}" if path else self.name
         if self.closed:
             raise ClosedError(
-                f"Cannot {what} in {where}: the store was closed. Open it again with open_ome_zarr."
+                f"Cannot {action} in {where}: the store was closed. Open it again with open_ome_zarr."
             )
         raise ReadOnlyError(
-            f"Cannot {what} in {where}: the store is open for reading. Open it with mode='r+'."
+            f"Cannot {action} in {where}: the store is open for reading. Open it with mode='r+'."
         )
 
 
@@ -132,8 +132,8 @@ class NodePath:
         """Return the node path of a member; `InvalidNameError` for a name that is invalid or leads out of the store."""
         try:
             return NodePath(self.store_handle, check_key(join(self.path, name.strip("/"))))
-        except InvalidNameError as fault:
-            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {fault}") from fault
+        except InvalidNameError as error:
+            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {error}") from error
 
     @property
     def parent(self) -> NodePath:

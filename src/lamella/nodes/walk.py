@@ -59,10 +59,10 @@ def well_paths(node: ImageContainer) -> list[str]:
     return list(node) if isinstance(node, Row) else [""]
 
 
-def walk(node: ImageContainer, most_fields: int | None = None) -> Iterator[Field]:
+def walk(node: ImageContainer, max_fields: int | None = None) -> Iterator[Field]:
     """Iterate over the fields of a node; a damaged one is yielded with its error.
 
-    Reads one document per well and one per field, each when it is reached. ``most_fields`` limits the fields of each
+    Reads one document per well and one per field, each when it is reached. ``max_fields`` limits the fields of each
     well.
     """
     if isinstance(node, Collection | Scene):
@@ -79,12 +79,12 @@ def walk(node: ImageContainer, most_fields: int | None = None) -> Iterator[Field
         if isinstance(well, LamellaError):
             yield Field(path, path, None, well)
             continue
-        for image in well.document.shared_model.images[:most_fields]:
+        for image in well.document.shared_model.images[:max_fields]:
             yield Field(path, join_names(path, image.path), image.acquisition, _opened(well, image.path))
 
 
 def _opened(parent: Well | Collection | Scene, name: str) -> Position | LamellaError:
     try:
         return parent._open_listed(Position, name)
-    except LamellaError as fault:
-        return fault
+    except LamellaError as error:
+        return error

@@ -63,7 +63,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         if "well" not in ome_of(self.node_path, stored.attributes):
             images = [image.path for image in self.document.last_shared_model.images]
             if images:
-                text = f"the group has no well metadata, and holds the images {describe(images)}"
+                text = f"the group has no well metadata, and contains the images {describe(images)}"
                 report(self.node_path, [Finding("WL-01", "MUST", self.path, (), text)])
 
     def _load_shared(self, stored: StoredGroup) -> WellGroupMeta:

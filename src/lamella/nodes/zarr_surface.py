@@ -48,7 +48,7 @@ class ZarrSurface:
         """Write with all checks."""
 
     @abstractmethod
-    def require_writable(self, what: str) -> None:
+    def require_writable(self, action: str) -> None:
         """Raise for a store that is open for reading."""
 
     @property

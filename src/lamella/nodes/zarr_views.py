@@ -1,7 +1,7 @@
 """A node's group, arrays and attributes as zarr-python objects that do not undo changes of other writers.
 
-zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and
-change the stored document; other writes of zarr-python go through a merging store
+zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and change
+the stored document; other writes of zarr-python go through a merging store
 (:mod:`lamella.store.objects.merging_store`). Imports zarr-python.
 """
 

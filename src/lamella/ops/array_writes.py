@@ -1,8 +1,8 @@
 """Write pixels from any array-like into an array, block by block.
 
-A dask or xarray array is a list of reads for later. Written into an array that it reads from, it would read its own
-results, or the zeros of a new array, so the stored arrays that it reads from are looked up first. Objects of dask,
-xarray and zarr-python are recognised by their attributes, and none of the libraries is imported.
+A dask or xarray array that is written into an array from which it reads would read its own results, or the zeros of a
+new array. So the stored arrays that it reads from are searched first. Objects of dask, xarray and zarr-python are
+recognised by their attributes, and none of the libraries is imported.
 """
 
 from __future__ import annotations

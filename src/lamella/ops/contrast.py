@@ -42,7 +42,7 @@ _PLANES, _FEWEST_PLANES = 64, 3
 _PIXELS = 1 << 20
 """Number of sampled pixels per channel, of all fields together."""
 
-_MOST_STRETCH = 4
+_MAX_STRETCH = 4
 """Number of times that a window may be wider because of a few bright fields: the others are a quarter as bright."""
 
 _Key = tuple[str, int]
@@ -154,7 +154,7 @@ def _end_with_bright_fields(start: float, end: float, parts: Sequence[Array]) ->
     """
     if len(parts) < 2:
         return end
-    most = start + _MOST_STRETCH * (end - start)
+    most = start + _MAX_STRETCH * (end - start)
     finite: list[NDArray[Any]] = [part[np.isfinite(part)] for part in parts if part.dtype.kind != "b"]
     tops = (float(np.percentile(part, 99, method="nearest")) for part in finite if part.size)
     return max([end, *(top for top in tops if top <= most)])

@@ -1,4 +1,4 @@
-"""Run the units of an operation, with a bounded number at once, on threads or on any executor, and report the progress.
+"""Run the units of an operation, a bounded number at once, on threads or any executor, and report the progress.
 
 A unit is a small value that describes what to read and what to write (paths and regions, never pixels or open files).
 It writes whole files that no other unit writes, so a unit can be pickled, sent to another machine that reaches the same
@@ -47,7 +47,7 @@ _NONE_LEFT: Final = object()
 
 _MEMORY: Final = 512 << 20
 
-_MOST_SUBMITTED = 1024
+_MAX_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
 _REPEATS = 3
@@ -162,7 +162,7 @@ def run(
     if executor is None and done is None:
         _share(work, units, workers.count)
         return
-    limit = _MOST_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
+    limit = _MAX_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
     with nullcontext(executor) if executor is not None else ThreadPoolExecutor(limit // 2, "lamella") as pool:
         try:
             _drive(pool, work, units, limit, done)
@@ -284,9 +284,9 @@ def check_progress(progress: object) -> None:
 class Count:
     """Count finished work, and report it to a progress function."""
 
-    def __init__(self, progress: Progress | None, what: str, total: int = 0) -> None:
+    def __init__(self, progress: Progress | None, subject: str, total: int = 0) -> None:
         self._progress = progress
-        self._what = what
+        self._what = subject
         self._total = total
         self._done = 0.0
         self._lock = Lock()
@@ -295,19 +295,19 @@ class Count:
         """Add to the total."""
         self._total += amount
 
-    def add(self, amount: float = 1, what: str | None = None) -> None:
-        """Add to the amount that is done, on any thread; `what` replaces the noun of this report."""
+    def add(self, amount: float = 1, subject: str | None = None) -> None:
+        """Add to the amount that is done, on any thread; `subject` replaces the noun of this report."""
         if self._progress is not None:
             with self._lock:
                 self._done += amount
                 done = round(self._done, 6)  # sums of fractions are off by a rounding error
-                self._progress(int(done) if done.is_integer() else done, self._total, what or self._what)
+                self._progress(int(done) if done.is_integer() else done, self._total, subject or self._what)
 
-    def finish(self, what: str | None = None) -> None:
+    def finish(self, subject: str | None = None) -> None:
         """Report that all is done."""
         if self._progress is not None:
             with self._lock:
-                self._progress(self._total, self._total, what or self._what)
+                self._progress(self._total, self._total, subject or self._what)
 
 
 def is_terminal() -> bool:
@@ -342,9 +342,9 @@ def _bar(console: Console, first: str) -> Iterator[Progress]:
 
         begin = time.monotonic()
 
-        def show(done: float, total: int, what: str) -> None:
-            text = what if total else f"{done:,.0f} {what}"
-            if what == "bytes":
+        def show(done: float, total: int, subject: str) -> None:
+            text = subject if total else f"{done:,.0f} {subject}"
+            if subject == "bytes":
                 rate = done / max(time.monotonic() - begin, 0.001)
                 text = f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
             bar.update(task, completed=done, total=total or None, description=text)

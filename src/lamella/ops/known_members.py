@@ -36,7 +36,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
     walk.visit(path)
     if not walk.documents:
         raise MetadataError(
-            f"{join(storage.name, path)} holds no Zarr metadata (zarr.json, .zgroup or .zarray), and what it holds "
+            f"{join(storage.name, path)} has no Zarr metadata (zarr.json, .zgroup or .zarray), and what it contains "
             "cannot be listed over this connection: there is nothing to read. Check the URL."
         )
     return known_storage(storage, walk.documents, walk.arrays) or storage

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.labels import ImageLabelMeta
 
-MOST_COLORS = 65_536
+MAX_COLORS = 65_536
 """Maximum size of a table: 3 MB of the document. Viewers colour images with more labels by themselves."""
 
 _FEW_VALUES = 2**24
@@ -43,7 +43,7 @@ def color_labels(image: LabelImage) -> None:
 
     def collect(ids: set[int]) -> None:
         labels.update(ids)
-        if len(labels) > MOST_COLORS:
+        if len(labels) > MAX_COLORS:
             raise _TooManyError
 
     try:
@@ -60,7 +60,7 @@ def color_written(image: LabelImage, block: NDArray[Any]) -> None:
     if not colors or block.dtype.kind not in "biu":
         return
     new = labels_in(block) - colors.keys()
-    if len(colors) + len(new) > MOST_COLORS:
+    if len(colors) + len(new) > MAX_COLORS:
         _drop_table(image)
     elif new:
         _extend(image, new)
@@ -99,7 +99,7 @@ def _entry(label: int) -> LabelColorMeta:
 def _drop_table(image: LabelImage) -> None:
     image._edit_image_label(lambda meta: meta.model_copy(update={"colors": None}))
     warnings.warn(
-        f"The label image {image.node_path} has more than {MOST_COLORS} labels, and no table of colours is stored for "
+        f"The label image {image.node_path} has more than {MAX_COLORS} labels, and no table of colours is stored for "
         "so many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
         UserWarning,
         stacklevel=4,

@@ -82,7 +82,7 @@ def create_label(
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
     if not levels:
-        raise InvalidArgumentError(f"{position.node_path} holds no image yet that {name!r} could label.")
+        raise InvalidArgumentError(f"{position.node_path} has no image yet that {name!r} could label.")
     check_levels(name, levels)
     if data is not None and dtype is not None:
         raise InvalidArgumentError(
@@ -504,7 +504,7 @@ def property_rows(
     else:
         rows = [dict(_row(row)) for row in items_of(properties, _PROPERTIES)]
     if any("label-value" not in row for row in rows):
-        raise InvalidArgumentError("Each row of label properties holds the key 'label-value' (LB-12).")
+        raise InvalidArgumentError("Each row of label properties has the key 'label-value' (LB-12).")
     stored = [
         {
             **{str(key): _plain(value) for key, value in row.items()},
@@ -540,10 +540,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _integer(value: Any, what: str) -> int:
+def _integer(value: Any, subject: str) -> int:
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise InvalidArgumentError(f"{what} has to be an integer; got {value!r}.") from None
+        raise InvalidArgumentError(f"{subject} has to be an integer; got {value!r}.") from None

@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 class LastUsed(Generic[K, V]):
-    """The ``most`` recently used values by key, for several threads; ``close`` is called with each that is dropped.
+    """The ``max_items`` most recently used values by key, for several threads; ``close`` is called with dropped ones.
 
     >>> recent = LastUsed(2)
     >>> for name in "abc":
@@ -23,8 +23,8 @@ class LastUsed(Generic[K, V]):
     (None, 'B', 'again', None)
     """
 
-    def __init__(self, most: int, close: Callable[[V], object] = lambda value: None) -> None:
-        self._most, self._close = most, close
+    def __init__(self, max_items: int, close: Callable[[V], object] = lambda value: None) -> None:
+        self._max_items, self._close = max_items, close
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -45,7 +45,7 @@ class LastUsed(Generic[K, V]):
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
-            if len(self._values) > self._most:
+            if len(self._values) > self._max_items:
                 self._close(self._values.popitem(last=False)[1])
         return value
 

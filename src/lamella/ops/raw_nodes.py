@@ -357,11 +357,13 @@ class StoreReader:
             return None, [DocumentFinding("LM-01", file, problem)]
         if not isinstance(value, dict) or is_deeper(value):
             kind = type(value).__name__
-            text = "is nested too deeply" if kind == "dict" else f"holds a {kind}, not an object"
+            text = "is nested too deeply" if kind == "dict" else f"contains a {kind}, not an object"
             return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
         if self._constants:
             findings.append(
-                DocumentFinding("LM-03", file, f"{file} holds {self._constants[0]}, which JSON does not have")
+                DocumentFinding(
+                    "LM-03", file, f"{file} contains {self._constants[0]}, which JSON does not have"
+                )
             )
         return value, findings
 

@@ -159,8 +159,10 @@ def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
     )
 
 
-def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most: int = PIECE_BYTES) -> Shape:
-    """Return the shape of regions of at most ``most`` bytes, cut along the first axes first, but not below ``grain``.
+def piece_shape(
+    whole: Sequence[int], grain: Sequence[int], itemsize: int, max_bytes: int = PIECE_BYTES
+) -> Shape:
+    """Return the shape of regions of at most ``max_bytes``, cut along the first axes first, but not below ``grain``.
 
     >>> piece_shape((64, 1024, 1024), (8, 256, 256), 2, 2**24)
     (8, 1024, 1024)
@@ -168,7 +170,7 @@ def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most:
     (1, 100, 100)
     """
     piece = list(whole)
-    while prod(piece) * itemsize > most:
+    while prod(piece) * itemsize > max_bytes:
         axis = next((i for i, (n, g) in enumerate(zip(piece, grain, strict=True)) if n > g), None)
         if axis is None:
             break

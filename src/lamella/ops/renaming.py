@@ -1,20 +1,8 @@
 """Rename members of a group: a plate its wells, a well its positions, a group of labels its label images.
 
-A record in the document of the group says which member is being renamed. So a kill at any step leaves the member under
-one of its names, and the same call or the next writer finishes the rename.
-
-A store with renames moves the member's folder, and then lists the new name. Elsewhere a move copies all keys and then
-deletes the old ones, and no lock excludes programs on other machines. There the steps are:
-
-1. record "copying", with a token of this call;
-2. copy all keys, and compare the copies;
-3. list the new name, and record "copied", in one write;
-4. delete the old keys;
-5. update other metadata, and remove the record.
-
-Each write of the record has the condition that the record still is the one of this call. Whoever finishes the rename of
-a program that may run on another machine first replaces the token by its own: the other then fails at its next write,
-and deletes nothing, neither old keys nor copies.
+A record in the group's document names the member, so that a kill leaves it under one of its names, and the same call or
+the next writer finishes. Where folders cannot be renamed, keys are copied and the old ones deleted, without a lock
+against other machines: docs/design.md lists the steps.
 """
 
 from __future__ import annotations
@@ -105,11 +93,11 @@ def renamed_by_another(above: object, renaming: Renaming, kind: str = "") -> Sto
 
 
 def check_not_renamed_by_another(
-    above: object, record: RenamingRecord, asked: tuple[str, str] | None, kind: str = ""
+    above: object, record: RenamingRecord, request: tuple[str, str] | None, kind: str = ""
 ) -> None:
-    """Raise where another program may be making a rename; one that is ``asked`` for only where it runs here."""
+    """Raise where another program may be making a rename; one that is ``request`` for only where it runs here."""
     may_run = bool(record.token) and not is_abandoned(record.token)
-    if may_run and (record.renaming != asked or is_running(record.token)):
+    if may_run and (record.renaming != request or is_running(record.token)):
         raise renamed_by_another(above, record.renaming, kind)
 
 
@@ -171,11 +159,11 @@ def finish_rename(node: RenamesMembers) -> None:
         finish_locked_rename(node)
 
 
-def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = None) -> Renaming | None:
+def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None = None) -> Renaming | None:
     """Do `finish_rename` for callers that have locked the node; return the finished rename.
 
-    Raise `StorageError` where no lock excludes that another program is making the rename. One that is ``asked`` for is
-    finished, unless a process of this machine is making it.
+    Raise `StorageError` where no lock excludes that another program is making the rename. One that is ``request`` for
+    is finished, unless a process of this machine is making it.
     """
     documents = node.documents
     record = read_renaming_record(node._read_attributes())
@@ -183,9 +171,9 @@ def finish_locked_rename(node: RenamesMembers, asked: tuple[str, str] | None = N
         return None
     renaming, locks = record.renaming, documents.storage.locks_processes
     if not locks:
-        check_not_renamed_by_another(node.node_path, record, asked)
+        check_not_renamed_by_another(node.node_path, record, request)
     if record.state and not locks:
-        return _finish_copies(node, record, is_asked=renaming == asked)
+        return _finish_copies(node, record, is_asked=renaming == request)
     source, target = _paths(node, renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):

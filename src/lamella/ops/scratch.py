@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Maximum size of the memory of a thread; a larger block gets new memory."""
 
 _of_thread = local()
@@ -24,7 +24,7 @@ _of_thread = local()
 def scratch(shape: Shape, dtype: np.dtype[np.generic]) -> Array:
     """Return memory of this thread for one block, with any values; the next call may return the same memory."""
     size = prod(shape) * dtype.itemsize
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         return np.empty(shape, dtype)
     memory: Array | None = getattr(_of_thread, "memory", None)
     if memory is None or memory.size < size:

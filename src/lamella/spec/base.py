@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)
 
-_SHOWN_PROBLEMS = 3
+_MAX_PROBLEMS = 3
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
@@ -60,7 +60,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
     model_config = ConfigDict(
         extra="allow",
         populate_by_name=True,
-        coerce_numbers_to_str=True,  # names such as 1 instead of "1" are found in plates
+        coerce_numbers_to_str=True,  # some plates have names such as 1 instead of "1"
         protected_namespaces=(),
         defer_build=True,  # schemas are built on first use: importing stays cheap
     )
@@ -84,12 +84,12 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         document : JSON
             The JSON object to read. Only document keys count: ``rowIndex``, not ``row_index``.
         location : str, optional
-            Where the part sits in its document, for messages.
+            Location of the part in its document, for messages.
 
         Raises
         ------
         MetadataError
-            The part cannot be represented; the message names each place.
+            The part cannot be represented; the message names each location.
 
         Examples
         --------
@@ -188,9 +188,9 @@ def describe(error: ValidationError, location: str = "") -> str:
     ome.labels[1]: expected a valid string, found None
     """
     problems = error.errors(include_url=False, include_context=False)
-    texts = [_problem(problem, location) for problem in problems[:_SHOWN_PROBLEMS]]
-    if len(problems) > _SHOWN_PROBLEMS:
-        texts.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
+    texts = [_problem(problem, location) for problem in problems[:_MAX_PROBLEMS]]
+    if len(problems) > _MAX_PROBLEMS:
+        texts.append(f"and {len(problems) - _MAX_PROBLEMS} more")
     return "; ".join(texts)
 
 
@@ -240,4 +240,4 @@ def plain(value: Any) -> JSON:
         return plain(value.tolist())
     if isinstance(value, str | float | int):
         return value
-    raise MetadataError(f"metadata can hold JSON only, found {value!r} of type {kind.__name__}")
+    raise MetadataError(f"metadata can only be JSON, found {value!r} of type {kind.__name__}")

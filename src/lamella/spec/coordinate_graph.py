@@ -162,26 +162,26 @@ class CoordinateGraph:
             There is no such system, or no usable path between the two.
         """
         start, end = self._find(source), self._find(target)
-        came: dict[Vertex, tuple[Vertex, _Step]] = {}
-        border = deque([start])
-        while border and end not in came and start != end:
-            vertex = border.popleft()
+        steps_to: dict[Vertex, tuple[Vertex, _Step]] = {}
+        queue = deque([start])
+        while queue and end not in steps_to and start != end:
+            vertex = queue.popleft()
             for step in self._steps.get(vertex, []):
-                if step.vertex != start and step.vertex not in came:
-                    came[step.vertex] = (vertex, step)
-                    border.append(step.vertex)
-        if start != end and end not in came:
-            raise InvalidArgumentError(self._no_way(start, end))
-        way: list[Transformation] = []
+                if step.vertex != start and step.vertex not in steps_to:
+                    steps_to[step.vertex] = (vertex, step)
+                    queue.append(step.vertex)
+        if start != end and end not in steps_to:
+            raise InvalidArgumentError(self._no_path(start, end))
+        path: list[Transformation] = []
         vertex = end
         while vertex != start:
-            vertex, step = came[vertex]
-            way.insert(0, step.transformation)
-        transformation = compose(*way) if way else Identity()
+            vertex, step = steps_to[vertex]
+            path.insert(0, step.transformation)
+        transformation = compose(*path) if path else Identity()
         transformation.input, transformation.output = _reference(start), _reference(end)
         return transformation
 
-    def _no_way(self, start: Vertex, end: Vertex) -> str:
+    def _no_path(self, start: Vertex, end: Vertex) -> str:
         reasons = "; ".join(self._unusable)
         return f"nothing leads from the coordinate system {start} to {end}" + (
             f": {reasons}" if reasons else ": add a transformation that joins them"
@@ -212,7 +212,7 @@ class CoordinateGraph:
 
     def _add_all(self, transformations: Iterable[Transformation], path: str = "") -> None:
         for transformation in transformations:
-            ends = [_place(side, path) for side in (transformation.input, transformation.output)]
+            ends = [_vertex(side, path) for side in (transformation.input, transformation.output)]
             if None in ends:
                 self._unusable.append(f"{transformation.title} has no input or output (CT-20)")
                 continue
@@ -247,11 +247,11 @@ class CoordinateGraph:
         except InvalidArgumentError as error:
             return str(error)
         if after is not None and count != len(after) and transformation.type != "coordinates":
-            return f"{transformation.title} gives {count} axes, the system {target} has {len(after)} (CT-27)"
+            return f"{transformation.title} has {count} axes as output, the system {target} has {len(after)} (CT-27)"
         return ""
 
 
-def _place(reference: SystemReference | None, path: str) -> Vertex | None:
+def _vertex(reference: SystemReference | None, path: str) -> Vertex | None:
     if reference is None or not (reference.name or reference.path):
         return None
     below = (reference.path or "").strip("/")

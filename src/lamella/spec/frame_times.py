@@ -1,8 +1,7 @@
 """The real times of the frames of an image, stored beside its regular time axis.
 
-.. code-block:: text
-
-    attributes["lamella"]["times"]  image name -> {"start", "step", "frames", "times"}: real times by frame
+``attributes["lamella"]["times"]`` maps the name of an image to ``start`` and ``step`` of the axis, and ``frames`` and
+``times``, the real times by frame.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The algebra of coordinate transformations: composing them, and deriving those of pyramid levels.
 
-Vectors have one number per axis, in axis order and in the unit of each axis. Pixel (0, 0, ...) has its centre at the
-translation. ``lamella.spec.edits`` changes the metadata of an image.
+Vectors have one number per axis, in axis order and in the unit of each axis. The centre of pixel (0, 0, ...)
+is at the translation. ``lamella.spec.edits`` changes the metadata of an image.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def stored_transform(
 
 
 def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[float], list[float]]:
-    """Apply transformations first to last: each is x -> scale * x, or x -> x + translation."""
+    """Return the scale and translation of several transformations, applied first to last.
+
+    Each of them is x -> scale * x, or x -> x + translation.
+    """
     scale, translation = [1.0] * ndim, [0.0] * ndim
     for transform in transforms:
         if transform.type == "identity":
@@ -84,7 +87,7 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
         if numbers is None:
             raise InvalidArgumentError(
                 f"a {transform.type} is stored under the path {transform.path!r}, which is not supported: "
-                "give its numbers"
+                "write its numbers instead of the path"
             )
         if len(numbers) != ndim:
             raise InvalidArgumentError(
@@ -115,7 +118,7 @@ def finite_transform(transforms: Sequence[TransformationMeta], ndim: int) -> tup
     scale, translation = _compose(transforms, ndim)
     if not all(map(math.isfinite, (*scale, *translation))):
         raise InvalidArgumentError(
-            f"the transformations {_shown(transforms)} are not finite numbers for every axis"
+            f"the transformations {_as_json(transforms)} are not finite numbers for every axis"
         )
     return scale, translation
 
@@ -152,7 +155,7 @@ def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[Transf
         raise InvalidArgumentError(f"not a usable transformation: {error}") from error
 
 
-def _shown(transforms: Sequence[TransformationMeta]) -> str:
+def _as_json(transforms: Sequence[TransformationMeta]) -> str:
     return str([transform.to_json() for transform in transforms])
 
 
@@ -165,7 +168,7 @@ def pyramid_shapes(
     number of pixels of level 0 that one pixel of the level spans.
     """
     if levels < 1:
-        raise InvalidArgumentError(f"a pyramid of {levels} levels was asked for: give 1 or more")
+        raise InvalidArgumentError(f"a pyramid cannot have {levels} levels: use 1 or more")
     if any(not 0 <= dim < len(shape) for dim in dims):
         raise InvalidArgumentError(
             f"axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes"
@@ -188,7 +191,8 @@ def level_transforms(
     """Derive the transformations of a pyramid level from those of level 0.
 
     The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
-    the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride does not move (A3).
+    the translation grows by (scale_N - scale_0) / 2 per axis. A pixel that is picked by a stride
+    does not move. The specification does not say where pixels lie; this is the usual convention (A3).
     """
     first_scale, first_translation = _compose(_checked_transforms(base), len(factors))
     scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]

@@ -169,9 +169,9 @@ def parse_ome_xml(data: bytes, where: str) -> Element:
     return root
 
 
-def damaged(where: str, fault: str) -> MetadataError:
+def damaged(where: str, reason: str) -> MetadataError:
     """Return the error for OME-XML that cannot be read."""
-    return MetadataError(f"{where} cannot be read: {fault}; restore it from a copy")
+    return MetadataError(f"{where} cannot be read: {reason}; restore it from a copy")
 
 
 def children(element: Element, name: str) -> Iterator[Element]:

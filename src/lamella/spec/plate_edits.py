@@ -17,7 +17,7 @@ from lamella.errors import (
     first_of,
 )
 from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupMeta, WellIndexMeta
-from lamella.spec.plate_lines import case_collisions, check_name, find_well, is_temporary_well, lines_of
+from lamella.spec.plate_names import case_collisions, check_name, find_well, is_temporary_well, name_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,9 +33,9 @@ __all__ = [
     "add_wells",
     "case_collisions",
     "check_name",
+    "count_fields",
     "find_well",
     "is_swapping",
-    "most_fields",
     "new_plate",
     "raise_counts",
     "remove_image",
@@ -70,7 +70,7 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
     is replaced, with a warning.
     """
     edited = plate.copied()
-    rows, columns = lines_of(edited)
+    rows, columns = name_indexes(edited)
     listed = {well.path for well in edited.wells}
     taken: list[str] = []
     for row, column, row_index, column_index in wells:
@@ -115,7 +115,7 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
     columns = {column for _, _, column in gone} - {column for _, _, column in remaining}
     edited.rows = [entry for entry in edited.rows if entry.name not in rows]
     edited.columns = [entry for entry in edited.columns if entry.name not in columns]
-    lines_of(edited)
+    name_indexes(edited)
     return edited
 
 
@@ -131,7 +131,7 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
     if any(entry.path == new for entry in edited.wells):
         raise NodeExistsError(f"the plate has a well {new!r} already; {old!r} was not renamed")
     well.path = new
-    lines_of(edited)
+    name_indexes(edited)
     _drop_unused(edited, old)
     return edited
 
@@ -161,7 +161,7 @@ def _drop_unused(plate: PlateMeta, path: str) -> None:
         plate.rows = [entry for entry in plate.rows if entry.name != row]
     if column not in {name for _, _, name in used} and (is_temporary_well(path) or not stay):
         plate.columns = [entry for entry in plate.columns if entry.name != column]
-    lines_of(plate)
+    name_indexes(plate)
 
 
 def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) -> WellGroupMeta:
@@ -244,27 +244,27 @@ def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int
     """Return the maximum number of fields of a well, in all and by acquisition; list missing acquisitions."""
     listed = plate.acquisitions or []
     only = listed[0].id if len(listed) == 1 else None
-    most, per_acquisition = most_fields(images.values(), only)
+    max_fields, per_acquisition = count_fields(images.values(), only)
     missing = sorted(per_acquisition.keys() - {entry.id for entry in listed})
     if missing:
         plate.acquisitions = listed + [_new_acquisition(number) for number in missing]
-    return most, per_acquisition
+    return max_fields, per_acquisition
 
 
-def most_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tuple[int, dict[int, int]]:
+def count_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tuple[int, dict[int, int]]:
     """Return the maximum number of fields of a well, in all and by acquisition (PL-09, PL-10).
 
     Fields that name no acquisition belong to the `only` one, if there is one.
 
-    >>> most_fields([[("0", 0), ("1", 0)], [("0", 1)], [("0", None)]])
+    >>> count_fields([[("0", 0), ("1", 0)], [("0", 1)], [("0", None)]])
     (2, {0: 2, 1: 1})
     """
-    most, per_acquisition = 0, Counter[int]()
+    max_fields, per_acquisition = 0, Counter[int]()
     for fields in wells:
-        most = max(most, len(fields))
+        max_fields = max(max_fields, len(fields))
         numbers = (only if number is None else number for _, number in fields)
         per_acquisition |= Counter(number for number in numbers if number is not None)
-    return most, dict(per_acquisition)
+    return max_fields, dict(per_acquisition)
 
 
 def set_name(meta: PlateMeta, name: str) -> PlateMeta:

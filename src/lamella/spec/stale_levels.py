@@ -1,34 +1,12 @@
 """The record of stale levels in an image's document: regions of level 0 that changed after the levels were computed.
 
-The specification has no key for this. It is stored under lamella's own key of the group's attributes, which other
-readers ignore::
-
-    "lamella": {"stale_levels": {"writers": ["5f0c9a31"], "regions": [[[0, 0, 0, 0, 0], [1, 2, 8, 512, 512]]]}}
-
-``writers``
-    Names of processes that write to level 0 and have not recorded the regions yet. While there is one, all of the
-    lower levels may be stale.
-``regions``
-    Regions of level 0 (start and stop in voxels) that finished writers have recorded.
-``making``
-    Present while all levels of a large image are computed: the unfinished regions of each level.
-``unlisted``
-    Levels that are being computed, and that the image lists when they are complete.
-``unwritten``
-    Levels that were created empty, with their unwritten regions in their own voxels.
-
-Regions that a write did not complete are recorded in the attributes of the array. A lazy source is written block by
-block. If one of its blocks is refused, others are stored already::
-
-    "lamella": {"unfinished": [{"start": [0, 0], "stop": [4, 8], "reason": "the data hold 70000, ..."}]}
-
-`status` and readers report the region until all of it is written.
-
-Pure functions on attributes.
+And the record of unfinished writes in the attributes of an array. Both are under lamella's own key, which other readers
+ignore: docs/design.md has an example of each. Pure functions on attributes.
 """
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
@@ -46,8 +24,8 @@ Bounds: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 
 _KEY = "stale_levels"
 _MAX_REGIONS = 32
-_MOST_WRITERS = 64
-MAX_UNFINISHED = 64
+_MAX_WRITERS = 64
+MAX_REGIONS_OF_LEVEL = 64
 """Maximum number of recorded unfinished regions of one level."""
 _MANY = "many"
 
@@ -58,22 +36,22 @@ class PyramidJob:
 
     writer: str
     """Name of the process, one of the writers."""
-    work: str
+    digest: str
     """Digest of the method and of the arrays."""
     since: int | None
     """Time of the file system when it began, in nanoseconds; None if the store has no times."""
-    rest: tuple[tuple[Bounds, ...], ...]
+    unfinished: tuple[tuple[Bounds, ...], ...]
     """For each lower level, the regions of level 0 that are unfinished."""
 
     def to_json(self) -> JSONObject:
         """Return the same as JSON values, with regions merged to at most 64 for each level."""
-        rest = []
-        for regions in self.rest:
-            few: tuple[Bounds, ...] = ()
+        unfinished = []
+        for regions in self.unfinished:
+            merged: tuple[Bounds, ...] = ()
             for region in regions:
-                few = add_region(few, region, MAX_UNFINISHED)
-            rest.append(_regions_json(few))
-        return {"writer": self.writer, "work": self.work, "since": self.since, "rest": rest}
+                merged = add_region(merged, region, MAX_REGIONS_OF_LEVEL)
+            unfinished.append(_regions_json(merged))
+        return {"writer": self.writer, "work": self.digest, "since": self.since, "rest": unfinished}
 
 
 @dataclass(frozen=True)
@@ -94,23 +72,23 @@ class StaleLevels:
     def __bool__(self) -> bool:
         return bool(self.writers or self.regions or self.unlisted or self.unwritten)
 
-    def names(self, writer: str) -> bool:
+    def has_writer(self, writer: str) -> bool:
         """Return whether a writer has not recorded its regions yet."""
         return writer in self.writers or _MANY in self.writers
 
-    def begun(self, writer: str) -> StaleLevels:
-        """Add a writer with unknown regions."""
-        if self.names(writer):
+    def with_writer(self, writer: str) -> StaleLevels:
+        """Add a writer, whose regions are unknown until `without_writer`."""
+        if self.has_writer(writer):
             return self
-        if len(self.writers) >= _MOST_WRITERS:
-            # Only a whole pyramid removes it.
+        if len(self.writers) >= _MAX_WRITERS:
+            # Only computing the whole pyramid removes it.
             return replace(self, writers=(_MANY,), job=None)
         return replace(self, writers=(*self.writers, writer))
 
-    def ended(self, writer: str, written: Iterable[Bounds]) -> StaleLevels:
+    def without_writer(self, writer: str, written: Iterable[Bounds]) -> StaleLevels:
         """Replace the name of a writer by its regions.
 
-        >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
+        >>> StaleLevels(("a", "b")).without_writer("a", [((0,), (4,))])
         StaleLevels(writers=('b',), regions=(((0,), (4,)),), job=None, unlisted=(), unwritten=())
         """
         regions = self.regions
@@ -135,13 +113,13 @@ class StaleLevels:
         (((0, 0), (2, 4)),)
         """
         if level is not None:
-            return self.with_unwritten(level, _without_index(self.to_write(level), axis, index))
+            return self.with_unwritten(level, _without_index(self.unwritten_of(level), axis, index))
         regions: tuple[Bounds, ...] = ()
         for region in _without_index(self.regions, axis, index):
             regions = add_region(regions, region)
         return replace(self, regions=regions, job=None)
 
-    def to_write(self, level: str) -> tuple[Bounds, ...]:
+    def unwritten_of(self, level: str) -> tuple[Bounds, ...]:
         """Return the unwritten regions of a level."""
         return dict(self.unwritten).get(level, ())
 
@@ -180,7 +158,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
 
 
 def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
-    """Read the unwritten regions of levels; unreadable ones cover the level forever."""
+    """Read the unwritten regions of levels, without unreadable ones: no write could remove them."""
     if not isinstance(record, dict):
         return ()
     named = []
@@ -198,7 +176,7 @@ def _read_job(record: Any) -> PyramidJob | None:
             str(record["writer"]),
             str(record["work"]),
             since,
-            tuple(_read_regions(one) for one in record["rest"]),
+            tuple(_read_regions(regions) for regions in record["rest"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError):
         return None
@@ -244,8 +222,10 @@ def _without_index(regions: Sequence[Bounds], axis: int, index: int) -> list[Bou
     return moved
 
 
-def add_region(regions: Sequence[Bounds], region: Bounds, most: int = _MAX_REGIONS) -> tuple[Bounds, ...]:
-    """Add a region to some, at most 32: merged with adjacent ones, and with the nearest if there are many.
+def add_region(
+    regions: Sequence[Bounds], region: Bounds, max_regions: int = _MAX_REGIONS
+) -> tuple[Bounds, ...]:
+    """Add a region to a list: merged with adjacent regions, or with the nearest if there are ``max_regions`` already.
 
     >>> add_region([((0, 0), (1, 9))], ((1, 0), (2, 9)))
     (((0, 0), (2, 9)),)
@@ -253,56 +233,56 @@ def add_region(regions: Sequence[Bounds], region: Bounds, most: int = _MAX_REGIO
     remaining: list[Bounds] = []
     for other in regions:
         if len(other[0]) != len(region[0]) or _contains(other, region):
-            return tuple(
-                regions
-            )  # nothing new; or another number of axes, which only a new pyramid can correct
+            # Nothing new; or another number of axes, which only a new pyramid can correct.
+            return tuple(regions)
         if not _contains(region, other):
             remaining.append(other)
     for number, other in enumerate(remaining):
         if _are_adjacent(other, region):
-            return add_region(remaining[:number] + remaining[number + 1 :], _enclosing(other, region), most)
-    if len(remaining) < most:
+            return add_region(
+                remaining[:number] + remaining[number + 1 :], _enclosing(other, region), max_regions
+            )
+    if len(remaining) < max_regions:
         return (*remaining, region)
     nearest = min(
         range(len(remaining)),
         key=lambda number: _size(_enclosing(remaining[number], region)) - _size(remaining[number]),
     )
     return add_region(
-        remaining[:nearest] + remaining[nearest + 1 :], _enclosing(remaining[nearest], region), most
+        remaining[:nearest] + remaining[nearest + 1 :], _enclosing(remaining[nearest], region), max_regions
     )
 
 
 def subtract_region(
-    regions: Sequence[Bounds], region: Bounds, most: int = _MAX_REGIONS
+    regions: Sequence[Bounds], region: Bounds, max_regions: int = _MAX_REGIONS
 ) -> tuple[Bounds, ...]:
-    """Subtract a region from some; the result has at most ``most`` regions.
+    """Subtract a region from a list; the result has at most ``max_regions`` regions.
 
     >>> subtract_region([((0,), (9,))], ((3,), (5,)))
     (((0,), (3,)), ((5,), (9,)))
     """
-    pieces = [(one, _subtract(one, region)) for one in regions]
-    remaining = tuple(one for one, rest in pieces if rest == [one])
-    for one, rest in pieces:
-        for piece in rest if rest != [one] else ():
-            remaining = add_region(remaining, piece, most)
+    differences = [(old, _subtract(old, region)) for old in regions]
+    remaining = tuple(old for old, new in differences if new == [old])
+    for old, new in differences:
+        for part in new if new != [old] else ():
+            remaining = add_region(remaining, part, max_regions)
     return remaining
 
 
 def intersect_regions(
-    some: Sequence[Bounds], others: Sequence[Bounds], most: int = _MAX_REGIONS
+    first: Sequence[Bounds], second: Sequence[Bounds], max_regions: int = _MAX_REGIONS
 ) -> tuple[Bounds, ...]:
-    """Return the intersections of two lists, as at most ``most`` regions.
+    """Return the intersections of two lists, as at most ``max_regions`` regions.
 
     >>> intersect_regions([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
     (((2,), (4,)), ((6,), (7,)))
     """
     common: tuple[Bounds, ...] = ()
-    for one in some:
-        for other in others:
-            if len(one[0]) == len(other[0]):
-                both = tuple(map(max, one[0], other[0])), tuple(map(min, one[1], other[1]))
-                if all(a < b for a, b in zip(*both, strict=True)):
-                    common = add_region(common, both, most)
+    for a, b in itertools.product(first, second):
+        if len(a[0]) == len(b[0]):
+            start, stop = tuple(map(max, a[0], b[0])), tuple(map(min, a[1], b[1]))
+            if all(low < high for low, high in zip(start, stop, strict=True)):
+                common = add_region(common, (start, stop), max_regions)
     return common
 
 
@@ -321,15 +301,15 @@ def _subtract(region: Bounds, other: Bounds) -> list[Bounds]:
         b >= d or a <= c for a, b, c, d in zip(stop, start, other[0], other[1], strict=True)
     ):
         return [region]
-    rest = []
+    remaining = []
     for axis, (low, high) in enumerate(zip(*other, strict=True)):
         if start[axis] < low:
-            rest.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
+            remaining.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
             start[axis] = low
         if high < stop[axis]:
-            rest.append(((*start[:axis], high, *start[axis + 1 :]), tuple(stop)))
+            remaining.append(((*start[:axis], high, *start[axis + 1 :]), tuple(stop)))
             stop[axis] = high
-    return rest
+    return remaining
 
 
 def _are_adjacent(first: Bounds, second: Bounds) -> bool:
@@ -354,7 +334,7 @@ def _size(region: Bounds) -> int:
 
 
 _UNFINISHED = "unfinished"
-_MOST = 32
+_MAX_ENTRIES = 32
 
 
 @dataclass(frozen=True)
@@ -388,20 +368,20 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
             start, stop = tuple(map(int, item["start"])), tuple(map(int, item["stop"]))
             entries.append(Unfinished((start, stop), str(item["reason"])))
         except (TypeError, KeyError, ValueError):
-            continue  # of another writer
+            continue  # another program wrote it
     return tuple(entries)
 
 
 def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
     """Return attributes with one more unfinished region; the oldest of many is dropped."""
     entries = [*without_covered(read_unfinished(attributes), entry.region), entry]
-    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MOST:]])
+    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MAX_ENTRIES:]])
 
 
-def finished(attributes: JSONObject, region: Bounds) -> JSONObject:
+def without_unfinished(attributes: JSONObject, region: Bounds) -> JSONObject:
     """Return attributes without the unfinished regions inside a region that was written.
 
-    >>> finished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
+    >>> without_unfinished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
     {'a': 1}
     """
     entries = [entry.to_json() for entry in without_covered(read_unfinished(attributes), region)]

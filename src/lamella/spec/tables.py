@@ -1,12 +1,7 @@
 """Metadata of tables, as Fractal and ngio store them (version 1 of their specification).
 
-A group ``tables`` in an image or a plate lists the names of its tables in the attribute ``tables``. Each table is a
-group with these attributes::
-
-    {"type": "feature_table", "table_version": "1", "region": {"path": "../labels/nuclei"},
-     "backend": "csv", "index_key": "label", "index_type": "int"}
-
-Pure functions on attributes.
+A group ``tables`` in an image or a plate lists the names of its tables in the attribute ``tables``; each table is a
+group with the attributes of `TableInfo`. Pure functions on attributes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,4 @@
 
 ``storage`` defines `Storage`: bytes under keys. ``files`` implements it for folders and ZIP archives, ``objects`` for
 services. On top of it, ``metadata`` reads and writes the JSON documents of groups and arrays, ``pixels`` the chunks.
-
-Imports errors and types.
 """

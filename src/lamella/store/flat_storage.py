@@ -76,7 +76,7 @@ class FlatStorage(Storage):
         """Copy keys; raise where a key has another size than listed."""
 
     def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
-        """Copy keys and write others, at once where requests wait."""
+        """Copy keys and write others, at once in remote stores."""
         if files:
             self._put(files)
         self._copy(sizes, target)
@@ -374,7 +374,7 @@ class FlatStorage(Storage):
         """Raise where a path cannot be moved, or the store cannot move."""
         super().check_movable(old, new)
         if not self.can_list or not self.can_delete:
-            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
+            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it contains")
 
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""

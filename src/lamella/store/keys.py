@@ -1,9 +1,8 @@
 """Name the files and folders of a store: check, join and sort keys such as ``"A/1/0/zarr.json"``.
 
 A *key* is the path of a file or folder inside a store, with ``/`` between its parts and none at its ends; the root is
-``""``. Each part of a key becomes the name of a folder or file where the store is a folder. *Private* names are those
-of temporary and lock files, of lamella and of the libraries that write beside it; no listing of a store has them.
-`FORMATS` has the names of the files of both Zarr formats that describe nodes.
+``""``. *Private* names are those of temporary and lock files, of lamella and of other libraries; no listing of a store
+has them. `FORMATS` has the names of the files that describe nodes.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def check_key(key: str) -> str:
     ...
     lamella.errors.InvalidNameError: '../secret' is not a path inside a store: it has a '..' part
     """
-    problem = fault_of_key(key)
+    problem = problem_of_key(key)
     if problem:
         raise InvalidNameError(f"{key!r} is not a path inside a store: {problem}")
     return key
@@ -66,13 +65,13 @@ def is_key(key: str) -> bool:
     >>> is_key("A/1"), is_key("A//1")
     (True, False)
     """
-    return fault_of_key(key) is None
+    return problem_of_key(key) is None
 
 
-def fault_of_key(key: str) -> str | None:
+def problem_of_key(key: str) -> str | None:
     """Return why `check_key` refuses a key; None where it accepts the key.
 
-    >>> fault_of_key("A/1"), fault_of_key("A//1")
+    >>> problem_of_key("A/1"), problem_of_key("A//1")
     (None, 'it has an empty part')
     """
     if key.isascii() and _PLAIN.fullmatch(key):

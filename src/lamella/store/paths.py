@@ -76,8 +76,8 @@ def _native(path: str) -> str:
     return path
 
 
-def local_path(target: object, what: str) -> str:
-    """Return the absolute path of an argument that must be local; `what`, such as "the destination", is for messages.
+def local_path(target: object, subject: str) -> str:
+    """Return the absolute path of an argument that must be local, such as "the destination" (`subject`).
 
     >>> local_path("s3://bucket/sums", "the manifest")
     Traceback (most recent call last):
@@ -88,30 +88,30 @@ def local_path(target: object, what: str) -> str:
     text = location(target)
     if is_url(text):
         raise InvalidArgumentError(
-            f"{text} is a URL, and {what} can only be a local folder or file: give a path."
+            f"{text} is a URL, and {subject} can only be a local folder or file: give a path."
         )
     path = os.path.abspath(text)
-    check_length(path, what)
+    check_length(path, subject)
     return path
 
 
-def check_replaceable(path: str, what: str) -> None:
+def check_replaceable(path: str, subject: str) -> None:
     """Raise `InvalidArgumentError` where a file cannot or must not be replaced: at a folder, a device or a pipe."""
     if os.path.exists(path) and not os.path.isfile(path):
         kind = "a folder" if os.path.isdir(path) else "a device or pipe"
         raise InvalidArgumentError(
-            f"Cannot write {what} {path}: it is {kind}, and a file is written beside its name and then renamed. Use "
+            f"Cannot write {subject} {path}: it is {kind}, and a file is written beside its name and then renamed. Use "
             "the name of a file."
         )
 
 
-def check_length(path: str, what: str) -> None:
+def check_length(path: str, subject: str) -> None:
     """Raise before anything is written where the file system will refuse a path for its length."""
     try:
         os.lstat(path)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InvalidArgumentError(
-                f"{path} is too long for {what}: the file system allows names of {LONGEST_PART} bytes. Choose a "
+                f"{path} is too long for {subject}: the file system allows names of {LONGEST_PART} bytes. Choose a "
                 "shorter one."
             ) from error

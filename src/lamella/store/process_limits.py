@@ -115,7 +115,7 @@ def memory_bytes() -> int:
     return min(n for n in limits if n > 0)
 
 
-def check_block(shape: Shape, itemsize: int, what: str) -> None:
+def check_block(shape: Shape, itemsize: int, subject: str) -> None:
     """Raise `TooLargeError` for an array that does not fit into memory.
 
     >>> check_block((2, 2), 2, "reading '0'")
@@ -128,16 +128,16 @@ def check_block(shape: Shape, itemsize: int, what: str) -> None:
     size = math.prod(shape) * itemsize
     if size > memory_bytes():
         raise TooLargeError(
-            f"{what} needs {binary_size(size)} for shape {tuple(shape)}, and this process can have "
+            f"{subject} needs {binary_size(size)} for shape {tuple(shape)}, and this process can have "
             f"{binary_size(memory_bytes())}: take a smaller region, or dask_array()"
         )
 
 
-def check_bytes(size: int, what: str) -> None:
+def check_bytes(size: int, subject: str) -> None:
     """Raise `TooLargeError` for a file that does not fit into memory."""
     if size > memory_bytes():
         raise TooLargeError(
-            f"{what} needs {binary_size(size)}, and this process can have {binary_size(memory_bytes())}"
+            f"{subject} needs {binary_size(size)}, and this process can have {binary_size(memory_bytes())}"
         )
 
 

@@ -35,11 +35,8 @@ Stamp: TypeAlias = tuple[int | str, ...]
 """Identifies a version of a key's bytes; equal stamps mean unchanged bytes."""
 
 Fingerprint: TypeAlias = list[int | str]
-"""The same as JSON values, for other processes, hours later: it differs whenever the bytes of a file differ.
-
-Local files: their stamp. Objects: strong ETag and size. Files in archives: the stamp of the archive and their own
-checksum.
-"""
+"""A stamp as JSON values, which other processes can compare hours later: of a local file its stamp, of an object the
+strong ETag and size, of a file in an archive the stamp of the archive and its own checksum."""
 
 
 def times_of(stamp: Stamp | Fingerprint) -> tuple[int, int] | None:
@@ -128,8 +125,8 @@ class Storage(ABC):
         """Path or URL of the store, for messages."""
 
     @property
-    def place(self) -> str:
-        """One text for all paths and URLs of the store, to compare it with others."""
+    def identity(self) -> str:
+        """A text that is equal for all paths and URLs of the same store."""
         return self.name.rstrip("/")
 
     @property
@@ -154,7 +151,7 @@ class Storage(ABC):
 
     @property
     def unlisted(self) -> Storage | None:
-        """The storage to request keys from by name, where `list` is incomplete; None where it is complete."""
+        """The storage to request single keys from, if `list` is incomplete; None if it is complete."""
         return None if self.can_list else self
 
     @cached_property
@@ -273,10 +270,10 @@ class Storage(ABC):
             self.write(key, data)
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys that are not there yet, at once where requests wait.
+        """Write keys that do not exist yet, at once in remote stores.
 
-        Return the keys that another program created meanwhile, which stay, where `creates_exclusively`; elsewhere the
-        caller keeps other writers away by `lock`.
+        With `creates_exclusively`, return the keys that another program created meanwhile; they are not replaced.
+        Without it, the caller excludes other writers with `lock`.
         """
         self.write_many(items)
         return ()
@@ -284,7 +281,7 @@ class Storage(ABC):
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys that were read and changed, at once in remote stores; return those changed meanwhile, unwritten.
 
-        The caller locks the keys as far as `lock` can.
+        The caller has locked the keys with `lock`.
         """
         self.write_many((replacement.key, replacement.data) for replacement in replacements)
         return ()
@@ -302,7 +299,7 @@ class Storage(ABC):
         """List the names directly below a folder, in natural order; empty where there is no folder."""
 
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
-        """List folders, at once where requests wait: names in natural order, with whether each is a file."""
+        """List folders, at once in remote stores: names in natural order, with True for files."""
         members = []
         for folder in folders:
             names = self.list(folder)
@@ -324,7 +321,7 @@ class Storage(ABC):
         return list(self.sizes_below(folder))
 
     def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
-        """List the keys at any depth below folders, at once where requests wait."""
+        """List the keys at any depth below folders, at once in remote stores."""
         return [self.keys_below(folder) for folder in folders]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
@@ -347,8 +344,8 @@ class Storage(ABC):
         del beside
         return {prefix for prefix in prefixes if self.exists(prefix)}
 
-    def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
-        """Return which of two folders exist, before a `move` that need not look again; for `beside` see `existing`."""
+    def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
+        """Return which of two folders exist, so that `move` need not list them again; for `beside` see `existing`."""
         return self.existing([old, new], beside=beside)
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -360,7 +357,7 @@ class Storage(ABC):
         """Return the size of a key in bytes; None where it is missing."""
 
     def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
-        """Return the sizes of keys, requested at once where requests wait; None for those that do not exist."""
+        """Return the sizes of keys, requested at once in remote stores; None for those that do not exist."""
         return [self.size(key) for key in keys]
 
     @abstractmethod
@@ -400,9 +397,7 @@ class Storage(ABC):
         """
         self.check_deletable(path)
         if not self.exists(by):
-            raise NodeNotFoundError(
-                f"cannot put {by!r} in the place of {path!r}: there is no {by!r} in {self.name}"
-            )
+            raise NodeNotFoundError(f"cannot replace {path!r} by {by!r}: there is no {by!r} in {self.name}")
         for name in sorted(DOCUMENTS):
             if self.size(join(path, name)) is not None:
                 self.delete(join(path, name))
@@ -417,13 +412,13 @@ class Storage(ABC):
         self.check_writable(path)
         del of
 
-    def looking(self, folder: str) -> AbstractContextManager[None]:
-        """Read no document twice during a call that changes a folder, where requests wait."""
+    def reading_once(self, folder: str) -> AbstractContextManager[None]:
+        """In remote stores, read no document twice during a call that changes a folder."""
         del folder
         return nullcontext()
 
     def note_created(self) -> None:  # noqa: B027
-        """Note that this thread has just created the root where nothing was, and need not look again what is stored."""
+        """Note that this thread has just created the root, so that what is below it need not be listed."""
 
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
@@ -475,7 +470,7 @@ class Storage(ABC):
         Temporary files are left out.
         """
         prints = {key: self.fingerprint(key) for key in self.keys_below(folder)}
-        return {key: found for key, found in prints.items() if found is not None}
+        return {key: fingerprint for key, fingerprint in prints.items() if fingerprint is not None}
 
     def check_folder(self, path: str) -> None:
         """Check that a folder lies inside the store, before an engine reads it."""
@@ -556,9 +551,9 @@ def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | Op
 
 
 def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | None) -> list[Any]:
-    """Combine the path arguments of one call with its ``storage_options``, each that accepts them.
+    """Combine those path arguments of a call that accept its ``storage_options`` with them.
 
-    Where none accepts them, all URLs get them, or else the first path, so that opening it raises.
+    If none of them accepts them, all URLs get them, or the first path, so that opening it raises.
 
     >>> paths = share_options(["s3://bucket/a.zarr", "memory://a.zarr", "/data/a.zarr"], {"anon": True})
     >>> [type(path).__name__ for path in paths]
@@ -652,7 +647,7 @@ def open_storage(
 
 
 def open_url(url: str, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
-    """Open the storage of a folder at a URL, whatever its signature is for."""
+    """Open the storage of a folder at a URL, without checking what a signature in it allows."""
     from lamella.store.objects.zarr_storage import from_url
 
     return from_url(url, read_only=read_only, storage_options=storage_options)

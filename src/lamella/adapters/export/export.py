@@ -179,9 +179,11 @@ def _check_folder(path: str, images: Sequence[tuple[str, Plate | Position]]) -> 
     if ending and not os.path.isdir(path):
         first = images[0][1]
         is_plate = len(images) == 1 and isinstance(first, Plate)
-        what = f"{first.node_path} is a plate" if is_plate else f"{counted(len(images), 'image')} in a list"
+        subject = (
+            f"{first.node_path} is a plate" if is_plate else f"{counted(len(images), 'image')} in a list"
+        )
         raise InvalidArgumentError(
-            f"{what}, so {path} would be a folder: name one without the ending {ending}."
+            f"{subject}, so {path} would be a folder: name one without the ending {ending}."
         )
 
 
@@ -372,13 +374,13 @@ def _write(
         refuse_in_store(os.path.join(folder, units[0].name))
         make_folder(folder)
         sweep_folder(folder)
-    what = "frames" if units[0].format in pictures.FORMATS else "bytes"
-    with reporting(progress, what) as report, ExitStack() as locks:
+    subject = "frames" if units[0].format in pictures.FORMATS else "bytes"
+    with reporting(progress, subject) as report, ExitStack() as locks:
         if not is_file:
             locks.enter_context(LocalStorage(path).lock("export"))
         if not _is_of_job(place, head):
             _refuse_existing(units, overwrite)
-        count = Count(report, what, sum(unit.size for unit in units))
+        count = Count(report, subject, sum(unit.size for unit in units))
         with Journal(LocalFile(place), head) as journal:
             if is_file:  # in this thread, with the progress within each file
                 _write_here([replace(unit, done=count.add) for unit in units], job, journal)

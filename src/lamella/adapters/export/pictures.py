@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Done = Callable[[float], None]
 
 FORMATS = ("png", "gif", "mp4")
-_MOST_PIXELS = 16384
+_MAX_PIXELS = 16384
 _FRAMES_PER_SECOND = 10
 _REPEAT = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 """Extension of a GIF: repeat without an end."""
@@ -53,9 +53,9 @@ class Frames:
         if options.t is not None and "t" in moving:
             moving.remove("t")
         self._side = max(plane_of(position, options, 1).shape)
-        if self._side > _MOST_PIXELS:
+        if self._side > _MAX_PIXELS:
             raise InvalidArgumentError(
-                f"A picture has at most {_MOST_PIXELS} pixels along a side, and this one {self._side}: choose a lower "
+                f"A picture has at most {_MAX_PIXELS} pixels along a side, and this one {self._side}: choose a lower "
                 "level or a region."
             )
         self._options = [options]

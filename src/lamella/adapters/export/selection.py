@@ -147,9 +147,11 @@ class Selection:
         box = slice(top + rows.start, top + rows.stop), slice(*left)
         side = max(array.shape)
         if not self.maximum or axes.z is None:
-            return read_plane(array, axes, indices, side, box=box)
+            return read_plane(array, axes, indices, side, region=box)
         start, stop = spans["z"]
-        planes = (read_plane(array, axes, {**indices, axes.z: z}, side, box=box) for z in range(start, stop))
+        planes = (
+            read_plane(array, axes, {**indices, axes.z: z}, side, region=box) for z in range(start, stop)
+        )
         highest = np.array(next(planes))
         for plane in planes:
             np.maximum(highest, plane, out=highest)

@@ -62,10 +62,10 @@ def check_imagej(selection: Selection) -> None:
             )
 
 
-def _check_dtype(selection: Selection, dtypes: tuple[str, ...], what: str) -> None:
+def _check_dtype(selection: Selection, dtypes: tuple[str, ...], subject: str) -> None:
     if selection.dtype.name not in dtypes:
         raise InvalidArgumentError(
-            f"{what} has no data type {selection.dtype.name}, which {selection.position.node_path} has; it has "
+            f"{subject} has no data type {selection.dtype.name}, which {selection.position.node_path} has; it has "
             f"{', '.join(dtypes)}. Convert the pixels first, such as to uint16 by write_image."
         )
 

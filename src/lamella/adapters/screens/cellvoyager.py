@@ -23,7 +23,7 @@ from lamella.adapters.screens.screen import (
 )
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective, SourceChannel
-from lamella.spec.plate_lines import standard_row
+from lamella.spec.plate_names import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Parse the folder of an ImageXpress (MetaXpress) to a `Screen`: ``.HTD``, ``TimePoint_N/ZStep_M``, MetaSeries TIFF.
 
-File names state well, site and wavelength, folders time point and z step. The ``.HTD`` file names the wavelengths and
-the wells and sites to expect; the MetaSeries XML in each TIFF has pixel size, stage position, time and wavelength. Only
-one plane per field and time point, one per channel, and one stack are opened for them.
+Names of files state well, site and wavelength, names of folders time point and z step. The ``.HTD`` file lists the
+expected wavelengths, wells and sites. The MetaSeries XML in each TIFF has pixel size, stage position and time; only a
+few files are opened to read it: one plane per field and time point, one per channel, and one stack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import Screen, ScreenPlane, listed, plane_shape, seconds_between
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import SourceChannel
-from lamella.spec.plate_lines import standard_row
+from lamella.spec.plate_names import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -145,7 +145,7 @@ def _find_htd(folder: str) -> _Htd | None:
     if not names:
         return None
     if len(names) > 1:
-        raise SourceError(f"{folder} holds {len(names)} plates ({listed(names)}): convert them one by one")
+        raise SourceError(f"{folder} contains {len(names)} plates ({listed(names)}): convert them one by one")
     path = os.path.join(folder, names[0])
     values = read_keys(path)
     if "EndFile" not in values or "XWells" not in values:
@@ -182,7 +182,7 @@ def _subfolders(folder: str, pattern: re.Pattern[str], outside: int) -> list[tup
 
 
 def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPlane]:
-    """Leave out projections of channels that have z steps; a projection without them stands at the first z step."""
+    """Leave out projections of channels with z steps; projections of other channels become the first z step."""
     steps = [plane.z for plane in planes if plane.z]
     if not steps:
         return [replace(plane, z=1) for plane in planes]
@@ -194,7 +194,7 @@ def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPl
     alone = sorted({plane.channel for plane in unstacked} - stacked)
     if alone:
         names = ", ".join(f"w{channel}" for channel in alone)
-        notes.append(f"{names} have projections only, which stand at the first z step")
+        notes.append(f"{names} have projections only, which are stored at the first z step")
     return [plane if plane.z else replace(plane, z=min(steps)) for plane in unstacked]
 
 
@@ -217,9 +217,9 @@ def _with_positions(
         if values is None:
             yield plane
             continue
-        at = stage_position(values)
+        stage = stage_position(values)
         seconds = seconds_between(start, moments[plane])
-        yield replace(plane, x=at["x"], y=at["y"], height=at["z"], seconds=seconds)
+        yield replace(plane, x=stage["x"], y=stage["y"], height=stage["z"], seconds=seconds)
 
 
 def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:

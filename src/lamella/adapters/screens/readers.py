@@ -1,8 +1,8 @@
 """The readers of screens: an index and its TIFF files become one image per field, with its well.
 
-Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the given folder and in four levels of
-folders below, because instruments put it into folders named by dates and numbers. For ImageXpress, "index" is
-the folder of the plate: names of files and folders in it state wells, fields and channels.
+Opera Phenix and Operetta, ImageXpress, CellVoyager. The index is searched in the given folder and four levels below,
+because instruments put it into folders named by dates and numbers. An ImageXpress folder has no index: names of its
+files and folders state wells, fields and channels.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ScreenReader(Reader):
             raise SourceError(f"{path} has no index of {self.title}")
         if len(indexes) > 1:
             raise SourceError(
-                f"{path} holds {len(indexes)} plates ({listed(indexes)}): convert them one by one"
+                f"{path} contains {len(indexes)} plates ({listed(indexes)}): convert them one by one"
             )
         screen = self.parse(indexes[0])
         sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))

@@ -178,7 +178,7 @@ class CombinedSource:
             for axis in self._placed:
                 if description.length(axis) > 1:
                     raise SourceError(
-                        f"{member.origin} holds {description.length(axis)} planes along {axis} itself, so it cannot be "
+                        f"{member.origin} has {description.length(axis)} planes along {axis} itself, so it cannot be "
                         f"one step along {axis} of an image"
                     )
 

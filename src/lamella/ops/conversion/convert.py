@@ -32,7 +32,7 @@ from lamella.ops.conversion.store import (
     create_positions,
     describe_image,
     describe_plate,
-    is_whole,
+    is_complete,
     plan_arrays,
     states_of_image,
 )
@@ -421,7 +421,7 @@ def _write_all(
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
                 line = journal.get(key_of_image(number))
-                if line is not None and is_whole(
+                if line is not None and is_complete(
                     position, levels[number], line, job, is_listed=plate is None
                 ):
                     tally.add(image.source.description.plane_count)

@@ -41,9 +41,9 @@ class Corrections:
     def __post_init__(self) -> None:
         axes = self.axes
         size: object = self.pixel_size
-        for what, text in (("axes", axes), ("unit", self.unit), ("name", self.name)):
+        for subject, text in (("axes", axes), ("unit", self.unit), ("name", self.name)):
             if text is not None and not (isinstance(text, str) and text):
-                raise InvalidArgumentError(f"{what}={text!r} is not a text")
+                raise InvalidArgumentError(f"{subject}={text!r} is not a text")
         if axes is not None and (
             set("yx") - set(axes) or set(axes) - set(LEGAL_ORDER) or len(set(axes)) < len(axes)
         ):
@@ -66,10 +66,10 @@ class Corrections:
             _dtype(self.dtype)
 
     def _check_channels(self) -> None:
-        for what, texts in (("channel_names", self.channel_names), ("colors", self.colors)):
+        for subject, texts in (("channel_names", self.channel_names), ("colors", self.colors)):
             is_list = isinstance(texts, Sequence) and not isinstance(texts, str)
             if texts is not None and not (is_list and all(isinstance(text, str) for text in texts)):
-                raise InvalidArgumentError(f"{what}={texts!r}: give a list of one text for each channel")
+                raise InvalidArgumentError(f"{subject}={texts!r}: give a list of one text for each channel")
         for color in self.colors or ():
             if not _COLOR.fullmatch(color):
                 raise InvalidArgumentError(
@@ -111,10 +111,10 @@ class Corrections:
     def _channels(self, original: ImageDescription) -> tuple[SourceChannel, ...]:
         count = original.length("c")
         channels = original.channels if len(original.channels) == count else (SourceChannel(""),) * count
-        for values, what in ((self.channel_names, "name"), (self.colors, "colour")):
+        for values, subject in ((self.channel_names, "name"), (self.colors, "colour")):
             if values is not None and len(values) != count:
                 raise InvalidArgumentError(
-                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), what)} were given"
+                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), subject)} were given"
                 )
         if self.channel_names is not None:
             pairs = zip(channels, self.channel_names, strict=True)

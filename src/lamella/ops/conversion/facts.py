@@ -1,18 +1,7 @@
 """Write the metadata of a source into the store: sizes and stage as transforms, the rest as attributes.
 
-.. code-block:: text
-
-    attributes["lamella"]["source"]      name of the file, or names
-    attributes["lamella"]["title"]       name of the image in the file
-    attributes["lamella"]["stage"]       {"x": 1250.5, ...}: position on the stage, in the units of the axes
-    attributes["lamella"]["acquired"]    date and time in ISO 8601
-    attributes["lamella"]["objective"]   {"name", "magnification", "aperture"}
-    attributes["lamella"]["channels"]    one object for each: {"excitation", "emission"} in nm, {"exposure"} in seconds
-    attributes["lamella"]["samples"]     "rgb"
-    attributes["lamella"]["times"]       see :mod:`lamella.spec.frame_times`
-
-``OME/METADATA.ome.xml`` (or another name) has the metadata of the file as they are; those of several files are in the
-same folder, each named after its file.
+docs/design.md lists the attributes. ``OME/METADATA.ome.xml`` (or another name) has the unchanged metadata of the file;
+those of several files are in the same folder, each named after its file.
 """
 
 from __future__ import annotations

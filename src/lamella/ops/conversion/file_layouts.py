@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError, counted, short_repr
 from lamella.ops.conversion.placement import place_by_regex
-from lamella.spec.plate_lines import standard_row
+from lamella.spec.plate_names import standard_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,9 +1,8 @@
-"""Order the files of a folder along one axis by their names, or propose a pattern that places them.
+"""Order the files of a folder along one axis by their names, or propose a pattern that assigns an index to each.
 
-Names are cut into parts: numbers, words and the text between them. Parts that differ between files are columns of a
-table; columns that change together, in the same order, count as one. In ``t1_z1, t1_z2, t2_z1, t2_z2`` two columns
-differ. With a single one, the files are a stack along time, z or channels, by the word before the number, unless the
-word means fields, wells or dyes. With several, a pattern is proposed instead, because their meaning is unknown.
+Names are split into numbers, words and the text between them; parts that differ are columns, and those that change
+together count as one. ``t1_z1, t1_z2, t2_z1, t2_z2`` have two. Files with one column are a stack along the axis that
+the word before the number names. For several columns, whose meaning is unknown, a pattern is proposed.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
     >>> order_stack(["t1_z1.tif", "t1_z2.tif", "t2_z1.tif", "t2_z2.tif"], "stack")
     Traceback (most recent call last):
     ...
-    lamella.errors.SourceError: stack holds 4 files whose names differ in 2 parts ...
+    lamella.errors.SourceError: stack contains 4 files whose names differ in 2 parts ...
     """
     table = _cut(files)
     groups = [] if table is None else table.varying()
@@ -163,7 +162,9 @@ def _refusal(
     """Return the message about names that are not a stack, with a pattern that places them if possible."""
     shown = ", ".join(_example(table, group[0]) for group in groups)
     differ = f"differ in {len(groups)} parts" if not role else f"count {role}s"
-    problem = f"{folder} holds {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
+    problem = (
+        f"{folder} contains {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
+    )
     pattern = _propose(files, table, groups)
     if pattern is None:
         return f"{problem}place each file with --well-regex or --map"

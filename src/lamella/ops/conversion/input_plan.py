@@ -18,7 +18,7 @@ from lamella.ops.conversion.originals import choose_originals
 from lamella.ops.conversion.placement import (
     PlacedFile,
     Placement,
-    line_order,
+    name_order,
     place_by_map,
     place_by_regex,
 )
@@ -239,7 +239,7 @@ def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
     if layout is None:
         if inputs.is_nested:
             raise SourceError(
-                f"{os.path.abspath(inputs.names[0])} holds images only in folders below it: name one of them, or "
+                f"{os.path.abspath(inputs.names[0])} contains images only in folders below it: name one of them, or "
                 f"{_PLACE_HINT}"
             )
         return None
@@ -297,7 +297,7 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
             for number, image in enumerate(images)
         ]
     raise SourceError(
-        f"{first} holds {len(images)} images, {titles_of(images)}: choose one with --series, or convert all of them "
+        f"{first} contains {len(images)} images, {titles_of(images)}: choose one with --series, or convert all of them "
         f"with --series all (a collection) or --series fields (the fields of a well), or save one image per file and "
         f"{_PLACE_HINT}"
     )
@@ -308,7 +308,7 @@ def _check_single_file(file: str, images: Sequence[PlaneSource], folder: str) ->
     files = max(len(image.description.files) for image in images)
     if files > 1:
         raise SourceError(
-            f"{file} is one of the {files} files of one OME-TIFF, and {folder} holds files that do not belong to it: "
+            f"{file} is one of the {files} files of one OME-TIFF, and {folder} has files that do not belong to it: "
             "convert it alone, by the name of one of its files"
         )
 
@@ -322,7 +322,7 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
             raise SourceError(f"{image.description.name} puts two images at {path} of its plate")
         positions[path] = number, image
     axes = _union(image.description.axes for image in images)
-    ordered = sorted(positions.items(), key=lambda item: [line_order(name) for name in item[0].split("/")])
+    ordered = sorted(positions.items(), key=lambda item: [name_order(name) for name in item[0].split("/")])
     return [
         ImagePlan(path, _with_axes(image, axes, image.description.name), number)
         for path, (number, image) in ordered
@@ -360,7 +360,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
         fields.setdefault(item.placement.path, []).append((item, sources[item.file]))
     axes = _union([*lengths, *(source.description.axes for group in fields.values() for _, source in group)])
     plans = []
-    for path in sorted(fields, key=lambda path: [line_order(name) for name in path.split("/")]):
+    for path in sorted(fields, key=lambda path: [name_order(name) for name in path.split("/")]):
         members = [
             Member(source, _index_in_field(item.placement, grids, channels), item.origin)
             for item, source in fields[path]

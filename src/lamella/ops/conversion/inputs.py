@@ -140,7 +140,7 @@ class Inputs:
             if isinstance(self.series, int):
                 if not 0 <= self.series < len(images):
                     raise SourceError(
-                        f"{file} holds {counted(len(images), 'image')}: there is no image {self.series} (they count "
+                        f"{file} contains {counted(len(images), 'image')}: there is no image {self.series} (they count "
                         "from 0)"
                     )
                 images = [images[self.series]]
@@ -164,7 +164,7 @@ class Inputs:
         images = self.images_of(file)
         if len(images) > 1:
             raise SourceError(
-                f"{file} holds {len(images)} images, {titles_of(images)}: choose one with --series"
+                f"{file} contains {len(images)} images, {titles_of(images)}: choose one with --series"
             )
         return images[0]
 

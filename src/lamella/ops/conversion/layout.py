@@ -47,11 +47,11 @@ def choose_layout(
     return chunks_and_shards(shape, itemsize, lead, chunks=inner, shards=outer)
 
 
-def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
-    lengths = whole_numbers(cut, what, 1)
+def _lengths(cut: Sequence[int], axes: str, subject: str) -> Shape:
+    lengths = whole_numbers(cut, subject, 1)
     if not lengths or len(lengths) > len(axes):
         raise InvalidArgumentError(
-            f"{what} {lengths} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
+            f"{subject} {lengths} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
         )
     return lengths
 
@@ -74,9 +74,9 @@ def choose_block(
     block = [min(part, edge) for part, edge in zip(unit, shape, strict=True)]
     block[-1] = shape[-1]
 
-    def grow(axis: int, length: int, most: int) -> None:
+    def grow(axis: int, length: int, max_bytes: int) -> None:
         length = min(length, shape[axis])
-        if math.prod(block) // block[axis] * length * itemsize <= most:
+        if math.prod(block) // block[axis] * length * itemsize <= max_bytes:
             block[axis] = length
 
     if "c" in axes:

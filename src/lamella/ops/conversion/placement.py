@@ -178,7 +178,7 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
     return int(numbers[0])
 
 
-def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
+def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return the sort key of a row, column or field name: 9 before 10, and Z before AA."""
     if _ROW_LETTERS.fullmatch(name):
         return ((1, len(name), name),)

@@ -286,7 +286,7 @@ class Formats:
             matching = [name for name in names if name.lower().endswith(reader.endings)]
             if matching:
                 return [os.path.join(folder, name) for name in sorted(matching, key=natural_order)]
-        where = " and the folders below it hold" if deep else " holds"
+        where = " and the folders below it contain" if deep else " contains"
         raise SourceError(
             f"the folder {os.path.abspath(folder)}{where} no image of a known format: lamella convert --list-formats "
             "lists them"

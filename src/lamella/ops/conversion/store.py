@@ -19,7 +19,7 @@ from lamella.ops.contrast import window_of_samples
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, joint_window, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
-from lamella.ops.conversion.placement import line_order
+from lamella.ops.conversion.placement import name_order
 from lamella.ops.conversion.write import ImageWrite
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.pyramid import list_levels, plan_levels
@@ -76,12 +76,14 @@ class ImageSettings:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
-        for what, cut, words in (
+        for argument, lengths, words in (
             ("chunks", self.chunks, ("auto",)),
             ("shards", self.shards, ("auto", "none")),
         ):
-            if isinstance(cut, str) and cut not in words:
-                raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
+            if isinstance(lengths, str) and lengths not in words:
+                raise InvalidArgumentError(
+                    f"{argument}={lengths!r} is neither {' nor '.join(words)} nor lengths"
+                )
         # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 
@@ -146,7 +148,7 @@ def create_positions(
             node.metadata.acquisitions = [
                 AcquisitionMeta(id=number, name=names[number] or None) for number in stated
             ]
-        _sort_lines(node.metadata)
+        _sort_rows_and_columns(node.metadata)
         node.dump_meta()
         yield NewStore(node, positions, new)
 
@@ -180,11 +182,11 @@ def _create_collection(
     documents = Documents.create(open_storage(path), version.zarr_format)
     new: dict[str, Mapping[str, JSONObject | ArrayMeta]] = {}
     for image, levels_of_image in zip(images, levels, strict=True):
-        place = os.path.join(path, image.path)
-        if os.path.lexists(place):
-            with suppress(LamellaError), open_ome_zarr(place, layout="fov", mode="r+"):
+        folder = os.path.join(path, image.path)
+        if os.path.lexists(folder):
+            with suppress(LamellaError), open_ome_zarr(folder, layout="fov", mode="r+"):
                 continue
-            delete_unfinished(place)
+            delete_unfinished(folder)
         description = image.source.description
         meta = new_images(image_axes(description), channel_labels(description), image.path)
         attributes = pending_attributes(version, meta, version.dump(meta, {}))
@@ -195,10 +197,10 @@ def _create_collection(
     return collection, new
 
 
-def _sort_lines(plate: PlateMeta) -> None:
+def _sort_rows_and_columns(plate: PlateMeta) -> None:
     """Sort the rows and columns of a plate by name instead of by the order of its wells."""
-    plate.rows.sort(key=lambda row: line_order(row.name))
-    plate.columns.sort(key=lambda column: line_order(column.name))
+    plate.rows.sort(key=lambda row: name_order(row.name))
+    plate.columns.sort(key=lambda column: name_order(column.name))
     rows = {row.name: index for index, row in enumerate(plate.rows)}
     columns = {column.name: index for index, column in enumerate(plate.columns)}
     for well in plate.wells:
@@ -212,7 +214,7 @@ def _resumed_positions(
     """Open the store of a killed call; None, and delete the store, if it lacks positions: then it has no pixels."""
     if not os.path.lexists(path):
         return None
-    with suppress(LamellaError):  # cut off in its first documents
+    with suppress(LamellaError):  # killed while it wrote its first documents
         node = open_ome_zarr(path, mode="r+")
         if isinstance(node, Position) and not images[0].path:
             return node, [node]
@@ -284,8 +286,8 @@ def _plan(description: ImageDescription, settings: ImageSettings) -> NewLevels:
     return plan_levels(description.name, "0", first, settings.levels, axes)
 
 
-def is_whole(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
-    """Return whether the files of an image are those of a line of the journal, and with ``is_listed``, are listed."""
+def is_complete(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
+    """Return whether an image matches its line of the journal; with ``is_listed``, also whether it lists levels."""
     return (not is_listed or bool(position.dataset_paths)) and is_done(
         line, *states_of_image(position, levels, job)
     )
@@ -309,14 +311,14 @@ class MetadataCache:
     def get(
         self, image: ImagePlan, levels: NewLevels, windows: Mapping[int, WindowDict]
     ) -> tuple[ImagesMeta, bool]:
-        """Return the metadata of an image with its levels, and whether they are others than those of the last one."""
+        """Return the metadata of an image with its levels, and whether they differ from those of the last image."""
         description = image.source.description
         key = (
             *(description.axes, description.shape, description.dtype, description.units, description.scale),
             *(description.stage, description.times, description.channels, levels),
         )
-        is_other = self._meta is None or key != self._key
-        if self._meta is None or is_other:
+        is_changed = self._meta is None or key != self._key
+        if self._meta is None or is_changed:
             self._key, self._meta = key, _new_meta(image, levels)
         meta = self._meta
         meta.multiscales[0].name = image.name
@@ -324,7 +326,7 @@ class MetadataCache:
             meta.omero.name = image.name
             if windows:
                 meta = self._meta = set_windows(meta, windows)
-        return meta, is_other
+        return meta, is_changed
 
 
 def describe_image(
@@ -338,7 +340,7 @@ def describe_image(
         index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
     }
     windows = _with_one_window_of_colours(windows, description)
-    _put(position, image, levels, windows, cache)
+    _write_document(position, image, levels, windows, cache)
 
 
 class PlateSample:
@@ -368,22 +370,22 @@ class PlateSample:
         return window_of_samples(name, self._parts[channel])
 
 
-def _put(
+def _write_document(
     position: Position,
     image: ImagePlan,
     levels: NewLevels,
     windows: Mapping[int, WindowDict],
     cache: MetadataCache,
 ) -> None:
-    """Write the document of an image; raise MetadataError instead if what a reader found breaks a rule.
+    """Write the document of an image; raise MetadataError instead if the metadata of the source break a rule.
 
-    It is created and not edited: nobody else writes into the unfinished store, and thousands of edited models would
-    stay in memory with their positions. Name and contrast break no rule, so equal metadata are checked once.
+    It is created and not edited: no other program writes into the unfinished store, and thousands of edited models
+    would stay in memory with their positions. Name and contrast break no rule, so equal metadata are checked once.
     """
-    meta, is_other = cache.get(image, levels, windows)
-    attributes = position.store_handle.version.dump(meta, {}, trusted=not is_other)
+    meta, is_changed = cache.get(image, levels, windows)
+    attributes = position.store_handle.version.dump(meta, {}, trusted=not is_changed)
     attributes = with_facts(attributes, image.source.description, "0")
-    if is_other:
+    if is_changed:
         refuse_broken(position.node_path, {}, attributes, ("image",))
     position.documents.put_groups({position.path: attributes}, new=True)
 
@@ -398,9 +400,9 @@ def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:
             meta.omero.rdefs.default_z = description.length("z") // 2
         channels = _channels(description)
         colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
-        for shown, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
-            shown.active = channel.active
-            shown.color = color
+        for stored, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
+            stored.active = channel.active
+            stored.color = color
     return meta
 
 
@@ -410,7 +412,7 @@ def describe_plate(
     plans: Sequence[NewLevels],
     sample: PlateSample,
 ) -> None:
-    """Describe all images of a plate. Their contrast is that of all files' windows, else that of the sample."""
+    """Describe all images of a plate. Contrast is that of the files if all have one, else of the sample."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: dict[int, WindowDict] = {}
@@ -423,15 +425,15 @@ def describe_plate(
         windows[index] = (
             sample.window(index, name)
             if len(file_windows) < len(descriptions)
-            else _stated(file_windows, descriptions[0].dtype)
+            else _joint_window(file_windows, descriptions[0].dtype)
         )
     windows = _with_one_window_of_colours(windows, descriptions[0])
     cache = MetadataCache()
     for image, position, levels in zip(images, positions, plans, strict=True):
-        _put(position, image, levels, windows, cache)
+        _write_document(position, image, levels, windows, cache)
 
 
-def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
+def _joint_window(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
     """Return one window for all images whose files have one each."""
     start, end = map(float, joint_window(windows))
     return window_of(start, end, type_limits(dtype) or (start, end), dtype)

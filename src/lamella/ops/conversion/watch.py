@@ -1,7 +1,8 @@
 """``watch``: convert the positions of a plate while an instrument writes their files.
 
-A position whose files are complete is converted to a temporary store beside the plate, and then copied into the plate
-(:mod:`lamella.ops.plates.add`), where it appears as a whole. A call after a kill converts those that are missing.
+The folder is listed again and again. A position whose files are complete is converted to a temporary store beside the
+plate, and then copied into the plate (:mod:`lamella.ops.plates.add`), where it appears as a whole. After a kill, the
+same call converts the positions that the plate does not list.
 """
 
 from __future__ import annotations

@@ -405,8 +405,8 @@ class _Copy:
             self._target.write(key, data)
             self.nbytes += len(data)
 
-    def _changed(self, key: str, what: str) -> StorageError:
+    def _changed(self, key: str, change: str) -> StorageError:
         return StorageError(
-            f"{self._contents.storage.where(key)} {what} while it was copied: another program writes there. Make the "
-            "same call again: it copies what is missing."
+            f"{self._contents.storage.where(key)} {change} while it was copied: another program writes there. Make "
+            "the same call again: it copies the missing files."
         )

@@ -112,7 +112,7 @@ def pack(
     source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
     comment = _comment(source_store.documents, path)
     check_archive(path, overwrite=overwrite)
-    check_apart(source_store.documents.storage.place, os.path.realpath(path))
+    check_apart(source_store.documents.storage.identity, os.path.realpath(path))
     with logged("Pack %s into %s", source_store.name, path), reporting(progress, "bytes") as report_progress:
         contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
         for key, _ in contents.files:
@@ -150,7 +150,7 @@ def _comment(documents: Documents, path: str) -> bytes:
         if path.lower().endswith(".ozx"):
             raise InvalidArgumentError(
                 f"{documents.storage.name} is OME-NGFF {version.name if version else 'of Zarr v2'}, and .ozx archives "
-                "(RFC-9) hold 0.5 and newer: upgrade it first (`lamella upgrade --to 0.5`), or pack it into a .zip."
+                "(RFC-9) contain 0.5 and newer: upgrade it first (`lamella upgrade --to 0.5`), or pack it into a .zip."
             )
         return b""
     if version is None:

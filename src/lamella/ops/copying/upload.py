@@ -92,8 +92,8 @@ def _check_uploaded(storage: ObjectStorage, key: str, path: str) -> None:
         file.seek(start)
         if found == size and storage.read_range(key, start, size - start) == file.read():
             return
-    what = "is missing" if found is None else f"has {found:,} bytes, or others than were sent"
+    change = "is missing" if found is None else f"has {found:,} bytes, or others than were sent"
     raise StorageError(
-        f"{storage.where(key)} {what}, after an archive of {size:,} bytes was uploaded: another program writes there, "
-        "or the service lost it. Make the same call again, with overwrite=True (--overwrite) if an object is there."
+        f"{storage.where(key)} {change}, after an archive of {size:,} bytes was uploaded: another program writes "
+        "there, or the service lost it. Call again with overwrite=True (--overwrite) if an object is there."
     )

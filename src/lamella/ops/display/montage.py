@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MOST_FIELDS = 9
+MAX_FIELDS = 9
 """Maximum number of fields that are drawn of a well: the first ones."""
 
 
@@ -110,7 +110,7 @@ def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
     >>> field_grid(2, aspect=0.6)
     (2, 1)
     """
-    count = min(max(fields, 1), MOST_FIELDS)
+    count = min(max(fields, 1), MAX_FIELDS)
     side = math.ceil(math.sqrt(count))
     spare = side * math.ceil(count / side) - count
     grids = [(math.ceil(count / columns), columns) for columns in range(1, count + 1)]

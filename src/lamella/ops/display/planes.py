@@ -70,8 +70,10 @@ class PlaneAxes:
                     f"The axes {', '.join(names) or 'of the image'} have no plane: two axes of space are needed."
                 )
             y, x = plane[-2:]
-        rest = [index for index in space if index not in (y, x)]
-        z = next((index for index in rest if names[index] == "z"), rest[-1] if rest else None)
+        other_space = [index for index in space if index not in (y, x)]
+        z = next(
+            (index for index in other_space if names[index] == "z"), other_space[-1] if other_space else None
+        )
         channel, time = channel_axis(matched), time_axis(matched)
         return cls(
             y + first, x + first, *(None if axis is None else axis + first for axis in (z, channel, time))
@@ -91,9 +93,9 @@ class PlaneAxes:
 
 
 def current_levels(position: Position) -> list[str]:
-    """Return the paths of the levels that show the pixels of the finest one, which is the first; none without arrays.
+    """Return the paths of the levels that are not stale, finest first; none without arrays.
 
-    Stale lower levels show older pixels, so they are left out.
+    Stale lower levels show older pixels than the finest one.
     """
     paths = position.dataset_paths  # reads the document
     return paths[:1] if shows_old_pixels(position) else paths
@@ -154,16 +156,16 @@ def read_plane(
     *,
     ids: bool = False,
     maximum: bool = False,
-    box: tuple[slice, slice] | None = None,
+    region: tuple[slice, slice] | None = None,
 ) -> NDArray[Any]:
     """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
 
     The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. Label ids
     (``ids``) are reduced to one pixel of each block instead of the mean. A reduced plane is float64, others have the
-    array's dtype. ``maximum`` returns the maximum over Z, and ``box`` is the region along Y and X, in pixels of the
+    array's dtype. ``maximum`` returns the maximum over Z, and ``region`` is cut out along Y and X, in pixels of the
     array.
     """
-    rows, columns = box or (slice(0, axes.height(array.shape)), slice(0, axes.width(array.shape)))
+    rows, columns = region or (slice(0, axes.height(array.shape)), slice(0, axes.width(array.shape)))
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if not height or not width:
         raise InvalidArgumentError(f"{array!r} has no pixels to show.")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.spec.images import ChannelMeta
     from lamella.types import Shape
 
-MOST_CHANNELS = 7
+MAX_CHANNELS = 7
 """Number of channels that are shown unless the metadata choose some; more would add up to white."""
 
 
@@ -152,10 +152,10 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         window = displayed_range(meta) if colored and meta else _chosen_window(meta, dtype)
         opacity = count > 1 and key.lower() == ALPHA
         active = None if meta is None or len(marks) == 1 else meta.active
-        active = index < MOST_CHANNELS if active is None else active
+        active = index < MAX_CHANNELS if active is None else active
         shown[key] = ShownChannel(key, color, window, colored), active and not opacity
     if not any(default for _, default in shown.values()):
-        shown = {name: (channel, i < MOST_CHANNELS) for i, (name, (channel, _)) in enumerate(shown.items())}
+        shown = {name: (channel, i < MAX_CHANNELS) for i, (name, (channel, _)) in enumerate(shown.items())}
     return _with_distinct_colors(shown)
 
 
@@ -248,7 +248,9 @@ class Plane:
     def read(self, size: int, *, channel: int = 0, ids: bool = False) -> NDArray[Any]:
         """Read the pixels (Y, X) of a channel; see :func:`read_plane`."""
         indices = self.indices if self.axes.channel is None else {**self.indices, self.axes.channel: channel}
-        return read_plane(self.array, self.axes, indices, size, ids=ids, maximum=self.maximum, box=self.box)
+        return read_plane(
+            self.array, self.axes, indices, size, ids=ids, maximum=self.maximum, region=self.box
+        )
 
 
 Part: TypeAlias = tuple[tuple[float, float], tuple[float, float]]

@@ -1,9 +1,7 @@
 """Draw a plate: arrange its fields, and choose one contrast for all of them.
 
-A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
-
-Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one field in
-``lamella.ops.display.preview``.
+A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well. ``montage`` has the
+geometry in pixels, ``preview`` the picture of one field.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.walk import Field, ImageContainer, walk
 from lamella.nodes.well import Row, Well
 from lamella.ops.conversion.contrast import joint_window, usual
-from lamella.ops.display.montage import MOST_FIELDS
+from lamella.ops.display.montage import MAX_FIELDS
 from lamella.ops.display.preview import (
     PreviewOptions,
     ShownChannel,
@@ -43,10 +41,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_SAMPLES = 24
+MAX_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
 
-_MOST_VALUES = 1 << 19
+_MAX_VALUES = 1 << 19
 """Maximum number of pixels of all these fields from which a contrast is computed."""
 
 
@@ -71,7 +69,7 @@ class PlatePlan:
     """The content of a plate's picture.
 
     ``wells`` are the indices of the wells that the plate lists; the others were not imaged. ``tiles`` are the fields
-    that are drawn, at most 9 per well, and ``most_fields`` the number of slots of a well. ``fields`` counts all fields;
+    that are drawn, at most 9 per well, and ``max_fields`` the number of slots of a well. ``fields`` counts all fields;
     None if only some were looked at.
     """
 
@@ -80,25 +78,25 @@ class PlatePlan:
     columns: tuple[str, ...]
     wells: frozenset[tuple[int, int]]
     tiles: tuple[Tile, ...]
-    most_fields: int
+    max_fields: int
     fields: int | None
 
 
-def plan_plate(node: ImageContainer, most_fields: int = MOST_FIELDS) -> PlatePlan:
+def plan_plate(node: ImageContainer, max_fields: int = MAX_FIELDS) -> PlatePlan:
     """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last.
 
     If fewer fields than usual are drawn, the documents of the others are not read.
     """
     rows, columns, grid_index = grid_of_wells(node)
     members: dict[str, list[Field]] = {}
-    for field in walk(node, most_fields if most_fields < MOST_FIELDS else None):
+    for field in walk(node, max_fields if max_fields < MAX_FIELDS else None):
         members.setdefault(field.well, []).append(field)
-    slots = {} if most_fields == 1 else _shared_slots(list(members.values()))
+    slots = {} if max_fields == 1 else _shared_slots(list(members.values()))
     tiles: list[Tile] = []
     for well, fields in members.items():
         for index, field in enumerate(fields):
             slot = slots.get(_field_name(field), index)
-            if slot < MOST_FIELDS:
+            if slot < MAX_FIELDS:
                 tiles.append(Tile(*grid_index[well], slot, field.path, field.node, field.path == well))
     name = (node.document.shared_model.name if isinstance(node, Plate) else None) or _store_name(node)
     return PlatePlan(
@@ -107,8 +105,8 @@ def plan_plate(node: ImageContainer, most_fields: int = MOST_FIELDS) -> PlatePla
         columns=columns,
         wells=frozenset(grid_index.values()),
         tiles=tuple(tiles),
-        most_fields=1 + max((tile.slot for tile in tiles), default=0),
-        fields=sum(map(len, members.values())) if most_fields == MOST_FIELDS else None,
+        max_fields=1 + max((tile.slot for tile in tiles), default=0),
+        fields=sum(map(len, members.values())) if max_fields == MAX_FIELDS else None,
     )
 
 
@@ -124,7 +122,7 @@ def _shared_slots(wells: Sequence[Sequence[Field]]) -> dict[str, int]:
     counts = Counter(_field_name(field) for fields in wells for field in fields if field.path != field.well)
     slots = {name: index for index, name in enumerate(sorted(counts, key=natural_order))}
     shared = len(wells) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts)
-    all_drawn = all(any(slots.get(_field_name(f), 0) < MOST_FIELDS for f in fields) for fields in wells)
+    all_drawn = all(any(slots.get(_field_name(f), 0) < MAX_FIELDS for f in fields) for fields in wells)
     return slots if shared and all_drawn else {}
 
 
@@ -250,7 +248,7 @@ def _computed_windows(
     values: dict[str, list[NDArray[Any]]] = {known.channel.name: [] for known in channels}
     samples: dict[int, tuple[Position, list[str]]] = {}
     for known in channels:
-        for position in spread(known.fields, MOST_SAMPLES):
+        for position in spread(known.fields, MAX_SAMPLES):
             samples.setdefault(id(position), (position, []))[1].append(known.channel.name)
 
     def read(sample: tuple[Position, list[str]]) -> None:
@@ -279,8 +277,10 @@ def _window_of_fields(values: Sequence[NDArray[Any]]) -> Window:
         return 0.0, 1.0
     included = usual([auto_window(of_field) for of_field in values])
     chosen = [of_field for of_field, is_usual in zip(values, included, strict=True) if is_usual]
-    most = _MOST_VALUES // len(chosen)
-    return auto_window(np.concatenate([of_field[:: -(-of_field.size // most) or 1] for of_field in chosen]))
+    max_values = _MAX_VALUES // len(chosen)
+    return auto_window(
+        np.concatenate([of_field[:: -(-of_field.size // max_values) or 1] for of_field in chosen])
+    )
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:

@@ -1,14 +1,8 @@
 """Delete a channel: rewrite every level without it, so that a kill leaves a readable image.
 
-Each step is atomic:
-
-1. The image lists level 0 only. A record in its document has the entries of the lower levels.
-2. A copy of level 0 without the channel replaces level 0 (:mod:`lamella.nodes.replacing`), and the document lists one
-   channel less.
-3. Each lower level is replaced in the same way, and listed again.
-4. The record is removed.
-
-After a kill, the same call or the next write to the image continues with the first missing step.
+First the image lists level 0 only, and a record has the entries of the lower levels. A copy of level 0 without the
+channel replaces it (:mod:`lamella.nodes.replacing`). Then each lower level is replaced and listed again, and the record
+is removed. After a kill, the same call or the next write continues with the first missing step.
 """
 
 from __future__ import annotations

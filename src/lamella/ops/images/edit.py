@@ -59,8 +59,8 @@ class ImageEdits:
 
     def __post_init__(self) -> None:
         """Raise for arguments of a wrong type, and for values that no image can store."""
-        for what, value in (("sizes", self.sizes), ("renamed", self.renamed), ("units", self.units)):
-            if not isinstance(value, Mapping) and not (what == "units" and isinstance(value, str)):
+        for subject, value in (("sizes", self.sizes), ("renamed", self.renamed), ("units", self.units)):
+            if not isinstance(value, Mapping) and not (subject == "units" and isinstance(value, str)):
                 raise WrongTypeError(f"Changes of metadata are a mapping of name to value, not {value!r}.")
         for axis, size in self.sizes.items():
             edits.checked_size(axis, size)
@@ -186,14 +186,14 @@ def planned_edits(
 def _check_without_pixels(requested: ImageEdits, positions: Mapping[str, Position]) -> None:
     """Raise for changes that need an array, which no image has."""
     pairs = [name for name, options in requested.channels.items() if _without_pair(options) != options]
-    for what in (
+    for subject in (
         *(f"contrast limits of {name!r}" for name in pairs),
         *(f"size along {axis}" for axis in requested.sizes),
     ):
         first, *others = (str(position.node_path) for position in positions.values())
         where = f"{first} and {counted(len(others), 'other image')}" if others else first
         raise InvalidArgumentError(
-            f"The {what} cannot be stored without pixels. Write pixels to {where} first."
+            f"The {subject} cannot be stored without pixels. Write pixels to {where} first."
         )
 
 

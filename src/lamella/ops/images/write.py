@@ -387,10 +387,10 @@ def _channels_of(
         values = [] if coordinate is None else np.atleast_1d(coordinate.values).tolist()
         names = [str(value) for value in values] or fitted_names([], count)
     if len(names) != count:
-        what = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
+        subject = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
         raise InvalidArgumentError(
             f"{counted(len(names), 'channel name')} {names} for an array of shape {tuple(data.shape)} with the axes "
-            f"{''.join(axis.name for axis in axes)!r}, which has {what}."
+            f"{''.join(axis.name for axis in axes)!r}, which has {subject}."
         )
     if len(set(names)) < len(names):
         raise InvalidArgumentError(f"The channels {names} have a name twice.")
@@ -412,28 +412,28 @@ def _offsets(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
     return {axis: edits.checked_position(axis, number) for axis, number in numbers.items()}
 
 
-def _numbers(axes: Sequence[AxisMeta], values: Any, what: str) -> dict[str, Any]:
+def _numbers(axes: Sequence[AxisMeta], values: Any, subject: str) -> dict[str, Any]:
     """Return numbers by axis name, from a mapping or from one number per axis."""
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        numbers = items_of(values, f"{what} is a number for each axis, or a mapping of axis to number")
+        numbers = items_of(values, f"{subject} is a number for each axis, or a mapping of axis to number")
         if len(numbers) != len(axes):
             raise InvalidArgumentError(
-                f"{what} {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
+                f"{subject} {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
             )
         values = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
-    return _by_axis(values, axes, what)
+    return _by_axis(values, axes, subject)
 
 
-def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
+def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], subject: str) -> dict[str, Any]:
     """Return a mapping by axis name; raise for an unknown axis."""
     if not isinstance(values_by_name, Mapping):
-        raise WrongTypeError(f"{what} is a mapping of axis to value, not {values_by_name!r}.")
+        raise WrongTypeError(f"{subject} is a mapping of axis to value, not {values_by_name!r}.")
     names = [axis.name for axis in axes]
     for axis in values_by_name:
         if str(axis).lower() not in names:
-            raise InvalidArgumentError(f"{what} names the axis {axis!r}; the axes are {', '.join(names)}.")
+            raise InvalidArgumentError(f"{subject} names the axis {axis!r}; the axes are {', '.join(names)}.")
     return {str(axis).lower(): value for axis, value in values_by_name.items()}
 
 
@@ -445,11 +445,11 @@ def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["
     return _per_axis(chunks, "chunks", order)
 
 
-def _per_axis(numbers: Any, what: str, order: Sequence[int]) -> tuple[int, ...]:
+def _per_axis(numbers: Any, subject: str, order: Sequence[int]) -> tuple[int, ...]:
     """Return one whole number per axis, in the order of the stored axes."""
-    lengths = whole_numbers(numbers, what, 1)
+    lengths = whole_numbers(numbers, subject, 1)
     if len(lengths) != len(order):
-        raise InvalidArgumentError(f"{what} {lengths} has {len(lengths)} numbers for {len(order)} axes.")
+        raise InvalidArgumentError(f"{subject} {lengths} has {len(lengths)} numbers for {len(order)} axes.")
     return tuple(lengths[index] for index in order)
 
 

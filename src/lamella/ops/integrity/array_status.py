@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]
 """State of some chunks: all stored, some stored, none stored, one damaged, or not readable."""
 
-_MOST_FAULTS = 1000
+_MAX_FAULTS = 1000
 """Maximum number of damaged files that are listed for one array; all are counted."""
 
 
@@ -219,8 +219,8 @@ class ArrayStatus:
         """Count the chunks of a file by time and channel."""
         self.files += 1
         self.bytes += file.size
-        if file.fault and len(self.faults) < _MOST_FAULTS:
-            self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.fault))
+        if file.reason and len(self.faults) < _MAX_FAULTS:
+            self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.reason))
         per_file = file.present.shape
         first = [k * n for k, n in zip(file.file_index, per_file, strict=True)]
         inside = tuple(slice(0, g - f) for g, f in zip(self._grid, first, strict=True))

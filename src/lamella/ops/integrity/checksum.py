@@ -88,7 +88,7 @@ class _Sum(NamedTuple):
     key: str
     size: int
     digest: str
-    fault: str = ""
+    damage: str = ""
     fingerprint: Fingerprint | None = None
     unread: bool = False
 
@@ -241,7 +241,7 @@ def _sums(
 
     def done(result: _Sum) -> None:
         collect(result)
-        if journal is not None and not result.fault and result.fingerprint is not None:
+        if journal is not None and not result.damage and result.fingerprint is not None:
             journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
     work = _sum if expected is None else _look
@@ -298,15 +298,15 @@ def compare(
     present = set(_files(storage, path))
     # The array may have been resized after the manifest.
     present |= {key for key in expected.keys() - present if storage.size(join(path, key)) is not None}
-    faults = [FileFinding(key, "is missing") for key in expected if key not in present]
+    findings = [FileFinding(key, "is missing") for key in expected if key not in present]
     sizes = [0]
 
     def collect(result: _Sum) -> None:
         sizes.append(result.size)
-        if result.fault:
-            faults.append(FileFinding(result.key, result.fault, result.unread))
+        if result.damage:
+            findings.append(FileFinding(result.key, result.damage, result.unread))
         elif result.digest != expected[result.key]:
-            faults.append(
+            findings.append(
                 FileFinding(result.key, "is not what it was: its checksum differs from the manifest")
             )
         if progress is not None:
@@ -316,7 +316,7 @@ def compare(
     return Comparison(
         len(sizes) - 1,
         sum(sizes),
-        tuple(sorted(faults, key=lambda fault: fault.key)),
+        tuple(sorted(findings, key=lambda finding: finding.key)),
         tuple(sorted(present - expected.keys())),
         skipped,
     )

@@ -335,9 +335,9 @@ def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
     return number, images + [position_status(label) for label in labels]
 
 
-def _is_unread(fault: LamellaError) -> bool:
+def _is_unread(error: LamellaError) -> bool:
     """Return whether data could not be read, which says nothing about damage."""
-    return isinstance(fault, StorageError)
+    return isinstance(error, StorageError)
 
 
 def _array_status(position: Position, level: str) -> ArrayStatus:

@@ -232,7 +232,7 @@ def verify(
             report = VerifyReport(name, 0, 0, *comparison)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
-                    f"{name} holds no file that {manifest} names: nothing was compared"
+                    f"{name} contains no file that {manifest} names: nothing was compared"
                 )
         else:
             walk = _Verification(StoreReader(storage), done, journal)
@@ -253,7 +253,7 @@ def _apart(report: VerifyReport) -> VerifyReport:
 def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
     run(decode, walk.stored_files(path), workers, done=walk.count)
     if not walk.documents and not walk.damage:
-        raise InvalidArgumentError(f"{name} holds no Zarr group or array: there is nothing to verify")
+        raise InvalidArgumentError(f"{name} contains no Zarr group or array: there is nothing to verify")
     return VerifyReport(
         name,
         walk.documents,
@@ -302,8 +302,8 @@ class _Verification:
     def count(self, decoded: Decoded) -> None:
         self.files += 1
         self.nbytes += decoded.size
-        if decoded.fault:
-            self.damage.append(FileFinding(decoded.key, decoded.fault, decoded.unread))
+        if decoded.damage:
+            self.damage.append(FileFinding(decoded.key, decoded.damage, decoded.unread))
         elif self.journal is not None and decoded.fingerprint is not None:
             values = [decoded.size, decoded.document]
             self.journal.add(decoded.key, decoded.fingerprint, values, decoded.size)
@@ -357,7 +357,7 @@ class FileToDecode(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The result of decoding one file; ``fault`` describes the damage, and is empty for a whole file.
+    """The result of decoding one file; ``damage`` describes the damage, and is empty for a whole file.
 
     ``unread`` means that a service or the system refused to read the file. ``fingerprint`` is its fingerprint before it
     was decoded, for a journal, and ``document`` the digest of the array's document.
@@ -365,7 +365,7 @@ class Decoded(NamedTuple):
 
     key: str
     size: int
-    fault: str
+    damage: str
     fingerprint: Fingerprint | None = None
     document: str = ""
     unread: bool = False

@@ -1,12 +1,8 @@
 """The journal of a job: the finished units, in a file that only grows, so that the same call resumes.
 
-Each line is a checksum and a JSON value. The first line names the job. Every other line lists the key of a unit, the
-state of its sources, and its result. For a checksum: the file, its fingerprint before it was read, size and digest::
-
-    1c291ca3 {"lamella": "record", "work": "sums", "store": "/data/plate.zarr"}
-    8a11f0d2 ["A/1/0/zarr.json", [1762000000000000000, 1301, 77, 1762000000000000000], 1301, "9f86d0..."]
-
-Lines that are damaged or cut off by a kill are ignored, and their units are repeated. The last line of a unit counts.
+Each line is a checksum and a JSON value: ``8a11f0d2 ["A/1/0/zarr.json", [1762, 77], 1301, "9f86d0..."]``. The first
+line names the job. Every other line lists the key of a unit, the state of its sources, and its result. Lines that are
+damaged or truncated by a kill are ignored, and their units are repeated. The last line of a unit counts.
 """
 
 from __future__ import annotations
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSONObject
 
-_MOST_SECONDS = 2.0
-_MOST_BYTES = 64 << 20
+_MAX_SECONDS = 2.0
+_MAX_BYTES = 64 << 20
 """Pending lines are written after this time, or this size of finished units: a kill loses pending lines."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -242,7 +238,7 @@ class Journal(Generic[P]):
         """Add the line of a finished unit; `size` is that of the unit in bytes."""
         self._waiting.append(line_of([key, state, *values]))
         self._bytes += size
-        if self._bytes >= _MOST_BYTES or time.monotonic() - self._last >= _MOST_SECONDS:
+        if self._bytes >= _MAX_BYTES or time.monotonic() - self._last >= _MAX_SECONDS:
             self.flush()
 
     def flush(self) -> None:

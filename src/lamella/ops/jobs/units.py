@@ -1,9 +1,8 @@
 """Units of a job, and the one test of whether a unit is done.
 
-A unit is done if its line in the journal shows that the same job wrote the same files from the same files. The line has
-the digest of the job's settings (for `Plate.map` also of the function) and the fingerprints of all files that the unit
-reads and writes: size, inode and times of a local file, ETag of an object. Times alone prove nothing: a copy may be
-younger or older than the file that it replaces, and clocks differ between machines.
+A unit is done if its line in the journal shows that the same job wrote the same files from the same files: by the
+digest of the job's settings (for `Plate.map` also of the function) and the fingerprints of all files read and written.
+Times alone prove nothing: a copy may be older than the file that it replaces, and clocks of machines differ.
 """
 
 from __future__ import annotations

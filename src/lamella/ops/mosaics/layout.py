@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
-_MOST_DIFFERENCE = 1e-4
+_MAX_DIFFERENCE = 1e-4
 """Relative difference up to which pixel sizes count as equal."""
 
 
@@ -159,7 +159,7 @@ def layout_of(
     """
     first = np.asarray(scales[0], float)
     for name, scale in zip(names, scales, strict=True):
-        if not np.allclose(scale, first, rtol=_MOST_DIFFERENCE, atol=0):
+        if not np.allclose(scale, first, rtol=_MAX_DIFFERENCE, atol=0):
             raise InvalidArgumentError(
                 f"The fields of a mosaic have one pixel size: {names[0]} has {list(map(float, first))}, {name} has "
                 f"{list(map(float, scale))}."

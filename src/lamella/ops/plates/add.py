@@ -90,16 +90,16 @@ def _copy_and_list(
 
 def _refuse_existing(plate: Plate, sources: Mapping[str, Position]) -> None:
     """Raise for paths at which the plate has a position, or something that it does not list."""
-    there = [path for path in sources if plate.documents.storage.exists(plate.node_path.child(path).path)]
-    if not there:
+    existing = [path for path in sources if plate.documents.storage.exists(plate.node_path.child(path).path)]
+    if not existing:
         return
     listed = {path for path, _ in plate.positions(on_error="report")}
-    occupied = [path for path in there if path in listed]
+    occupied = [path for path in existing if path in listed]
     if occupied:
         raise NodeExistsError(
             f"The plate {plate.node_path} has positions {occupied} already. Choose other paths, or delete them first."
         )
-    raise not_listed_error(plate, there[0])
+    raise not_listed_error(plate, existing[0])
 
 
 def _discard(plate: Plate, sources: Mapping[str, Position]) -> None:

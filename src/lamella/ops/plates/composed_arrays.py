@@ -1,9 +1,7 @@
 """Write the arrays of an image that consists of parts of others; equal encodings are copied as files.
 
 A new array consists of pieces; each piece is a region of a stored array. A unit writes each of its files once and
-completely, so that a kill leaves complete files.
-
-`ImagePlan` writes the arrays, the documents and the computed levels.
+completely, so that a kill leaves complete files. `ImagePlan` writes the arrays, the documents and the computed levels.
 """
 
 from __future__ import annotations

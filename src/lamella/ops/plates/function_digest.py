@@ -1,10 +1,8 @@
-"""Compute a digest of a function: equal digests mean that the function computes the same result from the same input.
+"""Compute a digest of a function: equal digests mean that it computes the same result from the same input.
 
-The digest covers the bytecode of the function and, recursively, of all functions and classes of the user's own code
-that it names, the global variables, closures, default values and `functools.partial` arguments that they use, and the
-versions of all other packages that they name. Code is the user's own if it is in the same top-level package as the
-function, or is not installed (a script or a module beside it). The digest does not cover names that are computed while
-the function runs (`getattr`, `importlib`), files that it reads, the environment, and the state of random generators.
+It covers the bytecode of the function and of all functions and classes of the user's own code that it names, the values
+that these use (globals, closures, defaults, `functools.partial`), and the versions of other packages. Not covered:
+names that are computed at run time, files that are read, the environment, random generators.
 """
 
 from __future__ import annotations

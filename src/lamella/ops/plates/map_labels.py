@@ -1,10 +1,8 @@
-"""Label images that a function of `Plate.map` computes block by block, stitched over the edges of the blocks.
+"""Join the label images that a function of `Plate.map` computes block by block.
 
-Each block is labelled with its halo. Its labels, with one pixel beyond each of its sides, are stored in a hidden file
-of the position. When all blocks are there, the labels of neighbouring blocks are compared where both have labelled the
-same pixels, along their common side: a connected patch of one label and one of another label are of one object if
-their overlap is at least half of the smaller patch. Then the label image is written, with ids from 1 that are unique
-in it, and the hidden files are deleted.
+The labels of each block are stored in a hidden file, with one pixel beyond each side. Where two blocks have labelled
+the same pixels, patches of a label of each belong to one object if their overlap is at least half of the smaller patch.
+Then the label image is written with unique ids from 1, and the files are deleted.
 """
 
 from __future__ import annotations
@@ -75,8 +73,8 @@ class BlockFiles:
     def stored_region(self, region: Region) -> Region:
         """Return the region whose labels are stored for a block: one pixel more where there is a halo."""
         return tuple(
-            slice(max(0, one.start - 1), min(n, one.stop + 1)) if halo else one
-            for one, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
+            slice(max(0, first.start - 1), min(n, first.stop + 1)) if halo else first
+            for first, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
         )
 
     def key(self, index: BlockIndex) -> str:
@@ -145,7 +143,7 @@ class StitchUnit:
             self.record.finish()
             self.files.storage.delete(self.files.folder)
 
-        return Outcome(self.path, fault=self.task.call(make)[1])
+        return Outcome(self.path, error=self.task.call(make)[1])
 
 
 def numbered(stored: Array, inner: Array) -> Array:
@@ -198,8 +196,8 @@ class StitchedLabels:
     def _blocks(self, region: Region) -> Iterator[BlockIndex]:
         return product(
             *(
-                range(one.start // size, -(-one.stop // size))
-                for one, size in zip(region, self._files.unit, strict=True)
+                range(first.start // size, -(-first.stop // size))
+                for first, size in zip(region, self._files.unit, strict=True)
             )
         )
 
@@ -221,24 +219,24 @@ def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[An
         first[block] = count
         count += int(labels.max(initial=0))
         for step in neighbours:
-            other = tuple(i + d for i, d in zip(block, step, strict=True))
+            second = tuple(i + d for i, d in zip(block, step, strict=True))
             if any(
                 i < 0 or i * size >= n
-                for i, size, n in zip(other, files.unit, files.plan.result_shape, strict=True)
+                for i, size, n in zip(second, files.unit, files.plan.result_shape, strict=True)
             ):
                 continue
-            mine, theirs = files.stored_region(region), files.stored_region(files.region(other))
+            mine, theirs = files.stored_region(region), files.stored_region(files.region(second))
             both = overlap(mine, theirs)
             zone = labels[inside(both, mine)]
-            if other > block:
-                waiting[block, other] = zone.copy()
+            if second > block:
+                waiting[block, second] = zone.copy()
                 continue
-            for a, b in same_objects(zone, waiting.pop((other, block))):
-                pairs.append((first[block] + a, first[other] + b))
+            for a, b in same_objects(zone, waiting.pop((second, block))):
+                pairs.append((first[block] + a, first[second] + b))
     return first, _final_ids(count, pairs)
 
 
-def same_objects(one: Array, other: Array) -> list[tuple[int, int]]:
+def same_objects(first: Array, second: Array) -> list[tuple[int, int]]:
     """Return the pairs of labels of one object, of two labellings of the same pixels.
 
     A connected patch of a label and one of a label of the other labelling belong together if their overlap is at least
@@ -247,12 +245,12 @@ def same_objects(one: Array, other: Array) -> list[tuple[int, int]]:
     >>> same_objects(np.array([[1, 1, 1, 0, 2]]), np.array([[0, 5, 5, 0, 6]]))
     [(1, 5), (2, 6)]
     """
-    both = (one > 0) & (other > 0)
+    both = (first > 0) & (second > 0)
     if not both.any():
         return []
-    patches, others = connected_patches(one), connected_patches(other)
+    patches, others = connected_patches(first), connected_patches(second)
     sizes, other_sizes = np.bincount(patches.ravel()), np.bincount(others.ravel())
-    joint = np.stack([patches[both], others[both], one[both], other[both]])
+    joint = np.stack([patches[both], others[both], first[both], second[both]])
     found, counts = np.unique(joint, axis=1, return_counts=True)
     smaller = np.minimum(sizes[found[0]], other_sizes[found[1]])
     pairs = found[2:, 2 * counts >= smaller]
@@ -268,8 +266,8 @@ def connected_patches(labels: Array) -> Array:
     numbers = np.arange(labels.size, dtype=np.int64).reshape(labels.shape)
     edges = []
     for axis in range(labels.ndim):
-        low = tuple(slice(None, -1) if one == axis else slice(None) for one in range(labels.ndim))
-        high = tuple(slice(1, None) if one == axis else slice(None) for one in range(labels.ndim))
+        low = tuple(slice(None, -1) if first == axis else slice(None) for first in range(labels.ndim))
+        high = tuple(slice(1, None) if first == axis else slice(None) for first in range(labels.ndim))
         same = (labels[low] == labels[high]) & (labels[low] > 0)
         edges.append(np.stack([numbers[low][same], numbers[high][same]]))
     parents = _roots(labels.size, np.concatenate(edges, axis=1))

@@ -1,12 +1,8 @@
 """Record the results of `Plate.map`, so that the same call skips results that would be the same.
 
-:mod:`lamella.ops.jobs.units` decides whether a result is skipped, as for every job. The record of a position's result
-is in the position's document, under ``lamella.map``::
-
-    "lamella": {"map": {"labels/cells": {"source": "91ab...", "output": {"0": "7d10..."}}}}
-
-An empty record marks an image or label image that `Plate.map` has begun and may replace. The regions of an array have a
-journal, a hidden file in the folder of the array.
+The record of a position's result is in the position's document, under ``lamella.map`` (docs/design.md). An empty record
+marks an image or label image that `Plate.map` has begun and may replace. The regions of an array have a journal, a
+hidden file in the folder of the array. :mod:`lamella.ops.jobs.units` decides whether a result is skipped.
 """
 
 from __future__ import annotations

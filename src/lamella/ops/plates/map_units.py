@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
     unit: str
     value: Any = None
     skipped: bool = False
-    fault: str = ""
+    error: str = ""
     region: Region | None = None
     states: list[str | None] | None = None
     array: str = ""
@@ -67,13 +67,13 @@ class Task:
 
     def call(self, make: Callable[[], Any]) -> tuple[Any, str]:
         """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
-        fault = ""
+        reason = ""
         for _ in range(self.retries + 1):
             try:
                 return make(), ""
             except Exception as error:
-                fault = f"{type(error).__name__}: {error}"
-        return None, fault
+                reason = f"{type(error).__name__}: {error}"
+        return None, reason
 
 
 def wants_where(function: Callable[..., Any]) -> bool:
@@ -103,8 +103,8 @@ class PositionUnit:
         """Call the function, and store its results."""
         where = Where(self.path, self.task.level)
         if not self.task.names:
-            value, fault = self.task.call(lambda: self.task.apply(self.source, where))
-            return Outcome(self.path, value, fault=fault)
+            value, error = self.task.call(lambda: self.task.apply(self.source, where))
+            return Outcome(self.path, value, error=error)
         records = [
             PositionRecord(self.source, self.target, name, self.task.digest) for name in self.task.names
         ]
@@ -122,7 +122,7 @@ class PositionUnit:
             for record in records:
                 record.finish()
 
-        return Outcome(self.path, fault=self.task.call(make)[1])
+        return Outcome(self.path, error=self.task.call(make)[1])
 
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
@@ -172,9 +172,9 @@ class BlockUnit(ABC):
             self._write(self.task.apply(self.source[read], where), read)
             states[:] = before, self._result_state() if self.task.digest else None
 
-        fault = self.task.call(make)[1]
+        error = self.task.call(make)[1]
         return Outcome(
-            unit, fault=fault, region=self.region, states=None if None in states else states, array=array
+            unit, error=error, region=self.region, states=None if None in states else states, array=array
         )
 
     def _source_state(self) -> str | None:

@@ -133,8 +133,8 @@ class MapReport:
         return joined_records(self.values)
 
     def _add(self, outcome: Outcome, *, keep_value: bool) -> None:
-        if outcome.fault:
-            self.failed[outcome.unit] = outcome.fault
+        if outcome.error:
+            self.failed[outcome.unit] = outcome.error
         elif outcome.skipped:
             self.skipped += 1
         else:
@@ -188,10 +188,10 @@ def _units(
 def _raise_failures(report: MapReport, total: int) -> None:
     """Raise for units that failed."""
     if report.failed:
-        unit, fault = next(iter(report.failed.items()))
+        unit, error = next(iter(report.failed.items()))
         raise UnitsFailedError(
             f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
-            f"{fault}. Fix the cause and make the same call again: finished work is skipped."
+            f"{error}. Fix the cause and make the same call again: finished work is skipped."
         )
 
 
@@ -228,8 +228,8 @@ def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> 
     failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in report.failed}
 
     def collect(outcome: Outcome) -> None:
-        if outcome.fault:
-            report.failed[outcome.unit] = outcome.fault
+        if outcome.error:
+            report.failed[outcome.unit] = outcome.error
 
     run(_do, [unit for unit in stitched if unit.path not in failed], workers, done=collect)
 
@@ -321,10 +321,10 @@ def _region_units(
         for path, source, targets in arrays:
             plan = request.block_plan(request.chosen[path])
             first = targets[0]
-            work = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
+            digest = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
             file = stored_journal(first.stored.documents.storage, join(first.path, REGIONS_FILE))
             blocks = regions(first.shape, first.write_unit)
-            for region, line in _with_lines(blocks, task, path, file, work, journals):
+            for region, line in _with_lines(blocks, task, path, file, digest, journals):
                 yield RegionUnit(task, path, source, plan, region, line, targets)
 
     first_targets = [targets[0] for _, _, targets in arrays]
@@ -358,9 +358,9 @@ def _label_units(
     def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
         for unit in stitched:
             source, files = request.chosen[unit.path][task.level], unit.files
-            work = f"{task.digest} {source.dtype}{files.plan.settings()}"
+            digest = f"{task.digest} {source.dtype}{files.plan.settings()}"
             file = stored_journal(files.storage, f"{files.folder}/journal")
-            for region, line in _with_lines(files.regions(), task, unit.path, file, work, journals):
+            for region, line in _with_lines(files.regions(), task, unit.path, file, digest, journals):
                 yield LabelUnit(task, unit.path, source, files.plan, region, line, files)
 
     return total, units()
@@ -371,13 +371,13 @@ def _with_lines(
     task: Task,
     path: str,
     file: JournalFile,
-    work: str,
+    digest: str,
     journals: dict[str, Journal[JournalFile]],
 ) -> Iterator[tuple[Region, list[Any] | None]]:
     """Yield the blocks of an array with their lines in its journal; without a digest of the function there is none."""
     journal = None
     if task.digest:
-        journal = journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": work})
+        journal = journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": digest})
     for region in blocks:
         yield region, journal.get(region_name(region)) if journal is not None and task.resume else None
     if journal is not None:

@@ -17,7 +17,7 @@ from lamella.ops.renaming import finish_locked_rename, move_member, settle_renam
 from lamella.spec import plate_edits
 from lamella.spec.own_key import Renaming, read_swapped, with_swapped
 from lamella.spec.plate import Bioformats2RawMeta
-from lamella.spec.plate_lines import new_well
+from lamella.spec.plate_names import new_well
 from lamella.store.keys import is_key, join_names
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _look_at_rename(plate: Plate, old: str, new: str) -> set[str]:
     """Return which of two wells have files, and request the documents that a rename reads, in one round."""
     child = plate.node_path.child
     groups = [plate.path, *dict.fromkeys(child(path.partition("/")[0]).path for path in (old, new, "OME"))]
-    return plate.documents.look_at_move(child(old).path, child(new).path, groups=groups)
+    return plate.documents.existing_of_move(child(old).path, child(new).path, groups=groups)
 
 
 def rename_locked_well(plate: Plate, old: str, new: str) -> None:

@@ -13,7 +13,7 @@ from lamella.nodes.plate import Plate
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates import members
 from lamella.spec.own_key import read_swapped
-from lamella.spec.plate_lines import is_temporary_well, temporary_well
+from lamella.spec.plate_names import is_temporary_well, temporary_well
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
-_MOST_SHOWN = 12
+_MAX_SHOWN = 12
 
 
 def subset_plate(
@@ -78,7 +78,7 @@ def path_of_well(plate: Plate, name: object) -> str:
     path = plate.find_well(str(name).strip("/"))
     if path is None:
         listed = plate.well_paths()
-        shown = ", ".join(listed[:_MOST_SHOWN]) + (" ..." if len(listed) > _MOST_SHOWN else "")
+        shown = ", ".join(listed[:_MAX_SHOWN]) + (" ..." if len(listed) > _MAX_SHOWN else "")
         raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
     return path
 

@@ -1,9 +1,8 @@
 """Downsample one block of pixels in memory: the voxel values of every pyramid.
 
 Splitting an array into blocks aligned to the factors never changes a bit of the result, so callers may read and write
-regions in any order, on any number of workers.
-
-The first call that needs a kernel loads or compiles it: see ``kernels/README.md``.
+regions in any order, on any number of workers. The first call that needs a kernel loads or compiles it: see
+``kernels/README.md``.
 """
 
 from __future__ import annotations
@@ -40,10 +39,8 @@ _MEDIAN = Kernel("rank", "median")
 _MODE = Kernel("rank", "mode")
 _EXTREMUM = Kernel("extrema", "extremum")
 
-_MOST_AXES = 6
-_MOST_VOXELS = (
-    2**30
-)  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
+_MAX_AXES = 6
+_MAX_VOXELS = 2**30  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
 _CACHED_ROWS = 2**14  # maximum number of rows of a cached list: 128 KiB
 
 
@@ -109,12 +106,12 @@ def downsample(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows of each output row (see ``rows``), the factor along rows, and the largest block."""
+    """The input rows of each output row (see ``rows``), the factor along rows, and the voxels of the largest block."""
 
     starts: Constant
     rows: Constant
     factor: int
-    most: int
+    max_voxels: int
 
 
 @dataclass(frozen=True)
@@ -151,9 +148,9 @@ def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) ->
 
 def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
     """Return the factors, limited to the length of their axes; raise for unusable ones."""
-    if not 1 <= len(shape) <= _MOST_AXES:
+    if not 1 <= len(shape) <= _MAX_AXES:
         raise InvalidArgumentError(
-            f"an array of {len(shape)} axes cannot be downsampled: give 1 to {_MOST_AXES}"
+            f"an array of {len(shape)} axes cannot be downsampled: give 1 to {_MAX_AXES}"
         )
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise InvalidArgumentError(
@@ -164,7 +161,7 @@ def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shap
             f"factors {factors} do not fit an array of shape {shape}: give one of at least 1 for each axis"
         )
     factors = tuple(min(f, max(n, 1)) for n, f in zip(shape, factors, strict=True))
-    if math.prod(factors) > _MOST_VOXELS:
+    if math.prod(factors) > _MAX_VOXELS:
         raise InvalidArgumentError(f"factors {factors} make blocks above 2**30 voxels: use smaller ones")
     return factors
 
@@ -220,11 +217,11 @@ def _reduce(method: Method, source: NDArray[Any], rows: _Rows, target: NDArray[A
         _EXTREMUM(source, *binned, target, int(method == "max"))
     elif method == "mode" and source.dtype.kind == "f":
         keys, modes = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
-        _MODE(keys, *binned, modes, np.empty(rows.most, keys.dtype))
+        _MODE(keys, *binned, modes, np.empty(rows.max_voxels, keys.dtype))
         target[...] = _flipped(modes).view(source.dtype)
     else:
         kernel = _MEDIAN if method == "median" else _MODE
-        kernel(source, *binned, target, np.empty(rows.most, source.dtype))
+        kernel(source, *binned, target, np.empty(rows.max_voxels, source.dtype))
 
 
 def _mean(source: NDArray[Any], binned: tuple[Constant, Constant, int], target: NDArray[Any]) -> None:

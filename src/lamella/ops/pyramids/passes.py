@@ -1,16 +1,8 @@
 """Plan and run the passes of a pyramid: which levels are computed from one reading, and in which order.
 
-A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) while the
-block is in memory. Blocks begin at multiples of the coarsest factors and contain whole chunks of the source. They are
-read in an order in which few chunks of the targets are incomplete at a time. If the grids do not align, a pass ends
-early, and the next one reads the level that the pass wrote.
-
-Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
-voxels becomes 256 x 256 voxels of level 1: 4 blocks fill a chunk of level 1, 16 of level 2, and 64 of level 3.
-
-A worker reads one block, reduces it to one level after the other while it is in the processor's cache, passes each
-result to the assembler of its level, and continues with the next block. While one worker waits for the disk, others
-decode, reduce or encode.
+A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) from it: see
+docs/design.md. Blocks begin at multiples of the coarsest factors and contain whole chunks of the source; their order
+keeps few chunks of the targets incomplete. If the grids do not align, the next pass reads a level that this one wrote.
 """
 
 from __future__ import annotations
@@ -213,11 +205,11 @@ def order(read_pass: ReadPass) -> Order:
         grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
         fills = [read_pass.targets[0].unit]
     apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
-    most = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
-    in_cache = [] if apart else [shape for shape in fills if _nbytes(shape, source) <= most]
+    max_bytes = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
+    in_cache = [] if apart else [shape for shape in fills if _nbytes(shape, source) <= max_bytes]
     beyond_cache = fills[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
-    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, most)
+    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, max_bytes)
     files = [fills[-1]]  # limits open files, not memory
     for target in read_pass.targets:
         files.append(_common(files[-1], target.file, source.shape))
@@ -327,8 +319,8 @@ def compute_unit(unit: PassUnit) -> Region:
     """Compute the regions of a pass's levels that depend on a region of its source; return the region."""
     work, region, reading_order = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
-    most_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
-    threads = Workers(min(Workers(unit.jobs).count, most_threads))
+    max_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
+    threads = Workers(min(Workers(unit.jobs).count, max_threads))
     assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     buffer = local()
     if any(max(target.step, default=1) > 1 for target in work.targets):

@@ -85,7 +85,7 @@ def _outgrown(
     if len(paths) < 2:
         return {}
     finest, outgrown, before = arrays[0].meta.shape, {}, 1.0
-    is_lamella_error, space = made_by(position) is not None, space_axes(position.axes)
+    is_made_by_lamella, space = made_by(position) is not None, space_axes(position.axes)
     for number, path in enumerate(paths[1:], 1):
         ratios, shape = _ratios(position, paths[0], path), arrays[number].meta.shape
         if ratios is None or not len(ratios) == len(shape) == len(finest):
@@ -93,8 +93,8 @@ def _outgrown(
         if prod(ratios) <= before:
             return {}
         before = prod(ratios)
-        factors = _whole(ratios)
-        if factors is not None and is_lamella_error:
+        factors = _whole_factors(ratios)
+        if factors is not None and is_made_by_lamella:
             required = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
         else:
             factors = tuple(max(1, round(ratio)) for ratio in ratios)
@@ -121,7 +121,7 @@ def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
     return [a / b if b else 0.0 for a, b in zip(coarse_scale, fine_scale, strict=True)]
 
 
-def _whole(ratios: Sequence[float]) -> Shape | None:
+def _whole_factors(ratios: Sequence[float]) -> Shape | None:
     factors = tuple(round(ratio) for ratio in ratios)
     exact = all(f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True))
     return factors if exact else None

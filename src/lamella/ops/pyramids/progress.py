@@ -1,12 +1,8 @@
-"""Record a pyramid that is being computed in the image's document, and check the record against the disk after a kill.
+"""Record a pyramid that is being computed in the image's document, and check the record after a kill.
 
-The record lists the unfinished regions of level 0. After a kill, the same call computes these regions, and also regions
-whose files contradict the record: files of a level that are missing or cut off, and files of level 0 that are younger
-than the job. A "source" is the level that a pass reads; a `Bounds` is a region as stored, ((0, 0), (512, 512)).
-
-The image lists new levels when their pixels are complete. Until then only the record names them: the same call resumes
-them, another plan replaces them, and readers see an image without lower levels. The record is described in
-:mod:`lamella.spec.stale_levels`.
+After a kill, the same call computes the recorded unfinished regions of level 0, and those whose files contradict the
+record: missing or truncated files of a level, files of level 0 younger than the job. The image lists new levels when
+their pixels are complete. A "source" is the level that a pass reads; `Bounds` are start and stop of a region.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from lamella.ops.jobs.units import digest
 from lamella.ops.pyramids import passes
 from lamella.ops.regions import aligned, enlarge, overlap, region_shape, shrink
 from lamella.spec.stale_levels import (
-    MAX_UNFINISHED,
+    MAX_REGIONS_OF_LEVEL,
     PyramidJob,
     StaleLevels,
     add_region,
@@ -53,7 +49,7 @@ if TYPE_CHECKING:
 _EXACT = 2**31
 """Number of regions that are kept in memory; only the stored record merges regions to a few."""
 
-_MOST_FAULTS = 100
+_MAX_FAULTS = 100
 """A level with more damaged files than this is computed again as a whole."""
 
 
@@ -75,7 +71,7 @@ def begin_pyramid(
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
-    work = _digest(
+    digest = _digest(
         position, [source.path, *(array.path for array, _ in levels)], [source.meta, *metas], steps, method
     )
     name = uuid4().hex[:8]
@@ -87,16 +83,16 @@ def begin_pyramid(
 
     def mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        if resume and _can_resume(stale, work, len(levels), len(source.meta.shape)):
+        if resume and _can_resume(stale, digest, len(levels), len(source.meta.shape)):
             resumed.append(_with_regions(stale, name))
         job = resumed[0] if resumed else None
         if planned and job is None:  # so that another call can compare the job
             level_0 = (0,) * len(source.meta.shape), source.meta.shape
-            job = PyramidJob(name, work, None, ((level_0,),) * len(levels))
+            job = PyramidJob(name, digest, None, ((level_0,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), job, tuple(planned or ())))
 
     _, stamp = position.documents.edit_group(position.path, mark)
-    return PyramidProgress(position, name, work, source, levels, stamp, resumed[0] if resumed else None)
+    return PyramidProgress(position, name, digest, source, levels, stamp, resumed[0] if resumed else None)
 
 
 def _digest(
@@ -110,27 +106,30 @@ def _digest(
     return digest([__version__, method, arrays, steps])
 
 
-def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
+def _can_resume(stale: StaleLevels, digest: str, levels: int, ndim: int) -> bool:
     """Return whether a killed job was the same, and no other writer left unknown regions."""
     job = stale.job
     return (
         job is not None
-        and job.work == work
+        and job.digest == digest
         and stale.writers == (job.writer,)
-        and len(job.rest) == levels
-        and all(len(start) == len(stop) == ndim for start, stop in (*stale.regions, *sum(job.rest, start=())))
+        and len(job.unfinished) == levels
+        and all(
+            len(start) == len(stop) == ndim
+            for start, stop in (*stale.regions, *sum(job.unfinished, start=()))
+        )
     )
 
 
 def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     """Add regions that were written meanwhile to the unfinished ones."""
     assert stale.job is not None
-    rest = []
-    for regions in stale.job.rest:
+    remaining = []
+    for regions in stale.job.unfinished:
         for bounds in stale.regions:
             regions = add_region(regions, bounds, _EXACT)  # noqa: PLW2901
-        rest.append(regions)
-    return replace(stale.job, writer=name, rest=tuple(rest))
+        remaining.append(regions)
+    return replace(stale.job, writer=name, unfinished=tuple(remaining))
 
 
 def ended(
@@ -147,16 +146,16 @@ def ended(
         stale, regions = read_stale(attributes), resized(arrays)
         if not regions and (not is_alone or name not in stale.writers):
             regions = list(redone())
-        return with_stale(attributes, replace(stale.ended(name, regions), unlisted=()))
+        return with_stale(attributes, replace(stale.without_writer(name, regions), unlisted=()))
 
     return without_mark
 
 
 @contextmanager
-def looking_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator[None]:
+def reading_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator[None]:
     """Read the documents of an image and of its levels again, in one round, for the end of a job."""
     documents = position.documents
-    with documents.storage.looking(position.path):
+    with documents.storage.reading_once(position.path):
         documents.expect([position.path], arrays=[array.path for array in arrays], at_once=True)
         yield
 
@@ -180,23 +179,23 @@ def _bounds(region: Region) -> Bounds:
 class PyramidProgress:
     """The unfinished regions of the levels of one image.
 
-    ``name`` marks the job in the image's document, and ``work`` is its digest. ``stamp`` is that of the document with
-    the mark; None in stores without stamps. ``before`` is the record of a killed call of the same job, from which
-    `resume` continues; then the arrays of all levels must exist.
+    ``name`` marks the job in the image's document, and ``digest`` identifies its settings. ``stamp`` is that of the
+    document with the mark; None in stores without stamps. ``before`` is the record of a killed call of the same job,
+    from which `resume` continues; then the arrays of all levels must exist.
     """
 
     def __init__(
         self,
         position: Position,
         name: str,
-        work: str,
+        digest: str,
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         stamp: Stamp | None,
         before: PyramidJob | None = None,
     ) -> None:
         self.name = name
-        self.work = work
+        self.digest = digest
         self._position = position
         self._source = source
         self._shape = source.meta.shape
@@ -207,7 +206,9 @@ class PyramidProgress:
             factors = tuple(a * b for a, b in zip(factors, step, strict=True))
             self._factors[array.path] = factors
         self._whole: Bounds = ((0,) * len(self._shape), self._shape)
-        self._rest: dict[str, tuple[Bounds, ...]] = {array.path: (self._whole,) for array in self._levels}
+        self._unfinished: dict[str, tuple[Bounds, ...]] = {
+            array.path: (self._whole,) for array in self._levels
+        }
         self._finished: dict[tuple[str, ...], list[Bounds]] = {}
         self._unrecorded_bytes = 0
         # The document was written before level 0 was read: younger files were written meanwhile.
@@ -222,7 +223,7 @@ class PyramidProgress:
         factors, unit = self._factors_of(read_pass), passes.unit_source_shape(read_pass)
         regions: tuple[Bounds, ...] = ()
         for target in read_pass.targets:
-            for bounds in self._rest[target.array.path]:
+            for bounds in self._unfinished[target.array.path]:
                 files = aligned(shrink(_region(bounds), factors), unit, read_pass.source.meta.shape)
                 regions = add_region(regions, _bounds(files), _EXACT)
         return [_region(bounds) for bounds in sorted(regions)]
@@ -236,7 +237,7 @@ class PyramidProgress:
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
             self._unrecorded_bytes = 0
             self._subtract_finished()
-            if any(self._rest.values()):
+            if any(self._unfinished.values()):
                 self._write_record()
 
     def _subtract_finished(self) -> None:
@@ -247,11 +248,13 @@ class PyramidProgress:
                 # Levels that are computed together remain together.
                 remaining = {
                     unfinished: subtract_region(unfinished, regions[-1], _EXACT)
-                    for unfinished in {self._rest[path] for path in levels}
+                    for unfinished in {self._unfinished[path] for path in levels}
                 }
-                if any(len(after) > max(MAX_UNFINISHED, len(before)) for before, after in remaining.items()):
+                if any(
+                    len(after) > max(MAX_REGIONS_OF_LEVEL, len(before)) for before, after in remaining.items()
+                ):
                     break
-                self._rest.update({path: remaining[self._rest[path]] for path in levels})
+                self._unfinished.update({path: remaining[self._unfinished[path]] for path in levels})
                 regions.pop()
 
     def _factors_of(self, read_pass: ReadPass) -> Shape:
@@ -260,7 +263,7 @@ class PyramidProgress:
         return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
 
     def _write_record(self) -> None:
-        job = PyramidJob(self.name, self.work, self._since, tuple(self._rest.values()))
+        job = PyramidJob(self.name, self.digest, self._since, tuple(self._unfinished.values()))
 
         def mark(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
@@ -279,19 +282,19 @@ class PyramidProgress:
             return
         if job.since is not None and self._since is None:
             return  # a copy in a store without times
-        for array, regions in zip(self._levels, job.rest, strict=True):
-            self._rest[array.path] = tuple(self._clipped(regions))
+        for array, regions in zip(self._levels, job.unfinished, strict=True):
+            self._unfinished[array.path] = tuple(self._clipped(regions))
             self._add([array.path], self._missing(array))
         if job.since is not None:
             done = {bounds for array in self._levels for bounds in self._done(array.path)}
-            self._add(list(self._rest), self._younger(job.since, sorted(done)))
+            self._add(list(self._unfinished), self._younger(job.since, sorted(done)))
 
     def _add(self, levels: Sequence[str], regions: Iterable[Bounds]) -> None:
         """Add regions to the unfinished ones of levels; all of level 0 instead of very many."""
-        found = list(islice(regions, _MOST_FAULTS + 1))
-        for bounds in found if len(found) <= _MOST_FAULTS else [self._whole]:
+        found = list(islice(regions, _MAX_FAULTS + 1))
+        for bounds in found if len(found) <= _MAX_FAULTS else [self._whole]:
             for path in levels:
-                self._rest[path] = add_region(self._rest[path], bounds, _EXACT)
+                self._unfinished[path] = add_region(self._unfinished[path], bounds, _EXACT)
 
     def _clipped(self, regions: Sequence[Bounds]) -> Iterator[Bounds]:
         """Limit regions to level 0, which may have been resized."""
@@ -303,7 +306,7 @@ class PyramidProgress:
     def _done(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
         regions: tuple[Bounds, ...] = (self._whole,)
-        for bounds in self._rest[path]:
+        for bounds in self._unfinished[path]:
             regions = subtract_region(regions, bounds, _EXACT)
         return regions
 
@@ -385,12 +388,12 @@ def publish_levels(
     name: str,
     change: Callable[[ImagesMeta], ImagesMeta],
     ended: Callable[[JSONObject], JSONObject],
-    work: str | None = None,
+    digest: str | None = None,
 ) -> None:
     """List levels whose pixels are complete, and remove their mark, in one write of the document.
 
     If two calls compute the same levels, the first to finish lists them, and they stay stale until the other finishes.
-    ``change`` lists the levels, and ``ended`` removes the mark. ``name`` names the call in the mark, and ``work`` is
+    ``change`` lists the levels, and ``ended`` removes the mark. ``name`` names the call in the mark, and ``digest`` is
     the digest of its settings. Raise NodeExistsError if another call has begun other levels or another method, and
     NodeNotFoundError if the levels were deleted.
     """
@@ -402,7 +405,7 @@ def publish_levels(
         return change(meta)
 
     def without_mark(attributes: JSONObject) -> JSONObject:
-        _check(position, paths, listed, read_stale(attributes), name, work)
+        _check(position, paths, listed, read_stale(attributes), name, digest)
         return ended(attributes)
 
     try:
@@ -412,24 +415,24 @@ def publish_levels(
         raise
 
 
-def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
+def refuse_overtaken(position: Position, levels: Iterable[str], name: str, digest: str | None) -> None:
     """Raise, as `publish_levels` does, if another call has replaced or deleted the levels."""
     listed = position.document.refresh().multiscales[0].get_dataset_paths()
     stale = stored_stale(position)
     try:
-        _check(position, list(levels), listed, stale, name, work)
+        _check(position, list(levels), listed, stale, name, digest)
     except NodeExistsError:
         _distrust(position, name)
         raise
 
 
 def _check(
-    position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, work: str | None
+    position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, digest: str | None
 ) -> None:
     """Raise for levels that the document neither marks as unfinished nor lists."""
-    if stale.names(name):
+    if stale.has_writer(name):
         return
-    other = stale.job is not None and stale.job.work != work
+    other = stale.job is not None and stale.job.digest != digest
     if stale.unlisted and (other or set(stale.unlisted) != set(paths)):
         raise NodeExistsError(
             f"The levels {paths} of {position.node_path} are not listed: another call began to make the levels "
@@ -443,7 +446,9 @@ def _check(
 
 def _distrust(position: Position, name: str) -> None:
     """Record that our pixels may mix with those of another call: its levels stay stale when it finishes."""
-    position.documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
+    position.documents.edit_group(
+        position.path, lambda old: with_stale(old, read_stale(old).with_writer(name))
+    )
 
 
 def forget_unlisted(position: Position) -> None:
@@ -515,7 +520,7 @@ def is_complete(array: StoredArray, file_index: Shape) -> bool:
         file = inspect_stored_file(array.documents.storage, array.path, meta, file_index)
     except LamellaError:
         return False
-    if file is None or file.fault:
+    if file is None or file.reason:
         return False
     lengths = region_shape(meta.file_region(file_index))
     within = tuple(slice(0, -(-n // chunk)) for n, chunk in zip(lengths, meta.chunks, strict=True))

@@ -1,9 +1,7 @@
-"""Create, compute and delete the lower levels of an image.
+"""Create, compute and delete the lower levels of an image; :mod:`lamella.ops.pyramids.passes` computes the pixels.
 
 Each level is the one before, reduced by whole factors. Its transforms are derived from those of level 0 whenever its
 pixels are computed.
-
-:mod:`lamella.ops.pyramids.passes` computes the pixels.
 """
 
 from __future__ import annotations
@@ -33,8 +31,8 @@ from lamella.ops.pyramids.progress import (
     begin_unlisted,
     drop_unlisted,
     forget_unlisted,
-    looking_again,
     publish_levels,
+    reading_again,
     refuse_listed,
     refuse_overtaken,
     refuse_taken,
@@ -111,7 +109,7 @@ def _create_levels(
         for path, level in levels.items():
             whole = (0,) * level.ndim, level.shape
             stale = stale.with_unwritten(path, [whole] if all(level.shape) else [])
-        return with_stale(attributes, stale.ended("", resized([source])))
+        return with_stale(attributes, stale.without_writer("", resized([source])))
 
     with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
         refuse_listed(position, position.document.refresh())
@@ -140,7 +138,7 @@ def compute_pyramid(
     position.require_writable("compute a pyramid")
     workers = Workers(jobs, executor)
     check_progress(progress)
-    with position.documents.storage.looking(position.path):
+    with position.documents.storage.reading_once(position.path):
         _compute(position, levels, method, dims, factors, workers, progress, resume)
     _match_labels(position, workers)
 
@@ -255,10 +253,10 @@ def make_unlisted(
         progress.resume()
         make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     except LamellaError:
-        refuse_overtaken(position, planned, progress.name, progress.work)
+        refuse_overtaken(position, planned, progress.name, progress.digest)
         raise
-    with looking_again(position, [source, *(array for array, _ in targets)]):
-        publish_levels(position, planned, progress.name, change, progress.ended(), progress.work)
+    with reading_again(position, [source, *(array for array, _ in targets)]):
+        publish_levels(position, planned, progress.name, change, progress.ended(), progress.digest)
 
 
 def recompute_levels(
@@ -276,7 +274,7 @@ def recompute_levels(
     levels.resize()
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
-    with looking_again(position, levels.arrays):
+    with reading_again(position, levels.arrays):
         position.document.edit(described, beside=progress.ended())
 
 

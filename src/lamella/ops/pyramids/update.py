@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
-from lamella.ops.pyramids.progress import ended, looking_again, stored_stale
+from lamella.ops.pyramids.progress import ended, reading_again, stored_stale
 from lamella.ops.regions import overlap, region_shape, whole_region
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.pixels.selection import basic_or_fancy
@@ -69,7 +69,7 @@ def update_pyramid(
                 make_levels(
                     source, levels.targets, cast("Method", chosen), workers, region=region, count=count
                 )
-        with looking_again(position, levels.arrays):
+        with reading_again(position, levels.arrays):
             position.documents.edit_group(
                 position.path,
                 ended(update.name, levels.arrays, lambda: update.parts, is_alone=update.is_alone),
@@ -117,7 +117,7 @@ def _begin_parts(
         # Before anything is read: later writes into these regions stay stale at the end.
         for bounds in parts:
             stale = stale.without(bounds)
-        return with_stale(attributes, stale.begun(name))
+        return with_stale(attributes, stale.with_writer(name))
 
     position.documents.edit_group(position.path, with_mark)
     return updates[0] if updates else None

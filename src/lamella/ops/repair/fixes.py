@@ -2,8 +2,6 @@
 
 A fix changes nothing if it would have to guess: the finding stays, and a person decides. Fixes of plates and wells are
 in :mod:`lamella.ops.repair.plates`, of images and labels in :mod:`lamella.ops.repair.images`.
-
-No I/O.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fix:
-    """A fix for kinds of documents: ``edit`` changes a copy in place so that ``rules`` hold. ``first`` runs first."""
+    """A fix for kinds of documents: ``edit`` changes a copy to follow ``rules``; one with ``first`` runs first."""
 
     rules: tuple[str, ...]
     kinds: tuple[Kind, ...]

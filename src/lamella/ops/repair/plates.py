@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.repair.fixes import distinct, fixes
 from lamella.ops.repair.reindex import recounted_acquisitions
-from lamella.spec.plate_lines import is_name
+from lamella.spec.plate_names import is_name
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.value import axis_names, is_integer, objects
 
@@ -113,10 +113,10 @@ def list_acquisitions(ome: JSONObject, facts: Facts) -> None:
 def count_fields(ome: JSONObject, facts: Facts) -> None:
     """Write the maximum number of fields of a well, for the plate and for each acquisition."""
     plate = _object(ome, "plate")
-    most = max(map(len, (facts.fields or {}).values()), default=0)
-    if not plate or facts.fields is None or not most:
+    max_fields = max(map(len, (facts.fields or {}).values()), default=0)
+    if not plate or facts.fields is None or not max_fields:
         return
-    plate["field_count"] = most
+    plate["field_count"] = max_fields
     if "acquisitions" in plate and _are_acquisitions(plate["acquisitions"]):
         plate["acquisitions"] = recounted_acquisitions(plate["acquisitions"], facts.fields)
 

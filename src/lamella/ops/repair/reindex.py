@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.own_key import own_record
-from lamella.spec.plate_edits import most_fields
-from lamella.spec.plate_lines import is_name
+from lamella.spec.plate_edits import count_fields
+from lamella.spec.plate_names import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import is_integer, is_text, objects
 from lamella.spec.versions import by_name
@@ -247,10 +247,10 @@ def _plate(
 def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
     """Return the rows or columns in natural order: the old ones, with or without wells (PL-04), and the new ones."""
     old_lines = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
-    return [old_lines.get(name, {"name": name}) for name in sorted({*old_lines, *names}, key=line_order)]
+    return [old_lines.get(name, {"name": name}) for name in sorted({*old_lines, *names}, key=name_order)]
 
 
-def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
+def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return the sort key of rows and columns: 2 before 10, and B before AA."""
     if _LETTERS.fullmatch(name):
         return ((1, len(name), name),)
@@ -262,12 +262,15 @@ def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | No
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
     only = ids[0] if len(ids) == 1 else None
-    _, counts = most_fields(fields.values(), only)
-    most = {number: count for number, count in counts.items() if number >= 0}
-    entries += [{"id": number, "name": f"Acquisition {number}"} for number in sorted(most.keys() - set(ids))]
+    _, counts = count_fields(fields.values(), only)
+    counts_by_number = {number: count for number, count in counts.items() if number >= 0}
+    entries += [
+        {"id": number, "name": f"Acquisition {number}"}
+        for number in sorted(counts_by_number.keys() - set(ids))
+    ]
     for entry in entries:
-        if is_integer(entry.get("id")) and most.get(int(entry["id"])):
-            entry["maximumfieldcount"] = most[int(entry["id"])]
+        if is_integer(entry.get("id")) and counts_by_number.get(int(entry["id"])):
+            entry["maximumfieldcount"] = counts_by_number[int(entry["id"])]
     return entries
 
 

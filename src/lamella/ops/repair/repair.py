@@ -1,9 +1,7 @@
-"""``repair``: fix the metadata of a store without guesses.
+"""``repair``: fix the metadata of a store without guesses. Pixels are never touched.
 
 A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
 saved beside the store, and each is replaced atomically. The fixes are in :mod:`lamella.ops.repair.fixes`.
-
-Pixels are never touched.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-_MOST_PASSES = 4
+_MAX_PASSES = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,7 +227,7 @@ def _plan(
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
     for _ in range(
-        _MOST_PASSES
+        _MAX_PASSES
     ):  # a fix may reveal other findings, such as those of a well under its corrected path
         before = dict(drafts.contents)
         Planner(drafts).plan(root)

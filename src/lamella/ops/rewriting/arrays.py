@@ -39,7 +39,7 @@ _DECODED_BYTES = 16 << 20
 _SMALL_BYTES = 1 << 20
 
 _AT_ONCE = 64
-"""Number of files that a worker copies at once from a store where requests wait."""
+"""Number of files that a worker copies at once from a remote store."""
 
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
@@ -96,7 +96,7 @@ def _check_documents(source: Storage, missing: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class FilesUnit:
-    """Files to copy unchanged from a store where requests wait, all at once."""
+    """Files to copy unchanged from a remote store, all at once."""
 
     files: tuple[FileUnit, ...]
     together = 1
@@ -133,7 +133,7 @@ class FilesUnit:
 
 
 def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
-    """Join files that are copied from a store where requests wait, up to `_AT_ONCE` and `UNIT_BYTES`."""
+    """Join files that are copied from a remote store, up to `_AT_ONCE` and `UNIT_BYTES`."""
     batch: list[FileUnit] = []
 
     def joined() -> Iterator[FilesUnit]:
@@ -228,11 +228,11 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
         )
 
 
-def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:
+def unit_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES) -> Shape:
     """Return the shape of the regions in which an array is rewritten: whole files of the new one.
 
     They grow to whole chunks of the old array, so that no chunk is decoded repeatedly, and then to a reasonable size
-    of a task, up to `most` raw bytes.
+    of a task, up to `max_bytes` raw bytes.
 
     >>> import numpy as np
     >>> from lamella.store.metadata.array_meta import ArrayMeta
@@ -243,7 +243,7 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
     """
     shape = [min(f, max(1, n)) for f, n in zip(target.files, target.shape, strict=True)]
     itemsize = target.dtype.itemsize
-    for limit, is_second_round in ((most, False), (min(most, PIECE_BYTES), True)):
+    for limit, is_second_round in ((max_bytes, False), (min(max_bytes, PIECE_BYTES), True)):
         for axis in reversed(range(target.ndim)):
             f, n = target.files[axis], max(1, target.shape[axis])
             length = n if is_second_round else min(n, lcm(f, source.chunks[axis]))

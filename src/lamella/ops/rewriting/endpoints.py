@@ -54,7 +54,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
             if lost := without_metadata(storage):
                 raise MetadataError(f"Cannot open {storage.name}: {lost}")
             raise MetadataError(
-                f"{storage.name} holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "
+                f"{storage.name} has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "
                 "Use the path of the folder with these files."
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
@@ -156,7 +156,7 @@ def _check_replaceable(storage: Storage, root: str) -> None:
 
 def check_stores_apart(source: Storage, target: Storage, path: str = "") -> None:
     """Do `check_apart` for two stores, or a folder in the first, however their paths or URLs are spelled."""
-    for first, second in ((source.place, target.place), (source.name, target.name)):
+    for first, second in ((source.identity, target.identity), (source.name, target.name)):
         check_apart(join(first.rstrip("/"), path), second.rstrip("/"), (source.where(path), target.name))
 
 

@@ -160,16 +160,18 @@ class RequestedLayout:
         """Raise InvalidArgumentError for a layout that fits no array."""
         if self.chunks is None and self.shards is None and self.compressor is None:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
-        for what, cut, words in (
+        for subject, cut, words in (
             ("chunks", self.chunks, ("auto",)),
             ("shards", self.shards, ("auto", "none")),
         ):
             if isinstance(cut, str) or cut is None:
                 if cut is not None and cut not in words:
-                    raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
-            elif not whole_numbers(cut, what, 1):
+                    raise InvalidArgumentError(
+                        f"{subject}={cut!r} is neither {' nor '.join(words)} nor lengths"
+                    )
+            elif not whole_numbers(cut, subject, 1):
                 raise InvalidArgumentError(
-                    f"{what} is a list of whole numbers from 1 on for the last axes, not {cut!r}."
+                    f"{subject} is a list of whole numbers from 1 on for the last axes, not {cut!r}."
                 )
         if self.compressor is not None:
             Compressor.of(self.compressor)

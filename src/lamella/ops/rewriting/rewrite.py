@@ -2,9 +2,7 @@
 
 The new store is written beside its final path and moved there when it is complete
 (:mod:`lamella.ops.rewriting.workspace`). The same call resumes a killed run: the journal beside the new store lists the
-finished units (:mod:`lamella.ops.jobs.units`).
-
-How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
+finished units (:mod:`lamella.ops.jobs.units`). ``arrays`` rewrites one array.
 """
 
 from __future__ import annotations
@@ -370,13 +368,13 @@ class _Job:
             yield from array_units(source, target, meta, resumed=resumed, keys=keys)
 
     def _ahead(self, groups: Sequence[str] = (), *, arrays: Sequence[str] = ()) -> Iterator[str]:
-        """Yield paths, after requesting the documents of many at once where requests wait."""
+        """Yield paths, after requesting the documents of many at once in remote stores."""
         for batch in batched(groups or arrays, _AHEAD):
             self.source.expect(batch if groups else (), arrays=() if groups else batch)
             yield from batch
 
     def _listed(self, arrays: Sequence[str]) -> Iterator[tuple[str, Names | None]]:
-        """Yield arrays with the keys in their folders, which are listed at once where requests wait."""
+        """Yield arrays with the keys in their folders, which are listed at once in remote stores."""
         storage = self.source.storage
         if not (storage.can_list and storage.lists_below):
             yield from ((path, None) for path in self._ahead(arrays=arrays))

@@ -1,9 +1,7 @@
-"""``upgrade``: convert a whole store to another version of OME-NGFF.
+"""``upgrade``: convert a whole store to another version of OME-NGFF; :mod:`lamella.ops.rewriting.rewrite` writes it.
 
 Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
 are copied unchanged if both formats can describe the encoding.
-
-Each node is converted here; :mod:`lamella.ops.rewriting.rewrite` writes the store.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The workspace of a rewritten store: a folder beside the final path of the store, and the move to this path.
 
-The folder shows the state of the run: ``plan.json`` has the settings, ``store`` the new store so far. A complete store
-exchanges its name with the old one, which is then deleted. A kill at any time leaves the old or the new store complete
-at its path, and the same command resumes. If the system cannot exchange names, the old store is first moved to ``old``,
-and for a moment there is no store at the path.
+``plan.json`` has the settings, ``store`` the new store so far. A complete store exchanges its name with the old one,
+which is then deleted. A kill leaves the old or the new store complete at its path, and the same command resumes. If the
+system cannot exchange names, the old store is first moved to ``old``, and for a moment there is no store at the path.
 """
 
 from __future__ import annotations

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from lamella.nodes.walk import ImageContainer
     from lamella.types import Array, Shape
 
-_MOST_CANDIDATES = 1 << 14
+_MAX_CANDIDATES = 1 << 14
 """Maximum number of cached labelled voxels of one image, chosen evenly."""
 
-_MOST_IMAGES = 256
+_MAX_IMAGES = 256
 """Maximum number of images with cached labelled voxels."""
 
-_MOST_OPEN = 1024
+_MAX_OPEN = 1024
 """Maximum number of images with open arrays and cached shard indexes."""
 
 _AT_ONCE = 32
 """Maximum number of arrays that are read at once over a connection."""
 
-_MOST_LABEL_VOXELS = 1 << 24
+_MAX_LABEL_VOXELS = 1 << 24
 """Maximum size of a level of a label image that is read to find labelled voxels."""
 
 
@@ -117,9 +117,9 @@ class CropSource:
             )
         if not self.size or min(self.size) < 1:
             raise InvalidArgumentError(f"a crop has lengths of at least 1, got {size!r}")
-        self._array = lru_cache(_MOST_OPEN)(self._open_array)
-        self._label = lru_cache(_MOST_OPEN)(self._open_label)
-        self._labelled_voxels = lru_cache(_MOST_IMAGES)(self._find_labelled_voxels)
+        self._array = lru_cache(_MAX_OPEN)(self._open_array)
+        self._label = lru_cache(_MAX_OPEN)(self._open_label)
+        self._labelled_voxels = lru_cache(_MAX_IMAGES)(self._find_labelled_voxels)
         self._array(0)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -212,18 +212,18 @@ class CropSource:
         for path in label.dataset_paths[label.dataset_paths.index(self.level) :]:
             level_factors = tuple(a / b for a, b in zip(finest_shape, label[path].shape, strict=True))
             fits = all(f <= span[axis.name] for f, axis in zip(level_factors, label.axes, strict=True))
-            if not fits or label[chosen].size <= _MOST_CANDIDATES:
+            if not fits or label[chosen].size <= _MAX_CANDIDATES:
                 break
             chosen, factors = path, level_factors
-        if label[chosen].size > _MOST_LABEL_VOXELS:
+        if label[chosen].size > _MAX_LABEL_VOXELS:
             raise InvalidArgumentError(
                 f"{label[chosen]!r} is too large to look for labelled voxels: give the label image a pyramid with "
                 "compute_pyramid()"
             )
         voxels = np.argwhere(label[chosen][:])
-        if len(voxels) > _MOST_CANDIDATES:
+        if len(voxels) > _MAX_CANDIDATES:
             random = np.random.default_rng([self.seed, image])
-            voxels = voxels[random.choice(len(voxels), _MOST_CANDIDATES, replace=False)]
+            voxels = voxels[random.choice(len(voxels), _MAX_CANDIDATES, replace=False)]
         return voxels.astype(np.int32), factors
 
     # -- pixels --------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
-"""Write the frames of one array: collect them in chunks, encode the chunks on threads, and publish stored frames.
+"""Write the frames of one array: collect them in chunks, encode these on threads, and publish stored frames.
 
-A frame is *stored* when its file and the files of all earlier frames are in place. The array's shape covers stored
-frames only, so readers never reach an index along the first axis that does not exist yet. A *slab* is the chunks that
-contain the same frames: with frames of 2048 x 2048 in chunks of 1 x 512 x 512, a slab is the 16 chunks of one frame.
-A *key* is the grid index of a slab, or of files, along the axes over which frames arrive.
+A frame is *stored* when its file and those of all earlier frames are in place; the array's shape covers stored frames
+only. A *slab* is the chunks that contain the same frames: 16 chunks of 1 x 512 x 512 for frames of 2048 x 2048. A *key*
+is the grid index of a slab, or of files, along the axes over which frames arrive.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ RecordWrite: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContex
 """A context that records a write while it runs: until its end, lower levels count as stale."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
-_MOST_OPEN = 128
+_MAX_OPEN = 128
 
-#: The list of times is written again after an eighth more of them, so that a long list costs each frame the same.
+#: The list of times is written when it is an eighth longer, so that each frame costs the same in a long list.
 _TIMES_STEP = 8
 
 
@@ -81,11 +80,11 @@ class ArrayFrames:
         self.array = array
         self.order = order
         self.record = record
-        self.count = self.stored = self._in_place = self._start = record.frames
+        self.count = self.stored = self._placed_count = self._start = record.frames
         self._threads = threads
         self._record_write = record_write
         self._meta = array.meta
-        self._ahead: set[int] = set()
+        self._placed_ahead: set[int] = set()
         self._slabs: dict[Key, _Slab] = {}
         self._files: dict[Key, _Files] = {}
         self._open_files: set[Key] = set()
@@ -97,7 +96,7 @@ class ArrayFrames:
     def restart(self, count: int) -> None:
         """Return to an earlier frame before the first append: the frames after it will be appended again."""
         self.record.cut(count)
-        self.count = self.stored = self._in_place = self._start = count
+        self.count = self.stored = self._placed_count = self._start = count
 
     def prepare(self) -> None:
         """Prepare codecs, threads and memory, so that no frame waits for them."""
@@ -268,7 +267,7 @@ class ArrayFrames:
                     self.array, file_index, shape=self._target(files.key)
                 )
             self._open_files.add(files.key)
-            if len(self._open_files) > _MOST_OPEN:
+            if len(self._open_files) > _MAX_OPEN:
                 self._close_idle()
         return writer
 
@@ -279,7 +278,7 @@ class ArrayFrames:
             if files is None or not files.jobs:
                 self._open_files.discard(key)
                 for writer in files.writers.values() if files is not None else ():
-                    writer.rest()
+                    writer.suspend()
 
     def _target(self, key: Key) -> Shape:
         """Return the shape of the array once the files at a grid index are part of it."""
@@ -305,11 +304,11 @@ class ArrayFrames:
             self._open_files.discard(files.key)
             if not files.left:
                 self._files.pop(files.key, None)
-            self._ahead.update(files.appended)
+            self._placed_ahead.update(files.appended)
             files.appended.clear()
-            while self._in_place in self._ahead:
-                self._ahead.discard(self._in_place)
-                self._in_place += 1
+            while self._placed_count in self._placed_ahead:
+                self._placed_ahead.discard(self._placed_count)
+                self._placed_count += 1
         self.publish()
 
     def _written(self, files: _Files) -> Bounds | None:
@@ -330,12 +329,12 @@ class ArrayFrames:
 
     # ---- documents ----------------------------------------------------------------------------------
 
-    def hold(self) -> None:
-        """Keep the length of the array until `release`, so that a reader of the whole array sees one shape."""
+    def freeze(self) -> None:
+        """Keep the length of the array until `unfreeze`, so that a reader of the whole array sees one shape."""
         with self._documents:
             self._is_frozen = True
 
-    def release(self) -> None:
+    def unfreeze(self) -> None:
         """Allow the array to grow again, and publish frames that were stored meanwhile."""
         with self._documents:
             self._is_frozen = False
@@ -346,7 +345,7 @@ class ArrayFrames:
         with self._documents:
             if self._is_frozen:
                 return
-            stored = self._in_place
+            stored = self._placed_count
             length = -(-stored // self.order.per_step) if self.order.grows else 0
             axis = self.order.axes[0] if self.order.grows else None
             if not always and (axis is None or self._meta.shape[axis] >= length):
@@ -383,7 +382,7 @@ class ArrayFrames:
             clear_region(larger, meta, tuple(region))
 
     def _record(self, stored: int) -> StreamRecord:
-        """Return the record to be written; it has new times only now and then, because the list may be long."""
+        """Return the record to be written; new times are added at intervals, because the list may be long."""
         self.record.frames = stored
         time_count = min(len(self.record.times), stored)
         if (

@@ -35,13 +35,13 @@ _RECENT = 0.2
 class ChunkThreads:
     """Threads that encode and write, for all arrays of a stream.
 
-    At most ``most`` jobs are pending (waiting or running): `submit` waits for one to end. With more than half as many,
-    it waits too, but no longer than the threads need for one job: all frames wait a little, instead of one frame for
-    the slowest job. ``waits`` counts how often `submit` waited.
+    At most ``max_pending`` jobs are pending (waiting or running): `submit` waits for one to end. With more than half as
+    many, it waits too, but no longer than the threads need for one job: all frames wait a little, instead of one frame
+    for the slowest job. ``waits`` counts how often `submit` waited.
     """
 
-    def __init__(self, count: int, most: int) -> None:
-        self.most = most
+    def __init__(self, count: int, max_pending: int) -> None:
+        self.max_pending = max_pending
         self.pending = 0
         self.waits = 0
         self.failure: BaseException | None = None
@@ -54,12 +54,12 @@ class ChunkThreads:
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job on a thread; wait while too many are pending; raise the error of an earlier job."""
         with self._changed:
-            if self._pace and self.pending > self.most // 2:
+            if self._pace and self.pending > self.max_pending // 2:
                 self.waits += 1
-                self._changed.wait_for(lambda: self.pending <= self.most // 2, self._pace)
-            if self.pending >= self.most:
+                self._changed.wait_for(lambda: self.pending <= self.max_pending // 2, self._pace)
+            if self.pending >= self.max_pending:
                 self.waits += 1
-                self._changed.wait_for(lambda: self.pending < self.most or self.failure is not None)
+                self._changed.wait_for(lambda: self.pending < self.max_pending or self.failure is not None)
             self.check()
             self.pending += 1
         self._pool.submit(self._run, job)
@@ -103,7 +103,7 @@ class ChunkThreads:
     ) -> None:
         """Touch the memory of blocks (``shape``, ``dtype``) and of encoders once; ``encode`` gets a chunk of noise."""
         size = prod(shape) * dtype.itemsize
-        for _ in range(min(self.most + 1, _READY // max(1, size))):
+        for _ in range(min(self.max_pending + 1, _READY // max(1, size))):
             block = np.empty(shape, dtype)
             block.fill(0)
             self.release(block)

@@ -101,10 +101,10 @@ class StreamOptions:
             )
         if options["pyramid"] is not None:
             check_levels(options["pyramid"])
-        for what in ("queue", "flush_every"):
-            number = options[what]
+        for subject in ("queue", "flush_every"):
+            number = options[subject]
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-                raise InvalidArgumentError(f"{what} is a number from 1, not {number!r}.")
+                raise InvalidArgumentError(f"{subject} is a number from 1, not {number!r}.")
         return cls(name, frame, kind, **options)
 
 

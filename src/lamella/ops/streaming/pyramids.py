@@ -85,11 +85,11 @@ class PyramidsBehind:
     def _make(self, ready: list[int]) -> None:
         for i, (position, array) in enumerate(zip(self._positions, self._arrays, strict=True)):
             if self._done[i] < ready[i]:
-                array.hold()
+                array.freeze()
                 try:
                     self._update(position, array.order.axes[0], slice(self._done[i], ready[i]))
                 finally:
-                    array.release()
+                    array.unfreeze()
                 self._done[i] = ready[i]
 
     def _make_stale(self) -> None:

@@ -312,4 +312,4 @@ class FrameStream:
     @property
     def queue(self) -> int:
         """Maximum number of pending chunks."""
-        return self._threads.most
+        return self._threads.max_pending

@@ -73,15 +73,15 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         return parquet.read_table(arrow.BufferReader(data)).to_pandas()
     except LamellaError:
         raise
-    except (TypeError, LookupError) as fault:
+    except (TypeError, LookupError) as error:
         raise MetadataError(
             f"The table {documents.at(path)} cannot be read as {backend}: its documents are not those of such a table. "
             "Write it again, or restore it from a copy."
-        ) from fault
-    except (ValueError, OSError) as fault:
+        ) from error
+    except (ValueError, OSError) as error:
         raise MetadataError(
-            f"The table {documents.at(path)} cannot be read as {backend}: {fault} ({type(fault).__name__})"
-        ) from fault
+            f"The table {documents.at(path)} cannot be read as {backend}: {error} ({type(error).__name__})"
+        ) from error
 
 
 def csv_text(columns: pd.DataFrame) -> str:

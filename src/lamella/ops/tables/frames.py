@@ -52,8 +52,8 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
     else:
         try:
             frame = pd.DataFrame(value)
-        except (TypeError, ValueError) as fault:
-            raise InvalidArgumentError(f"{_what(name)}, not this {type(value).__name__}: {fault}") from fault
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"{_what(name)}, not this {type(value).__name__}: {error}") from error
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
     odd = [column for column in frame.columns if not isinstance(column, str) or not column]
@@ -69,7 +69,7 @@ def _what(name: str) -> str:
     return f"The table {name!r} is a DataFrame, a dict of columns or a list of rows"
 
 
-def checked_choice(value: str, choices: tuple[str, ...], what: str) -> str:
+def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
     """Return a word from a list; for any other word raise an error that suggests the nearest one.
 
     >>> checked_choice("csv", BACKENDS, "backend")
@@ -77,7 +77,7 @@ def checked_choice(value: str, choices: tuple[str, ...], what: str) -> str:
     """
     if value not in choices:
         raise InvalidArgumentError(
-            f"{what}={value!r} is not one of {', '.join(choices)}.{did_you_mean(str(value), choices)}"
+            f"{subject}={value!r} is not one of {', '.join(choices)}.{did_you_mean(str(value), choices)}"
         )
     return value
 
@@ -187,7 +187,7 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
             continue
         kinds = types.infer_dtype(values, skipna=True)
         raise InvalidArgumentError(
-            f"The column {column!r} of the table {name!r} holds {kinds} values, dtype {dtype}, which "
+            f"The column {column!r} of the table {name!r} contains {kinds} values, dtype {dtype}, which "
             f"backend={backend!r} does not keep. Tables contain numbers, booleans and text: convert it"
             f"{'' if backend == 'parquet' else ', or use parquet for times'}."
         )

@@ -300,12 +300,12 @@ def _measured(
             properties=("label", *request.properties),
             spacing=request.spacing,
         )
-    except (NotImplementedError, ValueError) as fault:
-        reason = str(fault).rstrip(".")
+    except (NotImplementedError, ValueError) as error:
+        reason = str(error).rstrip(".")
         raise InvalidArgumentError(
             f"{request.labels.node_path} cannot be measured: {reason}. Some properties need two space axes, or voxels "
             "of one size (physical=False)."
-        ) from fault
+        ) from error
     columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
     for name, values in measured.items():

@@ -240,26 +240,26 @@ def _is_recorded(tables: Tables, record: tuple[str, str]) -> bool:
     return stored[-1] in (None, record)
 
 
-def finish_changes(tables: Tables, asked: tuple[str, str] | None = None) -> Renaming | None:
+def finish_changes(tables: Tables, request: tuple[str, str] | None = None) -> Renaming | None:
     """Finish what a killed call began: a replacement or a rename, and the deletion of a temporary folder.
 
     Returns the finished rename. Raises `StorageError` where a program of another machine may be making a rename,
-    unless that is ``asked`` for.
+    unless that is ``request`` for.
     """
     tables.documents.storage.sweep(tables.path)
     _finish_replacing(tables)
-    renaming = _finish_renaming(tables, asked)
+    renaming = _finish_renaming(tables, request)
     tables.documents.delete_abandoned(tables.path)
     return renaming
 
 
-def _finish_renaming(tables: Tables, asked: tuple[str, str] | None) -> Renaming | None:
+def _finish_renaming(tables: Tables, request: tuple[str, str] | None) -> Renaming | None:
     """Finish a rename whose table is listed under its new name; remove the record of another."""
     record = read_renaming_record(tables.group_attributes)
     if record is None:
         return None
     if record.token:
-        check_not_renamed_by_another(tables.node_path, record, asked, _KIND)
+        check_not_renamed_by_another(tables.node_path, record, request, _KIND)
         own = record._replace(token=temporary_name(".tmp"))
         with abandoned_on_errors(own.token):
             _change_record(tables, record, own)

@@ -78,7 +78,7 @@ def _decode(
 
     def collect(decoded: Decoded) -> None:
         progress.add(decoded.size)
-        if decoded.fault:
+        if decoded.damage:
             problems.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
@@ -124,7 +124,7 @@ def _compare_image(
             maker = entry.get("metadata")
             program = maker.get("method") if isinstance(maker, dict) else None
             text = (
-                f"its pyramid was made by {describe(program)}"
+                f"its pyramid was computed by {describe(program)}"
                 if program
                 else "its metadata do not name the method of its pyramid"
             )
@@ -160,14 +160,19 @@ def _compare_levels(
         found = f"shape {list(coarse.meta.shape)} is not a level of {list(fine.meta.shape)}"
         inspection.report("LM-10", paths[1], found, _COMPUTE)
         return
-    faults: list[str] = []
+    differences: list[str] = []
     steps = _steps(fine, coarse, factors, method)
     try:
-        run(_compare, steps, workers, done=lambda fault: faults.append(fault) if fault else None)
+        run(
+            _compare,
+            steps,
+            workers,
+            done=lambda difference: differences.append(difference) if difference else None,
+        )
     except DamagedDataError as error:
-        faults.append(str(error))
-    if faults:
-        inspection.report("LM-10", paths[1], f"{faults[0]} of {levels[0][1]!r}, {method}", _COMPUTE)
+        differences.append(str(error))
+    if differences:
+        inspection.report("LM-10", paths[1], f"{differences[0]} of {levels[0][1]!r}, {method}", _COMPUTE)
 
 
 def _factors(

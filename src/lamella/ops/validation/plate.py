@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.ops.validation.tables import visit_tables
-from lamella.spec.plate_edits import most_fields
+from lamella.spec.plate_edits import count_fields
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.value import describe, is_integer, objects
 from lamella.store.keys import V2, join
@@ -42,7 +42,7 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     _visit_rows(inspection, checked, plate, acquisitions)
     visit_tables(inspection, node)
     _check_counts(inspection, checked, plate, at)
-    inspection.done(checked)
+    inspection.finish_group(checked)
 
 
 def _visit_listed(
@@ -137,7 +137,7 @@ def visit_well(
         inspection.report(
             "PL-12", node, "the well has no images", "remove the empty group", level="SHOULD", version=version
         )
-    inspection.done(checked)
+    inspection.finish_group(checked)
     return None if node.unreadable else fields
 
 
@@ -164,13 +164,13 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
     fields = [listed for listed in checked.fields.values() if listed is not None]
     if not fields or len(fields) < len(checked.fields):  # a well cannot be read
         return
-    most, per_acquisition = most_fields(fields)
+    max_fields, per_acquisition = count_fields(fields)
     stated: JSON = plate.get("field_count")
-    if is_integer(stated) and stated > 0 and stated != most:
+    if is_integer(stated) and stated > 0 and stated != max_fields:
         inspection.report(
             "PL-10",
             checked.node,
-            f"field_count is {describe(stated)}, the most fields of a well are {most}",
+            f"field_count is {describe(stated)}, the most fields of a well are {max_fields}",
             "write the most fields of a well",
             at=(*at, "field_count"),
             level="SHOULD",
@@ -179,12 +179,12 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
     for index, entry in objects(plate.get("acquisitions")):
         number: JSON = entry.get("id")
         stated = entry.get("maximumfieldcount")
-        most = per_acquisition.get(int(number), 0) if is_integer(number) else 0
-        if most and is_integer(stated) and 0 < stated != most:
+        max_fields = per_acquisition.get(int(number), 0) if is_integer(number) else 0
+        if max_fields and is_integer(stated) and 0 < stated != max_fields:
             inspection.report(
                 "PL-09",
                 checked.node,
-                f"maximumfieldcount is {describe(stated)}, the most fields of a well are {most}",
+                f"maximumfieldcount is {describe(stated)}, the most fields of a well are {max_fields}",
                 "write the most fields of a well in this acquisition",
                 at=(*at, "acquisitions", index, "maximumfieldcount"),
                 level="SHOULD",

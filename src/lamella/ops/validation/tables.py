@@ -80,9 +80,9 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
         and (replacing is None or replacing[0] != name)
     ]
     for name in missing:
-        found, remedy = inspection.lost(join(group.path, name), group, "group") or (
+        found, remedy = inspection.describe_lost(join(group.path, name), group, "group") or (
             f"there is no table {describe(name)}",
-            "write it, or take it off the list",
+            "write it, or remove it from the list",
         )
         at = ("tables", value.index(name) if isinstance(value, list) else 0)
         inspection.report("LM-21", group.path, found, remedy, at=at)

@@ -1,9 +1,7 @@
 """``validate``: check a store by every rule that its files can show.
 
 :mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
-in :mod:`lamella.spec.rules.catalogue`.
-
-Archives are checked by the rules of RFC-9, LM-15 to LM-20.
+in :mod:`lamella.spec.rules.catalogue`. Archives are checked by the rules of RFC-9, LM-15 to LM-20.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ class ValidationReport:
     <BLANKLINE>
     /
       MUST   PL-12  well.images[0].path: there is no image "0"
-                     write the image, or take it off the list
+                     write the image, or remove it from the list
       SHOULD VE-02  well: there is no version
                      add version: "0.4"
       SHOULD PL-12  the well has no images

@@ -1,11 +1,8 @@
 """Walk a store for ``validate``: from any root through images, labels, plates, wells and collections.
 
-Every group is read once and checked by the rules of the version that it states. Its members are walked, listed or not.
-Plates are in :mod:`lamella.ops.validation.plate`, collections and scenes in :mod:`lamella.ops.validation.collection`.
-
-Raises nothing for the content of a store.
-
-Copies of documents in consolidated metadata are compared with the documents.
+Every group is read once and checked by the rules of the version that it states; its members are walked, listed or not.
+Consolidated metadata are compared with the documents. Nothing in a store raises an error. ``plate`` visits plates,
+``collection`` collections and scenes.
 """
 
 from __future__ import annotations
@@ -84,7 +81,7 @@ class Inspection:
         self.group_count = 0
         self.version: str | None = None
         self.images: list[CheckedGroup] = []
-        self.copies: list[Copies] = []
+        self.copies: list[ConsolidatedCopies] = []
         self.on_group = on_group
         self.keep_images = keep_images
         self._seen: set[str] = set()
@@ -128,19 +125,19 @@ class Inspection:
 
         ``path`` starts at the group ``below``, which is ``node`` by default.
         """
-        found, remedy = self.lost(join((below or node).path, path), node, "group") or (
+        found, remedy = self.describe_lost(join((below or node).path, path), node, "group") or (
             f"there is no {kind} {describe(path)}",
-            f"write the {kind}, or take it off the list",
+            f"write the {kind}, or remove it from the list",
         )
         self.report(rule, node, found, remedy, at=at, version=version)
 
-    def lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
+    def describe_lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
         """Describe a member of a node that has content but no document, and the remedy; None for others."""
         replacing = read_replacing(node.attributes)
         if replacing is not None and join(node.path, replacing.name) == path:
             return (
                 f"{describe(path)} is being replaced, and its new pixels are still under a temporary name",
-                "make the call again that replaces it, which finishes it, as any change of the image does",
+                "repeat the call that replaces it; any other change of the image finishes it too",
             )
         names = content_of(self.reader.storage, path)
         if not names:
@@ -306,7 +303,9 @@ class Inspection:
         self.group_count += 1
         if version not in VERSION_TRAITS:
             found = f"the version is {version}, for which there are no rules"
-            remedy = "upgrade it to 0.4 or later" if version < "0.4" else "see that lamella is up to date"
+            remedy = (
+                "upgrade it to 0.4 or later" if version < "0.4" else "update lamella, or correct the version"
+            )
             self.report("LM-04", node.path, found, remedy)
             return version
         if self.version is None:
@@ -372,7 +371,7 @@ class Inspection:
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
                 self.visit_labels(labels, checked)
         visit_tables(self, node)
-        self.done(checked)
+        self.finish_group(checked)
 
     def _check_arrays(self, checked: CheckedGroup, parent: CheckedGroup | None) -> None:
         node, version = checked.node, checked.version
@@ -389,7 +388,7 @@ class Inspection:
             array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
             if array is not None and array.exists and array.kind != "group":
                 continue  # it exists, and LM-01 or LM-07 describes the problem
-            lost = None if array is None or array.exists else self.lost(array.path, node, "array")
+            lost = None if array is None or array.exists else self.describe_lost(array.path, node, "array")
             self.findings.append(finding if lost is None else replace(finding, found=lost[0], remedy=lost[1]))
 
     def _check_keys(self, checked: CheckedGroup) -> None:
@@ -440,7 +439,7 @@ class Inspection:
                     version=version,
                 )
             self.visit_image(image, label=True, parent=parent)
-        self.done(checked)
+        self.finish_group(checked)
 
     def _unlisted_images(
         self, node: StoredNode, path: str, listed: set[str], depth: int
@@ -468,8 +467,8 @@ class Inspection:
                 found = "a group between labels and a label image has metadata"
                 self.report("LB-06", group, found, "remove them", at=("ome",))
 
-    def done(self, checked: CheckedGroup) -> None:
-        """Pass a finished group to the callback."""
+    def finish_group(self, checked: CheckedGroup) -> None:
+        """Call ``on_group`` with a group whose members have been checked."""
         if self.on_group is not None:
             self.on_group(checked)
 
@@ -492,8 +491,8 @@ _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
 """Compared keys of a copy: writers add defaults of other keys."""
 
 
-class Copies:
-    """The copies of documents in a group, by path; ``stale`` describes the first copy that differs."""
+class ConsolidatedCopies:
+    """The consolidated metadata of a group: copies of documents by path; ``stale`` describes the first that differs."""
 
     def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
         self.path = path
@@ -552,8 +551,8 @@ def _value(document: JSONObject, key: str) -> JSON:
     return {} if key == "attributes" and value is None else value
 
 
-def copies_of(node: StoredNode) -> Copies | None:
-    """Return the copies in a group: in ``.zmetadata`` or inside its ``zarr.json``; None without any."""
+def copies_of(node: StoredNode) -> ConsolidatedCopies | None:
+    """Return the consolidated metadata of a group, in ``.zmetadata`` or its ``zarr.json``; None without any."""
     if node.zarr_format == 3:
         consolidated = node.documents.get(V3.group, {}).get("consolidated_metadata")
     else:
@@ -561,7 +560,7 @@ def copies_of(node: StoredNode) -> Copies | None:
     entries = consolidated.get("metadata") if isinstance(consolidated, dict) else None
     if not isinstance(entries, dict):
         return None
-    copies = Copies(node.path, node.zarr_format or 2, entries)
+    copies = ConsolidatedCopies(node.path, node.zarr_format or 2, entries)
     own = entries.get(V2.attributes)
     if node.zarr_format == 2 and own is not None and own != node.documents.get(V2.attributes, {}):
         copies.stale = f"{V2.attributes} of the group itself differs"

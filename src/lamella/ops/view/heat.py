@@ -9,7 +9,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.view.scene import reader_threads, sampled
-from lamella.spec.plate_lines import find_well
+from lamella.spec.plate_names import find_well
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -79,9 +79,9 @@ class LevelArray(LazyArray):
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._kept, index, strict=True))}
         values = np.asarray(self._array[tuple(entries[axis] for axis in range(self._array.ndim))])
-        asked = [axis for axis in self._kept if isinstance(entries[axis], slice)]
-        stored = sorted(asked)
-        return values.transpose([stored.index(axis) for axis in asked])
+        read_axes = [axis for axis in self._kept if isinstance(entries[axis], slice)]
+        stored = sorted(read_axes)
+        return values.transpose([stored.index(axis) for axis in read_axes])
 
 
 def drawable_levels(position: Position) -> list[ImageArray]:

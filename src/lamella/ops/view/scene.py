@@ -1,9 +1,8 @@
 """Describe a node for a viewer: the rectangle of each field, channels, lengths of Z and T, label images.
 
-All fields are placed on one canvas, whose unit is a pixel of level 0 of the first readable field: a plate of 2 x 3
-wells with one field of 1000 x 1000 pixels has a canvas of about 3000 x 2000. Fields are placed at their stage
-positions if these are consistent, else in a grid, always at whole units, so that tiles copy pixels. Only documents are
-read, and pixels of a few fields without stored contrast.
+All fields are on one canvas, whose unit is a pixel of level 0 of the first readable field: 2 x 3 wells with one field
+of 1000 x 1000 pixels need about 3000 x 2000. Fields are at their stage positions if these are consistent, else in a
+grid, always at whole units, so that tiles copy pixels. Pixels are read only of a few fields without stored contrast.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _SAMPLE_SIDE = 256
 _SAMPLED_FIELDS = 64
 """Fields, spread over a plate, whose label images and windows are read; and one for each other channel name."""
 
-_MOST_AHEAD = 8192
+_MAX_AHEAD = 8192
 """Maximum number of fields whose levels are requested with the scene: such documents are kept for seconds only."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
@@ -561,7 +560,7 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
 
 def _expect_coarsest_levels(fields: Sequence[Field], documents: Documents) -> None:
     """Request the documents of the coarsest levels, which tiles open first."""
-    if len(fields) <= _MOST_AHEAD:
+    if len(fields) <= _MAX_AHEAD:
         paths = [
             join(field.node.path, field.levels[-1])
             for field in fields

@@ -1,8 +1,8 @@
 """Read tiles of the canvas: raw pixels of all fields in a square, reduced by 1, 2, 4, ...
 
-A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field is read from its coarsest level
-that is at least as fine. Fields are read by threads and drawn in their order: where fields overlap, the later one is
-always on top. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
+A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field is read from its coarsest level that is
+at least as fine. Fields are read by threads and drawn in their order: where fields overlap, the later one is always on
+top. The tile lists fields that cannot be read, with the reason; the other fields are drawn.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The rules of OME-NGFF 0.4, 0.5 and 0.6, as pure functions on raw JSON.
 
-A rule checks a document as it is stored, before any model has read it, so that any damage can be described.
-`check_attributes` checks one document; `check_arrays` compares an image document with its arrays; `RULES` lists all
-rules, also those that need the whole hierarchy. Each module has one group of rules; ``catalogue`` is their table,
-``version_traits`` the differences between versions.
+A rule checks a document as it is stored, before a model reads it, so that any damage can be described.
+`check_attributes` checks one document, `check_arrays` an image document with its arrays; `RULES` lists all rules, also
+those that need the whole hierarchy. Each module has one group of rules.
 """
 
 from lamella.spec.rules.arrays import ArrayFacts, ParentImage

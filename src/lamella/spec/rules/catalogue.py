@@ -277,7 +277,7 @@ OWN_RULES: dict[str, Rule] = {
     for rule in (
         _own("01", "MUST", "every metadata document can be read, and is a JSON object"),
         _own("02", "SHOULD", "a node has documents of one Zarr format"),
-        _own("03", "MUST", "documents hold values that JSON has: no NaN, no Infinity"),
+        _own("03", "MUST", "documents contain only values that JSON has: no NaN, no Infinity"),
         _own("04", "SHOULD", "the version is one that the rules cover: 0.4, 0.5 or 0.6"),
         _own("05", "SHOULD", "a plate lists its wells and a well its images: all that are there"),
         _own("06", "MUST", "there is OME-NGFF metadata at the path or below"),

@@ -1,10 +1,8 @@
 """The entry points of the rules: one document, one image document with the facts of its arrays, and both for readers.
 
-A reader reports some of the findings, with the assumptions that lamella makes where a document breaks a rule. Image
-documents that differ only in numbers and names share the result of the rules. The positions of a plate differ in their
-scales, translations, contrast limits and names, but not in axes, levels and channels. A document without the former is
-its `Frame`. The rules run once per frame, with placeholder numbers. A few comparisons check that the numbers of a
-document break no rule themselves; if they are not sufficient, there is no frame, and all rules run.
+Image documents that differ only in numbers and names (scales, translations, contrast limits) share the result of the
+rules: a document without these is its `Frame`. The rules run once per frame, with placeholder numbers, and a few
+comparisons check the numbers of each document. If these are not sufficient, there is no frame, and all rules run.
 """
 
 from __future__ import annotations
@@ -287,8 +285,8 @@ def array_findings(
     )  # a level that has not been read yet
 
 
-_MOST = 256
-_MOST_ARRAYS = 64
+_MAX_FRAMES = 256
+_MAX_ARRAYS = 64
 _NUMBERS = frozenset([int, float])
 _WINDOW = ("start", "end", "min", "max")
 _TOLERANCE = 1 - 1e-6
@@ -312,7 +310,7 @@ class Frame:
 
     def keep(self, key: Hashable, findings: Any) -> None:
         """Cache the findings with an array."""
-        if len(self.arrays) >= _MOST_ARRAYS:
+        if len(self.arrays) >= _MAX_ARRAYS:
             self.arrays.clear()
         self.arrays[key] = findings
 
@@ -378,7 +376,7 @@ def frame_of(
             frame = _new_frame(ome, image, system, traits, check)
             if frame is None:
                 return None
-            if len(_frames) >= _MOST:
+            if len(_frames) >= _MAX_FRAMES:
                 _frames.clear()
             _frames[key] = frame
         return frame if frame.fits(datasets) else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
-_LINES = {"rowIndex": "rows", "columnIndex": "columns"}
+_KEYS = {"rowIndex": "rows", "columnIndex": "columns"}
 
 
 def check_plate(ome: Value) -> Findings:
@@ -33,8 +33,8 @@ def check_plate(ome: Value) -> Findings:
     if plate is None:
         return
     yield from check_inner_version(plate, "VE-02")
-    yield from _check_lines(plate, "columns", "PL-01")
-    yield from _check_lines(plate, "rows", "PL-02")
+    yield from _check_axis(plate, "columns", "PL-01")
+    yield from _check_axis(plate, "rows", "PL-02")
     yield from _check_wells(plate)
     if "acquisitions" in plate.raw:
         yield from _check_acquisitions(plate["acquisitions"])
@@ -42,31 +42,33 @@ def check_plate(ome: Value) -> Findings:
         yield plate.finding("PL-10", "the plate has no name", "name it")
     yield from _check_string(plate, "name", "PL-10")
     if "field_count" not in plate.raw:
-        yield plate.finding("PL-10", "the plate has no field_count", "add the most fields of a well")
+        yield plate.finding(
+            "PL-10", "the plate has no field_count", "add the maximum number of fields of a well"
+        )
     yield from _check_count(plate, "field_count", "PL-10")
 
 
-def _check_lines(plate: Value, key: str, rule: str) -> Findings:
-    lines = yield from find_list(plate, key, rule, f"list the {key}, each with a name", name="plate")
-    if lines is None:
+def _check_axis(plate: Value, key: str, rule: str) -> Findings:
+    entries = yield from find_list(plate, key, rule, f"list the {key}, each with a name", name="plate")
+    if entries is None:
         return
     seen: set[str] = set()
     folded: set[str] = set()
-    for index, line in enumerate(lines.raw):
-        name = line.get("name") if isinstance(line, dict) else None
+    for index, entry in enumerate(entries.raw):
+        name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str):
-            yield _unnamed(lines[index], rule)
+            yield _unnamed(entries[index], rule)
             continue
         if not _NAME.fullmatch(name):
             found = f"the name {describe(name)} is not alphanumeric"
-            yield lines.finding("PL-03", found, "use letters and digits only", index, "name")
+            yield entries.finding("PL-03", found, "use letters and digits only", index, "name")
         if name in seen:
             found = f"the name {describe(name)} is used twice"
-            yield lines.finding("PL-03", found, "list it once", index, "name")
+            yield entries.finding("PL-03", found, "list it once", index, "name")
         elif name.casefold() in folded:
             found = f"the name {describe(name)} differs from another only by case"
             remedy = "rename one: some file systems ignore case"
-            yield lines.finding("PL-03", found, remedy, index, "name", level="SHOULD")
+            yield entries.finding("PL-03", found, remedy, index, "name", level="SHOULD")
         seen.add(name)
         folded.add(name.casefold())
 
@@ -94,7 +96,7 @@ def _check_wells(plate: Value) -> Findings:
     wells = yield from find_list(plate, "wells", "PL-05", remedy, name="plate")
     if wells is None:
         return
-    names = {key: _names(plate.raw, lines) for key, lines in _LINES.items()}
+    names = {key: _names(plate.raw, lines) for key, lines in _KEYS.items()}
     rows, columns = (
         {number: name for number, name in enumerate(lines or ()) if name and _NAME.fullmatch(name)}
         for lines in names.values()
@@ -113,10 +115,10 @@ def _check_wells(plate: Value) -> Findings:
         if not isinstance(raw, dict):
             yield well.finding("PL-05", f"the well is {well}", "write an object")
             continue
-        for key in ("path", *_LINES):
+        for key in ("path", *_KEYS):
             if key not in raw:
                 yield well.finding("PL-05", f"the well has no {key}", "add it")
-        for key in _LINES:
+        for key in _KEYS:
             yield from _check_index(well, key, names[key])
         yield from _check_well_path(well, names)
         path = raw.get("path")
@@ -130,12 +132,12 @@ def _check_wells(plate: Value) -> Findings:
 def _check_index(well: Value, key: str, names: list[str | None] | None) -> Findings:
     if key not in well.raw:
         return
-    index, lines = well.raw[key], _LINES[key]
-    remedy = f"write the place in {lines}, from 0"
+    index, plural = well.raw[key], _KEYS[key]
+    remedy = f"write the index in {plural}, from 0"
     if not is_integer(index) or index < 0:
         yield well.wrong("PL-07", key, remedy)
     elif names is not None and index >= len(names):
-        found = f"{key} is {describe(index)}, there are {len(names)} {lines}"
+        found = f"{key} is {describe(index)}, there are {len(names)} {plural}"
         yield well.finding("PL-07", found, remedy, key)
 
 
@@ -147,11 +149,11 @@ def _check_well_path(well: Value, names: dict[str, list[str | None] | None]) -> 
         yield well.wrong("PL-06", "path", 'write row/column, such as "A/1"', name="the path")
         return
     expected = []
-    for key, lines in names.items():
+    for key, listed in names.items():
         index = well.raw.get(key)
-        if lines is None or index is None or not is_integer(index) or not 0 <= index < len(lines):
+        if listed is None or index is None or not is_integer(index) or not 0 <= index < len(listed):
             return
-        name = lines[int(index)]
+        name = listed[int(index)]
         if name is None:
             return
         expected.append(name)

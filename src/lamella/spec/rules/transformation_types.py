@@ -25,7 +25,7 @@ Checked: TypeAlias = Generator[Finding, None, int | None]
 _DEEPEST = 16
 """Deeper nested transformations are not followed: real ones are never so deep, and the stack is finite."""
 
-_MOST_AXES = 5
+_MAX_AXES = 5
 _CLOSED_FORM = frozenset(["identity", "mapAxis", "translation", "scale", "affine", "rotation"])
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "bspline-cubic")
 _ONE_EACH = "write one number for each axis"
@@ -93,7 +93,7 @@ def _check_map_axis(entry: Value, ends: Ends) -> Checked:
         yield entry.finding("CT-30", "there is no mapAxis", "list the input axis of each output axis")
         return ends.outputs
     order = integers(entry.raw["mapAxis"])
-    if not order or sorted(order) != list(range(len(order))) or len(order) > _MOST_AXES:
+    if not order or sorted(order) != list(range(len(order))) or len(order) > _MAX_AXES:
         yield entry.wrong("CT-30", "mapAxis", "write a permutation of 0, 1, ...")
         return ends.outputs
     if (other := _other_end(ends, len(order))) is not None:
@@ -267,7 +267,7 @@ def _check_rotation(entry: Value, ends: Ends) -> Checked:
     if (yield from _check_source(entry, "rotation", "CT-33")) is None:
         return ends.outputs
     matrix = read_matrix(entry.raw["rotation"])
-    if matrix is None or len(matrix) != len(matrix[0]) or len(matrix) > _MOST_AXES:
+    if matrix is None or len(matrix) != len(matrix[0]) or len(matrix) > _MAX_AXES:
         yield entry.wrong("CT-33", "rotation", "write a square matrix", name="the rotation")
         return ends.outputs
     size = len(matrix)
@@ -307,7 +307,7 @@ def read_matrix(value: JSON) -> Matrix | None:
 def _simpler_type(matrix: Matrix) -> str:
     """Return the simpler type of an affine matrix, if there is one."""
     size = len(matrix)
-    if size > _MOST_AXES or len(matrix[0]) != size + 1:
+    if size > _MAX_AXES or len(matrix[0]) != size + 1:
         return ""
     linear = [row[:size] for row in matrix]
     moves = any(row[size] != 0 for row in matrix)

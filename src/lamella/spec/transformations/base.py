@@ -179,8 +179,8 @@ class Transformation(MetaModel):
     def _matrix(self, axes_in: int) -> Matrix:
         raise InvalidArgumentError(self._why_not("be written as an affine matrix"))
 
-    def _why_not(self, what: str) -> str:
-        return f"{self.title} cannot {what}: there is no closed form"
+    def _why_not(self, action: str) -> str:
+        return f"{self.title} cannot {action}: there is no closed form"
 
 
 def _copied(reference: SystemReference | None) -> SystemReference | None:

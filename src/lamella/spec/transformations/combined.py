@@ -90,12 +90,12 @@ class OtherTransformation(Transformation):
     lamella.errors.InvalidArgumentError: the thinPlateSpline cannot be applied to points: ... is none of ...
     """
 
-    def _why_not(self, what: str) -> str:
+    def _why_not(self, action: str) -> str:
         try:
             parse_transformation(self.to_json())
         except MetadataError as error:
-            return f"{self.title} cannot {what}: {error}"
-        return f"{self.title} cannot {what} as it was read: write its document and read it again"
+            return f"{self.title} cannot {action}: {error}"
+        return f"{self.title} cannot {action} as it was read: write its document and read it again"
 
 
 class Sequence(Transformation):

@@ -202,8 +202,8 @@ class ProjectAxis(Transformation):
             sources.insert(axis, None)
         return sources
 
-    def _why_not(self, what: str) -> str:
-        return f"{self.title} cannot {what}: what it drops is lost, and what it adds was never there"
+    def _why_not(self, action: str) -> str:
+        return f"{self.title} cannot {action}: what it drops is lost, and what it adds was never there"
 
 
 class _ByMatrix(Transformation):
@@ -215,11 +215,11 @@ class _ByMatrix(Transformation):
         """Return the affine matrix; None if it is in an array."""
         return None
 
-    def _known(self, what: str) -> Matrix:
+    def _known(self, action: str) -> Matrix:
         matrix = self._stored()
         if matrix is None:
             raise InvalidArgumentError(
-                f"{self.title} cannot {what}: its numbers are in the array {self.path!r}; "
+                f"{self.title} cannot {action}: its numbers are in the array {self.path!r}; "
                 "read them and give them inline"
             )
         return matrix
@@ -341,8 +341,8 @@ class _ByField(Transformation):
     path: str = Field(min_length=1)
     interpolation: Literal["nearest", "linear", "cubic", "bspline-cubic"] | None = None
 
-    def _why_not(self, what: str) -> str:
-        return f"{self.title} cannot {what} by its metadata: it is a field of vectors at {self.path!r}"
+    def _why_not(self, action: str) -> str:
+        return f"{self.title} cannot {action} by its metadata: it is a field of vectors at {self.path!r}"
 
 
 class Displacements(_ByField):

@@ -138,22 +138,22 @@ def _axis(name: str) -> JSONObject:
 
 def _fill_wells(plate: JSONObject) -> None:
     """Set the indices of the wells from their paths: before 0.4 a well has only its path."""
-    lines = {}
+    names = {}
     for key in ("rows", "columns"):
         listed = plate.get(key)
-        lines[key] = [
-            str(line["name"]) if isinstance(line, dict) and "name" in line else None
-            for line in (listed if isinstance(listed, list) else [])
+        names[key] = [
+            str(entry["name"]) if isinstance(entry, dict) and "name" in entry else None
+            for entry in (listed if isinstance(listed, list) else [])
         ]
     for number, well in enumerate(plate["wells"]):
         if not isinstance(well, dict) or not isinstance(well.get("path"), str):
             continue
-        names = well["path"].strip("/").split("/")
-        for key, index, name in (("rows", "rowIndex", names[0]), ("columns", "columnIndex", names[-1])):
+        parts = well["path"].strip("/").split("/")
+        for key, index, name in (("rows", "rowIndex", parts[0]), ("columns", "columnIndex", parts[-1])):
             if index in well:
                 continue
-            if name not in lines[key]:
+            if name not in names[key]:
                 raise MetadataError(
                     f"plate.wells[{number}].path: {well['path']!r} is not in the {key} of the plate"
                 )
-            well[index] = lines[key].index(name)
+            well[index] = names[key].index(name)

@@ -1,10 +1,8 @@
 """OME-NGFF 0.5: Zarr v3, all keys under ``attributes.ome``, one version key there (ST-02, ST-03, ST-07).
 
 The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
-written.
-
-The axes of images of 0.4 and 0.5 are a plain list; `unsupported_systems` lists the coordinate systems that neither
-version supports.
+written. The axes of images of 0.4 and 0.5 are a plain list; `unsupported_systems` lists the coordinate systems that
+neither version supports.
 """
 
 from __future__ import annotations

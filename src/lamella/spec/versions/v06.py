@@ -1,11 +1,8 @@
 """OME-NGFF 0.6: as 0.5, with named coordinate systems, all types of transformations, and scenes (RFC-5).
 
-Drafts of it (0.6.dev1 to 0.6rc0) and of its successor (0.9.dev1, 0.9.dev2) are read too; 0.6 is written.
-
-Axes are in named coordinate systems, and every transformation has an input and an output. The image's axes are those of
-the system to which the levels lead. The transformation of the whole field of view is the first one from there to
-another system of the image with the same axes, if it consists of scales and translations. All others are kept in
-``MultiScaleMeta.systems``.
+The drafts 0.6.dev1 to 0.6rc0, 0.9.dev1 and 0.9.dev2 are read too; 0.6 is written. The image's axes are those of the
+system to which the levels lead. The transformation of the whole field of view is the first scale and translation from
+there to another system of the image with the same axes; all others are in ``MultiScaleMeta.systems``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Use the file system for a store in a folder: write files in one step, create folders, refuse paths that leave it.
 
-Symbolic links may lead out of a store. On file systems that ignore case (macOS, Windows, many network shares) ``a``
-opens the entry ``A``; macOS also equates composed and decomposed letters. In metadata these are different names, so
-only the listed spelling counts (`PathGuard`). `Folders` remembers which folders exist, so that each is checked once per
-store handle.
+Symbolic links may lead out of a store. On file systems that ignore case ``a`` opens the entry ``A``, and macOS equates
+composed and decomposed letters. In metadata these are different names, so only the listed spelling counts
+(`PathGuard`). `Folders` remembers which folders exist, so that each is checked once per store handle.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class LocalStorage(Storage):
         return self.root
 
     @property
-    def place(self) -> str:
+    def identity(self) -> str:
         """The folder without links."""
         return os.path.realpath(self.root)
 

@@ -181,10 +181,10 @@ class ReplacementLock:
             # The previous holder of the other lock created the file: other processes now lock the file itself.
             other_lock.__exit__(None, None, None)
 
-    def __exit__(self, *fault: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
         try:
             if self._other_lock is not None:
-                self._other_lock.__exit__(*fault)
+                self._other_lock.__exit__(*error)
             else:
                 # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
                 fcntl.flock(self._fd, fcntl.LOCK_UN)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _THREADS: Final = 8
 """Number of files that are loaded at a time."""
 
-_MOST_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 """Maximum number of bytes that are loaded of a file; its reader reads the rest."""
 
 
@@ -68,6 +68,6 @@ def _load(open_file: Callable[[str], int], remaining: deque[str]) -> None:
         with suppress(OSError, LamellaError):
             descriptor = open_file(key)
             try:
-                os.pread(descriptor, _MOST_BYTES, 0)
+                os.pread(descriptor, _MAX_BYTES, 0)
             finally:
                 os.close(descriptor)

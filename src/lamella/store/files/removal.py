@@ -28,7 +28,7 @@ class PartlyRemovedError(OSError):
     """A folder was deleted only in part."""
 
 
-_NOT_MOVED = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS})
+_CANNOT_RENAME = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS})
 """Errors of renaming a folder that can still be emptied: a mount, a container layer, a protected parent."""
 
 
@@ -39,7 +39,7 @@ def check_removable(path: str, *, may_stay: bool = False) -> None:
     """
     if not may_stay:
         _check_above(path)
-    _counted(path)
+    _count_members(path)
 
 
 def remove_folder(path: str, *, may_stay: bool = False) -> None:
@@ -49,21 +49,21 @@ def remove_folder(path: str, *, may_stay: bool = False) -> None:
     """
     if not may_stay:
         _check_above(path)
-    before = _counted(path)
+    before = _count_members(path)
     aside = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
     try:
         os.rename(path, aside)
     except OSError as error:
-        if error.errno not in _NOT_MOVED:
+        if error.errno not in _CANNOT_RENAME:
             raise
         aside = path
     try:
         if aside == path and may_stay:
             _empty(path)
         else:
-            shutil.rmtree(aside, onerror=_unless_gone)
+            shutil.rmtree(aside, onerror=_raise_unless_missing)
     except OSError as error:
-        raise _put_back(path, aside, before, error) from error
+        raise _restore(path, aside, before, error) from error
 
 
 def delete_unfinished(path: str) -> None:
@@ -78,16 +78,16 @@ def _empty(path: str) -> None:
     """Delete all members of a folder, and the folder itself if possible."""
     with os.scandir(path) as entries:
         members = sorted(entries, key=lambda member: member.is_dir(follow_symlinks=False))
-    for member in members:  # files first: without documents, what a kill leaves is not a store
+    for member in members:  # files first: without documents, a folder that a kill leaves is not a store
         if member.is_dir(follow_symlinks=False):
-            shutil.rmtree(member.path, onerror=_unless_gone)
+            shutil.rmtree(member.path, onerror=_raise_unless_missing)
         else:
             os.unlink(member.path)
     with suppress(OSError):
         os.rmdir(path)
 
 
-def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
+def _restore(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
     """Rename the remaining folder back, and return the error that lists the deleted files."""
     if not os.path.lexists(aside):
         return error
@@ -107,13 +107,13 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
     names = [f"{name} ({count} of {before[name]} files)" for name, count in sorted(deleted.items())]
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     text = (
-        f"{error.strerror or error}. Gone are {deleted.total()} of {before.total()} files"
+        f"{error.strerror or error}. Deleted were {deleted.total()} of {before.total()} files"
         f"{': ' + shown if names else ''}. The rest is in {where}"
     )
     return PartlyRemovedError(error.errno, text)
 
 
-def _counted(path: str) -> Counter[str]:
+def _count_members(path: str) -> Counter[str]:
     """Count the files of each member of a folder; raise where a folder in it is protected."""
     status = os.lstat(path)
     _check_folder(path, status)
@@ -147,7 +147,7 @@ def _files_in(entry: os.DirEntry[str], device: int | None) -> int:
                     else:
                         count += 1
         except FileNotFoundError:
-            continue  # another process sweeps the same folder
+            continue  # another process deletes from the same folder
     return count
 
 
@@ -165,9 +165,9 @@ def _check_folder(path: str, status: os.stat_result) -> None:
     _check_writable(path, os.W_OK | os.X_OK | os.R_OK, (status,))
 
 
-def _check_writable(path: str, how: int, owners: tuple[os.stat_result, ...]) -> None:
+def _check_writable(path: str, mode: int, owners: tuple[os.stat_result, ...]) -> None:
     """Raise where mode, mount or Linux flags protect a folder; `owners` begins with the folder's own status."""
-    if not os.access(path, how, effective_ids=os.access in os.supports_effective_ids):
+    if not os.access(path, mode, effective_ids=os.access in os.supports_effective_ids):
         os.lstat(path)  # raises FileNotFoundError where another process removed the folder
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     is_sticky = bool(owners[0].st_mode & stat.S_ISVTX)
@@ -199,6 +199,8 @@ def _flags(path: str) -> int:
         os.close(fd)
 
 
-def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
-    if not isinstance(fault[1], FileNotFoundError):  # another process sweeps the same folder
-        raise fault[1]
+def _raise_unless_missing(
+    _function: object, _path: str, exc_info: tuple[object, BaseException, object]
+) -> None:
+    if not isinstance(exc_info[1], FileNotFoundError):  # another process deletes from the same folder
+        raise exc_info[1]

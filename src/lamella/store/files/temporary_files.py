@@ -41,7 +41,7 @@ _serial = count()
 _abandoned: set[str] = set()
 
 _shown: dict[str, str] = {}
-"""What messages name in place of temporary folders, of which a later one may lie in an earlier one."""
+"""Temporary folders and the names by which messages call them; a later folder may be inside an earlier one."""
 
 
 @cache
@@ -55,27 +55,27 @@ def _host() -> str:
 
 
 @cache
-def _mine() -> str:
+def _own_prefix() -> str:
     return f"{PRIVATE_PREFIX}{_host()}-{os.getpid()}-"
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mine.cache_clear)
+    os.register_at_fork(after_in_child=_own_prefix.cache_clear)
 
 
 def temporary_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process."""
-    return f"{_mine()}{next(_serial):x}{suffix}"
+    return f"{_own_prefix()}{next(_serial):x}{suffix}"
 
 
 def abandon(name: str) -> None:
-    """Remember that the call of this process failed that used a temporary name, and could not clean up."""
+    """Remember that the call which used a temporary name failed, and could not delete its files."""
     _abandoned.add(name)
 
 
 @contextmanager
 def abandoned_on_errors(name: str) -> Iterator[None]:
-    """Call `abandon` after an error: the service that failed may refuse to delete what was written, too."""
+    """Call `abandon` after an error: a service that failed may also refuse to delete the written keys."""
     try:
         yield
     except BaseException:
@@ -85,9 +85,9 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def shown_as(folder: str, name: str) -> Iterator[None]:
-    """Name in messages the store that the user asked for, not the temporary folder in which it is written.
+    """Let messages name the destination of a store, not the temporary folder in which it is written.
 
-    An error of the system names both: a disk may be full at one and not at the other.
+    Errors of the system name both, because they may be on different disks, of which one is full.
 
     >>> with shown_as("/data/new", "s3://bucket/new.zarr"):
     ...     shown_name("/data/new"), shown_name("/data/new/A"), shown_name("/data/newer")
@@ -117,7 +117,7 @@ def shown_name(name: str) -> str:
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether what has a temporary name is certainly left by a killed process of this machine, or by a failed call.
+    """Whether a temporary name is certainly that of a killed process of this machine, or of a failed call.
 
     >>> name = temporary_name(".tmp")
     >>> before = is_abandoned(name)
@@ -132,7 +132,7 @@ def is_abandoned(name: str) -> bool:
 
 
 def is_running(name: str) -> bool:
-    """Whether what has a temporary name belongs to a process of this machine that runs, as far as is known."""
+    """Whether a temporary name is that of a running process of this machine, as far as is known."""
     own = _OWN_NAME.fullmatch(name)
     return own is not None and own["host"] == _host() and not is_abandoned(name)
 
@@ -166,7 +166,7 @@ def sweep_folder(folder: str) -> int:
 
 
 def _is_stale(folder: str, name: str) -> bool:
-    """Whether a name is certainly that of a temporary file whose process is certainly dead."""
+    """Whether a name is certainly that of a temporary file whose process has ended."""
     if not (name.startswith(PRIVATE_PREFIX) or name.endswith(".__lock")):
         return False
     own = _OWN_NAME.fullmatch(name)
@@ -267,7 +267,7 @@ class AtomicFile:
                 os.lseek(self._fd, offset, os.SEEK_SET)
                 return os.write(self._fd, views[0])
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Close the file until the next write, to limit open files. Not while a write is running."""
         self._close()
 

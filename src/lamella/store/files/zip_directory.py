@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lamella.errors import MetadataError, short_repr
-from lamella.store.keys import ancestors, fault_of_key
+from lamella.store.keys import ancestors, problem_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _STORED, _DEFLATED = 0, 8
 _UNIX = 3
 _16, _32 = 0xFFFF, 0xFFFFFFFF
 
-_MOST_DEFLATED = 1032
+_MAX_DEFLATED = 1032
 """Largest ratio of deflate."""
 
 
@@ -125,8 +125,8 @@ class _Refusal:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self, fault: str) -> MetadataError:
-        return MetadataError(f"Cannot read the archive {self._name}: {fault}.")
+    def __call__(self, reason: str) -> MetadataError:
+        return MetadataError(f"Cannot read the archive {self._name}: {reason}.")
 
 
 def _read_end(tail: bytes, refuse: _Refusal) -> _End:
@@ -137,7 +137,7 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
         if at < 0:
             raise refuse("it is no ZIP archive, or its end is missing: copy it again")
         if len(tail) - at >= END.size:
-            _, disk, first_disk, here, count, size, offset, length = END.unpack_from(tail, at)
+            _, disk, first_disk, own_entries, count, size, offset, length = END.unpack_from(tail, at)
             if at + END.size + length == len(tail):
                 break
     comment = tail[at + END.size :]
@@ -148,12 +148,12 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
         if tail[before : before + 4] != b"PK\6\6":
             raise refuse("its end is damaged: there is no ZIP64 record where it says. Copy it again")
         short = count, size, offset
-        *_, disk, first_disk, here, count, size, offset = END64.unpack_from(tail, before)
-        for old, new, most in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
-            if old not in (new, most):
+        *_, disk, first_disk, own_entries, count, size, offset = END64.unpack_from(tail, before)
+        for old, new, max_value in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
+            if old not in (new, max_value):
                 raise refuse("its end is damaged: its two records differ. Copy it again")
         begin = before
-    if disk or first_disk or here != count:
+    if disk or first_disk or own_entries != count:
         raise refuse("it is one part of an archive in several, which are not read: join them")
     start = offset + size - begin
     if start < 0 or (len(tail) < TAIL and start):
@@ -190,7 +190,7 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
         if system == _UNIX and stat.S_ISLNK(attributes >> 16):
             raise refuse(f"{short_repr(name)} in it is a symbolic link: unpack it, and pack the folder again")
         deflated = method == _DEFLATED
-        if (stored != size) if not deflated else size > _MOST_DEFLATED * stored + _16:
+        if (stored != size) if not deflated else size > _MAX_DEFLATED * stored + _16:
             raise refuse(f"{short_repr(name)} in it has {stored} bytes and says that they become {size}")
         yield name, Entry(header, n, stored, size, crc, deflated, 0, bool(flags & _DESCRIPTOR))
         at = name_at + n + m + k
@@ -204,9 +204,9 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
         name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
     except UnicodeDecodeError:
         raise refuse(f"the name {short_repr(raw)} in it is no text") from None
-    fault = fault_of_key(name.removesuffix("/")) if name else "it is empty"
-    if fault is not None:
-        raise refuse(f"it holds {short_repr(name)}, which is no path inside a store: {fault}")
+    reason = problem_of_key(name.removesuffix("/")) if name else "it is empty"
+    if reason is not None:
+        raise refuse(f"it contains {short_repr(name)}, which is no path inside a store: {reason}")
     return name
 
 
@@ -216,10 +216,10 @@ def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusa
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
         if kind == 1:
-            wanted = sum(value == _32 for value in (size, stored, header))
-            if length < 8 * wanted or at + 4 + 8 * wanted > len(extra):
+            needed = sum(value == _32 for value in (size, stored, header))
+            if length < 8 * needed or at + 4 + 8 * needed > len(extra):
                 break
-            values = iter(struct.unpack_from(f"<{wanted}Q", extra, at + 4))
+            values = iter(struct.unpack_from(f"<{needed}Q", extra, at + 4))
             size, stored, header = (
                 next(values) if value == _32 else value for value in (size, stored, header)
             )

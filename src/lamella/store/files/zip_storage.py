@@ -272,8 +272,8 @@ class ZipStorage(Storage):
         if zlib.crc32(content) != entry.crc:
             self._damaged(key, "its bytes do not match their checksum")
 
-    def _damaged(self, key: str, fault: str) -> NoReturn:
-        raise DamagedDataError(f"Cannot read {self.where(key)}: {fault}. Copy the archive again.")
+    def _damaged(self, key: str, reason: str) -> NoReturn:
+        raise DamagedDataError(f"Cannot read {self.where(key)}: {reason}. Copy the archive again.")
 
     # ---- listing --------------------------------------------------------------------------------
 

@@ -205,17 +205,19 @@ def new_array(
         else _lengths("chunks", chunks, least=1)
     )
     outer = None if shards is None else _lengths("shards", shards, least=1)
-    asked = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
-    for what, edges in (("chunks", inner), ("shards", outer)):
+    request = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
+    for subject, edges in (("chunks", inner), ("shards", outer)):
         if edges is not None and len(edges) != len(lengths):
-            raise InvalidArgumentError(f"{what} need one length per axis: {asked}")
+            raise InvalidArgumentError(f"{subject} need one length per axis: {request}")
     if outer is not None:
         if zarr_format == 2:
             raise InvalidArgumentError(
-                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {asked}"
+                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {request}"
             )
         if any(s % c for s, c in zip(outer, inner, strict=True)):
-            raise InvalidArgumentError(f"shards must be whole multiples of the chunks on every axis: {asked}")
+            raise InvalidArgumentError(
+                f"shards must be whole multiples of the chunks on every axis: {request}"
+            )
     if dimension_names is not None and len(dimension_names) != len(lengths):
         raise InvalidArgumentError(
             f"dimension_names {tuple(dimension_names)} need one name per axis of shape {lengths}"
@@ -283,13 +285,13 @@ def array_like(
     )
 
 
-def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
+def _lengths(subject: str, values: Sequence[int], *, least: int) -> Shape:
     try:
         lengths = tuple(int(v.__index__()) for v in values)
     except (TypeError, AttributeError) as error:
-        raise InvalidArgumentError(f"{what}={values!r} is not a sequence of whole numbers") from error
+        raise InvalidArgumentError(f"{subject}={values!r} is not a sequence of whole numbers") from error
     if any(n < least or n >= 1 << 62 for n in lengths):
-        raise InvalidArgumentError(f"{what}={lengths} has a length below {least} or beyond 2**62")
+        raise InvalidArgumentError(f"{subject}={lengths} has a length below {least} or beyond 2**62")
     return lengths
 
 

@@ -157,7 +157,7 @@ def _sharding(chunks: Shape, codecs: list[JSONObject]) -> JSONObject:
     }
 
 
-def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
+def _named(value: JSON, subject: str, where: str) -> tuple[str, Mapping[str, Any]]:
     """Parse an extension point: an object with a name, or since Zarr 3.1 the name alone."""
     if isinstance(value, str):
         return value, {}
@@ -165,16 +165,16 @@ def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
         configuration = value.get("configuration", {})
         if isinstance(configuration, dict):
             return value["name"], configuration
-    raise MetadataError(f"{where} has {what} {short_repr(value)}, expected an object with a name")
+    raise MetadataError(f"{where} has {subject} {short_repr(value)}, expected an object with a name")
 
 
-def lengths_from_json(value: JSON, what: str, where: str, *, least: int = 0) -> Shape:
-    """Parse a shape or the shape of chunks; ``what`` and ``where`` name it in messages."""
+def lengths_from_json(value: JSON, subject: str, where: str, *, least: int = 0) -> Shape:
+    """Parse a shape or the shape of chunks; ``subject`` and ``where`` name it in messages."""
     if not isinstance(value, list) or not all(
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
         raise MetadataError(
-            f"{where} has {what} {short_repr(value)}, expected a list of whole numbers from {least}"
+            f"{where} has {subject} {short_repr(value)}, expected a list of whole numbers from {least}"
         )
     return tuple(value)
 

@@ -63,7 +63,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     >>> parse_object(b"[1, 2]", "A/1/0", "zarr.json")
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: A/1/0/zarr.json is damaged: it holds a list, not an object; ...
+    lamella.errors.MetadataError: A/1/0/zarr.json is damaged: it contains a list, not an object; ...
     """
     check_size(len(data), node, file)
     try:
@@ -79,7 +79,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
         problem = "it is empty" if not data.strip() else f"it is not JSON ({error})"
         raise _damaged(node, file, problem) from error
     if not isinstance(document, dict):
-        raise _damaged(node, file, f"it holds a {type(document).__name__}, not an object")
+        raise _damaged(node, file, f"it contains a {type(document).__name__}, not an object")
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and is_deeper(document):
         raise _damaged(node, file, f"it is nested too deeply: {_MAX_DEPTH} levels are allowed")
     return document

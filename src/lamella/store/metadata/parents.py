@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Storage
 
-_MOST_LEVELS = 6
+_MAX_LEVELS = 6
 """Limit of folders without documents between two groups of a store."""
 
 
@@ -49,7 +49,7 @@ def groups_above(folder: str) -> Iterator[str]:
     Folders between them may have no document, such as the rows of a plate.
     """
     gap = 0
-    while gap < _MOST_LEVELS and folder != os.path.dirname(folder):
+    while gap < _MAX_LEVELS and folder != os.path.dirname(folder):
         folder, gap = os.path.dirname(folder), gap + 1
         documents = Documents.open(LocalStorage(folder, read_only=True))
         if documents is not None and documents.kind("") == "group":

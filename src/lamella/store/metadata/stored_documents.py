@@ -283,12 +283,12 @@ class StoredDocuments:
             beside.append(V2.consolidated)
         return self.storage.existing(paths, beside=beside)
 
-    def look_at_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
+    def existing_of_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
         """Return which of two nodes exist, before a `move`; the documents of groups are requested with them."""
         beside = [join(path, file) for path in groups for file in self.files.all]
         if self.format == 2:
             beside += [join(path, V2.consolidated) for path in ("", *groups)]
-        return self.storage.look_at_move(old, new, beside=beside)
+        return self.storage.existing_of_move(old, new, beside=beside)
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """List the nodes directly below a group, in natural order, with their kinds.
@@ -350,8 +350,8 @@ class StoredDocuments:
         found = self.storage.read_again([join(path, file) for file in files], lists=lists)
         return {key.rpartition("/")[2]: data for key, data in found.items()}
 
-    def _no(self, what: str, path: str, reason: str = "") -> NodeNotFoundError:
+    def _no(self, subject: str, path: str, reason: str = "") -> NodeNotFoundError:
         if not reason:
-            files = documents_of(self.format, "array" if what == "array" else "group")
+            files = documents_of(self.format, "array" if subject == "array" else "group")
             reason = f"{files} {'are' if ' and ' in files else 'is'} missing"
-        return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {reason}")
+        return NodeNotFoundError(f"there is no {subject} at {self.location(path)}: {reason}")

@@ -174,18 +174,18 @@ def lock_name(url: str) -> str:
     return f"{kind}://{'/'.join(split_url(url))}".rstrip("/")
 
 
-def place_of(url: str, endpoint: str = "", account: str = "") -> str:
-    """Return one text for all URLs of a place, also those by which a web browser reads from an object store.
+def identity_of(url: str, endpoint: str = "", account: str = "") -> str:
+    """Return a text that is equal for all URLs of one store, also for those that a web browser uses.
 
     ``endpoint`` is the address of a service other than that of Amazon, Google and Azure, ``account`` one of Azure.
 
-    >>> place_of("s3a://bucket/plates/a.zarr/"), place_of("https://bucket.s3.eu-west-1.amazonaws.com/plates/a.zarr")
+    >>> identity_of("s3a://bucket/plates/a.zarr/"), identity_of("https://bucket.s3.eu-west-1.amazonaws.com/plates/a.zarr")
     ('web://s3.amazonaws.com/bucket/plates/a.zarr', 'web://s3.amazonaws.com/bucket/plates/a.zarr')
-    >>> place_of("abfss://box@me.dfs.core.windows.net/a.zarr"), place_of("az://box/a.zarr", account="me")
+    >>> identity_of("abfss://box@me.dfs.core.windows.net/a.zarr"), identity_of("az://box/a.zarr", account="me")
     ('web://me.blob.core.windows.net/box/a.zarr', 'web://me.blob.core.windows.net/box/a.zarr')
-    >>> place_of("gcs://bucket/a%20b.zarr"), place_of("https://storage.googleapis.com/bucket/a%2520b.zarr?sig=1")
+    >>> identity_of("gcs://bucket/a%20b.zarr"), identity_of("https://storage.googleapis.com/bucket/a%2520b.zarr?sig=1")
     ('web://storage.googleapis.com/bucket/a%20b.zarr', 'web://storage.googleapis.com/bucket/a%20b.zarr')
-    >>> place_of("s3://bucket/a.zarr", "http://127.0.0.1:9000"), place_of("http://127.0.0.1:9000/bucket//a.zarr")
+    >>> identity_of("s3://bucket/a.zarr", "http://127.0.0.1:9000"), identity_of("http://127.0.0.1:9000/bucket//a.zarr")
     ('web://127.0.0.1:9000/bucket/a.zarr', 'web://127.0.0.1:9000/bucket/a.zarr')
     """
     scheme, slashes, rest = clean_url(url).partition("://")
@@ -194,7 +194,7 @@ def place_of(url: str, endpoint: str = "", account: str = "") -> str:
         return clean_url(url)
     if kind == "http":
         host, _, path = rest.partition("/")
-        return _web_place(host, unquote(path))
+        return _web_identity(host, unquote(path))
     own = rest.partition("/")[0].partition("@")[2]  # of abfss
     hosts = {
         "s3": "s3.amazonaws.com",
@@ -202,11 +202,11 @@ def place_of(url: str, endpoint: str = "", account: str = "") -> str:
         "az": own or f"{account}.blob.core.windows.net",
     }
     host, _, above = (endpoint.partition("://")[2] or hosts[kind]).partition("/")
-    return _web_place(host, "/".join((above, *split_url(url))))
+    return _web_identity(host, "/".join((above, *split_url(url))))
 
 
-def _web_place(host: str, path: str) -> str:
-    """Return the place of a path at a host; the name of a bucket in the host's name becomes part of the path."""
+def _web_identity(host: str, path: str) -> str:
+    """Return host and path as a URL; the name of a bucket in the host's name becomes part of the path."""
     host = host.lower()
     for pattern, common in ((_AWS, "s3.amazonaws.com"), (_GOOGLE, "storage.googleapis.com")):
         if service := pattern.fullmatch(host):
@@ -260,7 +260,7 @@ def lock_root(store: Any) -> str:
     is_address = "://" in address and not address.startswith("object_store://")
     if is_address and not kinds.isdisjoint(("FsspecStore", "ObjectStore", "ZipStore")):
         return lock_name(address)
-    # Stores in memory are named by the object that holds their bytes, which read-only views share.
+    # Stores in memory are named by the object with their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):
         holder = getattr(store, name, None)
         if holder is not None:

@@ -1,9 +1,8 @@
 """Cache encoded chunks of remote stores in files of a local folder, for all processes that use the folder.
 
-Each file contains one range of one version of an object, under a name derived from both. Before it is used, the
-service is asked whether the object still has that version. A file is renamed into place when it is complete and has a
-checksum, so a kill or a power cut leaves no wrong bytes. When the files exceed the limit, those that were used least
-recently are deleted; several processes may do so at once.
+Each file has one range of one version of an object, under a name derived from both. Before it is used, the service
+confirms that version. A file is renamed into place when it is complete and has a checksum, so a kill or a power cut
+leaves no wrong bytes. Above the limit, the files that were used least recently are deleted.
 """
 
 from __future__ import annotations

@@ -1,14 +1,8 @@
 """Resolve the credentials and settings of URLs from ``storage_options``, the environment and profile files.
 
-`resolve` returns them in the spelling of obstore; `chain_options` translates those at the end of a chained URL.
-
-- Explicit options come before the environment, and the environment before AWS profiles.
-- Without credentials the error lists the sources searched. Requests are anonymous only with ``anon=True``.
-- The metadata service of a cloud machine is asked only with ``instance_role=True``.
-- No repr and no message contains a secret.
-
-AWS profiles come from ``~/.aws/credentials`` and ``~/.aws/config``; boto3, where installed, resolves profiles whose
-keys need a request (single sign-on, a role, a process).
+Explicit options come before the environment, the environment before AWS profiles (boto3, where installed, resolves
+those whose keys need a request). Requests are anonymous only with ``anon=True``; the metadata service of a cloud
+machine is asked only with ``instance_role=True``. No repr and no message contains a secret.
 """
 
 from __future__ import annotations

@@ -1,17 +1,8 @@
-"""A store for zarr-python whose writes of documents keep the changes of other writers.
+"""A store for zarr-python whose writes of documents keep the changes of other writers. Imports zarr-python.
 
-zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
-write is merged with the document stored by then, under its lock (`merged`). The base of the merge is one of
-the versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
-
-Imports zarr-python: import this module inside functions only.
-
-The merge applies the changes that a writer made since it read to the present document. A writer reads ``{"a": 1}``,
-another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added ``c``, and did not remove
-``b``, which it never saw.
-
->>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})
-{'a': 1, 'b': 2, 'c': 3}
+zarr-python reads a node's document once, and writes all of it at each change. Here every such write is merged with the
+document that is stored by then, under its lock (`merged`). Several objects of zarr-python may share a store, so the
+base of a merge is that version they have read which differs least from the new document.
 """
 
 from __future__ import annotations
@@ -53,8 +44,8 @@ _MAX_VERSIONS = 16
 """Limit of remembered versions of one document."""
 
 
-class _Memory:
-    """The versions of documents that zarr-python has read, and the merging writes."""
+class _MergingWriter:
+    """Remember the versions of documents that zarr-python has read, and merge its writes with stored documents."""
 
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
@@ -127,7 +118,7 @@ class _Memory:
         if latest is None and versions and file != V2.attributes:
             raise NodeExistsError(f"Cannot create a node at {where}: another writer created one meanwhile.")
         if not versions_read:
-            return new  # written without having been read
+            return new  # zarr-python has not read it
         base = nearest([_as_written(version, file) for version in versions_read], new)
         if file == V2.attributes:
             result = merged(base, stored, new)
@@ -181,44 +172,44 @@ def _as_written(document: JSONObject, file: str) -> JSONObject:
 
 
 class _Merging(Store):
-    """What both stores do beyond the class of zarr-python that each derives from."""
+    """The methods of both merging stores; each derives from another class of zarr-python."""
 
-    _memory: _Memory
+    _writer: _MergingWriter
 
     @property
     def storage(self) -> Storage:
         """The storage below."""
-        return self._memory.documents.storage
+        return self._writer.documents.storage
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Read a key, and remember the version of a document."""
         buffer = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
         if byte_range is None:
-            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
+            self._writer.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     async def set(self, key: str, value: Any) -> None:
         """Write a key; merge documents with the stored ones."""
-        if self._memory.is_document(key):
+        if self._writer.is_document(key):
             self._check_writable()
-            await self._memory.write(key, value.to_bytes())
+            await self._writer.write(key, value.to_bytes())
         else:
             await super().set(key, value)  # type: ignore[safe-super]
 
     async def delete(self, key: str) -> None:
         """Delete a key."""
         await super().delete(key)  # type: ignore[safe-super]
-        self._memory.forget(key)
+        self._writer.forget(key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Delete all keys below a folder."""
         await super().delete_dir(prefix)
-        self._memory.forget(prefix.rstrip("/"))
+        self._writer.forget(prefix.rstrip("/"))
 
     async def clear(self) -> None:
         """Delete all keys."""
         await super().clear()
-        self._memory.forget("")
+        self._writer.forget("")
 
 
 class MergingStore(_Merging, WrapperStore[Any]):
@@ -226,14 +217,14 @@ class MergingStore(_Merging, WrapperStore[Any]):
 
     def __init__(self, store: Any, documents: Documents, versions: Versions | None = None) -> None:
         super().__init__(store)
-        self._memory = _Memory(documents)
-        self._memory.versions.update(versions or {})
+        self._writer = _MergingWriter(documents)
+        self._writer.versions.update(versions or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MergingStore, (self._store, self._memory.documents, self._memory.versions)
+        return MergingStore, (self._store, self._writer.documents, self._writer.versions)
 
     def _with_store(self, store: Any) -> MergingStore:
-        return MergingStore(store, self._memory.documents, self._memory.versions)
+        return MergingStore(store, self._writer.documents, self._writer.versions)
 
     def __eq__(self, other: object) -> bool:
         return bool(self._store == (other._store if isinstance(other, MergingStore) else other))
@@ -264,11 +255,11 @@ class MergingLocalStore(_Merging, LocalStore):
         self, root: Path | str, read_only: bool, documents: Documents, versions: Versions | None = None
     ) -> None:
         super().__init__(root, read_only=read_only)
-        self._memory = _Memory(documents)
-        self._memory.versions.update(versions or {})
+        self._writer = _MergingWriter(documents)
+        self._writer.versions.update(versions or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MergingLocalStore, (self.root, self.read_only, self._memory.documents, self._memory.versions)
+        return MergingLocalStore, (self.root, self.read_only, self._writer.documents, self._writer.versions)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStore) and self.root == other.root
@@ -277,20 +268,20 @@ class MergingLocalStore(_Merging, LocalStore):
 
     def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
         """Return the same store for reading or writing."""
-        return MergingLocalStore(self.root, read_only, self._memory.documents, self._memory.versions)
+        return MergingLocalStore(self.root, read_only, self._writer.documents, self._writer.versions)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
         """Read a key without the event loop."""
         buffer = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         if byte_range is None:
-            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
+            self._writer.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     def set_sync(self, key: str, value: Any) -> None:
         """Write a key without the event loop."""
-        if self._memory.is_document(key):
+        if self._writer.is_document(key):
             self._check_writable()
-            self._memory.write_now(key, value.to_bytes())
+            self._writer.write_now(key, value.to_bytes())
         else:
             super().set_sync(key, value)
 
@@ -312,10 +303,10 @@ def same(first: JSON, second: JSON) -> bool:
     return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
-def changes(base: JSONObject, new: JSONObject) -> int:
+def count_changes(base: JSONObject, new: JSONObject) -> int:
     """Count the members that differ, at any depth.
 
-    >>> changes({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5})
+    >>> count_changes({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5})
     3
     """
     count = 0
@@ -325,7 +316,7 @@ def changes(base: JSONObject, new: JSONObject) -> int:
             continue
         old_value, new_value = base[key], new[key]
         if isinstance(old_value, dict) and isinstance(new_value, dict):
-            count += changes(old_value, new_value)
+            count += count_changes(old_value, new_value)
         else:
             count += not same(old_value, new_value)
     return count
@@ -348,11 +339,11 @@ def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
 
 
 def nearest(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
-    """Return the version that a document was most likely made from: the one with the fewest changes, but at least one.
+    """Return the version from which a document was most likely derived: the one with the fewest changes, but not none.
 
     `versions` are documents that the writer may have read, latest first.
     """
-    counts = [changes(version, new) for version in versions]
+    counts = [count_changes(version, new) for version in versions]
     least = min((count for count in counts if count), default=0)
     return versions[counts.index(least)]
 

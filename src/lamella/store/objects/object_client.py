@@ -1,10 +1,8 @@
 """Connect to an object store through obstore, with timeouts and retries.
 
-obstore repeats a request that has no answer, or the answer 429 or 5xx: 6 times, after 0.1 to 5 s, within 60 s in all.
-`ObjectRequests.put_if` repeats conditional writes itself: where the answer to the first attempt was lost, the second
-is refused because the first succeeded.
-
-obstore and icechunk hang in a process that was forked after its parent used them; `check_process` raises instead.
+obstore repeats a request without an answer, or with 429 or 5xx: 6 times, after 0.1 to 5 s, within 60 s.
+`ObjectRequests.put_if` repeats conditional writes itself: if the answer to the first attempt is lost, the second is
+refused. Processes forked after their parent used obstore or icechunk would hang: `check_process` raises.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lamella.errors import StorageError
 from lamella.store.objects.addresses import clean_url, split_url
-from lamella.store.objects.request_threads import end_requests, most_at_once
+from lamella.store.objects.request_threads import end_requests, max_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +40,7 @@ _TIMEOUTS = {
     "read_timeout": "30s",
     "timeout": "10m",
     "pool_idle_timeout": "15s",
-    "pool_max_idle_per_host": str(most_at_once()),
+    "pool_max_idle_per_host": str(max_requests()),
 }
 """Timeouts of connecting, of each read, and of a whole answer; how long and how many idle connections are kept."""
 

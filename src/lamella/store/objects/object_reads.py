@@ -1,9 +1,8 @@
 """Read keys of an object store: whole ones, parts of them, or only their sizes and stamps, many at a time.
 
-- A missing key is None; other failures are errors of lamella (`service_errors`).
-- `denials` learns whether 403 means "missing".
-- A *stamp* identifies the version of an object: its ETag, or from web servers without ETags its time and size.
-- An HTML page from a web server counts as missing, although it has status 200.
+A missing key is None, and so is an HTML page from a web server, although it has status 200; other failures are errors
+of lamella (`service_errors`). `denials` learns whether 403 means "missing". A *stamp* is the ETag of an object, or from
+web servers without ETags its time and size.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from lamella.store.objects.denials import Denials
 from lamella.store.objects.event_loop import PerLoop
 from lamella.store.objects.object_client import check_process
 from lamella.store.objects.range_plan import Span, extract_ranges, spans_of
-from lamella.store.objects.request_threads import RequestThreads, most_at_once
+from lamella.store.objects.request_threads import RequestThreads, max_requests
 from lamella.store.objects.service_errors import (
     ABSENT,
     already_exists,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-AT_ONCE = most_at_once()
+AT_ONCE = max_requests()
 """Limit of simultaneous requests."""
 
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -114,8 +113,8 @@ class ObjectReads:
         encoding = str(result.attributes.get("Content-Encoding", ""))
         if not encoding or options.get("head"):
             return result
-        what = f"{self.address}/{key}"
-        data = uncompressed(bytes(result.data), encoding, what, is_part="range" in options)
+        subject = f"{self.address}/{key}"
+        data = uncompressed(bytes(result.data), encoding, subject, is_part="range" in options)
         return result._replace(data=memoryview(data))
 
     def _answer(self, key: str, options: dict[str, Any]) -> GetResult:

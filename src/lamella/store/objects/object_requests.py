@@ -37,7 +37,7 @@ _LARGEST_COPY = 5 << 30
 """Limit of S3 for copying with one request, in bytes."""
 _MULTIPART = 64 << 20
 """Size from which an object is written in parts, in bytes."""
-_MOST_PARTS = 9000
+_MAX_PARTS = 9000
 """Number of parts of an object; S3 allows 10,000."""
 KEYS_DELETED_AT_ONCE = 1000
 """Limit of S3 for deleting with one request."""
@@ -88,8 +88,12 @@ class ObjectRequests(ObjectReads):
 
     async def readable(self, paths: Iterable[str]) -> set[str]:
         """Return those of some keys that can be looked at."""
-        asked = list(paths)
-        return {path for path, head in zip(asked, await all_of(map(self.head, asked)), strict=True) if head}
+        requested = list(paths)
+        return {
+            path
+            for path, head in zip(requested, await all_of(map(self.head, requested)), strict=True)
+            if head
+        }
 
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
         """Return all keys below a folder with their sizes and stamps, 1000 per request."""
@@ -167,7 +171,7 @@ class ObjectRequests(ObjectReads):
             with open(path, "rb") as file:
                 data = file.read()
             return await (self.put(key, data) if replaces else self.put_if(key, data, None))
-        part_size = max(_MULTIPART // 4, -(-size // _MOST_PARTS))
+        part_size = max(_MULTIPART // 4, -(-size // _MAX_PARTS))
         is_taken = False
 
         async def parts() -> AsyncIterator[bytes]:

@@ -1,12 +1,8 @@
 """Store in S3, Google, Azure or on a web server, through obstore.
 
-Requests are slow, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
-condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
-the threads of this process.
-
-Documents are small and read often: `DocumentMemory` remembers some of them.
-
-Imports obstore and zarr-python inside functions.
+Independent requests are sent together, because each is slow. The stamp of a key is its ETag. A document is changed on
+the condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
+the threads of this process. `DocumentMemory` remembers some documents.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from lamella.errors import LamellaError, StorageError
 from lamella.log import log
 from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
-from lamella.store.objects.addresses import lock_name, place_of, title_in
+from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
 from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
@@ -89,11 +85,11 @@ class ObjectStorage(FlatStorage):
         return self._client.address
 
     @property
-    def place(self) -> str:
-        """One text for all URLs of the store."""
+    def identity(self) -> str:
+        """A text that is equal for all URLs of the store."""
         config = self.access.config
         endpoint = str(config.get("endpoint") or config.get("base_url") or "")
-        return place_of(self.name, endpoint, str(config.get("account_name", "")))
+        return identity_of(self.name, endpoint, str(config.get("account_name", "")))
 
     @property
     def title(self) -> str:
@@ -253,12 +249,12 @@ class ObjectStorage(FlatStorage):
 
         return self._run(all_of(map(look_at, paths)))
 
-    def look_at_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
+    def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
         """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
         since = self._memory.changes()
         documents, sizes = self._memory.unknown(beside), self._listed_to_move(old, new)
         if not self.can_list:
-            return super().look_at_move(old, new, beside=documents)
+            return super().existing_of_move(old, new, beside=documents)
         listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
         found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
         self._remember(fetched, since, ahead=True)
@@ -268,7 +264,7 @@ class ObjectStorage(FlatStorage):
         return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
 
     def _listed_to_move(self, old: str, new: str) -> list[dict[str, int]] | None:
-        """Return the sizes that `look_at_move` has listed within 5 seconds; None without."""
+        """Return the sizes that `existing_of_move` has listed within 5 seconds; None without."""
         listed_at, sizes = self._to_move or (-SECONDS, {})
         is_fresh = list(sizes) == [old, new] and time.monotonic() - listed_at < SECONDS
         return list(sizes.values()) if is_fresh else None
@@ -503,7 +499,7 @@ class ObjectStorage(FlatStorage):
         result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
         return result
 
-    def looking(self, folder: str) -> AbstractContextManager[None]:
+    def reading_once(self, folder: str) -> AbstractContextManager[None]:
         """Read each document once during a call that changes a folder."""
         return self._memory.under(folder)
 

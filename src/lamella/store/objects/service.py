@@ -1,8 +1,7 @@
 """Send requests to a zarr-python store, as coroutines in its event loop, with the special cases of each kind of store.
 
-- A missing key is None; other failures are errors of lamella (`service_errors`).
-- `denials` learns whether 403 means "missing".
-- Cached listings of fsspec are never used, because other writers change the store.
+A missing key is None; other failures are errors of lamella (`service_errors`). `denials` learns whether 403 means
+"missing". Cached listings of fsspec are never used, because other writers change the store.
 """
 
 from __future__ import annotations

@@ -324,21 +324,21 @@ def may_exist_error(key: str, where: str) -> AccessError:
     Cannot write a part of s3://bucket/a.zarr/0/c/0: the service answers 403 for it, ...
     """
     return AccessError(
-        f"Cannot write a part of {where.rstrip('/')}/{key}: the service answers 403 for it, so what else it holds "
+        f"Cannot write a part of {where.rstrip('/')}/{key}: the service answers 403 for it, so what else it contains "
         "cannot be read, and would be lost. It was not written. Ask for the permissions to read and to list "
         "(s3:ListBucket), or write whole chunks.",
         errno.EACCES,
     )
 
 
-def ranges_ignored_error(what: str) -> StorageError:
+def ranges_ignored_error(source: str) -> StorageError:
     """Return the error for a server that returns a whole file for a range request.
 
     >>> print(ranges_ignored_error("'0/c/0' in https://host/a.zarr"))
     Cannot read a part of '0/c/0' in https://host/a.zarr: the server ignores the Range header ...
     """
     return StorageError(
-        f"Cannot read a part of {what}: the server ignores the Range header and answers with the whole file. Nothing "
+        f"Cannot read a part of {source}: the server ignores the Range header and answers with the whole file. Nothing "
         "is known to be wrong with what is stored. Parts of shards cannot be read from such a server: copy the store "
         "to a folder, or use a server that supports ranges."
     )

@@ -1,16 +1,8 @@
-"""Open stores of icechunk, whose repositories keep every version of a store.
+"""Open stores of icechunk, whose repositories keep every version of a store; imported on first use.
 
-A URL names the repository and, behind the last ``@`` of its path, a branch, a tag or a snapshot id::
-
-    icechunk+s3://bucket/plate@main     icechunk+file:///data/plate@v1     icechunk+gs://bucket/plate
-
-Without ``@``, the branch is ``main``. Branches are read at their newest snapshot, and can be written; tags and
-snapshots are read only. Changes are visible to others after `VersionedStorage.commit`. Imports icechunk inside
-functions.
-
-A session of icechunk can have Zarr v3 documents, and chunks inside the shape of their arrays. Records of unfinished
-jobs, such as ``.lamella-add-1f``, are kept beside the session in memory: a session lives in one process, so a kill
-loses its changes together with their records.
+``icechunk+s3://bucket/plate@main``: behind the last ``@`` of its path, a URL names a branch, a tag or a snapshot id;
+without ``@``, the branch ``main``. Branches are read at their newest snapshot and can be written; tags and snapshots
+are read only. Others see changes after `VersionedStorage.commit`.
 """
 
 from __future__ import annotations
@@ -184,7 +176,7 @@ class _OpenSession:
     store
         A store of the session.
     records
-        Keys that the session cannot hold (`SessionService`).
+        Keys that the session cannot store (`SessionService`).
     """
 
     def __init__(self, store: Any) -> None:

@@ -1,9 +1,8 @@
 """Read stores that a user opened on web servers through fsspec; they cannot be written or listed.
 
-Unlike fsspec's own file system, this one treats HTML pages (which servers return with status 200 for folders and
-missing files) as missing, never lists links of a page, and raises where a server ignores the Range header.
-
-Imports fsspec, aiohttp and zarr-python: import this module inside functions.
+Unlike fsspec's own file system, this one treats HTML pages (which servers return with status 200 for missing files) as
+missing, never lists links of a page, and raises where a server ignores the Range header. Imports fsspec, aiohttp and
+zarr-python: import this module inside functions.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def read_plainly(
 _SAFE = "/!$&'()*+,;=:@~"
 
 
-def uncompressed(data: bytes, encoding: str, what: str, *, is_part: bool) -> bytes:
+def uncompressed(data: bytes, encoding: str, source: str, *, is_part: bool) -> bytes:
     """Return the bytes of a file that a server sends, or stores, compressed; StorageError for a part of such a file.
 
     >>> uncompressed(b"{}", "", "https://host/a.zarr/zarr.json", is_part=False)
@@ -82,7 +82,7 @@ def uncompressed(data: bytes, encoding: str, what: str, *, is_part: bool) -> byt
         return data
     if is_part:
         raise StorageError(
-            f"Cannot read a part of {what}: the service stores or sends it compressed (Content-Encoding: {encoding}), "
+            f"Cannot read a part of {source}: it is stored or sent compressed (Content-Encoding: {encoding}), "
             "so that parts of it mean nothing. Nothing is known to be wrong with what is stored: store it without "
             "Content-Encoding, or copy the store to a folder."
         )
@@ -90,6 +90,6 @@ def uncompressed(data: bytes, encoding: str, what: str, *, is_part: bool) -> byt
         return zlib.decompress(data, _GZIP)
     except zlib.error as error:
         raise StorageError(
-            f"Cannot read {what}: the service says that it is compressed (Content-Encoding: {encoding}), and it is not "
-            f"({error}). Correct the header of what is stored."
+            f"Cannot read {source}: the service states that it is compressed (Content-Encoding: {encoding}), and it is "
+            f"not ({error}). Correct the header of what is stored."
         ) from error

@@ -32,7 +32,7 @@ from lamella.store.objects.addresses import (
     is_chained,
     is_web,
     lock_root,
-    place_of,
+    identity_of,
     split_chain,
     survives_fork,
     title_in,
@@ -268,9 +268,9 @@ class ZarrStorage(FlatStorage):
         return self._service
 
     @property
-    def place(self) -> str:
-        """One text for all URLs of the store, as far as the store shows its service."""
-        return place_of(self._address, *endpoint_of(self.store))
+    def identity(self) -> str:
+        """A text that is equal for all URLs of the store, as far as the store shows its service."""
+        return identity_of(self._address, *endpoint_of(self.store))
 
     @property
     def title(self) -> str:

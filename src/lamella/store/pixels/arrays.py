@@ -1,9 +1,8 @@
 """Read, write and resize the pixels of one array, on top of either engine.
 
-This module adds three guarantees to the engines: a file that a write covers whole is replaced without being read,
-writers of different regions of one file wait for each other, and a handle notices when another process changed the
-array. `PinnedArray` is for jobs, which plan their units once and do not read the array's document again for each block;
-the job checks whether the description changed meanwhile.
+A file that a write covers whole is replaced without being read, writers of different regions of one file wait for each
+other, and a handle notices when another process changed the array. `PinnedArray` is for jobs, which plan their units
+once: it does not read the document again for each block, and the job checks whether the description changed meanwhile.
 """
 
 from __future__ import annotations

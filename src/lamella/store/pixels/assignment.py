@@ -139,7 +139,7 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
     >>> cast_values(np.array([0, 70000]), np.dtype("uint16"))
     Traceback (most recent call last):
     ...
-    lamella.store.pixels.assignment.ValueRangeError: the data (int64) hold 70000, and uint16 holds 0 to 65535
+    lamella.store.pixels.assignment.ValueRangeError: the data (int64) have 70000, and the range of uint16 is 0 to 65535
     """
     if values.dtype == dtype:
         return values
@@ -169,7 +169,7 @@ def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
     >>> check_exact(np.array([1.0, 2.5]), np.dtype("uint16"))
     Traceback (most recent call last):
     ...
-    lamella.store.pixels.assignment.ValueRangeError: the data (float64) hold 2.5, which uint16 would hold as 2
+    lamella.store.pixels.assignment.ValueRangeError: the data (float64) have 2.5, which uint16 would store as 2
     """
     cast = cast_values(values, dtype)
     if np.can_cast(values.dtype, dtype, "safe") or (
@@ -180,7 +180,7 @@ def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
     if changed.any():
         index = tuple(int(i) for i in np.argwhere(changed)[0])
         raise ValueRangeError(
-            f"the data ({values.dtype}) hold {values[index]}, which {dtype} would hold as {cast[index]}"
+            f"the data ({values.dtype}) have {values[index]}, which {dtype} would store as {cast[index]}"
         )
 
 
@@ -197,7 +197,7 @@ def check_values(values: Array, dtype: np.dtype[Any]) -> None:
     elif dtype.kind in "fc" and values.dtype.kind in "iuf":
         _check_floats(values, dtype)
     elif dtype.kind == "b" and values.dtype.kind == "f" and np.isnan(values.min()):
-        raise ValueRangeError(f"the data ({values.dtype}) hold nan, and bool holds True and False")
+        raise ValueRangeError(f"the data ({values.dtype}) have nan, and bool is True or False")
 
 
 def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
@@ -233,7 +233,7 @@ def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
 def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.imag.any():
         raise ValueRangeError(
-            f"the data ({values.dtype}) hold numbers with an imaginary part, and {dtype} holds none"
+            f"the data ({values.dtype}) have numbers with an imaginary part, and {dtype} has none"
         )
     return values.real
 
@@ -241,4 +241,6 @@ def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:
 def _out_of_range(
     values: Array, value: Any, dtype: np.dtype[Any], lowest: object, highest: object
 ) -> ValueRangeError:
-    return ValueRangeError(f"the data ({values.dtype}) hold {value}, and {dtype} holds {lowest} to {highest}")
+    return ValueRangeError(
+        f"the data ({values.dtype}) have {value}, and the range of {dtype} is {lowest} to {highest}"
+    )

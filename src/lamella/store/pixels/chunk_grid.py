@@ -1,13 +1,8 @@
 """Compute which chunks and files of an array a selection touches. Pure arithmetic.
 
-A file is a shard, or a chunk where there are no shards; its index counts files per axis. `parts_by_file` yields the
-chunks of each file with the place of their values in the *block*, which is the array of values of a selection. In a
-1-D array of 9 pixels in chunks of 2 and shards of 4, the selection 1:6 touches file 0 (1:2 of its chunk 0, all of
-chunk 1) and file 1 (all of chunk 0).
-
-A write replaces files whose pixels inside the array are all written, without reading them. A file that is covered in
-part must be read, changed and written while no other writer does the same. In a 1-D array of 9 pixels in files of 4, a
-write to 3:9 covers file 0 in part (3:4), file 1 whole (4:8), and file 2 as far as the array reaches (8:9).
+A file is a shard, or a chunk where there are no shards; its index counts files per axis. The *block* is the array of
+values of a selection. A write replaces files whose pixels inside the array are all written, without reading them: in a
+1-D array of 9 pixels in files of 4, a write to 3:9 covers file 0 in part (3:4), and files 1 (4:8) and 2 (8:9) whole.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Read and write the shards or single-chunk objects of an array in a remote store, many requests at a time.
 
-A read sends two rounds of requests: first the indexes of the shards (skipped where they are cached), then byte ranges
-of chunks. Where a read needs all chunks of a shard, it requests the whole shard in one round. Cached indexes and
-chunks carry the object's stamp, such as an ETag, and ranges are requested on the condition of that stamp, so that a
-new shard is never read with an old index. Without stamps nothing is cached.
+A read sends two rounds of requests: the indexes of the shards (unless cached), then byte ranges of chunks; a shard
+whose chunks are all needed is requested whole. Cached indexes and chunks carry the object's stamp, a condition of the
+requests of ranges, so that a new shard is never read with an old index. Without stamps nothing is cached.
 """
 
 from __future__ import annotations

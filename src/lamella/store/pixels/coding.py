@@ -1,11 +1,8 @@
 """Encode and decode single chunks of the codecs that nearly all OME-Zarr arrays use.
 
-Supported are any order of the axes, blosc, zstd, gzip, zlib, bz2 or no compression, with or without crc32c, little or
-big endian, with or without shards, in Zarr v2 and v3. `coding_of` returns None for other codecs or settings, which
-zarr-python serves.
-
-Lengths stated in a chunk are compared with its true length before decoding, and the decoded length with the array's.
-No process-wide settings change.
+Supported are any order of the axes, blosc, zstd, gzip, zlib, bz2 or no compression, with or without crc32c, either byte
+order, with or without shards, in both Zarr formats; zarr-python serves others (`coding_of` returns None). Lengths that
+a chunk states are compared with its true length before decoding. No process-wide settings change.
 """
 
 from __future__ import annotations
@@ -43,7 +40,7 @@ _CRC32C_OF_CHECKED = 0x48674BC7
 _GZIP, _ZLIB = 31, 15
 
 #: Limit of c-blosc and numcodecs for one call.
-_MOST_BYTES = (1 << 31) - 16
+_MAX_BYTES = (1 << 31) - 16
 
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
@@ -240,7 +237,7 @@ def _coding(
         name, settings = compressor
         if not {*settings} <= _SETTINGS.get(name, set()) or name not in _SETTINGS:
             return None
-        if math.prod(meta.chunks) * dtype.itemsize > _MOST_BYTES:
+        if math.prod(meta.chunks) * dtype.itemsize > _MAX_BYTES:
             return None
         compress = _compress(name, settings, dtype.itemsize, math.prod(meta.chunks))
         if compress is None:

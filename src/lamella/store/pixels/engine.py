@@ -1,13 +1,8 @@
 """Encode and decode the pixels of an array: lamella's own engine, the interface of engines, and the choice of one.
 
-The own engine serves all codecs of ``coding`` on the threads of the process, zarr-python the others. Engines never
-write documents. They write every chunk, even where it equals the fill value: a frame of zeros is not the same as a
-frame that was never written.
-
-A `ChunkSource` reads and writes the encoded bytes for the own engine: ``chunk_files`` in folders, ``chunk_objects``
-elsewhere. A call decodes each chunk once. Only chunks that a call needs in part are cached. A write reads old files
-only where it covers them in part: chunks covered in part are read and changed, others of a shard copied. Every file is
-replaced in one step.
+Engines never write documents. They write every chunk, even where it equals the fill value: a frame of zeros is not the
+same as a frame that was never written. A `ChunkSource` reads and writes the encoded bytes: ``chunk_files`` in folders,
+``chunk_objects`` elsewhere. docs/design.md describes a read and a write.
 """
 
 from __future__ import annotations
@@ -380,7 +375,7 @@ def _result(change: FileChange, number: int, future: Future[bytes]) -> tuple[Fil
 
 # ---- many arrays with equal metadata: a plate has thousands of such levels --------------------------
 
-_MOST_LOADED = 1 << 20
+_MAX_LOADED = 1 << 20
 """Maximum size of a decoded chunk whose file `load_equal_arrays` loads."""
 
 
@@ -392,7 +387,7 @@ def load_equal_arrays(
     Large chunks and shards are left out: they are read in parts, or take as long as their decoding.
     """
     names = documents.files_of_array
-    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MOST_LOADED:
+    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MAX_LOADED:
         files = parts_by_file(meta, basic_or_fancy(region, meta.shape))
         names += [meta.chunk_key(file_index) for file_index, _ in files]
     documents.storage.load_ahead([f"{path}/{name}" for path in paths for name in names])

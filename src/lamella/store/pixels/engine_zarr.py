@@ -1,12 +1,8 @@
-"""Read and write pixels through zarr-python, for codecs that the own engine does not support.
+"""Read and write pixels through zarr-python, for codecs that the own engine does not support. Imports zarr-python.
 
-Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed. Three things are added: blosc
-codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer without a length, so a
-truncated chunk would be decoded from the memory behind it); damaged files raise errors, and failed writes end before
-they are reported (`CheckedStore`); and shards that a write covers whole are encoded in memory, since zarr-python reads
-every shard before writing it.
-
-Imports zarr-python: import this module inside functions only.
+Three things are added: blosc codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer
+without a length); damaged files raise errors, and failed writes end before they are reported (`CheckedStore`); and
+shards that a write covers whole are encoded in memory, since zarr-python reads every shard before writing it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Convert numpy indices to selections, which engines read and write.
 
 A `Selection` has one slice with a positive step, or one index array, per axis. An engine reads it as a *block*, which
-`Selection.finish` flips, transposes and reshapes to the result that numpy would return. `basic_or_fancy` reads an
-index as numpy does, `orthogonal` lets each array select along its own axis, `points` pairs arrays up.
-
-For example ``[0, ::-1]`` of shape (2, 3) selects 0:1 and 0:3, as a block of (1, 3) with axis 1 flipped; its result has
-shape (3,).
+`Selection.finish` flips, transposes and reshapes to the result of numpy: ``[0, ::-1]`` of shape (2, 3) selects 0:1 and
+0:3, a block of (1, 3) whose axis 1 is flipped to a result of shape (3,).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class File(Protocol):
     def discard(self) -> None:
         """Remove it."""
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Close the file until the next write."""
 
 
@@ -68,7 +68,7 @@ class MemoryFile:
         """Drop all bytes."""
         self._parts.clear()
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Do nothing."""
 
 
@@ -132,10 +132,10 @@ class ShardFile:
         if self._file is not None:
             self._file.discard()
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Close the file until the next chunk."""
         if self._file is not None:
-            self._file.rest()
+            self._file.suspend()
 
     def _reserve(self, length: int) -> tuple[File, int]:
         with self._lock:

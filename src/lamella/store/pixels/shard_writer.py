@@ -188,9 +188,9 @@ class ShardWriter:
                 f"{self._meta.shape} to {current.shape} meanwhile"
             )
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Close the file until the next `put`, for callers with many writers; not while a `put` runs."""
-        self._sink.rest()
+        self._sink.suspend()
 
     def abort(self) -> None:
         """Discard the chunks; the old file stays. Does nothing after `commit`."""
@@ -275,7 +275,7 @@ class _Sink(Protocol):
 
     def abort(self) -> None: ...
 
-    def rest(self) -> None: ...
+    def suspend(self) -> None: ...
 
 
 def _sink(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _Sink:
@@ -320,8 +320,8 @@ class _StagedShard:
     def abort(self) -> None:
         self._file.discard()
 
-    def rest(self) -> None:
-        self._file.rest()
+    def suspend(self) -> None:
+        self._file.suspend()
 
 
 class _EncodedFile:
@@ -356,7 +356,7 @@ class _EncodedFile:
     def abort(self) -> None:
         self._chunks.clear()
 
-    def rest(self) -> None: ...
+    def suspend(self) -> None: ...
 
 
 class _Buffer:
@@ -406,4 +406,4 @@ class _Buffer:
     def abort(self) -> None:
         self._blocks.clear()
 
-    def rest(self) -> None: ...
+    def suspend(self) -> None: ...

@@ -53,7 +53,7 @@ class StoredFile:
     """Which chunks of the file are stored; one axis per axis of the array."""
     damaged: np.ndarray[Any, np.dtype[np.bool_]]
     """Which stored chunks are incomplete."""
-    fault: str = ""
+    reason: str = ""
     """The problem in words; "" without one."""
 
 
@@ -69,7 +69,7 @@ def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index
 
 
 def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[StoredFile]:
-    """Check the files of an array, many at once where requests wait; those beyond its shape are left out."""
+    """Check the files of an array, many at once in remote stores; those beyond its shape are left out."""
     inside = (
         (file_index, size)
         for file_index, size in stored_sizes(storage, path, meta)
@@ -92,20 +92,20 @@ def _inspect_many(
         zip(unknown, storage.sizes([join(path, keys[file_index]) for file_index in unknown]), strict=True)
     )
     parts = {file_index: _part(meta, size) for file_index, size in sizes.items() if size is not None}
-    wanted = {file_index: part for file_index, part in parts.items() if part is not None}
+    requests = {file_index: part for file_index, part in parts.items() if part is not None}
     found = storage.read_ranges(
-        [RangeRequest(join(path, keys[file_index]), (part,)) for file_index, part in wanted.items()]
+        [RangeRequest(join(path, keys[file_index]), (part,)) for file_index, part in requests.items()]
     )
     data = {
         file_index: None if one is None else one.parts[0]
-        for file_index, one in zip(wanted, found, strict=True)
+        for file_index, one in zip(requests, found, strict=True)
     }
     for file_index in parts:
         part, size = data.get(file_index, b""), sizes[file_index]
         if part is None or size is None:
             continue
         file = _checked(meta, file_index, keys[file_index], size, part)
-        if file.fault:  # perhaps its size or its bytes were damaged on their way
+        if file.reason:  # perhaps its size or its bytes were damaged on their way
             file = inspect_stored_file(storage, path, meta, file_index) or file
         yield file
 
@@ -122,9 +122,9 @@ def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: byte
     """Describe a file by its size and its `_part`."""
     if meta.shards is not None:
         return _shard(meta, file_index, key, size, data)
-    fault = _fault_of_chunk(meta, size, data)
+    reason = _reason_of_chunk(meta, size, data)
     one_chunk = np.ones((1,) * meta.ndim, bool)
-    return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(fault), fault)
+    return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(reason), reason)
 
 
 def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
@@ -133,7 +133,7 @@ def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
     if not is_shown or (meta.shards is not None and IndexForm.of(meta) is None):
         return False
     start, length = _part(meta, len(data)) or (0, 0)
-    return not _checked(meta, (), "", len(data), data[start:][:length]).fault
+    return not _checked(meta, (), "", len(data), data[start:][:length]).reason
 
 
 def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
@@ -160,19 +160,19 @@ def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes
     expected = _plain_size(meta)
     if expected is not None:
         damaged |= present & (lengths != expected)
-    fault = (
+    reason = (
         f"{int(damaged.sum())} of its chunks lie beyond its end, or have another length"
         if damaged.any()
         else ""
     )
-    return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), fault)
+    return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), reason)
 
 
 def _has_blosc_header(meta: ArrayMeta) -> bool:
     return meta.compressor is not None and meta.compressor.name == "blosc" and _codec_count(meta) <= 1
 
 
-def _fault_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
+def _reason_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
     expected = _plain_size(meta)
     if expected is not None:
         return "" if size == expected else f"it has {size} bytes where an uncompressed chunk has {expected}"

@@ -1,12 +1,8 @@
-"""Compile the pixel kernels: numba's options, and machine code without numba's wrappers.
+"""Compile the pixel kernels: numba's options, and machine code without numba's wrappers. Imports numba.
 
-A kernel sees a C-contiguous array as rows of voxels, and for each row of the output the list of input rows that it bins
-(see ``rows``): one compiled function per dtype serves any number of axes and any factors.
-
-:mod:`.machine_code` stores the result under a digest of the source of the kernel's module and of this one. So a kernel
-must only call functions of its own module: a change elsewhere would leave stale code on disk.
-
-Imported only to compile, because it imports numba.
+A kernel sees an array as rows of voxels, and for each output row the input rows that it bins (see ``rows``): one
+function per dtype serves all axes and factors. `.machine_code` stores it under a digest of the kernel's module and of
+this one, so a kernel must only call functions of its own module: a change elsewhere would leave stale code on disk.
 """
 
 from __future__ import annotations

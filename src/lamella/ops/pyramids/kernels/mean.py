@@ -1,10 +1,8 @@
-"""Kernels of the mean: exact sums of integers, float64 sums of floats in C order.
+"""Kernels of the mean: exact sums of integers, float64 sums of floats in C order. Imported only to compile.
 
 Each kernel bins the rows of `source` that are listed for an output row (see ``rows``), and `factor` neighbours along a
 row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which LLVM turns into vector
-instructions; every path computes the same bits.
-
-Imported only to compile, because it imports numba.
+instructions; all loops compute the same bits.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ def mean_integers(
 ) -> None:
     """Write the mean of integers of up to 32 bits.
 
-    `sums` has one 64-bit sum per voxel of an output row; `wide` is an empty array whose dtype holds the sum
+    `sums` has one 64-bit sum per voxel of an output row; `wide` is an empty array whose dtype contains the sum
     of eight voxels (32 bits for 8- and 16-bit voxels: twice the vector width of 64).
     """
     cast = wide.dtype.type

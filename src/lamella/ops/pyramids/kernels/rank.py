@@ -1,9 +1,7 @@
-"""Kernels that sort each block: the median and the mode.
+"""Kernels that sort each block: the median and the mode. Imported only to compile, because it imports numba.
 
 Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLVM turns into vector instructions over
-neighbouring blocks; blocks of another size are gathered and sorted one by one. Both compute the same bits.
-
-Imported only to compile, because it imports numba.
+neighbouring blocks; blocks of another size are collected and sorted one by one. Both compute the same bits.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from lamella.spec.plate import PlateMeta
 
-_MOST_ROWS = 26 + 26 * 26  # A to ZZ
-_MOST_COLUMNS = 999
+_MAX_ROWS = 26 + 26 * 26  # A to ZZ
+_MAX_COLUMNS = 999
 
 
 class NameIndex:
@@ -35,29 +35,29 @@ class NameIndex:
         argument: str,
         entries: list[PlateAxisMeta],
         standard_name: Callable[[int], str],
-        most: int,
+        max_count: int,
     ) -> None:
         self.kind = kind
         self.argument = argument
         self.entries = entries
         self.standard_name = standard_name
-        self.most = most
+        self.max_count = max_count
         self.index: dict[str, int] = {}
         for index, entry in enumerate(entries):
             self.index.setdefault(entry.name, index)
 
-    def index_of(self, name: str, wanted: int | None, well: str) -> int:
-        """Return the index of a name; a new name is appended, after the gap before ``wanted`` is filled."""
-        if wanted is not None:
-            wanted = whole_number(wanted, f"{self.argument} of the well {well}", 0)
+    def index_of(self, name: str, requested: int | None, well: str) -> int:
+        """Return the index of a name; a new name is appended, after the gap before ``requested`` is filled."""
+        if requested is not None:
+            requested = whole_number(requested, f"{self.argument} of the well {well}", 0)
         known = self.index.get(name)
         if known is None:
-            if wanted is not None and wanted > len(self.entries):
-                self._fill(name, wanted, well)
+            if requested is not None and requested > len(self.entries):
+                self._fill(name, requested, well)
             known = self._append(name)
-        if wanted is not None and wanted != known:
+        if requested is not None and requested != known:
             warnings.warn(
-                f"well {well}: {self.argument}={wanted} contradicts the plate, where {self.kind} {name!r} is "
+                f"well {well}: {self.argument}={requested} contradicts the plate, where {self.kind} {name!r} is "
                 f"number {known}; {known} is written (PL-06)",
                 UserWarning,
                 stacklevel=3,
@@ -69,12 +69,16 @@ class NameIndex:
         self.entries.append(PlateAxisMeta(name=name))
         return self.index[name]
 
-    def _fill(self, name: str, wanted: int, well: str) -> None:
+    def _fill(self, name: str, requested: int, well: str) -> None:
         start = len(self.entries)
-        gap = [self.standard_name(index) for index in range(start, wanted)] if wanted < self.most else []
+        gap = (
+            [self.standard_name(index) for index in range(start, requested)]
+            if requested < self.max_count
+            else []
+        )
         if not gap or name in gap or not self.index.keys().isdisjoint(gap):
             raise InvalidArgumentError(
-                f"well {well}: {self.argument}={wanted} leaves a gap after the {start} {self.kind}s known so "
+                f"well {well}: {self.argument}={requested} leaves a gap after the {start} {self.kind}s known so "
                 f"far that names of a standard plate do not fit: create the {self.kind}s before {name!r} "
                 f"first, or leave {self.argument} out"
             )
@@ -97,21 +101,21 @@ def standard_column(index: int) -> str:
     return str(index + 1)
 
 
-def lines_of(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
+def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     """Index the rows and columns of a plate, and make its wells agree with them.
 
-    Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a
-    well is what is on disk. The plate is changed in place.
+    Some programs write wrong indices, or do not list the row of a well. The paths of the wells are those of their
+    folders, so they count. The plate is changed in place.
 
     >>> from lamella.models import PlateMeta, WellIndexMeta
     >>> well = WellIndexMeta(path="B/1", row_index=7, column_index=0)
     >>> plate = PlateMeta(rows=[], columns=[], wells=[well])
-    >>> rows, columns = lines_of(plate)
+    >>> rows, columns = name_indexes(plate)
     >>> plate.wells[0].row_index, columns.index
     (0, {'1': 0})
     """
-    rows = NameIndex("row", "row_index", plate.rows, standard_row, _MOST_ROWS)
-    columns = NameIndex("column", "col_index", plate.columns, standard_column, _MOST_COLUMNS)
+    rows = NameIndex("row", "row_index", plate.rows, standard_row, _MAX_ROWS)
+    columns = NameIndex("column", "col_index", plate.columns, standard_column, _MAX_COLUMNS)
     for well in plate.wells:
         row, _, column = well.path.partition("/")
         if is_name(row) and is_name(column):
