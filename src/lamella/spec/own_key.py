@@ -1,29 +1,7 @@
 """Lamella's own key of a node's attributes, which other readers ignore: one record under each name in it.
 
 Most are records of operations of several steps, which are in a document while they run, so that they can be finished
-after a kill; the specification has no key for this. A plate while a well is renamed (as for positions, labels and
-tables), a plate whose wells have swapped names (the same call does not swap them back), and an image while a channel is
-appended::
-
-    "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
-    "lamella": {"renaming": {"from": "B/2", "to": "D/7", "by": ".lamella-...tmp", "state": "copying"}}
-    "lamella": {"swapped_wells": [["A/1", "B/2"], ["B/2", "A/1"]]}
-    "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
-
-An image while a channel is deleted, with the lower levels that it lists again when they are without the channel::
-
-    "lamella": {"deleting_channel": {"name": "Cy5", "number": 1, "levels": [{"path": "1", ...}], "done": ["0"]}}
-
-An image while an array is replaced by a new one that is written beside it, with the changes of the document that
-follow::
-
-    "lamella": {"replacing": {"name": "0", "by": ".lamella-...new", "token": "...", "after": {"multiscales": [...]}}}
-
-A label image while its pixels are written, with a token of the call::
-
-    "lamella": {"creating": "5f0c9a31"}
-
-Pure functions on attributes.
+after a kill. docs/design.md has an example of each. Pure functions on attributes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""Values of a document as the checks see them: raw JSON, which may be anything, and the same with its location.
+"""Values of a document for the checks: raw JSON, which may be anything, and `Value`, the same with its location.
 
-A `Value` is the JSON with its location, from which findings are made. The rules ST and VE are here: where the OME part
-of a document lies, and which version it names (`find_part`).
-
-The functions on raw JSON read kinds of values, their short form in findings, and the parts of an image document. They
-have no findings: a function returns None for a part that cannot be read, and the rule of that part reports why. The
-kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. None of them raises, for
-any value.
+The rules ST and VE are here: where the OME part of a document is, and which version it names (`find_part`). Functions
+on raw JSON never raise: one returns None for a part that cannot be read, and the rule of that part reports why. Kinds
+are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer.
 """
 
 from __future__ import annotations

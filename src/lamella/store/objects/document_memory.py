@@ -1,11 +1,9 @@
 """Remember documents of an object store that were read a moment ago, so that one call does not request them again.
 
-A call that changes a store uses what it has read since it acquired a lock: it writes on the condition that the
-document is unchanged (`Storage.update`), so that no change of others is lost. A read-only handle uses documents for 2
-seconds. A write of this process to any object store clears all but what a thread has read under a lock.
-
-`Expected` keeps documents that were requested ahead, in one round, until they are read once: `Storage.expect` requests
-keys that will be read soon, such as the documents of the next wells. Later reads ask the store again.
+A call that changes a store uses what it has read since it acquired a lock, and writes on the condition that the
+document is unchanged. A read-only handle uses documents for 2 seconds. A write of this process to any object store
+clears all but what a thread has read under a lock. `Expected` keeps documents that `Storage.expect` requested ahead,
+until they are read once.
 """
 
 from __future__ import annotations

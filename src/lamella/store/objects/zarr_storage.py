@@ -1,9 +1,8 @@
 """Store in any store of zarr-python: memory, zip, fsspec, obstore, icechunk.
 
 Runs the coroutines of `lamella.store.objects.service` in zarr-python's event loop. Stores that are open for reading
-read documents ahead (`Expected`). Local stores of zarr-python become a `LocalStorage`.
-
-`chain_options` converts credentials to options of fsspec file systems, for URLs that chain several.
+read documents ahead (`Expected`). Local stores of zarr-python become a `LocalStorage`. `chain_options` converts
+credentials to options of fsspec, for URLs that chain several file systems.
 """
 
 from __future__ import annotations
