@@ -247,7 +247,7 @@ class CoordinateGraph:
         except InvalidArgumentError as error:
             return str(error)
         if after is not None and count != len(after) and transformation.type != "coordinates":
-            return f"{transformation.title} has {count} axes as output, the system {target} has {len(after)} (CT-27)"
+            return f"{transformation.title} gives {count} axes, the system {target} has {len(after)} (CT-27)"
         return ""
 
 
