@@ -11,7 +11,7 @@ from zarr.storage import FsspecStore
 
 import lamella
 from lamella import errors
-from lamella.store.objects.addresses import clean_url, place_of
+from lamella.store.objects.addresses import clean_url, identity_of
 from lamella.store.objects.credentials import resolve
 
 REFUSED = {
@@ -79,7 +79,7 @@ def test_a_server_of_ipv6_is_no_chain_and_its_query_no_part_of_a_message():
     resolved = resolve("http://[::1]:8000/a.zarr?sig=secret")
     assert (resolved.kind, resolved.url) == ("http", "http://[::1]:8000/a.zarr?sig=secret")
     assert clean_url(resolved.url) == "http://[::1]:8000/a.zarr"
-    assert place_of(resolved.url) == "web://[::1]:8000/a.zarr"
+    assert identity_of(resolved.url) == "web://[::1]:8000/a.zarr"
 
 
 def test_a_place_that_is_no_folder_is_named_for_what_it_is(tmp_path):

@@ -51,9 +51,9 @@ def check_upload(
 ) -> tuple[ObjectStorage, str]:
     """Return the storage and the key of an archive at a URL; raise as `uploaded` where it cannot be written."""
     storage, key = _target(destination)
-    place = join(storage.place.rstrip("/"), key)
+    identity = join(storage.identity.rstrip("/"), key)
     for source in sources:
-        check_apart(source.place, place, (source.name, storage.where(key)))
+        check_apart(source.identity, identity, (source.name, storage.where(key)))
     if not overwrite and storage.size(key) is not None:
         raise already_exists(storage.where(key))
     return storage, key

@@ -106,7 +106,7 @@ class ArchiveFile(ABC):
     #: Path or URL.
     name: str
     #: One text for all paths and URLs of the archive, to compare it with others.
-    place: str
+    identity: str
     #: Whether a forked process can use it after its parent did.
     survives_fork: bool = True
 
@@ -143,7 +143,7 @@ class LocalArchive(ArchiveFile):
 
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
-        self.place = os.path.realpath(path)
+        self.identity = os.path.realpath(path)
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._stamp: Stamp | None = None
@@ -218,7 +218,7 @@ class RemoteArchive(ArchiveFile):
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
-        self.place = join(storage.place, key)
+        self.identity = join(storage.identity, key)
         self.survives_fork = storage.survives_fork
         self._storage = storage
         self._key = key

@@ -72,9 +72,9 @@ class ZipStorage(Storage):
         return join(self.file.name, self.path)
 
     @property
-    def place(self) -> str:
-        """One text for all paths and URLs of the archive, and the path inside."""
-        return join(self.file.place, self.path)
+    def identity(self) -> str:
+        """A text that is equal for all paths and URLs of the archive, with the path inside."""
+        return join(self.file.identity, self.path)
 
     @property
     def title(self) -> str:
