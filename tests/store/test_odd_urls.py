@@ -88,6 +88,6 @@ def test_a_place_that_is_no_folder_is_named_for_what_it_is(tmp_path):
         lamella.open_ome_zarr(tmp_path / "a.zarr")
     zipfile.ZipFile(tmp_path / "none.zip", "w").close()
     for call in (lamella.open_ome_zarr, lamella.status):
-        with pytest.raises(errors.MetadataError, match=r"none\.zip.* holds no Zarr metadata"):
+        with pytest.raises(errors.MetadataError, match=r"none\.zip.* has no Zarr metadata"):
             call(tmp_path / "none.zip")
     assert not lamella.validate(tmp_path / "none.zip")
