@@ -154,6 +154,7 @@ def test_pyramid_computes_the_levels_of_all_fields(plate):
     assert json.loads(run("pyramid", plate, "--levels", 3, "--replace", "--json").stdout) == {
         "levels": {"A/1/0": 3, "A/1/1": 3, "B/3/0": 3}
     }
+    assert run("pyramid", plate / "A").stdout == "2 images with 3 levels.\n"
     assert run("pyramid", plate / "A/1/0", "--method", "max").stdout == "1 image with 3 levels.\n"
     assert lamella.open(plate)["A/1/0"].metadata.multiscales[0].type == "max"
 

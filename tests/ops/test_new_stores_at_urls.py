@@ -155,6 +155,21 @@ def test_an_archive_at_a_url_is_refused_before_anything_is_done(service, tempora
     assert list(temporary.iterdir()) == []
 
 
+def test_a_new_store_at_a_url_is_looked_for_once(service, tmp_path, tiff):
+    """What reads another store asked once more whether the destination exists."""
+    old = plate(tmp_path / "plate.zarr", "0.4")
+    for name, write in {
+        "copy": lambda url: lamella.copy_store(old, url),
+        "convert": lambda url: lamella.convert(tiff, url),
+        "mosaic": lambda url: lamella.open_ome_zarr(old)["A/1/0"].mosaic().write(url),
+        "upgrade": lambda url: lamella.upgrade(old, "0.5", url),
+        "rechunk": lambda url: lamella.rechunk(old, url, chunks=(16, 16)),
+    }.items():
+        service.requests.clear()
+        write(f"s3://bucket/{name}.zarr")
+        assert service.counts()["LIST"] == (3 if name == "copy" else 4), name
+
+
 def test_a_store_at_a_url_is_replaced_by_a_call_that_says_so_and_by_no_other(
     service, version, temporary, tiff
 ):

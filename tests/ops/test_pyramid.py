@@ -202,7 +202,7 @@ def test_auto_stops_when_the_largest_side_is_at_most_256(tmp_path, side, levels)
 
 def test_levels_beyond_sense_are_said_and_not_made(tmp_path):
     position = image(tmp_path / "a.zarr", noise((1, 1, 2, 3, 4)))
-    with pytest.warns(UserWarning, match=r"cannot be halved beyond 3; 3 are made"):
+    with pytest.warns(UserWarning, match=r"cannot be halved beyond 3 levels: more"):
         position.compute_pyramid(9)
     assert [array.shape for _, array in position.images()] == [
         (1, 1, 2, 3, 4),

@@ -303,6 +303,35 @@ def test_chunks_under_other_keys_are_found_on_the_web(tmp_path, server, version)
     assert not lamella.validate(url, pixels=True)
 
 
+def test_a_row_of_a_web_server_is_no_empty_store(service, tmp_path, version):
+    """No document names the wells of a row alone: `verify` found nothing wrong, having read nothing."""
+    url = _served(service, _make(tmp_path / "a.zarr", "plate", version))
+    for call in (
+        lamella.verify,
+        lamella.checksum,
+        lambda row: lamella.copy_store(row, tmp_path / "copy.zarr"),
+        lambda row: lamella.rechunk(row, tmp_path / "copy.zarr", chunks=(8, 8)),
+    ):
+        with pytest.raises(errors.MetadataError, match=r"/A is a group whose metadata name no members"):
+            call(f"{url}/A")
+    assert not (tmp_path / "copy.zarr").exists()
+    assert lamella.verify(f"{url}/A/1").nbytes > 0
+
+
+def test_the_web_is_refused_as_such_by_what_writes(service, tmp_path):
+    """The advice was to open it with another mode, which is refused too."""
+    url = _served(service, _make(tmp_path / "a.zarr", "image", "0.5"))
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", _pixels(0)[0, 0, 0])
+    for call in (
+        lambda: lamella.repair(url),
+        lambda: lamella.convert(tmp_path / "a.tif", f"{service.endpoint}/web/b.zarr"),
+        lambda: lamella.pack(url, f"{service.endpoint}/web/b.ozx"),
+    ):
+        with pytest.raises(errors.ReadOnlyError, match=r"web servers are only read\. Use a path, or s3://"):
+            call()
+
+
 def _wrapped(service):
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.http import HTTPFileSystem

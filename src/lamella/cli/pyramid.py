@@ -33,8 +33,8 @@ def pyramid(
 ) -> None:
     """Compute the lower-resolution levels of images.
 
-    PATH is an image, or a well, plate or collection: then the levels of all images are computed. Without --levels, the
-    levels that are there are computed again, and an image without lower levels gets them as with auto.
+    PATH is an image, or a row, well, plate or collection: then the levels of all images are computed. Without --levels,
+    the levels that are there are computed again, and an image without lower levels gets them as with auto.
 
     An interrupted command is resumed by running it again.
     """
@@ -42,6 +42,6 @@ def pyramid(
 
     counts = compute_pyramids(path, overwrite=replace, **settings, **options)
     several = sorted(set(counts.values()))
-    numbers = " to ".join(dict.fromkeys([str(several[0]), str(several[-1])])) if several else "0"
-    line = f"{counted(len(counts), 'image')} with {numbers} levels."
+    fewest = f"{several[0]} to " if len(several) > 1 else ""
+    line = f"{counted(len(counts), 'image')} with {fewest}{counted(max(several, default=0), 'level')}."
     echo_result(context, as_json, {"levels": counts}, line)

@@ -47,9 +47,12 @@ def images_of(node: NGFFNode) -> dict[str, Position]:
         return {node.path or node.store_handle.name: node}
     if isinstance(node, Scene):
         return dict(node.images())
+    if isinstance(node, Row):
+        fields = ((name, well.positions()) for name, well in node.wells())
+        return {join_names(name, path): position for name, listed in fields for path, position in listed}
     if isinstance(node, Plate | Well | Collection):
         return dict(node.positions())
-    raise InvalidArgumentError(f"{node!r} has no images: open an image, a well or a plate.")
+    raise InvalidArgumentError(f"{node!r} has no images: open an image, a row, a well or a plate.")
 
 
 def well_paths(node: ImageContainer) -> list[str]:

@@ -155,8 +155,7 @@ def staged(
         )
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
-    check_replaced(storage, overwrite=overwrite)
-    for source in sources if sources and storage.exists("") else ():
+    for source in sources if check_replaced(storage, overwrite=overwrite) else ():
         check_other(source, storage)
     name = f"{storage.title or 'store'}.zarr"
     if not is_store(destination):

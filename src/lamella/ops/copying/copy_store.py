@@ -225,10 +225,10 @@ def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tupl
         yield LocalStorage(folder), journal
 
 
-def check_replaced(target: Storage, *, overwrite: bool) -> None:
-    """Raise StoreExistsError if a destination that is not a folder has something that is not to be replaced."""
+def check_replaced(target: Storage, *, overwrite: bool) -> bool:
+    """Return whether a destination that is not a folder has something to replace; else StoreExistsError."""
     if not target.exists(""):
-        return
+        return False
     if not overwrite:
         if (target.read(COPY_JOURNAL) or _REPLACES) != _REPLACES and not has_unfinished_copy(target):
             with suppress(StorageError):
@@ -236,6 +236,7 @@ def check_replaced(target: Storage, *, overwrite: bool) -> None:
         raise already_exists(target.name)
     if not target.has_any(METADATA_FILES) and not has_unfinished_copy(target):
         raise not_a_store(target.name)
+    return True
 
 
 def has_unfinished_copy(target: Storage) -> bool:

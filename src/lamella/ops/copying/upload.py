@@ -7,7 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, ReadOnlyError, StorageError
+from lamella.errors import InvalidArgumentError, StorageError
 from lamella.ops.rewriting.endpoints import already_exists, check_apart
 from lamella.store.files.archives import is_archive_name, split_archive_url
 from lamella.store.files.temporary_files import shown_as
@@ -72,10 +72,7 @@ def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
     above, key, _ = address
     storage = open_url(above, read_only=False, storage_options=getattr(destination, "storage_options", None))
     where = storage.where(key)
-    if storage.read_only:
-        raise ReadOnlyError(
-            f"Cannot write {where}: web servers are only read. Use a path, or s3://, gs:// or az://."
-        )
+    storage.check_writable(key)
     if not isinstance(storage, ObjectStorage):
         raise InvalidArgumentError(
             f"{where} cannot become an archive: archives are written to local paths, s3://, gs:// and az://."

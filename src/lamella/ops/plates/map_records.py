@@ -150,7 +150,7 @@ def _array_digest(position: Position, path: str) -> str | None:
     """Return the digest of an array's document and the fingerprints of its files; None without fingerprints."""
     node_path = position.node_path.child(path)
     stamps = position.documents.storage.fingerprints_below(node_path.path)
-    if stamps is None:
+    if not stamps:
         return None
     files = {key: stamp for key, stamp in stamps.items() if key.rpartition("/")[2] not in METADATA_FILES}
     return digest([position.documents.array(node_path.path).document, files])

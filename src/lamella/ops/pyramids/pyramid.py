@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
 from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import callers_level
@@ -418,8 +418,8 @@ def _plan(
     if sensible < requested:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{requested} levels were asked of {image}, but {shape} cannot be {verb} beyond {sensible}; "
-            f"{sensible} are made.",
+            f"{requested} levels were asked of {image}, but {shape} cannot be {verb} beyond "
+            f"{counted(sensible, 'level')}: more are not made.",
             UserWarning,
             stacklevel=callers_level(),
         )

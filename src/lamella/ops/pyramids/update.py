@@ -129,7 +129,8 @@ def _method(position: Position, requested: str | None) -> str:
 
     if len(position.dataset_paths) < 2:
         raise InvalidArgumentError(
-            f"{position.node_path} has no lower levels to update. Make them with compute_pyramid()."
+            f"{position.node_path} has no lower levels to update. Make them with compute_pyramid(), unless the image "
+            "is too small for any."
         )
     recorded = made_by(position)
     if recorded is None and requested is None and isinstance(position, LabelImage):

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import LamellaError, StorageError
+from lamella.errors import LamellaError, ReadOnlyError, StorageError
 from lamella.log import log
 from lamella.store.flat_storage import FlatStorage, is_hidden
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
@@ -58,6 +58,14 @@ class ObjectStorage(FlatStorage):
         self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
         self.deleted_at_once = DELETED_AT_ONCE.get(access.kind, 1)
+
+    def check_writable(self, key: str) -> None:
+        """Raise `ReadOnlyError` where the storage is read only: a web server always is."""
+        if self.access.kind == "http":
+            raise ReadOnlyError(
+                f"Cannot write {self.where(key)}: web servers are only read. Use a path, or s3://, gs:// or az://."
+            )
+        super().check_writable(key)
 
     def __repr__(self) -> str:
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
