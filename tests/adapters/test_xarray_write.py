@@ -368,3 +368,12 @@ def test_a_label_image_is_a_labelled_array(version):
     cells = position.labels["cells"].to_xarray()
     assert cells.dims == ("t", "z", "y", "x")
     xr.testing.assert_equal(cells.coords["x"], position.to_xarray().coords["x"])
+
+
+def test_coordinates_that_are_not_stored_are_named(tmp_path):
+    data = labelled("zyx").assign_coords(well="A1", depth=("z", np.arange(LENGTHS["z"])))
+    with pytest.warns(UserWarning, match="'depth' and 'well'") as caught:
+        lamella.write_image(tmp_path / "a.zarr", data)
+    assert caught[0].filename == __file__
+    with new_position("0.5", "zyx") as position, pytest.warns(UserWarning, match="'c'"):
+        position.write_xarray(labelled("czyx").isel(c=0))

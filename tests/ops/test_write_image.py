@@ -158,6 +158,10 @@ def test_a_labelled_array_brings_all_it_knows(tmp_path):
         back = image.to_xarray()
         assert back.attrs == {"operator": "Ada"}
         np.testing.assert_array_equal(back.values, PIXELS[:, :1].transpose(1, 0, 2, 3))
+    assert lamella.write_image(tmp_path / "c.zarr", cells).channel_names == ["GFP", "membrane"]
+    assert lamella.write_image(tmp_path / "d.zarr", cells.isel(channel=1)).channel_names == ["membrane"]
+    with pytest.raises(InvalidArgumentError, match=r"dims \('channel', 'time', 'Y', 'X'\).*another order"):
+        lamella.write_image(tmp_path / "e.zarr", cells, axes="tcyx")
     again = lamella.write_image(tmp_path / "b.zarr", back.isel(c=0), scale={"x": 0.1}, units={"x": "nm"})
     assert (again.channel_names, again.scale) == (["GFP"], [1, 0.5, 0.1])
     assert [axis.unit for axis in again.axes] == ["minute", "micrometer", "nanometer"]

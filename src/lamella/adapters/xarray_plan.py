@@ -14,6 +14,7 @@ from lamella.adapters.xarray_attributes import as_json, written_times
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.reporting import callers_level
 from lamella.ops.regions import nested
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.frame_times import real_times
@@ -95,6 +96,7 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
                 f"Writing these timepoints moves those that {position.node_path}/{image} has, and it has a pyramid of "
                 f"{len(position.dataset_paths)} levels. Call delete_pyramid() first, and compute it again afterwards."
             )
+    _warn_of_coordinates(position, data)
     _warn_of_jitter(position, plan)
     return plan
 
@@ -163,6 +165,18 @@ def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
     plan.indices[axis] = plan.times.indices
     plan.shape[axis] = plan.times.grid.length
     plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
+
+
+def _warn_of_coordinates(position: Position, data: xr.DataArray) -> None:
+    """Warn of coordinates that are not along an axis of their name: an image has no place for them."""
+    dropped = sorted(repr(str(name)) for name in data.coords if name not in data.dims)
+    if dropped:
+        warnings.warn(
+            f"The coordinates {' and '.join(dropped)} of the DataArray are not stored in {position.node_path}, which "
+            "has coordinates along its axes only. Store them in attrs to keep them, or drop them with drop_vars.",
+            UserWarning,
+            stacklevel=callers_level(),
+        )
 
 
 def _warn_of_jitter(position: Position, plan: WritePlan) -> None:

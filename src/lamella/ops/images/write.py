@@ -234,9 +234,10 @@ class _Plan:
             data = data.transpose(*names)
         elif order != sorted(order):
             data = data.transpose(order) if isinstance(data, np.ndarray) else _Transposed(data, order)
-        labels, colors = _channels_of(array if is_labelled else None, data, stored, channels)
-        if is_labelled and "c" in names:
-            data = data.assign_coords(c=labels)
+        labels, colors = _channels_of(data if is_labelled else None, data, stored, channels)
+        if is_labelled:
+            data = data.drop_vars(_channel_coordinate(data))
+            data = data.assign_coords(c=labels) if "c" in names else data
         requested_units = _units(stored, units)
         return cls(
             data,
@@ -343,11 +344,16 @@ def _as_array(array: Any) -> Any:
     return as_source(array).data
 
 
+def _axis_name(dim: Any) -> str:
+    """Return the name of the axis that a dim of a labelled array stands for."""
+    return _WORDS.get(str(dim).lower(), str(dim).lower())
+
+
 def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
     """Return the axes of an array in its own order, with lower-case names."""
+    dims = [_axis_name(dim) for dim in getattr(data, "dims", ())]
     if axes is None:
-        dims = [str(dim).lower() for dim in getattr(data, "dims", ())]
-        axes = "".join(_WORDS.get(dim, dim) for dim in dims) or _BY_DIMENSIONS[len(data.shape)]
+        axes = "".join(dims) or _BY_DIMENSIONS[len(data.shape)]
         if dims and len(axes) != len(dims):
             raise InvalidArgumentError(
                 f"The DataArray has the dims {tuple(data.dims)}, which are not letters of 'tczyx': give axes=, such as "
@@ -360,6 +366,12 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
         raise InvalidArgumentError(
             f"The array has the shape {tuple(data.shape)}, but axes {''.join(axis.name for axis in parsed)!r} are "
             f"{len(parsed)}: give one for each dimension."
+        )
+    names = [axis.name.lower() for axis in parsed]
+    if dims != names and sorted(dims) == sorted(names):
+        raise InvalidArgumentError(
+            f"The DataArray has the dims {tuple(data.dims)}, and axes {''.join(names)!r} names them in another order. "
+            "Leave axes out: the dims are transposed to the order of the store."
         )
     return axes_from_json([{**axis.to_json(), "name": axis.name.lower()} for axis in parsed])
 
@@ -383,8 +395,8 @@ def _channels_of(
             str(label) for label in items_of(channels, "channels is a list of names, or names with colours")
         ]
     else:
-        coordinate = getattr(labelled, "coords", {}).get("c")  # also of a channel that was cut out
-        values = [] if coordinate is None else np.atleast_1d(coordinate.values).tolist()
+        coordinates = [] if labelled is None else _channel_coordinate(labelled)
+        values = np.atleast_1d(labelled.coords[coordinates[0]].values).tolist() if coordinates else []
         names = [str(value) for value in values] or fitted_names([], count)
     if len(names) != count:
         subject = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
@@ -395,6 +407,13 @@ def _channels_of(
     if len(set(names)) < len(names):
         raise InvalidArgumentError(f"The channels {names} have a name twice.")
     return names, colors
+
+
+def _channel_coordinate(data: Any) -> list[Any]:
+    """Return the key of the coordinate with the channel names, of the axis or of a channel cut out; empty without."""
+    dims = ("c",) if "c" in data.dims else ()
+    keys = [key for key in data.coords if _axis_name(key) == "c" and data.coords[key].dims == dims]
+    return sorted(keys, key=lambda key: str(key) != "c")[:1]
 
 
 def _units(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
