@@ -124,6 +124,14 @@ def test_a_plane_without_levels_is_read_in_bands_of_the_same_pixels(tmp_path, op
             assert np.array_equal(before, after)
 
 
+def test_a_part_of_a_store_has_the_name_of_its_path_there(tmp_path):
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"]) as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
+        assert [view_scene(plate[path]).name for path in ("A", "A/1", "A/1/0")] == ["A", "A/1", "A/1/0"]
+    with lamella.open(tmp_path / "p.zarr/A/1/0") as image:
+        assert view_scene(image).name == "A/1/0"
+
+
 def test_fields_lie_at_their_stage_positions(tmp_path):
     path = write_plate(tmp_path / "p.zarr", levels=1)
     with lamella.open_ome_zarr(path, mode="r+") as plate:

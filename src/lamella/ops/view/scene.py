@@ -57,6 +57,9 @@ _MAX_AHEAD = 8192
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
 
+_STORE_ENDINGS = (".zarr", ".ozx", ".zip")
+"""Endings of the names of stores."""
+
 _MAX_SPARSENESS = 8
 """Stage positions are used if the fields cover at least 1/8 of the rectangle around them."""
 
@@ -307,9 +310,11 @@ def _letters(field: Field) -> str:
 
 
 def scene_name(node: NGFFNode) -> str:
-    """Return the name of a plate, else the last part of the path."""
+    """Return the name of a plate, else the path in its store, else the last part of the path of the store."""
     stated = node.document.shared_model.name if isinstance(node, Plate) else None
-    return stated or str(node.node_path).rstrip("/").split("/")[-1]
+    parts = str(node.node_path).rstrip("/").split("/")
+    stores = [index for index, part in enumerate(parts) if part.endswith(_STORE_ENDINGS)]
+    return stated or "/".join(parts[stores[-1] + 1 :] if stores else []) or parts[-1]
 
 
 def _members(
