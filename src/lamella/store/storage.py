@@ -141,8 +141,9 @@ class Storage(ABC):
 
     def where(self, key: str) -> str:
         """Return the full path or URL of a key, for messages."""
-        between = "" if self.name.endswith("/") else "/"  # the root, and memory://, end with one
-        return f"{self.name}{between}{key}" if key else self.name
+        name = self.name
+        between = "" if name.endswith("/") else "/"  # the root, and memory://, end with one
+        return f"{name}{between}{key}" if key else name
 
     @property
     def ignores_case(self) -> bool:

@@ -81,15 +81,17 @@ class StoredDocuments:
         """Return the full path or URL of a node, for messages."""
         return self.storage.where(path)
 
-    def document(self, path: str, file: str) -> JSONObject | None:
-        """Read one document of a node; None if missing."""
-        data = self.data(path, file)
+    def document(self, path: str, file: str, *, surely: bool = False) -> JSONObject | None:
+        """Read one document of a node; None if missing; ``surely`` as for `kind`."""
+        data = self.data(path, file, surely=surely)
         return None if data is None else parse_object(data, self.at(path), file)
 
-    def data(self, path: str, file: str) -> bytes | None:
-        """Read the bytes of one document of a node; None if missing."""
+    def data(self, path: str, file: str, *, surely: bool = False) -> bytes | None:
+        """Read the bytes of one document of a node; None if missing; ``surely`` as for `kind`."""
         data = self.storage.read(join(path, file))
-        return self._read_again(path, file).get(file) if data is None and self.reads_twice else data
+        if data is None and (surely or self.reads_twice):
+            return self._read_again(path, file).get(file)
+        return data
 
     # ---- nodes ----------------------------------------------------------------------------------
 
@@ -99,13 +101,8 @@ class StoredDocuments:
         Use ``surely`` for a group that lists others, before the list is written without those that are stored.
         """
         if self.format == 3:
-            document = self.document(path, V3.group)
-            if document is None and surely and not self.reads_twice:
-                data = self._read_again(path, V3.group).get(V3.group)
-                document = None if data is None else parse_object(data, self.at(path), V3.group)
-            if document is None:
-                return None
-            return format_v3.node_type(document, self.at(path))
+            document = self.document(path, V3.group, surely=surely)
+            return None if document is None else format_v3.node_type(document, self.at(path))
         if self._shows(path, V2.array):
             return "array"
         if self._shows(path, V2.group):
