@@ -378,7 +378,7 @@ def begin_unlisted(
         _delete(position, (path for path in ours if path not in reusable))
         marked = mark(stale)
         # Reused arrays too: a kill may have happened between two files of one.
-        documents.put_arrays(new)
+        documents.put_arrays(new, new=not ours)  # `refuse_taken` has looked at the others
     return marked
 
 
