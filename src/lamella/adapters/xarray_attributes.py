@@ -1,7 +1,7 @@
-"""Store the attrs of labelled arrays, and time axes that follow from writes, in an image's attributes.
+"""Store the attrs of labelled arrays in an image's attributes beside OME-NGFF; other keys survive.
 
-Pure functions on attributes; other keys survive. The keys are listed in docs/design.md. Attrs that iohub stored
-(``attributes["iohub"]["xarray_attrs"]``) are read, never written.
+The key is listed in docs/design.md. Attrs that iohub stored (``attributes["iohub"]["xarray_attrs"]``) are read, never
+written.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.spec.own_key import OWN
+from lamella.spec.own_key import own_entries, with_own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lamella.adapters.xarray_grid import TimeGrid
     from lamella.types import JSON, JSONObject
 
-_THEIRS = "iohub"
-_ATTRS, _TIMES = "xarray_attrs", "xarray_times"
+_ATTRS = "xarray_attrs"
 
 
 def user_attributes(attributes: JSONObject) -> JSONObject:
@@ -30,7 +28,9 @@ def user_attributes(attributes: JSONObject) -> JSONObject:
     >>> user_attributes({"iohub": {"xarray_attrs": {"a": 1, "b": 1}}, "lamella": {"xarray_attrs": {"b": 2}}})
     {'a': 1, 'b': 2}
     """
-    return {**_part(attributes, _THEIRS, _ATTRS), **_part(attributes, OWN, _ATTRS)}
+    theirs = attributes.get("iohub")
+    attrs = theirs.get(_ATTRS) if isinstance(theirs, dict) else None
+    return {**(attrs if isinstance(attrs, dict) else {}), **own_entries(attributes, _ATTRS)}
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
@@ -40,40 +40,10 @@ def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObjec
     {'lamella': {'xarray_attrs': {'a': 1, 'b': 2}}}
     """
     return (
-        _with_part(attributes, _ATTRS, {**_part(attributes, OWN, _ATTRS), **attrs}) if attrs else attributes
+        with_own_record(attributes, _ATTRS, {**own_entries(attributes, _ATTRS), **attrs})
+        if attrs
+        else attributes
     )
-
-
-def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:
-    """Return start and step of the timepoints of an image, if writes of timepoints have set them; else None.
-
-    The step is None for a single timepoint of unknown distance to the next.
-
-    >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
-    (3.0, None)
-    """
-    record = _part(attributes, OWN, _TIMES).get(image)
-    if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
-        return None
-    step = record.get("step")
-    return float(record["start"]), float(step) if isinstance(step, int | float) else None
-
-
-def with_written_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
-    """Return attributes that record start and step of timepoints as following from writes."""
-    record = {"start": grid.start, "step": grid.step if grid.known else None}
-    return _with_part(attributes, _TIMES, {**_part(attributes, OWN, _TIMES), image: record})
-
-
-def _part(attributes: JSONObject, owner: str, name: str) -> JSONObject:
-    own = attributes.get(owner)
-    part = own.get(name) if isinstance(own, dict) else None
-    return part if isinstance(part, dict) else {}
-
-
-def _with_part(attributes: JSONObject, name: str, part: JSONObject) -> JSONObject:
-    own = attributes.get(OWN)
-    return {**attributes, OWN: {**(own if isinstance(own, dict) else {}), name: part}}
 
 
 def as_json(attrs: Mapping[Any, Any]) -> JSONObject:

@@ -10,14 +10,14 @@ import numpy as np
 
 from lamella.adapters import xarray_fit
 from lamella.adapters.dask import block_shape
-from lamella.adapters.xarray_attributes import as_json, written_times
+from lamella.adapters.xarray_attributes import as_json
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.reporting import callers_level
 from lamella.ops.regions import nested
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
-from lamella.spec.frame_times import real_times
+from lamella.spec.frame_times import real_times, written_times
 from lamella.spec.units import unit_name
 from lamella.store.pixels.assignment import ValueRangeError, check_exact
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape, dask_array
 from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
-from lamella.adapters.xarray_attributes import with_user_attributes, with_written_times
+from lamella.adapters.xarray_attributes import with_user_attributes
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.level_writes import marked_unless_finished
@@ -26,7 +26,7 @@ from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axes_from_json
-from lamella.spec.frame_times import with_real_times
+from lamella.spec.frame_times import with_real_times, with_written_times
 from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.growth import growing
@@ -225,5 +225,5 @@ def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
         return attributes
     grid = plan.times.grid
     if grid.movable:
-        attributes = with_written_times(attributes, plan.image, grid)
+        attributes = with_written_times(attributes, plan.image, grid.start, grid.step if grid.known else None)
     return with_real_times(attributes, plan.image, grid.start, grid.step, grid.times)

@@ -1,7 +1,7 @@
-"""The real times of the frames of an image, stored beside its regular time axis.
+"""What an image stores beside its regular time axis: real times of frames, and whether writes have set the axis.
 
-``attributes["lamella"]["times"]`` maps the name of an image to ``start`` and ``step`` of the axis, and ``frames`` and
-``times``, the real times by frame.
+``attributes["lamella"]`` maps the name of an image to ``start`` and ``step`` of the axis, under ``times`` with
+``frames`` and ``times``, the real times by frame; under ``xarray_times`` if both follow from the written times.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lamella.spec.own_key import own_record, with_own_record
+from lamella.spec.own_key import own_entries, with_own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lamella.types import JSONObject
 
-_REAL = "times"
+_REAL, _WRITTEN = "times", "xarray_times"
 
 
 def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
@@ -28,7 +28,7 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
     >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
     ({0: 0.0, 1: 61.5}, None)
     """
-    record: Any = _records(attributes).get(image)
+    record: Any = own_entries(attributes, _REAL).get(image)
     try:
         stored = ((record["start"], start), (record["step"], step))
         if not all(math.isclose(found, expected, rel_tol=1e-9) for found, expected in stored):
@@ -48,7 +48,7 @@ def with_real_times(
     >>> with_real_times({}, "0", 0.0, 60.0, {0: 0.0, 1: 61.5})
     {'lamella': {'times': {'0': {'start': 0.0, 'step': 60.0, 'frames': [0, 1], 'times': [0.0, 61.5]}}}}
     """
-    records = _records(attributes)
+    records = own_entries(attributes, _REAL)
     others = {key: value for key, value in records.items() if key != image}
     if times is not None:
         frames = sorted(times)
@@ -59,6 +59,26 @@ def with_real_times(
     return with_own_record(attributes, _REAL, others or None)
 
 
-def _records(attributes: JSONObject) -> JSONObject:
-    records = own_record(attributes, _REAL)
-    return records if isinstance(records, dict) else {}
+def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:
+    """Return start and step of the timepoints of an image, if writes of timepoints have set them; else None.
+
+    The step is None for a single timepoint of unknown distance to the next.
+
+    >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
+    (3.0, None)
+    """
+    record = own_entries(attributes, _WRITTEN).get(image)
+    if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
+        return None
+    step = record.get("step")
+    return float(record["start"]), float(step) if isinstance(step, int | float) else None
+
+
+def with_written_times(attributes: JSONObject, image: str, start: float, step: float | None) -> JSONObject:
+    """Return attributes that record start and step of timepoints as following from writes.
+
+    >>> with_written_times({}, "0", 3.0, None)
+    {'lamella': {'xarray_times': {'0': {'start': 3.0, 'step': None}}}}
+    """
+    records = {**own_entries(attributes, _WRITTEN), image: {"start": start, "step": step}}
+    return with_own_record(attributes, _WRITTEN, records)

@@ -23,6 +23,12 @@ def own_record(attributes: JSON, name: str) -> JSON:
     return own.get(name) if isinstance(own, dict) else None
 
 
+def own_entries(attributes: JSON, name: str) -> JSONObject:
+    """Return the record under a name, if it is an object; else an empty one."""
+    record = own_record(attributes, name)
+    return record if isinstance(record, dict) else {}
+
+
 def with_own_record(attributes: JSONObject, name: str, record: JSON) -> JSONObject:
     """Return attributes with a record under a name, or without it (None); an empty key is removed.
 
