@@ -366,6 +366,26 @@ def test_a_missing_library_names_the_extra_or_the_python_it_needs(stack: Path) -
         Later().open(str(stack))
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ValueError("bad\nheader"), SourceError, r"is damaged or incomplete \(bad header\)"),
+        (NotImplementedError("JPEG XR"), SourceError, r"does not support what it has \(JPEG XR\)"),
+        (ImportError("No module named 'liblzw'"), MissingDependencyError, r"stack\.npy .*'liblzw'\. Install"),
+        (MemoryError("8 GiB"), MemoryError, "8 GiB"),
+    ],
+)
+def test_only_a_file_that_cannot_be_decoded_is_called_damaged(
+    stack: Path, error: Exception, kind: type[Exception], message: str
+) -> None:
+    class Failing(NumpyReader):
+        def open_handle(self, path: str) -> Handle:
+            raise error
+
+    with pytest.raises(kind, match=message):
+        Failing().open(str(stack))
+
+
 def test_the_page_lists_every_format() -> None:
     page = PAGE.read_text(encoding="utf-8")
     names = [form.name for form in list_formats()]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from lamella import open_ome_zarr
+from lamella import errors, open_ome_zarr
 from lamella.models import TransformationMeta, axes
 
 from .conftest import edit_attributes, ome
@@ -260,6 +260,19 @@ def test_rename_moves_the_folder_the_list_and_the_name(image, cells, path, versi
     assert ome(path / "labels/nuclei", version)["multiscales"][0]["name"] == "nuclei"
     assert not (path / "labels/cells").exists()
     check_valid(path, version)
+
+
+def test_the_first_error_is_raised_where_the_removal_of_a_label_image_fails_too(image, cells, monkeypatch):
+    def fail(*_, **__):
+        monkeypatch.setattr(type(image.documents.storage), "delete", refuse)
+        raise errors.StorageError("the disk is full")
+
+    def refuse(*_, **__):
+        raise errors.StorageError("nothing can be deleted")
+
+    monkeypatch.setattr("lamella.ops.labels.write_array", fail)
+    with pytest.raises(errors.StorageError, match="the disk is full"):
+        image.labels.create("cells", cells)
 
 
 def test_a_rename_killed_half_way_is_finished_by_the_same_call(image, cells, path, monkeypatch):

@@ -651,16 +651,24 @@ def test_an_array_that_no_stream_made_is_gone_on_with(make):
     np.testing.assert_array_equal(position["0"][2, 0, 0], frame_of(0))
 
 
-def test_a_failed_job_stops_the_others():
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(5, "broken"), StorageError),
+        (MemoryError("broken"), MemoryError),
+        (TypeError("broken"), TypeError),
+    ],
+)
+def test_a_failed_job_stops_the_others(error, kind):
     workers, ran = ChunkThreads(1, 4), []
 
     def fail():
-        raise OSError(5, "broken")
+        raise error
 
     workers.submit(fail)
-    with pytest.raises(StorageError, match="broken"):
+    with pytest.raises(kind, match="broken"):
         workers.wait()
-    with pytest.raises(StorageError, match="broken"):
+    with pytest.raises(kind, match="broken"):
         workers.submit(lambda: ran.append(1))
     workers.close()
     assert ran == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.tiff_companion import open_set
 from lamella.adapters.tiff_completeness import check_names
-from lamella.errors import LamellaError, SourceError, importing
+from lamella.errors import LamellaError, MissingDependencyError, SourceError, importing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +90,12 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
                 yield file
                 if not is_partial:
                     _check_messages(path, messages)
-        except LamellaError:
+        except (LamellaError, MemoryError):
             raise
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"{path} cannot be read as TIFF: {_short(error)}. Install what is missing."
+            ) from error
         except tifffile.TiffFileError as error:
             raise SourceError(
                 f"{path} is not a TIFF file, or its header is damaged ({_short(error)})"

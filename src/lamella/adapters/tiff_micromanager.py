@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,6 +35,9 @@ _PLACES = {"mmstack": "RJK", "ndtiff": "RJK", "lsm": "PM"}
 """Letters of tifffile for positions, and for columns, rows or tiles of a mosaic, by kind of series."""
 
 _PLANE_TAG = 51123
+_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, RecursionError, OSError, struct.error)
+"""Errors of the tag and the JSON of a plane that is damaged or has none."""
+
 _NAMES = {"R": "position", "J": "column", "K": "row", "C": "channel"}
 _SITE = re.compile(r"([A-P])0?(\d{1,2})-Site_(\d+)")
 """The label of a position that Micro-Manager's generator of well plates makes: A1-Site_0."""
@@ -107,6 +111,8 @@ class _Tags:
 
     def plane(self, number: int) -> JSONObject:
         """Read the JSON of a page; empty if the page is missing or has none."""
+        from tifffile import TiffFileError
+
         page = self.series.pages[number]
         if page is None:
             return {}
@@ -117,7 +123,7 @@ class _Tags:
                 handle.open()
             value = page.aspage().tags[_PLANE_TAG].value
             return value if isinstance(value, dict) else dict(json.loads(value))
-        except Exception:  # metadata that cannot be read are as good as missing ones
+        except (*_UNREADABLE, TiffFileError):  # as good as missing
             return {}
         finally:
             if was_closed:

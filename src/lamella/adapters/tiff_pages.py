@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import SourceError
+from lamella.errors import MissingDependencyError, SourceError
 from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
@@ -205,8 +205,12 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
         if page.frame.is_final:
             return _raw_rows(page, planes, rows, files)
         return _decoded_rows(page, planes, rows, files)
-    except SourceError:
+    except (SourceError, MemoryError):
         raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{page.file} cannot be decoded: {_line(error)}. Install what is missing."
+        ) from error
     except Exception as error:  # codecs raise any error, without the name of the file
         raise SourceError(
             f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)})"

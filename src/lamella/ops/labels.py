@@ -8,6 +8,7 @@ import operator
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -112,15 +113,22 @@ def create_label(
                 write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
                 fill_levels(image)
         except BaseException:
-            documents.storage.delete(node_path.path)
-            if is_first and documents.storage.locks_processes:
-                with documents.lock(labels.node_path.parent.path):
-                    _edit_list(labels, lambda names: names)
-                    if _is_empty(labels):
-                        documents.delete(labels.path)
+            with suppress(LamellaError):  # the first error is the one to raise
+                _remove_begun(labels, name, is_first=is_first)
             raise
         _end(labels, name, token)
     return image
+
+
+def _remove_begun(labels: Labels, name: str, *, is_first: bool) -> None:
+    """Delete a label image whose creation failed, and the group of label images if this call created it."""
+    documents = labels.documents
+    documents.storage.delete(labels.node_path.child(name).path)
+    if is_first and documents.storage.locks_processes:
+        with documents.lock(labels.node_path.parent.path):
+            _edit_list(labels, lambda names: names)
+            if _is_empty(labels):
+                documents.delete(labels.path)
 
 
 def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:

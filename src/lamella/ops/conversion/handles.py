@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lamella.errors import LamellaError, SourceError
+from lamella.errors import LamellaError, MissingDependencyError, SourceError, one_line
 from lamella.ops.conversion.reader import Container, Reader, check_description
 
 if TYPE_CHECKING:
@@ -285,6 +285,14 @@ def reported(reader: Reader, path: str) -> Iterator[None]:
         yield
     except (LamellaError, MemoryError):
         raise
+    except ImportError as error:  # of a codec that the library loads when a file needs it
+        raise MissingDependencyError(
+            f"{path} cannot be read as {reader.title}: {one_line(error)}. Install what is missing."
+        ) from error
+    except NotImplementedError as error:
+        raise SourceError(
+            f"{path} cannot be read as {reader.title}: its library does not support what it has ({one_line(error)})"
+        ) from error
     except OSError as error:
         if not os.path.exists(path) or error.strerror:
             raise SourceError(f"{path} cannot be read: {error.strerror or 'it does not exist'}") from error
@@ -294,5 +302,5 @@ def reported(reader: Reader, path: str) -> Iterator[None]:
 
 
 def _damaged(reader: Reader, path: str, error: Exception) -> SourceError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    reason = one_line(error)[:160]
     return SourceError(f"{path} cannot be read as {reader.title}: it is damaged or incomplete ({reason})")

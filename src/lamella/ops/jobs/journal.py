@@ -14,7 +14,7 @@ import os
 import time
 import zlib
 from array import array
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, cast
 
@@ -292,8 +292,11 @@ def journal_in_place(
             yield cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                discard()
-                journal.remove()
+                with suppress(
+                    LamellaError
+                ):  # the first error is the one to raise; then the same call resumes
+                    discard()
+                    journal.remove()
             raise
     journal.remove()
 

@@ -89,9 +89,11 @@ class ChunkThreads:
         """Raise the error of a failed job."""
         if self.failure is None:
             return
-        if isinstance(self.failure, LamellaError):
-            raise self.failure
-        raise StorageError(f"the stream cannot be written: {self.failure}") from self.failure
+        if isinstance(self.failure, OSError) and not isinstance(self.failure, LamellaError):
+            raise StorageError(
+                f"the stream cannot be written: {self.failure}", self.failure.errno
+            ) from self.failure
+        raise self.failure
 
     def close(self) -> None:
         """Wait for the pending jobs, and end the threads."""

@@ -180,7 +180,7 @@ class _Reader:
         )
         try:
             values = np.asarray(array[...])
-        except LamellaError:
+        except (LamellaError, MemoryError):
             raise
         except Exception as error:  # codecs raise errors of any kind
             raise DamagedDataError(
