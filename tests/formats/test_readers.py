@@ -171,7 +171,7 @@ def test_a_reader_of_another_package_is_found_and_named(
     stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        formats, "entry_points", lambda group: [_Point()] if group == "lamella.readers" else []
+        "importlib.metadata.entry_points", lambda group: [_Point()] if group == "lamella.readers" else []
     )
     _forget_readers()
     try:
