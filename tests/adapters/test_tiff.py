@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from lamella.adapters.tiff import TiffSource, open_tiff
+from lamella.adapters.tiff.reader import TiffSource, open_tiff
 from lamella.errors import MissingDependencyError, SourceError
 from lamella.ops.last_used import LastUsed
 
@@ -425,7 +425,7 @@ def test_logging_is_as_it_was(tmp_path: Path) -> None:
 def test_without_tifffile_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['tifffile'] = None\n"
-        "from lamella.adapters.tiff import open_tiff\n"
+        "from lamella.adapters.tiff.reader import open_tiff\n"
         "from lamella.errors import MissingDependencyError\n"
         "try: open_tiff('a.tif')\n"
         "except MissingDependencyError as error: print(error)\n"
@@ -490,7 +490,7 @@ def test_a_file_is_described_by_its_own_bytes_after_others_of_the_same_kind(
         assert_array_equal(np.squeeze(pixels_of(pickle.loads(pickle.dumps(source)))), stack)
         with monkeypatch.context() as patch:
             patch.setattr(
-                "lamella.adapters.tiff_templates.TEMPLATES", LastUsed(8)
+                "lamella.adapters.tiff.templates.TEMPLATES", LastUsed(8)
             )  # parsed without the others
             assert one(tmp_path / f"{name}.tif").description == source.description
     with pytest.raises(SourceError, match=r"cut\.tif"):

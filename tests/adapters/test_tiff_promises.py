@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 
-from lamella.adapters.tiff import open_tiff
+from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError
 
 if TYPE_CHECKING:

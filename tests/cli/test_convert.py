@@ -222,7 +222,7 @@ def test_a_destination_alone_is_explained(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, threading
-from lamella.adapters.tiff import TiffSource
+from lamella.adapters.tiff.reader import TiffSource
 def slowly(read):
     def slow(self, index, *rest):
         if index[-1] == 3:

@@ -24,7 +24,7 @@ from tests.formats.samples import DATA, samples
 
 import lamella
 from lamella.adapters import formats
-from lamella.adapters.tiff import TiffReader
+from lamella.adapters.tiff.reader import TiffReader
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, MissingDependencyError, SourceError
 from lamella.ops.conversion.reader import Formats

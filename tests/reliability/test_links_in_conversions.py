@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 import lamella
-from lamella.adapters.tiff_completeness import check_names
+from lamella.adapters.tiff.completeness import check_names
 from lamella.errors import LamellaError, SourceError, StoreExistsError
 
 MINE, OTHER = "urn:uuid:00000000-0000-0000-0000-000000000001", "urn:uuid:00000000-0000-0000-0000-000000000002"

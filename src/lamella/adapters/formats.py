@@ -35,8 +35,8 @@ _BUILT_IN = {
     "imagexpress": "lamella.adapters.screens.readers:ImageXpressReader",
     "cellvoyager": "lamella.adapters.screens.readers:CellVoyagerReader",
     "metamorph": "lamella.adapters.screens.metamorph:MetaMorphReader",
-    "companion": "lamella.adapters.tiff:CompanionReader",
-    "tiff": "lamella.adapters.tiff:TiffReader",
+    "companion": "lamella.adapters.tiff.reader:CompanionReader",
+    "tiff": "lamella.adapters.tiff.reader:TiffReader",
     "bioio": "lamella.adapters.bioio:BioioReader",
 }
 """Readers of lamella, in the order in which they are asked whether they claim a path."""

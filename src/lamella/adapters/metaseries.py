@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.adapters.described import number
 from lamella.adapters.screens.screen import micrometres, pair
-from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.errors import MetadataError
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.ome_xml import parse_xml

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lamella.adapters.described import number, size
 from lamella.adapters.formats import ENDINGS
-from lamella.adapters.tiff import TiffSource, open_tiff
-from lamella.adapters.tiff_file import open_file
+from lamella.adapters.tiff.file import open_file
+from lamella.adapters.tiff.reader import TiffSource, open_tiff
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import Objective

@@ -2,7 +2,7 @@
 
 Documents with a document type declaration (entities that expand without bound, or that name other files), or with
 elements nested hundreds deep, raise an error. :mod:`lamella.nodes.ome_xml` finds the file in a store,
-:mod:`lamella.adapters.tiff_ome` in a TIFF.
+:mod:`lamella.adapters.tiff.ome` in a TIFF.
 """
 
 from __future__ import annotations

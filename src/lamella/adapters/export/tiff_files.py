@@ -10,7 +10,7 @@ import numpy as np
 
 from lamella._version import __version__
 from lamella.adapters.export.ome_document import ome_document
-from lamella.adapters.tiff_file import load_tifffile
+from lamella.adapters.tiff.file import load_tifffile
 from lamella.errors import InvalidArgumentError
 from lamella.spec.colors import parse_color
 from lamella.spec.units import unit_ratio

@@ -16,7 +16,7 @@ from lamella.adapters.formats import ENDINGS
 from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import seconds_between
 from lamella.adapters.screens.source import FieldSource
-from lamella.adapters.tiff import open_tiff
+from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription, SourceChannel

@@ -19,7 +19,7 @@ from lamella.adapters.screens.imagexpress import contains_steps, parse_imagexpre
 from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
 from lamella.adapters.screens.screen import arrange, listed
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
-from lamella.adapters.tiff_file import open_file
+from lamella.adapters.tiff.file import open_file
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES, Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription

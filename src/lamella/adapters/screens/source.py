@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lamella.adapters.tiff import open_tiff
+from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError
 from lamella.ops.last_used import LastUsed
 

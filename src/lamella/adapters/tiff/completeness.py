@@ -1,7 +1,7 @@
 """Check that a TIFF file is complete: compare the file with the numbers in its own metadata.
 
 ``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
-description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``tiff_pages.check_sizes``
+description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``pages.check_sizes``
 checks the bytes of the pages.
 """
 
@@ -13,7 +13,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.tiff_ome import ome_root
+from lamella.adapters.tiff.ome import ome_root
 from lamella.errors import SourceError, short_repr
 from lamella.spec.ome_xml import children, count_samples
 

@@ -16,7 +16,7 @@ from lamella.ops.last_used import LastUsed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.adapters.tiff_pages import PageBytes
+    from lamella.adapters.tiff.pages import PageBytes
     from lamella.ops.conversion.reader import OriginalMetadata
     from lamella.ops.conversion.source import ImageDescription
 

@@ -1,6 +1,6 @@
 """Read and decode rows of one plane of a TIFF page, without the rest of the page.
 
-``tifffile`` and ``imagecodecs`` decode strips and tiles. ``tiff_axes`` and ``tiff`` know which plane a page is.
+``tifffile`` and ``imagecodecs`` decode strips and tiles. ``axes`` and ``reader`` know which plane a page is.
 """
 
 from __future__ import annotations

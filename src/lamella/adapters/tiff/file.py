@@ -9,8 +9,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.tiff_companion import open_set
-from lamella.adapters.tiff_completeness import check_names
+from lamella.adapters.tiff.companion import open_set
+from lamella.adapters.tiff.completeness import check_names
 from lamella.errors import LamellaError, MissingDependencyError, SourceError, importing
 
 if TYPE_CHECKING:

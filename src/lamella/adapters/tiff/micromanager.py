@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.units import is_size
 

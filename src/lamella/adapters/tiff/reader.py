@@ -1,7 +1,7 @@
 """Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF (extra ``tiff``).
 
 Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
-the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_vendors`` read metadata, ``tiff_pages``
+the finest level is read. ``axes`` maps the axes, ``ome`` and ``vendors`` read metadata, ``pages``
 decodes.
 """
 
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.formats import ENDINGS
-from lamella.adapters.tiff_axes import AxisPlan, plan_axes
-from lamella.adapters.tiff_companion import COMPANION_ENDING
-from lamella.adapters.tiff_completeness import check_complete, missing_parts
-from lamella.adapters.tiff_file import open_file
-from lamella.adapters.tiff_metadata import TiffMetadata, read_resolution
-from lamella.adapters.tiff_micromanager import (
+from lamella.adapters.tiff.axes import AxisPlan, plan_axes
+from lamella.adapters.tiff.companion import COMPANION_ENDING
+from lamella.adapters.tiff.completeness import check_complete, missing_parts
+from lamella.adapters.tiff.file import open_file
+from lamella.adapters.tiff.metadata import TiffMetadata, read_resolution
+from lamella.adapters.tiff.micromanager import (
     KINDS,
     Fixed,
     numbers_at,
@@ -29,8 +29,8 @@ from lamella.adapters.tiff_micromanager import (
     read_micromanager,
     summary_of,
 )
-from lamella.adapters.tiff_ome import ome_root, read_ome
-from lamella.adapters.tiff_pages import (
+from lamella.adapters.tiff.ome import ome_root, read_ome
+from lamella.adapters.tiff.pages import (
     FilePool,
     PageBytes,
     PlaneInPage,
@@ -39,8 +39,8 @@ from lamella.adapters.tiff_pages import (
     read_raw_into,
     read_samples,
 )
-from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
-from lamella.adapters.tiff_templates import (
+from lamella.adapters.tiff.samples import display_notes, is_rgb, merge_channels
+from lamella.adapters.tiff.templates import (
     PAGES,
     FileKey,
     file_key,
@@ -48,7 +48,7 @@ from lamella.adapters.tiff_templates import (
     put_template,
     shared_frame,
 )
-from lamella.adapters.tiff_vendors import read_imagej, read_vendor, vendor_json
+from lamella.adapters.tiff.vendors import read_imagej, read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
 from lamella.ops.conversion.source import ImageDescription, SourceChannel

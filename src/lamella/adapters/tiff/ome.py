@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from lamella.adapters.described import number
-from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.errors import MetadataError, SourceError
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.ome_xml import UnsafeXMLError, children, parse_xml, read_sizes

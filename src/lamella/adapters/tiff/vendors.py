@@ -16,16 +16,16 @@ import numpy as np
 from lamella.adapters.described import named_color
 from lamella.adapters.metaseries import corner, read_metaseries
 from lamella.adapters.original import json_text
-from lamella.adapters.tiff_metadata import TiffMetadata, is_for_print, print_note, read_ratios
-from lamella.adapters.tiff_samples import lut_color
+from lamella.adapters.tiff.metadata import TiffMetadata, is_for_print, print_note, read_ratios
+from lamella.adapters.tiff.samples import lut_color
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lamella.adapters.tiff_axes import AxisPlan
-    from lamella.adapters.tiff_micromanager import Fixed
+    from lamella.adapters.tiff.axes import AxisPlan
+    from lamella.adapters.tiff.micromanager import Fixed
 
 
 _KINDS = ("stk", "lsm", "scanimage", "fei", "sem")
