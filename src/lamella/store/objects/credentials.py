@@ -30,33 +30,63 @@ from lamella.store.objects.block_cache import DEFAULT_BYTES
 from lamella.store.objects.url_checks import check_url
 
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
+
+
+class _Option(NamedTuple):
+    """An option of a service: its type, the variables of the environment that stand for it, if it grants access."""
+
+    type: str
+    variables: tuple[str, ...] = ()
+    is_key: bool = False
+
+
 _COMMON = {
-    "anon": _SWITCH,
-    "headers": _MAPPING,
-    "timeout": _NUMBER,
-    "retries": _NUMBER,
-    "cache": _TEXT,
-    "cache_size": _NUMBER,
+    "anon": _Option(_SWITCH),
+    "headers": _Option(_MAPPING),
+    "timeout": _Option(_NUMBER),
+    "retries": _Option(_NUMBER),
+    "cache": _Option(_TEXT),
+    "cache_size": _Option(_NUMBER),
 }
-_CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
-_KNOWN: dict[str, dict[str, str]] = {
+_ROLE = {"instance_role": _Option(_SWITCH, is_key=True)}
+_KNOWN: dict[str, dict[str, _Option]] = {
     "s3": {
-        **_CLOUD,
-        **dict.fromkeys(("key", "secret", "token", "profile", "region"), _TEXT),
-        "requester_pays": _SWITCH,
-        "client_kwargs": _MAPPING,
+        **_COMMON,
+        **_ROLE,
+        "endpoint_url": _Option(_TEXT, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")),
+        "key": _Option(_TEXT, ("AWS_ACCESS_KEY_ID",), is_key=True),
+        "secret": _Option(_TEXT, ("AWS_SECRET_ACCESS_KEY",), is_key=True),
+        "token": _Option(_TEXT, ("AWS_SESSION_TOKEN",), is_key=True),
+        "profile": _Option(_TEXT, ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), is_key=True),
+        "region": _Option(_TEXT, ("AWS_REGION", "AWS_DEFAULT_REGION")),
+        "requester_pays": _Option(_SWITCH),
+        "client_kwargs": _Option(_MAPPING),
     },
-    "gs": {**_CLOUD, "token": "text or a mapping", "project": _TEXT, "requester_pays": _SWITCH},
+    "gs": {
+        **_COMMON,
+        **_ROLE,
+        "endpoint_url": _Option(_TEXT, ("STORAGE_EMULATOR_HOST",)),
+        "token": _Option("text or a mapping", is_key=True),
+        "project": _Option(_TEXT),
+        "requester_pays": _Option(_SWITCH),
+    },
     "az": {
-        **_CLOUD,
-        **dict.fromkeys(
-            ("account_name", "account_key", "sas_token", "connection_string", "token"),
-            _TEXT,
-        ),
-        **dict.fromkeys(("tenant_id", "client_id", "client_secret"), _TEXT),
+        **_COMMON,
+        **_ROLE,
+        "endpoint_url": _Option(_TEXT, ("AZURE_STORAGE_ENDPOINT",)),
+        "account_name": _Option(_TEXT, ("AZURE_STORAGE_ACCOUNT_NAME",)),
+        "account_key": _Option(_TEXT, ("AZURE_STORAGE_ACCOUNT_KEY",), is_key=True),
+        "sas_token": _Option(_TEXT, ("AZURE_STORAGE_SAS_TOKEN",), is_key=True),
+        "connection_string": _Option(_TEXT, ("AZURE_STORAGE_CONNECTION_STRING",), is_key=True),
+        "token": _Option(_TEXT, is_key=True),
+        "tenant_id": _Option(_TEXT, ("AZURE_TENANT_ID",)),
+        "client_id": _Option(_TEXT, ("AZURE_CLIENT_ID",)),
+        "client_secret": _Option(_TEXT, ("AZURE_CLIENT_SECRET",), is_key=True),
     },
-    "http": {**_COMMON, "token": _TEXT},
+    "http": {**_COMMON, "token": _Option(_TEXT, is_key=True)},
 }
+"""The options by service (`addresses.KINDS`) and name, in the spelling of fsspec."""
+
 _SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid", "googleaccessid")
 
 
@@ -226,7 +256,9 @@ def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(unknown)}. Known for this kind of URL are {', '.join(sorted(known))}."
         )
     checked = {
-        name: _converted(name, value, known[name]) for name, value in options.items() if value is not None
+        name: _converted(name, value, known[name].type)
+        for name, value in options.items()
+        if value is not None
     }
     inner = {**checked.pop("client_kwargs", {})}
     for name, own in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
@@ -237,17 +269,26 @@ def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
             f"Cannot open {clean_url(url)}: client_kwargs of storage_options has unknown names, "
             f"{', '.join(map(str, inner))}. Known are region_name, endpoint_url."
         )
-    if checked.get("anon") and (named := sorted(checked.keys() & _SECRETS)):
+    if checked.get("anon") and (named := sorted(checked.keys() & _keys_of(kind))):
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: storage_options has anon=True and {named[0]}, which exclude each other."
         )
     return checked
 
 
-_SECRETS = {
-    *("key", "secret", "token", "profile", "account_key", "sas_token", "connection_string", "client_secret"),
-    "instance_role",
-}
+def _keys_of(kind: str) -> set[str]:
+    """Return the options of a service that grant access, and so exclude ``anon``."""
+    return {name for name, option in _KNOWN[kind].items() if option.is_key}
+
+
+def _of_environment(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of a service that the environment states."""
+    values: dict[str, str] = {}
+    for name, option in _KNOWN[kind].items():
+        for variable in option.variables:
+            if environment.get(variable):
+                values.setdefault(name, environment[variable])
+    return values
 
 
 def _converted(name: str, value: Any, kind: str) -> Any:
@@ -307,22 +348,13 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: storage_options needs both key and secret, or neither."
         )
-    from_environment = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
+    stated = _of_environment("s3", environment)
+    from_environment = {"key", "secret"} <= stated.keys()
     if "profile" in options or not (own or from_environment or options.get("anon")):
         profile = read_profile(options.get("profile"), environment)
-    config: dict[str, Any] = {
-        "region": options.get("region")
-        or environment.get("AWS_REGION")
-        or environment.get("AWS_DEFAULT_REGION")
-        or (profile and profile.region)
-        or "us-east-1"
-    }
-    endpoint = (
-        options.get("endpoint_url")
-        or environment.get("AWS_ENDPOINT_URL_S3")
-        or environment.get("AWS_ENDPOINT_URL")
-        or (profile and profile.endpoint)
-    )
+    region = options.get("region") or stated.get("region") or (profile and profile.region)
+    config: dict[str, Any] = {"region": region or "us-east-1"}
+    endpoint = options.get("endpoint_url") or stated.get("endpoint_url") or (profile and profile.endpoint)
     if endpoint:
         config["endpoint"] = str(endpoint).rstrip("/")
     if options.get("requester_pays"):
@@ -332,12 +364,7 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
     if own:
         return _Access(config, "the key and secret of storage_options", _s3_keys(options))
     if "profile" not in options and from_environment:
-        keys = {
-            "key": environment["AWS_ACCESS_KEY_ID"],
-            "secret": environment["AWS_SECRET_ACCESS_KEY"],
-            "token": environment.get("AWS_SESSION_TOKEN", ""),
-        }
-        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(keys))
+        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(stated))
     if profile is not None and profile.keys:
         return _Access(config, profile.origin, _s3_keys(profile.keys))
     for name in _CONTAINER_VARIABLES:
@@ -382,7 +409,7 @@ _NO_TOKEN = StaticCredentials((("token", ""),))
 
 def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
     config: dict[str, Any] = {}
-    endpoint = options.get("endpoint_url") or environment.get("STORAGE_EMULATOR_HOST")
+    endpoint = options.get("endpoint_url") or _of_environment("gs", environment).get("endpoint_url")
     if endpoint:
         config["base_url"] = endpoint if "://" in endpoint else f"http://{endpoint}"
     headers = {}
@@ -437,14 +464,11 @@ def _azure_access(
     url: str, options: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[str, _Access]:
     url, _, query = url.partition("?")  # a SAS token
-    values = {
-        name: environment[variable]
-        for name, variable in _AZURE_VARIABLES.items()
-        if environment.get(variable)
-    }
+    values = _of_environment("az", environment)
     own = {**({"sas_token": query} if query else {}), **options}
-    if own.keys() & _AZURE_KEYS or own.get("anon") or own.get("instance_role"):
-        values = {name: value for name, value in values.items() if name not in _AZURE_KEYS}
+    keys = _keys_of("az") - _ROLE.keys()
+    if own.keys() & keys or own.get("anon") or own.get("instance_role"):
+        values = {name: value for name, value in values.items() if name not in keys}
     parts = {**values, **_connection(own.get("connection_string") or values.get("connection_string")), **own}
     host = urlsplit(url).hostname or ""
     if "@" in url:
@@ -457,7 +481,7 @@ def _azure_access(
         )
     if "endpoint_url" in parts:
         config["endpoint"] = parts["endpoint_url"].rstrip("/")
-    origin = "storage_options" if own.keys() & _AZURE_KEYS else "the environment"
+    origin = "storage_options" if own.keys() & keys else "the environment"
     if parts.get("anon"):
         return url, _Access({**config, "skip_signature": True}, _ANONYMOUS)
     for name, key in (("account_key", "access_key"), ("sas_token", "sas_token"), ("token", "token")):
@@ -478,19 +502,6 @@ def _azure_access(
         "account_key, sas_token, connection_string, token and client_secret of storage_options, and "
         "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and AZURE_STORAGE_CONNECTION_STRING of the environment",
     )
-
-
-_AZURE_VARIABLES = {
-    "account_name": "AZURE_STORAGE_ACCOUNT_NAME",
-    "account_key": "AZURE_STORAGE_ACCOUNT_KEY",
-    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
-    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
-    "endpoint_url": "AZURE_STORAGE_ENDPOINT",
-    "tenant_id": "AZURE_TENANT_ID",
-    "client_id": "AZURE_CLIENT_ID",
-    "client_secret": "AZURE_CLIENT_SECRET",
-}
-_AZURE_KEYS = {"account_key", "sas_token", "connection_string", "token", "client_secret"}
 
 
 def _connection(text: str | None) -> dict[str, str]:
@@ -573,7 +584,7 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
     Raises `AccessError` where a named profile is missing or boto3 has no keys for it, and `MissingDependencyError`
     where its keys need boto3, which is not installed.
     """
-    requested = name or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    requested = name or _of_environment("s3", environment).get("profile")
     chosen = requested or "default"
     files = [
         os.path.expanduser(environment.get(variable) or f"~/.aws/{file}")
