@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.tiff.companion import open_set
 from lamella.adapters.tiff.completeness import check_names
-from lamella.errors import LamellaError, MissingDependencyError, SourceError, importing
+from lamella.errors import LamellaError, MissingDependencyError, SourceError, importing, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,16 +94,18 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
             raise
         except ImportError as error:
             raise MissingDependencyError(
-                f"{path} cannot be read as TIFF: {_short(error)}. Install what is missing."
+                f"{path} cannot be read as TIFF: {one_line(error)[:160]}. Install what is missing."
             ) from error
         except tifffile.TiffFileError as error:
             raise SourceError(
-                f"{path} is not a TIFF file, or its header is damaged ({_short(error)})"
+                f"{path} is not a TIFF file, or its header is damaged ({one_line(error)[:160]})"
             ) from error
         except PermissionError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
         except Exception as error:  # a damaged file makes tifffile fail in any way
-            raise SourceError(f"{path} cannot be read as TIFF: it is damaged ({_short(error)})") from error
+            raise SourceError(
+                f"{path} cannot be read as TIFF: it is damaged ({one_line(error)[:160]})"
+            ) from error
 
 
 def _check_file(path: str) -> None:
@@ -133,12 +135,4 @@ def _is_damage(message: str) -> bool:
 def _reason(message: str) -> str:
     """Return a message of tifffile without the object that it is about."""
     reason = message.partition(">")[2].strip() if message.startswith("<") else message
-    return _one_line(reason or message)
-
-
-def _short(error: Exception) -> str:
-    return _one_line(str(error)) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:160]
+    return " ".join((reason or message).split())[:160]
