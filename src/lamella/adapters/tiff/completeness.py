@@ -1,8 +1,7 @@
-"""Check that a TIFF file is complete: compare the file with the numbers in its own metadata.
+"""Check that a TIFF file is complete: compare the file with the numbers that it states itself.
 
 ``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
-description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``pages.check_sizes``
-checks the bytes of the pages.
+description, and the planes in metadata; ``pages.check_sizes`` checks the bytes of the pages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF (extra ``tiff``).
+"""Read TIFF files as sources of planes. Needs the extra ``tiff`` (tifffile and imagecodecs).
 
 Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
-the finest level is read. ``axes`` maps the axes, ``ome`` and ``vendors`` read metadata, ``pages``
-decodes.
+the finest level is read.
 """
 
 from __future__ import annotations

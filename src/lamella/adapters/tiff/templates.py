@@ -1,8 +1,7 @@
-"""Parse each TIFF file once, and files that differ in their pixels only once together; cache parsed pages.
+"""Parse no TIFF file twice: pages are cached, and one parsed file describes all that differ from it in pixels only.
 
-A template is a parsed file, such as a plane of a screen: its description, and all its bytes except the pixels. A file
-of the same size with the same other bytes has the same description, because parsing reads nothing else. A file becomes
-a template if its description depends on no other file, and its pixels are one run of uncompressed bytes.
+A template is a parsed file with all its bytes except the pixels: a file of the same size and bytes is described by it.
+Only files that depend on no other, with their pixels in one run of uncompressed bytes, become templates.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """``convert``: write images in files of other formats to one OME-Zarr store, an image or a plate.
 
-The store is written under a temporary name and renamed when it is complete. A journal beside it lists the finished
-units (:mod:`lamella.ops.jobs.units`), so that the same call resumes a killed one. ``inputs`` plans the images,
-``write`` writes the pixels, ``store`` the metadata.
+``inputs`` plans the images, ``write`` writes the pixels, ``store`` the metadata, under a temporary name until all is
+complete. A journal beside it (:mod:`lamella.ops.jobs.units`) lets the same call resume a killed one.
 """
 
 from __future__ import annotations

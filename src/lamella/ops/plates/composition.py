@@ -1,8 +1,7 @@
 """Plan images that consist of parts of other images: some channels, a region, or the channels of several images.
 
-A `Composition` selects the parts. Its plan has the metadata of the new image and of its label images, and the pieces of
-each array. Lower levels are cut from the stored levels if the region starts and ends between their pixels; otherwise
-they are computed again from level 0. A region 4:8 of level 0 is 2:4 of a level of factor 2; 3:8 is not.
+Lower levels are cut from the stored ones if the region starts and ends between their pixels, else computed from level
+0: a region 4:8 of level 0 is 2:4 of a level of factor 2; 3:8 is not.
 """
 
 from __future__ import annotations

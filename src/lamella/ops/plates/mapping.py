@@ -1,8 +1,7 @@
 """Apply a function of the user over a plate, to each position or to each region of its pixels.
 
-A unit is a position or a region. Its result is stored completely and recorded (:mod:`lamella.ops.plates.map_records`)
-before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
-created.
+The result of a unit is stored completely and recorded (:mod:`lamella.ops.plates.map_records`) before it counts as done,
+so that the same call resumes. All arguments are checked before anything is created.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Downsample one block of pixels in memory: the voxel values of every pyramid.
+"""Downsample one block of pixels in memory, by kernels that the first call loads or compiles (``kernels/README.md``).
 
 Splitting an array into blocks aligned to the factors never changes a bit of the result, so callers may read and write
-regions in any order, on any number of workers. The first call that needs a kernel loads or compiles it: see
-``kernels/README.md``.
+regions in any order, on any number of workers.
 """
 
 from __future__ import annotations

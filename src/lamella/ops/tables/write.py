@@ -1,8 +1,7 @@
 """Write, delete and rename tables, and the list of table names. A kill leaves the old table or the new one.
 
-A new table is written completely before the list names it. In a folder, `Storage.replace` replaces a table in one step.
-Other stores need three steps: the new content is written under another path, the list records this path, and the
-content is copied over the old one. Readers follow the record; the next writer finishes the copy.
+In a folder, `Storage.replace` replaces a table in one step. Elsewhere the new content is written under another path,
+which the list records for readers, and is copied over the old one; the next writer finishes the copy.
 """
 
 from __future__ import annotations
