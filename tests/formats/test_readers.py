@@ -101,6 +101,19 @@ def test_the_images_of_a_file_share_at_most_the_stated_number_of_handles(stack: 
     assert all(handle.is_closed for handle in Handle.opened)
 
 
+def test_all_files_of_a_folder_are_of_a_chosen_format_without_endings(stack: Path) -> None:
+    class Plain(NumpyReader):
+        endings = ()
+
+    (stack.parent / "other.npy").touch()
+    found = Formats([Plain()], is_chosen=True).list_folder(str(stack.parent), deep=True)
+    assert found == [str(stack.parent / "other.npy"), str(stack)]
+    with pytest.raises(
+        SourceError, match=r"no image of a known format \(endings: \.npy\): .* --format bioio"
+    ):
+        Formats([Plain()]).list_folder(str(stack.parent))
+
+
 def test_a_handle_that_is_closed_while_it_is_read_closes_when_it_is_returned(stack: Path) -> None:
     container = NumpyReader().open(str(stack))
     with container[0]._file.handle(0) as handle:  # type: ignore[attr-defined]
@@ -348,7 +361,9 @@ def test_the_folder_of_a_bigdataviewer_is_a_data_set_and_other_folders_are_refus
     assert reader is not None
     assert reader.name == "bdv"
     (tmp_path / "notes.xml").write_text("<notes/>")
-    with pytest.raises(SourceError, match=r"no image of a known format: lamella convert --list-formats"):
+    with pytest.raises(
+        SourceError, match=r"no image of a known format \(endings: \.xml\): lamella convert --list-formats"
+    ):
         lamella.convert(tmp_path, tmp_path / "a.zarr")
 
 

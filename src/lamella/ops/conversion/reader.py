@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, overload
 
-from lamella.errors import MissingDependencyError, SourceError
+from lamella.errors import MissingDependencyError, SourceError, first_of
 from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
 from lamella.store.keys import natural_order
 
@@ -286,10 +286,13 @@ class Formats:
             matching = [name for name in names if name.lower().endswith(reader.endings)]
             if matching:
                 return [os.path.join(folder, name) for name in sorted(matching, key=natural_order)]
+        if self._is_chosen and names and not self._endings():  # the caller knows that these are its files
+            return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
         where = " and the folders below it contain" if deep else " contains"
+        endings = first_of(sorted({os.path.splitext(name)[1].lower() for name in names} - {""}))
         raise SourceError(
-            f"the folder {os.path.abspath(folder)}{where} no image of a known format: lamella convert --list-formats "
-            "lists them"
+            f"the folder {os.path.abspath(folder)}{where} no image of a known format (endings: {endings}): lamella "
+            "convert --list-formats lists them; for files that a plugin of bioio reads, add --format bioio"
         )
 
     def _endings(self) -> list[str]:
