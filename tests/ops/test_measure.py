@@ -15,6 +15,7 @@ import lamella
 from lamella import errors
 from lamella.ops.tables import labels as boxes
 from lamella.ops.tables import measure
+from lamella.spec.tables import BACKENDS
 
 PROPERTIES = (
     "area",
@@ -139,6 +140,20 @@ def test_measurements_become_a_table_of_their_labels(image):
         assert (info.type, info.label, info.index_key) == ("feature_table", "cells", "label")
         pd.testing.assert_frame_equal(position.tables[name], found)
     assert set(found.index) == set(np.unique(cells)) - {0}
+
+
+def test_ids_above_those_of_int64_stay_what_they_are(image):
+    position, _, cells = image
+    high = 2**64 - 1
+    large = cells.astype("uint64")
+    large[large == large.max()] = high
+    labels = position.labels.create("large", large)
+    assert labels.measure("area").index.max() == high
+    for backend in BACKENDS:
+        labels.measure("area", name=backend)
+        position.tables.write(backend, position.tables[backend], backend=backend)
+        assert position.tables[backend].index.max() == high
+    assert position.roi(high, table=labels.write_rois()).label == high
 
 
 def test_an_image_without_labels_has_an_empty_table(image):

@@ -295,3 +295,20 @@ def test_tables_of_whole_plates_and_of_positions_go_along_also_in_another_zarr_f
     assert re.search(r"tables +anndata1, csv1, json1, parquet1, conditions", info)
     result = CliRunner().invoke(main, ["info", "--json", str(tmp_path / "part.zarr")])
     assert json.loads(result.output)["tables"][-1] == "conditions"
+
+
+@pytest.mark.parametrize(
+    ("place", "match"),
+    [
+        ({"scale": {"x": 0.5}}, r"pixel sizes: .*\[1.0, 1.0, 0.5\]"),
+        ({"translation": {"y": 8}}, "translation"),
+        ({"units": "nm"}, "units"),
+    ],
+)
+def test_channels_that_lie_elsewhere_are_joined_with_a_warning(tmp_path, place, match):
+    pixels = np.ones((1, 4, 4), "uint8")
+    one = lamella.write_image(tmp_path / "one.zarr", pixels, "cyx", channels=["a"])
+    two = lamella.write_image(tmp_path / "two.zarr", pixels, "cyx", channels=["b"], **place)
+    with pytest.warns(UserWarning, match=match) as caught:
+        lamella.concatenate_channels([one, two], tmp_path / "both.zarr")
+    assert str(tmp_path / "two.zarr") in str(caught[0].message)

@@ -6,13 +6,16 @@ All operations create a store from positions (:mod:`lamella.ops.plates.from_posi
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.reporting import callers_level
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.from_positions import NewStore, create_store
 from lamella.ops.plates.origins import acquisitions_of
@@ -290,8 +293,43 @@ def concatenate_channels(
             raise InvalidArgumentError(
                 f"channel_names has {len(names)} names, and {path or stores[0].node_path} {count} channels."
             )
+    _warn_of_places(list(compositions.values()))
     request = NewStore("concatenate_channels", positions_by_store[0], compositions)
     return create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
+
+
+def _warn_of_places(compositions: Sequence[Composition]) -> None:
+    """Warn of channels whose pixels lie elsewhere than those of the first store, whose scale the new images have."""
+    for composition in compositions:
+        first, *others = (part.position for part in composition.parts)
+        for other in others:
+            for what, values in _place_of(first).items():
+                theirs = _place_of(other).get(what, values)
+                if not all(map(_is_same, values, theirs)):
+                    warnings.warn(
+                        f"The images {first.node_path} and {other.node_path} have different {what}: the new image has "
+                        f"{values} of the first, not {theirs}. Their pixels are joined as they are.",
+                        UserWarning,
+                        stacklevel=callers_level(),
+                    )
+                    return
+
+
+def _place_of(position: Position) -> dict[str, list[Any]]:
+    """Return where the pixels of an image lie; empty without pixels."""
+    if not position.dataset_paths:
+        return {}
+    return {
+        "pixel sizes": position.scale,
+        "translations": position.get_effective_translation(position.dataset_paths[0]),
+        "units": [axis.unit for axis in position.axes],
+    }
+
+
+def _is_same(one: float | str | None, other: float | str | None) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return one == other
 
 
 def _opened(

@@ -208,6 +208,16 @@ def _check_exact(values: pd.Series[Any], backend: str, name: str) -> None:
         )
 
 
+def as_ids(values: Any) -> Any:
+    """Return ids as an index of int64, or of uint64 where one of them is above the largest int64."""
+    ids = pandas().Index(values)
+    try:
+        is_large = ids.dtype == "uint64" and len(ids) > 0 and int(ids.max()) >= 2**63
+        return ids if is_large else ids.astype("int64")
+    except OverflowError:  # text of such an id
+        return ids.astype("uint64")
+
+
 def with_index(frame: pd.DataFrame, info: TableInfo) -> pd.DataFrame:
     """Set the index of a table that was read, according to the type of table."""
     key = info.index_key
@@ -218,7 +228,7 @@ def with_index(frame: pd.DataFrame, info: TableInfo) -> pd.DataFrame:
             frame.index.name = key
         if info.index_type == "int":
             with suppress(TypeError, ValueError):  # (other text is returned as it is stored)
-                frame.index = frame.index.astype("int64")
+                frame.index = as_ids(frame.index)
         elif info.index_type == "str":
             frame.index = frame.index.astype(str)
     frame.attrs[DESCRIPTION] = {"type": info.type, "label": info.label}

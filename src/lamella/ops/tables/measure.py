@@ -23,7 +23,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.regions import piece_shape
-from lamella.ops.tables.frames import DESCRIPTION, pandas
+from lamella.ops.tables.frames import DESCRIPTION, as_ids, pandas
 from lamella.ops.tables.labels import bounding_boxes
 from lamella.spec.axes import channel_axis, space_axes
 from lamella.spec.tables import FEATURE
@@ -345,7 +345,7 @@ def _frame(labels: LabelImage, request: _Request, pieces: list[dict[str, Any]]) 
     else:
         frame = pd.DataFrame({name: [] for name in (*loops, "label", *request.properties)})
     frame = frame.sort_values([*loops, "label"], kind="stable")
-    frame["label"] = frame["label"].astype("int64")
+    frame["label"] = as_ids(frame["label"])
     frame = frame.drop(columns=[name for name in loops if lengths[name] == 1]).set_index("label")
     frame.attrs[DESCRIPTION] = {"type": FEATURE, "label": labels.name}
     return frame

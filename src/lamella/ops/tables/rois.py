@@ -14,7 +14,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean, first_of
 from lamella.ops.regions import physical_slice
-from lamella.ops.tables.frames import pandas, region_problem
+from lamella.ops.tables.frames import as_ids, pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
 from lamella.spec.units import unit_ratio
 
@@ -248,4 +248,4 @@ def label_roi_frame(image: LabelImage) -> pd.DataFrame:
         elif axis != "t":
             columns[first], columns[length] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
     order = [*ROI_COLUMNS, *(name for name in columns if name not in ROI_COLUMNS)]
-    return pd.DataFrame(columns, index=pd.Index(boxes.ids.astype("int64"), name="label"), columns=order)
+    return pd.DataFrame(columns, index=as_ids(boxes.ids).rename("label"), columns=order)
