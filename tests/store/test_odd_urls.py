@@ -91,3 +91,33 @@ def test_a_place_that_is_no_folder_is_named_for_what_it_is(tmp_path):
         with pytest.raises(errors.MetadataError, match=r"none\.zip.* has no Zarr metadata"):
             call(tmp_path / "none.zip")
     assert not lamella.validate(tmp_path / "none.zip")
+
+
+def test_a_destination_that_cannot_be_made_is_named_itself(tmp_path):
+    """The name was that of a temporary file, and the reason "File exists" of a folder."""
+    source = tmp_path / "a.zarr"
+    lamella.open_ome_zarr(source, "fov", "w", ["GFP"]).close()
+    (tmp_path / "file").touch()
+    for call in (
+        lambda place: lamella.copy_store(source, place),
+        lambda place: lamella.rechunk(source, place, chunks=(8, 8)),
+    ):
+        for name in ("C:\\x.zarr", "\udcff.zarr"):
+            with pytest.raises(
+                errors.InvalidNameError, match=r"^Cannot write '/.*x.zarr'|^Cannot write '/.*udcff.zarr'"
+            ):
+                call(tmp_path / name)
+        with pytest.raises(
+            errors.StorageError, match=r"file cannot be created: there is a file in its place"
+        ):
+            call(tmp_path / "file" / "x.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "file"]
+
+
+def test_a_failed_request_is_named_without_the_words_of_the_library(service):
+    service.fail(503)
+    with pytest.raises(errors.StorageError) as caught:
+        lamella.open_ome_zarr("s3://bucket/a.zarr", storage_options={"retries": 0})
+    assert f"(GET {service.endpoint}/bucket/a.zarr/" in str(caught.value)
+    assert "Generic" not in str(caught.value)
+    assert "performing" not in str(caught.value)

@@ -96,6 +96,12 @@ def make_folder(path: str) -> None:
     """Create a folder and missing folders above it."""
     try:
         os.makedirs(path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(
+            f"The folder {path} cannot be created: there is a file in its place, or in that of a folder above it. "
+            "Choose another path.",
+            error.errno,
+        ) from error
     except OSError as error:
         raise StorageError(
             f"The folder {path} cannot be created: {error.strerror or error}.", error.errno

@@ -14,14 +14,22 @@ import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError, WorkerLostError
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    StorageError,
+    StoreExistsError,
+    WorkerLostError,
+    short_repr,
+)
 from lamella.log import log
 from lamella.ops.jobs.journal import LocalFile
 from lamella.ops.rewriting.endpoints import check_destination, make_folder
 from lamella.store.files import file_system as system
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
-from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name
+from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name, problem_of_key
 from lamella.store.paths import check_length
 
 if TYPE_CHECKING:
@@ -72,6 +80,8 @@ class Workspace:
         A run that was killed while it moved its store is finished first; the value is whether it had these settings.
         """
         check_length(self.path, "a store")
+        if fault := problem_of_key(os.path.basename(self.path)):
+            raise InvalidNameError(f"Cannot write {short_repr(self.path)}: {fault}. Choose another name.")
         make_folder(self._parent)
         with LocalStorage(self._parent).lock(os.path.basename(self.folder).removeprefix(PRIVATE_PREFIX)):
             try:

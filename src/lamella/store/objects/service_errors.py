@@ -37,6 +37,9 @@ _LOST = re.compile(
 )
 _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _OBSTORE_MODULE = re.compile(r"^_?obstore\b")
+_GENERIC = re.compile(r"^Generic \w+ error: ")
+_PERFORMING = re.compile(r"Error performing (\w+ \S+) in [\d.]+\w+(?:, after \d+ retries[^-]*)? - ")
+"""How obstore names a request, with its duration."""
 _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _LACKS_HEADER = re.compile(r"\b([\w-]+) Header missing from response", re.IGNORECASE)  # of obstore
@@ -360,6 +363,7 @@ def is_lamella_error(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     """Return the text of an error on one line, without obstore's debug output."""
     text = without_secrets(one_line(error).partition(" Debug source:")[0].partition(" context: 0:")[0])
+    text = _PERFORMING.sub(r"\1: ", _GENERIC.sub("", text))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
