@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 
+import numpy as np
 import pytest
 from fsspec.implementations.cached import SimpleCacheFileSystem
 from fsspec.implementations.http import HTTPFileSystem
@@ -13,6 +14,7 @@ import lamella
 from lamella import errors
 from lamella.store.objects.addresses import clean_url, identity_of
 from lamella.store.objects.credentials import resolve
+from lamella.store.storage import open_storage
 
 REFUSED = {
     "s3://": "Give the whole URL",
@@ -121,3 +123,18 @@ def test_a_failed_request_is_named_without_the_words_of_the_library(service):
     assert f"(GET {service.endpoint}/bucket/a.zarr/" in str(caught.value)
     assert "Generic" not in str(caught.value)
     assert "performing" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chain", ["zip::", "zip://::"])
+def test_a_store_at_the_root_of_a_chained_archive_is_listed(tmp_path, chain):
+    """Its lists were empty: upgrades and copies of it had no pixels, and `status` missed all chunks."""
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", "hcs", "w", ["GFP"], version="0.5") as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "u2")
+    lamella.pack(tmp_path / "p.zarr", tmp_path / "p.zip")
+    url = f"{chain}file://{tmp_path}/p.zip"
+    assert open_storage(url).list("A") == ["1", "zarr.json"]
+    assert lamella.checksum(url) == lamella.checksum(tmp_path / "p.zarr")
+    assert lamella.verify(url).files == 1
+    assert lamella.upgrade(url, "0.6", tmp_path / "new.zarr").arrays == 1
+    assert lamella.copy_store(url, tmp_path / "copy.zarr").files == 1
+    assert str(lamella.status(url).images[0].state) == "written"

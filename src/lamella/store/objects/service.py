@@ -239,7 +239,7 @@ class Service:
                 return await asyncio.to_thread(_with_files, os.path.join(inner.prefix or "/", prefix), names)
             return names
         # Not by zarr-python, which cuts names that repeat the folder's name. fsspec lists a key as its own member.
-        folder = self._path(prefix).strip("/") + "/"
+        folder = f"{self._path(prefix).strip('/')}/".lstrip("/")  # "" for the root of an archive
         paths = [path.strip("/") for path in await self._fs._ls(self._path(prefix), detail=False)]
         return {path.removeprefix(folder) for path in paths if path.startswith(folder) and path != folder}
 
@@ -265,7 +265,7 @@ class Service:
     def _path(self, key: str) -> str:
         """Return the path of a key in an fsspec file system."""
         root = str(self.store.path)  # type: ignore[attr-defined]
-        return f"{root.rstrip('/')}/{key}".rstrip("/") if key else root
+        return f"{root.rstrip('/')}/{key}".rstrip("/") if key and root else key or root
 
     def _forget_listings(self) -> None:
         """Drop the listings cached by an fsspec file system and those below it."""
