@@ -20,7 +20,6 @@ REFUSED = {
     "s3://": "Give the whole URL",
     "gs:///": "Give the whole URL",
     "ftp://": "Give the whole URL",
-    "zip://": "Give the whole URL",
     "simplecache::": "Give the whole URL",
     "http://": "Give the whole URL",
     "http:///a.zarr": "is not a server",
@@ -70,6 +69,13 @@ def test_a_store_of_fsspec_with_a_cache_before_a_web_server_is_refused_as_its_ur
         store = FsspecStore(SimpleCacheFileSystem(fs=HTTPFileSystem()), path=f"{service.endpoint}/a.zarr")
     with pytest.raises(errors.InvalidArgumentError, match=r"do not work for web servers"):
         lamella.open_ome_zarr(store)
+
+
+def test_a_url_may_leave_all_to_its_options(tmp_path):
+    """It was refused for ending too early."""
+    lamella.open_ome_zarr(tmp_path / "a.zarr", "fov", "w", ["GFP"], version="0.5").close()
+    references = {"zarr.json": (tmp_path / "a.zarr" / "zarr.json").read_text()}
+    assert lamella.open_ome_zarr("reference://", storage_options={"fo": references}).channel_names == ["GFP"]
 
 
 def test_a_chain_with_a_cache_opens_without_a_warning_of_others(s3):

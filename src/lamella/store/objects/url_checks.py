@@ -29,7 +29,9 @@ def check_url(url: str) -> None:
     scheme, _, rest = last.partition("://")
     if chain:
         _check_chain(url, [part.partition("://")[0] for part in chain], last)
-    if not rest.strip("/") and ("://" in last or not last) and scheme.lower() != "memory":
+    # Other file systems of fsspec may take all from their options, as reference:// does.
+    is_service = scheme.lower() in (*KINDS, "ftp")
+    if (is_service and not rest.strip("/")) or (chain and not last):
         raise _refused(
             url, "it ends where the name of a server, bucket or folder is expected. Give the whole URL"
         )
