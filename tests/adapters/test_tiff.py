@@ -501,3 +501,16 @@ def test_a_file_is_described_by_its_own_bytes_after_others_of_the_same_kind(
     for read in (source.read_plane, lambda index: source.read_into(index, slice(0, 20), planes[0, 0])):
         with pytest.raises(SourceError, match=r"3\.tif"):
             read((0,))
+
+
+def test_tags_of_a_microscope_that_cannot_be_parsed_are_named_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("the tag is short")
+
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((32, 40), "uint16"))
+    monkeypatch.setattr(tifffile.TiffFile, "stk_metadata", property(fail), raising=False)
+    with caplog.at_level("DEBUG", "lamella"):
+        open_tiff(tmp_path / "cells.tif").close()
+    assert "cells.tif cannot be read: the tag is short" in caplog.text

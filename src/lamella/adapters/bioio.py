@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.described import described, sample_channels, size
+from lamella.errors import one_line
+from lamella.log import log
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -36,14 +38,18 @@ class BioioReader(SampleReader):
             return False
         from bioio import BioImage
 
-        log = logging.getLogger("bioio.bio_image")
-        was_disabled, log.disabled = log.disabled, True  # it warns of each plugin that does not read the file
+        warnings = logging.getLogger("bioio.bio_image")
+        was_disabled, warnings.disabled = (
+            warnings.disabled,
+            True,
+        )  # it warns of each plugin that does not read the file
         try:
             BioImage.determine_plugin(path)
-        except Exception:  # no plugin reads it, or the one that tried failed
+        except Exception as error:  # no plugin reads it, or the one that tried failed
+            log.debug("No plugin of bioio reads %s: %s", path, one_line(error))
             return False
         finally:
-            log.disabled = was_disabled
+            warnings.disabled = was_disabled
         return True
 
     def open_handle(self, path: str) -> Any:

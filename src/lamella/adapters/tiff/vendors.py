@@ -7,7 +7,6 @@ property itself: what is missing is unknown.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from lamella.adapters.metaseries import corner, read_metaseries
 from lamella.adapters.original import json_text
 from lamella.adapters.tiff.metadata import TiffMetadata, is_for_print, print_note, read_ratios
 from lamella.adapters.tiff.samples import lut_color
+from lamella.errors import one_line
+from lamella.log import log
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
@@ -52,12 +53,15 @@ def read_vendor(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMeta
 def vendor_facts(file: Any) -> dict[str, Mapping[str, Any]]:
     """Return what tifffile parsed of the tags of the first microscope whose tags the file has; empty without any."""
     for kind in _KINDS:
-        with suppress(Exception):  # tags that cannot be parsed are as good as missing ones
+        try:
             values = getattr(file, f"{kind}_metadata", None)
             if kind == "scanimage" and values is not None:
                 values = values.get("FrameData") or _settings(file.pages.first.software)
-            if values:
-                return {kind: values}
+        except Exception as error:  # of tifffile, for damaged tags: as good as missing
+            log.debug("The %s tags of %s cannot be read: %s", kind, file.filename, one_line(error))
+            continue
+        if values:
+            return {kind: values}
     return {}
 
 
