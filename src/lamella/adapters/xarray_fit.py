@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from lamella.adapters.xarray_grid import (
-    FINEST,
     JITTER,
     MAX_EMPTY,
+    MAX_STEPS_PER_GAP,
     NOISE,
     Joined,
     Placement,
@@ -280,7 +280,7 @@ def fit_steps(times: NDArray[np.float64], stated: float | None, current: float |
 
 def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
     """Divide the smallest gap into as few parts as meet all times."""
-    for parts in range(1, FINEST + 1):
+    for parts in range(1, MAX_STEPS_PER_GAP + 1):
         counts = np.rint(gaps * (parts / smallest))
         places = np.concatenate([[0.0], np.cumsum(counts)])
         step = float(times[-1] - times[0]) / places[-1]

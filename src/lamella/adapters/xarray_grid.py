@@ -23,9 +23,9 @@ TOLERANCE = 0.01
 """Maximum distance of a coordinate from a regular grid, in steps."""
 
 JITTER = 0.05
-"""Maximum distance of a timepoint from its step, in steps; its real time is stored in addition."""
+"""Maximum distance of a timepoint from the grid, in steps; its real time is stored in addition."""
 
-FINEST = 10
+MAX_STEPS_PER_GAP = 10
 """Maximum number of steps in the smallest gap between timepoints."""
 
 NOISE = 1e-4
@@ -74,9 +74,9 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
             f"Sort the data with sortby({dim!r})."
         )
     indices = np.arange(count)
-    off = np.abs(values - (values[0] + step * indices))
-    if off.max() > TOLERANCE * step:
-        worst = int(off.argmax())
+    distances = np.abs(values - (values[0] + step * indices))
+    if distances.max() > TOLERANCE * step:
+        worst = int(distances.argmax())
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} is not evenly spaced: index {worst} lies at {values[worst]:g}, but even "
             f"steps of {step:g} would put it at {values[0] + step * worst:g}. An OME-NGFF axis has one scale; "

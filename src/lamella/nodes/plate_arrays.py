@@ -174,12 +174,12 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
             from lamella.ops.labels import match_levels
 
             match_levels(positions[path])
-    rest = {path: position for path, position in positions.items() if path not in created}
-    if created and not rest:
+    remaining = {path: position for path, position in positions.items() if path not in created}
+    if created and not remaining:
         raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")
-    fewer = [path for path, position in rest.items() if position.refuse_array(name, request)]
+    fewer = [path for path, position in remaining.items() if position.refuse_array(name, request)]
     if fewer:
-        first = rest[fewer[0]]
+        first = remaining[fewer[0]]
         warnings.warn(
             fewer_channels(
                 name,
@@ -190,6 +190,6 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
             UserWarning,
             stacklevel=3,
         )
-    for path, position in rest.items():
+    for path, position in remaining.items():
         created[path] = position._create_zeros(name, request._replace(check_shape=False))
     return {path: created[path] for path in positions}

@@ -93,7 +93,7 @@ def write_array(array: ImageArray, source: Source, workers: Workers = THREADS) -
     run(copy, regions(array.shape, array.write_unit), workers)
 
 
-_DEEPEST = 8
+_MAX_DEPTH = 8
 """Maximum depth of wrappers around a stored array, and of nested tuples of a task."""
 
 
@@ -117,7 +117,7 @@ def reads_below(data: Any, store: str) -> bool:
 
 def _addresses(data: Any, depth: int) -> Iterator[str]:
     """Yield the addresses of the stored arrays that an object reads from."""
-    if depth > _DEEPEST or data is None or isinstance(data, str | bytes | int | float):
+    if depth > _MAX_DEPTH or data is None or isinstance(data, str | bytes | int | float):
         return
     stored = getattr(data, "stored", None) or getattr(data, "_stored", None) or data
     documents = getattr(stored, "documents", None)

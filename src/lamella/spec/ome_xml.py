@@ -92,14 +92,14 @@ def fill_missing_sizes(meta: ImagesMeta, facts: OMEImage) -> ImagesMeta:
     for index, name in indices.items():
         image.axes[index].unit = facts.units.get(name)
     # Applied last: levels and the position of the whole image are in voxels of the finest level.
-    for holder in [image] if image.coordinate_transformations else image.datasets:
-        steps = [*(holder.coordinate_transformations or []), physical]
-        holder.coordinate_transformations = normalize_transforms(steps, len(factors))
+    for owner in [image] if image.coordinate_transformations else image.datasets:
+        steps = [*(owner.coordinate_transformations or []), physical]
+        owner.coordinate_transformations = normalize_transforms(steps, len(factors))
     return meta
 
 
-_DEEPEST = 200
-"""Levels of elements; the schema has about a dozen."""
+_MAX_DEPTH = 200
+"""Maximum depth of nested elements; the schema has about a dozen."""
 
 _SIZES = (
     ("z", "PhysicalSizeZ", "micrometer"),
@@ -111,7 +111,7 @@ _SIZES = (
 
 
 class UnsafeXMLError(MetadataError):
-    """The XML has constructs that OME-XML never needs and attackers use."""
+    """The XML has constructs that OME-XML never has, and that can harm a reader."""
 
 
 def parse_xml(data: bytes | str) -> Element:
@@ -144,8 +144,8 @@ def _check(data: bytes | str) -> None:
     def enter(name: str, attributes: object) -> None:
         nonlocal depth
         depth += 1
-        if depth > _DEEPEST:
-            raise UnsafeXMLError(f"its elements are nested more than {_DEEPEST} deep")
+        if depth > _MAX_DEPTH:
+            raise UnsafeXMLError(f"its elements are nested more than {_MAX_DEPTH} deep")
 
     def leave(name: str) -> None:
         nonlocal depth

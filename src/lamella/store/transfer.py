@@ -25,7 +25,7 @@ def copy_file(
     """Copy one file, and return its size; None where it is missing.
 
     The system copies between folders; large files of archives are copied in parts. A service may answer with less than
-    the file: where ``is_whole`` does not show that all came, the size is asked for.
+    the file: if ``is_whole`` does not show that the bytes are complete, the size is requested.
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):

@@ -73,7 +73,7 @@ class _Cycle:
     """Wells that swap names: each is renamed to the next name, and the last one to the first.
 
     The first well waits under a temporary name until the others are renamed. So the plate lists all wells at any time,
-    and which name is free shows how far a killed call came.
+    and which name is free shows which step a killed call reached.
     """
 
     names: list[str]

@@ -123,17 +123,17 @@ class FilesUnit:
         """Copy the files."""
         source, target = self.files[0].source, self.files[0].target
         contents = source.read_many([file.old for file in self.files])
-        _check_documents(source, [old for old, came in contents.items() if came is None])
+        _check_documents(source, [old for old, content in contents.items() if content is None])
         whole = (
-            (file.key, came[0] if file.is_whole(came[0]) else read_whole(source, file.old, came[0]))
+            (file.key, content[0] if file.is_whole(content[0]) else read_whole(source, file.old, content[0]))
             for file in self.files
-            if (came := contents[file.old]) is not None
+            if (content := contents[file.old]) is not None
         )
         target.write_many((key, data) for key, data in whole if data is not None)
 
 
-def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
-    """Join files that are copied from a remote store, up to `_AT_ONCE` and `UNIT_BYTES`."""
+def join_remote_copies(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Join units that copy a file from a remote store, up to `_AT_ONCE` and `UNIT_BYTES`."""
     batch: list[FileUnit] = []
 
     def joined() -> Iterator[FilesUnit]:
@@ -142,11 +142,11 @@ def gathered(units: Iterable[Unit]) -> Iterator[Unit]:
             batch.clear()
 
     for unit in units:
-        waits = isinstance(unit, FileUnit) and not unit.source.locks_processes
+        is_remote = isinstance(unit, FileUnit) and not unit.source.locks_processes
         size = sum(other.size for other in batch) + unit.size
-        if not waits or len(batch) == _AT_ONCE or size > UNIT_BYTES:
+        if not is_remote or len(batch) == _AT_ONCE or size > UNIT_BYTES:
             yield from joined()
-        if waits:
+        if is_remote:
             batch.append(cast("FileUnit", unit))
         else:
             yield unit
@@ -231,8 +231,8 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
 def unit_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES) -> Shape:
     """Return the shape of the regions in which an array is rewritten: whole files of the new one.
 
-    They grow to whole chunks of the old array, so that no chunk is decoded repeatedly, and then to a reasonable size
-    of a task, up to `max_bytes` raw bytes.
+    They grow to whole chunks of the old array, so that no chunk is decoded repeatedly, and then to
+    a reasonable size of a task, up to `max_bytes` raw bytes.
 
     >>> import numpy as np
     >>> from lamella.store.metadata.array_meta import ArrayMeta

@@ -141,15 +141,15 @@ class RechunkPlan(Plan):
         return self._layout.array(meta, lead if len(names) == meta.ndim else max(0, meta.ndim - 3))
 
 
-_LARGEST_BLOSC = (1 << 31) - 1
+_MAX_BLOSC_BYTES = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class RequestedLayout:
     """The requested layout of the arrays of a store; None keeps the layout of each array.
 
-    ``chunks`` are lengths of the last axes, 1 for those before, or "auto". ``shards`` too; on the axes before, they
-    have the length of the chunks. "none" means no shards.
+    ``chunks`` are lengths of the last axes (1 for earlier axes), or "auto". ``shards`` are lengths of the last axes
+    (those of the chunks for earlier axes), "auto", or "none" for no shards.
     """
 
     chunks: Cut = None
@@ -160,31 +160,35 @@ class RequestedLayout:
         """Raise InvalidArgumentError for a layout that fits no array."""
         if self.chunks is None and self.shards is None and self.compressor is None:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
-        for subject, cut, words in (
+        for argument, lengths, words in (
             ("chunks", self.chunks, ("auto",)),
             ("shards", self.shards, ("auto", "none")),
         ):
-            if isinstance(cut, str) or cut is None:
-                if cut is not None and cut not in words:
+            if isinstance(lengths, str) or lengths is None:
+                if lengths is not None and lengths not in words:
                     raise InvalidArgumentError(
-                        f"{subject}={cut!r} is neither {' nor '.join(words)} nor lengths"
+                        f"{argument}={lengths!r} is neither {' nor '.join(words)} nor lengths"
                     )
-            elif not whole_numbers(cut, subject, 1):
+            elif not whole_numbers(lengths, argument, 1):
                 raise InvalidArgumentError(
-                    f"{subject} is a list of whole numbers from 1 on for the last axes, not {cut!r}."
+                    f"{argument} is a list of whole numbers from 1 on for the last axes, not {lengths!r}."
                 )
         if self.compressor is not None:
             Compressor.of(self.compressor)
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
-        """Return an array's metadata in the new layout; automatic chunks have length 1 along ``lead`` axes."""
+        """Return metadata in the new layout; automatic chunks have length 1 along the first ``lead`` axes."""
         chunks, shards = self._cut(meta, lead)
         compressor = self._compressor(meta)
         if (chunks, shards) == (meta.chunks, meta.shards) and (
             self.compressor is None or (compressor or None) == meta.compressor
         ):
             return meta
-        if compressor and compressor.name == "blosc" and prod(chunks) * meta.dtype.itemsize > _LARGEST_BLOSC:
+        if (
+            compressor
+            and compressor.name == "blosc"
+            and prod(chunks) * meta.dtype.itemsize > _MAX_BLOSC_BYTES
+        ):
             raise InvalidArgumentError(
                 f"chunks {chunks} of {meta.dtype.name} are above 2 GiB, which blosc cannot compress: "
                 "ask for smaller chunks"
@@ -215,7 +219,7 @@ class RequestedLayout:
             return meta.chunks, None
         if chunks is None:
             chunks = meta.chunks if isinstance(shards, str) else fit_chunks(meta.chunks, shards or ())
-        if shards is None and meta.shards is not None:  # kept, in whole chunks
+        if shards is None and meta.shards is not None:  # as before, rounded up to whole chunks
             if isinstance(chunks, str):
                 chunks = chunks_and_shards(
                     meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards="none"

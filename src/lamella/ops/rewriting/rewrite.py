@@ -25,8 +25,8 @@ from lamella.ops.rewriting.arrays import (
     FileUnit,
     array_units,
     copied_units,
-    gathered,
     has_same_encoding,
+    join_remote_copies,
 )
 from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above, rewritten_path
 from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, part_of_others
@@ -146,10 +146,8 @@ class Plan(ABC):
 
 
 Prepare: TypeAlias = "Callable[[Documents, Inventory, Documents | None], Plan | RewriteReport]"
-"""Returns the plan for a store with its inventory, or a report if it needs no rewriting; raises for what is impossible.
-
-The last argument are the documents to change if the store is replaced.
-"""
+"""Returns the plan for a store with its inventory, or a report if it needs no rewriting; raises if rewriting is
+impossible. The last argument are the documents to change if the store is replaced."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +216,7 @@ def _rewrite(
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(workspace.journal, {"job": job_digest}) as journal:
-                run(do_task, tasks(gathered(units), job_digest, journal), call.workers, done=done)
+                run(do_task, tasks(join_remote_copies(units), job_digest, journal), call.workers, done=done)
 
         with shown_as(workspace.new, path), reporting(call.progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)

@@ -75,9 +75,8 @@ class Tile:
     """The pixels of a tile."""
 
     planes: NDArray[Any]
-    """(channel, Y, X) in the dtype of the scene. Of label images (1, Y, X), the ids, uint32 or uint64 (`label_ids`);
-    (2, Y, X) if colours are stored: the second plane is 2**24 plus red, green and blue of the id, or 0 without a
-    colour."""
+    """(channel, Y, X) in the dtype of the scene. Of label images (1, Y, X) ids, uint32 or uint64 (`label_ids`), or (2,
+    Y, X) with stored colours: the second plane is 2**24 plus red, green and blue of the id, or 0 without a colour."""
     mask: NDArray[np.uint8]
     """uint8 (Y, X): 1 for pixels of a field, 2 for pixels of a field that are not written."""
     damaged: list[tuple[int, str]]

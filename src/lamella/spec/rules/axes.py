@@ -200,11 +200,11 @@ def check_connected(owner: Value, names: Iterable[str], edges: Iterable[tuple[st
     if not expected:
         return
     reached = {expected[0]}
-    border = [expected[0]]
-    while border:
-        fresh = neighbours.get(border.pop(), set()) - reached
+    queue = [expected[0]]
+    while queue:
+        fresh = neighbours.get(queue.pop(), set()) - reached
         reached |= fresh
-        border.extend(fresh)
+        queue.extend(fresh)
     lost = [name for name in expected if name not in reached]
     if lost:
         found = f"nothing connects {describe(expected[0])} with {describe(lost[0])}"

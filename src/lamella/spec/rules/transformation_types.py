@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Checked: TypeAlias = Generator[Finding, None, int | None]
 
-_DEEPEST = 16
+_MAX_DEPTH = 16
 """Deeper nested transformations are not followed: real ones are never so deep, and the stack is finite."""
 
 _MAX_AXES = 5
@@ -142,7 +142,7 @@ def _check_sequence(entry: Value, ends: Ends) -> Checked:
 
 
 def _check_nested(item: Value, ends: Ends) -> Checked:
-    if len(item.at) > _DEEPEST:
+    if len(item.at) > _MAX_DEPTH:
         found = "the transformations are nested too deeply to check"
         yield item.finding("CT-27", found, "flatten them")
         return None

@@ -29,8 +29,8 @@ _MADE_BY: Final = 3
 _FILE = 0o100644 << 16
 _FIRST_DAY = 0x21
 _16, _32 = 0xFFFF, 0xFFFFFFFF
-_WAITING = 4 << 20
-"""Bytes of small entries that are buffered for one write."""
+_MAX_BUFFERED = 4 << 20
+"""Maximum number of bytes of small entries that are written together."""
 
 
 class ZipWriter:
@@ -56,7 +56,7 @@ class ZipWriter:
         self.size = 0
         self._directory: list[bytes] = []
         self._names: set[str] = set()
-        self._waiting: list[bytes] = []
+        self._buffer: list[bytes] = []
         self._written = 0
 
     def __enter__(self) -> ZipWriter:
@@ -70,8 +70,7 @@ class ZipWriter:
     def add(self, name: str, parts: Iterable[bytes], size: int | None = None) -> int:
         """Add a file from parts, and return its size.
 
-        `size` is required where the parts should not all be in memory; `StorageError` where the parts have another
-        size.
+        `size` is required if the parts should not be in memory together; parts of another size raise `StorageError`.
         """
         if not check_key(name) or name in self._names:
             raise InvalidArgumentError(f"{name!r} would be twice in {self.path}")
@@ -81,30 +80,30 @@ class ZipWriter:
         self._names.add(name)
         raw, header = name.encode(), self.size
         start = header + LOCAL.size + len(raw) + (20 if size >= _32 else 0)
-        crc, at = 0, start
+        crc, offset = 0, start
         whole = []
         for part in parts:
             crc = zlib.crc32(part, crc)
-            if size <= _WAITING:
+            if size <= _MAX_BUFFERED:
                 whole.append(part)
             else:
                 self._flush()
-                self._file.write(at, part)
-            at += len(part)
-        if at - start != size:
+                self._file.write(offset, part)
+            offset += len(part)
+        if offset - start != size:
             raise StorageError(
-                f"Cannot write {name} into {self.path}: it has {at - start} bytes and had {size} before. Another "
+                f"Cannot write {name} into {self.path}: it has {offset - start} bytes and had {size} before. Another "
                 "program writes there: try again."
             )
         local = _local_header(raw, crc, size)
-        if size <= _WAITING:
-            self._waiting += [local, *whole]
-            self.size = at
-            if at - self._written > _WAITING:
+        if size <= _MAX_BUFFERED:
+            self._buffer += [local, *whole]
+            self.size = offset
+            if offset - self._written > _MAX_BUFFERED:
                 self._flush()
         else:
             self._file.write(header, local)
-            self.size = self._written = at
+            self.size = self._written = offset
         self._directory.append(_central_header(raw, crc, size, header))
         return size
 
@@ -113,7 +112,7 @@ class ZipWriter:
         start, count = self.size, len(self._directory)
         directory = b"".join(self._directory)
         end = start + len(directory)
-        self._waiting += [
+        self._buffer += [
             directory,
             END64.pack(b"PK\6\6", END64.size - 12, _ZIP64, _ZIP64, 0, 0, count, count, len(directory), start),
             LOCATOR.pack(b"PK\6\7", 0, end, 1),
@@ -127,8 +126,8 @@ class ZipWriter:
         self._file.commit()
 
     def _flush(self) -> None:
-        data = b"".join(self._waiting)
-        self._waiting.clear()
+        data = b"".join(self._buffer)
+        self._buffer.clear()
         if data:
             self._file.write(self._written, data)
             self._written += len(data)

@@ -159,16 +159,18 @@ class Documents(StoredDocuments):
 
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
         stored = self.storage.read_many(list(keys)) if keys else {}
-        gone = [key for key, came in stored.items() if came is None]  # deleted meanwhile, by who created them
+        gone = [
+            key for key, content in stored.items() if content is None
+        ]  # deleted meanwhile by their creator
         if gone:
             again = self.storage.write_new([(key, files[key]) for key in gone])
-            stored = {key: came for key, came in stored.items() if came is not None or key in again}
+            stored = {key: content for key, content in stored.items() if content is not None or key in again}
         others: dict[str, bool] = {}
-        for key, came in stored.items():
+        for key, content in stored.items():
             path, _, name = key.rpartition("/")
             if name == V2.group:  # the same for every group; the other document names its creator
                 continue
-            others[path] = others.get(path, True) and came is not None and came[0] == files[key]
+            others[path] = others.get(path, True) and content is not None and content[0] == files[key]
         return others
 
     def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:

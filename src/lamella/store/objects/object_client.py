@@ -46,11 +46,8 @@ _TIMEOUTS = {
 
 
 _SECONDS_TO_END = 0.05
-"""How long an ending process waits for the threads of obstore.
-
-They need the interpreter once more after an answer was returned. Python before 3.14 ends a thread that comes too late,
-which Rust answers by SIGABRT: https://github.com/PyO3/pyo3/pull/4874.
-"""
+"""Seconds for which an ending process waits for the threads of obstore, which need the interpreter after an answer.
+Python before 3.14 ends a late thread, and Rust then aborts the process (https://github.com/PyO3/pyo3/pull/4874)."""
 
 
 def waits() -> Iterator[float]:

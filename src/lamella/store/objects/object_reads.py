@@ -332,10 +332,10 @@ class ObjectReads:
 
         parts = await asyncio.to_thread(cached)
         missing = tuple(span for span, part in zip(request.ranges, parts, strict=True) if part is None)
-        came = await self._ranges_of(RangeRequest(request.key, missing, stamp))
-        if came is None:
+        fetched_ranges = await self._ranges_of(RangeRequest(request.key, missing, stamp))
+        if fetched_ranges is None:
             return None
-        fetched = dict(zip(missing, came.parts, strict=True))
+        fetched = dict(zip(missing, fetched_ranges.parts, strict=True))
 
         def put() -> None:
             for span, part in fetched.items():
@@ -346,7 +346,7 @@ class ObjectReads:
         merged = (
             fetched[span] if part is None else part for span, part in zip(request.ranges, parts, strict=True)
         )
-        return RangesRead(list(merged), came.stamp)
+        return RangesRead(list(merged), fetched_ranges.stamp)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         (outcome,) = await self._ranges_of_each([request])
