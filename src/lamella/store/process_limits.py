@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _threads: list[ThreadPoolExecutor] = []
 _pool_lock = threading.Lock()
-_here = threading.local()
+_thread_state = threading.local()
 
 _GROUPS = "/sys/fs/cgroup"
 
@@ -69,7 +69,7 @@ def _limit(folder: str) -> list[float]:
 
 
 def codec_threads() -> ThreadPoolExecutor:
-    """Return the pool."""
+    """Return the threads of the process that encode and decode chunks."""
     with _pool_lock:
         if not _threads:
             _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=mark_codec_thread))
@@ -77,17 +77,17 @@ def codec_threads() -> ThreadPoolExecutor:
 
 
 def is_codec_thread() -> bool:
-    """Whether the current thread belongs to the pool."""
-    return getattr(_here, "is_codec", False)
+    """Whether the current thread encodes and decodes chunks itself, as `codec_threads` do."""
+    return getattr(_thread_state, "is_codec", False)
 
 
 def mark_codec_thread() -> None:
-    """Mark the current thread as one that decodes what it reads, like those of the pool: for many small reads."""
-    _here.is_codec = True
+    """Let the current thread decode what it reads, as `codec_threads` do: for many small reads."""
+    _thread_state.is_codec = True
 
 
 def _forget_after_fork() -> None:
-    global _pool_lock, _threads  # the threads do not exist in the child, and one may have locked it
+    global _pool_lock, _threads  # the child has no such threads, and one of them may have had the lock
     _pool_lock, _threads = threading.Lock(), []
 
 
@@ -122,14 +122,14 @@ def check_block(shape: Shape, itemsize: int, subject: str) -> None:
     >>> check_block((2**40, 2**20), 2, "reading '0'")
     Traceback (most recent call last):
     ...
-    lamella.errors.TooLargeError: reading '0' needs 2 EiB for shape (1099511627776, 1048576), and this process can
-    have ...: take a smaller region, or dask_array()
+    lamella.errors.TooLargeError: reading '0' needs 2 EiB for shape (1099511627776, 1048576), and this process may
+    use ...: read a smaller region, or dask_array()
     """
     size = math.prod(shape) * itemsize
     if size > memory_bytes():
         raise TooLargeError(
-            f"{subject} needs {binary_size(size)} for shape {tuple(shape)}, and this process can have "
-            f"{binary_size(memory_bytes())}: take a smaller region, or dask_array()"
+            f"{subject} needs {binary_size(size)} for shape {tuple(shape)}, and this process may use "
+            f"{binary_size(memory_bytes())}: read a smaller region, or dask_array()"
         )
 
 
@@ -137,7 +137,7 @@ def check_bytes(size: int, subject: str) -> None:
     """Raise `TooLargeError` for a file that does not fit into memory."""
     if size > memory_bytes():
         raise TooLargeError(
-            f"{subject} needs {binary_size(size)}, and this process can have {binary_size(memory_bytes())}"
+            f"{subject} needs {binary_size(size)}, and this process may use {binary_size(memory_bytes())}"
         )
 
 
@@ -146,7 +146,7 @@ def check_files(meta: ArrayMeta, where: str) -> None:
     chunk = math.prod(meta.chunks) * meta.dtype.itemsize
     if chunk > memory_bytes():
         raise TooLargeError(
-            f"the chunks {meta.chunks} of array {where} take {binary_size(chunk)} each, and this process can have "
+            f"the chunks {meta.chunks} of array {where} need {binary_size(chunk)} each, and this process may use "
             f"{binary_size(memory_bytes())}; its document may be damaged: compare it with the files beside it"
         )
     if meta.shards is None:
@@ -154,7 +154,7 @@ def check_files(meta: ArrayMeta, where: str) -> None:
     count = math.prod(meta.chunks_per_file)
     if count * _INDEX_ENTRY > memory_bytes():
         raise TooLargeError(
-            f"each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process can have "
+            f"each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process may use "
             f"{binary_size(memory_bytes())} for the index of one; its document may be damaged: compare it with the "
             "files beside it"
         )

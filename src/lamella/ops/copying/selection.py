@@ -79,8 +79,7 @@ def select_parts(
         ]
     if levels is not None:
         numbers = {
-            whole_number(field_node, "a level", 0)
-            for field_node in items_of(levels, "levels is a list of numbers")
+            whole_number(level, "a level", 0) for level in items_of(levels, "levels is a list of numbers")
         }
         for path in images:
             builder.keep_levels(path, numbers)
@@ -214,7 +213,7 @@ class Contents:
     """The documents (keys, breadth first) and all other files (keys and sizes) that are copied.
 
     The size of a chunk that may not exist is None. ``changed`` has documents that differ from the stored ones, because
-    only a part is copied. ``unseen`` says why files may be missing; None if the store lists all of them.
+    only a part is copied. ``unseen`` is the reason why files may be missing; None if the store lists all of them.
     """
 
     store: Documents

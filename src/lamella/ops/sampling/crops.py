@@ -110,7 +110,7 @@ class CropSource:
         if not self.images:
             raise InvalidArgumentError("There is no image to read crops from.")
         if not 0 <= self.foreground <= 1:
-            raise InvalidArgumentError(f"foreground is a share between 0 and 1, got {foreground!r}")
+            raise InvalidArgumentError(f"foreground is a fraction between 0 and 1, not {foreground!r}")
         if self.foreground and labels is None:
             raise InvalidArgumentError(
                 "foreground needs labelled voxels: set labels to the name of a label image"
@@ -250,7 +250,7 @@ class CropSource:
         reads = [partial(self._pixels, image, chosen) for image, chosen in of_image.items()]
         if self.labels is not None:
             reads += [partial(self._labels, image, chosen) for image, chosen in of_image.items()]
-        blocks = self._all_of(reads)
+        blocks = self._run_all(reads)
         samples: list[Sample | None] = [None] * len(crops)
         for number, (image, chosen) in enumerate(of_image.items()):
             ids = [None] * len(chosen) if self.labels is None else blocks[len(of_image) + number]
@@ -258,7 +258,7 @@ class CropSource:
                 samples[n] = Sample(block, label_block, crops[n])
         return [sample for sample in samples if sample is not None]
 
-    def _all_of(self, reads: Sequence[Callable[[], list[Array]]]) -> list[list[Array]]:
+    def _run_all(self, reads: Sequence[Callable[[], list[Array]]]) -> list[list[Array]]:
         """Read arrays one by one, or all at once in stores over a connection."""
         storage = self._array(0)[0].stored.documents.storage
         if storage.service is None or len(reads) < 2:

@@ -338,7 +338,7 @@ class StoredArray:
         except MemoryError as error:
             raise TooLargeError(
                 f"cannot {verb} the pixels of array {self._where}: there is not enough memory "
-                f"({error or 'none left'}); take a smaller region"
+                f"({error or 'none left'}); read a smaller region"
             ) from error
         except engine.errors as error:
             self._explain(verb, meta, selections, error, engine)
