@@ -108,7 +108,7 @@ def export(
     overwrite
         Replace existing files.
     jobs, executor, progress
-        As for `Plate.from_positions`; files are written at a time.
+        As for `Plate.from_positions`; a unit is a file.
 
     Returns
     -------
@@ -142,8 +142,8 @@ def export(
         is_file = is_one and isinstance(images[0][1], Position) and not os.path.isdir(path)
         if not is_file:
             _check_folder(path, images)
-        is_whole = is_file or (is_one and isinstance(images[0][1], Plate))
-        targets = [path] if is_whole else _targets(images, path, format)
+        is_target = is_file or (is_one and isinstance(images[0][1], Plate))
+        targets = [path] if is_target else _targets(images, path, format)
         units = list(_units([image for _, image in images], targets, format, arguments, labels))
         workers.check_reach(*(unit.position.documents.storage for unit in units))
         with logged("Export %s to %s", counted(len(images), "image"), path):
@@ -266,9 +266,9 @@ def _tiffs_of(
         images = [(name, re.sub(r"(\.ome)?\.tiff?$", "", name, flags=re.IGNORECASE), node)]
     else:
         folder = path
-        every = list(node.positions())
-        filled = [(place, position) for place, position in every if position.dataset_paths]
-        images = [("", _field_name(place), position) for place, position in filled or every]
+        fields = list(node.positions())
+        filled = [(path, field) for path, field in fields if field.dataset_paths]
+        images = [("", _field_name(path), field) for path, field in filled or fields]
     origins = _origins(node) if isinstance(node, Plate) else {}
     for name, stem, position in images:
         origin = origins.get(position.path)
@@ -365,9 +365,9 @@ def _write(
     progress: Progress | bool | None,
 ) -> None:
     """Write the files that a killed call has not written: the journal is beside the file, or in the folder."""
-    place = os.path.join(path, _JOURNAL)
+    journal_path = os.path.join(path, _JOURNAL)
     if is_file:
-        place = os.path.join(units[0].folder, private_name(units[0].name, ".export"))
+        journal_path = os.path.join(units[0].folder, private_name(units[0].name, ".export"))
     head = {"job": digest([__version__, [unit.key for unit in units]])}
     job = digest([__version__, [unit.settings for unit in units]])
     for folder in dict.fromkeys(unit.folder for unit in units):
@@ -378,10 +378,10 @@ def _write(
     with reporting(progress, subject) as report, ExitStack() as locks:
         if not is_file:
             locks.enter_context(LocalStorage(path).lock("export"))
-        if not _is_of_job(place, head):
+        if not _is_of_job(journal_path, head):
             _refuse_existing(units, overwrite)
         count = Count(report, subject, sum(unit.size for unit in units))
-        with Journal(LocalFile(place), head) as journal:
+        with Journal(LocalFile(journal_path), head) as journal:
             if is_file:  # in this thread, with the progress within each file
                 _write_here([replace(unit, done=count.add) for unit in units], job, journal)
                 count.finish()

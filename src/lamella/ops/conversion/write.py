@@ -79,7 +79,7 @@ class ImageUnit:
     @property
     def pixels(self) -> PlanesArray:
         """The pixels of the source."""
-        pixels = self.first.work.source
+        pixels = self.first.read_pass.source
         assert isinstance(pixels, PlanesArray)
         return pixels
 
@@ -90,7 +90,7 @@ class ImageUnit:
 
     @property
     def _storage(self) -> Storage:
-        return self.first.work.targets[0].array.documents.storage
+        return self.first.read_pass.targets[0].array.documents.storage
 
     def reads(self) -> Files:
         """Return no files: the digest of the job has those of all sources."""
@@ -100,7 +100,7 @@ class ImageUnit:
         """Return the files of all levels."""
         keys: list[str] = []
         for read_pass, region in (
-            (self.first.work, self.first.region),
+            (self.first.read_pass, self.first.region),
             *((later, whole_region(later.source.meta.shape)) for later in self.rest),
         ):
             for target in read_pass.targets:
@@ -200,7 +200,7 @@ def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int |
 
 def _split_unit(unit: ImageUnit) -> Iterator[ImageUnit]:
     """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
-    regions = list(nested(unit.first.region, [_unit_shape(unit.first.work, UNIT_BYTES)]))
+    regions = list(nested(unit.first.region, [_unit_shape(unit.first.read_pass, UNIT_BYTES)]))
     if len(regions) == 1:
         yield unit
         return

@@ -181,7 +181,7 @@ class Order:
 
     ``shapes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
     read; the others fill a file of some target, if the grids align. With ``apart``, an outermost region is finished
-    before the next begins, because its incomplete parts are large.
+    before the next one begins, because its incomplete chunks of targets are large.
     """
 
     shapes: tuple[Shape, ...]
@@ -245,7 +245,7 @@ _BLOCKS_BYTES = 256 * 2**20
 class PassUnit:
     """A region of a pass's source for one machine with ``jobs`` threads; ``count`` counts the voxels read."""
 
-    work: ReadPass
+    read_pass: ReadPass
     region: Region
     jobs: int | None = None
     count: Count | None = None
@@ -286,54 +286,64 @@ def make_levels(
         remaining = [source_region] if progress is None else list(progress.remaining(read_pass))
         count.add(_voxels(source_region) - sum(_voxels(unfinished) for unfinished in remaining))
         for unfinished in remaining:
-            _make(read_pass, unfinished, workers, progress, count)
+            _compute_region(read_pass, unfinished, workers, progress, count)
 
 
 def _voxels(region: Region) -> int:
     return prod(region_shape(region))
 
 
-def _make(
-    work: ReadPass, source_region: Region, workers: Workers, progress: PyramidProgress | None, count: Count
+def _compute_region(
+    read_pass: ReadPass,
+    source_region: Region,
+    workers: Workers,
+    progress: PyramidProgress | None,
+    count: Count,
 ) -> None:
-    """Compute, in units, the voxels that depend on a region of the source of a pass."""
+    """Compute the voxels of a pass that depend on a region of its source, unit by unit."""
 
     def record(region: Region) -> None:
         if progress is not None:
-            progress.record(work, region)
+            progress.record(read_pass, region)
 
     if workers.executor is None:
-        for part in [source_region] if progress is None else nested(source_region, [part_source_shape(work)]):
-            record(compute_unit(PassUnit(work, part, workers.jobs, count)))
+        for part in (
+            [source_region] if progress is None else nested(source_region, [part_source_shape(read_pass)])
+        ):
+            record(compute_unit(PassUnit(read_pass, part, workers.jobs, count)))
     else:
 
         def done(region: Region) -> None:
             record(region)
             count.add(_voxels(region))
 
-        units = (PassUnit(work, part, 1) for part in nested(source_region, [unit_source_shape(work)]))
+        units = (
+            PassUnit(read_pass, part, 1) for part in nested(source_region, [unit_source_shape(read_pass)])
+        )
         run(compute_unit, units, workers, done=done)
 
 
 def compute_unit(unit: PassUnit) -> Region:
     """Compute the regions of a pass's levels that depend on a region of its source; return the region."""
-    work, region, reading_order = unit.work, unit.region, order(unit.work)
-    dtype = work.source.meta.dtype
+    read_pass, region, reading_order = unit.read_pass, unit.region, order(unit.read_pass)
+    dtype = read_pass.source.meta.dtype
     max_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
     threads = Workers(min(Workers(unit.jobs).count, max_threads))
-    assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
+    assemblers = [
+        LevelAssembler(target.array, shrink(region, target.factors)) for target in read_pass.targets
+    ]
     buffer = local()
-    if any(max(target.step, default=1) > 1 for target in work.targets):
+    if any(max(target.step, default=1) > 1 for target in read_pass.targets):
         downsample(
-            np.zeros((2, 2), dtype), (2, 2), work.method
+            np.zeros((2, 2), dtype), (2, 2), read_pass.method
         )  # loads the kernel, which each thread would do
-    at_once = len(work.targets) > 1 and waits_for_requests(work.targets[0].array)
+    at_once = len(read_pass.targets) > 1 and waits_for_requests(read_pass.targets[0].array)
 
     def reduce(part: Region, block: Array) -> None:
         blocks: list[tuple[LevelAssembler, Region, Array]] = []
-        for target, assembler in zip(work.targets, assemblers, strict=True):
+        for target, assembler in zip(read_pass.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
-                block = downsample(block, target.step, work.method)
+                block = downsample(block, target.step, read_pass.method)
             part = shrink(part, target.step)
             if at_once:
                 blocks.append((assembler, part, block))
@@ -345,7 +355,7 @@ def compute_unit(unit: PassUnit) -> Region:
     def compute(part: Region) -> None:
         shape = region_shape(part)
         block = _memory(shape, dtype, buffer)
-        work.source.read(part, block)
+        read_pass.source.read(part, block)
         if unit.count is not None:
             unit.count.add(prod(shape))
         reduce(part, block)
