@@ -165,8 +165,8 @@ def image_page(position: Position, options: PreviewOptions, size: int | None = N
     page.text(_MARGIN, top + _TITLE // 2, elided(name, content_width - bar, _TITLE), _TITLE)
     page.legend(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
     if picture.physical_width is not None and picture.unit is not None:
-        place = Box(box.left, top, box.right, top + _SMALL + 12)
-        page.scale_bar(place, picture.physical_width / width, picture.unit, _SMALL, width / 4)
+        bar_box = Box(box.left, top, box.right, top + _SMALL + 12)
+        page.scale_bar(bar_box, picture.physical_width / width, picture.unit, _SMALL, width / 4)
     return page
 
 
@@ -225,8 +225,8 @@ def plate_page(
     page.text(after, footer.top + _TITLE // 2 + 1, words, _SMALL, color=FAINT)
     page.legend(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
     if scale is not None:
-        place = Box(footer.left, footer.top, footer.right, footer.top + _SMALL + 12)
-        page.scale_bar(place, *scale, _SMALL, bar)
+        bar_box = Box(footer.left, footer.top, footer.right, footer.top + _SMALL + 12)
+        page.scale_bar(bar_box, *scale, _SMALL, bar)
     return page, _with_unread(problems, plan, unread)
 
 

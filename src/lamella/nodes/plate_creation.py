@@ -152,8 +152,8 @@ def create_positions(
             images = _without(images, stored_positions)
             documents = {path: well for path, well in documents.items() if path in images}
         new_paths = [path for path in order if path not in stored_positions]
-        places = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
-        plans = plan_positions(plate, places, position_attributes(plate), requests, unlisted or {})
+        node_paths = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
+        plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {})
         _refuse_duplicates(plate, images, documents, plans)
         taken = {path: _listed_in(well) for path, well in documents.items()}
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -169,7 +169,7 @@ def create_positions(
             new_names = {name for name, _ in images[path]}
             _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        occupied, placed = _clear_places(plate, images, documents, plans, existing)
+        occupied, placed = _clear_positions(plate, images, documents, plans, existing)
         _write(plate, images, documents, plans, occupied, placed)
         if images:
             plate.document.edit(change)
@@ -180,7 +180,7 @@ def create_positions(
         for name, request in requests.items():
             if name not in position.dataset_paths:
                 position._create_zeros(name, request)
-    created = dict(zip(new_paths, _opened(plate, places, plans), strict=True))
+    created = dict(zip(new_paths, _opened(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in order]
 
 
@@ -217,9 +217,11 @@ def _check_arrays(position: Position, requests: Requests) -> None:
             )
 
 
-def _opened(parent: Plate | Well, places: Sequence[NodePath], plans: Plans) -> list[Position]:
+def _opened(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) -> list[Position]:
     """Return positions that were just written, without reading them."""
-    created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
+    created = [
+        Position(node_path, False, None, None, parent._overwriting_creation) for node_path in node_paths
+    ]
     stored = {name: parent.documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
     for position in created:
         position.document.adopt(stored[position.name])
@@ -229,24 +231,24 @@ def _opened(parent: Plate | Well, places: Sequence[NodePath], plans: Plans) -> l
 def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
     """Create positions in a well that may have been opened without its plate."""
     positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
-    places = [well.node_path.child(name) for name, _ in positions]
+    node_paths = [well.node_path.child(name) for name, _ in positions]
     # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):
-        existing = well.documents.existing([place.path for place in places], groups=[well.path])
+        existing = well.documents.existing([node_path.path for node_path in node_paths], groups=[well.path])
         well.document.refresh()
         taken = _listed_in(well)
-        plans = plan_positions(well, places, position_attributes(well), {}, {})
+        plans = plan_positions(well, node_paths, position_attributes(well), {}, {})
         folders: dict[str, Nodes] = {}
-        for (name, _), place in zip(positions, places, strict=True):
+        for (name, _), node_path in zip(positions, node_paths, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well.node_path} has a position {name!r} already.")
-            filled = place.path in existing
-            if not (filled and _clear(well, place, plans[name], listed=name in taken)):
-                folders[place.path] = plans[name].nodes
+            filled = node_path.path in existing
+            if not (filled and _clear(well, node_path, plans[name], listed=name in taken)):
+                folders[node_path.path] = plans[name].nodes
         _refuse_others(well, well.documents.put_new(folders))
         _list_images(well, positions, replaceable=taken)
     _raise_counts_above(well)
-    return _opened(well, places, plans)
+    return _opened(well, node_paths, plans)
 
 
 def _raise_counts_above(well: Well) -> None:
@@ -315,10 +317,10 @@ def _row_and_column(path: str) -> tuple[str, str]:
 
 def _locked_wells(plate: Plate, listed: Sequence[str], locks: ExitStack) -> dict[str, Well]:
     """Open wells that the plate lists, each under its lock."""
-    places = _paths(plate, listed)
-    for place in places:  # `Well.create_position` may not know the plate, and locks the well only
-        locks.enter_context(plate.documents.lock(place))
-    plate.documents.expect(places, at_once=True)
+    stored_paths = _paths(plate, listed)
+    for stored_path in stored_paths:  # `Well.create_position` may not know the plate, and locks the well only
+        locks.enter_context(plate.documents.lock(stored_path))
+    plate.documents.expect(stored_paths, at_once=True)
     wells = {path: plate._open_listed(Well, path) for path in listed}
     for well in wells.values():
         well.document.refresh()
@@ -506,16 +508,16 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: 
     well.document.edit(with_new_images)
 
 
-def _clear_places(
+def _clear_positions(
     plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, there: Collection[str]
 ) -> tuple[set[str], set[str]]:
     """Replace or delete what is stored at the paths of new positions; raise for unlisted nodes.
 
     Returns the wells that have a folder, and the positions that have replaced others.
     """
-    places = dict(zip(images, _paths(plate, images), strict=True))
-    occupied = {path for path, place in places.items() if path in wells or place in there}
-    inside = [join_names(places[path], name) for path in occupied for name, _ in images[path]]
+    stored_paths = dict(zip(images, _paths(plate, images), strict=True))
+    occupied = {path for path, stored_path in stored_paths.items() if path in wells or stored_path in there}
+    inside = [join_names(stored_paths[path], name) for path in occupied for name, _ in images[path]]
     filled = plate.documents.existing(inside) if inside else ()
     placed: set[str] = set()
     for path in occupied:
@@ -529,26 +531,26 @@ def _clear_places(
     return occupied, placed
 
 
-def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
+def _clear(parent: Plate | Well, node_path: NodePath, plan: NewPosition, *, listed: bool) -> bool:
     """Replace a listed position, or delete unlisted leftovers; return whether the new position is in place."""
     if not listed:
-        is_planned = is_as_planned(parent, place, plan)
+        is_planned = is_as_planned(parent, node_path, plan)
         if not is_planned and not parent._overwriting_creation:
-            raise not_listed_error(parent, place.path.removeprefix(parent.path).strip("/"))
+            raise not_listed_error(parent, node_path.path.removeprefix(parent.path).strip("/"))
         # Where no lock keeps other programs away, it may be one that another program is about to list.
         if not is_planned or not parent.documents.storage.creates_exclusively:
-            parent.documents.delete(place.path)
+            parent.documents.delete(node_path.path)
         return False
-    new = place.parent.child(temporary_name(".tmp")).path
+    new = node_path.parent.child(temporary_name(".tmp")).path
     parent.documents.put_new({new: plan.nodes})
-    parent.documents.replace(place.path, new)
+    parent.documents.replace(node_path.path, new)
     return True
 
 
 def _is_filled(plate: Plate, path: str) -> bool:
     """Whether a well that the plate does not list has members."""
-    place = plate.node_path.child(path)
-    return plate.documents.kind(place.path) is not None and bool(plate.documents.children(place.path))
+    node_path = plate.node_path.child(path)
+    return plate.documents.kind(node_path.path) is not None and bool(plate.documents.children(node_path.path))
 
 
 def not_listed_error(parent: Plate | Well, key: str) -> NodeExistsError:

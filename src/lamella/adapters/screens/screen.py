@@ -124,12 +124,12 @@ def arrange(screen: Screen) -> ScreenGrid:
     times, channels, heights = (
         tuple(sorted({getattr(plane, name) for plane in screen.planes})) for name in ("t", "channel", "z")
     )
-    place = [{number: at for at, number in enumerate(numbers)} for numbers in (times, channels, heights)]
+    indices = [{number: at for at, number in enumerate(numbers)} for numbers in (times, channels, heights)]
     by_path: dict[str, dict[tuple[int, int, int], ScreenPlane]] = {}
     twice: list[tuple[ScreenPlane, ScreenPlane]] = []
     for plane in screen.planes:
         planes = by_path.setdefault(plane.path, {})
-        index = place[0][plane.t], place[1][plane.channel], place[2][plane.z]
+        index = indices[0][plane.t], indices[1][plane.channel], indices[2][plane.z]
         other = planes.setdefault(index, plane)
         if other is not plane:
             twice.append((other, plane))

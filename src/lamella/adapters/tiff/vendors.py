@@ -37,16 +37,16 @@ _MAGNIFICATION = re.compile(r"(\d+(?:\.\d+)?)x(?:/(\d+(?:\.\d+)?))?", re.IGNOREC
 _BULKY = ("InputLut", "OutputLut")
 
 
-def read_vendor(file: Any, places: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata] | None:
+def read_vendor(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata] | None:
     """Return the metadata of each image of an open file by the tags of its microscope; None without such tags."""
     facts = vendor_facts(file)
     kinds = {"stk": _stk, "lsm": _lsm, "scanimage": _scanimage, "fei": _fei, "sem": _sem}
     for kind, values in facts.items():
-        return [kinds[kind](values, file.series[number], fixed) for number, fixed in places]
+        return [kinds[kind](values, file.series[number], fixed) for number, fixed in images]
     page = file.pages.first
     if getattr(page, "is_metaseries", False):
         shape = int(page.imagelength), int(page.imagewidth)
-        return [read_metaseries(page.description, shape)] * len(places)
+        return [read_metaseries(page.description, shape)] * len(images)
     return None
 
 
@@ -160,11 +160,11 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
         scale["t"] = interval
     scan = values.get("ScanInformation") or {}
     at = {series.axes[axis]: index for axis, index in fixed}
-    places = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
-    place = places[at.get("P", 0)] * 1e6 if len(places) > at.get("P", 0) else None
+    stages = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
+    stage = stages[at.get("P", 0)] * 1e6 if len(stages) > at.get("P", 0) else None
     stage = {}
-    if place is not None and {"y", "x"} <= set(scale):
-        centre = {"x": float(place[0]), "y": float(place[1]), "z": float(place[2])}
+    if stage is not None and {"y", "x"} <= set(scale):
+        centre = {"x": float(stage[0]), "y": float(stage[1]), "z": float(stage[2])}
         stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
     # Time stamps of several positions are those of all of them.
     frames = tuple(round(time - times[0], 9) for time in times) if len(times) == _length(series, "T") else ()

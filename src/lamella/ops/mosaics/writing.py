@@ -111,16 +111,18 @@ class MosaicWrite:
         storage = open_storage(target)
         self.workers.check_reach(storage, *fields)
         with logged("Write the mosaic %s", storage.name):
-            place = storage.root if isinstance(storage, LocalStorage) else target
+            target_path = storage.root if isinstance(storage, LocalStorage) else target
             version = next(iter(self.mosaic.fields.values())).store_handle.version.written_as
             sources = list({id(field): field for field in fields}.values())
             with (
-                new_store(place, overwrite, "mosaic", version, self.progress, sources=sources) as workspace,
+                new_store(
+                    target_path, overwrite, "mosaic", version, self.progress, sources=sources
+                ) as workspace,
                 workspace.temporary(self.job) as folder,
             ):
                 self._to_folder(folder, workspace.journal, storage.title or "image")
         mode: Literal["r", "r+"] = "r" if is_archive_name(storage.name) else "r+"
-        return open_ome_zarr(place, layout="fov", mode=mode)
+        return open_ome_zarr(target_path, layout="fov", mode=mode)
 
     def _to_folder(self, folder: str, file: LocalFile, name: str) -> None:
         """Write a folder that a killed call may have written in part."""
@@ -156,12 +158,12 @@ class MosaicWrite:
                 self._create_image(position)
             self._fill(position, journal)
 
-    def _create(self, place: str) -> Position:
+    def _create(self, target_path: str) -> Position:
         from lamella.nodes.open import open_ome_zarr
 
         first = next(iter(self.mosaic.fields.values()))
         return open_ome_zarr(
-            place,
+            target_path,
             layout="fov",
             mode="w-",
             channel_names=self.mosaic.channel_names,

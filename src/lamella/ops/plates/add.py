@@ -106,6 +106,6 @@ def _discard(plate: Plate, sources: Mapping[str, Position]) -> None:
     """Delete the copies of a call that failed, which nothing lists."""
     listed = {path for path, _ in plate.positions(on_error="report")}
     for path in sources:
-        place = plate.node_path.child(path).path
-        if path not in listed and plate.documents.storage.exists(place):
-            plate.documents.delete(place)
+        stored_path = plate.node_path.child(path).path
+        if path not in listed and plate.documents.storage.exists(stored_path):
+            plate.documents.delete(stored_path)

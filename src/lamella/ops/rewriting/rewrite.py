@@ -179,9 +179,9 @@ def rewrite(
     destination = None if destination is None else folder_or_store(destination)
     if destination is None or not is_copied(destination):
         return _rewrite(with_options(source, storage_options), destination, call, overwrite=overwrite)
-    old, place = share_options((source, destination), storage_options)
+    old, target = share_options((source, destination), storage_options)
     command = str(call.settings["command"])
-    with staged(place, command, overwrite=overwrite, progress=call.progress, sources=[old]) as folder:
+    with staged(target, command, overwrite=overwrite, progress=call.progress, sources=[old]) as folder:
         report = _rewrite(old, folder, call, overwrite=True)
     return replace(report, destination=name_of(destination))
 

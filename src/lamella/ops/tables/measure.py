@@ -98,9 +98,9 @@ class _Request:
 
         def read(channel: int) -> NDArray[Any]:
             assert self.image is not None
-            places = {**index, "c": channel}
+            indices = {**index, "c": channel}
             region = tuple(
-                box[name] if name in box else slice(places[name], places[name] + 1)
+                box[name] if name in box else slice(indices[name], indices[name] + 1)
                 for name in self.image_axes
             )
             return np.asarray(self.image[region]).reshape(shape)
@@ -185,7 +185,7 @@ def _request(
     channel = channel_axis(position.axes)
     if channel is not None:
         image_axes[channel] = "c"
-    space = [labels.axis_names[place] for place in space_axes(labels.axes)]
+    space = [labels.axis_names[axis] for axis in space_axes(labels.axes)]
     lengths = dict(zip(axes, labels[own].shape, strict=True))
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
@@ -266,13 +266,13 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
     """Group labels that lie near each other."""
     if not len(boxes):
         return
-    places = [request.axes.index(name) for name in request.space]
-    start, stop = boxes.start[:, places], boxes.stop[:, places]
-    shape = [request.labels.shape[place] for place in places]
+    axes = [request.axes.index(name) for name in request.space]
+    start, stop = boxes.start[:, axes], boxes.stop[:, axes]
+    shape = [request.labels.shape[axis] for axis in axes]
     voxel = request.labels.dtype.itemsize + 24  # (with the indexes by which labels are renumbered)
     if request.image is not None:
         voxel += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
-    grain = [min(n, request.labels.chunks[place]) for n, place in zip(shape, places, strict=True)]
+    grain = [min(n, request.labels.chunks[axis]) for n, axis in zip(shape, axes, strict=True)]
     tile = piece_shape(shape, grain, voxel, _PART_BYTES)
     is_large = (stop - start).prod(axis=1) > prod(tile)
     _, group = np.unique(start // np.asarray(tile), axis=0, return_inverse=True)
@@ -291,8 +291,8 @@ def _measured(
     index, ids, box = unit
     ids = np.sort(ids)
     block = request.read_labels(index, box)
-    place = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
-    compact = np.where(ids[place] == block, place + 1, 0).astype(np.int32)
+    row = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
+    compact = np.where(ids[row] == block, row + 1, 0).astype(np.int32)
     try:
         measured = regionprops(
             compact,
@@ -321,8 +321,8 @@ def _column(request: _Request, name: str) -> str:
     if prop in _PLACES:
         numbers[0] = request.space[int(numbers[0])]
     if prop == "bbox":
-        half, place = divmod(int(numbers[0]), len(request.space))
-        numbers = ["stop" if half else "start", request.space[place]]
+        half, axis = divmod(int(numbers[0]), len(request.space))
+        numbers = ["stop" if half else "start", request.space[axis]]
     return "-".join([prop, *numbers])
 
 

@@ -241,10 +241,10 @@ def label_roi_frame(image: LabelImage) -> pd.DataFrame:
     for axis in "xyzt":
         first, length, _ = _COLUMNS[axis]
         if axis in names and (axis != "t" or image.data.shape[names.index("t")] > 1):
-            place = names.index(axis)
-            size = scale[place] / units[axis]
-            columns[first] = boxes.start[:, place] * size
-            columns[length] = (boxes.stop[:, place] - boxes.start[:, place]) * size
+            axis_index = names.index(axis)
+            size = scale[axis_index] / units[axis]
+            columns[first] = boxes.start[:, axis_index] * size
+            columns[length] = (boxes.stop[:, axis_index] - boxes.start[:, axis_index]) * size
         elif axis != "t":
             columns[first], columns[length] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
     order = [*ROI_COLUMNS, *(name for name in columns if name not in ROI_COLUMNS)]

@@ -174,15 +174,15 @@ def _shown(reference: JSON) -> str:
     return f"{name!r} of {path!r}" if name and path else repr(name or path)
 
 
-def find_old(old: JSONObject | None, scales: JSONObject, place: int) -> JSONObject | None:
+def find_old(old: JSONObject | None, scales: JSONObject, number: int) -> JSONObject | None:
     """Find the entry of multiscales that another replaces: one with the same levels, best at the same index."""
     stored = (old or {}).get("multiscales")
     entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
     expected = set(_paths(scales))
-    for entry in entries[place : place + 1] + entries:
+    for entry in entries[number : number + 1] + entries:
         if expected & set(_paths(entry)):
             return entry
-    return entries[place] if place < len(entries) and not expected else None
+    return entries[number] if number < len(entries) and not expected else None
 
 
 def _paths(scales: JSONObject) -> list[str]:
