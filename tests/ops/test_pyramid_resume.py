@@ -69,7 +69,7 @@ def units(monkeypatch):
         if made.left is not None and not made.left:
             raise CutError
         made.left = None if made.left is None else made.left - 1
-        made.append((unit.work.source.path, unit.region))
+        made.append((unit.read_pass.source.path, unit.region))
         return make(unit)
 
     monkeypatch.setattr("lamella.ops.pyramids.passes.compute_unit", compute)
