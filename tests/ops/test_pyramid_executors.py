@@ -91,7 +91,7 @@ def test_units_are_small_and_no_two_write_one_file(position, tmp_path):
     assert max(len(pickle.dumps(unit)) for unit in pool.units) < 2**14
     written = set()
     for unit in pool.units:
-        for target in unit.work.targets:
+        for target in unit.read_pass.targets:
             box = [
                 slice(s.start // f, -(-s.stop // f)) for s, f in zip(unit.region, target.factors, strict=True)
             ]
