@@ -492,7 +492,7 @@ def test_what_is_no_store_is_refused(target):
 
 def test_a_url_that_fsspec_cannot_open_is_refused():
     with pytest.raises(InvalidArgumentError, match=r"Cannot open reference:.*'fo'"):
-        open_storage("reference://")
+        open_storage("reference://a")
 
 
 def test_an_unknown_url_says_what_is_missing():
