@@ -312,6 +312,14 @@ def test_acquisition_ids_are_unique_and_not_negative(ids: list[int]) -> None:
         plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=number) for number in ids])
 
 
+@pytest.mark.parametrize("times", [{"start_time": -1}, {"end_time": 1.5}, {"start_time": float("nan")}])
+def test_times_of_an_acquisition_are_those_of_the_specification(times: dict[str, float]) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{next(iter(times))} of acquisition 3 .*PL-09"):
+        plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=3, **times)])
+    with pytest.raises(InvalidArgumentError, match="ends before it starts"):
+        plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=3, start_time=5, end_time=1)])
+
+
 def test_fields_are_counted_for_the_plate_and_each_acquisition() -> None:
     images = {"A/1": [("0", 0), ("1", 0), ("2", 3)], "A/2": [("0", 3), ("1", 3)], "A/3": []}
     plate = plate_edits.set_counts(plate_of("A/1", "A/2", "A/3"), images)

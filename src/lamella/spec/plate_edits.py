@@ -55,7 +55,25 @@ def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] |
     ids = [entry.id for entry in listed]
     if len(set(ids)) < len(ids) or any(number < 0 for number in ids):
         raise InvalidArgumentError(f"acquisition ids must be unique and 0 or more, found {ids} (PL-08)")
+    for entry in listed:
+        _check_times(entry)
     return PlateMeta(name=name, acquisitions=listed, rows=[], columns=[], wells=[])
+
+
+def _check_times(acquisition: AcquisitionMeta) -> None:
+    """Raise for times that the specification does not allow, and for an end before the start."""
+    times = {"start_time": acquisition.start_time, "end_time": acquisition.end_time}
+    for key, time in times.items():
+        if time is not None and not (time >= 0 and float(time).is_integer()):
+            raise InvalidArgumentError(
+                f"The {key} of acquisition {acquisition.id} is {time}, and has to be a whole number of 0 or more "
+                "(PL-09): round it, as in int(time.time())."
+            )
+    start, end = times.values()
+    if start is not None and end is not None and end < start:
+        raise InvalidArgumentError(
+            f"The acquisition {acquisition.id} ends before it starts: at {end} and {start}."
+        )
 
 
 def _new_acquisition(number: int) -> AcquisitionMeta:
