@@ -102,12 +102,6 @@ COPIED = "copied"
 """The new name is listed and complete; what has the old one is left to be deleted."""
 
 
-def read_renaming(attributes: JSONObject) -> Renaming | None:
-    """Read which member of a group is being renamed."""
-    record = read_renaming_record(attributes)
-    return None if record is None else record.renaming
-
-
 def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
     """Read the record of a member that is being renamed."""
     record = own_record(attributes, _RENAMING)
