@@ -127,3 +127,12 @@ def test_a_pickled_position_goes_on_where_it_was(twins, version, path):
         "0",
         "1",
     ]
+
+
+def test_a_position_that_moves_to_another_acquisition_leaves_wells_with_an_equal_document(twins, path):
+    with open_ome_zarr(path, mode="r+", overwriting_creation=True) as plate:
+        wells = plate["A/1"], plate["B/1"]
+        assert [well.metadata.images[0].acquisition for well in wells] == [0, 0]
+    with open_ome_zarr(path, mode="r+", overwriting_creation=True) as plate:
+        plate.create_position("A", "1", "0", acq_index=1)
+        assert [plate[well].metadata.images[0].acquisition for well in ("A/1", "B/1")] == [1, 0]

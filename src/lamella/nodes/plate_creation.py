@@ -501,9 +501,11 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: 
                 f"Another program created the position {others[0]!r} in {well.node_path} at the same time."
             )
         changed = plate_edits.add_images(meta, [entry for entry in images if entry[0] not in old])
-        for image in changed.images:
-            image.acquisition = acquisitions.get(image.path, image.acquisition)
-        return changed
+        images_after = [
+            image.model_copy(update={"acquisition": acquisitions.get(image.path, image.acquisition)})
+            for image in changed.images
+        ]
+        return changed.model_copy(update={"images": images_after})
 
     well.document.edit(with_new_images)
 

@@ -1,5 +1,7 @@
 """Edit plates and wells: pure functions that return a new model and never change their argument.
 
+An edit copies what it changes; the result may share the rest with its argument, so nobody changes either in place.
+
 Results are valid (PL-01 to PL-13, WL-01 to WL-04) unless they have no well or image, which the specification does not
 allow. The indices of a well are always those of the row and column in its path.
 """
@@ -80,6 +82,14 @@ def _new_acquisition(number: int) -> AcquisitionMeta:
     return AcquisitionMeta(id=number, name=f"Acquisition {number}")
 
 
+def _edited(plate: PlateMeta) -> PlateMeta:
+    """Return a copy with its own lists and acquisitions; it shares the entries of rows, columns and wells."""
+    edited = plate.model_copy()
+    edited.rows, edited.columns, edited.wells = [*plate.rows], [*plate.columns], [*plate.wells]
+    edited.acquisitions = plate.acquisitions and [entry.model_copy() for entry in plate.acquisitions]
+    return edited
+
+
 def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int | None]]) -> PlateMeta:
     """List new wells, and their new rows and columns in the order of appearance.
 
@@ -87,7 +97,7 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
     with the names of a standard plate: A, B, ... for rows, 1, 2, ... for columns. An index that contradicts the plate
     is replaced, with a warning.
     """
-    edited = plate.copied()
+    edited = _edited(plate)
     rows, columns = name_indexes(edited)
     listed = {well.path for well in edited.wells}
     taken: list[str] = []
@@ -113,7 +123,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
 
     Rows and columns that had no well before stay: they exist on the physical plate (PL-04).
     """
-    edited = plate.copied()
+    edited = _edited(plate)
     well = _find_well(edited, path)
     edited.wells = [entry for entry in edited.wells if entry is not well]
     _drop_unused(edited, path)
@@ -125,7 +135,7 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
 
     Rows and columns that had no well before stay: they are on the physical plate (PL-04).
     """
-    edited = plate.copied()
+    edited = _edited(plate)
     gone = [entry.path.partition("/") for entry in edited.wells if entry.path not in paths]
     edited.wells = [entry for entry in edited.wells if entry.path in paths]
     remaining = [entry.path.partition("/") for entry in edited.wells]
@@ -139,7 +149,7 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
 
 def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
     """Move a well to another row and column; empty ones are dropped, and new ones are appended."""
-    edited = plate.copied()
+    edited = _edited(plate)
     well = _find_well(edited, old)
     parts = new.split("/")
     if len(parts) != 2:
@@ -148,7 +158,8 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
         check_name(part)
     if any(entry.path == new for entry in edited.wells):
         raise NodeExistsError(f"the plate has a well {new!r} already; {old!r} was not renamed")
-    well.path = new
+    renamed = well.model_copy(update={"path": new})
+    edited.wells = [renamed if entry is well else entry for entry in edited.wells]
     name_indexes(edited)
     _drop_unused(edited, old)
     return edited
@@ -184,7 +195,7 @@ def _drop_unused(plate: PlateMeta, path: str) -> None:
 
 def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) -> WellGroupMeta:
     """List new images (fields of view) in a well, each as (path, acquisition id or None)."""
-    edited = well.copied()
+    edited = well.model_copy(update={"images": [*well.images]})
     listed = {image.path for image in edited.images}
     taken: list[str] = []
     for path, acquisition in images:
@@ -202,28 +213,25 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
 
 def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
     """Remove an image from a well's list."""
-    edited = well.copied()
-    remaining = [image for image in edited.images if image.path != path]
-    if len(remaining) == len(edited.images):
+    remaining = [image for image in well.images if image.path != path]
+    if len(remaining) == len(well.images):
         paths = ", ".join(image.path for image in remaining) or "none"
         raise NodeNotFoundError(f"the well has no image {path!r}: it has {paths}")
-    edited.images = remaining
-    return edited
+    return well.model_copy(update={"images": remaining})
 
 
 def rename_image(well: WellGroupMeta, old: str, new: str) -> WellGroupMeta:
     """Change the path of an image of a well; the order of the list stays."""
     check_name(new)
-    edited = well.copied()
-    paths = [image.path for image in edited.images]
+    paths = [image.path for image in well.images]
     if old not in paths:
         raise NodeNotFoundError(f"the well has no image {old!r}: it has {', '.join(paths) or 'none'}")
     if new in paths:
         raise NodeExistsError(f"the well has an image {new!r} already; {old!r} was not renamed")
-    for image in edited.images:
-        if image.path == old:
-            image.path = new
-    return edited
+    renamed = [
+        image.model_copy(update={"path": new}) if image.path == old else image for image in well.images
+    ]
+    return well.model_copy(update={"images": renamed})
 
 
 def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
@@ -232,7 +240,7 @@ def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     ``images`` maps the path of every well to its images. Acquisitions that only images name are added to the plate's
     list (WL-04).
     """
-    edited = plate.copied()
+    edited = _edited(plate)
     maximum, per_acquisition = _most_fields(edited, images)
     edited.field_count = maximum or None  # PL-10: above 0, or absent
     for entry in edited.acquisitions or []:
@@ -245,7 +253,7 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
 
     A plate without counts stays without, unless ``images`` has all of its wells.
     """
-    edited = plate.copied()
+    edited = _edited(plate)
     counted = edited.field_count is not None or all(well.path in images for well in edited.wells)
     maximum, per_acquisition = _most_fields(edited, images)
     if not counted:
@@ -289,6 +297,4 @@ def set_name(meta: PlateMeta, name: str) -> PlateMeta:
     """Set the name of the plate."""
     if not isinstance(name, str) or not name:
         raise InvalidArgumentError(f"the name of a plate is text that is not empty, found {name!r}")
-    edited = meta.copied()
-    edited.name = name
-    return edited
+    return meta.model_copy(update={"name": name})

@@ -105,7 +105,7 @@ def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     """Index the rows and columns of a plate, and make its wells agree with them.
 
     Some programs write wrong indices, or do not list the row of a well. The paths of the wells are those of their
-    folders, so they count. The plate is changed in place.
+    folders, so they count. The lists of the plate are changed in place, their entries are not.
 
     >>> from lamella.models import PlateMeta, WellIndexMeta
     >>> well = WellIndexMeta(path="B/1", row_index=7, column_index=0)
@@ -116,11 +116,13 @@ def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     """
     rows = NameIndex("row", "row_index", plate.rows, standard_row, _MAX_ROWS)
     columns = NameIndex("column", "col_index", plate.columns, standard_column, _MAX_COLUMNS)
-    for well in plate.wells:
+    for number, well in enumerate(plate.wells):
         row, _, column = well.path.partition("/")
         if is_name(row) and is_name(column):
-            well.row_index = rows.index_of(row, None, well.path)
-            well.column_index = columns.index_of(column, None, well.path)
+            indices = rows.index_of(row, None, well.path), columns.index_of(column, None, well.path)
+            if (well.row_index, well.column_index) != indices:
+                update = {"row_index": indices[0], "column_index": indices[1]}
+                plate.wells[number] = well.model_copy(update=update)
     return rows, columns
 
 
