@@ -318,6 +318,17 @@ def test_a_row_of_a_web_server_is_no_empty_store(service, tmp_path, version):
     assert lamella.verify(f"{url}/A/1").nbytes > 0
 
 
+@pytest.mark.parametrize("node", ["", "/0"])
+def test_a_damaged_document_of_a_web_server_is_reported(service, tmp_path, version, node):
+    """It was refused as a group without members, as a row of a plate is."""
+    path = _make(tmp_path / "a.zarr", "image", version)
+    name = {"": ".zattrs", "/0": ".zarray"}[node] if version == "0.4" else "zarr.json"
+    (path / node.strip("/") / name).write_bytes(b'{"cut')
+    report = lamella.verify(_served(service, path) + node)
+    assert name in [finding.key for finding in report.damage]
+    assert name in lamella.checksum(_served(service, path) + node)
+
+
 def test_the_web_is_refused_as_such_by_what_writes(service, tmp_path):
     """The advice was to open it with another mode, which is refused too."""
     url = _served(service, _make(tmp_path / "a.zarr", "image", "0.5"))

@@ -39,7 +39,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
             f"{join(storage.name, path)} has no Zarr metadata (zarr.json, .zgroup or .zarray), and what it contains "
             "cannot be listed over this connection: there is nothing to read. Check the URL."
         )
-    if not walk.arrays and not walk.is_described:
+    if walk.is_bare:
         raise MetadataError(
             f"{join(storage.name, path)} is a group whose metadata name no members, as that of a row of a plate, and "
             "they cannot be listed over this connection: there is nothing to read. Use the URL of the plate, a well or "
@@ -65,8 +65,8 @@ class _Walk:
         self.storage = storage
         self.documents: list[str] = []
         self.arrays: dict[str, ArrayMeta] = {}
-        #: Whether a group has metadata that may name members.
-        self.is_described = False
+        #: Whether all nodes are whole groups without metadata that may name members.
+        self.is_bare = True
         self._seen: set[str] = set()
         self._parse = StoreReader(storage).parse
         self._files: tuple[str, ...] | None = None
@@ -93,6 +93,9 @@ class _Walk:
         if not node.exists:
             return
         self.documents += [join(path, file) for file in node.data]
+        is_whole_group = node.kind == "group" and node.documents.keys() == node.data.keys()
+        if not is_whole_group or node.ome.keys() - {"version"} or _is_in_tables(path):
+            self.is_bare = False
         if node.kind == "array":
             form: Any = node.zarr_format
             documents = Documents(self.storage, form)
@@ -107,7 +110,6 @@ class _Walk:
             except LamellaError:
                 return  # a reader of the array reports the problem
             return
-        self.is_described = self.is_described or bool(node.ome.keys() - {"version"}) or _is_in_tables(path)
         for name in _named(node):
             below = join(path, name)
             for above in ancestors(below)[1 + path.count("/") + bool(path) :]:
