@@ -40,6 +40,12 @@ def test_tables_are_listed_and_printed(plate, tmp_path):
         "label": 1,
         "area": 0.1,
     }
+    values = [0.1 + 0.2, float("inf"), None, 1e-300]
+    with lamella.open_ome_zarr(plate / "A/1/0", mode="r+") as position:
+        position.tables["exact"] = {"value": values, "when": pd.to_datetime(["2020-01-02"] * 4)}
+    rows = json.loads(run(plate / "A/1/0", "exact", "--json").output)
+    assert [row["value"] for row in rows] == [0.1 + 0.2, "Infinity", None, 1e-300]
+    assert {row["when"] for row in rows} == {"2020-01-02 00:00:00"}
     for ending, read in (("csv", pd.read_csv), ("json", pd.read_json), ("parquet", pd.read_parquet)):
         file = tmp_path / f"t.{ending}"
         assert run(plate, "sizes", "-o", file).exit_code == 0

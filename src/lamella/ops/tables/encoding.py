@@ -43,7 +43,7 @@ def encoded(
     if backend == "anndata":
         return Encoded(anndata.ATTRIBUTES, *anndata.encoded(columns, index_key, zarr_format))
     if backend == "json":
-        return Encoded({}, {"table": {str(key): _json(columns[key]) for key in columns.columns}}, {})
+        return Encoded({}, {"table": {str(key): json_values(columns[key]) for key in columns.columns}}, {})
     if backend == "csv":
         return Encoded({}, {}, {"table.csv": csv_text(columns).encode("utf-8")})
     arrow, parquet = _arrow()
@@ -102,7 +102,7 @@ def _from_csv(data: bytes) -> Any:
     return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=["", "nan", "NaN"], **exact)
 
 
-def _json(values: pd.Series) -> list[Any]:
+def json_values(values: pd.Series) -> list[Any]:
     """Return the values of a column as JSON; missing values are null."""
     missing = values.isna()
     plain = values.astype(object).where(~missing, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.tables import PlateTables, Tables
-from lamella.ops.tables.encoding import csv_text
+from lamella.ops.tables.encoding import csv_text, json_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,5 +66,14 @@ def _with_column(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame) -> str:
-    text: str = frame.to_json(orient="records", double_precision=15, force_ascii=False)
-    return f"{text}\n"
+    """Return a table as JSON, each number with all of its digits; one without end is the text of Zarr, "Infinity"."""
+    columns = [json_values(frame.iloc[:, index]) for index in range(frame.shape[1])]
+    names = [str(name) for name in frame.columns]
+    rows = [dict(zip(names, map(_finite, row), strict=True)) for row in zip(*columns, strict=True)]
+    return f"{json.dumps(rows, ensure_ascii=False, default=str)}\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
