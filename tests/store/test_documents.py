@@ -431,6 +431,17 @@ def test_an_edit_drops_the_copy_in_the_edited_node_itself(tmp_path, request, whe
                 assert b"consolidated_metadata" not in (storage.read(f"{folder}/zarr.json".strip("/")) or b"")
 
 
+def test_no_array_is_asked_for_consolidated_metadata(service):
+    """Each array of a Zarr v2 store that was resized cost one request more."""
+    with lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w", axes="yx", version="0.4") as position:
+        position.create_zeros("0", (4, 4), "u1")
+    with lamella.open_ome_zarr("s3://bucket/a.zarr", mode="r+") as position:
+        position.data.resize((5, 4))
+        position.data.attrs["a"] = 1
+    asked = [path for _, path in service.requests if path.endswith(".zmetadata")]
+    assert set(asked) == {"/bucket/a.zarr/.zmetadata"}
+
+
 def test_the_stamp_of_a_document_tells_that_it_changed(local_documents):
     local_documents.put_group("A", {"a": 1})
     before = local_documents.stamp("A")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.metadata.stored_documents import NodeKind
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, Shape
 
@@ -210,13 +211,17 @@ class Documents(StoredDocuments):
         return edited, stamp
 
     def edit_document(
-        self, path: str, file: str, change: Callable[[bytes | None], JSONObject | None]
+        self,
+        path: str,
+        file: str,
+        change: Callable[[bytes | None], JSONObject | None],
+        kind: NodeKind = "group",
     ) -> Stamp | None:
         """Change one document of a node by a function, so that concurrent edits lose nothing.
 
         `change` maps the stored bytes (None: no document) to the new document (None: leave it unchanged), and may run
-        again where others write meanwhile. Returns the stamp of the new document; None where nothing was written or it
-        is unknown.
+        again where others write meanwhile. ``kind`` is that of the node: an array has no consolidated metadata. Returns
+        the stamp of the new document; None where nothing was written or it is unknown.
         """
 
         def replace(data: bytes | None) -> bytes | None:
@@ -224,7 +229,7 @@ class Documents(StoredDocuments):
             if document is None:
                 return None
             new = to_bytes(document, self.at(path), file)
-            self._consolidated.drop([path])
+            self._consolidated.drop([path], new=kind == "array")
             return new
 
         return self._consolidated.while_locked(path, lambda: self.storage.update(join(path, file), replace))
@@ -308,7 +313,7 @@ class Documents(StoredDocuments):
             edited[:] = [new := change(self.array(path).with_attributes(stored))]
             return None if new.attributes == stored else new.attributes
 
-        self.edit_document(path, self.files.array, change_array)
+        self.edit_document(path, self.files.array, change_array, "array")
         if self.format == 2 and attributes:
             self.edit_array_attributes(path, change_attributes)
         return edited[0]
@@ -330,7 +335,7 @@ class Documents(StoredDocuments):
                 return attributes
             return {**document, "attributes": attributes}
 
-        self.edit_document(path, self.files.attributes, edit)
+        self.edit_document(path, self.files.attributes, edit, "array")
 
     def put_new_array(self, path: str, meta: ArrayMeta) -> bool:
         """Create an array in a new folder, as a step of an edit of the group above.
