@@ -160,11 +160,11 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
         scale["t"] = interval
     scan = values.get("ScanInformation") or {}
     at = {series.axes[axis]: index for axis, index in fixed}
-    stages = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
-    stage = stages[at.get("P", 0)] * 1e6 if len(stages) > at.get("P", 0) else None
+    positions = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
+    position = positions[at.get("P", 0)] * 1e6 if len(positions) > at.get("P", 0) else None
     stage = {}
-    if stage is not None and {"y", "x"} <= set(scale):
-        centre = {"x": float(stage[0]), "y": float(stage[1]), "z": float(stage[2])}
+    if position is not None and {"y", "x"} <= set(scale):
+        centre = {"x": float(position[0]), "y": float(position[1]), "z": float(position[2])}
         stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
     # Time stamps of several positions are those of all of them.
     frames = tuple(round(time - times[0], 9) for time in times) if len(times) == _length(series, "T") else ()
