@@ -62,7 +62,8 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
         raise InvalidArgumentError(
             f"The columns of the table {name!r} have different names that are text; found {twice[:5]}."
         )
-    return frame
+    sparse = {key: dtype.subtype for key, dtype in frame.dtypes.items() if isinstance(dtype, pd.SparseDtype)}
+    return frame.astype(sparse) if sparse else frame
 
 
 def _what(name: str) -> str:
