@@ -103,7 +103,9 @@ def test_text_with_the_ends_of_lines_of_any_system_stays_in_its_row():
 
 def test_sparse_columns_are_stored_as_others_are():
     position = image(MemoryStore())
-    frame = pd.DataFrame({"control": pd.arrays.SparseArray([0, 0, 1]), "dose": pd.arrays.SparseArray([0.5, None, 1])})
+    frame = pd.DataFrame(
+        {"control": pd.arrays.SparseArray([0, 0, 1]), "dose": pd.arrays.SparseArray([0.5, None, 1])}
+    )
     for backend in BACKENDS:
         position.tables.write(backend, frame, backend=backend)
         same(position.tables[backend][["control", "dose"]], frame.sparse.to_dense())
