@@ -57,6 +57,8 @@ def test_what_cannot_be_printed_is_one_line(plate, tmp_path):
         ([plate, "size"], "no table 'size'"),
         ([plate, "-o", "a.csv"], "give its NAME"),
         ([plate, "sizes", "-o", "a.xlsx"], ".csv, .json or .parquet"),
+        ([plate, "sizes", "-o", plate / "A/zarr.json"], "a file of the store"),
+        ([plate, "sizes", "-o", "/dev/null/a.json"], "/dev/null"),
         ([plate / "A/1"], "neither an image nor a plate"),
     ):
         result = run(*words)

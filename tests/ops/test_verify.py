@@ -159,6 +159,17 @@ def test_a_manifest_replaces_files_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "folder", "link", "pipe"]
 
 
+def test_a_manifest_replaces_no_other_file(tmp_path):
+    lamella.open_ome_zarr(tmp_path / "a.zarr", "fov", "w", ["GFP"]).close()
+    notes = tmp_path / "notes.txt"
+    notes.write_text("three weeks of work")
+    with pytest.raises(InvalidArgumentError, match=r"notes.txt: a file that is no manifest has this name"):
+        lamella.checksum(tmp_path / "a.zarr", notes)
+    assert notes.read_text() == "three weeks of work"
+    for _ in range(2):  # a manifest is replaced
+        assert lamella.checksum(tmp_path / "a.zarr", tmp_path / "m") == read_manifest(tmp_path / "m")
+
+
 def test_a_copy_on_another_machine_has_the_same_manifest(plate, tmp_path):
     copy = tmp_path / "elsewhere" / "copy.zarr"
     shutil.copytree(plate, copy)

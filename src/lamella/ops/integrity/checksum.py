@@ -170,7 +170,7 @@ def checksum(
     StoreNotFoundError
         There is no store.
     InvalidArgumentError
-        `output` is in the store, or the journal beside it belongs to another store.
+        `output` is in the store or another file than a manifest, or the journal beside it belongs to another store.
     StorageError
         A file cannot be read, or the manifest cannot be written.
 
@@ -194,6 +194,7 @@ def checksum(
         manifest = local_path(output, "the manifest")
         check_replaceable(manifest, "the manifest")
         refuse_in_store(manifest, storage)
+        _check_is_manifest(manifest)
         folder, last = os.path.split(manifest)
         record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
         with open_journal(record, SUMS, storage, path) as journal:
@@ -261,6 +262,18 @@ def write_manifest(digests: Mapping[str, str], path: StrPath) -> None:
     folder, name = os.path.split(local_path(path, "the manifest"))
     text = "".join(f"{line}\n" for line in manifest_lines(digests))
     LocalStorage(folder).write(name, text.encode("utf-8", "surrogateescape"))
+
+
+def _check_is_manifest(path: str) -> None:
+    """Raise `InvalidArgumentError` where a file is there that is no manifest, so that none is lost."""
+    if os.path.exists(path):
+        try:
+            read_manifest(path)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"Cannot write the manifest {path}: a file that is no manifest has this name ({error}). Use another "
+                "name, or delete it first."
+            ) from error
 
 
 def read_manifest(path: StrPath) -> dict[str, str]:

@@ -12,6 +12,9 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.tables import PlateTables, Tables
 from lamella.ops.tables.encoding import csv_text, json_values
+from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.parents import refuse_in_store
+from lamella.store.paths import check_replaceable, local_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,15 +51,17 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     ending = os.path.splitext(output)[1].lower() if output is not None else ".json" if as_json else ".csv"
     if ending not in (".csv", ".json", ".parquet"):
         raise InvalidArgumentError(f"--output is the name of a .csv, .json or .parquet file, not {output!r}.")
+    path = None if output is None else local_path(output, "the table")
+    if path is not None:
+        check_replaceable(path, "the table")
+        refuse_in_store(path)
     frame = _with_column(tables[name])
-    if ending == ".parquet":
-        frame.to_parquet(output, index=False)
-        return ""
-    text = _rows(frame) if ending == ".json" else csv_text(frame)
-    if output is None:
+    text = "" if ending == ".parquet" else _rows(frame) if ending == ".json" else csv_text(frame)
+    if path is None:
         return text
-    with open(output, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    content: bytes = frame.to_parquet(None, index=False) if ending == ".parquet" else text.encode()
+    folder, file = os.path.split(path)
+    LocalStorage(folder).write(file, content)
     return ""
 
 
