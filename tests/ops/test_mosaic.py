@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from zarr.storage import MemoryStore
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataWarning, NodeExistsError, NodeNotFoundError
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
 from lamella.ops.mosaics.mosaic import MosaicArray
 from lamella.store.pixels.arrays import StoredArray
@@ -149,6 +150,22 @@ def test_a_view_reads_no_more_than_the_fields_it_touches(tmp_path, reads):
     reads.clear()
     assert mosaic[0, 0, 0, 5:5].size == 0
     assert reads == []
+
+
+def test_a_mosaic_has_the_windows_of_the_fields_that_state_one(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", (1, 2), "0.4")
+    windows = ({"min": 0, "max": 9}, {"start": 1, "end": 20, "min": 0, "max": 20})
+    for (_, position), window in zip(plate.positions(), windows, strict=True):
+        document = tmp_path / "plate.zarr" / position.path / ".zattrs"
+        attributes = json.loads(document.read_text())
+        attributes["omero"]["channels"][0]["window"] = window
+        document.write_text(json.dumps(attributes))
+    plate = lamella.open_ome_zarr(tmp_path / "plate.zarr")
+    with pytest.warns(MetadataWarning, match="OM-03"):
+        written = plate.mosaic("A/1").write(tmp_path / "mosaic.zarr")
+    (channel,) = written.metadata.omero.channels
+    assert channel.window == {"start": 1, "end": 20, "min": 0, "max": 20}
+    assert lamella.validate(tmp_path / "mosaic.zarr")
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

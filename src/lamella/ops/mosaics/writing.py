@@ -23,6 +23,7 @@ from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
 from lamella.spec import edits
+from lamella.spec.channels import displayed_range
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.removal import delete_unfinished
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.units import Files
     from lamella.ops.mosaics.mosaic import Mosaic, MosaicArray
     from lamella.ops.regions import Region
-    from lamella.spec.images import ImagesMeta
+    from lamella.spec.images import ChannelMeta, ImagesMeta, WindowDict
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, StrPath
 
@@ -192,12 +193,10 @@ class MosaicWrite:
         channels = [[] if omero is None else omero.channels for omero in stored]
         if edited.omero is None or {len(of_field) for of_field in channels} != {len(edited.omero.channels)}:
             return edited
-        edited.omero.channels = [channel.copied() for channel in channels[0]]
-        for channel, of_fields in zip(edited.omero.channels, zip(*channels, strict=True), strict=True):
-            windows = [one.window for one in of_fields if one.window is not None]
-            if channel.window is not None and len(windows) == len(of_fields):
-                start, end = joint_window([(window["start"], window["end"]) for window in windows])
-                channel.window = {**channel.window, "start": start, "end": end}
+        edited.omero.channels = [
+            _joint_channel(new, of_fields)
+            for new, of_fields in zip(edited.omero.channels, zip(*channels, strict=True), strict=True)
+        ]
         return edited
 
     def _fill(self, position: Position, journal: Journal[LocalFile] | None) -> None:
@@ -217,3 +216,19 @@ class MosaicWrite:
         for region in regions(target.meta.shape, target.meta.files):
             if not fills or self.mosaic.touches(region):
                 yield MosaicUnit(self.mosaic.cut(region), target, region)
+
+
+def _joint_channel(new: ChannelMeta, of_fields: Sequence[ChannelMeta]) -> ChannelMeta:
+    """Return a channel as that of the first field, with one window; what the fields do not state is that of `new`."""
+    joint = of_fields[0].copied()
+    joint.label, joint.color, joint.window = new.label, joint.color or new.color, new.window
+    stated = [
+        (shown, field.window) for field in of_fields if (shown := displayed_range(field)) and field.window
+    ]
+    if stated:
+        start, end = joint_window([shown for shown, _ in stated])
+        window: WindowDict = stated[0][1]
+        low = min([start, *(other["min"] for _, other in stated if "min" in other)])
+        high = max([end, *(other["max"] for _, other in stated if "max" in other)])
+        joint.window = {**window, "start": start, "end": end, "min": low, "max": high}
+    return joint
