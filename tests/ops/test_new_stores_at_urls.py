@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -288,3 +289,20 @@ def test_the_plate_of_many_positions_is_read_as_often_as_that_of_a_few(service, 
         lamella.Plate.from_positions(tmp_path / f"{n}.zarr", positions)
         counts.append(service.requests.count(("GET", "/bucket/plate.zarr/zarr.json")))
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/new.ozx", "s3://bucket/new.zarr", "new.ozx"])
+def test_a_second_call_for_the_same_destination_waits_for_the_first(
+    service, temporary, tmp_path, monkeypatch, place
+):
+    """Both wrote in one folder for temporary files, which the first deleted: the second failed, or both."""
+    monkeypatch.chdir(tmp_path)
+    for n in range(2):
+        tifffile.imwrite(f"{n}.tif", PIXELS + n, photometric="minisblack", metadata={"axes": "ZYX"})
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(lamella.convert, f"{n}.tif", place, levels=1, overwrite=True) for n in (0, 1)]
+        for call in calls:
+            call.result()
+    pixels = np.squeeze(lamella.open_ome_zarr(place)["0"][...])
+    assert [np.array_equal(pixels, PIXELS + n) for n in (0, 1)].count(True) == 1
+    assert list(temporary.iterdir()) == []

@@ -26,6 +26,8 @@ REFUSED = {
     "http://127.0.0.1:99999/a.zarr": "is not a server",
     "http://[::1/a.zarr": "is not a server",
     "s3://bucket/x//a.zarr": "two slashes in a row",
+    "s3://bucket/x//a.zip": "two slashes in a row",
+    "s3://bucket/a.zip/../b": "a '..' part",
     "s3://bucket/./a.zarr": "a '.' part",
     "gs://bucket/b.zarr/../a.zarr": "a '..' part",
     "s3://bucket/a\n.zarr": "a control character",
@@ -81,6 +83,21 @@ def test_a_url_may_leave_all_to_its_options(tmp_path):
 def test_a_chain_with_a_cache_opens_without_a_warning_of_others(s3):
     lamella.open_ome_zarr(f"s3://{s3.name}/a.zarr", "fov", "w", ["GFP"]).close()
     assert lamella.open_ome_zarr(f"simplecache::s3://{s3.name}/a.zarr").channel_names == ["GFP"]
+
+
+def test_a_chain_reads_keys_with_two_slashes_as_its_file_system_does(service):
+    lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w", ["GFP"]).close()
+    service.objects.update(
+        {key.replace("/a.zarr", "/x//a.zarr"): data for key, data in service.objects.items()}
+    )
+    assert lamella.open_ome_zarr("simplecache::s3://bucket/x//a.zarr").channel_names == ["GFP"]
+
+
+def test_a_local_name_with_two_colons_is_no_chain(tmp_path, monkeypatch):
+    """Of ``my_plate::a.zarr``, ``a.zarr`` was written, by fsspec."""
+    monkeypatch.chdir(tmp_path)
+    lamella.open_ome_zarr("my_plate::a.zarr", "fov", "w", ["GFP"]).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["my_plate::a.zarr"]
 
 
 def test_a_server_of_ipv6_is_no_chain_and_its_query_no_part_of_a_message():

@@ -14,7 +14,7 @@ from lamella.ops.copying.copy_store import check_other, check_replaced, copy_sto
 from lamella.ops.copying.pack import check_archive, pack
 from lamella.ops.copying.upload import check_upload
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
-from lamella.ops.rewriting.workspace import Workspace
+from lamella.ops.rewriting.workspace import Workspace, check_name
 from lamella.store.files.archives import is_archive_name, split_archive_url
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
@@ -92,16 +92,23 @@ def new_store(
             f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) need 0.5 or newer. Choose version 0.5, or a name "
             "that ends with .zip."
         )
+
+    def check() -> None:
+        if upload is None:
+            check_archive(path, overwrite=overwrite)
+        else:
+            check_upload(upload, [*map(_storage_of, sources)], overwrite=overwrite)
+
+    check_name(path)
+    check()
     parent, name = os.path.split(path)
-    if upload is None:
-        check_archive(path, overwrite=overwrite)
-        above = os.path.join(parent, private_name(f"pack-{name}"))
-    else:
-        check_upload(upload, [*map(_storage_of, sources)], overwrite=overwrite)
+    above = os.path.join(parent, private_name(f"pack-{name}"))
+    if upload is not None:
         above = _temporary_folder(command, path)
     name = shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
     errors = (KeyboardInterrupt,) if upload is None else _RESUMED
     with _kept_after(above, os.path.join(above, name), path, errors) as folder:
+        check()  # another call may have written it meanwhile
         yield workspace(folder)
         pack(folder, path if upload is None else upload, overwrite=overwrite, progress=progress)
 
@@ -124,11 +131,9 @@ def _storage_of(source: StrPath | Store | Storage) -> Storage:
 
 
 def _temporary_folder(command: str, shown: str) -> str:
-    """Create the folder where a store is written before it is sent: the same for the same command and destination."""
+    """Return the folder where a store is written before it is sent: the same for the same command and destination."""
     digest = sha256(f"{command} {shown}".encode()).hexdigest()[:24]
-    above = os.path.join(tempfile.gettempdir(), f"{PRIVATE_PREFIX}upload-{digest}")
-    make_folder(above)
-    return os.path.realpath(above)
+    return os.path.join(os.path.realpath(tempfile.gettempdir()), f"{PRIVATE_PREFIX}upload-{digest}")
 
 
 @contextmanager
@@ -171,12 +176,19 @@ def staged(
 def _kept_after(
     above: str, folder: str, shown: str, errors: tuple[type[BaseException], ...]
 ) -> Iterator[str]:
-    """Yield a folder in a temporary one, which messages show as another path; delete both, except after ``errors``."""
-    try:
-        with shown_as(folder, shown):
-            yield folder
-    except BaseException as error:
-        if not isinstance(error, errors):
-            rmtree(above, ignore_errors=True)
-        raise
-    rmtree(above, ignore_errors=True)
+    """Yield a folder in a temporary one, which messages show as another path; delete both, except after ``errors``.
+
+    Another call for the same destination waits until this one has ended.
+    """
+    parent, name = os.path.split(above)
+    make_folder(parent)
+    with LocalStorage(parent).lock(name.removeprefix(PRIVATE_PREFIX)):
+        make_folder(above)
+        try:
+            with shown_as(folder, shown):
+                yield folder
+        except BaseException as error:
+            if not isinstance(error, errors):
+                rmtree(above, ignore_errors=True)
+            raise
+        rmtree(above, ignore_errors=True)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from lamella.errors import InvalidArgumentError, short_repr
 from lamella.store.keys import LONGEST_PART
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]+(://|::)")
+_URL = re.compile(r"[A-Za-z](?:[A-Za-z0-9+._-]+://|[A-Za-z0-9+.-]+::)")
 _LOST_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _FILE = re.compile(r"file:(?:(//[^/]*)(?=/|$)|(?=/))", re.IGNORECASE)
 
@@ -18,8 +18,8 @@ _FILE = re.compile(r"file:(?:(//[^/]*)(?=/|$)|(?=/))", re.IGNORECASE)
 def is_url(text: str) -> bool:
     """Whether a text is a URL other than a ``file://`` URL.
 
-    >>> is_url("s3://bucket/a.zarr"), is_url("file:///data/a.zarr"), is_url("C:/a.zarr")
-    (True, False, False)
+    >>> is_url("s3://bucket/a.zarr"), is_url("file:///data/a.zarr"), is_url("C:/a.zarr"), is_url("my_plate::1.zarr")
+    (True, False, False, False)
     """
     return _URL.match(text) is not None and _FILE.match(text) is None
 

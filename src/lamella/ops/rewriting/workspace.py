@@ -42,6 +42,12 @@ _NEW = "store"
 _OLD = "old"
 
 
+def check_name(path: str) -> None:
+    """Raise `InvalidNameError` for a path or URL whose name no store can have."""
+    if fault := problem_of_key(os.path.basename(path)):
+        raise InvalidNameError(f"Cannot write {short_repr(path)}: {fault}. Choose another name.")
+
+
 class Workspace:
     """The folder of an unfinished store at an absolute path, raising for other ``settings``.
 
@@ -80,8 +86,7 @@ class Workspace:
         A run that was killed while it moved its store is finished first; the value is whether it had these settings.
         """
         check_length(self.path, "a store")
-        if fault := problem_of_key(os.path.basename(self.path)):
-            raise InvalidNameError(f"Cannot write {short_repr(self.path)}: {fault}. Choose another name.")
+        check_name(self.path)
         make_folder(self._parent)
         with LocalStorage(self._parent).lock(os.path.basename(self.folder).removeprefix(PRIVATE_PREFIX)):
             try:

@@ -20,6 +20,7 @@ from lamella.store.files.zip_directory import TAIL
 from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.keys import join
 from lamella.store.objects.addresses import is_chained, is_web, may_have_query
+from lamella.store.objects.url_checks import check_url
 from lamella.store.paths import is_url
 from lamella.store.storage import ChangedError, RangeRequest, Storage, open_url
 
@@ -78,6 +79,7 @@ def split_archive_url(url: str) -> tuple[str, str, str] | None:
     match = pattern.fullmatch(url.rstrip("/"))
     if match is None:
         return None
+    check_url(url)
     above = f"{match['parent'].rstrip('/')}{match['query']}"
     name, inside = match["name"], match["inside"].strip("/")
     if is_web(url):  # where a %20 of the URL is a space of the name, which the request encodes again

@@ -517,10 +517,13 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
     """
     options = dict(storage_options or {})
     *chain, last = split_chain(url)
-    protocol = last.partition("://")[0]
+    protocol, _, rest = last.partition("://")
     if protocol in ("s3", "s3a"):
+        bucket = (
+            f"{protocol}://{rest.partition('/')[0]}"  # its file system also reads paths that obstore refuses
+        )
         own = {name: options.pop(name) for name in options.keys() & known_options("s3")}
-        options[protocol] = _s3_options(resolve(last, {**own, **options.get(protocol, {})}))
+        options[protocol] = _s3_options(resolve(bucket, {**own, **options.get(protocol, {})}))
         # fsspec shares a file system among equal options: one that archives use belongs to another event loop.
         if not chain or "cache" not in chain[0]:
             options[protocol]["s3_additional_kwargs"] = {}
