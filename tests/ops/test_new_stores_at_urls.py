@@ -306,3 +306,17 @@ def test_a_second_call_for_the_same_destination_waits_for_the_first(
     pixels = np.squeeze(lamella.open_ome_zarr(place)["0"][...])
     assert [np.array_equal(pixels, PIXELS + n) for n in (0, 1)].count(True) == 1
     assert list(temporary.iterdir()) == []
+
+
+def test_a_store_that_another_call_wrote_meanwhile_is_kept(service):
+    """The call that came too late deleted it."""
+    url = "s3://bucket/new.zarr"
+    lamella.write_image(url, PIXELS, axes="zyx", levels=1).close()
+    theirs = dict(service.objects)
+    service.objects.clear()
+    service.before = lambda method, _: (
+        (lambda: service.objects.update(theirs)) if method == "PUT" and not service.objects else None
+    )
+    with pytest.raises(StoreExistsError):
+        lamella.write_image(url, PIXELS + 1, axes="zyx", levels=1)
+    assert service.objects == theirs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lamella.arguments import items_of, whole_number, whole_numbers
-from lamella.errors import InvalidArgumentError, StorageError, WrongTypeError, counted
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
@@ -180,11 +180,13 @@ def write_image(
 
 @contextmanager
 def _deleted_on_errors(storage: Any, overwrite: bool, token: str) -> Iterator[None]:
-    """Delete the new store after an error, unless the error is that a store exists."""
+    """Delete the new store after an error, unless the error is that a store exists, which another call wrote."""
     existed = storage.exists("")
     try:
         with abandoned_on_errors(token):
             yield
+    except StoreExistsError:
+        raise
     except BaseException:
         if not existed or overwrite:
             with suppress(StorageError):
