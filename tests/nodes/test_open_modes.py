@@ -146,6 +146,7 @@ BAD_ARGUMENTS = {
     "axes out of order": {"axes": [*reversed(axes("zyx"))][:2] + axes("c")},
     "axes that are no axes": {"axes": ["t", "c", "y", "x"]},
     "unknown version": {"version": "0.3"},
+    "a channel name that JSON cannot have": {"channel_names": ["\ud800"]},
     "channels without an axis for them": {"axes": axes("zyx"), "channel_names": ["DAPI", "GFP"]},
 }
 

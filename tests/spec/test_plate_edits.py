@@ -318,6 +318,8 @@ def test_times_of_an_acquisition_are_those_of_the_specification(times: dict[str,
         plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=3, **times)])
     with pytest.raises(InvalidArgumentError, match="ends before it starts"):
         plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=3, start_time=5, end_time=1)])
+    (kept,) = plate_edits.new_plate(acquisitions=[AcquisitionMeta(id=3, end_time=10**400)]).acquisitions or []
+    assert kept.end_time == 10**400
 
 
 def test_fields_are_counted_for_the_plate_and_each_acquisition() -> None:

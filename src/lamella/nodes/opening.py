@@ -109,6 +109,7 @@ def open_store(
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
     node = kind(NodePath(store_handle, ""), **options)
     first = with_creating(node._first_attributes(), creating)
+    document = store_handle.documents.prepared("", first)
     if mode == "w":
         if occupied:
             storage.delete("")
@@ -120,7 +121,7 @@ def open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
             cache_bytes, recheck, storage_options, kwargs, creating,
         )  # fmt: skip
-    node._adopt_document(store_handle.documents.prepared("", first), None)
+    node._adopt_document(document, None)
     return node
 
 

@@ -66,7 +66,7 @@ def _check_times(acquisition: AcquisitionMeta) -> None:
     """Raise for times that the specification does not allow, and for an end before the start."""
     times = {"start_time": acquisition.start_time, "end_time": acquisition.end_time}
     for key, time in times.items():
-        if time is not None and not (time >= 0 and float(time).is_integer()):
+        if time is not None and not (time >= 0 and (isinstance(time, int) or time.is_integer())):
             raise InvalidArgumentError(
                 f"The {key} of acquisition {acquisition.id} is {time}, and has to be a whole number of 0 or more "
                 "(PL-09): round it, as in int(time.time())."
