@@ -320,3 +320,22 @@ def test_a_store_that_another_call_wrote_meanwhile_is_kept(service):
     with pytest.raises(StoreExistsError):
         lamella.write_image(url, PIXELS + 1, axes="zyx", levels=1)
     assert service.objects == theirs
+
+
+def test_no_report_and_no_message_has_the_signature_of_a_url(service, tmp_path, tiff):
+    old = plate(tmp_path / "plate.zarr", "0.4")
+    options = {"account_name": "mine", "endpoint_url": service.endpoint}
+    query = "?sv=1&sig=secret"
+    reports = [
+        lamella.convert(tiff, f"az://bucket/a.zip{query}", levels=1, storage_options=options),
+        lamella.convert(tiff, f"az://bucket/b.zarr{query}", dry_run=True, storage_options=options),
+        lamella.upgrade(old, "0.5", f"az://bucket/c.zarr{query}", storage_options=options),
+    ]
+    names = ["az://bucket/a.zip", "az://bucket/b.zarr", "az://bucket/c.zarr"]
+    assert [report.destination for report in reports] == names
+    for call in (
+        lambda url: lamella.pack(old, url, storage_options=options),
+        lambda url: lamella.checksum(old, output=url),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"^az://bucket/d\.zarr is"):
+            call(f"az://bucket/d.zarr{query}")

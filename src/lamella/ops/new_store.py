@@ -48,8 +48,11 @@ def is_copied(destination: StrPath | Store) -> bool:
 
 
 def name_of(destination: StrPath | Store) -> str:
-    """Return the path, the URL or the name of a destination, for messages."""
-    return open_storage(destination).name if is_store(destination) else location(destination)
+    """Return the path, the URL without secrets, or the name of a destination, for messages."""
+    if is_store(destination):
+        return open_storage(destination).name
+    address = location(destination)
+    return clean_url(address) if is_url(address) else address
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from lamella.errors import InvalidArgumentError, short_repr
 from lamella.store.keys import LONGEST_PART
+from lamella.store.objects.addresses import clean_url
 
 _URL = re.compile(r"[A-Za-z](?:[A-Za-z0-9+._-]+://|[A-Za-z0-9+.-]+::)")
 _LOST_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
@@ -88,7 +89,7 @@ def local_path(target: object, subject: str) -> str:
     text = location(target)
     if is_url(text):
         raise InvalidArgumentError(
-            f"{text} is a URL, and {subject} can only be a local folder or file: give a path."
+            f"{clean_url(text)} is a URL, and {subject} can only be a local folder or file: give a path."
         )
     path = os.path.abspath(text)
     check_length(path, subject)

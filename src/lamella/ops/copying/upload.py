@@ -12,6 +12,7 @@ from lamella.ops.rewriting.endpoints import already_exists, check_apart
 from lamella.store.files.archives import is_archive_name, split_archive_url
 from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import join
+from lamella.store.objects.addresses import clean_url
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.paths import location
 from lamella.store.storage import ChangedError, Storage, open_storage, open_url
@@ -66,9 +67,11 @@ def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
     if address is None or address[2]:
         if is_archive_name(url):
             raise InvalidArgumentError(
-                f"{url} leads into an archive, which is never changed: choose another URL."
+                f"{clean_url(url)} leads into an archive, which is never changed: choose another URL."
             )
-        raise InvalidArgumentError(f"{url} is not the name of an archive, which ends with .ozx or .zip.")
+        raise InvalidArgumentError(
+            f"{clean_url(url)} is not the name of an archive, which ends with .ozx or .zip."
+        )
     above, key, _ = address
     storage = open_url(above, read_only=False, storage_options=getattr(destination, "storage_options", None))
     where = storage.where(key)
