@@ -305,7 +305,9 @@ def test_chunks_under_other_keys_are_found_on_the_web(tmp_path, server, version)
 
 def test_a_row_of_a_web_server_is_no_empty_store(service, tmp_path, version):
     """No document names the wells of a row alone: `verify` found nothing wrong, having read nothing."""
-    url = _served(service, _make(tmp_path / "a.zarr", "plate", version))
+    path = _make(tmp_path / "a.zarr", "plate", version)
+    zarr.open_group(path / "A").attrs["dose"] = 3  # attributes of a user
+    url = _served(service, path)
     for call in (
         lamella.verify,
         lamella.checksum,

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSONObject
 
+_NAMING = {"multiscales", "labels", "plate", "well", "scene", "bioformats2raw.layout", "series"}
+"""Keys of OME-NGFF under which a group names members; attributes of users name none."""
+
 
 def listed(storage: Storage, path: str = "") -> Storage:
     """Return a storage that can list its content: the same one, or a view by its metadata."""
@@ -94,7 +97,7 @@ class _Walk:
             return
         self.documents += [join(path, file) for file in node.data]
         is_whole_group = node.kind == "group" and node.documents.keys() == node.data.keys()
-        if not is_whole_group or node.ome.keys() - {"version"} or _is_in_tables(path):
+        if not is_whole_group or node.ome.keys() & _NAMING or _is_in_tables(path):
             self.is_bare = False
         if node.kind == "array":
             form: Any = node.zarr_format
