@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.cached import SimpleCacheFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
@@ -71,6 +72,17 @@ def test_a_store_of_fsspec_with_a_cache_before_a_web_server_is_refused_as_its_ur
         store = FsspecStore(SimpleCacheFileSystem(fs=HTTPFileSystem()), path=f"{service.endpoint}/a.zarr")
     with pytest.raises(errors.InvalidArgumentError, match=r"do not work for web servers"):
         lamella.open_ome_zarr(store)
+
+
+def test_a_wrapped_cache_before_a_web_server_reads_and_verifies_all(service, tmp_path):
+    """It was refused; before, its pixels were read, and `verify` found no group."""
+    lamella.write_image(tmp_path / "a.zarr", np.ones((8, 8), "u1"), "yx")
+    service.put_folder(tmp_path / "a.zarr", "/web/a.zarr")
+    cache = SimpleCacheFileSystem(target_protocol="http", cache_storage=str(tmp_path / "cache"))
+    wrapped = AsyncFileSystemWrapper(cache, asynchronous=True)
+    store = FsspecStore(wrapped, path=f"{service.endpoint}/web/a.zarr", read_only=True)
+    assert lamella.open_ome_zarr(store).data[:].all()
+    assert lamella.verify(store).files == 1
 
 
 def test_a_url_may_leave_all_to_its_options(tmp_path):

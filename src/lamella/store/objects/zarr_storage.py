@@ -134,9 +134,10 @@ def _unsupported_url_error(url: str, error: Exception) -> InvalidArgumentError:
 def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
     """Return an fsspec store, converted to one that never lists where it is one of the web."""
     fs: Any = store.fs
-    if is_cached(store) and is_web(store.path):
-        raise cached_web_error(store.path, type(getattr(fs, "sync_fs", fs)).__name__, store.path)
-    if "HTTPFileSystem" not in [kind.__name__ for kind in type(fs).__mro__]:
+    is_cache = is_cached(store) and is_web(store.path)
+    if is_cache and not hasattr(fs, "sync_fs"):  # not wrapped by fsspec: zarr-python cannot read it
+        raise cached_web_error(store.path, type(fs).__name__, store.path)
+    if not is_cache and "HTTPFileSystem" not in [kind.__name__ for kind in type(fs).__mro__]:
         return store
     from lamella.store.objects.web import as_web_store
 
