@@ -36,7 +36,9 @@ class Machines:
             "lamella.store.objects.object_reads.AT_ONCE", 1
         )  # a program that is held up sends no others
         monkeypatch.setattr(temporary_files, "_host", host)
-        monkeypatch.setattr(temporary_files, "_mine", lambda: f"{PRIVATE_PREFIX}{host()}-{os.getpid()}-")
+        monkeypatch.setattr(
+            temporary_files, "_own_prefix", lambda: f"{PRIVATE_PREFIX}{host()}-{os.getpid()}-"
+        )
 
     def begin(self, host, call, number):
         """Begin a call; return when it waits before its request of a number, or has ended."""
