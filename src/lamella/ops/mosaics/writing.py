@@ -191,13 +191,14 @@ class MosaicWrite:
         edited = edits.set_name(meta, name)
         stored = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
         channels = [[] if omero is None else omero.channels for omero in stored]
-        if edited.omero is None or {len(of_field) for of_field in channels} != {len(edited.omero.channels)}:
+        omero = edited.omero
+        if omero is None or {len(of_field) for of_field in channels} != {len(omero.channels)}:
             return edited
-        edited.omero.channels = [
+        joint = [
             _joint_channel(new, of_fields)
-            for new, of_fields in zip(edited.omero.channels, zip(*channels, strict=True), strict=True)
+            for new, of_fields in zip(omero.channels, zip(*channels, strict=True), strict=True)
         ]
-        return edited
+        return edited.model_copy(update={"omero": omero.model_copy(update={"channels": joint})})
 
     def _fill(self, position: Position, journal: Journal[LocalFile] | None) -> None:
         target = position[_IMAGE].stored
