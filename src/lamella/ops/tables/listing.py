@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.tables import PlateTables, Tables
 from lamella.ops.tables.encoding import csv_text, json_values
 from lamella.store.files.local import LocalStorage
+from lamella.store.metadata.format_v3 import fill_to_json
 from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import check_replaceable, local_path
 
@@ -74,11 +74,5 @@ def _rows(frame: pd.DataFrame) -> str:
     """Return a table as JSON, each number with all of its digits; one without end is the text of Zarr, "Infinity"."""
     columns = [json_values(frame.iloc[:, index]) for index in range(frame.shape[1])]
     names = [str(name) for name in frame.columns]
-    rows = [dict(zip(names, map(_finite, row), strict=True)) for row in zip(*columns, strict=True)]
+    rows = [dict(zip(names, map(fill_to_json, row), strict=True)) for row in zip(*columns, strict=True)]
     return f"{json.dumps(rows, ensure_ascii=False, default=str)}\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
