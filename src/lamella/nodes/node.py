@@ -552,20 +552,20 @@ def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
     """Return the error for a missing member of a node, or of a node below it."""
     parent, found_parts, other_parts = _deepest(node, key.split("/"))
     if parent is None:
-        action = f"There is no member {key!r} in {node.node_path}."
-        return NodeNotFoundError(f"{action} Nothing lies below the array {'/'.join(found_parts)!r}.")
+        text = f"There is no member {key!r} in {node.node_path}."
+        return NodeNotFoundError(f"{text} Nothing lies below the array {'/'.join(found_parts)!r}.")
     lost = content_without_document(parent.documents, join(parent.path, other_parts[0]))
     if lost is not None:
         return NodeNotFoundError(f"Cannot open {key!r} in {node.node_path}. {lost}")
-    action = f"There is no member {key!r} in {node.node_path}."
+    text = f"There is no member {key!r} in {node.node_path}."
     try:
         names = parent._member_names()
     except LamellaError as error:
-        return NodeNotFoundError(f"{action} Which members there are cannot be read: {error}")
+        return NodeNotFoundError(f"{text} Which members there are cannot be read: {error}")
     whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
     close = nearest(other_parts[0], names)
     hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"
-    return NodeNotFoundError(f"{action} {whose}: {first_of(names, _MAX_NAMES)}.{hint}")
+    return NodeNotFoundError(f"{text} {whose}: {first_of(names, _MAX_NAMES)}.{hint}")
 
 
 def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:

@@ -240,9 +240,7 @@ def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 
 
 def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
-    names, colors = (
-        values.get(f"SI.hChannels.{subject}") or [] for subject in ("channelName", "channelMergeColor")
-    )
+    names, colors = (values.get(f"SI.hChannels.{key}") or [] for key in ("channelName", "channelMergeColor"))
     names, colors = ([each] if isinstance(each, str) else list(each) for each in (names, colors))
     channels = []
     for saved in _numbers(values.get("SI.hChannels.channelSave")):

@@ -73,8 +73,8 @@ class BlockFiles:
     def stored_region(self, region: Region) -> Region:
         """Return the region whose labels are stored for a block: one pixel more where there is a halo."""
         return tuple(
-            slice(max(0, first.start - 1), min(n, first.stop + 1)) if halo else first
-            for first, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
+            slice(max(0, part.start - 1), min(n, part.stop + 1)) if halo else part
+            for part, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
         )
 
     def key(self, index: BlockIndex) -> str:
@@ -196,8 +196,8 @@ class StitchedLabels:
     def _blocks(self, region: Region) -> Iterator[BlockIndex]:
         return product(
             *(
-                range(first.start // size, -(-first.stop // size))
-                for first, size in zip(region, self._files.unit, strict=True)
+                range(part.start // size, -(-part.stop // size))
+                for part, size in zip(region, self._files.unit, strict=True)
             )
         )
 
@@ -266,8 +266,8 @@ def connected_patches(labels: Array) -> Array:
     numbers = np.arange(labels.size, dtype=np.int64).reshape(labels.shape)
     edges = []
     for axis in range(labels.ndim):
-        low = tuple(slice(None, -1) if first == axis else slice(None) for first in range(labels.ndim))
-        high = tuple(slice(1, None) if first == axis else slice(None) for first in range(labels.ndim))
+        low = tuple(slice(None, -1) if index == axis else slice(None) for index in range(labels.ndim))
+        high = tuple(slice(1, None) if index == axis else slice(None) for index in range(labels.ndim))
         same = (labels[low] == labels[high]) & (labels[low] > 0)
         edges.append(np.stack([numbers[low][same], numbers[high][same]]))
     parents = _roots(labels.size, np.concatenate(edges, axis=1))

@@ -101,10 +101,10 @@ class StreamOptions:
             )
         if options["pyramid"] is not None:
             check_levels(options["pyramid"])
-        for subject in ("queue", "flush_every"):
-            number = options[subject]
+        for option in ("queue", "flush_every"):
+            number = options[option]
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-                raise InvalidArgumentError(f"{subject} is a number from 1, not {number!r}.")
+                raise InvalidArgumentError(f"{option} is a number from 1, not {number!r}.")
         return cls(name, frame, kind, **options)
 
 

@@ -85,7 +85,7 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def shown_as(folder: str, name: str) -> Iterator[None]:
-    """Let messages name the destination of a store, not the temporary folder in which it is written.
+    """Name the destination of a store in messages, not the temporary folder in which it is written.
 
     Errors of the system name both, because they may be on different disks, of which one is full.
 

@@ -70,7 +70,8 @@ def cached_web_error(url: str, cache: str, last: str) -> InvalidArgumentError:
 def _check_server(url: str) -> None:
     try:
         parts = urlsplit(url)
-        is_valid = bool(parts.hostname) and parts.port is not False
+        _ = parts.port  # raises ValueError, as urlsplit does
+        is_valid = bool(parts.hostname)
     except ValueError:  # an unclosed bracket, or a port that is no number up to 65535
         is_valid = False
     if not is_valid:
