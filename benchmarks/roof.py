@@ -184,6 +184,8 @@ def main() -> None:
     args = parser.parse_args()
     planes = max(1, args.megabytes * 2**20 // (2 * math.prod(sample.SHAPE[1:])))
     pixels = sample.volume()[:planes]
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=args.folder))
     try:
         roof = against_the_roof(scratch, pixels, args.rounds)
