@@ -93,12 +93,12 @@ class Stage:
         class Telling(locks._ThreadLocks):
             """Lets the first go on when the second has to wait for a lock."""
 
-            def lock(self, name: str):
+            def join(self, name: str):
                 with self._guard:
                     taken = name in self._locks
                 if taken and threading.get_ident() != stage.first:
                     stage.resume.set()
-                return super().lock(name)
+                return super().join(name)
 
         def read_stamped(storage, key: str):
             stage.act(f"read {key}")
@@ -106,7 +106,7 @@ class Stage:
 
         if self.kinds is not None and "read" in self.kinds:
             monkeypatch.setattr(LocalStorage, "read_stamped", read_stamped)
-        assert "lock" in vars(
+        assert "join" in vars(
             locks._ThreadLocks
         )  # else `Telling` would tell nothing, and each pause last a minute
         monkeypatch.setattr(locks, "_threads", Telling())

@@ -30,10 +30,11 @@ _UNKNOWN = object()
 class MetadataDocument(Generic[M]):
     """The model of a node's document, kept current with the store; the node converts attributes to models and back."""
 
-    __slots__ = ("_node", "_own", "_shared", "_stamp", "_stored", "_unchecked", "is_settled")
+    __slots__ = ("_node", "_node_path", "_own", "_shared", "_stamp", "_stored", "_unchecked", "is_settled")
 
     def __init__(self, node: ModelNode[M]) -> None:
         self._node = node
+        self._node_path = node.node_path
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
         self._shared: M | None = None
@@ -115,8 +116,8 @@ class MetadataDocument(Generic[M]):
         """Return whether the document is unchanged; unknown in a writable store without stamps."""
         if self._stamp is _UNKNOWN or not self.is_settled:
             return False
-        store_handle = self._node.store_handle
-        stamp = store_handle.documents.stamp(self._node.path)
+        store_handle = self._node_path.store_handle
+        stamp = store_handle.documents.stamp(self._node_path.path)
         return (stamp is not None or store_handle.read_only) and stamp == self._stamp
 
     def refresh(self) -> M:
@@ -134,7 +135,7 @@ class MetadataDocument(Generic[M]):
     def _read(self) -> None:
         """Read the document; the models of an equal one stay."""
         before, model = self._stored, self._shared
-        self._set_stored(*self._node.documents.stored_group(self._node.path))
+        self._set_stored(*self._node_path.store_handle.documents.stored_group(self._node_path.path))
         is_equal = before is not None and before.attributes == self.last_attributes
         self._unchecked = self._unchecked or not is_equal
         if is_equal and self.is_settled:
@@ -197,7 +198,8 @@ class MetadataDocument(Generic[M]):
             prepare()
             return attributes
 
-        attributes, stamp = self._node.documents.edit_group(self._node.path, apply)
+        documents = self._node_path.store_handle.documents
+        attributes, stamp = documents.edit_group(self._node_path.path, apply)
         # Without stamps, the next access reads the document again.
         self._set_stored(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
         self._update_own(results[-1])
@@ -208,18 +210,18 @@ class MetadataDocument(Generic[M]):
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
     ) -> bool:
         """Write a change whose result is cached; False if the document has changed since it was read."""
-        stored, documents = self.content, self._node.documents
+        stored, documents = self.content, self._node_path.store_handle.documents
         if stored is None:
             return False
         model = self.last_shared_model
 
         def prepare() -> tuple[M, StoredGroup]:
             attributes = self._node._dump(self.changed(change, model), stored.attributes, trusted=True)
-            return model, documents.prepared(self._node.path, attributes, stored)
+            return model, documents.prepared(self._node_path.path, attributes, stored)
 
         # The cached value keeps the model alive, so that no other object can get the same id.
         _, new = stored.get_or_make((id(model), same), prepare)
-        if not documents.swap_group(self._node.path, stored, new, before_write):
+        if not documents.swap_group(self._node_path.path, stored, new, before_write):
             return False
         self._set_stored(new, _UNKNOWN)
         return True
@@ -259,7 +261,7 @@ class MetadataDocument(Generic[M]):
     @property
     def _name(self) -> str:
         """The name of the store and the path of the node, for messages."""
-        return str(self._node.node_path)
+        return str(self._node_path)
 
     def save(self) -> None:
         """Save the model."""

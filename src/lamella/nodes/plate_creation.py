@@ -423,7 +423,8 @@ def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
     for path, is_equal in others.items():
         if not is_equal:
             raise NodeExistsError(
-                f"Another program created {parent.documents.at(path)} at the same time. Its content is unchanged."
+                f"Another program created {parent.documents.storage.where(path)} at the same time. Its content is "
+                "unchanged."
             )
 
 

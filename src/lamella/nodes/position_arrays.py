@@ -329,8 +329,8 @@ class PositionArrays(NGFFNode):
 
     def _created_elsewhere(self, path: str) -> NodeExistsError:
         return NodeExistsError(
-            f"There is another array at {self.documents.at(path)} already, which {self.node_path} does not list: "
-            "what a killed creation left, or what another program creates now. If none runs, delete it first."
+            f"There is another array at {self.documents.storage.where(path)} already, which {self.node_path} does "
+            "not list: what a killed creation left, or what another program creates now. If none runs, delete it first."
         )
 
     def _fitted(

@@ -198,7 +198,7 @@ class _SelectionBuilder:
         attributes = version.dump(change(meta), old)
         for level in dropped_levels:
             attributes = with_stale(attributes, read_stale(attributes).with_unwritten(level, []))
-        location, file = self.documents.at(path), self.documents.files.attributes
+        location, file = self.documents.storage.where(path), self.documents.files.attributes
         key = join(path, file)
         document = attributes
         if self.documents.format == 3:

@@ -401,6 +401,6 @@ class _Job:
             self.target.put_groups({path: attributes}, new=True)
             return
         key = join(path, V3.group)
-        old = parse_object(self.source.storage.read(key) or b"{}", self.source.at(path), V3.group)
+        old = parse_object(self.source.storage.read(key) or b"{}", self.source.storage.where(path), V3.group)
         document = format_v3.group_document(attributes, old)
-        self.target.storage.write(key, to_bytes(document, self.target.at(path), V3.group))
+        self.target.storage.write(key, to_bytes(document, self.target.storage.where(path), V3.group))

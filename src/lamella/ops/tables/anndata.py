@@ -184,7 +184,7 @@ class _Reader:
             raise
         except Exception as error:  # codecs raise errors of any kind
             raise DamagedDataError(
-                f"{self.documents.at(path)} cannot be decoded: {error}. Restore the table from a copy."
+                f"{self.documents.storage.where(path)} cannot be decoded: {error}. Restore the table from a copy."
             ) from error
         if values.dtype.kind in "TUS":
             return values.astype(object)
@@ -196,12 +196,14 @@ class _Reader:
         attributes = self.attributes(path)
         if attributes.get("encoding-type") != "dataframe":
             raise MetadataError(
-                f"{self.documents.at(path)} has the encoding {attributes.get('encoding-type')!r}, not 'dataframe'."
+                f"{self.documents.storage.where(path)} has the encoding {attributes.get('encoding-type')!r}, not "
+                "'dataframe'."
             )
         index_name, order = str(attributes.get("_index", "_index")), attributes.get("column-order", [])
         if not isinstance(order, list):
             raise MetadataError(
-                f"{self.documents.at(path)} has the column-order {order!r}, which is not a list of names of columns."
+                f"{self.documents.storage.where(path)} has the column-order {order!r}, which is not a list of names "
+                "of columns."
             )
         index = pd.Index(list(self.column(join(path, index_name))), name=index_name)
         columns = {str(name): self.column(join(path, str(name))) for name in order}
@@ -232,7 +234,9 @@ class _Reader:
                 return [None if gone else value for value, gone in zip(values, mask, strict=True)]
             array = pd.arrays.IntegerArray if kind == "nullable-integer" else pd.arrays.BooleanArray
             return array(values, mask)
-        raise MetadataError(f"{self.documents.at(path)} has the encoding {kind!r}, which is not supported.")
+        raise MetadataError(
+            f"{self.documents.storage.where(path)} has the encoding {kind!r}, which is not supported."
+        )
 
     def matrix(self, path: str) -> Any:
         """Read a matrix, dense or sparse by rows or columns, as a dense array."""
@@ -242,12 +246,13 @@ class _Reader:
             return self.values(path)
         if kind not in ("csr_matrix", "csc_matrix"):
             raise MetadataError(
-                f"{self.documents.at(path)} has the encoding {kind!r}, which is not supported."
+                f"{self.documents.storage.where(path)} has the encoding {kind!r}, which is not supported."
             )
         shape = attributes.get("shape")
         if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) for n in shape):
             raise MetadataError(
-                f"{self.documents.at(path)} has the shape {shape!r}, which is not a number of rows and of columns."
+                f"{self.documents.storage.where(path)} has the shape {shape!r}, which is not a number of rows and of "
+                "columns."
             )
         rows, columns = (int(n) for n in shape if isinstance(n, int))
         data, indices, starts = (self.values(join(path, name)) for name in ("data", "indices", "indptr"))

@@ -56,7 +56,8 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
     """Read the columns of a table; raise MetadataError for an unknown backend, and for a missing or damaged file."""
     if backend not in BACKENDS:
         raise MetadataError(
-            f"The table {documents.at(path)} has the backend {backend!r}, which is none of {', '.join(BACKENDS)}."
+            f"The table {documents.storage.where(path)} has the backend {backend!r}, which is none of "
+            f"{', '.join(BACKENDS)}."
         )
     try:
         if backend == "anndata":
@@ -66,7 +67,7 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         key = join(path, f"table.{backend}")
         data = documents.storage.read(key)
         if data is None:
-            raise MetadataError(f"The table {documents.at(path)} has no file table.{backend}.")
+            raise MetadataError(f"The table {documents.storage.where(path)} has no file table.{backend}.")
         if backend == "csv":
             return _from_csv(data)
         arrow, parquet = _arrow()
@@ -75,12 +76,12 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         raise
     except (TypeError, LookupError) as error:
         raise MetadataError(
-            f"The table {documents.at(path)} cannot be read as {backend}: its documents are not those of such a table. "
-            "Write it again, or restore it from a copy."
+            f"The table {documents.storage.where(path)} cannot be read as {backend}: its documents are not those "
+            "of such a table. Write it again, or restore it from a copy."
         ) from error
     except (ValueError, OSError) as error:
         raise MetadataError(
-            f"The table {documents.at(path)} cannot be read as {backend}: {error} ({type(error).__name__})"
+            f"The table {documents.storage.where(path)} cannot be read as {backend}: {error} ({type(error).__name__})"
         ) from error
 
 

@@ -422,26 +422,17 @@ class LocalStorage(Storage):
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return self._locked(key, otherwise=lambda: self.lock(key))
-
-    @contextmanager
-    def _locked(
-        self, key: str, otherwise: Callable[[], AbstractContextManager[None]]
-    ) -> Iterator[int | None]:
-        """Lock a file, and yield its descriptor; None where it cannot be locked, and `otherwise` was entered."""
-        with ExitStack() as stack:
-            try:
-                descriptor = stack.enter_context(ReplacementLock(self._base + check_key(key), otherwise))
-            except OSError as error:
-                self._fail("lock", key, error)
-            yield descriptor
+        return ReplacementLock(
+            self._base + check_key(key), lambda: self.lock(key), partial(self._fail, "lock", key)
+        )
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
         """Replace a file if it still has the old bytes, read through the locked descriptor."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
-        with self._locked(key, otherwise=nullcontext) as descriptor:
+        fail = partial(self._fail, "lock", key)
+        with ReplacementLock(self._base + check_key(key), nullcontext, fail) as descriptor:
             if descriptor is not None:
                 if os.pread(descriptor, len(old) + 1, 0) != old:
                     return False

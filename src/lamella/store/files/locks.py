@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lamella.errors import StorageError
 
@@ -68,9 +68,6 @@ class _ThreadLocks:
         self._guard = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        return _LockedName(self, name)
-
     def join(self, name: str) -> threading.Lock:
         with self._guard:
             lock, users = self._locks.get(name) or (threading.Lock(), 0)
@@ -122,7 +119,7 @@ if hasattr(os, "register_at_fork"):
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
     """Lock a name between the threads of this process."""
-    return _threads.lock(name)
+    return _LockedName(_threads, name)
 
 
 @contextmanager
@@ -146,14 +143,20 @@ class ReplacementLock:
     one: so the lock ends with the rename, and a section of several steps needs `file_lock`.
 
     Entering returns the descriptor of the locked file, open for reading, or None where the file is missing or not
-    writable, and ``otherwise`` was locked instead.
+    writable, and ``otherwise`` was locked instead. ``fail`` raises the error of a system that refuses a lock.
     """
 
-    __slots__ = ("_fd", "_other_lock", "_otherwise", "_path", "_turn")
+    __slots__ = ("_fail", "_fd", "_other_lock", "_otherwise", "_path", "_turn")
 
-    def __init__(self, path: str, otherwise: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self,
+        path: str,
+        otherwise: Callable[[], AbstractContextManager[None]],
+        fail: Callable[[OSError], NoReturn],
+    ) -> None:
         self._path = path
         self._otherwise = otherwise
+        self._fail = fail
         self._other_lock: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> int | None:
@@ -161,8 +164,10 @@ class ReplacementLock:
         self._turn.__enter__()
         try:
             return self._enter()
-        except BaseException:
+        except BaseException as error:
             self._turn.__exit__(None, None, None)
+            if isinstance(error, OSError):
+                self._fail(error)
             raise
 
     def _enter(self) -> int | None:

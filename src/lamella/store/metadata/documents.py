@@ -192,6 +192,7 @@ class Documents(StoredDocuments):
         self.storage.check_writable(path)
         if self.storage.locks_processes and not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
+        node = self.storage.where(path)
         edited: JSONObject = {}
         is_marked = True
 
@@ -200,13 +201,13 @@ class Documents(StoredDocuments):
             is_marked = self.format == 3 or self._is_marked(path)
             if data is None and (self.format == 3 or not is_marked):
                 raise self._no("group", path)
-            document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
-            edited = edit(self._attributes_in(path, document))
+            document = {} if data is None else parse_object(data, node, self.files.attributes)
+            edited = edit(self._attributes_in(path, document, "group", node))
             return edited if self.format == 2 else format_v3.group_document(edited, document)
 
         stamp = self.edit_document(path, self.files.attributes, change)
         if not is_marked:  # a creation was killed after the attributes
-            mark = to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group)
+            mark = to_bytes(format_v2.GROUP_DOCUMENT, node, V2.group)
             self.storage.write(join(path, V2.group), mark)
         return edited, stamp
 
@@ -228,7 +229,7 @@ class Documents(StoredDocuments):
             document = change(data)
             if document is None:
                 return None
-            new = to_bytes(document, self.at(path), file)
+            new = to_bytes(document, self.storage.where(path), file)
             self._consolidated.drop([path], new=kind == "array")
             return new
 
@@ -258,9 +259,9 @@ class Documents(StoredDocuments):
         """Encode the document of a new group, or of one that replaces ``old``; unknown keys of ``old`` are kept."""
         document = attributes
         if self.format == 3:
-            old_document = None if old is None else parse_object(old.data, self.at(path), V3.group)
+            old_document = None if old is None else parse_object(old.data, self.storage.where(path), V3.group)
             document = format_v3.group_document(attributes, old_document)
-        return self._shared_group(path, to_bytes(document, self.at(path), self.files.attributes))
+        return self._shared_group(path, to_bytes(document, self.storage.where(path), self.files.attributes))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Lock a group for a change of several steps, each of which may be an `edit_group`."""
@@ -329,8 +330,9 @@ class Documents(StoredDocuments):
         def edit(data: bytes | None) -> JSONObject | None:
             if data is None and self.format == 3:
                 raise self._no("array", path)
-            document = {} if data is None else parse_object(data, self.at(path), self.files.attributes)
-            attributes = change(self._attributes_in(path, document, "array"))
+            node = self.storage.where(path)
+            document = {} if data is None else parse_object(data, node, self.files.attributes)
+            attributes = change(self._attributes_in(path, document, "array", node))
             if self.format == 2 or attributes is None:
                 return attributes
             return {**document, "attributes": attributes}
@@ -399,7 +401,7 @@ class Documents(StoredDocuments):
             if not new and self.format == 3:
                 old = self.document(path, V3.group)
                 if old is not None:
-                    self._require("group", path, format_v3.node_type(old, self.at(path)))
+                    self._require("group", path, format_v3.node_type(old, self.storage.where(path)))
             elif not new:
                 is_marked = self._is_marked(path)
         except NodeNotFoundError as error:
@@ -409,13 +411,13 @@ class Documents(StoredDocuments):
         data = encoded.get(id(attributes)) if old is None else None
         if data is None:
             document = attributes if self.format == 2 else format_v3.group_document(attributes, old)
-            data = to_bytes(document, self.at(path), self.files.attributes)
+            data = to_bytes(document, self.storage.where(path), self.files.attributes)
             if old is None:
                 encoded[id(attributes)] = data
         yield join(path, self.files.attributes), data
         # Last: for other readers the group appears with this file, and then has its attributes.
         if self.format == 2 and not is_marked:
-            yield join(path, V2.group), to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group)
+            yield join(path, V2.group), to_bytes(format_v2.GROUP_DOCUMENT, self.storage.where(path), V2.group)
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
         if not new and self._is_group(path):
@@ -424,10 +426,13 @@ class Documents(StoredDocuments):
         # In Zarr v2 first: attributes alone would look like a group.
         yield (
             join(path, file),
-            encoded_array(meta, lambda: to_bytes(meta.to_document(), self.at(path), file)),
+            encoded_array(meta, lambda: to_bytes(meta.to_document(), self.storage.where(path), file)),
         )
         if self.format == 2:
-            yield join(path, V2.attributes), to_bytes(meta.attributes, self.at(path), V2.attributes)
+            yield (
+                join(path, V2.attributes),
+                to_bytes(meta.attributes, self.storage.where(path), V2.attributes),
+            )
 
     def _is_group(self, path: str) -> bool:
         if self.format == 2:

@@ -62,7 +62,7 @@ def content_without_document(documents: Documents, path: str, kind: NodeKind | N
     files = documents_of(documents.format, kind)
     verb = "are" if " and " in files else "is"
     return (
-        f"The folder {documents.at(path)} has content ({first_of(names)}), but {files} {verb} missing: "
+        f"The folder {documents.storage.where(path)} has content ({first_of(names)}), but {files} {verb} missing: "
         f"{how_to_restore(files, kind)}."
     )
 

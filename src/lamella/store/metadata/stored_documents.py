@@ -77,14 +77,10 @@ class StoredDocuments:
         """Return the path of a node and the name of its store, for messages."""
         return f"{path or '/'!r} in {self.storage.name}"
 
-    def at(self, path: str) -> str:
-        """Return the full path or URL of a node, for messages."""
-        return self.storage.where(path)
-
     def document(self, path: str, file: str, *, surely: bool = False) -> JSONObject | None:
         """Read one document of a node; None if missing; ``surely`` as for `kind`."""
         data = self.data(path, file, surely=surely)
-        return None if data is None else parse_object(data, self.at(path), file)
+        return None if data is None else parse_object(data, self.storage.where(path), file)
 
     def data(self, path: str, file: str, *, surely: bool = False) -> bytes | None:
         """Read the bytes of one document of a node; None if missing; ``surely`` as for `kind`."""
@@ -102,7 +98,7 @@ class StoredDocuments:
         """
         if self.format == 3:
             document = self.document(path, V3.group, surely=surely)
-            return None if document is None else format_v3.node_type(document, self.at(path))
+            return None if document is None else format_v3.node_type(document, self.storage.where(path))
         if self._shows(path, V2.array):
             return "array"
         if self._shows(path, V2.group):
@@ -197,7 +193,7 @@ class StoredDocuments:
         return parsed_array(data, attributes_data, lambda: self._parse_array(path, data, attributes_data))
 
     def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
-        node = self.at(path)
+        node = self.storage.where(path)
         if self.format == 2:
             attributes = {} if attributes_data is None else parse_object(attributes_data, node, V2.attributes)
             return format_v2.parse_array(parse_object(data, node, V2.array), attributes, node)
@@ -212,7 +208,7 @@ class StoredDocuments:
         if document is None:
             raise self._no("array", path)
         if self.format == 3:
-            return document, self._attributes_in(path, document, "array")
+            return document, self._attributes_in(path, document, "array", self.storage.where(path))
         return document, self.document(path, V2.attributes) or {}
 
     def attributes_of_array(self, path: str) -> JSONObject:
@@ -222,11 +218,10 @@ class StoredDocuments:
         self._require("array", path, self.kind(path))
         return self.document(path, V2.attributes) or {}
 
-    def _attributes_in(self, path: str, document: JSONObject, kind: NodeKind = "group") -> JSONObject:
+    def _attributes_in(self, path: str, document: JSONObject, kind: NodeKind, node: str) -> JSONObject:
         """Return the attributes of a group or array in the document that has them."""
         if self.format == 2:
             return document
-        node = self.at(path)
         self._require(kind, path, format_v3.node_type(document, node))
         return format_v3.attributes_of(document, node)
 
@@ -308,7 +303,8 @@ class StoredDocuments:
         return self.storage.stamp(join(path, self.files.array))
 
     def _parse_group(self, path: str, data: bytes) -> JSONObject:
-        return self._attributes_in(path, parse_object(data, self.at(path), self.files.attributes))
+        node = self.storage.where(path)
+        return self._attributes_in(path, parse_object(data, node, self.files.attributes), "group", node)
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""

@@ -83,8 +83,8 @@ class _MergingWriter:
     def write_now(self, key: str, data: bytes) -> None:
         """Write a document as `write` does; blocks."""
         path, _, file = key.rpartition("/")
-        new = parse_object(data, self.documents.at(path), file)
-        to_bytes(new, self.documents.at(path), file)  # raises for NaN and infinities
+        new = parse_object(data, self.documents.storage.where(path), file)
+        to_bytes(new, self.documents.storage.where(path), file)  # raises for NaN and infinities
         versions = list(self.versions.get(key, ()))
         if file == V2.group:
             if self.documents.storage.read(key) is None:
@@ -94,7 +94,7 @@ class _MergingWriter:
             raise self._deleted(path, file)  # before a lock file would create its folder again
 
         def merge(data: bytes | None) -> JSONObject | None:
-            stored = None if data is None else parse_object(data, self.documents.at(path), file)
+            stored = None if data is None else parse_object(data, self.documents.storage.where(path), file)
             return self._result(path, file, versions, stored, new)
 
         self.documents.edit_document(path, file, merge)
@@ -105,7 +105,7 @@ class _MergingWriter:
     ) -> JSONObject | None:
         """Return the document to store; None where it is stored already."""
         versions_read = [
-            parse_object(data, self.documents.at(path), file)
+            parse_object(data, self.documents.storage.where(path), file)
             for data in reversed(versions)
             if data is not None
         ]
