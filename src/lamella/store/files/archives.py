@@ -170,7 +170,7 @@ class LocalArchive(ArchiveFile):
             if _stamp_of(status) != self._stamp:
                 raise self._changed()
             size = status.st_size
-            return [_pread(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges]
+            return [system.read_at(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges]
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -196,23 +196,6 @@ def _stamp_of(status: os.stat_result) -> Stamp:
     """Return a stamp that changes with the bytes of an open file, but not when it is renamed or removed."""
     return system.stamp_of(status)[:3]
 
-
-def _pread(fd: int, start: int, length: int) -> bytes:
-    """Return bytes of an open file; fewer at its end."""
-    if not hasattr(os, "pread"):  # pragma: no cover
-        with _seeking:
-            os.lseek(fd, start, os.SEEK_SET)
-            return os.read(fd, length)
-    data = os.pread(fd, length, start)
-    while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
-        more = os.pread(fd, length - len(data), start + len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-_seeking = threading.Lock()
 
 
 class RemoteArchive(ArchiveFile):

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import sys
+import threading
 import unicodedata
 from stat import S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
@@ -47,6 +48,28 @@ _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return the stamp of a file: mtime, size, inode and ctime; programs can set back mtime, but not ctime."""
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+
+
+if hasattr(os, "pread"):
+    _pread = os.pread
+else:  # pragma: no cover
+    _seeking = threading.Lock()
+
+    def _pread(fd: int, length: int, start: int, /) -> bytes:
+        with _seeking:
+            os.lseek(fd, start, os.SEEK_SET)
+            return os.read(fd, length)
+
+
+def read_at(fd: int, start: int, length: int) -> bytes:
+    """Return bytes of an open file; fewer at its end."""
+    data = _pread(fd, length, start)
+    while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
+        more = _pread(fd, length - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: bool = False) -> Stamp | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError
@@ -263,17 +264,17 @@ class ArrayMeta:
         """Uncompressed size of all values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    @property
+    @cached_property
     def files(self) -> Shape:
         """Lengths per axis of one file: the shards, or else the chunks."""
         return self.shards or self.chunks
 
-    @property
+    @cached_property
     def chunks_per_file(self) -> Shape:
         """Number of chunks per axis of one file."""
         return tuple(f // c for f, c in zip(self.files, self.chunks, strict=True))
 
-    @property
+    @cached_property
     def grid(self) -> Shape:
         """Number of files per axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import NodeNotFoundError
@@ -246,10 +247,10 @@ class StoredDocuments:
         ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
         """
         if at_once or self.storage.reads_ahead:
-            of_arrays = [join(path, file) for path in arrays for file in self.files_of_array]
             files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
-            of_groups = [join(path, file) for path in groups for file in files]
-            self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
+            of_groups = (join(path, file) for path in groups for file in files)
+            of_arrays = (join(path, file) for path in arrays for file in self.files_of_array)
+            self.storage.expect(chain(of_groups, of_arrays), at_once=at_once)
 
     def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
         """Load documents in folders ahead that are read next: of groups, each with one of its arrays."""

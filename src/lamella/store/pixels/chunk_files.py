@@ -17,6 +17,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import DamagedDataError
+from lamella.store.files.file_system import read_at
 from lamella.store.files.temporary_files import stage
 from lamella.store.keys import join
 from lamella.store.pixels.chunk_cache import indexes
@@ -141,10 +142,9 @@ class ChunkFile:
         """
         if not self.is_open():
             return None
-        if self._form is None:
-            return self.read(0, self.size)
-        span = self._span(number)
-        return None if span is None else self.read(*span)
+        span = (0, self.size) if self._form is None else self._span(number)
+        assert self._fd is not None
+        return None if span is None else read_at(self._fd, *span)
 
     def decoded(self, number: int) -> Array | None:
         """Return a cached chunk of the open file."""
@@ -191,26 +191,8 @@ class ChunkFile:
 
     def read(self, start: int, length: int) -> bytes:
         """Return bytes of the open file; fewer at its end."""
-        data = self._pread(length, start)
-        while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
-            more = self._pread(length - len(data), start + len(data))
-            if not more:
-                break
-            data += more
-        return data
-
-    if hasattr(os, "pread"):
-
-        def _pread(self, length: int, start: int) -> bytes:
-            assert self._fd is not None
-            return os.pread(self._fd, length, start)
-    else:  # pragma: no cover
-
-        def _pread(self, length: int, start: int) -> bytes:
-            assert self._fd is not None
-            with _seeking:
-                os.lseek(self._fd, start, os.SEEK_SET)
-                return os.read(self._fd, length)
+        assert self._fd is not None
+        return read_at(self._fd, start, length)
 
     def is_open(self) -> bool:
         """Open the file if needed; return whether it exists."""
@@ -254,10 +236,11 @@ class ChunkFile:
             require_file(status.st_mode, self.path)
         self.size = status.st_size
         is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-        self.stamp = stamp_of_chunks(status, self._coding) if is_settled else None
+        of_chunks = stamp_of_chunks(status, self._coding)
+        self.stamp = of_chunks if is_settled else None
         if self._form is None:
             return
-        stamp = (*stamp_of_chunks(status, self._coding), hash(self._form))
+        stamp = (*of_chunks, hash(self._form))
         self._entries = indexes.get(self.path, stamp)
         if self._entries is None:
             length = self._form.size
@@ -265,6 +248,3 @@ class ChunkFile:
             self._entries = decode_index(self.read(start, length), self._form, self.path)
             if is_settled:
                 indexes.put(self.path, stamp, self._entries)
-
-
-_seeking = threading.Lock()

@@ -48,9 +48,7 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
             count = (len(chosen),)
             yield tuple(file_index.tolist()), Selection(points, True, count, (), None, count), block[chosen]
         return
-    for parts in itertools.product(
-        *(list(axis_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
-    ):
+    for parts in itertools.product(*axis_parts(selection.axes, meta.files)):
         part = block
         for axis, (_, _, where) in enumerate(parts):
             part = part[(slice(None),) * axis + (where,)]
@@ -67,20 +65,30 @@ def _files_of_points(meta: ArrayMeta, selection: Selection) -> Indices:
     return np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
 
 
-def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
-    """Split one axis of a selection by file; yield the file's number, its array indices and its block indices."""
-    if not isinstance(item, slice):
-        numbers = item // f
-        for k in np.unique(numbers).tolist():
-            where = np.flatnonzero(numbers == k)
-            yield k, item[where], where
-        return
-    for k in range(item.start // f, -(-item.stop // f)):
-        first = max(0, -(-(k * f - item.start) // item.step))
-        end = -(-(min((k + 1) * f, item.stop) - item.start) // item.step)
-        if first < end:
-            start = item.start + first * item.step
-            yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
+#: A number of a cell along one axis, its indices of the array, and its indices of the block.
+_Cell: TypeAlias = "tuple[int, slice | Indices, slice | Indices]"
+
+
+def axis_parts(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[list[_Cell]]:
+    """Split each axis of a selection into the cells of a grid."""
+    axis_cells = []
+    for item, n in zip(axes, lengths, strict=True):
+        cells: list[_Cell] = []
+        if isinstance(item, slice):
+            for k in range(item.start // n, -(-item.stop // n)):
+                first = max(0, -(-(k * n - item.start) // item.step))
+                end = -(-(min((k + 1) * n, item.stop) - item.start) // item.step)
+                if first < end:
+                    start = item.start + first * item.step
+                    stop = start + (end - 1 - first) * item.step + 1
+                    cells.append((k, slice(start, stop, item.step), slice(first, end)))
+        else:
+            numbers = item // n
+            for k in np.unique(numbers).tolist():
+                where = np.flatnonzero(numbers == k)
+                cells.append((k, item[where], where))
+        axis_cells.append(cells)
+    return axis_cells
 
 
 def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Shape] | None:
@@ -183,9 +191,8 @@ def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape
     if selection.paired:
         yield from _paired(selection, meta.chunks, grid, strides)
         return
-    axes = [_of_axis(meta, axis, item, grid[axis], strides[axis]) for axis, item in enumerate(selection.axes)]
     is_plain = all(isinstance(axis, slice) for axis in selection.axes)
-    for files in itertools.product(*axes):
+    for files in itertools.product(*_axis_files(meta, selection.axes, strides)):
         parts = []
         for chosen in itertools.product(*[axis_file[1] for axis_file in files]):
             numbers, inside, where, whole = zip(*chosen, strict=True) if chosen else ((), (), (), ())
@@ -195,24 +202,27 @@ def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape
         yield tuple([axis_file[0] for axis_file in files]), parts
 
 
-def _of_axis(
-    meta: ArrayMeta, axis: int, item: slice | Indices, per_file: int, stride: int
-) -> list[tuple[int, list[_AxisPart]]]:
-    """Return the files along one axis with the chunks in each."""
-    chunk, length = meta.chunks[axis], meta.shape[axis]
-    files: list[tuple[int, list[_AxisPart]]] = []
-    for k, axis_item, where in axis_parts(item, chunk):
-        start = k * chunk
-        if isinstance(axis_item, slice):
-            inside: Any = slice(axis_item.start - start, axis_item.stop - start, axis_item.step)
-            is_whole = axis_item.step == 1 and inside.stop - inside.start == min(chunk, length - start)
-        else:
-            inside, is_whole = axis_item - start, False
-        file, number = divmod(k, per_file)
-        if not files or files[-1][0] != file:
-            files.append((file, []))
-        files[-1][1].append((number * stride, inside, where, is_whole))
-    return files
+def _axis_files(
+    meta: ArrayMeta, axes: Sequence[slice | Indices], strides: Sequence[int]
+) -> list[list[tuple[int, list[_AxisPart]]]]:
+    """Return the files along each axis with the chunks in each."""
+    found = []
+    lengths = zip(meta.shape, meta.chunks, meta.chunks_per_file, strides, strict=True)
+    for parts, (length, chunk, per_file, stride) in zip(axis_parts(axes, meta.chunks), lengths, strict=True):
+        files: list[tuple[int, list[_AxisPart]]] = []
+        for k, item, where in parts:
+            start = k * chunk
+            if isinstance(item, slice):
+                inside: Any = slice(item.start - start, item.stop - start, item.step)
+                is_whole = item.step == 1 and inside.stop - inside.start == min(chunk, length - start)
+            else:
+                inside, is_whole = item - start, False
+            file, number = divmod(k, per_file)
+            if not files or files[-1][0] != file:
+                files.append((file, []))
+            files[-1][1].append((number * stride, inside, where, is_whole))
+        found.append(files)
+    return found
 
 
 def _paired(
