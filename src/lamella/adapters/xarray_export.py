@@ -5,6 +5,7 @@ Dims and coordinates come from axes, channels and transformations. Pixels are re
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,7 +77,7 @@ def labels_of(
     coords: dict[str, xr.Variable] = {}
     for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
-        check_block((length,), 8, f"the coordinate {name!r} of {position!r}")
+        check_block((length,), 8, partial("the coordinate {!r} of {!r}".format, name, position))
         with np.errstate(over="ignore"):
             values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
         if length and not np.isfinite(values[-1]):

@@ -469,7 +469,7 @@ class NGFFNode(Mapping[str, Any]):
 
     def require_writable(self, action: str) -> None:
         """Raise for a store that is closed or open for reading."""
-        self.store_handle.require_writable(action, self.path)
+        self.node_path.store_handle.require_writable(action, self.node_path.path)
 
 
 M = TypeVar("M", bound="MetaModel")

@@ -192,7 +192,7 @@ class Position(
         if is_unfinished(attributes):
             attributes = without_replacing(self.node_path, attributes).attributes
             appending = appending or read_appending(attributes)
-        version = self.store_handle.version_of(attributes)
+        version = self.node_path.store_handle.version_of(attributes)
         document = version.dump(meta, attributes, trusted=trusted)
         if appending is not None:
             is_named = appending.name in edits.channel_names(meta)

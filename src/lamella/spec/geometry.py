@@ -188,18 +188,30 @@ def pyramid_shapes(
 def level_transforms(
     base: Sequence[TransformationMeta], factors: Sequence[int | float], method: str
 ) -> list[TransformationMeta]:
-    """Derive the transformations of a pyramid level from those of level 0.
+    """Derive the transformations of one pyramid level from those of level 0; see `transforms_of_levels`."""
+    return transforms_of_levels(base, [factors], method)[0]
+
+
+def transforms_of_levels(
+    base: Sequence[TransformationMeta], levels: Sequence[Sequence[int | float]], method: str
+) -> list[list[TransformationMeta]]:
+    """Derive the transformations of pyramid levels from those of level 0, each by its factors to level 0.
 
     The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
     the translation grows by (scale_N - scale_0) / 2 per axis. A pixel that is picked by a stride
     does not move. The specification does not say where pixels lie; this is the usual convention (A3).
     """
-    first_scale, first_translation = _compose(_checked_transforms(base), len(factors))
-    scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]
-    translation = first_translation
-    if method != "stride":
-        translation = [
-            start + (coarse - fine) / 2
-            for start, coarse, fine in zip(first_translation, scale, first_scale, strict=True)
-        ]
-    return scale_and_translation(scale, translation if any(translation) else None)
+    if not levels:
+        return []
+    first_scale, first_translation = _compose(_checked_transforms(base), len(levels[0]))
+    transforms = []
+    for factors in levels:
+        scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]
+        translation = first_translation
+        if method != "stride":
+            translation = [
+                start + (coarse - fine) / 2
+                for start, coarse, fine in zip(first_translation, scale, first_scale, strict=True)
+            ]
+        transforms.append(scale_and_translation(scale, translation if any(translation) else None))
+    return transforms

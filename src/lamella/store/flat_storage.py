@@ -21,7 +21,7 @@ from lamella.errors import (
     StorageError,
 )
 from lamella.log import log
-from lamella.store.files.locks import thread_lock
+from lamella.store.files.locks import ThreadLock
 from lamella.store.files.temporary_files import is_abandoned
 from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
 from lamella.store.storage import Names, Storage
@@ -170,7 +170,7 @@ class FlatStorage(Storage):
     def lock(self, key: str) -> Iterator[None]:
         """Lock a key between the threads of this process, for all storages at one location."""
         self.check_writable(key)
-        with thread_lock(join(self.lock_root, check_key(key))):
+        with ThreadLock(join(self.lock_root, check_key(key))):
             yield
 
     # ---- deleting -------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from lamella.errors import TooLargeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Shape
 
@@ -115,11 +117,11 @@ def memory_bytes() -> int:
     return min(n for n in limits if n > 0)
 
 
-def check_block(shape: Shape, itemsize: int, subject: str) -> None:
-    """Raise `TooLargeError` for an array that does not fit into memory.
+def check_block(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:
+    """Raise `TooLargeError` for an array that does not fit into memory; ``subject`` begins the message.
 
-    >>> check_block((2, 2), 2, "reading '0'")
-    >>> check_block((2**40, 2**20), 2, "reading '0'")
+    >>> check_block((2, 2), 2, lambda: "reading '0'")
+    >>> check_block((2**40, 2**20), 2, lambda: "reading '0'")
     Traceback (most recent call last):
     ...
     lamella.errors.TooLargeError: reading '0' needs 2 EiB for shape (1099511627776, 1048576), and this process may
@@ -128,7 +130,7 @@ def check_block(shape: Shape, itemsize: int, subject: str) -> None:
     size = math.prod(shape) * itemsize
     if size > memory_bytes():
         raise TooLargeError(
-            f"{subject} needs {binary_size(size)} for shape {tuple(shape)}, and this process may use "
+            f"{subject()} needs {binary_size(size)} for shape {tuple(shape)}, and this process may use "
             f"{binary_size(memory_bytes())}: read a smaller region, or dask_array()"
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
 from lamella.ops.jobs.units import Files, do_task, files_of_region, tasks
-from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes, unit_source_shape
+from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class ImageUnit:
         keys: list[str] = []
         for read_pass, region in (
             (self.first.read_pass, self.first.region),
-            *((later, whole_region(later.source.meta.shape)) for later in self.rest),
+            *((later, whole_region(later.meta.shape)) for later in self.rest),
         ):
             for target in read_pass.targets:
                 keys += files_of_region(target.array, shrink(region, target.factors))
@@ -114,7 +114,7 @@ class ImageUnit:
         if self.pixels.tally is not None:
             self.pixels.tally.add(0, "pyramid")
         for read_pass in self.rest:
-            compute_unit(PassUnit(read_pass, whole_region(read_pass.source.meta.shape), self.first.jobs))
+            compute_unit(PassUnit(read_pass, whole_region(read_pass.meta.shape), self.first.jobs))
         self.is_computed = True
 
 
@@ -239,7 +239,7 @@ def _write_large(
     for read_pass in rest:
         units_of_pass = (
             PassUnit(read_pass, region, 1)
-            for region in nested(whole_region(read_pass.source.meta.shape), [unit_source_shape(read_pass)])
+            for region in nested(whole_region(read_pass.meta.shape), [read_pass.unit])
         )
         run(compute_unit, units_of_pass, workers)
     return sampler.sample
@@ -247,8 +247,8 @@ def _write_large(
 
 def _unit_shape(first: ReadPass, nbytes: int) -> Shape:
     """Return the shape of units of a source: whole rows that fill whole files of every level, near a size in bytes."""
-    meta = first.source.meta
-    shape = [*unit_source_shape(first)[:-1], meta.shape[-1]]
+    meta = first.meta
+    shape = [*first.unit[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):
         while shape[axis] < meta.shape[axis]:
             longer = [*shape[:axis], min(2 * shape[axis], meta.shape[axis]), *shape[axis + 1 :]]

@@ -209,33 +209,26 @@ _WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 def _reduce(method: Method, source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
     """Run the kernel of a method."""
-    binned = rows.starts, rows.rows, rows.factor
-    if method == "mean":
-        _mean(source, binned, target)
-    elif method in ("min", "max"):
+    binned, dtype, width = (rows.starts, rows.rows, rows.factor), source.dtype, target.shape[1]
+    if method in ("min", "max"):
         _EXTREMUM(source, *binned, target, int(method == "max"))
-    elif method == "mode" and source.dtype.kind == "f":
-        keys, modes = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
+    elif method == "mode" and dtype.kind == "f":
+        keys, modes = _keys(source), np.empty(target.shape, f"i{dtype.itemsize}")
         _MODE(keys, *binned, modes, np.empty(rows.max_voxels, keys.dtype))
-        target[...] = _flipped(modes).view(source.dtype)
-    else:
+        target[...] = _flipped(modes).view(dtype)
+    elif method != "mean":
         kernel = _MEDIAN if method == "median" else _MODE
-        kernel(source, *binned, target, np.empty(rows.max_voxels, source.dtype))
-
-
-def _mean(source: NDArray[Any], binned: tuple[Constant, Constant, int], target: NDArray[Any]) -> None:
-    width = target.shape[1]
-    if source.dtype == np.float32:
+        kernel(source, *binned, target, np.empty(rows.max_voxels, dtype))
+    elif dtype == np.float32:
         _MEAN_FLOAT32(source, *binned, target, np.empty(width))
-    elif source.dtype == np.float64:
+    elif dtype == np.float64:
         _MEAN_FLOAT64(source, *binned, target, np.empty(width), np.empty(width), np.empty(width))
-    elif source.dtype.itemsize == 8:
-        flip = -(2**63) if source.dtype.kind == "u" else 0
+    elif dtype.itemsize == 8:
+        flip = -(2**63) if dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
         _MEAN_INT64(source.view(np.int64), *binned, target.view(np.int64), *halves, flip)
     else:
-        wide = _WIDE[source.dtype.itemsize > 2]
-        _MEAN_INTEGERS(source, *binned, target, np.empty(width, np.int64), wide)
+        _MEAN_INTEGERS(source, *binned, target, np.empty(width, np.int64), _WIDE[dtype.itemsize > 2])
 
 
 def _keys(source: NDArray[Any]) -> Array:

@@ -8,6 +8,7 @@ keeps few chunks of the targets incomplete. If the grids do not align, the next 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import lcm, prod
 from threading import local
 from typing import TYPE_CHECKING, Protocol
@@ -97,10 +98,31 @@ class ReadPass:
     targets: tuple[Target, ...]
     method: Method
 
+    @cached_property
+    def meta(self) -> ArrayMeta:
+        """Description of the source, which does not change during a job."""
+        return self.source.meta
+
     @property
     def factors(self) -> Shape:
         """Factors from the source to the coarsest target: blocks begin at multiples of them."""
         return self.targets[-1].factors
+
+    @cached_property
+    def unit(self) -> Shape:
+        """Shape of source regions that fill whole files of every target: the unit of one machine."""
+        unit = self.factors
+        for target in self.targets:
+            unit = _common(unit, target.file, self.meta.shape)
+        return unit
+
+    @cached_property
+    def chain(self) -> list[Shape]:
+        """Shapes of nested source regions: a block of whole chunks, then one that fills a buffer of each target."""
+        shapes = [_common(self.meta.chunks, self.factors, self.meta.shape)]
+        for target in self.targets:
+            shapes.append(_common(shapes[-1], target.unit, self.meta.shape))
+        return shapes
 
 
 def passes(
@@ -115,30 +137,33 @@ def passes(
 
     The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
     one before, finest first. With ``spread`` the units of a pass run on an executor, and their size is bounded (see
-    `unit_source_shape`); with ``is_recorded`` a journal records them, and they may be larger.
+    `ReadPass.unit`); with ``is_recorded`` a journal records them, and they may be larger.
     """
     planned: list[ReadPass] = []
-    targets: list[Target] = []
     largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if is_recorded else None
     for array, step in levels:
+        targets = planned[-1].targets if planned else ()
         before = targets[-1].factors if targets else (1,) * len(step)
         target = Target.of(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
-        if targets and not _fits(ReadPass(source, (*targets, target), method), largest):
-            planned.append(ReadPass(source, tuple(targets), method))
-            source, targets = targets[-1].array, [Target.of(array, step, step)]
+        longer = ReadPass(source, (*targets, target), method)
+        if not targets:
+            planned.append(longer)
+        elif _fits(longer, largest):
+            planned[-1] = longer
         else:
-            targets.append(target)
-    return [*planned, ReadPass(source, tuple(targets), method)] if targets else planned
+            source = targets[-1].array
+            planned.append(ReadPass(source, (Target.of(array, step, step),), method))
+    return planned
 
 
 def _fits(read_pass: ReadPass, largest: int | None) -> bool:
     """Return whether several targets can be computed in one pass, in bounded memory."""
-    source = read_pass.source.meta
+    source = read_pass.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in read_pass.targets[:-1]):
         return False
-    if largest is not None and _nbytes(unit_source_shape(read_pass), source) > largest:
+    if largest is not None and _nbytes(read_pass.unit, source) > largest:
         return False
-    block, *fills = _chain(read_pass)
+    block, *fills = read_pass.chain
     largest_block = max(BLOCK_BYTES, _nbytes(source.chunks, source))
     return (
         _nbytes(block, source) <= largest_block and _pending_bytes(read_pass, block, fills) <= PENDING_BYTES
@@ -147,7 +172,7 @@ def _fits(read_pass: ReadPass, largest: int | None) -> bool:
 
 def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) -> int:
     """Return the raw size of incomplete parts of the targets, at the border of two regions."""
-    source = read_pass.source.meta
+    source = read_pass.meta
     return 2 * sum(
         _nbytes(extent, source) // prod(target.factors)
         for extent, target in zip(fills, read_pass.targets, strict=True)
@@ -157,15 +182,6 @@ def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) ->
 
 def _nbytes(shape: Shape, meta: ArrayMeta) -> int:
     return prod(shape) * meta.dtype.itemsize
-
-
-def _chain(read_pass: ReadPass) -> list[Shape]:
-    """Return shapes of nested source regions: a block of whole chunks, then one that fills a buffer of each target."""
-    source = read_pass.source.meta
-    shapes = [_common(source.chunks, read_pass.factors, source.shape)]
-    for target in read_pass.targets:
-        shapes.append(_common(shapes[-1], target.unit, source.shape))
-    return shapes
 
 
 def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
@@ -195,8 +211,8 @@ class Order:
 
 def order(read_pass: ReadPass) -> Order:
     """Choose the order of a pass that bounds the memory of incomplete regions."""
-    source = read_pass.source.meta
-    grain, *fills = _chain(read_pass)
+    source = read_pass.meta
+    grain, *fills = read_pass.chain
     if (
         len(fills) == 1
         and max(_nbytes(grain, source), _pending_bytes(read_pass, grain, fills)) > PENDING_BYTES
@@ -216,19 +232,10 @@ def order(read_pass: ReadPass) -> Order:
     return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), apart)
 
 
-def unit_source_shape(read_pass: ReadPass) -> Shape:
-    """Return the shape of source regions that fill whole files of every target: the unit of one machine."""
-    shape = read_pass.source.meta.shape
-    unit = read_pass.factors
-    for target in read_pass.targets:
-        unit = _common(unit, target.file, shape)
-    return unit
-
-
 def part_source_shape(read_pass: ReadPass) -> Shape:
     """Return the shape of source regions after which progress is recorded: rows of units of bounded size."""
-    source = read_pass.source.meta
-    part = list(unit_source_shape(read_pass))
+    source = read_pass.meta
+    part = list(read_pass.unit)
     for axis in reversed(range(len(part))):
         unit, n = part[axis], source.shape[axis]
         part[axis] = min(n, unit * max(1, UNIT_BYTES // _nbytes(tuple(part), source)))
@@ -277,7 +284,7 @@ def make_levels(
     for read_pass in passes(
         source, levels, method, spread=workers.executor is not None, is_recorded=progress is not None
     ):
-        shape = read_pass.source.meta.shape
+        shape = read_pass.meta.shape
         source_region = aligned(changed or whole_region(shape), read_pass.factors, shape)
         regions_of_passes.append((read_pass, source_region))
         count.expect(_voxels(source_region))
@@ -317,16 +324,14 @@ def _compute_region(
             record(region)
             count.add(_voxels(region))
 
-        units = (
-            PassUnit(read_pass, part, 1) for part in nested(source_region, [unit_source_shape(read_pass)])
-        )
+        units = (PassUnit(read_pass, part, 1) for part in nested(source_region, [read_pass.unit]))
         run(compute_unit, units, workers, done=done)
 
 
 def compute_unit(unit: PassUnit) -> Region:
     """Compute the regions of a pass's levels that depend on a region of its source; return the region."""
     read_pass, region, reading_order = unit.read_pass, unit.region, order(unit.read_pass)
-    dtype = read_pass.source.meta.dtype
+    dtype = read_pass.meta.dtype
     max_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
     threads = Workers(min(Workers(unit.jobs).count, max_threads))
     assemblers = [

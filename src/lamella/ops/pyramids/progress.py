@@ -220,11 +220,11 @@ class PyramidProgress:
 
     def remaining(self, read_pass: ReadPass) -> list[Region]:
         """Return the unfinished regions of a pass's source, extended to whole files of all targets."""
-        factors, unit = self._factors_of(read_pass), passes.unit_source_shape(read_pass)
+        factors, unit = self._factors_of(read_pass), read_pass.unit
         regions: tuple[Bounds, ...] = ()
         for target in read_pass.targets:
             for bounds in self._unfinished[target.array.path]:
-                files = aligned(shrink(_region(bounds), factors), unit, read_pass.source.meta.shape)
+                files = aligned(shrink(_region(bounds), factors), unit, read_pass.meta.shape)
                 regions = add_region(regions, _bounds(files), _EXACT)
         return [_region(bounds) for bounds in sorted(regions)]
 
@@ -233,7 +233,7 @@ class PyramidProgress:
         done = enlarge(region, self._factors_of(read_pass), self._shape)
         levels = tuple(target.array.path for target in read_pass.targets)
         self._finished.setdefault(levels, []).append(_bounds(done))
-        self._unrecorded_bytes += prod(region_shape(region)) * read_pass.source.meta.dtype.itemsize
+        self._unrecorded_bytes += prod(region_shape(region)) * read_pass.meta.dtype.itemsize
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
             self._unrecorded_bytes = 0
             self._subtract_finished()

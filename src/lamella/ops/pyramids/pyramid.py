@@ -93,9 +93,9 @@ def _create_levels(
 
     def add(meta: ImagesMeta) -> ImagesMeta:
         refuse_listed(position, meta)
-        new = zip(levels, plan[1:], strict=True)
+        factors = [to_level_0 for _, to_level_0 in plan[1:]]
         return edits.add_datasets(
-            meta, {path: geometry.level_transforms(transforms, factors, method) for path, (_, factors) in new}
+            meta, dict(zip(levels, geometry.transforms_of_levels(transforms, factors, method), strict=True))
         )
 
     def put() -> None:
@@ -234,11 +234,12 @@ def make_unlisted(
     ``source`` is the only level of the image, ``planned`` describes each new level by path, ``steps`` has their factors
     from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
     """
+    before = position.document.shared_model
+    checked = _described(add(before), method, steps)  # unusable transforms raise before anything is written
 
     def change(meta: ImagesMeta) -> ImagesMeta:
-        return _described(add(meta), method, steps)
+        return checked if meta == before else _described(add(meta), method, steps)
 
-    change(position.document.shared_model)  # unusable transforms raise before anything is written
     documents = position.documents
     targets: list[tuple[StoredArray, Shape]] = [
         (PinnedArray(documents, position.node_path.child(path).path, planned[path]), step)
@@ -467,12 +468,13 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
     """Derive the transforms of all levels from level 0 (MS-05), and record the method (MS-09, MS-10)."""
     from lamella._version import __version__
 
+    factors: list[Shape] = []
+    for step in steps.values():
+        factors.append(
+            tuple(a * b for a, b in zip(factors[-1] if factors else (1,) * len(step), step, strict=True))
+        )
     base = meta.multiscales[0].datasets[0].coordinate_transformations or []
-    factors: Shape = ()
-    transforms = {}
-    for path, step in steps.items():
-        factors = tuple(a * b for a, b in zip(factors or (1,) * len(step), step, strict=True))
-        transforms[path] = geometry.level_transforms(base, factors, method)
+    transforms = dict(zip(steps, geometry.transforms_of_levels(base, factors, method), strict=True))
     details = {
         "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
         "method": edits.MAKER,

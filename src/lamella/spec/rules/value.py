@@ -51,8 +51,10 @@ class Value:
 
     def objects(self, key: str) -> list[Value]:
         """Return the objects in the list of a key; nothing for any other value."""
-        listed = self.raw.get(key)
-        return [item for item in self[key] if isinstance(item.raw, dict)] if isinstance(listed, list) else []
+        return [
+            Value(item, (*self.at, key, index), self.traits, self.node)
+            for index, item in objects(self.raw.get(key))
+        ]
 
     def finding(
         self, rule: str, found: str, remedy: str, *steps: str | int, level: Level | None = None
@@ -309,7 +311,7 @@ def axis_kind(axis: JSON) -> str:
         return ""
     if "type" not in axis:
         return "untyped"
-    return axis["type"] if is_text(axis["type"]) else ""
+    return axis["type"] if isinstance(axis["type"], str) else ""
 
 
 def is_sizeless(axis: JSON) -> bool:

@@ -170,7 +170,9 @@ class LocalArchive(ArchiveFile):
             if _stamp_of(status) != self._stamp:
                 raise self._changed()
             size = status.st_size
-            return [system.read_at(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges]
+            return [
+                system.read_at(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges
+            ]
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -195,7 +197,6 @@ class LocalArchive(ArchiveFile):
 def _stamp_of(status: os.stat_result) -> Stamp:
     """Return a stamp that changes with the bytes of an open file, but not when it is renamed or removed."""
     return system.stamp_of(status)[:3]
-
 
 
 class RemoteArchive(ArchiveFile):

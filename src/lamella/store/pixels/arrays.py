@@ -149,17 +149,13 @@ class StoredArray:
         if selection.is_empty:
             return np.empty(selection.result, meta.dtype) if out is None else out
         if out is None:
-            check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
-
-        def fill(engine: Engine) -> Array:
-            if out is None:
-                return selection.finish(engine.read(selection))
-            request = ReadRequest.into(selection, out)
-            engine.read(selection, request.block)
-            request.finish()
-            return out
-
-        return self._call("read", meta, [selection], fill)
+            check_block(selection.result, meta.dtype.itemsize, lambda: f"reading array {self._where}")
+            block = self._call("read", meta, [selection], lambda engine: engine.read(selection))
+            return selection.finish(block)
+        request = ReadRequest.into(selection, out)
+        self._call("read", meta, [selection], lambda engine: engine.read(selection, request.block))
+        request.finish()
+        return out
 
     def read_orthogonal(self, index: Index) -> Array:
         """Read an index where each index array selects along its own axis."""
@@ -179,7 +175,7 @@ class StoredArray:
         selections = [basic_or_fancy(index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result) for selection in selections)
-            check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
+            check_block((total,), meta.dtype.itemsize, lambda: f"reading many regions of array {self._where}")
         results = results_for(selections, meta.dtype, out)
         requests = [
             ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
@@ -206,7 +202,7 @@ class StoredArray:
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
-        check_block(selection.result, meta.dtype.itemsize, f"writing to array {self._where}")
+        check_block(selection.result, meta.dtype.itemsize, lambda: f"writing to array {self._where}")
         block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
             return

@@ -234,7 +234,8 @@ class FilesEngine:
         waiting = deque(tasks)
         is_worker = not self._coding.needs_thread
         count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - is_worker
-        running = [codec_threads().submit(self._drain, waiting, use_cache) for _ in range(count)]
+        threads = codec_threads() if count > 0 else None
+        running = [threads.submit(self._drain, waiting, use_cache) for _ in range(count)] if threads else []
         try:
             if is_worker:
                 self._drain(waiting, use_cache)
@@ -408,7 +409,9 @@ def read_equal_arrays(
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)
     check_block(
-        out.shape, meta.dtype.itemsize, f"reading a region of {len(paths)} arrays of {documents.storage.name}"
+        out.shape,
+        meta.dtype.itemsize,
+        lambda: f"reading a region of {len(paths)} arrays of {documents.storage.name}",
     )
     engine.read_arrays(paths, list(parts_by_file(meta, selection)), out)
     return out

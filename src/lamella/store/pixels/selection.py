@@ -91,6 +91,18 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
     >>> basic_or_fancy((0, slice(None, None, -1)), (2, 3)).result
     (3,)
     """
+    if (
+        isinstance(index, tuple)
+        and len(index) == len(shape)
+        and all(
+            isinstance(item, slice)
+            and item.step is None
+            and type(item.start) is type(item.stop) is int
+            and 0 <= item.start < item.stop <= n
+            for item, n in zip(index, shape, strict=True)
+        )
+    ):
+        return as_selection(index)
     items = _expand(index, shape)
     if not any(isinstance(item, np.ndarray) for item in items):
         return _along_axes(items, shape)
@@ -164,7 +176,7 @@ def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
 def _expand(index: Index, shape: Shape) -> list[Any]:
     """Return one int, slice or integer array per axis."""
     items: list[Any] = [
-        item if isinstance(item, slice) or item is Ellipsis else _item(item)
+        item if isinstance(item, slice) or item is Ellipsis or item.__class__ is int else _item(item)
         for item in (index if isinstance(index, tuple) else (index,))
     ]
     ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
@@ -307,5 +319,6 @@ def _bounded(indices: Indices, axis: int, n: int) -> Indices:
 
 def as_selection(region: tuple[slice, ...]) -> Selection:
     """Return the selection of a region."""
-    shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in region)
-    return Selection(region, False, shape, (), None, shape)
+    axes = tuple([slice(axis_slice.start, axis_slice.stop, 1) for axis_slice in region])
+    shape = tuple([axis_slice.stop - axis_slice.start for axis_slice in region])
+    return Selection(axes, False, shape, (), None, shape)
