@@ -202,9 +202,11 @@ class MetadataDocument(Generic[M]):
         attributes, stamp = documents.edit_group(self._node_path.path, apply)
         # Without stamps, the next access reads the document again.
         self._set_stored(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
-        self._update_own(results[-1])
         self._shared = results[-1]
-        return results[-1] if self._own is None else self._own
+        if self._own is None:
+            return results[-1]
+        self._update_own(results[-1])
+        return self._own
 
     def _write_prepared(
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]

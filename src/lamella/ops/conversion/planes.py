@@ -49,7 +49,7 @@ class PlanesArray:
         self.sampler = self._new_sampler()
         block = choose_block(
             description.shape,
-            unit_shape(target),
+            unit_shape(target, target.meta),
             description.dtype.itemsize,
             band_rows=description.band_rows,
             channels_together=description.channels_together,

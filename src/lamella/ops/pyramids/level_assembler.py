@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.ops.regions import Region
+    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array, Shape
 
 
-def unit_shape(array: StoredArray) -> Shape:
+def unit_shape(array: StoredArray, meta: ArrayMeta) -> Shape:
     """Return the shape that is buffered until it is complete: a chunk of a streamed shard, else a file."""
-    meta = array.meta
     coding = coding_of(meta)
     streams = (
         isinstance(array.documents.storage, LocalStorage) and coding is not None and coding.index is not None
@@ -49,7 +49,7 @@ class LevelAssembler:
         self._meta = array.meta
         self._region = region
         self._file_shape = self._meta.files
-        self._unit = unit_shape(array)
+        self._unit = unit_shape(array, self._meta)
         self._writes_together = waits_for_requests(array) and self._unit == self._file_shape
         self._write_file = whole_file_writer(array)
         self._lock = Lock()

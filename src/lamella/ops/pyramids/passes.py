@@ -83,9 +83,10 @@ class Target:
     @classmethod
     def of(cls, array: StoredArray, step: Shape, factors: Shape) -> Target:
         """Describe a level to write."""
+        meta = array.meta
         unit, file = (
             tuple(n * f for n, f in zip(shape, factors, strict=True))
-            for shape in (unit_shape(array), array.meta.files)
+            for shape in (unit_shape(array, meta), meta.files)
         )
         return cls(array, step, factors, unit, file)
 

@@ -99,8 +99,9 @@ def _digest(
     position: Position, paths: Sequence[str], metas: Sequence[ArrayMeta], steps: Sequence[Shape], method: str
 ) -> str:
     """Return a digest of a job: a job with another version, array or method does not resume."""
+    image = position.path
     arrays = [
-        [path.removeprefix(position.path), {**meta.document, "attributes": None}]
+        [path.removeprefix(image), {**meta.document, "attributes": None}]
         for path, meta in zip(paths, metas, strict=True)
     ]
     return digest([__version__, method, arrays, steps])

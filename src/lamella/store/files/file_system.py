@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeNotFoundError, StorageError
 from lamella.log import log
 from lamella.store.files.temporary_files import fsync_path, remove_file, sweep_folder, temporary_name
-from lamella.store.keys import DOCUMENTS
+from lamella.store.keys import DOCUMENTS, ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from lamella.store.storage import Stamp
 
@@ -227,14 +227,14 @@ class PathGuard:
             self.check(path)
         if self.is_alias(path):
             raise NodeNotFoundError(f"there is no {path!r} in {self.root}: {self.describe_alias(path)}")
-        self.remember(path)
+        self.remember([path])
         return True
 
-    def remember(self, path: str) -> None:
-        """Remember that a folder lies in the store."""
+    def remember(self, paths: Iterable[str]) -> None:
+        """Remember that folders lie in the store."""
         if len(self.known) > MAX_FOLDERS:
             self.forget()
-        self.known.add(path)
+        self.known.update(paths)
 
     def check_file(self, key: str) -> bool:
         """Check a file that a library will open: True for a file that is not a link, False for a missing one.
@@ -346,36 +346,35 @@ class Folders:
         """Create a folder and its parents; each is checked once to lie inside the store."""
         if folder in self._existing:
             return
-        try:
-            if folder:
-                above = folder.rpartition("/")[0]
-                if above not in self._existing:
-                    self.make(above)
-                os.mkdir(self._base + folder)
-                self._guard.remember(folder)
-            else:
-                self._make_root()
-        except FileExistsError:
-            self._check(folder)
-            sweep_folder(self._base + folder)
-        except OSError as error:
-            if (
-                isinstance(error, FileNotFoundError) and "" in self._existing
-            ):  # a remembered folder was removed
-                self._existing.clear()
-                self.make(folder)
-                return
-            self._fail("make the folder", folder, error)
-        if self._fsync and folder:
-            # Flush an existing folder too: its creator may not have flushed it yet.
-            self.flush(folder.rpartition("/")[0])
-        self._add(folder)
+        made: list[str] = []
+        for path in [*ancestors(folder), folder]:
+            if path in self._existing:
+                continue
+            try:
+                if path:
+                    os.mkdir(self._base + path)
+                    made.append(path)
+                else:
+                    self._make_root()
+            except FileExistsError:
+                self._check(path)
+                sweep_folder(self._base + path)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and "" in self._existing:
+                    self._existing.clear()  # a remembered folder was removed
+                    self.make(folder)
+                    return
+                self._fail("make the folder", path, error)
+            if self._fsync and path:
+                # Flush an existing folder too: its creator may not have flushed it yet.
+                self.flush(path.rpartition("/")[0])
+            self._existing.add(path)
+        if made:
+            self._remember(made)
 
     def add_written(self, folder: str, inside: Iterable[str]) -> None:
         """Remember a folder that was just written, and folders inside it."""
-        for path in (folder, *inside):
-            self._guard.remember(path)
-            self._add(path)
+        self._remember([folder, *inside])
 
     def flush(self, folder: str) -> None:
         """Flush the names in a folder to the disk."""
@@ -384,10 +383,12 @@ class Folders:
         except OSError as error:
             self._fail("flush the folder", folder, error)
 
-    def _add(self, folder: str) -> None:
+    def _remember(self, made: Sequence[str]) -> None:
+        """Remember folders that this handle created."""
         if len(self._existing) > MAX_FOLDERS:
             self._existing.clear()
-        self._existing.add(folder)
+        self._existing.update(made)
+        self._guard.remember(made)
 
     def _check(self, folder: str) -> None:
         """Raise where a path is not a folder, or is outside the store; the folder above was checked."""

@@ -169,7 +169,7 @@ class LocalStorage(Storage):
         # Documents are read often: their names need no check where the folder is known.
         if name not in DOCUMENTS or folder not in self._guard.known:
             check_key(key)
-            if not self._guard.check_folder(folder):
+            if folder not in self._guard.known and not self._guard.check_folder(folder):
                 raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
         return self._base + key
 

@@ -247,7 +247,8 @@ class AtomicFile:
         """Write bytes at an offset, one part after the other; threads may write at several offsets at once."""
         views = [memoryview(part) for part in parts if len(part)]
         with self._explained():
-            self._reopen()
+            if self._fd < 0:
+                self._reopen()
             while views:
                 done = self._pwrite(views, offset)
                 offset += done
@@ -272,17 +273,17 @@ class AtomicFile:
         self._close()
 
     def _reopen(self) -> None:
-        if self._fd < 0:
-            with self._lock:
-                if self._fd < 0:
-                    self._fd = os.open(self.temporary, _OPEN, 0o666)
+        with self._lock:
+            if self._fd < 0:
+                self._fd = os.open(self.temporary, _OPEN, 0o666)
 
     def commit(self) -> None:
         """Replace the target in one step."""
         with self._explained():
             try:
                 if self._fsync:
-                    self._reopen()
+                    if self._fd < 0:
+                        self._reopen()
                     os.fsync(self._fd)
                 self._close()
                 os.replace(self.temporary, self.target)

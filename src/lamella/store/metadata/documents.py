@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.store.keys import DOCUMENTS, V2, V3, ancestors, check_key, join
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.json_document import StoredGroup, encoded_array, parse_object, to_bytes
+from lamella.store.metadata.json_document import (
+    StoredGroup,
+    encoded_array,
+    parse_object,
+    parsed_array,
+    to_bytes,
+)
 from lamella.store.metadata.stored_documents import StoredDocuments
 from lamella.store.storage import ChangedError
 
@@ -423,16 +429,16 @@ class Documents(StoredDocuments):
         if not new and self._is_group(path):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
         file = self.files.array
-        # In Zarr v2 first: attributes alone would look like a group.
-        yield (
-            join(path, file),
-            encoded_array(meta, lambda: to_bytes(meta.to_document(), self.storage.where(path), file)),
-        )
+        data = encoded_array(meta, lambda: to_bytes(meta.to_document(), self.storage.where(path), file))
+        attributes_data = None
         if self.format == 2:
-            yield (
-                join(path, V2.attributes),
-                to_bytes(meta.attributes, self.storage.where(path), V2.attributes),
-            )
+            attributes_data = to_bytes(meta.attributes, self.storage.where(path), V2.attributes)
+        if not meta.attributes:  # users may change theirs, so those are parsed
+            parsed_array(data, attributes_data, lambda: meta)
+        # In Zarr v2 first: attributes alone would look like a group.
+        yield join(path, file), data
+        if attributes_data is not None:
+            yield join(path, V2.attributes), attributes_data
 
     def _is_group(self, path: str) -> bool:
         if self.format == 2:

@@ -157,8 +157,8 @@ class StoredDocuments:
 
         Attributes that name a group, as those of OME-NGFF do, make other documents of Zarr v2 needless.
         """
-        if self.names_group is None:
-            self._expect_both([path])
+        if self.format == 2 and self.names_group is None:  # both documents, in one round on remote stores
+            self.expect([path])
         if self.format == 3:
             stamped = self._stamped(path, V3.group)
             if stamped is None:
@@ -181,7 +181,8 @@ class StoredDocuments:
 
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
         """Read the description of an array, with its `array_stamp`."""
-        self._expect_both(arrays=[path])
+        if self.format == 2:  # both documents, in one round on remote stores
+            self.expect((), arrays=[path])
         stamped = self._stamped(path, self.files.array)
         if stamped is None:
             raise self._no("array", path)
@@ -263,11 +264,6 @@ class StoredDocuments:
     def files_of_array(self) -> list[str]:
         """Names of the documents of an array."""
         return list(dict.fromkeys((self.files.array, self.files.attributes)))
-
-    def _expect_both(self, groups: Iterable[str] = (), *, arrays: Iterable[str] = ()) -> None:
-        """Request the two documents of a node in Zarr v2 in one round on remote stores."""
-        if self.format == 2:
-            self.expect(groups, arrays=arrays)
 
     def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
         """Return those of some paths where anything is stored; the documents of groups are requested with them."""

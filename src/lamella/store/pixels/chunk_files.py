@@ -245,6 +245,6 @@ class ChunkFile:
         if self._entries is None:
             length = self._form.size
             start = max(0, self.size - length) if self._form.at_end else 0
-            self._entries = decode_index(self.read(start, length), self._form, self.path)
+            self._entries = decode_index(read_at(self._fd, start, length), self._form, self.path)
             if is_settled:
                 indexes.put(self.path, stamp, self._entries)

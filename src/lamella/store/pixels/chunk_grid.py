@@ -100,19 +100,24 @@ def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Sh
         file_indexes = _files_of_points(meta, selection)
         unique = np.unique(file_indexes, axis=1).T
         return None if len(unique) > limit else [tuple(index) for index in unique.tolist()]
-    spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
-    touched, filled = [span[0] for span in spans], [span[1] for span in spans]
+    touched, filled = _spans(selection.axes, meta.files)
     if math.prod(map(len, touched)) - math.prod(map(len, filled)) > limit:
         return None
     return list(_not_filled(touched, filled))
 
 
-def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
-    """Return the files along one axis that are touched, and the range of those that are filled."""
-    if not isinstance(item, slice):
-        return np.unique(item // f).tolist(), range(0)
-    touched = range(item.start // f, -(-item.stop // f))
-    return touched, range(-(-item.start // f), item.stop // f) if item.step == 1 else range(0)
+def _spans(axes: Sequence[slice | Indices], files: Shape) -> tuple[list[Sequence[int]], list[range]]:
+    """Return the files along each axis that are touched, and the range of those that are filled."""
+    touched: list[Sequence[int]] = []
+    filled: list[range] = []
+    for item, f in zip(axes, files, strict=True):
+        if isinstance(item, slice):
+            touched.append(range(item.start // f, -(-item.stop // f)))
+            filled.append(range(-(-item.start // f), item.stop // f) if item.step == 1 else range(0))
+        else:
+            touched.append(np.unique(item // f).tolist())
+            filled.append(range(0))
+    return touched, filled
 
 
 def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> Iterator[tuple[int, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -179,7 +180,7 @@ class IndexForm:
     at_end: bool = True
     """Whether the index is at the end of the file, rather than the start."""
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of the index."""
         return 16 * prod(self.chunks) + 4 * self.checksum
