@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lamella import open_ome_zarr, validate
 from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta, axes
-from lamella.ops.pyramids.plan import level_factors
 from lamella.ops.pyramids.pyramid import compute_pyramid, initialize_pyramid
+from lamella.spec.geometry import level_factors
 
 from .pyramids import METHODS, image, noise, sensible, slow
 

@@ -15,7 +15,6 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.pyramids.plan import level_factors
 from lamella.ops.pyramids.progress import begin_unlisted, ended, publish_levels
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
@@ -78,7 +77,7 @@ def make_levels(
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
     """Return the factors from each level to the next; None if some are not whole."""
     all_factors = [
-        level_factors(fine, coarse, _ratios(small, large))
+        geometry.level_factors(fine, coarse, _ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
     ]
     whole = [factors for factors in all_factors if factors is not None]
@@ -91,7 +90,7 @@ def take_centres(
     """Fill each level with the voxels at its voxels' centres in the level before."""
     for (fine, coarse), (fine_size, coarse_size) in zip(pairwise(levels), pairwise(sizes), strict=True):
         _take_centres(
-            fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)), jobs
+            fine, coarse, geometry.steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)), jobs
         )
 
 
@@ -107,20 +106,6 @@ def describe_centres(meta: ImagesMeta) -> ImagesMeta:
 
 def _ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
     return [coarse / fine if fine else 0.0 for fine, coarse in zip(small, large, strict=True)]
-
-
-def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:
-    """Return the size of a coarser level's voxel in voxels of the finer one, per axis.
-
-    The ratio of the voxel sizes counts if it fits the shapes, except for a last voxel that is missing or incomplete.
-
-    >>> steps_between((513, 100), (256, 40), (2.0, 1.0))
-    (2.0, 2.5)
-    """
-    return tuple(
-        ratio if abs(ratio * m - n) <= ratio else n / max(m, 1)
-        for n, m, ratio in zip(fine, coarse, ratios, strict=True)
-    )
 
 
 def check_levels(name: str, levels: Sequence[ImageArray]) -> None:

@@ -31,9 +31,9 @@ from lamella.nodes.position_arrays import data_type
 from lamella.nodes.tables import Tables
 from lamella.ops.array_writes import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
-from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
+from lamella.ops.label_levels import check_levels, fill_levels, make_levels
 from lamella.ops.pyramids.downsample import downsampled_shape
-from lamella.ops.pyramids.plan import level_factors, planned_arrays
+from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
 from lamella.ops.tables.write import rename_region
@@ -321,8 +321,8 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
     for path, level in zip(paths[1:], levels, strict=True):
         ratios, longer, shorter = _ratios(position, path), finest.meta.shape, level.meta.shape
-        whole = level_factors(longer, shorter, ratios)
-        steps = whole or steps_between(longer, shorter, ratios)
+        whole = geometry.level_factors(longer, shorter, ratios)
+        steps = whole or geometry.steps_between(longer, shorter, ratios)
         factors = [
             steps[names.index(axis)] if axis in names and n > 1 else 1
             for axis, n in zip(image.axis_names, base.shape, strict=True)

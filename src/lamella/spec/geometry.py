@@ -215,3 +215,48 @@ def transforms_of_levels(
             ]
         transforms.append(scale_and_translation(scale, translation if any(translation) else None))
     return transforms
+
+
+def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
+    """Return the whole factors between two stored levels; None without whole factors.
+
+    ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
+    voxels become 2 by a factor of 3 or of 4.
+
+    >>> level_factors((3, 5, 100), (3, 2, 50), (1.0, 4.0, 2.0))
+    (1, 4, 2)
+    >>> level_factors((10,), (7,), (1.43,)) is None
+    True
+    """
+    if len(fine) != len(coarse):
+        return None
+    factors = []
+    for length, reduced, ratio in zip(fine, coarse, ratios, strict=True):
+        if length == reduced:
+            factors.append(1)
+            continue
+        if not 0 < reduced < length or not math.isfinite(ratio):
+            return None
+        # ceil(a / f) is b for the f from `low` to `high`.
+        low = -(-length // reduced)
+        high = (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio))
+        if low > high:
+            return None
+        power = 1 << (low - 1).bit_length()
+        rounded = round(ratio)
+        factors.append(rounded if low <= rounded <= high else power if power <= high else low)
+    return tuple(factors)
+
+
+def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:
+    """Return the size of a coarser level's voxel in voxels of the finer one, per axis.
+
+    The ratio of the voxel sizes counts if it fits the shapes, except for a last voxel that is missing or incomplete.
+
+    >>> steps_between((513, 100), (256, 40), (2.0, 1.0))
+    (2.0, 2.5)
+    """
+    return tuple(
+        ratio if abs(ratio * m - n) <= ratio else n / max(m, 1)
+        for n, m, ratio in zip(fine, coarse, ratios, strict=True)
+    )

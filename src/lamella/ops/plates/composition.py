@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import ComposedArray, ImagePlan, Piece
 from lamella.ops.plates.ome_facts import meta_with_facts
-from lamella.ops.pyramids.plan import level_factors, made_by
+from lamella.ops.pyramids.plan import made_by
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
-from lamella.spec.geometry import level_transforms, scale_and_translation, stored_transform
+from lamella.spec.geometry import level_factors, level_transforms, scale_and_translation, stored_transform
 from lamella.store.keys import join
 from lamella.store.metadata.array_creation import array_like
 

@@ -7,7 +7,6 @@ shrank along time. A `Bounds` is a region as stored: (start, stop), such as ((0,
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias, get_args
@@ -133,7 +132,7 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
     paths = [array.path[prefix:] for array in (fine, coarse)]
     ratios = _ratios(position, *paths) or [1.0] * fine.meta.ndim  # unusable transforms are replaced anyway
     is_usable = len(ratios) == fine.meta.ndim
-    factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if is_usable else None
+    factors = geometry.level_factors(fine.meta.shape, coarse.meta.shape, ratios) if is_usable else None
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
         images = [position.open_level(path) for path in paths]
         raise InvalidArgumentError(
@@ -141,37 +140,6 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
             f"{images[1]!r}. Call delete_pyramid() and compute it again."
         )
     return factors
-
-
-def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
-    """Return the whole factors between two stored levels; None without whole factors.
-
-    ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
-    voxels become 2 by a factor of 3 or of 4.
-
-    >>> level_factors((3, 5, 100), (3, 2, 50), (1.0, 4.0, 2.0))
-    (1, 4, 2)
-    >>> level_factors((10,), (7,), (1.43,)) is None
-    True
-    """
-    if len(fine) != len(coarse):
-        return None
-    factors = []
-    for length, reduced, ratio in zip(fine, coarse, ratios, strict=True):
-        if length == reduced:
-            factors.append(1)
-            continue
-        if not 0 < reduced < length or not math.isfinite(ratio):
-            return None
-        # ceil(a / f) is b for the f from `low` to `high`.
-        low = -(-length // reduced)
-        high = (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio))
-        if low > high:
-            return None
-        power = 1 << (low - 1).bit_length()
-        rounded = round(ratio)
-        factors.append(rounded if low <= rounded <= high else power if power <= high else low)
-    return tuple(factors)
 
 
 def recorded_method(multiscale: JSONObject) -> Method | None:

@@ -15,9 +15,10 @@ from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.plan import level_factors, recorded_method
+from lamella.ops.pyramids.plan import recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.edits import levels_after_gaps
+from lamella.spec.geometry import level_factors
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import datasets, describe, level_scale, multiscales, ome_object
 from lamella.spec.stale_levels import read_stale
