@@ -94,6 +94,14 @@ def test_a_level_is_chosen_by_the_size_of_its_voxels(image):
     np.testing.assert_array_equal(image.to_xarray(level=2).values, image["2"][:])
 
 
+def test_levels_that_are_stale_are_not_chosen(image):
+    image["0"][:] = 7
+    assert image.level_for(5) == "0"
+    assert (image.crop(pixel_size=5, x=(0, 1)).values == 7).all()
+    image.update_pyramid()
+    assert image.level_for(5) == "2"
+
+
 def test_all_levels_and_labels_are_a_tree(image):
     tree = image.to_datatree()
     assert [node.path for node in tree.leaves] == [

@@ -77,6 +77,8 @@ class PositionRegions(NGFFNode):
     def level_for(self, pixel_size: float | Mapping[str, float]) -> str:
         """Return the path of the coarsest level whose voxels are not larger than a size; the finest if none is.
 
+        The finest too while the lower levels are stale: see :attr:`stale_levels`.
+
         Parameters
         ----------
         pixel_size

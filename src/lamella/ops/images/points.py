@@ -39,7 +39,7 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
     paths = position.dataset_paths
     if not paths:
         raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
-    for path in reversed(paths):
+    for path in paths[:1] if position.stale_levels else reversed(paths):
         scale = position.get_effective_scale(path)
         if all(scale[axis] <= size * (1 + _NOISE) for axis, size in sizes.items()):
             return path
