@@ -212,6 +212,21 @@ def test_layers_that_do_not_fit_one_image_are_refused(tmp_path):
     assert not (tmp_path / "x.zarr").exists()
 
 
+def test_a_film_stays_a_film(tmp_path):
+    units = {"t": "minute", "y": "micrometer", "x": "micrometer"}
+    film, scale = PIXELS[:, 0, 0], {"t": 2, "y": 0.5, "x": 0.5}
+    with lamella.write_image(tmp_path / "a.zarr", film, axes="tyx", scale=scale, units=units) as image:
+        image.labels.create("cells", film // 500)
+    viewer = opened(str(tmp_path / "a.zarr"))
+    viewer.layers.save(str(tmp_path / "copy.zarr"), plugin="lamella")
+    with lamella.open(tmp_path / "copy.zarr") as copy:
+        assert copy.axis_names == ["t", "c", "y", "x"]
+        assert copy.axes[0].unit == "minute"
+        assert copy.scale == [2, 1, 0.5, 0.5]
+        assert np.array_equal(copy.data[:, 0], film)
+        assert np.array_equal(copy.labels["cells"].data[...], film // 500)
+
+
 def test_a_colour_layer_is_written_as_its_samples(tmp_path):
     viewer = ViewerModel()
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype("uint8")

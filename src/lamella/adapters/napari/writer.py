@@ -140,9 +140,16 @@ def _check_placed(layer: LayerData, first: LayerData) -> None:
 
 
 def _scale(layer: LayerData) -> dict[str, float] | None:
-    data, scale = _finest(layer), layer[1].get("scale")
-    ndim = len(data.shape) - bool(layer[1].get("rgb"))
-    return None if scale is None else dict(zip(_AXES[-ndim:], map(float, scale[-ndim:]), strict=True))
+    scale, names = layer[1].get("scale"), _axes(layer)
+    return None if scale is None else dict(zip(names, map(float, scale[-len(names) :]), strict=True))
+
+
+def _axes(layer: LayerData) -> str:
+    """Return the letters of the axes of a layer: its labels, such as t, y, x, if they are letters of ours in order."""
+    ndim = len(_finest(layer).shape) - bool(layer[1].get("rgb"))
+    labels = [str(label).lower() for label in layer[1].get("axis_labels") or ()]
+    is_ours = len(labels) == ndim and labels == [letter for letter in _AXES if letter in labels]
+    return "".join(labels) if is_ours else _AXES[-ndim:]
 
 
 def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
@@ -151,7 +158,7 @@ def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
     import xarray as xr
 
     stacked = da.stack([_lazy(channel.data) for channel in channels], axis=-3)
-    names = _AXES[-(stacked.ndim - 1) :]
+    names = _axes(first)
     dims = (*names[:-2], "c", *names[-2:])
     options = first[1]
     scale = _scale(first) or dict.fromkeys(names, 1.0)
