@@ -13,6 +13,7 @@ import pytest
 
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
+from lamella.ops.view.heat import heat_of_wells
 from lamella.ops.view.scene import view_scene
 from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
 from lamella.ops.view.volumes import read_volume
@@ -554,3 +555,10 @@ def test_a_file_is_cached_after_it_was_loaded(tmp_path):
     page_cache._load(opened, remaining)
     assert not remaining
     assert all(page_cache.is_cached(opened, key) for key in ("a", "b", "missing"))
+
+
+def test_a_well_that_a_table_names_in_several_ways_has_one_mean(tmp_path):
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"]) as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
+        plate.tables["cells"] = {"well": ["A1", "A01", "A/1", "H12"], "area": [1.0, 2.0, 6.0, 99.0]}
+        assert heat_of_wells(plate, view_scene(plate), "cells", "area") == [3.0]

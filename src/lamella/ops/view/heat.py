@@ -55,9 +55,10 @@ def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> 
         )
     paths = [well.path for well in scene.wells]
     values = frame[column].astype("float64")
-    means = values[values.abs() < math.inf].groupby(frame[well].astype(str)).mean()
-    by_well = {find_well(str(name), paths): float(value) for name, value in means.items()}
-    return [by_well.get(path) for path in paths]
+    names = frame[well].astype(str)
+    wells = names.map({name: find_well(name, paths) for name in names.unique()})  # B3 and B03 may be one well
+    means = values[values.abs() < math.inf].groupby(wells).mean()
+    return [float(means[path]) if path in means.index else None for path in paths]
 
 
 def _frame(node: NGFFNode, table: str) -> tuple[pd.DataFrame, str]:
