@@ -254,6 +254,10 @@ def test_a_mosaic_is_labelled_pickled_and_refuses_fields_that_do_not_fit(tmp_pat
     assert labelled.coords["x"].attrs["units"] == "micrometer"
     one = plate["A/1/1"].mosaic()
     np.testing.assert_array_equal(one[...], plate["A/1/1"]["0"][...])
+    plate["A/1/1"].set_unit({"x": "nanometer"})
+    with pytest.raises(InvalidArgumentError, match="same units"):
+        plate.mosaic("A/1")
+    plate["A/1/1"].set_unit({"x": "micrometer"})
     plate["A/1/1"].set_scale("0", "x", 0.3)
     with pytest.raises(InvalidArgumentError, match="pixel size"):
         plate.mosaic("A/1")

@@ -398,6 +398,12 @@ def _check_fields(positions: Sequence[Position]) -> None:
                 f"{first.axis_names}, {first.channel_names}, {first.data.dtype}; {position.node_path} has "
                 f"{position.axis_names}, {position.channel_names}, {position.data.dtype}."
             )
+        units, first_units = ([axis.unit for axis in one.axes] for one in (position, first))
+        if units != first_units:
+            raise InvalidArgumentError(
+                f"The fields of a mosaic have the same units: {first.node_path} has {first_units}, and "
+                f"{position.node_path} {units}. Set them with set_unit()."
+            )
 
 
 def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
