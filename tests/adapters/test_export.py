@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -309,3 +310,36 @@ def test_the_command(tmp_path, image, plate):
     assert sorted(os.listdir(tmp_path / "out")) == ["cells.ome.tif", "plate"]
     assert len(os.listdir(tmp_path / "out" / "plate")) == 3
     assert run(tmp_path / "cells.zarr", tmp_path / "a.ome.tif").exit_code == 1
+
+
+def test_a_plane_of_a_lower_level_is_the_one_that_covers_it(tmp_path):
+    depth = np.repeat(np.arange(9, dtype="uint8") * 10, 64).reshape(9, 8, 8)
+    with lamella.write_image(tmp_path / "a.zarr", depth, levels=1) as image:
+        image.compute_pyramid(3)
+        for z in (3, 7, 8):
+            (file,) = lamella.export(image, tmp_path / f"{z}.ome.tif", level=2, z=z)
+            np.testing.assert_array_equal(tifffile.imread(file), image["2"][z // 4])
+
+
+def test_wavelengths_stay_with_their_channels(tmp_path):
+    def exported(image, name):
+        lamella.export(image, tmp_path / f"{name}.ome.tif")
+        with tifffile.TiffFile(tmp_path / f"{name}.ome.tif") as tiff:
+            channels = ElementTree.fromstring(tiff.ome_metadata).findall(".//{*}Channel")
+            return {channel.get("Name"): channel.get("EmissionWavelength") for channel in channels}
+
+    with lamella.write_image(
+        tmp_path / "a.zarr", pixels(shape=(3, 8, 8)), axes="cyx", channels=["DAPI", "GFP", "Cy5"]
+    ) as image:
+        image.zattrs["lamella"] = {
+            "channels": [{"emission": 450.0}, {"emission": 520.0}, {"emission": 670.0}]
+        }
+        turned = image.subset(tmp_path / "turned.zarr", channels=["Cy5", "GFP", "DAPI"])
+        assert exported(turned, "turned") == {"Cy5": "670.0", "GFP": "520.0", "DAPI": "450.0"}
+        image.delete_channel("DAPI")
+        image.append_channel("RFP")
+        assert exported(image, "changed") == {"GFP": "520.0", "Cy5": "670.0", "RFP": None}
+        cy5 = image.subset(tmp_path / "cy5.zarr", channels=["Cy5"])
+        gfp = turned.subset(tmp_path / "gfp.zarr", channels=["GFP"])
+        both = lamella.concatenate_channels([cy5, gfp], tmp_path / "both.zarr")
+        assert exported(both, "both") == {"Cy5": "670.0", "GFP": "520.0"}

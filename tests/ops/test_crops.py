@@ -110,6 +110,44 @@ def test_foreground_crops_hold_a_labelled_voxel(plate, size, level):
     assert {sample.crop.image for sample in samples} == {0, 1, 2}
 
 
+def test_foreground_crops_of_odd_sizes_hold_a_labelled_voxel(tmp_path):
+    """65 voxels of level 4 cover 1025: each of them 16, not 1025 / 65."""
+    with lamella.write_image(tmp_path / "a.zarr", np.zeros((1025, 1025), "uint8"), levels=5) as position:
+        ids = np.zeros((1025, 1025), "uint8")
+        ids[960:976, 960:976] = 1
+        ids[960:968, 960:968] = 0
+        position.labels["cells"] = ids
+        source = CropSource([position], (16, 16), labels="cells", foreground=1.0)
+        assert all(sample.labels.any() for sample in source.read([source.draw(0, n) for n in range(8)]))
+
+
+def test_foreground_is_looked_for_in_labels_that_are_not_stale(tmp_path):
+    with lamella.write_image(tmp_path / "a.zarr", np.zeros((256, 256), "uint8"), levels=2) as position:
+        position.labels["cells"] = np.zeros((256, 256), "uint8")
+        position.labels["cells"]["0"][4, 200] = 1
+        source = CropSource([position], (2, 2), labels="cells", foreground=1.0)
+        assert all(sample.labels.any() for sample in source.read([source.draw(0, n) for n in range(4)]))
+
+
+def test_labels_that_are_too_small_for_coarse_levels_are_found(tmp_path):
+    with lamella.write_image(tmp_path / "a.zarr", np.zeros((256, 256), "uint8"), levels=3) as position:
+        ids = np.zeros((256, 256), "uint8")
+        ids[4, 200] = 1
+        position.labels["cells"] = ids
+        assert not position.labels["cells"]["1"][:].any()
+        source = CropSource([position], (4, 4), labels="cells", foreground=1.0)
+        assert all(sample.labels.any() for sample in source.read([source.draw(0, n) for n in range(4)]))
+
+
+def test_labels_of_another_shape_than_the_image_are_refused(tmp_path, version):
+    position = image_of(tmp_path / "a.zarr", "cyx", version)
+    label = position.labels.create("cells", np.zeros((24, 30), "uint8"))
+    label["0"].resize(12, 15)
+    source = CropSource([position], (4, 4), labels="cells")
+    with pytest.raises(InvalidArgumentError, match=r"labels/cells have 12 voxels along 'y' .* has 24"):
+        source.read([source.draw(0, 0)])
+
+
 def test_the_share_of_foreground_is_what_was_asked_for(plate):
     def share(foreground):
         source = CropSource(plate, (6, 6), labels="cells", foreground=foreground)

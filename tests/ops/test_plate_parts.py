@@ -312,3 +312,43 @@ def test_channels_that_lie_elsewhere_are_joined_with_a_warning(tmp_path, place, 
     with pytest.warns(UserWarning, match=match) as caught:
         lamella.concatenate_channels([one, two], tmp_path / "both.zarr")
     assert str(tmp_path / "two.zarr") in str(caught[0].message)
+
+
+def test_regions_of_interest_lie_on_the_same_pixels_after_a_crop(tmp_path, version):
+    scale = {"z": 2, "y": 0.5, "x": 0.25}
+    with lamella.write_image(
+        tmp_path / "a.zarr", pixels(shape=(4, 24, 32)), scale=scale, version=version
+    ) as image:
+        image.tables.write_rois(
+            "fields",
+            {
+                "inside": {"x": (4, 6), "y": (3, 9)},
+                "cut": {"x": (2, 4), "y": (0, 12)},
+                "outside": {"x": (0, 3), "y": (0, 12)},
+            },
+        )
+        cells = np.zeros((4, 24, 32), "uint8")
+        cells[1:3, 8:12, 20:23] = 5
+        image.labels["cells"] = cells
+        image.labels["cells"].write_rois("boxes")
+        cut = image.subset(tmp_path / "cut.zarr", crop={"x": (12, 30), "y": (4, 24), "z": (1, 4)})
+        assert [roi.name for roi in cut.rois("fields")] == ["inside", "cut"]
+        for name in ("inside", 5):
+            roi = image.roi(name)
+            z = roi.region()[0] if name == 5 else slice(1, 4)
+            np.testing.assert_array_equal(cut.roi(name).read(), image.data[(z, *roi.region()[1:])])
+        assert cut.roi("cut").region() == (slice(0, 3), slice(0, 20), slice(0, 4))
+        assert cut.tables.info("boxes") == image.tables.info("boxes")
+        assert validate(tmp_path / "cut.zarr")
+
+
+def test_a_film_that_was_streamed_and_is_cut_has_no_record_of_its_old_frames(tmp_path):
+    film = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI"], version="0.5")
+    with film.stream("0", (8, 8), "uint8", order="t") as frames:
+        frames.append(np.ones((8, 8), "uint8"))
+        frames.skip()
+        frames.append(np.ones((8, 8), "uint8"))
+    cut = film.subset(tmp_path / "cut.zarr", crop={"t": (1, 3)})
+    assert "lamella" not in cut["0"].attrs
+    corner = film.subset(tmp_path / "corner.zarr", crop={"x": (1, 3)})
+    assert corner["0"].attrs["lamella"]["stream"]["skipped"] == [[1, 1]]

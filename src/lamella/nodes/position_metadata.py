@@ -26,6 +26,7 @@ from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
+from lamella.spec.channels import with_channel_facts
 from lamella.spec.own_key import (
     Appending,
     is_unfinished,
@@ -108,7 +109,11 @@ class PositionMetadata(NGFFNode):
                 self._grow_channels(levels, len(names) + 1)
             finally:
                 self._appending = None
-        self.document.edit(lambda meta: append(named(meta, names, window)))
+        numbers = [*range(len(names)), None]
+        self.document.edit(
+            lambda meta: append(named(meta, names, window)),
+            beside=lambda attributes: with_channel_facts(attributes, len(names), numbers),
+        )
         self._lists_more_names = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:

@@ -90,7 +90,10 @@ def take_centres(
     """Fill each level with the voxels at its voxels' centres in the level before."""
     for (fine, coarse), (fine_size, coarse_size) in zip(pairwise(levels), pairwise(sizes), strict=True):
         _take_centres(
-            fine, coarse, geometry.steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)), jobs
+            fine,
+            coarse,
+            geometry.steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)),
+            jobs,
         )
 
 

@@ -26,7 +26,8 @@ PIECE_BYTES = 4 * 2**20
 """Raw size that a worker reads at a time. A pyramid of 1.6 GB of random uint16 in chunks of 1 MiB took two workers
 340 MB and 2.0 s with 4 MiB, 430 MB and 3.2 s with 8 MiB, 530 MB and 4.1 s with 32 MiB."""
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+"""Part of a voxel that counts as zero: products of floats are not exact."""
 
 
 def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
@@ -185,8 +186,8 @@ def physical_slice(start: float, stop: float, size: float, length: int) -> slice
     >>> physical_slice(1.0, 2.5, 0.5, 10), physical_slice(0.1 * 3, 0.6, 0.1, 10), physical_slice(0.6, 0.7, 0.5, 10)
     (slice(2, 5, None), slice(3, 6, None), slice(1, 2, None))
     """
-    first = math.floor(start / size + _ROUNDING)
-    last = math.ceil(stop / size - _ROUNDING)
+    first = math.floor(start / size + ROUNDING)
+    last = math.ceil(stop / size - ROUNDING)
     first = min(max(first, 0), length)
     return slice(first, max(first, min(last, length)))
 

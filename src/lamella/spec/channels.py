@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 
 from lamella.spec.colors import label_color
 from lamella.spec.images import ChannelMeta, WindowDict
+from lamella.spec.own_key import own_record, with_own_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lamella.types import JSON, JSONObject
+
+CHANNEL_FACTS = "channels"
+"""Name of lamella's record of the wavelengths and exposure of each channel, which `convert` stores."""
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
@@ -157,3 +163,23 @@ def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
     except OverflowError:  # a whole number of hundreds of digits
         return None
     return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
+
+
+def channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> list[JSON]:
+    """Return the stored wavelengths and exposure of some channels of an image; {} where none are known.
+
+    ``count`` is the number of channels: a list of another length is of other channels. None is a new channel.
+
+    >>> stored = {"lamella": {"channels": [{"emission": 450}, {"emission": 520}]}}
+    >>> channel_facts(stored, 2, [1, None]), channel_facts(stored, 3, [1])
+    ([{'emission': 520}, {}], [{}])
+    """
+    stored = own_record(attributes, CHANNEL_FACTS)
+    known = stored if isinstance(stored, list) and len(stored) == count else [{}] * count
+    return [{} if index is None else known[index] for index in chosen]
+
+
+def with_channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> JSONObject:
+    """Return attributes with the facts of some channels alone; see `channel_facts`."""
+    facts = channel_facts(attributes, count, chosen)
+    return with_own_record(attributes, CHANNEL_FACTS, facts if any(facts) else None)

@@ -260,3 +260,21 @@ def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[f
         ratio if abs(ratio * m - n) <= ratio else n / max(m, 1)
         for n, m, ratio in zip(fine, coarse, ratios, strict=True)
     )
+
+
+def voxel_steps(
+    fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float] | None = None
+) -> tuple[float, ...]:
+    """Return how many voxels of the finer level one voxel of the coarser level covers, per axis.
+
+    A last voxel that covers fewer changes nothing: 257 voxels become 17 by a factor of 16, not of 257 / 17. Without
+    ``ratios`` of the voxel sizes the shapes decide.
+
+    >>> voxel_steps((257, 9, 513), (17, 3, 256)), voxel_steps((513,), (256,), (2.0,))
+    ((16, 4, 2.00390625), (2.0,))
+    """
+    sizes = [0.0] * len(fine) if ratios is None else ratios
+    steps: list[float] = []
+    for n, m, ratio in zip(fine, coarse, sizes, strict=True):
+        steps += level_factors((n,), (m,), (ratio,)) or steps_between((n,), (m,), (ratio,))
+    return tuple(steps)

@@ -15,8 +15,9 @@ from lamella.ops.conversion.contrast import type_limits
 from lamella.ops.conversion.source import SAMPLE_COLORS
 from lamella.ops.display.planes import PlaneAxes, read_plane
 from lamella.ops.images.points import checked_level
-from lamella.ops.regions import pixel_region
+from lamella.ops.regions import ROUNDING, pixel_region
 from lamella.spec.frame_times import real_times
+from lamella.spec.geometry import voxel_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,17 +116,21 @@ class Selection:
     def spans(self, level: str) -> dict[str, tuple[int, int]]:
         """Return start and stop along t, z, y and x in pixels of a level."""
         array, finest = self.position[level], self.position.data
+        sizes = [self.position.get_effective_scale(path) for path in (self.position.dataset_paths[0], level)]
         axes = PlaneAxes.of(self.position.axes, array.ndim)
         spans = {}
         for name, axis in (("t", axes.time), ("z", axes.z), ("y", axes.y), ("x", axes.x)):
             if axis is None:
                 spans[name] = (0, 1)
                 continue
-            own = self.position.axis_names[axis + len(self.position.axes) - array.ndim]
+            number = axis + len(self.position.axes) - array.ndim
             length, full = array.shape[axis], finest.shape[axis]
-            start, stop = self.region.get(own, (0, full))
-            first = min(math.floor(start * length / full + 1e-6), length - 1)
-            spans[name] = first, max(first + 1, math.ceil(stop * length / full - 1e-6))
+            start, stop = self.region.get(self.position.axis_names[number], (0, full))
+            fine, coarse = (size[number] for size in sizes)
+            (step,) = voxel_steps((full,), (length,), (coarse / fine if fine else 0.0,))
+            first = min(math.floor(start / step + ROUNDING), length - 1)
+            last = length if stop == full else min(length, math.ceil(stop / step - ROUNDING))
+            spans[name] = first, max(first + 1, last)
         return spans
 
     def shape(self, level: str) -> tuple[int, int, int, int, int]:

@@ -13,7 +13,9 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError, StorageError
 from lamella.ops.display.render import block_mean
+from lamella.ops.regions import ROUNDING
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
+from lamella.spec.geometry import voxel_steps
 from lamella.spec.stale_levels import read_stale
 
 if TYPE_CHECKING:
@@ -129,8 +131,9 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
     ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
     by default the middle of Z and the first time. The channel's index is 0.
 
-    >>> plane_index(PlaneAxes(y=1, x=2, z=0), (9, 64, 64), (5, 32, 32), None, None)
-    {0: 2}
+    >>> axes = PlaneAxes(y=1, x=2, z=0)
+    >>> [plane_index(axes, (9, 64, 64), (3, 16, 16), z, None)[0] for z in range(9)]
+    [0, 0, 0, 0, 1, 1, 1, 1, 2]
     """
     middle = None if axes.z is None else finest[axes.z] // 2
     requests = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
@@ -144,7 +147,8 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
                 f"There is no {name}={index}: the image has {length} along {name}, counted from 0."
             )
         if axis is not None:
-            indices[axis] = min(index * shape[axis] // length, shape[axis] - 1)
+            (step,) = voxel_steps((length,), (shape[axis],))
+            indices[axis] = min(math.floor(index / step + ROUNDING), shape[axis] - 1)
     return indices
 
 

@@ -22,6 +22,7 @@ from lamella.ops.array_writes import Source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
+from lamella.spec.channels import with_channel_facts
 from lamella.spec.images import DatasetMeta
 from lamella.spec.own_key import Deleting, read_deleting, with_deleting
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -199,6 +200,10 @@ def _replace(
         attributes = with_deleting(attributes, record._replace(done=[*record.done, path]))
         stale = read_stale(attributes)
         stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
+        if is_finest:
+            count = old.meta.shape[axis]
+            others = (number for number in range(count) if number != deleting.number)
+            attributes = with_channel_facts(attributes, count, others)
         rest = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=rest))
 

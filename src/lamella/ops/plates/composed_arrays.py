@@ -6,21 +6,27 @@ completely, so that a kill leaves complete files. `ImagePlan` writes the arrays,
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella.errors import LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
+from lamella.nodes.tables import Tables
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import grid_index, inside, overlap, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
+from lamella.spec.channels import CHANNEL_FACTS
 from lamella.spec.labels import LabelsMeta
+from lamella.spec.own_key import with_own_record
+from lamella.spec.tables import ROI_TYPES
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.arrays import StoredArray
@@ -28,7 +34,7 @@ from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.transfer import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lamella.nodes.store_handle import NodePath
     from lamella.ops.execution import Workers
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.types import Array, JSONObject
+    from lamella.types import JSON, Array, JSONObject
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,10 @@ class ImagePlan:
     """Names and sources of label images that come from other parts than the first."""
     times_change: bool = False
     """Whether records about single timepoints of the source do not fit the new image."""
+    channel_facts: list[JSON] = field(default_factory=list)
+    """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
+    region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Start and stop of the new image in voxels of level 0 of the source, by axis."""
 
     @property
     def left_out(self) -> set[str]:
@@ -218,8 +228,11 @@ class ImagePlan:
         version, documents = target.store_handle.version, target.store_handle.documents
         for path, meta in self.documents.items():
 
-            def edit(attributes: JSONObject, meta: ImagesMeta = meta) -> JSONObject:
-                return version.dump(meta, without_records(attributes, _TIMES if self.times_change else ()))
+            def edit(attributes: JSONObject, path: str = path, meta: ImagesMeta = meta) -> JSONObject:
+                attributes = without_records(attributes, _TIMES if self.times_change else ())
+                if not path:
+                    attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
+                return version.dump(meta, attributes)
 
             documents.edit_group(target.child(path).path, edit)
         if self.labels:
@@ -228,6 +241,25 @@ class ImagePlan:
             listed = version.load(LabelsMeta, documents.group(group)) if is_group else None
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))
+
+    def write_rois(self, source: Position, target: NodePath) -> None:
+        """Measure the regions of copied tables from the first edge of the new image."""
+        if not self.region:
+            return
+        from lamella.ops.tables.rois import cut_rois
+
+        for name in source.tables:
+            try:
+                if source.tables.info(name).type in ROI_TYPES:
+                    cut = cut_rois(source, source.tables[name], self.region)
+                    Tables(target.child("tables"), False).write(name, cut)
+            except LamellaError as error:
+                warnings.warn(
+                    f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the whole "
+                    f"image in its copy too, because they could not be moved: {error}",
+                    UserWarning,
+                    stacklevel=2,
+                )
 
     def compute_levels(self, target: NodePath, workers: Workers) -> None:
         """Compute the lower levels that could not be cut from stored levels."""

@@ -16,7 +16,9 @@ from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.plan import made_by
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
+from lamella.spec.channels import channel_facts
 from lamella.spec.geometry import level_factors, level_transforms, scale_and_translation, stored_transform
+from lamella.spec.own_key import without_own_records
 from lamella.store.keys import join
 from lamella.store.metadata.array_creation import array_like
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
     from lamella.spec.images import DatasetMeta, ImagesMeta
-    from lamella.store.metadata.array_meta import ZarrFormat
-    from lamella.types import Shape
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
+    from lamella.types import JSON, JSONObject, Shape
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ class Composition:
 
     def plan(self, zarr_format: ZarrFormat) -> ImagePlan:
         """Plan a new image with its label images; raise if the parts do not fit together."""
-        plan = ImagePlan(times_change="t" in self.region)
         first = self.parts[0].position
+        facts = [fact for part in self.parts for fact in _channel_facts(part)]
+        plan = ImagePlan(
+            times_change="t" in self.region, channel_facts=facts if any(facts) else [], region=self.region
+        )
         _check_parts(self)
         meta = _plan_levels(plan, "", self.parts, self.region, zarr_format)
         plan.documents[""] = _with_channels(meta, self)
@@ -260,9 +265,22 @@ def _composed(
         zarr_format=zarr_format,
         shape=tuple(shape),
         dimension_names=like.dimension_names or [axis_meta.name for axis_meta in axes],
-        attributes=like.attributes,
+        attributes=_array_attributes(parts, like, cut, [axis.name.lower() for axis in axes]),
     )
     return ComposedArray(meta, tuple(pieces))
+
+
+def _array_attributes(
+    parts: Sequence[Part], like: ArrayMeta, cut: Region, names: Sequence[str]
+) -> JSONObject:
+    """Return the attributes of an array, without the record of a stream whose frames are not all in the new one."""
+    is_whole = all(
+        span == slice(0, length) or name in ("y", "x")
+        for span, length, name in zip(cut, like.shape, names, strict=False)
+    )
+    if is_whole and all(part.channels is None for part in parts) and len(parts) == 1:
+        return like.attributes
+    return without_own_records(like.attributes, ("stream",))
 
 
 def _channels(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
@@ -325,6 +343,14 @@ def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
             start, stop = composition.region[name]
             setattr(shown, attribute, min(max(shown_index - start, 0), stop - start - 1))
     return edited
+
+
+def _channel_facts(part: Part) -> list[JSON]:
+    """Return the stored wavelengths and exposure of the selected channels, an empty object where none are known."""
+    position = part.position
+    count = len(position.channel_names)
+    attributes = position.documents.group(position.path)
+    return channel_facts(attributes, count, range(count) if part.channels is None else part.channels)
 
 
 def _label_region(

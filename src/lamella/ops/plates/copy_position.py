@@ -140,6 +140,7 @@ class PositionCopy:
             run(self._complete, self._sources, Workers(self._workers.jobs))
             for path, plan in self._plans.items():
                 plan.compute_levels(self.root.node_path.child(path), self._workers)
+                plan.write_rois(self._sources[path], self.root.node_path.child(path))
             count.finish()
         warn_of_files(self._sources.values())
 

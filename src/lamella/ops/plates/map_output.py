@@ -14,6 +14,7 @@ from lamella.nodes.position import pending_attributes
 from lamella.nodes.well import Well
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
+from lamella.spec.channels import with_channel_facts
 from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.metadata.array_creation import array_like
@@ -136,6 +137,10 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
         target_channels = target.document.shared_model.omero.channels
         meta.omero.channels = [channels_by_label.get(channel.label, channel) for channel in target_channels]
     attributes = custom_attributes(source, version)
+    if channel_names is not None:
+        old = source.channel_names
+        numbers = [old.index(name) if name in old else None for name in channel_names]
+        attributes = with_channel_facts(attributes, len(old), numbers)
     if meta.multiscales:  # the position stores the names of the image until its first array exists
         image = meta.multiscales[0]
         image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}

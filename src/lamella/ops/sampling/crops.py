@@ -16,6 +16,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.spec.axes import channel_axis, space_axes
+from lamella.spec.geometry import voxel_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -190,8 +191,7 @@ class CropSource:
     ) -> None:
         """Move a corner so that the crop contains the whole block of a labelled voxel of a coarse level."""
         array, span = self._array(image)
-        image_axes = [axis.name for axis in self.images[image].axes]
-        names = [axis.name for axis in self._label(image).axes]
+        image_axes, names = self.images[image].axis_names, self._label(image).axis_names
         for name, at, factor in zip(names, voxel, factors, strict=True):
             axis = image_axes.index(name)
             first, last = int(at * factor), min(array.shape[axis], int(np.ceil((at + 1) * factor)))
@@ -203,24 +203,33 @@ class CropSource:
         """Return labelled voxels of a sufficiently coarse level, and their size in voxels of the crop's level.
 
         A block of a coarser level has a label only if one of its voxels has (mode or stride), so a crop that contains
-        the block contains a labelled voxel.
+        the block contains a labelled voxel. If all labels are too small for a coarse level, finer ones are searched.
         """
         label = self._label(image)
-        finest_shape = label[self.level].shape
-        span = dict(zip((a.name for a in self.images[image].axes), self._array(image)[1], strict=True))
-        chosen, factors = self.level, tuple(1.0 for _ in finest_shape)
-        for path in label.dataset_paths[label.dataset_paths.index(self.level) :]:
-            level_factors = tuple(a / b for a, b in zip(finest_shape, label[path].shape, strict=True))
-            fits = all(f <= span[axis.name] for f, axis in zip(level_factors, label.axes, strict=True))
-            if not fits or label[chosen].size <= _MAX_CANDIDATES:
+        finest_shape, finest_scale = label[self.level].shape, label.get_effective_scale(self.level)
+        span = dict(zip(self.images[image].axis_names, self._array(image)[1], strict=True))
+        levels: list[tuple[ImageArray, tuple[float, ...]]] = []
+        first = label.dataset_paths.index(self.level)
+        for path in label.dataset_paths[first : first + 1 if label.stale_levels else None]:
+            scale = label.get_effective_scale(path)
+            ratios = [
+                coarse / fine if fine else 0.0 for fine, coarse in zip(finest_scale, scale, strict=True)
+            ]
+            steps = voxel_steps(finest_shape, label[path].shape, ratios)
+            fits = all(step <= span[name] for step, name in zip(steps, label.axis_names, strict=True))
+            if levels and (not fits or levels[-1][0].size <= _MAX_CANDIDATES):
                 break
-            chosen, factors = path, level_factors
-        if label[chosen].size > _MAX_LABEL_VOXELS:
+            levels.append((label[path], steps))
+        small = [entry for entry in levels if entry[0].size <= _MAX_LABEL_VOXELS]
+        if not small:
             raise InvalidArgumentError(
-                f"{label[chosen]!r} is too large to look for labelled voxels: give the label image a pyramid with "
-                "compute_pyramid()"
+                f"{levels[-1][0]!r} is too large to look for labelled voxels: give the label image a pyramid with "
+                "compute_pyramid()."
             )
-        voxels = np.argwhere(label[chosen][:])
+        for level, factors in reversed(small):
+            voxels = np.argwhere(level[:])
+            if len(voxels):
+                break
         if len(voxels) > _MAX_CANDIDATES:
             random = np.random.default_rng([self.seed, image])
             voxels = voxels[random.choice(len(voxels), _MAX_CANDIDATES, replace=False)]
@@ -285,14 +294,13 @@ class CropSource:
         return [np.stack(blocks[n : n + len(numbers)]) for n in range(0, len(regions), len(numbers))]
 
     def _labels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
-        position = self.images[image]
         label = self._label(image)
-        image_axes = [axis.name for axis in position.axes]
+        image_axes = self.images[image].axis_names
         _, span = self._array(image)
         crop_axes = self._crop_axes(image)
         regions = []
         for crop in crops:
-            axes = [image_axes.index(axis.name) for axis in label.axes]
+            axes = [image_axes.index(name) for name in label.axis_names]
             regions.append(
                 tuple(
                     slice(crop.corner[axis], crop.corner[axis] + span[axis])
@@ -304,11 +312,21 @@ class CropSource:
         return list(label[self.level].read_many(regions))
 
     def _open_label(self, image: int) -> LabelImage:
-        label = self.images[image].labels[self.labels or ""]
+        position = self.images[image]
+        label = position.labels[self.labels or ""]
         if self.level not in label.dataset_paths:
             raise NodeNotFoundError(
                 f"{label!r} has no level {self.level!r} as its image has: compute its pyramid"
             )
+        lengths = dict(zip(position.axis_names, position[self.level].shape, strict=True))
+        channel = channel_axis(label.axes)
+        for axis, (name, length) in enumerate(zip(label.axis_names, label[self.level].shape, strict=True)):
+            if axis != channel and lengths.get(name) != length:
+                raise InvalidArgumentError(
+                    f"The labels {label.node_path} have {length} voxels along {name!r} at level {self.level!r}, and "
+                    f"the image {position.node_path} has {lengths.get(name, 'no such axis')}: crops of both need the "
+                    "same voxels. Write labels of the image's shape."
+                )
         return label
 
     def _crop_axes(self, image: int) -> set[int]:

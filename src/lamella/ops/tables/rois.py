@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean, first_of
-from lamella.ops.regions import physical_slice
+from lamella.ops.regions import ROUNDING, physical_slice
 from lamella.ops.tables.frames import as_ids, pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
 from lamella.spec.units import unit_ratio
@@ -171,6 +171,30 @@ def _ratios(position: Position) -> dict[str, float]:
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
+
+
+def cut_rois(position: Position, frame: pd.DataFrame, region: Mapping[str, tuple[int, int]]) -> pd.DataFrame:
+    """Return a table of regions for an image that is cut out of another one, measured from its first edge.
+
+    ``region`` is start and stop in voxels of level 0 of ``position``, by axis. The regions of the table end where the
+    new image ends; those outside of it are left out.
+    """
+    units = _ratios(position)
+    sizes = dict(
+        zip(position.axis_names, position.get_effective_scale(position.dataset_paths[0]), strict=True)
+    )
+    cut, inside = frame.copy(), np.ones(len(frame), bool)
+    for axis, (begin, end) in region.items():
+        first, length, _ = _COLUMNS.get(axis, ("", "", ""))
+        size = sizes[axis] / units.get(axis, 1.0)
+        if first not in cut.columns or length not in cut.columns or not size > 0:
+            continue
+        start = cut[first].astype("float64") - begin * size
+        stop = (start + cut[length].astype("float64")).clip(upper=(end - begin) * size)
+        start = start.clip(lower=0)
+        inside &= ~((stop - start) <= ROUNDING * size).to_numpy()
+        cut[first], cut[length] = start, stop - start
+    return cut[inside]
 
 
 def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
