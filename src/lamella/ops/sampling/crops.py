@@ -226,10 +226,10 @@ class CropSource:
                 f"{levels[-1][0]!r} is too large to look for labelled voxels: give the label image a pyramid with "
                 "compute_pyramid()."
             )
-        for level, factors in reversed(small):
-            voxels = np.argwhere(level[:])
-            if len(voxels):
-                break
+        found = ((np.argwhere(level[:]), steps) for level, steps in reversed(small))
+        voxels, factors = next(
+            (pair for pair in found if len(pair[0])), (np.zeros((0, len(finest_shape)), np.int64), ())
+        )
         if len(voxels) > _MAX_CANDIDATES:
             random = np.random.default_rng([self.seed, image])
             voxels = voxels[random.choice(len(voxels), _MAX_CANDIDATES, replace=False)]
