@@ -109,7 +109,7 @@ def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, in
     try:
         storage.copy_to_move(*paths, sizes, beside=node._files_to_add(record.renaming))
         node._change_record(_replaced(node, record, copied), record.renaming, while_listed=record.renaming)
-        storage.delete_moved(*paths, sizes, owned=lambda: _check_owned(node, copied))
+        storage.delete_moved(*paths, sizes, check_owned=lambda: _check_owned(node, copied))
     except NodeExistsError:  # another program has created the new name, or renamed the old one
         with suppress(LamellaError):
             node._drop_record(record)

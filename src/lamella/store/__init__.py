@@ -1,5 +1,5 @@
-"""The store layer: the only code that touches bytes. Nothing here knows OME-NGFF.
+"""The only code that reads and writes bytes; it does not know OME-NGFF.
 
-``storage`` defines `Storage`: bytes under keys. ``files`` implements it for folders and ZIP archives, ``objects`` for
-services. On top of it, ``metadata`` reads and writes the JSON documents of groups and arrays, ``pixels`` the chunks.
+`storage` defines `Storage`, bytes under keys, for which `files` and `objects` have implementations. On top of it,
+`metadata` reads and writes JSON documents, and `pixels` chunks.
 """

@@ -23,18 +23,17 @@ from lamella.errors import (
 from lamella.log import log
 from lamella.store.files.locks import ThreadLock
 from lamella.store.files.temporary_files import is_abandoned
-from lamella.store.keys import DOCUMENTS, check_key, is_private, join, natural_order
+from lamella.store.keys import DOCUMENTS, check_key, is_document, is_private, join, natural_order
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-COPIED = 64 << 20
-"""Limit of the bytes in memory while keys are compared or copied; a larger key alone exceeds it."""
+_MAX_BATCH_BYTES = 64 << 20
+"""Limit of the bytes in memory while keys are compared or copied; a larger key is a batch of its own."""
 
-
-_DELETED_UNASKED = 1000
-"""How many keys a move deletes before it asks again whether another program makes it now."""
+_DELETED_BETWEEN_CHECKS = 1000
+"""How many keys a move deletes before it checks again whether another program has taken it over."""
 
 
 class FlatStorage(Storage):
@@ -42,7 +41,7 @@ class FlatStorage(Storage):
 
     #: Prefix of lock names, equal for all storages of this process at one location.
     lock_root: str
-    #: Requests at a time.
+    #: Limit of requests at a time.
     at_once: int
     #: Whether keys can be deleted.
     can_delete: bool = True
@@ -53,19 +52,18 @@ class FlatStorage(Storage):
 
     @abstractmethod
     def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Request keys, whatever is remembered of them; return those that are there."""
+        """Request keys without using remembered documents; return those that exist."""
 
     @abstractmethod
     def _names_in(self, folder: str) -> set[str]:
         """Return the names directly below a folder."""
 
     @abstractmethod
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        """Return all keys below a folder with their sizes."""
+    def sizes_below(self, folder: str) -> dict[str, int]: ...
 
     @abstractmethod
     def _put(self, batch: dict[str, bytes]) -> None:
-        """Write some keys at once."""
+        """Write a batch of keys."""
 
     @abstractmethod
     def _delete_keys(self, keys: Iterable[str]) -> None:
@@ -73,16 +71,16 @@ class FlatStorage(Storage):
 
     @abstractmethod
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys; raise where a key has another size than listed."""
+        """Copy keys to `target`; raise where a key has another size than listed."""
 
     def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
-        """Copy keys and write others, at once in remote stores."""
+        """Copy keys and write `files`, in one round in object stores."""
         if files:
             self._put(files)
         self._copy(sizes, target)
 
     def _delete_folder(self, prefix: str) -> None:
-        """Delete the folders that deleted keys leave behind, where the storage has folders."""
+        """Delete the empty folders that deleted keys leave, where the storage has folders."""
 
     def check_deletable(self, prefix: str) -> None:
         """Raise where the folder may not be listed, and so cannot be deleted."""
@@ -93,21 +91,20 @@ class FlatStorage(Storage):
     # ---- reading --------------------------------------------------------------------------------
 
     def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
-        """Read documents of one folder that read as missing again, if a list of the folder names them."""
         listed = self._listed(keys) if lists and self.unlisted is None else None
         if listed is None:
             return self._read_fresh(keys)
-        found = self._read_fresh(listed) if listed else {}
+        documents = self._read_fresh(listed) if listed else {}
         for key in listed:
-            if key not in found:
+            if key not in documents:
                 raise StorageError(
                     f"Cannot read {self.where(key)}: the list of its folder names it, and the service answers that it "
                     "does not exist. Try again."
                 )
-        return found
+        return documents
 
     def _listed(self, keys: Sequence[str]) -> Sequence[str] | None:
-        """Return those of some keys of one folder that its list names; None where the credentials may not list."""
+        """Return those of some keys of one folder that are in its list; None where the credentials may not list."""
         try:
             names = self._names_in(keys[0].rpartition("/")[0])
         except AccessError:
@@ -115,14 +112,12 @@ class FlatStorage(Storage):
         return [key for key in keys if key.rpartition("/")[2] in names]
 
     def list(self, prefix: str) -> Names:
-        """List the names in a folder; `StorageError` where the store cannot list."""
         if not self.can_list:
             raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
         names = self._names_in(check_key(prefix))
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def abandoned_names(self, folder: str) -> Names:
-        """List the temporary names in a folder that failed or killed calls left."""
         return [name for name in self._names_in(folder) if is_abandoned(name)] if self.can_list else []
 
     def _sizes_of(self, path: str) -> dict[str, int]:
@@ -132,17 +127,14 @@ class FlatStorage(Storage):
         return sizes if own is None else {**sizes, path: own}
 
     def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
-        """Return `_sizes_of` of several paths."""
         return [self._sizes_of(path) for path in paths]
 
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a key, as atomically as the store does."""
         self.write_many([(key, data)])
 
     def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
-        """Write keys, many at a time."""
         self.check_writable("")
         batch: dict[str, bytes] = {}
         for key, data in items:
@@ -176,7 +168,6 @@ class FlatStorage(Storage):
     # ---- deleting -------------------------------------------------------------------------------
 
     def delete_files(self, keys: Sequence[str]) -> None:
-        """Delete some keys; do nothing for those that are missing."""
         for key in keys:
             self.check_writable(key)
         self._delete_keys(keys)
@@ -188,45 +179,44 @@ class FlatStorage(Storage):
         after all other keys are deleted, and at the end.
         """
         sizes = self._sizes_of("")
-        others = [key for key in sizes if key not in DOCUMENTS]
-        for part in _documents_and_chunks(others):
-            self._delete_keys(part)
-        if others:
+        below = [key for key in sizes if key not in DOCUMENTS]
+        for keys in _documents_and_chunks(below):
+            self._delete_keys(keys)
+        if below:
             self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
         self._delete_keys(key for key in sizes if key in DOCUMENTS)
         self._check_deleted("", self._sizes_of(""))
         self._delete_folder("")
 
     def leave_only(self, key: str, data: bytes) -> None:
-        """Write a key, then delete all others: the root's documents first, then other documents, then the rest.
+        """Write a key, then delete all others: the root's documents first, then other documents, then chunks.
 
         Where the storage has folders, the key may be deleted too.
         """
         self.write(key, data)
-        keys = [other for other in self._sizes_of("") if other != key]
-        root = [other for other in keys if other in DOCUMENTS]
-        for part in (root, *_documents_and_chunks(other for other in keys if other not in DOCUMENTS)):
-            if part:
-                self._delete_keys(part)
+        others = [other for other in self._sizes_of("") if other != key]
+        of_root = [other for other in others if other in DOCUMENTS]
+        for keys in (of_root, *_documents_and_chunks(other for other in others if other not in DOCUMENTS)):
+            if keys:
+                self._delete_keys(keys)
         self._check_deleted("", [other for other in self._sizes_of("") if other != key])
         self._delete_folder("")
 
-    def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
+    def _check_deleted(self, prefix: str, remaining: Collection[str]) -> None:
         """Raise where keys remain: services report success along with a list of keys that they did not delete."""
-        if left:
+        if remaining:
             raise StorageError(
-                f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
-                f"as {min(left)!r}. The service keeps them (a policy, a lock of objects) or another program writes "
-                "there: make them deletable and do it again."
+                f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(remaining)} keys are still there, "
+                f"such as {min(remaining)!r}. The service keeps them (a policy, a lock of objects) or another program "
+                "writes there: make them deletable and do it again."
             )
 
     def discard_copies(self, path: str, of: str) -> None:
-        """Delete the keys that have the same bytes below another path: copies that a killed move left."""
         self.check_writable(path)
         sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
         pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
         same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
-        chunks_first = sorted(same, key=_is_document)
+        chunks_first = sorted(same, key=is_document)
         for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same}):
             bodies = self.read_many([*batch, *(pairs[key] for key in batch)])
             data = {key: body and body[0] for key, body in bodies.items()}
@@ -241,7 +231,7 @@ class FlatStorage(Storage):
         batch: Names = []
         size = 0
         for key in keys:
-            if batch and (size + sizes[key] > COPIED or len(batch) == self.at_once):
+            if batch and (size + sizes[key] > _MAX_BATCH_BYTES or len(batch) == self.at_once):
                 yield batch
                 batch, size = [], 0
             batch.append(key)
@@ -251,23 +241,23 @@ class FlatStorage(Storage):
 
     # ---- moving ---------------------------------------------------------------------------------
 
-    def move(self, old: str, new: str, *, owned: Callable[[], object] | None = None) -> None:
+    def move(self, old: str, new: str, *, check_owned: Callable[[], object] | None = None) -> None:
         """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
-        On a failure before anything was deleted the copies are removed. ``owned`` is called before keys are deleted,
-        the old ones or the copies, and raises where another program makes the move now: then all keys stay.
+        A failure before anything was deleted removes the copies. ``check_owned`` is called before old keys or copies
+        are deleted, and raises where another program has taken over the move: then all keys stay.
         """
         sizes = self.keys_to_move(old, new)
         try:
             self.copy_to_move(old, new, sizes)
         except BaseException:
             with suppress(LamellaError):
-                if owned is not None:
-                    owned()
+                if check_owned is not None:
+                    check_owned()
                 self.discard(new, sizes, of=old)
             raise
-        if owned is not None:
-            owned()
+        if check_owned is not None:
+            check_owned()
         try:
             self.delete_moved(old, new, sizes)
         except BaseException:
@@ -289,7 +279,7 @@ class FlatStorage(Storage):
     def copy_to_move(
         self, old: str, new: str, sizes: dict[str, int], *, beside: Mapping[str, bytes] | None = None
     ) -> None:
-        """Copy keys for a move, and compare the copies; the files ``beside`` are written with the first of them."""
+        """Copy keys for a move, and compare the copies; the files ``beside`` are written with the first batch."""
         target = _copies(sizes, old, new)
         for batch in self._copied_in_order(sizes):
             self._copy_and_put(batch, target, dict(beside or {}))
@@ -297,21 +287,23 @@ class FlatStorage(Storage):
         self._check_copies(old, new, sizes, target)
 
     def delete_moved(
-        self, old: str, new: str, keys: Collection[str], *, owned: Callable[[], object] | None = None
+        self, old: str, new: str, keys: Collection[str], *, check_owned: Callable[[], object] | None = None
     ) -> None:
-        """Delete keys that were copied; raise where others are left.
+        """Delete keys that were copied; raise where others remain.
 
-        With many, ``owned`` is called between requests. Without ``owned`` the old path is still listed, and its own
-        document is deleted first.
+        With many keys, ``check_owned`` is called between requests. Without ``check_owned`` the own document of the old
+        path is deleted first, because its group still lists it.
         """
-        self._delete_documents_first(old, keys, at_once=owned is not None, owned=owned)
+        self._delete_documents_first(
+            old, keys, in_one_request=check_owned is not None, check_owned=check_owned
+        )
         log.debug("Moved %s to %s", self.where(old), self.where(new))
-        left = self._sizes_again([old], dict.fromkeys(keys, 0))[0]
-        if left:
+        remaining = self._sizes_again([old], dict.fromkeys(keys, 0))[0]
+        if remaining:
             raise StorageError(
-                f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
-                f"could not be removed from {old!r} or were written there meanwhile, such as {min(left)!r}. Compare "
-                f"them with those in {new!r}, then delete {old!r}."
+                f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(remaining)} keys "
+                f"could not be removed from {old!r} or were written there meanwhile, such as {min(remaining)!r}. "
+                f"Compare them with those in {new!r}, then delete {old!r}."
             )
         self._delete_folder(old)
 
@@ -328,11 +320,11 @@ class FlatStorage(Storage):
             pass  # the caller raises the first error
 
     def _copied_in_order(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
-        """Return the keys of a move: chunks, then the documents that show them to readers."""
+        """Return the keys of a move in order: chunks, then the documents that show them to readers."""
         if self.chunks_need_array:
             return [sizes]
-        chunks = {key: size for key, size in sizes.items() if not _is_document(key)}
-        documents = {key: size for key, size in sizes.items() if _is_document(key)}
+        chunks = {key: size for key, size in sizes.items() if not is_document(key)}
+        documents = {key: size for key, size in sizes.items() if is_document(key)}
         return [batch for batch in (chunks, documents) if batch]
 
     def _delete_documents_first(
@@ -340,38 +332,38 @@ class FlatStorage(Storage):
         path: str,
         keys: Collection[str],
         *,
-        at_once: bool = True,
-        owned: Callable[[], object] | None = None,
+        in_one_request: bool = True,
+        check_owned: Callable[[], object] | None = None,
     ) -> None:
         """Delete a node, its own documents first: what a kill leaves without them is not a node.
 
-        With `at_once`, keys that fit into one request are deleted by one, in which the service chooses the order.
-        ``owned`` is called again and again while many keys are deleted, and raises to stop that.
+        With `in_one_request`, keys that fit into one request are deleted by one, in an order that the service chooses.
         """
-        own = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
-        documents = [key for key in keys if _is_document(key) and key not in own]
-        chunks = [key for key in keys if not _is_document(key)]
+        of_node = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
+        documents = [key for key in keys if is_document(key) and key not in of_node]
+        chunks = [key for key in keys if not is_document(key)]
         if len(keys) > self.deleted_at_once:
-            parts = [own, documents, chunks]
+            steps = [of_node, documents, chunks]
+        elif in_one_request:
+            steps = [[*of_node, *documents, *chunks]]
         else:
-            parts = [[*own, *documents, *chunks]] if at_once else [own, [*documents, *chunks]]
-        for part in filter(None, parts):
-            for first in range(0, len(part), _DELETED_UNASKED):
-                if first and owned is not None:
-                    owned()
-                self._delete_keys(part[first : first + _DELETED_UNASKED])
+            steps = [of_node, [*documents, *chunks]]
+        for step in filter(None, steps):
+            for first in range(0, len(step), _DELETED_BETWEEN_CHECKS):
+                if first and check_owned is not None:
+                    check_owned()
+                self._delete_keys(step[first : first + _DELETED_BETWEEN_CHECKS])
 
     def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
         """Return the keys of both nodes before a move, with their sizes."""
         return self._sizes_of_each([old, new])
 
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
-        """Return the keys of nodes with their sizes; single keys are not looked at if all moved keys are in folders."""
+        """Return the keys of nodes with their sizes; where several keys moved, paths are folders, and only listed."""
         del moved
         return self._sizes_of_each(paths)
 
     def check_movable(self, old: str, new: str) -> None:
-        """Raise where a path cannot be moved, or the store cannot move."""
         super().check_movable(old, new)
         if not self.can_list or not self.can_delete:
             raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it contains")
@@ -379,15 +371,15 @@ class FlatStorage(Storage):
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""
         expected_copies = {target[key]: size for key, size in sizes.items()}
-        for found, expected in zip(
+        for listed, expected in zip(
             self._sizes_again([new, old], sizes), (expected_copies, sizes), strict=True
         ):
-            if found == expected:
+            if listed == expected:
                 continue
-            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+            key = min(key for key in {*listed, *expected} if listed.get(key) != expected.get(key))
             raise StorageError(
-                f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
-                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
+                f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {key!r} has "
+                f"{listed.get(key, 'no')} bytes where {expected.get(key, 'no')} were expected. Nothing was deleted "
                 f"from {old!r}; another program may be writing there: try again."
             )
 
@@ -402,14 +394,10 @@ def is_hidden(key: str) -> bool:
     return any(map(is_private, key.split("/")))
 
 
-def _is_document(key: str) -> bool:
-    return key.rpartition("/")[2] in DOCUMENTS
-
-
 def _documents_and_chunks(keys: Iterable[str]) -> Sequence[Sequence[str]]:
-    """Return keys in the order in which they are deleted, without empty parts."""
+    """Split keys into documents and chunks, the order in which they are deleted, without empty lists."""
     documents: list[str] = []
     chunks: list[str] = []
     for key in keys:
-        (documents if _is_document(key) else chunks).append(key)
-    return [part for part in (documents, chunks) if part]
+        (documents if is_document(key) else chunks).append(key)
+    return [group for group in (documents, chunks) if group]

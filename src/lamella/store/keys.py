@@ -1,8 +1,7 @@
 """Name the files and folders of a store: check, join and sort keys such as ``"A/1/0/zarr.json"``.
 
-A *key* is the path of a file or folder inside a store, with ``/`` between its parts and none at its ends; the root is
-``""``. *Private* names are those of temporary and lock files, of lamella and of other libraries; no listing of a store
-has them. `FORMATS` has the names of the files that describe nodes.
+A *key* is the path of a file or folder inside a store; the root is ``""``. *Private* names are those of temporary and
+lock files, of lamella and of other libraries; they are never listed. `FORMATS` names the documents of nodes.
 """
 
 from __future__ import annotations
@@ -41,18 +40,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 @lru_cache(maxsize=4096)
 def check_key(key: str) -> str:
-    r"""Return `key` if it names something inside a store; ``""`` is the root.
-
-    Raises `InvalidNameError` for ``.`` and ``..``, an absolute path, an empty part, NUL, a backslash, text that is not
-    Unicode, or a part above 255 bytes.
-
-    >>> check_key("A/1/0/zarr.json")
-    'A/1/0/zarr.json'
-    >>> check_key("../secret")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidNameError: '../secret' is not a path inside a store: it has a '..' part
-    """
+    """Return `key` if it names something inside a store, else raise `InvalidNameError` (`problem_of_key`)."""
     problem = problem_of_key(key)
     if problem:
         raise InvalidNameError(f"{key!r} is not a path inside a store: {problem}")
@@ -60,20 +48,12 @@ def check_key(key: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Whether `check_key` accepts a key.
-
-    >>> is_key("A/1"), is_key("A//1")
-    (True, False)
-    """
+    """Whether `check_key` accepts a key."""
     return problem_of_key(key) is None
 
 
 def problem_of_key(key: str) -> str | None:
-    """Return why `check_key` refuses a key; None where it accepts the key.
-
-    >>> problem_of_key("A/1"), problem_of_key("A//1")
-    (None, 'it has an empty part')
-    """
+    """Return why `check_key` refuses a key; None where it accepts the key."""
     if key.isascii() and _PLAIN.fullmatch(key):
         return None
     refused = {"\x00": "a NUL character", "\\": "a backslash"}
@@ -84,10 +64,10 @@ def problem_of_key(key: str) -> str | None:
             return f"it has {description}"
     if key.startswith("/"):
         return "it is absolute"
-    return next((problem for problem in map(_part_fault, key.split("/")) if problem), None)
+    return next((problem for problem in map(_problem_of_part, key.split("/")) if problem), None)
 
 
-def _part_fault(part: str) -> str | None:
+def _problem_of_part(part: str) -> str | None:
     if part in ("", ".", ".."):
         return f"it has a {part!r} part" if part else "it has an empty part"
     try:
@@ -100,39 +80,23 @@ def _part_fault(part: str) -> str | None:
 
 
 def join(path: str, name: str) -> str:
-    """Join a path and a name below it; either may be the root ``""``.
-
-    >>> join("A/1", "zarr.json"), join("", "zarr.json"), join("A", "")
-    ('A/1/zarr.json', 'zarr.json', 'A')
-    """
+    """Join a path and a name below it; either may be the root ``""``."""
     return f"{path}/{name}" if path and name else path or name
 
 
 def join_names(*names: str) -> str:
-    """Join names as metadata states them to the path of a node; slashes at their ends and empty names are dropped.
-
-    >>> join_names("", "A/", "1"), join_names("A/1", "/0"), join_names("", "")
-    ('A/1', 'A/1/0', '')
-    """
+    """Join names from metadata to the path of a node; slashes at their ends and empty names are dropped."""
     return "/".join([name for part in names if (name := part.strip("/"))])
 
 
 def ancestors(path: str) -> list[str]:
-    """List the paths above `path`, the root first.
-
-    >>> ancestors("A/1/0")
-    ['', 'A', 'A/1']
-    """
+    """List the paths above `path`, the root first: ``["", "A", "A/1"]`` for ``"A/1/0"``."""
     parts = path.split("/")
     return ["/".join(parts[:n]) for n in range(len(parts))] if path else []
 
 
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts ``"2"`` before ``"10"`` and ``"B2"`` before ``"B10"``.
-
-    >>> sorted(["10", "B", "2", "A10", "A9"], key=natural_order)
-    ['2', '10', 'A9', 'A10', 'B']
-    """
+    """Sort key that puts ``"2"`` before ``"10"`` and ``"B2"`` before ``"B10"``."""
     parts = _DIGITS.split(name)
     return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p)
 
@@ -141,9 +105,6 @@ def is_private(name: str) -> bool:
     """Whether a name is that of a temporary or lock file of lamella, zarr-python or TensorStore.
 
     Only exact patterns match: users may have files with similar endings.
-
-    >>> is_private("c_15f1a44d038bbe61.__lock"), is_private("notes.__lock"), is_private("download.partial")
-    (True, False, False)
     """
     if name.startswith(PRIVATE_PREFIX):
         return True
@@ -153,22 +114,12 @@ def is_private(name: str) -> bool:
 
 
 def private_name(name: str, ending: str = "") -> str:
-    """Return the name of a temporary or lock file that belongs to a name, short enough for every file system.
-
-    >>> private_name("zarr.json", ".lock")
-    '.lamella-zarr.json.lock'
-    >>> private_name("a" * 250) == private_name("a" * 251), len(private_name("a" * 250, ".lock"))
-    (False, 253)
-    """
+    """Return the name of a temporary or lock file that belongs to a name, such as ``.lamella-zarr.json.lock``."""
     return shortened(PRIVATE_PREFIX + name, _LONGEST_PRIVATE) + ending
 
 
 def shortened(name: str, longest: int) -> str:
-    """Return a name of at most `longest` bytes: the end of a longer one is replaced by a digest of the whole name.
-
-    >>> shortened("cells", 60), shortened("cells of " + "many " * 20, 30)
-    ('cells', 'cells of many-9d13ef8a85c97533')
-    """
+    """Return a name of at most `longest` bytes: the end of a longer one is replaced by a digest of the whole name."""
     data = name.encode(errors="surrogatepass")
     if len(data) <= longest:
         return name
@@ -176,25 +127,18 @@ def shortened(name: str, longest: int) -> str:
     return f"{data[: longest - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
-def is_document_name(name: str) -> bool:
-    """Whether a name is reserved for metadata documents of Zarr.
+def is_document(key: str) -> bool:
+    """Whether a key is that of a document of a group or array."""
+    return key.rpartition("/")[2] in DOCUMENTS
 
-    >>> is_document_name("zarr.json"), is_document_name(".zattrs"), is_document_name("0")
-    (True, True, False)
-    """
+
+def is_document_name(name: str) -> bool:
+    """Whether a name is reserved for metadata documents of Zarr."""
     return name in METADATA_FILES
 
 
 def check_new_name(name: str) -> str:
-    """Return the name of a new node; raise `InvalidNameError` where a part of it is reserved for files.
-
-    >>> check_new_name("cells")
-    'cells'
-    >>> check_new_name(".zattrs")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidNameError: '.zattrs' cannot be the name of a node: '.zattrs' is a name of metadata files.
-    """
+    """Return the name of a new node; raise `InvalidNameError` where a part of it is reserved for files."""
     for part in check_key(name).split("/"):
         if is_document_name(part) or is_private(part):
             kind = "metadata" if is_document_name(part) else "temporary"
@@ -205,21 +149,13 @@ def check_new_name(name: str) -> str:
 
 
 def is_of_tensorstore(name: str) -> bool:
-    """Whether a name is that of a lock file of TensorStore.
-
-    >>> is_of_tensorstore("0.0_25e487a525d4d6b3.__lock"), is_of_tensorstore("zarr.json.__lock")
-    (True, True)
-    """
+    """Whether a name is that of a lock file of TensorStore, such as ``0.0_25e487a525d4d6b3.__lock``."""
     return _OF_TENSORSTORE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class Format:
-    """The file names of a Zarr format: of documents of groups, arrays and attributes, and of consolidated copies.
-
-    >>> FORMATS[2].array, FORMATS[3].array, V2.all
-    ('.zarray', 'zarr.json', ('.zgroup', '.zattrs', '.zarray'))
-    """
+    """The file names of a Zarr format: of documents of groups, arrays and attributes, and of consolidated copies."""
 
     number: ZarrFormat
     group: str

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 class KnownStorage(Storage):
-    """A view of a storage that cannot list.
-
-    `documents` are the keys of existing documents, `arrays` the descriptions of arrays by path.
-    """
+    """A view of a storage that cannot list, with the keys of its `documents`, and its `arrays` by path."""
 
     def __init__(self, inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
         vars(self).update(vars(inner))  # the same connection and the same address
@@ -42,52 +39,48 @@ class KnownStorage(Storage):
 
     @property
     def unlisted(self) -> Storage:
-        """The storage without this view."""
         return self._inner
 
     @property
     def lists_below(self) -> bool:
-        """False: nothing is listed."""
         return False
 
     def list(self, prefix: str) -> Names:
-        """Return the known names in a folder, and those of existing chunks."""
+        """Return the names of documents and arrays in a folder, and of its existing chunks."""
         names = set(self._folders.get(prefix, ()))
-        above = self._array_above(prefix)
-        if above is not None:
-            names.update(self._chunk_names(above, prefix))
+        array = self._array_above(prefix)
+        if array is not None:
+            names.update(self._chunk_names(array, prefix))
         return sorted(names, key=natural_order)
 
-    # By `list`, also where the storage itself asks its service.
+    # By `list`, also where the storage itself requests them from its service.
     members_of_each = Storage.members_of_each
     keys_below_each = Storage.keys_below_each
     sizes_below = Storage.sizes_below
 
     def exists(self, prefix: str) -> bool:
-        """Whether a folder is known, or a key exists."""
         return prefix in self._folders or self.size(prefix) is not None
 
     def size(self, key: str) -> int | None:
-        """Return the size of a key; folders are not requested, since servers return pages for them."""
+        """Return the size of a key, except of folders, for which servers return pages."""
         return self._inner.size(key) if self._may_be_file(key) else None
 
     def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
-        """Return the sizes of keys as `size` does, at once."""
         files = [key for key in keys if self._may_be_file(key)]
         sizes = dict(zip(files, self._inner.sizes(files), strict=True))
         return [sizes.get(key) for key in keys]
 
     def shows_whole(self, key: str, data: bytes) -> bool:
         """Whether the bytes of a chunk or shard show that they are all of it."""
-        above = self._array_above(key)
-        return above is not None and shows_whole(self.arrays[above], data)
+        array = self._array_above(key)
+        return array is not None and shows_whole(self.arrays[array], data)
 
     def _may_be_file(self, key: str) -> bool:
-        """Whether a key is that of a document or a chunk, or of a file that nothing is known of."""
+        """Whether a key is that of a document or a chunk, or lies in no array."""
         if key in self._folders:
             return False
-        above = self._array_above(key)
-        return above is None or key in self.documents or self._file_index(above, key) is not None
+        array = self._array_above(key)
+        return array is None or key in self.documents or self._file_index(array, key) is not None
 
     def _array_above(self, key: str) -> str | None:
         if key in self.arrays:
@@ -133,5 +126,5 @@ class KnownStorage(Storage):
     def _existing(self, folder: str, names: Iterable[str]) -> Iterable[str]:
         """Return those of some names in a folder that are files, requested at once."""
         keys = {join(folder, name): name for name in names}
-        there = self._inner.existing(list(keys))
-        return [name for key, name in keys.items() if key in there]
+        existing = self._inner.existing(list(keys))
+        return [name for key, name in keys.items() if key in existing]

@@ -17,27 +17,14 @@ _FILE = re.compile(r"file:(?:(//[^/]*)(?=/|$)|(?=/))", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL other than a ``file://`` URL.
-
-    >>> is_url("s3://bucket/a.zarr"), is_url("file:///data/a.zarr"), is_url("C:/a.zarr"), is_url("my_plate::1.zarr")
-    (True, False, False, False)
-    """
+    """Whether a text is a URL other than a ``file://`` URL."""
     return _URL.match(text) is not None and _FILE.match(text) is None
 
 
 def location(target: object) -> str:
     """Return a URL unchanged, or a path with ``~`` and ``file://`` resolved.
 
-    Raises `InvalidArgumentError` for other values, and for a URL that ``pathlib`` has changed.
-
-    >>> from pathlib import Path
-    >>> location("s3://bucket/a.zarr"), location("file:///data/a%20b.zarr")
-    ('s3://bucket/a.zarr', '/data/a b.zarr')
-    >>> location(Path("s3://bucket/a.zarr"))
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: 's3:/bucket/a.zarr' is a URL that lost a slash, as a Path makes of one: give \
-    the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute path.
+    Raises `InvalidArgumentError` for other values, and for a URL that lost a slash in a ``pathlib.Path``.
     """
     text = os.fspath(target) if isinstance(target, os.PathLike) else target
     if not isinstance(text, str) or not text or "\0" in text:
@@ -78,14 +65,7 @@ def _native(path: str) -> str:
 
 
 def local_path(target: object, subject: str) -> str:
-    """Return the absolute path of an argument that must be local, such as "the destination" (`subject`).
-
-    >>> local_path("s3://bucket/sums", "the manifest")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: s3://bucket/sums is a URL, and the manifest can only be a local folder or \
-    file: give a path.
-    """
+    """Return the absolute path of an argument that must be local, such as "the destination" (`subject`)."""
     text = location(target)
     if is_url(text):
         raise InvalidArgumentError(
@@ -97,7 +77,7 @@ def local_path(target: object, subject: str) -> str:
 
 
 def check_replaceable(path: str, subject: str) -> None:
-    """Raise `InvalidArgumentError` where a file cannot or must not be replaced: at a folder, a device or a pipe."""
+    """Raise `InvalidArgumentError` at a folder, a device or a pipe, which a file must not replace."""
     if os.path.exists(path) and not os.path.isfile(path):
         kind = "a folder" if os.path.isdir(path) else "a device or pipe"
         raise InvalidArgumentError(
@@ -107,7 +87,7 @@ def check_replaceable(path: str, subject: str) -> None:
 
 
 def check_length(path: str, subject: str) -> None:
-    """Raise before anything is written where the file system will refuse a path for its length."""
+    """Raise before anything is written where the file system would refuse a path for its length."""
     try:
         os.lstat(path)
     except OSError as error:

@@ -1,7 +1,7 @@
 """What the machine allows to this process: threads that encode and decode chunks, and memory.
 
 The pool of threads starts on first use, and again after a fork; none of its tasks may wait for another one. Sizes are
-checked against the memory before anything is allocated, because documents may state lengths up to 2**62.
+checked before anything is allocated, because documents may state lengths up to 2**62.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ def codec_threads() -> ThreadPoolExecutor:
 
 
 def is_codec_thread() -> bool:
-    """Whether the current thread encodes and decodes chunks itself, as `codec_threads` do."""
+    """Whether the current thread encodes and decodes chunks itself, instead of handing them to `codec_threads`."""
     return getattr(_thread_state, "is_codec", False)
 
 
 def mark_codec_thread() -> None:
-    """Mark the current thread as one that decodes what it reads, as `codec_threads` do: for many small reads."""
+    """Let the current thread decode what it reads, as `codec_threads` do: faster for many small reads."""
     _thread_state.is_codec = True
 
 
@@ -118,15 +118,7 @@ def memory_bytes() -> int:
 
 
 def check_block(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:
-    """Raise `TooLargeError` for an array that does not fit into memory; ``subject`` begins the message.
-
-    >>> check_block((2, 2), 2, lambda: "reading '0'")
-    >>> check_block((2**40, 2**20), 2, lambda: "reading '0'")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.TooLargeError: reading '0' needs 2 EiB for shape (1099511627776, 1048576), and this process may
-    use ...: read a smaller region, or dask_array()
-    """
+    """Raise `TooLargeError` for an array that does not fit into memory; ``subject`` begins the message."""
     size = math.prod(shape) * itemsize
     if size > memory_bytes():
         raise TooLargeError(
@@ -163,11 +155,7 @@ def check_files(meta: ArrayMeta, where: str) -> None:
 
 
 def binary_size(size: int) -> str:
-    """Return a number of bytes as text.
-
-    >>> binary_size(1536), binary_size(3 << 60)
-    ('1.5 KiB', '3 EiB')
-    """
+    """Return a number of bytes as text, such as "1.5 KiB"."""
     amount: float = min(size, 1 << 100)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if amount < 1024:

@@ -1,7 +1,7 @@
 """Define `Storage`, bytes under keys, and open one from a user's path, URL or store.
 
-Implementations are in ``local``, ``object_storage``, ``zarr_storage`` and ``zip_storage``. A *stamp* is a tuple that
-differs whenever the bytes of a key differ, such as (mtime, size, inode, ctime) of a file or ("etag",) of an object.
+A *stamp* is a tuple that differs whenever the bytes of a key differ, such as (mtime, size, inode, ctime) of a file or
+("etag",) of an object.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class RangeRequest(NamedTuple):
 
 
 class RangesRead(NamedTuple):
-    """The bytes of each range, shorter past the end, and the stamp of their version."""
+    """The bytes of each range, fewer past the end of the key, and the stamp of their version."""
 
     parts: list[bytes]
     stamp: Stamp | None
 
 
 class Replacement(NamedTuple):
-    """New bytes of a key, and the stamp that was read before."""
+    """New bytes of a key, and its stamp when it was read before."""
 
     key: str
     data: bytes
@@ -104,7 +104,7 @@ class Storage(ABC):
     can_list: bool = True
     #: Whether `stamp` returns stamps.
     has_stamps: bool = True
-    #: Stamps of keys that are not requested again after the first read; None: each call checks.
+    #: Stamps of the keys that were read once, in a handle that assumes they never change; None: each call checks.
     trusted: dict[str, Stamp] | None = None
     #: Limit of the cache of decoded chunks of this store; None: it shares the cache of the process.
     cache_bytes: int | None = None
@@ -152,7 +152,7 @@ class Storage(ABC):
 
     @property
     def unlisted(self) -> Storage | None:
-        """The storage to request single keys from, if `list` is incomplete; None if it is complete."""
+        """The storage to request single keys from where listing may miss some; None where `list` is complete."""
         return None if self.can_list else self
 
     @cached_property
@@ -167,10 +167,7 @@ class Storage(ABC):
         """Return the bytes of a key; None where it is missing."""
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Return up to `length` bytes of a key from `start`; None where it is missing.
-
-        A negative `start` counts from the end. Past the end there are fewer bytes, or none.
-        """
+        """Return up to `length` bytes of a key from `start`, from its end if negative; None if it is missing."""
         data = self.read(key)
         if data is None:
             return None
@@ -184,15 +181,15 @@ class Storage(ABC):
         return None if data is None else (data, stamp)
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        """Read several keys with their stamps, at once in remote stores; None for missing ones."""
+        """Read several keys with their stamps; None for missing ones."""
         return {key: self.read_stamped(key) for key in keys}
 
     def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
-        """Read documents of one folder that read as missing; return those that are there.
+        """Read documents of one folder that read as missing again; return those that exist.
 
-        A service may answer 404 for an object that is there, a cache before it for seconds. So their folder is listed,
-        and those in the list are requested once more; all of them where it cannot be listed, or without ``lists``.
-        Raises `StorageError` where the list names one that is not returned.
+        A service, or a cache before it, may answer 404 for an existing object for some seconds. So the folder is
+        listed, and the keys in the list are requested again; without a list, or with ``lists=False``, all keys. Raises
+        `StorageError` where a listed key is still missing.
         """
         del keys, lists
         return {}
@@ -203,19 +200,19 @@ class Storage(ABC):
         return False
 
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
-        """Request documents that will be read next, in one round in remote stores; each is then returned by one read.
+        """Request documents that will be read next in one round; the next read of each returns the answer.
 
-        Stores that are open for writing ignore it, except with ``at_once``, where nothing else is read or written
-        before.
+        Does nothing in local stores. In stores that are open for writing it needs ``at_once``: the caller reads the
+        documents before it reads or writes anything else.
         """
         del keys, at_once
 
     def load_ahead(self, keys: Sequence[str]) -> None:
-        """Load files into the page cache that will be read next; only folders do something. Nothing is remembered."""
+        """Load files that will be read next into the page cache of the system; does nothing in other stores."""
         del keys
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Read ranges of several keys, at once in remote stores; None for missing ones.
+        """Read ranges of several keys; None for missing ones.
 
         Raises `ChangedError` where a key has another stamp than its request.
         """
@@ -238,7 +235,7 @@ class Storage(ABC):
         """Replace the bytes of a key atomically; creates the folders above."""
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
-        """Replace the bytes of a key, and return the `stamp` of these bytes.
+        """Replace the bytes of a key, and return their stamp.
 
         None where the store has no stamps, or another writer changed the key meanwhile.
         """
@@ -246,9 +243,9 @@ class Storage(ABC):
         return None
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
-        """Write a key only if its `stamp` is the expected one (None: only if it is missing), else raise `ChangedError`.
+        """Write a key if it has the `expected` stamp (None: if it is missing), else raise `ChangedError`.
 
-        Returns the stamp as `write_stamped` does.
+        Returns the new stamp as `write_stamped` does.
         """
         with self.replacement_lock(key):
             if (self.size(key) is not None) if expected is None else self.stamp(key) != expected:
@@ -256,10 +253,10 @@ class Storage(ABC):
             return self.write_stamped(key, data)
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
-        """Change the bytes of a key by a function, so that concurrent changes are not lost.
+        """Change the bytes of a key by a function, so that no concurrent change is lost.
 
-        `change` maps the old bytes (None: missing) to the new ones (None: leave them unchanged), and may run again
-        where others write meanwhile. Returns the stamp as `write_stamped` does; None where nothing was written.
+        `change` maps the old bytes (None: missing) to the new ones (None: write nothing), and may run again where
+        others write meanwhile. Returns the new stamp as `write_stamped` does; None where nothing was written.
         """
         with self.replacement_lock(key):
             data = change(self.read(key))
@@ -271,7 +268,7 @@ class Storage(ABC):
             self.write(key, data)
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys that do not exist yet, at once in remote stores.
+        """Write keys that do not exist yet.
 
         With `creates_exclusively`, return the keys that another program created meanwhile; they are not replaced.
         Without it, the caller excludes other writers with `lock`.
@@ -280,7 +277,7 @@ class Storage(ABC):
         return ()
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
-        """Write keys that were read and changed, at once in remote stores; return those changed meanwhile, unwritten.
+        """Write keys that were read and changed; return those that others changed meanwhile, which are not written.
 
         The caller has locked the keys with `lock`.
         """
@@ -288,11 +285,11 @@ class Storage(ABC):
         return ()
 
     def read_chunks(self, keys: Sequence[str]) -> Mapping[str, tuple[bytes, Stamp | None] | None]:
-        """Read whole objects with chunks, as `read_many`; a local cache of the store may have their bytes."""
+        """Read whole objects with chunks as `read_many`; a local cache of the store may have their bytes."""
         return self.read_many(keys)
 
     def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
-        """Drop ranges of a key from a local cache of the store, because they could not be decoded."""
+        """Drop ranges of a key that cannot be decoded from the local cache of the store."""
         del key, stamp, spans
 
     @abstractmethod
@@ -300,7 +297,7 @@ class Storage(ABC):
         """List the names directly below a folder, in natural order; empty where there is no folder."""
 
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
-        """List folders, at once in remote stores: names in natural order, with True for files."""
+        """List several folders; return for each its names in natural order, with True for files."""
         members = []
         for folder in folders:
             names = self.list(folder)
@@ -314,7 +311,7 @@ class Storage(ABC):
         return False
 
     def abandoned_names(self, folder: str) -> Names:
-        """List temporary names that failed or killed calls left; none in folders, where writers delete them."""
+        """List temporary names that failed or killed calls left; none in local folders, where writers delete them."""
         return []
 
     def keys_below(self, folder: str) -> Names:
@@ -322,7 +319,7 @@ class Storage(ABC):
         return list(self.sizes_below(folder))
 
     def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
-        """List the keys at any depth below folders, at once in remote stores."""
+        """List the keys at any depth below several folders."""
         return [self.keys_below(folder) for folder in folders]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
@@ -338,15 +335,15 @@ class Storage(ABC):
         """Whether a key or a folder exists."""
 
     def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
-        """Return those of some keys and folders that exist, with few rounds of requests.
+        """Return those of some keys and folders that exist.
 
-        Documents that will be read next, `beside`, are requested in the first round.
+        Documents that will be read next, `beside`, are requested in the same round.
         """
         del beside
         return {prefix for prefix in prefixes if self.exists(prefix)}
 
     def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
-        """Return which of two folders exist, so that `move` need not list them again; for `beside` see `existing`."""
+        """Return which of two folders exist, so that `move` need not list them again; `beside` as for `existing`."""
         return self.existing([old, new], beside=beside)
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -358,15 +355,15 @@ class Storage(ABC):
         """Return the size of a key in bytes; None where it is missing."""
 
     def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
-        """Return the sizes of keys, requested at once in remote stores; None for those that do not exist."""
+        """Return the sizes of several keys; None for missing ones."""
         return [self.size(key) for key in keys]
 
     @abstractmethod
     def delete(self, prefix: str) -> None:
-        """Delete a key, or a folder with all below it; do nothing if it is missing."""
+        """Delete a key, or a folder with all below it, if it exists."""
 
     def delete_files(self, keys: Sequence[str]) -> None:
-        """Delete some keys, in one request where the store can; do nothing for those that are missing."""
+        """Delete those of some keys that exist."""
         for key in keys:
             self.delete(key)
 
@@ -376,7 +373,7 @@ class Storage(ABC):
 
     @abstractmethod
     def move(self, old: str, new: str) -> None:
-        """Move a key or folder: by a rename where the store can, by copying and deleting otherwise.
+        """Move a key or folder: by a rename where the store can, else by copying and deleting.
 
         Raises `NodeNotFoundError` where `old` is missing, and `NodeExistsError` where `new` exists.
         """
@@ -390,11 +387,11 @@ class Storage(ABC):
             raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
 
     def replace(self, path: str, by: str) -> None:
-        """Move what is at `by` over the folder at `path`, which is deleted.
+        """Delete the folder at `path`, and move the folder `by` there.
 
-        In a local store on Linux the two exchange their names: a kill leaves a complete node at `path`, and perhaps
-        the other at `by`. Elsewhere the old one is deleted first, its documents before the rest, so that a kill leaves
-        no incomplete node. Raises `StorageError`, and changes nothing, where something of the old one is protected.
+        A local store on Linux exchanges the two names: a kill leaves a complete node at `path`, and perhaps the other
+        at `by`. Elsewhere the old one is deleted first, its documents before its chunks, so that a kill leaves no
+        incomplete node. Raises `StorageError`, and changes nothing, where something of the old one is protected.
         """
         self.check_deletable(path)
         if not self.exists(by):
@@ -406,27 +403,24 @@ class Storage(ABC):
         self.move(by, path)
 
     def discard_copies(self, path: str, of: str) -> None:
-        """Delete the keys below `path` that have the same bytes below `of`: copies that a killed move left.
-
-        Does nothing where a move is a rename.
-        """
+        """Delete the keys below `path` whose bytes are equal below `of`: copies that a killed `move` left."""
         self.check_writable(path)
         del of
 
     def reading_once(self, folder: str) -> AbstractContextManager[None]:
-        """In remote stores, read no document twice during a call that changes a folder."""
+        """Context of a call that changes a folder, in which remote stores read each document once."""
         del folder
         return nullcontext()
 
     def note_created(self) -> None:  # noqa: B027
-        """Note that this thread has just created the root, so that what is below it need not be listed."""
+        """Note that this thread has just created the root, so that nothing below it needs to be listed."""
 
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Lock a key between threads, and between processes where `locks_processes`."""
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
-        """Lock a key for reading it and one `write`; `lock` is for sections of several steps."""
+        """Lock a key for one read and one `write`; `lock` is for sections of several steps."""
         return self.lock(key)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
@@ -439,15 +433,15 @@ class Storage(ABC):
         return True
 
     def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool | None:
-        """Write a folder with these files, whose names may contain folders, so that it appears complete.
+        """Write a folder of files, whose names may contain folders, so that it appears complete or not at all.
 
-        Returns False where the folder exists, and None where a store has no folders; nothing is done then.
+        Returns False where the folder exists, and None where the store has no folders; nothing is written then.
         """
         del folder, files
         return None
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
-        """Remove temporary files of killed writers in a folder, with `deep` also below it; return their number."""
+        """Remove temporary files of killed writers in a folder, with `deep` at any depth; return their number."""
         del prefix, deep
         return 0
 
@@ -462,14 +456,11 @@ class Storage(ABC):
         return None if stamp is None else list(stamp)
 
     def fingerprints(self, keys: Iterable[str]) -> Sequence[Fingerprint | None] | None:
-        """Return the fingerprint of each key, None for a missing one; None where the store has no fingerprints."""
+        """Return the fingerprint of each key, None for a missing one; None alone where the store has none."""
         return [self.fingerprint(key) for key in keys]
 
     def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
-        """Return the fingerprint of every file below a folder by key; None where the store has none.
-
-        Temporary files are left out.
-        """
+        """Return the fingerprint of every file below a folder, except temporary ones; None where the store has none."""
         prints = {key: self.fingerprint(key) for key in self.keys_below(folder)}
         return {key: fingerprint for key, fingerprint in prints.items() if fingerprint is not None}
 
@@ -488,16 +479,16 @@ class Storage(ABC):
         return None
 
     def check_writable_folder(self, path: str) -> None:
-        """Check that an engine may write into a folder, and that the folder lies inside the store."""
+        """Check that an engine may write into a folder, which lies inside the store."""
         self.check_writable(path)
 
     @property
     def has_own_changes(self) -> bool:
-        """Whether there are uncommitted changes that are lost with this storage."""
+        """Whether there are uncommitted changes that would be lost with this storage."""
         return False
 
     def commit(self, message: str, *, rebase: bool = False) -> str:
-        """Store all changes since the last commit as a version, and return its id.
+        """Store all changes since the last commit as a version; return its id.
 
         Raises `InvalidArgumentError` where the store has no versions or nothing changed, and `ConflictError` where
         another session committed to the same branch meanwhile.
@@ -509,7 +500,7 @@ class Storage(ABC):
         )
 
     def commit_own(self, message: str) -> None:
-        """Commit the changes of a call that opened the store by a URL itself; elsewhere do nothing."""
+        """Commit the changes of a call that opened the store from a URL itself; do nothing in other stores."""
         if self.has_own_changes:
             self.commit(message)
 
@@ -527,20 +518,13 @@ class Storage(ABC):
 
 
 class OptionedURL(str):
-    """A URL with its ``storage_options``, to pass both in one argument; its repr and text are the URL alone."""
+    """A URL with its ``storage_options``; its text and repr are those of the URL alone."""
 
     storage_options: Mapping[str, Any]
 
 
 def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | OptionedURL:
-    """Combine a path argument with the ``storage_options`` of the same call; options need a URL.
-
-    >>> with_options("/data/a.zarr", None)
-    '/data/a.zarr'
-    >>> url = with_options("s3://bucket/a.zarr", {"anon": True})
-    >>> url, url.storage_options
-    ('s3://bucket/a.zarr', {'anon': True})
-    """
+    """Combine a path argument with the ``storage_options`` of the same call, which need a URL."""
     if not storage_options:
         return target
     text = location(target) if isinstance(target, (str, bytes, os.PathLike)) else None
@@ -552,13 +536,9 @@ def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | Op
 
 
 def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | None) -> list[Any]:
-    """Combine those path arguments of a call that accept its ``storage_options`` with them.
+    """Combine the path arguments of a call that accept its ``storage_options`` with them.
 
-    If none of them accepts them, all URLs get them, or the first path, so that opening it raises.
-
-    >>> paths = share_options(["s3://bucket/a.zarr", "memory://a.zarr", "/data/a.zarr"], {"anon": True})
-    >>> [type(path).__name__ for path in paths]
-    ['OptionedURL', 'str', 'str']
+    If none of them accepts the options, all URLs get them, or else the first path, so that opening it raises.
     """
     if not storage_options:
         return list(targets)
@@ -566,14 +546,16 @@ def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | N
 
     urls = [isinstance(target, str) and is_url(target) for target in targets]
     accepting = [
-        is_web and accepts_options(target, storage_options)
-        for target, is_web in zip(targets, urls, strict=True)
+        is_a_url and accepts_options(target, storage_options)
+        for target, is_a_url in zip(targets, urls, strict=True)
     ]
-    services = [is_web and accepts_options(target, {}) for target, is_web in zip(targets, urls, strict=True)]
+    services = [
+        is_a_url and accepts_options(target, {}) for target, is_a_url in zip(targets, urls, strict=True)
+    ]
     if not any(urls):
         paths = [isinstance(target, str | os.PathLike) for target in targets]
         urls[paths.index(True) if any(paths) else 0] = True
-    chosen = next(ends for ends in (accepting, services, urls) if any(ends))
+    chosen = next(flags for flags in (accepting, services, urls) if any(flags))
     return [
         with_options(target, storage_options) if is_chosen else target
         for target, is_chosen in zip(targets, chosen, strict=True)
@@ -581,12 +563,7 @@ def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | N
 
 
 def is_store(target: object) -> TypeIs[Store]:
-    """Whether an object is a store of zarr-python or a session of icechunk, rather than a path or a node.
-
-    >>> from zarr.storage import MemoryStore
-    >>> is_store(MemoryStore()), is_store("s3://bucket/a.zarr")
-    (True, False)
-    """
+    """Whether an object is a store of zarr-python or a session of icechunk."""
     return hasattr(target, "supports_listing") or _is_of_icechunk(target)
 
 
@@ -603,14 +580,12 @@ def open_storage(
     storage_options: Mapping[str, Any] | None = None,
     must_exist: bool = False,
 ) -> Storage:
-    """Open the storage of a path, a URL, or a store of zarr-python.
+    """Open the storage of a path, a URL, or a store of zarr-python, which stays read-only if it is.
 
-    A target is a local path (``~`` is the home); a URL of obstore, fsspec or icechunk, with ``storage_options``
-    (:mod:`lamella.store.objects.credentials`); a path or URL of a ZIP archive or of a folder inside one (read only); or
-    a store, which stays read-only if it is. ``fsync`` flushes each local file to the disk before it replaces the old
-    one, so that finished writes survive a power cut, and not the death of the process only. ``follow_links`` follows
-    symbolic links that lead out of a local store. ``must_exist`` does not create a missing icechunk repository; other
-    stores are never created here.
+    Paths and URLs of ZIP archives, and of folders inside them, open read-only. ``storage_options`` are for URLs
+    (:mod:`lamella.store.objects.credentials`). ``fsync`` flushes each local file to the disk before it replaces the old
+    one, so that finished writes survive a power cut. ``follow_links`` follows symbolic links that lead out of a local
+    store. Without ``must_exist`` a missing icechunk repository is created; other stores are never created here.
     """
     if isinstance(target, OptionedURL):
         storage_options = target.storage_options
@@ -648,7 +623,7 @@ def open_storage(
 
 
 def open_url(url: str, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
-    """Open the storage of a folder at a URL, without checking what a signature in it allows."""
+    """Open the storage of a folder at a URL, without `refuse_signed_file`."""
     from lamella.store.objects.zarr_storage import from_url
 
     return from_url(url, read_only=read_only, storage_options=storage_options)

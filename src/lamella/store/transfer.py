@@ -8,7 +8,7 @@ from lamella.errors import StorageError
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import stage
 from lamella.store.files.zip_storage import ZipStorage
-from lamella.store.keys import METADATA_FILES, join
+from lamella.store.keys import is_document_name, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,10 +22,10 @@ _PART = 64 << 20
 def copy_file(
     source: Storage, key: str, target: Storage, new: str, is_whole: Callable[[bytes], bool] | None = None
 ) -> int | None:
-    """Copy one file, and return its size; None where it is missing.
+    """Copy one file between stores; return its size, or None if it is missing.
 
-    The system copies between folders; large files of archives are copied in parts. A service may answer with less than
-    the file: if ``is_whole`` does not show that the bytes are complete, the size is requested.
+    A service may answer with less than the file: where ``is_whole`` does not recognise the bytes as complete, the size
+    is requested too (`read_whole`).
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):
@@ -44,9 +44,9 @@ def copy_file(
 
 
 def read_whole(storage: Storage, key: str, data: bytes) -> bytes | None:
-    """Return the bytes of a key, which were read as ``data``, with the size that the service states; None if missing.
+    """Return ``data``, or what a second read returns, if the key has as many bytes by its size; None if missing.
 
-    Raise `StorageError` where fewer or more bytes came twice.
+    Raises `StorageError` where the numbers of bytes differ twice.
     """
     for _ in range(2):
         size = storage.size(key)
@@ -111,7 +111,7 @@ def remove_vanished(
 ) -> None:
     """Delete the files below the target path that are missing in the source: leftovers of an interrupted copy.
 
-    Files in the folders ``but``, which are relative paths, stay.
+    Files in the folders ``but``, relative to the paths, stay.
     """
     copies = {}
     for key in files_below(target, target_path):
@@ -124,11 +124,11 @@ def remove_vanished(
 
 
 def _sizes(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, int | None]]:
-    """Yield keys with their sizes, those of chunks at once; a service may allow to read documents, and no more."""
+    """Yield keys with sizes; those of documents one by one, since credentials may allow nothing else."""
     chunks = [key for key in keys if not _is_document(key)]
     sizes = dict(zip(chunks, storage.sizes(chunks), strict=True))
     return ((key, sizes[key] if key in sizes else storage.size(key)) for key in keys)
 
 
 def _is_document(key: str) -> bool:
-    return key.rpartition("/")[2] in METADATA_FILES
+    return is_document_name(key.rpartition("/")[2])

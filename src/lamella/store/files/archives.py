@@ -1,6 +1,6 @@
 """Recognise and open ZIP archives: paths and URLs of them, and of folders inside them.
 
-`ArchiveFile` reads byte ranges of an archive, a local file or a remote object, in the version that was opened.
+`ArchiveFile` reads byte ranges of a local or remote archive, in the version that was opened.
 """
 
 from __future__ import annotations
@@ -41,11 +41,7 @@ _ENDINGS = (".ozx", ".zip")
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a path has the ending of an archive.
-
-    >>> is_archive_name("plate.ozx"), is_archive_name("plate.zarr.ZIP"), is_archive_name("plate.zarr")
-    (True, True, False)
-    """
+    """Whether a path has the ending of an archive."""
     return name.lower().endswith(_ENDINGS)
 
 
@@ -53,9 +49,6 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
     """Return the storage of an archive or of a folder inside one; None for any other path or URL.
 
     A local folder is never an archive, whatever its name. A missing archive opens; reading from it then fails.
-
-    >>> open_archive("/data/plate.ozx"), open_archive("/data/plate.zarr")
-    (ZipStorage('/data/plate.ozx'), None)
     """
     if not is_url(address):
         return _local(address)
@@ -68,11 +61,7 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
 
 
 def split_archive_url(url: str) -> tuple[str, str, str] | None:
-    """Return the URL above an archive, its name, and the path inside it; None for a URL without an archive.
-
-    >>> split_archive_url("s3://bucket/screens/plate.ozx/A/1"), split_archive_url("s3://bucket/plate.zarr")
-    (('s3://bucket/screens', 'plate.ozx', 'A/1'), None)
-    """
+    """Return the URL above an archive, its name, and the path inside it; None for a URL without an archive."""
     if is_chained(url):  # fsspec opens archives itself
         return None
     pattern = _IN_URL if may_have_query(url) else _IN_KEYS
@@ -87,8 +76,8 @@ def split_archive_url(url: str) -> tuple[str, str, str] | None:
     return above, name, inside
 
 
-def _local(path_given: str) -> ZipStorage | None:
-    path = os.path.abspath(path_given)
+def _local(path: str) -> ZipStorage | None:
+    path = os.path.abspath(path)
     if not any(ending in path.lower() for ending in _ENDINGS):
         return None
     inside: list[str] = []
@@ -118,21 +107,18 @@ class ArchiveFile(ABC):
 
     @abstractmethod
     def stamp(self) -> Stamp | None:
-        """Return the stamp of the file as it was opened; None where the store has none."""
+        """Return the stamp of the file when it was opened; None where the store has none."""
 
     @abstractmethod
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each range of offset and length, shorter past the end.
-
-        A negative offset counts from the end. Raises `StorageError` where the file changed or cannot be read.
-        """
+        """Return the bytes of ranges of offset and length, fewer past the end; offsets below 0 count from the end."""
 
     def read_again(self) -> bool:
-        """Drop what was read of the end, so that the next read requests it again; False for a local file."""
+        """Drop the bytes read from the end, so that the next read requests them again; False for a local file."""
         return False
 
     def check_end(self) -> None:  # noqa: B027
-        """Raise `StorageError` if the end that was read last is shorter than the size of the file says."""
+        """Raise `StorageError` if the end that was read last is shorter than the size of the file requires."""
 
     def _changed(self) -> StorageError:
         return StorageError(
@@ -154,16 +140,13 @@ class LocalArchive(ArchiveFile):
         return LocalArchive, (self.name,)
 
     def exists(self) -> bool:
-        """Whether there is a file at the path."""
         return self._fd is not None or os.path.isfile(self.name)
 
     def stamp(self) -> Stamp | None:
-        """Return mtime, size and inode."""
         self._open()
         return self._stamp
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges of the open file, with one system call for each and one for the stamp."""
         fd = self._open()
         try:
             status = os.fstat(fd)
@@ -200,7 +183,7 @@ def _stamp_of(status: os.stat_result) -> Stamp:
 
 
 class RemoteArchive(ArchiveFile):
-    """An object of another storage, read by ranges; the first read, of its end, is cached for the directory."""
+    """An object of another storage; the first read, of its end, is cached for the directory."""
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
@@ -212,29 +195,27 @@ class RemoteArchive(ArchiveFile):
         self._tail: bytes | None = None
         self._tail_size = 0
         self._stamp: Stamp | None = None
-        self._is_known = False
+        self._has_stamp = False
 
     def __reduce__(self) -> tuple[object, ...]:
         return RemoteArchive, (self._storage, self._key)
 
     def exists(self) -> bool:
         """Whether the object exists; the same request reads its end."""
-        if not self._is_known:
+        if not self._has_stamp:
             with self._lock:
-                if not self._is_known:
+                if not self._has_stamp:
                     ranges_read = self._request([(-TAIL, TAIL)], None)
                     if ranges_read is None:
                         return False
-                    self._tail, self._stamp, self._is_known = ranges_read.parts[0], ranges_read.stamp, True
+                    self._tail, self._stamp, self._has_stamp = ranges_read.parts[0], ranges_read.stamp, True
                     self._tail_size = len(self._tail)
         return True
 
     def stamp(self) -> Stamp | None:
-        """Return the stamp of the object."""
         return self._stamp if self.exists() else None
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges, with as few requests as possible."""
         if not self.exists():
             raise StorageError(f"There is no file {self.name}.")
         tail = self._tail
@@ -242,9 +223,9 @@ class RemoteArchive(ArchiveFile):
             self._tail = None  # the directory is read once
             return [tail]
         parts = self._parts(ranges)
-        if _short(ranges, parts) is not None:  # perhaps on its way
+        if _short_range(ranges, parts) is not None:  # the answer may have been cut short
             parts = self._parts(ranges)
-            number = _short(ranges, parts)
+            number = _short_range(ranges, parts)
             if number is not None:
                 self._check_answer(*ranges[number], len(parts[number]))
         return parts
@@ -255,27 +236,25 @@ class RemoteArchive(ArchiveFile):
             raise self._changed()
         return ranges_read.parts
 
-    def _check_answer(self, start: int, length: int, found: int) -> None:
+    def _check_answer(self, start: int, length: int, received: int) -> None:
         """Raise for a range that is shorter than requested, although the size of the object covers it."""
         size = self._storage.size(self._key)
         if size is None:
             raise self._changed()
         expected = min(length, size if start < 0 else max(0, size - start))
-        if found < expected:
+        if received < expected:
             raise StorageError(
-                f"Cannot read {self.name}: the service answered with {found:,} bytes where the object, of {size:,} "
+                f"Cannot read {self.name}: the service answered with {received:,} bytes where the object, of {size:,} "
                 f"bytes, has {expected:,}, also when it was asked again. Nothing is known to be wrong with what is "
                 "stored: try again."
             )
 
     def read_again(self) -> bool:
-        """Drop the end of the object, so that the next read requests it again."""
         with self._lock:
-            self._is_known = False
+            self._has_stamp = False
         return True
 
     def check_end(self) -> None:
-        """Raise `StorageError` if the end that was read last is shorter than the size of the object says."""
         self._check_answer(-TAIL, TAIL, self._tail_size)
 
     def _request(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
@@ -285,8 +264,8 @@ class RemoteArchive(ArchiveFile):
             raise self._changed() from None
 
 
-def _short(ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> int | None:
-    """Return the number of the first range that is shorter than requested; a range from the end may be."""
+def _short_range(ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> int | None:
+    """Return the number of the first range that is shorter than requested; a range from the end may be shorter."""
     for number, ((start, length), part) in enumerate(zip(ranges, parts, strict=True)):
         if start >= 0 and len(part) < length:
             return number

@@ -1,8 +1,7 @@
 """Use the file system for a store in a folder: write files in one step, create folders, refuse paths that leave it.
 
-Symbolic links may lead out of a store. On file systems that ignore case ``a`` opens the entry ``A``, and macOS equates
-composed and decomposed letters. In metadata these are different names, so only the listed spelling counts
-(`PathGuard`). `Folders` remembers which folders exist, so that each is checked once per store handle.
+On file systems that ignore case ``a`` opens the entry ``A``, and macOS equates composed and decomposed letters. In
+metadata these are different names, so only the listed spelling counts (`PathGuard`).
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _HERE, _EXCHANGE = -100, 2
 """``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
 
-MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
+REFUSED_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 """Error numbers where `NO_LINK` refused a link: Linux and macOS; FreeBSD; NetBSD."""
 
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+_TARGET_EXISTS = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 """Error numbers where the target of renaming a folder exists."""
 
 
@@ -111,7 +110,7 @@ def write_new_folder(
 ) -> list[str] | None:
     """Write a folder of small files that appears complete or not at all; return the folders in it.
 
-    None, and nothing is changed, where the target exists and is not an empty folder.
+    Where the target exists and is not an empty folder, changes nothing and returns None.
     """
     temporary = f"{above}/{temporary_name('.tmp')}"
     inside: list[str] = []
@@ -137,7 +136,7 @@ def write_new_folder(
         os.rename(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename2 is not None and error.errno in _TAKEN:
+        if isinstance(error, OSError) and error.filename2 is not None and error.errno in _TARGET_EXISTS:
             return None
         raise
     if fsync:
@@ -182,11 +181,6 @@ def exchange(first: str, second: str) -> bool:
     raise OSError(number, os.strerror(number), second)
 
 
-def same_entry(first: str, second: str) -> bool:
-    """Whether two names are one directory entry, like ``a1`` and ``A1`` on a file system that ignores case."""
-    return os.path.samestat(os.lstat(first), os.lstat(second))
-
-
 MAX_FOLDERS = 200_000
 """Limit of folders that one store handle remembers."""
 
@@ -200,23 +194,23 @@ class PathGuard:
         self.base = root.rstrip(os.sep) + "/"
         self._real_root: str | None = None
         self._ignores_case: bool | None = None
-        #: Folders that are known to lie in the store.
-        self.known = {""}
+        #: Folders that were checked to lie in the store.
+        self.checked = {""}
 
     def forget(self) -> None:
         """Check every folder again: one was moved or removed."""
-        self.known = {""}
+        self.checked = {""}
 
     def check_folder(self, path: str) -> bool:
         """Check a folder once; return False where it does not exist.
 
-        Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the
-        folder exists under another spelling only.
+        Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the folder
+        exists only under another spelling.
         """
-        if self.unchecked or path in self.known:
+        if self.unchecked or path in self.checked:
             return True
         above = path.rpartition("/")[0]
-        if above not in self.known and not self.check_folder(above):
+        if above not in self.checked and not self.check_folder(above):
             return False
         try:
             os.readlink(self.base + path)
@@ -232,17 +226,17 @@ class PathGuard:
 
     def remember(self, paths: Iterable[str]) -> None:
         """Remember that folders lie in the store."""
-        if len(self.known) > MAX_FOLDERS:
+        if len(self.checked) > MAX_FOLDERS:
             self.forget()
-        self.known.update(paths)
+        self.checked.update(paths)
 
     def check_file(self, key: str) -> bool:
-        """Check a file that a library will open: True for a file that is not a link, False for a missing one.
+        """Check a file that a library will open: True for a file that is not a link, False for a missing one or a link.
 
         Raises `InvalidNameError` where a link leads out of the store, and `MisplacedError` where it is not a file.
         """
         folder = key.rpartition("/")[0]
-        if folder not in self.known:
+        if folder not in self.checked:
             self.check_folder(folder)
         path = self.base + key
         try:
@@ -322,7 +316,7 @@ def _folded(name: str) -> str:
 
 
 class Folders:
-    """The folders that a store handle writes into.
+    """The folders that a store handle writes into; each is checked once per handle.
 
     `fail` raises a `StorageError` from a verb, a path and a system error. With `fsync`, parent folders are flushed.
     """
@@ -342,35 +336,35 @@ class Folders:
         """Check every folder again: one was moved or removed."""
         self._existing.clear()
 
-    def make(self, folder: str) -> None:
+    def create(self, folder: str) -> None:
         """Create a folder and its parents; each is checked once to lie inside the store."""
         if folder in self._existing:
             return
-        made: list[str] = []
+        created: list[str] = []
         for path in [*ancestors(folder), folder]:
             if path in self._existing:
                 continue
             try:
                 if path:
                     os.mkdir(self._base + path)
-                    made.append(path)
+                    created.append(path)
                 else:
-                    self._make_root()
+                    self._create_root()
             except FileExistsError:
                 self._check(path)
                 sweep_folder(self._base + path)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and "" in self._existing:
                     self._existing.clear()  # a remembered folder was removed
-                    self.make(folder)
+                    self.create(folder)
                     return
                 self._fail("make the folder", path, error)
             if self._fsync and path:
                 # Flush an existing folder too: its creator may not have flushed it yet.
                 self.flush(path.rpartition("/")[0])
             self._existing.add(path)
-        if made:
-            self._remember(made)
+        if created:
+            self._remember(created)
 
     def add_written(self, folder: str, inside: Iterable[str]) -> None:
         """Remember a folder that was just written, and folders inside it."""
@@ -383,12 +377,12 @@ class Folders:
         except OSError as error:
             self._fail("flush the folder", folder, error)
 
-    def _remember(self, made: Sequence[str]) -> None:
+    def _remember(self, created: Sequence[str]) -> None:
         """Remember folders that this handle created."""
         if len(self._existing) > MAX_FOLDERS:
             self._existing.clear()
-        self._existing.update(made)
-        self._guard.remember(made)
+        self._existing.update(created)
+        self._guard.remember(created)
 
     def _check(self, folder: str) -> None:
         """Raise where a path is not a folder, or is outside the store; the folder above was checked."""
@@ -404,7 +398,7 @@ class Folders:
                 errno.ENOTDIR,
             ) from None
 
-    def _make_root(self) -> None:
+    def _create_root(self) -> None:
         missing, path = [], self._root
         while not os.path.lexists(path):
             missing.append(path)

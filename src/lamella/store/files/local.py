@@ -1,8 +1,7 @@
 """Store in a folder of the local (or mounted) file system.
 
-Every write is a temporary file in the same folder and one rename, so that readers, also after a kill, see the old
-bytes or the new ones. Temporary files are named ``.lamella-<host>-<pid>-<n>.tmp``; `LocalStorage.sweep` removes those
-of dead processes.
+Every write is a temporary file in the same folder and one rename: readers, also after a kill, see old bytes or new
+ones.
 """
 
 from __future__ import annotations
@@ -44,12 +43,6 @@ class LocalStorage(Storage):
     ``fsync`` flushes each file and its folder to the disk before a write returns. ``follow_links`` follows symbolic
     links that lead out of the folder, and uses names as the system does: by default such links raise
     `InvalidNameError`, and a name that differs from an existing one by case only is missing.
-
-    >>> import tempfile
-    >>> storage = LocalStorage(tempfile.mkdtemp())
-    >>> storage.write("A/1/zarr.json", b"{}")
-    >>> storage.list(""), storage.read("A/1/zarr.json"), storage.read("B")
-    (['A'], b'{}', None)
     """
 
     locks_processes = True
@@ -92,33 +85,28 @@ class LocalStorage(Storage):
 
     @property
     def name(self) -> str:
-        """The folder."""
         return self.root
 
     @property
     def identity(self) -> str:
-        """The folder without links."""
+        """The folder with its links resolved."""
         return os.path.realpath(self.root)
 
     @property
     def title(self) -> str:
-        """The name of the folder, without endings such as ``.zarr``."""
         return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")
 
     @property
     def ignores_case(self) -> bool:
-        """Whether names that differ by case only are one entry."""
         return self._guard.ignores_case() is True
 
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Read a file."""
         stamped = self.read_stamped(key)
         return None if stamped is None else stamped[0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
-        """Read a file with its stamp, in four system calls."""
         try:
             fd = self.open_file(key)
         except (FileNotFoundError, NotADirectoryError):
@@ -146,39 +134,33 @@ class LocalStorage(Storage):
         return data, system.stamp_of(status)
 
     def open_file(self, key: str) -> int:
-        """Open a file for reading, and return its descriptor.
-
-        Raises `InvalidNameError` where a symbolic link leads out of the store, or the system's `OSError`.
-        """
+        """Open a file for reading, and return its descriptor; `InvalidNameError` for links that leave the store."""
         path = self._path_of(key)
         try:
             return os.open(path, system.READ | self._no_link)
         except OSError as error:
-            if self.follow_links or error.errno not in system.MET_A_LINK:
+            if self.follow_links or error.errno not in system.REFUSED_LINK:
                 raise
         self._guard.check(key)
         return os.open(path, system.READ)
 
     def load_ahead(self, keys: Sequence[str]) -> None:
-        """Load files into the page cache of the system, many at a time."""
         page_cache.load_ahead(self.open_file, keys)
 
     def _path_of(self, key: str) -> str:
         """Return the path of a key; FileNotFoundError where the folder is not in the store."""
         folder, _, name = key.rpartition("/")
-        # Documents are read often: their names need no check where the folder is known.
-        if name not in DOCUMENTS or folder not in self._guard.known:
+        # Documents are read often: their names need no check in a folder that was checked.
+        if name not in DOCUMENTS or folder not in self._guard.checked:
             check_key(key)
-            if folder not in self._guard.known and not self._guard.check_folder(folder):
+            if folder not in self._guard.checked and not self._guard.check_folder(folder):
                 raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
         return self._base + key
 
     def check_folder(self, path: str) -> None:
-        """Raise where symbolic links lead a folder out of the store; see `PathGuard`."""
         self._guard.check_folder(path)
 
     def check_file(self, key: str) -> bool:
-        """Raise where symbolic links lead a file out of the store; see `PathGuard`."""
         return self._guard.check_file(key)
 
     def regular_file_status(self, key: str) -> os.stat_result | None:
@@ -190,7 +172,6 @@ class LocalStorage(Storage):
         return status if S_ISREG(status.st_mode) else None
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Read part of a file."""
         try:
             with open(self.open_file(key), "rb") as file:
                 if start:
@@ -215,11 +196,9 @@ class LocalStorage(Storage):
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a file or folder exists; links within the store are followed."""
         return self._stat(prefix) is not None
 
     def size(self, key: str) -> int | None:
-        """Size of a file; None for a folder too."""
         status = self._stat(key)
         return status.st_size if status is not None and S_ISREG(status.st_mode) else None
 
@@ -244,11 +223,9 @@ class LocalStorage(Storage):
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a temporary file and rename it over the old one."""
         self._write(key, data)
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
-        """Write a file and return its stamp."""
         stamp = self._write(key, data, stamped=True)
         # Windows cannot rename open files; there the lock is another file, and no other process writes meanwhile.
         return self.stamp(key) if sys.platform == "win32" else stamp
@@ -256,28 +233,27 @@ class LocalStorage(Storage):
     def _write(self, key: str, data: bytes, *, stamped: bool = False) -> Stamp | None:
         self.check_writable(key)
         folder, _, name = key.rpartition("/")
-        # As in `_path_of`, names of documents need no check where the folder is known.
+        # As in `_path_of`, names of documents need no check in a folder that was checked.
         if (name not in DOCUMENTS or folder not in self.folders) and not check_key(key):
             raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
         write = partial(system.write_whole, self._base + folder, self._base + key, data)
         return self.in_folder("write", key, partial(write, fsync=self.fsync, stamped=stamped))
 
     def in_folder(self, verb: str, key: str, action: Callable[[], T]) -> T:
-        """Create the folder of a key, and call a function that needs it; errors name verb and key."""
+        """Create the folder of a key, and call a function that writes into it; errors name verb and key."""
         folder = key.rpartition("/")[0]
-        self.folders.make(folder)
+        self.folders.create(folder)
         try:
             try:
                 return action()
             except FileNotFoundError:  # another process removed a remembered folder
                 self.folders.forget()
-                self.folders.make(folder)
+                self.folders.create(folder)
                 return action()
         except OSError as error:
             self._fail(verb, key, error)
 
     def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool:
-        """Write a folder of files under a temporary name and rename it, so that it appears complete or not at all."""
         self.check_writable(folder)
         paths = self._base + check_key(folder).rpartition("/")[0], self._base + folder
         write = partial(system.write_new_folder, *paths, files, fsync=self.fsync)
@@ -301,7 +277,6 @@ class LocalStorage(Storage):
         return self._guard.is_alias(path)
 
     def check_writable_folder(self, path: str) -> None:
-        """Raise where links lead a folder out of the store."""
         self.check_writable(path)
         if check_key(path) not in self.folders:
             self._guard.check(path)
@@ -357,7 +332,6 @@ class LocalStorage(Storage):
         raise StorageError(message, error.errno) from error
 
     def check_deletable(self, prefix: str) -> None:
-        """Raise where something in a folder is protected, before anything is deleted."""
         super().check_deletable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
         self._guard.check(prefix.rpartition("/")[0])
@@ -370,14 +344,14 @@ class LocalStorage(Storage):
             self._fail_whole(prefix, error)
 
     def move(self, old: str, new: str) -> None:
-        """Rename in one step."""
         self.check_movable(old, new)
         source, target = self._base + old, self._base + new
         if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
         self._guard.check(old.rpartition("/")[0])
-        self.folders.make(new.rpartition("/")[0])
-        if os.path.lexists(target) and not system.same_entry(source, target):
+        self.folders.create(new.rpartition("/")[0])
+        # ``a1`` and ``A1`` are one entry where the file system ignores case.
+        if os.path.lexists(target) and not os.path.samestat(os.lstat(source), os.lstat(target)):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
         self._forget()
         try:
@@ -427,7 +401,6 @@ class LocalStorage(Storage):
         )
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
-        """Replace a file if it still has the old bytes, read through the locked descriptor."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
@@ -443,11 +416,7 @@ class LocalStorage(Storage):
         return self.exists(key) and super().swap(key, old, new, before_write)
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
-        """Remove temporary files of dead processes in a folder, with `deep` also below it; return their number.
-
-        The first write into a folder sweeps it. Files of other machines are removed after a day. Lock files stay:
-        their next holder removes them.
-        """
+        """Remove temporary files of dead processes, and those of other machines after a day; lock files stay."""
         self.check_writable(prefix)
         self.check_folder(check_key(prefix))
         top = self._base + prefix
@@ -462,13 +431,12 @@ class LocalStorage(Storage):
     # ---- for engines ----------------------------------------------------------------------------
 
     def kvstore(self, path: str) -> JSONObject | None:
-        """TensorStore's file driver; it follows links below the folder."""
+        """Return the specification of TensorStore's file driver, which follows links below the folder."""
         self.check_folder(check_key(path))
         folder = f"{self._base}{check_key(path)}".rstrip("/")
         return {"driver": "file", "path": folder + "/"}
 
     def zarr_store(self) -> LocalStore:
-        """Return a ``zarr.storage.LocalStore`` of the same folder."""
         from zarr.storage import LocalStore
 
         return LocalStore(self.root, read_only=self.read_only)

@@ -1,7 +1,7 @@
-"""Exclusive locks on files, between the threads of this process and between processes.
+"""Lock files between the threads of this process and between processes.
 
-A lock file lies beside the file that it guards. The operating system locks it, and unlocks it when its process dies;
-it is unlinked after use.
+A lock file lies beside the file that it guards. The operating system unlocks it when its process ends; it is unlinked
+after use.
 """
 
 from __future__ import annotations
@@ -84,10 +84,7 @@ class _ThreadLocks:
 
 
 class ThreadLock:
-    """Locks a name between the threads of this process.
-
-    A class, because a generator takes 3 µs more, for each position of a plate.
-    """
+    """Locks a name between the threads of this process; a class, because a generator takes 3 µs more."""
 
     __slots__ = ("_lock", "_locks", "_name")
 
@@ -122,10 +119,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
-    """Lock a file between all threads and processes; wait while another has locked it.
-
-    Creates the lock file, and unlinks it after use. `StorageError` where the file system has no locks.
-    """
+    """Lock a file between all threads and processes; `StorageError` where the file system has no locks."""
     with ThreadLock(path):
         fd = _open_locked(path)
         try:
@@ -137,11 +131,10 @@ def file_lock(path: str) -> Iterator[None]:
 class ReplacementLock:
     """Lock a file for one replacement by a rename, without a lock file.
 
-    Locks the file itself. After the rename, waiting processes see that the path names another file, and wait for that
-    one: so the lock ends with the rename, and a section of several steps needs `file_lock`.
-
-    Entering returns the descriptor of the locked file, open for reading, or None where the file is missing or not
-    writable, and ``otherwise`` was locked instead. ``fail`` raises the error of a system that refuses a lock.
+    Locks the file itself, and ends with the rename: waiting processes see that the path names another file, and wait
+    for that one. A section of several steps needs `file_lock`. Entering returns the descriptor of the locked file, open
+    for reading, or None where the file is missing or not writable, and ``otherwise`` was locked instead. ``fail`` raises
+    the error of a system that refuses a lock.
     """
 
     __slots__ = ("_fail", "_fd", "_other_lock", "_otherwise", "_path", "_turn")

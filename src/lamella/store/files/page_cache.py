@@ -1,8 +1,7 @@
 """Load files of a folder into the page cache of the system before they are read, many at a time.
 
-A disk answers many requests at once sooner than one after the other. The bytes are dropped here, and read again by
-those who need them, so nothing that is read can be out of date. Files that are cached already cost one look at three
-of them. Only Linux can say whether a file is cached; elsewhere nothing is loaded.
+A disk answers many requests at once sooner than one after the other. Readers read the files again, so nothing can be
+out of date. Only Linux can report whether a file is cached; elsewhere nothing is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _MAX_BYTES: Final = 1 << 20
 
 
 def load_ahead(open_file: Callable[[str], int], keys: Sequence[str]) -> None:
-    """Start to load files, in their order, unless they are cached; missing and unreadable ones are skipped.
+    """Start to load files in their order, unless three of them are cached; unreadable files are skipped.
 
     ``open_file`` returns the descriptor of a file that is open for reading. The threads do not keep the process alive.
     """
@@ -41,7 +40,7 @@ def load_ahead(open_file: Callable[[str], int], keys: Sequence[str]) -> None:
 
 
 def is_cached(open_file: Callable[[str], int], key: str) -> bool:
-    """Return whether the start of a file is in the page cache; True also for a file that cannot be read."""
+    """Whether the start of a file is in the page cache; True also for a file that cannot be read."""
     if not hasattr(os, "RWF_NOWAIT"):
         return True
     try:

@@ -1,7 +1,7 @@
 """Delete a local folder completely, or not at all where something in it is protected.
 
-The folder is first checked for protected entries, then renamed to a temporary name, so that after a kill it is
-complete or gone, then deleted. If that fails nevertheless, the rest is renamed back.
+The folder is checked for protected entries, renamed to a temporary name, so that after a kill it is complete or gone,
+and then deleted. If the deletion still fails, the remaining folder is renamed back.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ _CANNOT_RENAME = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV,
 
 
 def check_removable(path: str, *, may_stay: bool = False) -> None:
-    """Raise `OSError` where a folder, one inside it, or its parent is not writable.
-
-    With `may_stay`, the parent is not checked: the folder may remain, empty.
-    """
+    """Raise `OSError` where a folder, one inside it, or its parent is protected; `may_stay` as for `remove_folder`."""
     if not may_stay:
         _check_above(path)
     _count_members(path)
@@ -45,7 +42,7 @@ def check_removable(path: str, *, may_stay: bool = False) -> None:
 def remove_folder(path: str, *, may_stay: bool = False) -> None:
     """Delete a folder with all below it; with `may_stay`, only empty it where its parent is protected.
 
-    Raises `OSError` where nothing was deleted, and `PartlyRemovedError`, which names the remaining folder, otherwise.
+    Raises `OSError` where nothing was deleted, else `PartlyRemovedError`, which names the remaining folder.
     """
     if not may_stay:
         _check_above(path)

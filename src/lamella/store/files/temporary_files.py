@@ -1,7 +1,7 @@
-"""Name temporary files by machine and process, rename complete ones over their targets, and remove those of the dead.
+"""Name temporary files by machine and process, rename complete ones over their targets, remove those of dead processes.
 
-Readers never list temporary names. A record in a document, such as that of an unfinished label image, has such a name
-too where no lock shows whether the call that wrote it still runs.
+Records in documents, such as that of an unfinished label image, also have such names, which show whether the call that
+wrote them still runs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def temporary_name(suffix: str) -> str:
-    """Return a new name for a temporary file of this process."""
+    """Return a new name for a temporary file of this process, such as ``.lamella-<host>-<pid>-<n>.tmp``."""
     return f"{_own_prefix()}{next(_serial):x}{suffix}"
 
 
@@ -85,13 +85,9 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def shown_as(folder: str, name: str) -> Iterator[None]:
-    """Name the destination of a store in messages, not the temporary folder in which it is written.
+    """In messages, name the destination of a store instead of the temporary folder in which it is written.
 
     Errors of the system name both, because they may be on different disks, of which one is full.
-
-    >>> with shown_as("/data/new", "s3://bucket/new.zarr"):
-    ...     shown_name("/data/new"), shown_name("/data/new/A"), shown_name("/data/newer")
-    ('s3://bucket/new.zarr', 's3://bucket/new.zarr/A', '/data/newer')
     """
     _shown[folder] = name
     try:
@@ -117,14 +113,7 @@ def shown_name(name: str) -> str:
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether a temporary name is certainly that of a killed process of this machine, or of a failed call.
-
-    >>> name = temporary_name(".tmp")
-    >>> before = is_abandoned(name)
-    >>> abandon(name)
-    >>> before, is_abandoned(name)
-    (False, True)
-    """
+    """Whether a temporary name is certainly that of a killed process of this machine, or of a failed call."""
     own = _OWN_NAME.fullmatch(name)
     if own is None or own["host"] != _host():
         return False
@@ -132,7 +121,7 @@ def is_abandoned(name: str) -> bool:
 
 
 def is_running(name: str) -> bool:
-    """Whether a temporary name is that of a running process of this machine, as far as is known."""
+    """Whether a temporary name is that of a process of this machine that may still run."""
     own = _OWN_NAME.fullmatch(name)
     return own is not None and own["host"] == _host() and not is_abandoned(name)
 
@@ -211,19 +200,7 @@ def fsync_path(path: str) -> None:
 
 
 def stage(storage: LocalStorage, key: str) -> AtomicFile:
-    """Open a temporary file for a key of a local store.
-
-    >>> import tempfile
-    >>> from lamella.store.files.local import LocalStorage
-    >>> storage = LocalStorage(tempfile.mkdtemp())
-    >>> file = stage(storage, "0/c/0")
-    >>> file.write(0, b"pixels")
-    >>> storage.list("0/c")
-    []
-    >>> file.commit()
-    >>> storage.read("0/c/0")
-    b'pixels'
-    """
+    """Open a temporary file for a key of a local store."""
     storage.check_writable(key)
     target = storage._base + key
     temporary = f"{target.rpartition('/')[0]}/{temporary_name('.tmp')}"
@@ -269,7 +246,7 @@ class AtomicFile:
                 return os.write(self._fd, views[0])
 
     def suspend(self) -> None:
-        """Close the file until the next write, to limit open files. Not while a write is running."""
+        """Close the file until the next write, to limit open files; not while a write is running."""
         self._close()
 
     def _reopen(self) -> None:

@@ -1,7 +1,7 @@
 """Parse the directory of a ZIP archive from the end of the file.
 
-An archive that two readers could read differently is refused whole: entries with equal names, that overlap, that lead
-out of the archive, that are encrypted, or that are incomplete.
+An archive that two readers could read differently is refused: one with entries that have equal names, overlap, lead out
+of the archive, are encrypted, or are incomplete.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Likely offset of its bytes; only the local header is certain."""
+        """Probable offset of its bytes; only the local header is certain."""
         after_name = self.header + LOCAL.size + self.name_length
         guess = self.header + self.room - self.stored
         return after_name if self.described or guess > after_name + _16 else guess
@@ -89,9 +89,9 @@ class _End(NamedTuple):
 
 
 def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
-    """Read the directory of an archive; MetadataError if it is none, is cut off, or is one of those that are refused.
+    """Read the directory of an archive; `MetadataError` where it is no archive, is incomplete or is refused.
 
-    ``read`` returns up to so many bytes of the file from an offset on; a negative offset counts from the end.
+    ``read`` returns the bytes of an offset and a length, fewer at the end; a negative offset counts from the end.
     """
     refuse = _Refusal(name)
     tail = read(-TAIL, TAIL)
@@ -130,7 +130,7 @@ class _Refusal:
 
 
 def _read_end(tail: bytes, refuse: _Refusal) -> _End:
-    """Find the record at the end of an archive, and that of ZIP64 before it."""
+    """Parse the record at the end of an archive, and that of ZIP64 before it."""
     at = len(tail)
     while True:
         at = tail.rfind(b"PK\5\6", max(0, len(tail) - END.size - _16), at)
@@ -199,7 +199,7 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
 
 
 def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
-    """Return the name of an entry, refused where it is no key of a store."""
+    """Return the name of an entry; refuse a name that is not a key of a store."""
     try:
         name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
     except UnicodeDecodeError:
@@ -211,7 +211,7 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
 
 
 def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusal) -> tuple[int, int, int]:
-    """Return the fields that do not fit, as the extra field of ZIP64 gives them."""
+    """Return the sizes and the offset that do not fit into 32 bits from the extra field of ZIP64."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
@@ -229,7 +229,7 @@ def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusa
 
 
 def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
-    """Yield the entries with the room that each has before the next; refuse those that overlap."""
+    """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header"))
     rooms: dict[int, int] = {}
     ends = [*(entry.header for entry in order), end][1:]
@@ -247,7 +247,7 @@ def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Ite
 def _add_folder(
     folder: str, folders: dict[str, list[str]], entries: dict[str, Entry], refuse: _Refusal
 ) -> None:
-    """Note a folder and those above it."""
+    """Add a folder and those above it."""
     if folder in folders:
         return
     for path in [*ancestors(folder)[1:], folder]:

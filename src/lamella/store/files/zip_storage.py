@@ -73,7 +73,6 @@ class ZipStorage(Storage):
 
     @property
     def identity(self) -> str:
-        """A text that is equal for all paths and URLs of the archive, with the path inside."""
         return join(self.file.identity, self.path)
 
     @property
@@ -104,7 +103,7 @@ class ZipStorage(Storage):
                 raise
             try:
                 directory = self._parse_directory()
-            except MetadataError:  # it is stored so, unless the service sent too little
+            except MetadataError:  # the archive is damaged, unless the service sent too little
                 self.file.check_end()
                 raise
         stamp = self.file.stamp()
@@ -145,16 +144,13 @@ class ZipStorage(Storage):
         return None if entry is None else self._contents([(key, entry)])[0]
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Read part of a file."""
         entry = self._entry(key)
         return None if entry is None else self._parts([(key, entry, [(start, length)])])[0][0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
-        """Read a file with its stamp."""
         return self.read_many([key])[key]
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        """Read several files with one call."""
         entries = {key: self._entry(key) for key in keys}
         present = [(key, entry) for key, entry in entries.items() if entry is not None]
         results: dict[str, tuple[bytes, Stamp | None] | None] = dict.fromkeys(keys)
@@ -163,7 +159,6 @@ class ZipStorage(Storage):
         return results
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Read ranges of several files with one call."""
         present: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
         stamps: list[Stamp | None] = []
         for request in requests:
@@ -192,7 +187,7 @@ class ZipStorage(Storage):
         ):
             try:
                 contents[key] = self._content(key, entry, data)
-            except DamagedDataError:  # perhaps on its way
+            except DamagedDataError:  # the bytes may have been damaged on their way
                 contents[key] = self._content(key, entry, self.file.read([byte_range])[0])
         return [contents[key] if key in contents else cached[key] or b"" for key, _ in entries]
 
@@ -221,7 +216,7 @@ class ZipStorage(Storage):
             return self._inflated.get(key)
 
     def _parts(self, requests: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
-        """Return parts of files; the offset of a file's bytes is read from its local header, once."""
+        """Return ranges of files; the offset of a file's bytes is read from its local header, once."""
         plans = []
         ranges: list[tuple[int, int]] = []
         for key, entry, request_ranges in requests:
@@ -278,20 +273,17 @@ class ZipStorage(Storage):
     # ---- listing --------------------------------------------------------------------------------
 
     def list(self, prefix: str) -> Names:
-        """List a folder."""
         folder = join(self._root, check_key(prefix)) if self.file.exists() else None
         names = [] if folder is None else self.directory.folders.get(folder, [])
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a file or folder exists."""
         if not self.file.exists():
             return False
         path = join(self._root, check_key(prefix))
         return path in self.directory.folders or path in self.directory.entries
 
     def size(self, key: str) -> int | None:
-        """Size of a file."""
         entry = self._entry(key)
         return None if entry is None else entry.size
 
@@ -305,23 +297,19 @@ class ZipStorage(Storage):
     # ---- writing: refused -----------------------------------------------------------------------
 
     def check_writable(self, key: str) -> NoReturn:
-        """Raise `ReadOnlyError`, with the way to write archives."""
         raise ReadOnlyError(
             f"Cannot write {self.where(key)}: an archive is written whole and never changed. Write a folder, such as "
             f"{self.title}.zarr, and then `lamella pack` it; `lamella unpack` makes a folder of an archive."
         )
 
     def write(self, key: str, data: bytes) -> None:
-        """Raise `ReadOnlyError`."""
         del data
         self.check_writable(key)
 
     def delete(self, prefix: str) -> None:
-        """Raise `ReadOnlyError`."""
         self.check_writable(prefix)
 
     def move(self, old: str, new: str) -> None:
-        """Raise `ReadOnlyError`."""
         del new
         self.check_writable(old)
 
@@ -331,7 +319,6 @@ class ZipStorage(Storage):
         return nullcontext()
 
     def zarr_store(self) -> Store:
-        """Return a zarr-python store that reads through this storage."""
         from lamella.store.objects.read_only_store import ReadOnlyStore
 
         return ReadOnlyStore(self)

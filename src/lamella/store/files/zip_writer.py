@@ -34,16 +34,7 @@ _MAX_BUFFERED = 4 << 20
 
 
 class ZipWriter:
-    """An archive that replaces its path when it is complete; use it in a ``with`` statement.
-
-    >>> import tempfile, zipfile
-    >>> path = tempfile.mkdtemp() + "/a.zip"
-    >>> with ZipWriter(path) as archive:
-    ...     _ = archive.add("0/c/0", [b"pixels"])
-    ...     archive.finish(b"a comment")
-    >>> zipfile.ZipFile(path).read("0/c/0")
-    b'pixels'
-    """
+    """An archive that replaces its path when it is complete; use it in a ``with`` statement."""
 
     def __init__(self, path: str) -> None:
         folder = os.path.dirname(path)
