@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import LocalFile
     from lamella.ops.rewriting.workspace import Workspace
-    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_creation import GridChoice
     from lamella.types import JSONObject, StrPath, VersionName
 
 
@@ -184,8 +184,8 @@ def convert(
     layout: str | None = None,
     series: Series | None = None,
     version: VersionName = "0.5",
-    chunks: Cut = None,
-    shards: Cut = None,
+    chunks: GridChoice = None,
+    shards: GridChoice = None,
     levels: int | Literal["auto"] = "auto",
     jobs: int | None = None,
     executor: Executor | None = None,

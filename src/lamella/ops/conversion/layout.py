@@ -12,7 +12,7 @@ from lamella.store.metadata.array_creation import chunks_and_shards
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_creation import GridChoice
     from lamella.types import Shape
 
 BLOCK_BYTES = 8 << 20
@@ -23,7 +23,7 @@ TOGETHER_BYTES = 64 << 20
 
 
 def choose_layout(
-    axes: str, shape: Shape, itemsize: int, *, chunks: Cut, shards: Cut, sharded: bool
+    axes: str, shape: Shape, itemsize: int, *, chunks: GridChoice, shards: GridChoice, sharded: bool
 ) -> tuple[Shape, Shape | None]:
     """Choose chunks and shards (or None) of an image.
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, WindowDict
     from lamella.spec.plate import PlateMeta
-    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_creation import GridChoice
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Array, JSONObject, VersionName
 
@@ -58,8 +58,8 @@ class ImageSettings:
     """How images are stored; see `convert`."""
 
     version: VersionName
-    chunks: Cut
-    shards: Cut
+    chunks: GridChoice
+    shards: GridChoice
     levels: int | Literal["auto"]
 
     @property

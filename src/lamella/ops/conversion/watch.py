@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.ops.conversion.reader import Reader
-    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_creation import GridChoice
     from lamella.types import JSONObject, StrPath, VersionName
 
 Files = dict[str, tuple[int, int]]
@@ -93,8 +93,8 @@ def watch(
     idle: float = 600.0,
     settle: float = 5.0,
     version: VersionName = "0.5",
-    chunks: Cut = None,
-    shards: Cut = None,
+    chunks: GridChoice = None,
+    shards: GridChoice = None,
     levels: int | Literal["auto"] = "auto",
     jobs: int | None = None,
     format: str | Reader | None = None,

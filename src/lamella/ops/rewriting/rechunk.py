@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.errors import MetadataError
     from lamella.ops.execution import Progress
-    from lamella.store.metadata.array_creation import Cut
+    from lamella.store.metadata.array_creation import GridChoice
     from lamella.store.metadata.array_meta import ArrayMeta, CompressorChoice
     from lamella.store.metadata.documents import Documents
     from lamella.types import Shape, StrPath
@@ -34,8 +34,8 @@ def rechunk(
     source: StrPath | Store,
     destination: StrPath | Store | None = None,
     *,
-    chunks: Cut = None,
-    shards: Cut = None,
+    chunks: GridChoice = None,
+    shards: GridChoice = None,
     compressor: CompressorChoice = None,
     overwrite: bool = False,
     jobs: int | None = None,
@@ -118,7 +118,7 @@ def rechunk(
     return rewrite(source, destination, call, overwrite=overwrite, storage_options=storage_options)
 
 
-def _plain(cut: Cut) -> str | list[int] | None:
+def _plain(cut: GridChoice) -> str | list[int] | None:
     return cut if cut is None or isinstance(cut, str) else [int(n) for n in cut]
 
 
@@ -152,8 +152,8 @@ class RequestedLayout:
     (those of the chunks for earlier axes), "auto", or "none" for no shards.
     """
 
-    chunks: Cut = None
-    shards: Cut = None
+    chunks: GridChoice = None
+    shards: GridChoice = None
     compressor: CompressorChoice = None
 
     def check(self) -> None:
@@ -237,7 +237,7 @@ class RequestedLayout:
         return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 
-def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
+def _last(lengths: GridChoice, count: int) -> Shape | Literal["auto", "none"] | None:
     """Return the lengths for the last axes: (4, 64, 64) is (64, 64) for an array of two axes."""
     return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.store.metadata.array_meta import CompressorChoice
     from lamella.types import JSONObject, Shape
 
-Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
+GridChoice: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
 """Requested chunks or shards: automatic, none, or lengths of the last axes."""
 
 #: Limit of automatic chunks in raw bytes: blosc's limit is 2 GiB, and memory ends sooner.
@@ -42,35 +42,26 @@ SHARD_BYTES = 16 << 20
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
     """Return default chunks: the last three axes whole, 1 before.
 
-    Above 512 MiB the first of the three axes is split into equal parts, then the second. An axis of length 0 gets
-    chunks of 1.
-
-    >>> default_chunks((10, 3, 40, 2048, 2048), 2)
-    (1, 1, 40, 2048, 2048)
-    >>> default_chunks((1, 1, 400, 2048, 2048), 2)
-    (1, 1, 58, 2048, 2048)
+    Above 512 MiB the first of the three axes is split into equal parts, then the second: (1, 1, 400, 2048, 2048) of 2
+    bytes has chunks (1, 1, 58, 2048, 2048). An axis of length 0 gets chunks of 1.
     """
     chunks = [1] * max(0, len(shape) - 3) + [max(1, n) for n in shape[-3:]]
     for axis in range(max(0, len(shape) - 3), len(shape)):
-        rest = math.prod(chunks) // chunks[axis] * itemsize
-        if rest * chunks[axis] > LARGEST_CHUNK:
-            chunks[axis] = _equal_parts(chunks[axis], max(1, LARGEST_CHUNK // rest))
+        row_bytes = math.prod(chunks) // chunks[axis] * itemsize
+        if row_bytes * chunks[axis] > LARGEST_CHUNK:
+            chunks[axis] = _equal_parts(chunks[axis], max(1, LARGEST_CHUNK // row_bytes))
     return tuple(chunks)
 
 
 def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shape | None]:
-    """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where one chunk is as large.
+    """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where a shard would be one chunk.
 
-    Both span the last three axes only, so that times and channels can be written in parallel. Axes are split into
-    equal parts, so that the last chunk of an axis is hardly smaller than the others.
-
-    >>> auto_layout((4, 2, 32, 1024, 1024), 2, True)
-    ((1, 1, 8, 256, 256), (1, 1, 32, 1024, 1024))
-    >>> auto_layout((512, 512), 2, True)
-    ((512, 512), None)
+    Both span the last three axes only, so that times and channels can be written in parallel: (4, 2, 32, 1024, 1024) of
+    2 bytes has chunks (1, 1, 8, 256, 256) and shards (1, 1, 32, 1024, 1024). Axes are split into equal parts, so that
+    the last chunk of an axis is hardly smaller than the others.
     """
     lead, core = tuple(1 for _ in shape[:-3]), tuple(max(1, n) for n in shape[-3:])
-    chunks = _near_cube(core, itemsize)
+    chunks = _chunks_near_1_mib(core, itemsize)
     shards = _shards(core, chunks, itemsize)
     if not sharded or shards == chunks:
         return lead + chunks, None
@@ -89,12 +80,7 @@ def chunks_and_shards(
 
     ``lead`` axes come before those of space; automatic chunks have length 1 along them. ``chunks`` are "auto" or
     lengths of the last axes, with 1 before, limited to the shape unless shards are requested. ``shards`` are "auto",
-    "none" or lengths of the last axes, with those of the chunks before, which automatic chunks divide.
-
-    >>> chunks_and_shards((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
-    ((1, 8, 256, 256), (1, 8, 512, 2048))
-    >>> chunks_and_shards((2, 3, 40), 2, 0, chunks=(64,), shards="none")
-    ((1, 1, 40), None)
+    "none" or lengths of the last axes, with those of the chunks before; automatic chunks divide them.
     """
     requested_shards = () if isinstance(shards, str) else tuple(shards)
     if isinstance(chunks, str):
@@ -105,7 +91,7 @@ def chunks_and_shards(
             # With shards, the chunks have to divide the shards.
             inner = tuple(min(chunk, max(1, edge)) for chunk, edge in zip(inner, shape, strict=True))
     if not requested_shards:
-        return inner, None if shards == "none" else _grow(inner, shape, itemsize, lead)
+        return inner, None if shards == "none" else _grown_shards(inner, shape, itemsize, lead)
     outer = inner[: len(shape) - len(requested_shards)] + requested_shards
     if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
         raise InvalidArgumentError(f"the shards {outer} are not whole multiples of the chunks {inner}")
@@ -113,11 +99,7 @@ def chunks_and_shards(
 
 
 def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
-    """Shrink chunks until they divide the lengths of shards of the last axes.
-
-    >>> fit_chunks((1, 256, 256), (512, 300))
-    (1, 256, 150)
-    """
+    """Shrink chunks until they divide the lengths of shards of the last axes: 256 becomes 150 in a shard of 300."""
     first = len(chunks) - len(shards)
     return (*chunks[:first], *map(_divisor, shards, chunks[first:]))
 
@@ -127,8 +109,8 @@ def _divisor(length: int, limit: int) -> int:
     return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
 
 
-def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
-    """Join whole chunks, along x first, up to `SHARD_BYTES`."""
+def _grown_shards(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
+    """Return shards of whole chunks up to `SHARD_BYTES`, longest along x; None where they would equal the chunks."""
     counts = [1] * len(chunks)
     room = SHARD_BYTES // (math.prod(chunks) * itemsize)
     for axis in range(len(chunks) - 1, lead - 1, -1):
@@ -140,7 +122,7 @@ def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None
     return None if grown == chunks else grown
 
 
-def _near_cube(core: Shape, itemsize: int) -> Shape:
+def _chunks_near_1_mib(core: Shape, itemsize: int) -> Shape:
     """Split the last three axes into chunks near 1 MiB: tiles of 256 first, then depth, then wider tiles."""
     goal = max(1, _CHUNK_GOAL // itemsize)
     plane = [min(n, 256) for n in core[-2:]]
@@ -166,7 +148,7 @@ def _shards(core: Shape, chunks: Shape, itemsize: int) -> Shape:
 def _equal_parts(length: int, limit: int) -> int:
     """Return the part length when `length` is split into the fewest equal parts of at most `limit`.
 
-    Even where that adds no part, so that pyramids halve the parts without a seam.
+    The length is even where that needs no more parts, so that the next level of a pyramid halves it exactly.
     """
     if length <= limit:
         return length
@@ -192,10 +174,7 @@ def new_array(
     By default chunks have the last three axes whole and 1 before, up to 512 MiB, and are compressed by blosc with zstd
     1 and bitshuffle (False or ``"none"`` for none). ``shards`` (Zarr v3) are whole multiples of the chunks, also beyond
     the shape. ``checksum`` (Zarr v3) adds a crc32c to each chunk; by default where there are shards, whose readers all
-    know it (docs/checksums.md).
-
-    >>> new_array((2, 100, 100), "u2", zarr_format=3, chunks=(1, 50, 50), shards=(1, 100, 100)).files
-    (1, 100, 100)
+    support it (docs/checksums.md).
     """
     lengths = _lengths("shape", shape, least=0)
     numpy_dtype = _dtype(dtype)
@@ -255,11 +234,6 @@ def array_like(
 
     Settings that the format, shape or dtype does not allow are adapted: chunks and shards shrink with the shape.
     Dimension names and attributes are not copied. New arrays are little-endian and in C order.
-
-    >>> plain = new_array((2, 8, 8), "u1", zarr_format=3, chunks=(1, 4, 4), shards=(2, 8, 8), compressor=False)
-    >>> small = array_like(plain, zarr_format=3, shape=(1, 8, 3))
-    >>> small.chunks, small.shards, small.compressor
-    ((1, 4, 3), (1, 8, 3), None)
     """
     lengths = array.shape if shape is None else tuple(shape)
     new_dtype = array.dtype if dtype is None else np.dtype(dtype)

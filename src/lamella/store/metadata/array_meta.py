@@ -1,7 +1,7 @@
-"""Describe an array's document as one value, equal for both Zarr formats, with the compression of its chunks.
+"""Describe an array's document as one value, in either Zarr format, with the compression of its chunks.
 
-A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape
-(5, 4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
+A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape (5,
+4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ class Compressor:
 
     @classmethod
     def of(cls, choice: CompressorChoice) -> Compressor | None:
-        """Convert a caller's choice to a compressor; None means that chunks are stored uncompressed.
-
-        An unknown name, level or codec raises `InvalidArgumentError`.
-        """
+        """Convert a choice to a compressor, None for uncompressed; `InvalidArgumentError` for an unknown one."""
         if choice is None:
             return cls()
         if choice is False or (isinstance(choice, str) and choice.lower() in ("none", "raw", "")):
@@ -105,15 +102,10 @@ class Compressor:
 def nearest_choice(
     compressor: Compressor | None, zarr_format: int, itemsize: int
 ) -> Compressor | Literal[False] | None:
-    """Return the compressor for a new array that should be like an existing array.
+    """Return the compressor for a new array that should be like an existing array; False where that is uncompressed.
 
     The same compressor where the format has it and this package writes it; gzip for zlib, which is the same in another
-    frame; the default (None) for others; False where the array is uncompressed.
-
-    >>> nearest_choice(None, 3, 2), nearest_choice(Compressor("lzma"), 3, 2)
-    (False, None)
-    >>> nearest_choice(Compressor("zlib", clevel=3), 3, 2)
-    Compressor(name='gzip', cname=None, clevel=3, shuffle=None, blocksize=None)
+    frame; the default (None) for others.
     """
     if compressor is None:
         return False
@@ -251,7 +243,6 @@ class ArrayMeta:
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
         return len(self.shape)
 
     @property
@@ -280,33 +271,21 @@ class ArrayMeta:
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
 
     def file_region(self, index: Sequence[int]) -> tuple[slice, ...]:
-        """Region of the array that one file covers.
-
-        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2)).file_region((2, 1))
-        (slice(4, 5, 1), slice(2, 4, 1))
-        """
+        """Return the region of the array that one file covers."""
         return tuple(
             slice(k * f, min((k + 1) * f, n), 1)
             for k, f, n in zip(index, self.files, self.shape, strict=True)
         )
 
     def chunks_in(self, index: Sequence[int]) -> int:
-        """Count the chunks of one file that lie in the array.
-
-        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2), (4, 4)).chunks_in((1, 0))
-        2
-        """
+        """Count the chunks of one file that lie in the array."""
         return math.prod(
             -(-min(f, n - k * f) // c)
             for k, n, f, c in zip(index, self.shape, self.files, self.chunks, strict=True)
         )
 
     def chunk_key(self, index: Sequence[int]) -> str:
-        """Key of one file below the array's path.
-
-        >>> ArrayMeta((4, 4), np.dtype("u1"), (2, 2)).chunk_key((1, 0))
-        'c/1/0'
-        """
+        """Return the key of one file below the array's path, such as ``"c/1/0"``."""
         numbers = [str(i) for i in index]
         if self.zarr_format == 3:
             encoding = self.document.get("chunk_key_encoding", {})

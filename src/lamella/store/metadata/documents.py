@@ -1,8 +1,8 @@
 """Write the JSON documents of groups and arrays by path, each in one atomic replace.
 
-An edit of a document locks it, reads it, changes it by a pure function and writes it, so that concurrent edits lose
-nothing. Every change also removes consolidated metadata: copies of documents above a node, in ``.zmetadata`` (Zarr v2)
-or a group's ``zarr.json``. lamella never reads them, and a stale copy hides nodes from readers (zarr-python #2921).
+An edit locks a document, reads it, changes it by a pure function and writes it, so that concurrent edits lose nothing.
+Every change also removes consolidated metadata: copies of documents above a node, in ``.zmetadata`` (Zarr v2) or a
+group's ``zarr.json``. lamella never reads them, and a stale copy hides nodes from readers (zarr-python #2921).
 """
 
 from __future__ import annotations
@@ -43,15 +43,7 @@ _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
 
 
 class Documents(StoredDocuments):
-    """The documents of one store, for reading and writing.
-
-    >>> import tempfile
-    >>> from lamella.store.storage import open_storage
-    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
-    >>> documents.put_group("A/1", {"colour": "blue"})
-    >>> documents.group("A/1"), documents.children(""), documents.kind("B")
-    ({'colour': 'blue'}, {}, None)
-    """
+    """The documents of one store, for reading and writing."""
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         super().__init__(storage, zarr_format)
@@ -94,21 +86,21 @@ class Documents(StoredDocuments):
         return dict(self._group_files(path, attributes, False, {}))
 
     def put_root(self, attributes: JSONObject) -> bool:
-        """Create the root group; False where another process created one since `open` found none."""
+        """Create the root group; False where another process created one since `open` returned None."""
         self.storage.check_writable("")
-        (name, data), *others = self._group_files("", attributes, True, {})
+        (name, data), *later_files = self._group_files("", attributes, True, {})
         try:
             self.storage.write_if(name, data, None)
         except ChangedError:
             return False
-        self.storage.write_many(others)
+        self.storage.write_many(later_files)
         return True
 
     def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
         """Create many groups, or replace their attributes, in the order of the argument.
 
-        Each document is replaced atomically; all of them together are not. ``new`` skips reading the old document
-        where the caller knows that it is missing.
+        Each document is replaced atomically; all of them together are not. ``new`` states that no old document exists,
+        so that none is read.
         """
         self.storage.check_writable("")
         for path in groups:
@@ -117,13 +109,13 @@ class Documents(StoredDocuments):
         # Encode attributes once that many groups share, such as the positions of a new plate.
         encoded: dict[int, bytes] = {}
         self.storage.write_many(
-            item
+            file
             for path, attributes in groups.items()
-            for item in self._group_files(path, attributes, new, encoded)
+            for file in self._group_files(path, attributes, new, encoded)
         )
 
     def put_missing_group(self, path: str, attributes: JSONObject) -> bool:
-        """Create a group that lists others, unless there is one; return whether there was none."""
+        """Create a group that lists others, unless there is one; return whether it was created."""
         if self.kind(path, surely=True) is not None:
             return False
         self.put_new({}, above={path: attributes})
@@ -139,9 +131,9 @@ class Documents(StoredDocuments):
 
         ``folders`` maps each folder to its nodes: path to group attributes or array description, in the order of
         writing; equal mappings may be one object, which is encoded once. ``above`` are the attributes of new groups
-        above the folders. Return the nodes that another program created meanwhile, which stay as they are, and whether
-        they are equal; none where the storage does not create exclusively. NodeExistsError for a folder that exists:
-        those before it are written.
+        above the folders. Returns the nodes that another program created meanwhile, which stay unchanged, and whether
+        they are equal; empty where the storage does not create exclusively. Raises `NodeExistsError` for a folder that
+        exists, after writing those before it.
         """
         self.storage.check_writable("")
         if above and self.storage.has_folders:
@@ -149,8 +141,8 @@ class Documents(StoredDocuments):
             above = None
         self._consolidated.drop([*(above or ()), *folders], new=True)
         encoded: dict[int, list[tuple[str, bytes]]] = {}
-        rest = [
-            item for path, group in (above or {}).items() for item in self._group_files(path, group, True, {})
+        single_files = [
+            file for path, group in (above or {}).items() for file in self._group_files(path, group, True, {})
         ]
         for folder, nodes in folders.items():
             check_key(folder)
@@ -161,24 +153,24 @@ class Documents(StoredDocuments):
             if is_created is False:
                 raise NodeExistsError(f"cannot make {self.location(folder)}: something is stored there")
             if is_created is None:
-                rest += [(f"{folder}/{name}", data) for name, data in files]
-        return self._created_by_others(dict(rest), self.storage.write_new(rest))
+                single_files += [(f"{folder}/{name}", data) for name, data in files]
+        return self._created_by_others(dict(single_files), self.storage.write_new(single_files))
 
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
+        """Return the nodes whose `keys` others created, and whether their documents equal `files`."""
         stored = self.storage.read_many(list(keys)) if keys else {}
-        gone = [
-            key for key, content in stored.items() if content is None
-        ]  # deleted meanwhile by their creator
-        if gone:
-            again = self.storage.write_new([(key, files[key]) for key in gone])
+        deleted = [key for key, content in stored.items() if content is None]  # meanwhile, by their creator
+        if deleted:
+            again = self.storage.write_new([(key, files[key]) for key in deleted])
             stored = {key: content for key, content in stored.items() if content is not None or key in again}
-        others: dict[str, bool] = {}
+        are_equal: dict[str, bool] = {}
         for key, content in stored.items():
             path, _, name = key.rpartition("/")
             if name == V2.group:  # the same for every group; the other document names its creator
                 continue
-            others[path] = others.get(path, True) and content is not None and content[0] == files[key]
-        return others
+            is_equal = content is not None and content[0] == files[key]
+            are_equal[path] = are_equal.get(path, True) and is_equal
+        return are_equal
 
     def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:
         for path, content in nodes.items():
@@ -197,22 +189,22 @@ class Documents(StoredDocuments):
         """
         self.storage.check_writable(path)
         if self.storage.locks_processes and not self.storage.exists(path):
-            raise self._no("group", path)  # before a lock file would make its folder
+            raise self._not_found("group", path)  # before a lock file would make its folder
         node = self.storage.where(path)
         edited: JSONObject = {}
-        is_marked = True
+        has_zgroup = True
 
         def change(data: bytes | None) -> JSONObject:
-            nonlocal edited, is_marked
-            is_marked = self.format == 3 or self._is_marked(path)
-            if data is None and (self.format == 3 or not is_marked):
-                raise self._no("group", path)
+            nonlocal edited, has_zgroup
+            has_zgroup = self.format == 3 or self._has_zgroup(path)
+            if data is None and (self.format == 3 or not has_zgroup):
+                raise self._not_found("group", path)
             document = {} if data is None else parse_object(data, node, self.files.attributes)
             edited = edit(self._attributes_in(path, document, "group", node))
             return edited if self.format == 2 else format_v3.group_document(edited, document)
 
         stamp = self.edit_document(path, self.files.attributes, change)
-        if not is_marked:  # a creation was killed after the attributes
+        if not has_zgroup:  # a creation was killed after the attributes
             mark = to_bytes(format_v2.GROUP_DOCUMENT, node, V2.group)
             self.storage.write(join(path, V2.group), mark)
         return edited, stamp
@@ -224,11 +216,10 @@ class Documents(StoredDocuments):
         change: Callable[[bytes | None], JSONObject | None],
         kind: NodeKind = "group",
     ) -> Stamp | None:
-        """Change one document of a node by a function, so that concurrent edits lose nothing.
+        """Change one document of a node by a function as `Storage.update` does, so that concurrent edits lose nothing.
 
-        `change` maps the stored bytes (None: no document) to the new document (None: leave it unchanged), and may run
-        again where others write meanwhile. ``kind`` is that of the node: an array has no consolidated metadata. Returns
-        the stamp of the new document; None where nothing was written or it is unknown.
+        `change` maps the stored bytes (None: no document) to the new document (None: write nothing), and may run again
+        where others write meanwhile. ``kind`` is that of the node: an array has no consolidated metadata.
         """
 
         def replace(data: bytes | None) -> bytes | None:
@@ -246,8 +237,7 @@ class Documents(StoredDocuments):
     ) -> bool:
         """Replace a group's document by a prepared one, if it still is `old`; return False otherwise.
 
-        Costs no parsing or encoding, unlike `edit_group`. ``before_write`` runs under the lock, before the
-        replacement.
+        Parses and encodes nothing, unlike `edit_group`. ``before_write`` runs under the lock, before the replacement.
         """
         if not old.data:
             return False
@@ -262,7 +252,7 @@ class Documents(StoredDocuments):
         )
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
-        """Encode the document of a new group, or of one that replaces ``old``; unknown keys of ``old`` are kept."""
+        """Encode the document of a new group, or of one that replaces ``old``, whose unknown keys are kept."""
         document = attributes
         if self.format == 3:
             old_document = None if old is None else parse_object(old.data, self.storage.where(path), V3.group)
@@ -275,7 +265,7 @@ class Documents(StoredDocuments):
         return self.storage.lock(join(path, "members"))
 
     def put_array(self, path: str, meta: ArrayMeta, *, new: bool = False) -> None:
-        """Create an array, or replace the document of one. Chunks are not touched; ``new`` as for `put_groups`."""
+        """Create an array, or replace the document of one; chunks are not changed. ``new`` as for `put_groups`."""
         self.put_arrays({path: meta}, new=new)
 
     def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
@@ -290,7 +280,7 @@ class Documents(StoredDocuments):
                 )
         self._consolidated.drop(arrays, new=True)
         self.storage.write_many(
-            item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
+            file for path, meta in arrays.items() for file in self._array_files(path, meta, new)
         )
 
     def put_shape(self, path: str, shape: Shape) -> ArrayMeta:
@@ -303,14 +293,14 @@ class Documents(StoredDocuments):
     ) -> ArrayMeta:
         """Change the shape of an array, and with ``attributes`` its attributes too; return the new description.
 
-        ``change`` is a pure function. In Zarr v2 it runs for the document of each.
+        ``change`` is a pure function; in Zarr v2 it runs once for each of the two documents.
         """
         self._require("array", path, self.kind(path))  # before a lock file would make its folder
         edited: list[ArrayMeta] = []
 
         def change_array(data: bytes | None) -> JSONObject | None:
             if data is None:
-                raise self._no("array", path)
+                raise self._not_found("array", path)
             attributes_data = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
             old = self.parse_array(path, data, attributes_data)
             edited[:] = [new := change(old)]
@@ -326,16 +316,13 @@ class Documents(StoredDocuments):
         return edited[0]
 
     def edit_array_attributes(self, path: str, change: Callable[[JSONObject], JSONObject | None]) -> None:
-        """Change the attributes of an array by a pure function; its other fields stay as they are stored.
-
-        Nothing is written where the function returns None.
-        """
+        """Change the attributes of an array by a pure function, which returns None to write nothing."""
         self.storage.check_writable(path)
         self._require("array", path, self.kind(path))  # before a lock file would make its folder
 
         def edit(data: bytes | None) -> JSONObject | None:
             if data is None and self.format == 3:
-                raise self._no("array", path)
+                raise self._not_found("array", path)
             node = self.storage.where(path)
             document = {} if data is None else parse_object(data, node, self.files.attributes)
             attributes = change(self._attributes_in(path, document, "array", node))
@@ -353,9 +340,9 @@ class Documents(StoredDocuments):
         return self.storage.write_new_folder(path, list(self._array_files("", meta, new=True))) is True
 
     def delete_abandoned(self, path: str, but: str | None = None) -> None:
-        """Delete nodes below a group that have temporary names of failed or killed calls, but one of a name.
+        """Delete the nodes below a group that have temporary names of failed or killed calls, except the node ``but``.
 
-        In folders the next writer deletes them.
+        In local folders the next writer deletes them.
         """
         for name in self.storage.abandoned_names(path):
             if name != but:
@@ -365,7 +352,7 @@ class Documents(StoredDocuments):
         """Delete a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(path)
         if not self.storage.exists(path):
-            raise self._no("node", path)
+            raise self._not_found("node", path)
         self.drop_consolidated(path)
         self.storage.delete(path)
 
@@ -385,7 +372,7 @@ class Documents(StoredDocuments):
         self._consolidated.drop([above for path in paths for above in ancestors(path)], above_only=False)
 
     def replace(self, path: str, by: str) -> None:
-        """Move the node at `by` over the one at `path`, which is deleted; see `Storage.replace`."""
+        """Move the node at `by` to `path`, and delete the node there; see `Storage.replace`."""
         self.storage.check_writable(path)
         self.drop_consolidated(path, by)
         self.storage.replace(path, by)
@@ -402,14 +389,14 @@ class Documents(StoredDocuments):
         self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
         """Yield the files of a group; ``encoded`` caches the documents of attributes that many groups share."""
-        old, is_marked = None, False
+        old, has_zgroup = None, False
         try:
             if not new and self.format == 3:
                 old = self.document(path, V3.group)
                 if old is not None:
                     self._require("group", path, format_v3.node_type(old, self.storage.where(path)))
             elif not new:
-                is_marked = self._is_marked(path)
+                has_zgroup = self._has_zgroup(path)
         except NodeNotFoundError as error:
             raise NodeExistsError(
                 f"cannot make a group at {self.location(path)}: an array is stored there"
@@ -422,7 +409,7 @@ class Documents(StoredDocuments):
                 encoded[id(attributes)] = data
         yield join(path, self.files.attributes), data
         # Last: for other readers the group appears with this file, and then has its attributes.
-        if self.format == 2 and not is_marked:
+        if self.format == 2 and not has_zgroup:
             yield join(path, V2.group), to_bytes(format_v2.GROUP_DOCUMENT, self.storage.where(path), V2.group)
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
@@ -448,7 +435,7 @@ class Documents(StoredDocuments):
 
 
 class ConsolidatedCopies:
-    """The consolidated metadata of one store handle."""
+    """Removes the consolidated metadata of one store."""
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         self._storage = storage
@@ -470,7 +457,7 @@ class ConsolidatedCopies:
         return getattr(self._thread, "locked_paths", ())
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
-        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` ones have none."""
+        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
         if new:
             self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):

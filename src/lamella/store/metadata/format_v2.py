@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
 
 _TIME = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
-_ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
+_SIMPLE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
 def new_array(meta: ArrayMeta) -> ArrayMeta:
@@ -45,10 +45,7 @@ def new_array(meta: ArrayMeta) -> ArrayMeta:
 
 
 def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> ArrayMeta:
-    """Parse the ``.zarray`` of an array.
-
-    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
-    """
+    """Parse the ``.zarray`` of an array; `MetadataError` for invalid fields, but not for unknown codecs."""
     where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
         raise MetadataError(f"{where} has zarr_format {short_repr(document.get('zarr_format'))}, expected 2")
@@ -81,7 +78,7 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     try:  # the pattern excludes comma-separated dtypes, at which NumPy raises other errors
-        dtype = np.dtype(value) if isinstance(value, str) and _ONE_DTYPE.fullmatch(value) else None
+        dtype = np.dtype(value) if isinstance(value, str) and _SIMPLE_DTYPE.fullmatch(value) else None
     except TypeError:
         dtype = None
     if dtype is None or dtype.name not in DTYPES:

@@ -25,7 +25,7 @@ _UNSUPPORTED_DTYPES = re.compile(
     r"string|bytes|variable_length_bytes|r[0-9]+|bfloat16|u?int[24]|float[468]_\w+|complex_\w+|numpy\.\w+",
     re.ASCII,
 )
-_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def node_type(document: JSONObject, node: str) -> NodeKind:
@@ -53,10 +53,7 @@ def attributes_of(document: JSONObject, node: str) -> JSONObject:
 
 
 def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject:
-    """Build the document of a group; unknown top-level keys of the old one are kept.
-
-    ``consolidated_metadata`` is dropped: a stale copy makes readers miss nodes (zarr-python #2921).
-    """
+    """Build the document of a group, with all keys of the old one but ``consolidated_metadata``, which is stale now."""
     other_keys = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
     return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
 
@@ -90,15 +87,12 @@ def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
 
 
 def parse_array(document: JSONObject, node: str) -> ArrayMeta:
-    """Parse the document of an array.
-
-    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
-    """
+    """Parse the document of an array; `MetadataError` for invalid fields, but not for unknown codecs."""
     where = document_name(node, V3.group)
     if node_type(document, node) != "array":
         raise MetadataError(f"{where} describes a group")
     shape = lengths_from_json(document.get("shape"), "shape", where)
-    grid = _named(document.get("chunk_grid"), "chunk_grid", where)
+    grid = _name_and_configuration(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
         raise NotDecodedError(
             f"{where} has a chunk grid {short_repr(grid[0])}; only regular grids are supported"
@@ -119,7 +113,7 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     names = document.get("dimension_names")
     if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
         raise MetadataError(f"{where} has dimension_names {short_repr(names)} for {len(shape)} axes")
-    encoding = _named(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
+    encoding = _name_and_configuration(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
     separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
     if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
         raise MetadataError(
@@ -157,7 +151,7 @@ def _sharding(chunks: Shape, codecs: list[JSONObject]) -> JSONObject:
     }
 
 
-def _named(value: JSON, subject: str, where: str) -> tuple[str, Mapping[str, Any]]:
+def _name_and_configuration(value: JSON, subject: str, where: str) -> tuple[str, Mapping[str, Any]]:
     """Parse an extension point: an object with a name, or since Zarr 3.1 the name alone."""
     if isinstance(value, str):
         return value, {}
@@ -195,10 +189,10 @@ def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSON
     """Return the inner chunks (None without shards) and the codecs of a chunk."""
     if not isinstance(value, list) or not value:
         raise MetadataError(f"{where} has codecs {short_repr(value)}, expected a list with a codec in it")
-    codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
+    codecs = [(_name_and_configuration(codec, "a codec", where)[0], codec) for codec in value]
     for name, codec in codecs:
         if name == "sharding_indexed":
-            inner = _named(codec, "a codec", where)[1]
+            inner = _name_and_configuration(codec, "a codec", where)[1]
             chunks = lengths_from_json(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
             return chunks, _codecs(inner.get("codecs"), where)[1]
     return None, codecs
@@ -231,8 +225,8 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
         return dtype.type(0).item()  # type: ignore[no-any-return]
     try:
         if dtype.kind == "c" and isinstance(value, list):
-            part = np.dtype(f"f{dtype.itemsize // 2}")
-            real, imaginary = (_real(v, part) for v in value)
+            part_dtype = np.dtype(f"f{dtype.itemsize // 2}")
+            real, imaginary = (_real(v, part_dtype) for v in value)
             return complex(real, imaginary)
         if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
             raise ValueError("not a value of the dtype")
@@ -246,8 +240,8 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
 def _real(value: JSON, dtype: np.dtype[Any]) -> Any:
     if not isinstance(value, str):
         return value
-    if value in _SPECIAL:
-        return _SPECIAL[value]
+    if value in _SPECIAL_FLOATS:
+        return _SPECIAL_FLOATS[value]
     if value.startswith("0x"):  # the bits of a float, the most significant byte first
         return np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">"))[0].item()
     raise ValueError("not a number")

@@ -1,8 +1,7 @@
 """Convert documents of a store from bytes to JSON objects and back, each content once.
 
-Thousands of positions have equal documents. A document is parsed, checked and encoded once per content, which saves
-most of the time of creating and walking a plate that is not spent in the file system. What is cached is shared:
-descriptions of arrays are frozen, and callers copy the attributes of groups before users may change them.
+Thousands of positions have equal documents, so each content is parsed, checked and encoded once. The results are
+shared: descriptions of arrays are frozen, and callers copy the attributes of groups before users may change them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 Pairs: TypeAlias = list[tuple[str, Any]]
 
-_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Byte order mark, which some editors write before UTF-8 text."""
 
 
@@ -31,11 +30,7 @@ class RepeatedKeyError(ValueError):
 
 
 def reject_duplicate_keys(pairs: Pairs) -> JSONObject:
-    """Build an object from its members; raise `RepeatedKeyError` where a key repeats with another value.
-
-    >>> reject_duplicate_keys([("a", 1), ("a", 1)])
-    {'a': 1}
-    """
+    """Build an object from its members; raise `RepeatedKeyError` where a key repeats with another value."""
     members = dict(pairs)
     if len(members) != len(pairs):
         for key, value in pairs:
@@ -58,17 +53,11 @@ _CONTAINERS = frozenset({dict, list})
 
 
 def parse_object(data: bytes, node: str, file: str) -> JSONObject:
-    """Parse one document; `node` (full path or URL) and `file` name it in messages.
-
-    >>> parse_object(b"[1, 2]", "A/1/0", "zarr.json")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.MetadataError: A/1/0/zarr.json is damaged: it contains a list, not an object; ...
-    """
+    """Parse one document; `node` (full path or URL) and `file` name it in messages."""
     check_size(len(data), node, file)
     try:
         # Not the codec utf-8-sig, which is slow, and walking a plate decodes thousands of documents.
-        document = _DECODER.decode(data.removeprefix(_MARK).decode())
+        document = _DECODER.decode(data.removeprefix(_BYTE_ORDER_MARK).decode())
     except UnicodeDecodeError as error:
         raise _damaged(node, file, f"it is not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
@@ -86,23 +75,15 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
 
 
 def is_cut(data: bytes | memoryview) -> bool:
-    """Whether a document ends too early, as far as its braces show; text with a brace may look so too.
-
-    >>> is_cut(b'{"a": {"b": 1}}'), is_cut(b'{"a": {"b"')
-    (False, True)
-    """
+    """Whether a document ends too early, as its braces show; text that contains a brace may look cut too."""
     text = bytes(data)
     return text.count(b"{") != text.count(b"}") or not text.strip()
 
 
-def is_deeper(value: Any, levels: int = _MAX_DEPTH) -> bool:
-    """Whether containers are nested deeper than so many levels.
-
-    >>> is_deeper([[1], {"a": []}], 3), is_deeper([[1], {"a": []}], 2)
-    (False, True)
-    """
+def is_deeper(value: Any) -> bool:
+    """Whether containers are nested deeper than `_MAX_DEPTH` levels."""
     below = [value]
-    for _ in range(levels):
+    for _ in range(_MAX_DEPTH):
         below = [
             member
             for container in below
@@ -125,10 +106,9 @@ def check_size(size: int, node: str, file: str) -> None:
 
 
 def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
-    """Encode one document as UTF-8 JSON; numpy numbers become JSON numbers.
+    """Encode one document as UTF-8 JSON, with numpy numbers as JSON numbers; compact, since indenting is 10x slower.
 
-    Compact, since Python's indenting encoder is ten times slower. NaN, infinities and Python objects raise
-    `InvalidArgumentError`.
+    NaN, infinities and Python objects raise `InvalidArgumentError`.
     """
     try:
         text = json.dumps(
@@ -136,7 +116,7 @@ def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
             separators=(",", ":"),
             ensure_ascii=False,
             allow_nan=False,
-            default=_plain,
+            default=_numpy_to_json,
             check_circular=True,
         )
         return text.encode()
@@ -147,7 +127,7 @@ def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
         ) from error
 
 
-def _plain(value: object) -> JSON:
+def _numpy_to_json(value: object) -> JSON:
     item = getattr(value, "item", None)  # numpy scalars
     if item is not None and getattr(value, "ndim", None) == 0:
         return item()
@@ -181,11 +161,7 @@ def _find_unencodable(value: object, member_path: str = "", depth: int = 0) -> s
 
 
 def document_name(node: str, file: str) -> str:
-    """Name a document in a message, by the node's whole path or URL.
-
-    >>> document_name("/data/plate.zarr/A/1", "zarr.json"), document_name("", "zarr.json")
-    ('/data/plate.zarr/A/1/zarr.json', 'zarr.json')
-    """
+    """Name a document in a message, by the node's full path or URL."""
     return f"{node.rstrip('/')}/{file}" if node else file
 
 
@@ -265,7 +241,7 @@ def encoded_array(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
 
 
 def cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
-    """Return the value of a key, computed by ``make`` on first use; a cache that is full is emptied."""
+    """Return the value of a key, computed by ``make`` on first use; a full cache is emptied."""
     value = cache.get(key)
     if value is None:
         value = make()

@@ -36,11 +36,7 @@ def content_of(storage: Storage, path: str) -> list[str]:
 
 
 def documents_of(zarr_format: int | None, kind: NodeKind) -> str:
-    """Return the names of the documents of a node, for messages.
-
-    >>> documents_of(3, "array"), documents_of(2, "array"), documents_of(2, "group")
-    ('zarr.json', '.zarray', '.zgroup and .zattrs')
-    """
+    """Return the names of the documents of a node, for messages, such as ``.zgroup and .zattrs``."""
     if zarr_format == 3:
         return V3.group
     return V2.array if kind == "array" else f"{V2.group} and {V2.attributes}"
@@ -68,7 +64,7 @@ def content_without_document(documents: Documents, path: str, kind: NodeKind | N
 
 
 def has_nodes(storage: Storage, path: str, names: Sequence[str]) -> bool:
-    """Return whether one of the first names in a folder is a Zarr node."""
+    """Whether one of the first names in a folder is a Zarr node."""
     files = (V3.group, V2.array, V2.group, V2.attributes)
     with suppress(LamellaError, OSError, ValueError):
         return any(
@@ -80,7 +76,7 @@ def has_nodes(storage: Storage, path: str, names: Sequence[str]) -> bool:
 
 
 def check_unfinished_copy(storage: Storage) -> None:
-    """Raise StorageError for a root without documents into which a store is being copied."""
+    """Raise `StorageError` for a root without documents into which a store is being copied."""
     try:
         is_begun = storage.size(COPY_JOURNAL) is not None
     except LamellaError:

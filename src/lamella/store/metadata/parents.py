@@ -1,6 +1,6 @@
 """Find the groups above the root of a store, such as the plate of a well that was opened by itself.
 
-Only local folders have parents; stores at URLs, in archives or in memory have none.
+Only local folders have groups above; stores at URLs, in archives or in memory have none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_LEVELS = 6
 
 
 def group_above(storage: Storage, levels: int, *, read_only: bool | None = None) -> Documents | None:
-    """Open the group a number of folders above the root of a store; None if missing."""
+    """Open the group that lies `levels` folders above the root of a store; None if missing."""
     if not isinstance(storage, LocalStorage) or not path_below(storage, levels):
         return None
     folder = storage.root
@@ -34,11 +34,7 @@ def group_above(storage: Storage, levels: int, *, read_only: bool | None = None)
 
 
 def path_below(storage: Storage, levels: int) -> str:
-    """Return the path of a store's root relative to the folder so many levels above; "" where there are fewer levels.
-
-    >>> path_below(LocalStorage("/data/plate.zarr/A/1"), 2), path_below(LocalStorage("/data"), 2)
-    ('A/1', '')
-    """
+    """Return the path of a store's root relative to the folder `levels` above it; "" where there are fewer folders."""
     names = storage.root.strip(os.sep).split(os.sep) if isinstance(storage, LocalStorage) else []
     return "/".join(names[-levels:]) if len(names) >= levels else ""
 
@@ -60,7 +56,7 @@ def groups_above(folder: str) -> Iterator[str]:
 def refuse_in_store(path: str, read: Storage | None = None) -> None:
     """Raise `InvalidArgumentError` where a file would lie in a store, also through links.
 
-    The root of `read` counts as a store even without documents.
+    The root of the storage `read` counts as a store even without documents.
     """
     root = read.root if isinstance(read, LocalStorage) else None
     folder = os.path.realpath(path)

@@ -1,7 +1,7 @@
 """Read the documents of groups and arrays by path: bytes, then JSON, then attributes or `ArrayMeta`.
 
-Only ``store`` distinguishes the Zarr formats, and mostly here. A service may answer 404 for a document that is there:
-where a document that reads as missing would be created, or left out of a copy, `Storage.read_again` looks for it.
+Only ``store`` distinguishes the Zarr formats, and mostly here. A service may answer 404 for an existing document:
+before a missing document is created, or left out of a copy, `Storage.read_again` reads it once more.
 """
 
 from __future__ import annotations
@@ -33,16 +33,8 @@ _lock = threading.Lock()
 class StoredDocuments:
     """The documents of one store, for reading.
 
-    Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
-    a document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
-    `MetadataError` where its document is damaged.
-
-    >>> import tempfile
-    >>> from lamella.store.storage import open_storage
-    >>> documents = StoredDocuments(open_storage(tempfile.mkdtemp()), 3)
-    >>> documents.storage.write("A/zarr.json", b'{"node_type": "group"}')
-    >>> documents.document("A", "zarr.json"), documents.document("B", "zarr.json")
-    ({'node_type': 'group'}, None)
+    Nothing is cached, so that two handles never disagree; `stamp` shows cheaply whether a document changed since it was
+    read. Methods raise `NodeNotFoundError` where a path has no such node, and `MetadataError` for a damaged document.
     """
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
@@ -56,12 +48,12 @@ class StoredDocuments:
 
     @property
     def reads_twice(self) -> bool:
-        """Whether documents that read as missing are read again: what is missing is created, or is not copied."""
+        """Whether documents that read as missing are read again: they would be created, or left out of a copy."""
         return self._reasons_to_read_twice > 0
 
     @contextmanager
     def reading_twice(self) -> Iterator[None]:
-        """Read again what reads as missing, while it is copied."""
+        """Read again what reads as missing, during a copy."""
         self.always_read_twice()
         try:
             yield
@@ -70,7 +62,7 @@ class StoredDocuments:
                 self._reasons_to_read_twice -= 1
 
     def always_read_twice(self) -> None:
-        """Read again what reads as missing, in a handle that is used for a copy alone."""
+        """Read again what reads as missing, in a handle that is used for a copy only."""
         with _lock:
             self._reasons_to_read_twice += 1
 
@@ -79,12 +71,12 @@ class StoredDocuments:
         return f"{path or '/'!r} in {self.storage.name}"
 
     def document(self, path: str, file: str, *, surely: bool = False) -> JSONObject | None:
-        """Read one document of a node; None if missing; ``surely`` as for `kind`."""
+        """Read one document of a node; None if missing. ``surely`` as for `kind`."""
         data = self.data(path, file, surely=surely)
         return None if data is None else parse_object(data, self.storage.where(path), file)
 
     def data(self, path: str, file: str, *, surely: bool = False) -> bytes | None:
-        """Read the bytes of one document of a node; None if missing; ``surely`` as for `kind`."""
+        """Read the bytes of one document of a node; None if missing. ``surely`` as for `kind`."""
         data = self.storage.read(join(path, file))
         if data is None and (surely or self.reads_twice):
             return self._read_again(path, file).get(file)
@@ -93,23 +85,23 @@ class StoredDocuments:
     # ---- nodes ----------------------------------------------------------------------------------
 
     def kind(self, path: str, *, surely: bool = False) -> NodeKind | None:
-        """Return whether a path has a group, an array, or no node; ``surely`` none, where a second look costs requests.
+        """Return whether a path has a group, an array, or no node; ``surely`` reads again what reads as missing.
 
         Use ``surely`` for a group that lists others, before the list is written without those that are stored.
         """
         if self.format == 3:
             document = self.document(path, V3.group, surely=surely)
             return None if document is None else format_v3.node_type(document, self.storage.where(path))
-        if self._shows(path, V2.array):
+        if self._has_at_first(path, V2.array):
             return "array"
-        if self._shows(path, V2.group):
+        if self._has_at_first(path, V2.group):
             return "group"
         # A group whose .zgroup is missing still has all its metadata in .zattrs.
-        is_group = self._shows(path, V2.attributes)
+        is_group = self._has_at_first(path, V2.attributes)
         if is_group or surely or self.reads_twice:
-            found = self._read_again(path, V2.array, V2.group, V2.attributes)
-            is_group = is_group or V2.group in found or V2.attributes in found
-            if V2.array in found:
+            documents = self._read_again(path, V2.array, V2.group, V2.attributes)
+            is_group = is_group or V2.group in documents or V2.attributes in documents
+            if V2.array in documents:
                 return "array"
         return "group" if is_group else None
 
@@ -124,9 +116,9 @@ class StoredDocuments:
         return self._has(path, V2.group) and self._has(path, V2.attributes)
 
     def has_begun_group(self, path: str) -> bool:
-        """Whether a killed creation left only the mark of a group, which is the same for all groups of Zarr v2.
+        """Whether a killed creation left only the ``.zgroup`` of a group, which is the same for all groups.
 
-        Where new folders appear complete, another program made it.
+        Where new folders appear complete, another program wrote it.
         """
         if self.format == 3 or self.storage.has_folders or not self._has(path, V2.group):
             return False
@@ -153,26 +145,26 @@ class StoredDocuments:
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def _group_bytes(self, path: str) -> tuple[bytes, Stamp | None] | None:
-        """Read the document with the attributes of a group, with its stamp; None for a group of Zarr v2 without.
+        """Read the document with the attributes of a group, with its stamp; None in Zarr v2 for one without attributes.
 
-        Attributes that name a group, as those of OME-NGFF do, make other documents of Zarr v2 needless.
+        In Zarr v2 no other document is read where `names_group` recognises the attributes, as those of OME-NGFF.
         """
         if self.format == 2 and self.names_group is None:  # both documents, in one round on remote stores
             self.expect([path])
         if self.format == 3:
             stamped = self._stamped(path, V3.group)
             if stamped is None:
-                raise self._no("group", path)
+                raise self._not_found("group", path)
             return stamped
         stamped = self.storage.read_stamped(join(path, V2.attributes))
         names_group = self.names_group
         if stamped and names_group and names_group(self._shared_group(path, stamped[0]).attributes):
             return stamped
-        is_marked = self._is_marked(path)
-        if stamped is None and is_marked:  # most groups have attributes
+        has_zgroup = self._has_zgroup(path)
+        if stamped is None and has_zgroup:  # most groups have attributes
             stamped = self._stamped_again(path, V2.attributes)
-        if not is_marked and stamped is None:
-            raise self._no("group", path)
+        if not has_zgroup and stamped is None:
+            raise self._not_found("group", path)
         return stamped
 
     def array(self, path: str) -> ArrayMeta:
@@ -185,7 +177,7 @@ class StoredDocuments:
             self.expect((), arrays=[path])
         stamped = self._stamped(path, self.files.array)
         if stamped is None:
-            raise self._no("array", path)
+            raise self._not_found("array", path)
         data, stamp = stamped
         attributes = self._stamped(path, V2.attributes, lists=False) if self.format == 2 else None
         return self.parse_array(path, data, attributes and attributes[0]), stamp
@@ -208,7 +200,7 @@ class StoredDocuments:
         file = self.files.array
         document = self.document(path, file)
         if document is None:
-            raise self._no("array", path)
+            raise self._not_found("array", path)
         if self.format == 3:
             return document, self._attributes_in(path, document, "array", self.storage.where(path))
         return document, self.document(path, V2.attributes) or {}
@@ -228,12 +220,12 @@ class StoredDocuments:
         return format_v3.attributes_of(document, node)
 
     def _require(self, kind: NodeKind, path: str, stored: NodeKind | None) -> None:
-        """Raise if the node stored at a path is not of a kind."""
+        """Raise where the node stored at a path is not of a kind."""
         if stored != kind:
             # In Zarr v2 the two kinds have different documents: the one that is missing is named.
             is_other = self.format == 3 and stored is not None
             article = "an" if stored == "array" else "a"
-            raise self._no(kind, path, f"{article} {stored} is stored there" if is_other else "")
+            raise self._not_found(kind, path, f"{article} {stored} is stored there" if is_other else "")
 
     def expect(
         self,
@@ -245,7 +237,7 @@ class StoredDocuments:
     ) -> None:
         """Request the documents of nodes that will be opened next, in one round on remote stores.
 
-        ``attributes_only`` is for groups whose attributes show that they are groups; see `stored_group`.
+        ``attributes_only`` is for groups whose attributes show that they are groups; see `names_group`.
         """
         if at_once or self.storage.reads_ahead:
             files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
@@ -254,7 +246,7 @@ class StoredDocuments:
             self.storage.expect(chain(of_groups, of_arrays), at_once=at_once)
 
     def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
-        """Load documents in folders ahead that are read next: of groups, each with one of its arrays."""
+        """Load the documents of groups, each with those of one of its arrays, as `Storage.load_ahead` does."""
         files = [self.files.attributes]
         if array is not None:
             files += [f"{array}/{file}" for file in self.files_of_array]
@@ -266,24 +258,21 @@ class StoredDocuments:
         return list(dict.fromkeys((self.files.array, self.files.attributes)))
 
     def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
-        """Return those of some paths where anything is stored; the documents of groups are requested with them."""
+        """Return those of some paths that exist; the documents of groups are requested in the same round."""
         beside = [join(path, file) for path in groups for file in self.files.all]
         if self.format == 2:
             beside.append(V2.consolidated)
         return self.storage.existing(paths, beside=beside)
 
     def existing_of_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
-        """Return which of two nodes exist, before a `move`; the documents of groups are requested with them."""
+        """Return which of two nodes exist, before a `move`; the documents of groups are requested in the same round."""
         beside = [join(path, file) for path in groups for file in self.files.all]
         if self.format == 2:
             beside += [join(path, V2.consolidated) for path in ("", *groups)]
         return self.storage.existing_of_move(old, new, beside=beside)
 
     def children(self, path: str) -> dict[str, NodeKind]:
-        """List the nodes directly below a group, in natural order, with their kinds.
-
-        A child with a damaged document raises `MetadataError`, so that it is not silently lost.
-        """
+        """List the nodes directly below a group, in natural order, with their kinds; raise for a damaged one."""
         kinds: dict[str, NodeKind] = {}
         for name in self.storage.list(path):
             kind = self.kind(join(path, name)) if may_be_node_name(name) else None
@@ -303,22 +292,22 @@ class StoredDocuments:
         node = self.storage.where(path)
         return self._attributes_in(path, parse_object(data, node, self.files.attributes), "group", node)
 
-    def _is_marked(self, path: str) -> bool:
+    def _has_zgroup(self, path: str) -> bool:
         """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
-        if self._shows(path, V2.group):
+        if self._has_at_first(path, V2.group):
             return True
-        is_array = self._shows(path, V2.array)
-        found = self._read_again(path, V2.group, V2.array) if self.reads_twice and not is_array else ()
-        if is_array or V2.array in found:
-            raise self._no("group", path, "an array is stored there")
-        return V2.group in found
+        is_array = self._has_at_first(path, V2.array)
+        documents = self._read_again(path, V2.group, V2.array) if self.reads_twice and not is_array else ()
+        if is_array or V2.array in documents:
+            raise self._not_found("group", path, "an array is stored there")
+        return V2.group in documents
 
     # ---- one document, and again where it reads as missing --------------------------------------
 
     def _has(self, path: str, file: str) -> bool:
-        return self._shows(path, file) or (self.reads_twice and file in self._read_again(path, file))
+        return self._has_at_first(path, file) or (self.reads_twice and file in self._read_again(path, file))
 
-    def _shows(self, path: str, file: str) -> bool:
+    def _has_at_first(self, path: str, file: str) -> bool:
         """Whether a node has a document by the first answer."""
         return self.storage.size(join(path, file)) is not None
 
@@ -332,15 +321,15 @@ class StoredDocuments:
     def _stamped_again(
         self, path: str, file: str, *, lists: bool = True
     ) -> tuple[bytes, Stamp | None] | None:
-        found = self._read_again(path, file, lists=lists)
-        return (found[file], self.storage.stamp(join(path, file))) if found else None
+        documents = self._read_again(path, file, lists=lists)
+        return (documents[file], self.storage.stamp(join(path, file))) if documents else None
 
     def _read_again(self, path: str, *files: str, lists: bool = True) -> dict[str, bytes]:
-        """Return those of some documents that read as missing and are there."""
-        found = self.storage.read_again([join(path, file) for file in files], lists=lists)
-        return {key.rpartition("/")[2]: data for key, data in found.items()}
+        """Return those of some documents that read as missing and exist."""
+        documents = self.storage.read_again([join(path, file) for file in files], lists=lists)
+        return {key.rpartition("/")[2]: data for key, data in documents.items()}
 
-    def _no(self, subject: str, path: str, reason: str = "") -> NodeNotFoundError:
+    def _not_found(self, subject: str, path: str, reason: str = "") -> NodeNotFoundError:
         if not reason:
             files = documents_of(self.format, "array" if subject == "array" else "group")
             reason = f"{files} {'are' if ' and ' in files else 'is'} missing"

@@ -36,11 +36,6 @@ def translated(document: JSONObject, attributes: JSONObject, node: str) -> tuple
     """Describe an array of texts as it is, and as it is in the other Zarr format; None where that is not possible.
 
     Both descriptions have uint8 as dtype: use only shapes, chunk keys and documents.
-
-    >>> names = {"zarr_format": 2, "shape": [3], "chunks": [2], "dtype": "|O", "filters": [{"id": "vlen-utf8"}]}
-    >>> old, new = translated(names | {"compressor": None, "fill_value": ""}, {}, "obs/_index")
-    >>> old.chunk_key((1,)), new.chunk_key((1,)), new.document["data_type"], new.document["codecs"]
-    ('1', 'c/1', 'string', [{'name': 'vlen-utf8'}])
     """
     try:
         if document.get("zarr_format") == 2:
@@ -53,12 +48,7 @@ def translated(document: JSONObject, attributes: JSONObject, node: str) -> tuple
 def text_array(
     values: Sequence[str], zarr_format: ZarrFormat, attributes: JSONObject
 ) -> tuple[ArrayMeta, dict[str, bytes]]:
-    """Describe a new array of texts, with single bytes in place of the data type, and encode its chunk, if any, by key.
-
-    >>> meta, chunks = text_array(["a", "bc"], 3, {})
-    >>> meta.document["data_type"], list(chunks)
-    ('string', ['c/0'])
-    """
+    """Describe a new array of texts, and encode its chunk by key; the dtype in the description is uint8."""
     meta = new_array(
         (len(values),),
         "uint8",
@@ -101,7 +91,7 @@ def _to_v3(document: JSONObject, attributes: JSONObject, node: str) -> tuple[Arr
         return None
     plain = {**document, "dtype": "|u1", "fill_value": None, "filters": None}
     old = format_v2.parse_array(plain, attributes, node)
-    if plain.get("order", "C") != "C" or not _is_in_both(old.compressor):
+    if plain.get("order", "C") != "C" or not _is_in_both_formats(old.compressor):
         return None
     new = _new(old, 3)
     compressor = [] if old.compressor is None else [old.compressor.to_json(3, 1)]
@@ -130,7 +120,7 @@ def _to_v2(document: JSONObject, node: str) -> tuple[ArrayMeta, ArrayMeta] | Non
     plain = {**document, "data_type": "uint8", "fill_value": 0, "codecs": [{"name": "bytes"}, *codecs[1:]]}
     old = format_v3.parse_array(plain, node)
     compressors = () if old.compressor is None else (old.compressor.name,)
-    if old.codecs != ("bytes", *compressors) or old.shards or not _is_in_both(old.compressor):
+    if old.codecs != ("bytes", *compressors) or old.shards or not _is_in_both_formats(old.compressor):
         return None
     new = _new(old, 2)
     changed = {"dtype": dtype, "filters": filters, "fill_value": _fill(document)}
@@ -152,7 +142,7 @@ def _new(old: ArrayMeta, zarr_format: ZarrFormat) -> ArrayMeta:
     )
 
 
-def _is_in_both(compressor: Compressor | None) -> bool:
+def _is_in_both_formats(compressor: Compressor | None) -> bool:
     return compressor is None or compressor.name in _SHARED_COMPRESSORS
 
 
