@@ -1,8 +1,7 @@
 """Read, write and resize the pixels of one array, on top of either engine.
 
-A file that a write covers whole is replaced without being read, writers of different regions of one file wait for each
-other, and a handle notices when another process changed the array. `PinnedArray` is for jobs, which plan their units
-once: it does not read the document again for each block, and the job checks whether the description changed meanwhile.
+A file that a write covers is replaced without being read, writers of different regions of one file wait for each other,
+and a handle notices when another process changed the array.
 """
 
 from __future__ import annotations
@@ -53,20 +52,7 @@ _MAX_FILES_SEARCHED = 4096
 
 
 class StoredArray:
-    """One array of a store, read and written by the fastest engine that supports its codecs, or by ``engine``.
-
-    >>> import tempfile
-    >>> from lamella.store.metadata.array_creation import new_array
-    >>> from lamella.store.metadata.documents import Documents
-    >>> from lamella.store.storage import open_storage
-    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
-    >>> documents.put_array("0", new_array((2, 3), "uint16", zarr_format=3))
-    >>> array = StoredArray(documents, "0")
-    >>> array.write((slice(None), 0), [7, 8])
-    >>> array.read((slice(None), slice(None, None, -1)))
-    array([[0, 0, 7],
-           [0, 0, 8]], dtype=uint16)
-    """
+    """One array of a store, read and written by the fastest engine that supports its codecs, or by ``engine``."""
 
     def __init__(self, documents: Documents, path: str, *, engine: EngineName | None = None) -> None:
         self.documents = documents
@@ -84,20 +70,15 @@ class StoredArray:
         return _reopen, (self.documents, self.path, self._engine_name, self._future_shape, self._held_locks)
 
     def with_future_shape(self, shape: Shape, held_locks: frozenset[str]) -> StoredArray:
-        """Return a handle that sees the array at its future shape, before that shape is published.
+        """Return a handle that uses a larger shape before it is published, to write beyond the present one (`growth`).
 
-        `lamella.store.pixels.growth.growing` uses it to write pixels beyond the present shape. ``held_locks`` names the
-        file locks that the caller acquired already.
+        ``held_locks`` are the names of the file locks that the caller has acquired.
         """
         return _reopen(self.documents, self.path, self._engine_name, shape, held_locks)
 
     @property
     def meta(self) -> ArrayMeta:
-        """The description of the array as stored now.
-
-        Where the store has stamps (local folders), the document is read again only after it changed; elsewhere it is
-        read once, until `refresh`.
-        """
+        """The description of the array as stored now; in stores without stamps, as it was read first, until `refresh`."""
         cached = self._stamped_meta
         if cached is None or cached[0] != self.documents.array_stamp(self.path):
             meta, stamp = self.documents.stamped_array(self.path)
@@ -195,10 +176,7 @@ class StoredArray:
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, index: Index, data: object, *, select: Select = basic_or_fancy) -> None:
-        """Write to an index as numpy would: broadcast the data and cast it to the array's dtype.
-
-        Returns when the data is stored. Files that the index covers whole are replaced without being read.
-        """
+        """Write to an index as numpy would, broadcast and cast to the array's dtype; return when the data is stored."""
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
@@ -213,7 +191,7 @@ class StoredArray:
                 # replaced whole then has pixels beyond the shape known here.
                 current = self.meta if is_locked else meta
                 if current is meta or current.document == meta.document:
-                    self._write_held(meta, selection, block)
+                    self._write_locked(meta, selection, block)
                     return
             if current.ndim != meta.ndim or not selection.fits(current.shape):
                 raise OutOfBoundsError(
@@ -222,7 +200,7 @@ class StoredArray:
                 )
             meta, block = current, cast_for(block, current.dtype, self._where, selection)
 
-    def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
+    def _write_locked(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
         self._call("write", meta, [selection], lambda engine: engine.write(selection, block))
 
     def write_orthogonal(self, index: Index, data: object) -> None:
@@ -239,9 +217,9 @@ class StoredArray:
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
-        """Lock the files that a write fills in part; yield whether there are any.
+        """Lock the files that a write does not fill; yield whether there are any.
 
-        A file that the write fills whole needs no lock: the last of several writers wins.
+        A file that the write fills needs no lock: the last of several writers wins.
         """
         names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS))
         with ExitStack() as locks:
@@ -257,10 +235,7 @@ class StoredArray:
         return self.meta
 
     def resize(self, shape: Sequence[int]) -> None:
-        """Change the lengths of the axes.
-
-        New regions read as the fill value. Cropped pixels are deleted: growing again does not restore them.
-        """
+        """Change the lengths of the axes: new regions read as the fill value, cropped pixels are deleted for good."""
         from lamella.store.pixels.growth import growing
 
         new = _new_shape(shape, self._writable().shape, self._where)
@@ -278,10 +253,9 @@ class StoredArray:
                 pass
 
     def append(self, data: object, axis: int = 0) -> Shape:
-        """Append data along an axis and return the new shape.
+        """Append data along an axis and return the new shape, which is published after the data is stored.
 
-        The new shape is published after the data is stored: readers never see part of the data, and a failure or a kill
-        leaves the array as it was.
+        So readers never see part of the data, and a failure or a kill leaves the array as it was.
         """
         from lamella.store.pixels.growth import growing
 
@@ -344,7 +318,7 @@ class StoredArray:
     ) -> NoReturn:
         from lamella.store.pixels.chunk_source import DamagedFileError
 
-        system_error = engine.system_fault(error)
+        system_error = engine.system_error(error)
         if system_error is not None:
             reason = system_error.strerror or str(system_error)
             kind = type(system_error) if isinstance(system_error, StorageError) else StorageError
@@ -369,7 +343,7 @@ class StoredArray:
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
         engine = self._engine_for(meta)
-        files = chunk_grid.parts_by_file(meta, selection)
+        files = chunk_grid.chunks_by_file(meta, selection)
         for file_index, _ in itertools.islice(files, _MAX_FILES_SEARCHED):
             try:
                 engine.read(as_selection(meta.file_region(file_index)))
@@ -458,14 +432,7 @@ def results_for(
 
 
 class PinnedArray(StoredArray):
-    """An array with a fixed description.
-
-    >>> array = position["0"].stored
-    >>> fixed = PinnedArray(array.documents, array.path, array.meta)
-    >>> position["0"].resize((2, *position["0"].shape[1:]))
-    >>> fixed.meta.shape == array.meta.shape
-    False
-    """
+    """An array with a fixed description, for jobs, which check themselves whether the document changed meanwhile."""
 
     def __init__(self, documents: Documents, path: str, meta: ArrayMeta) -> None:
         super().__init__(documents, path)
@@ -476,11 +443,9 @@ class PinnedArray(StoredArray):
 
     @property
     def meta(self) -> ArrayMeta:
-        """The fixed description."""
         return self._pinned
 
     def refresh(self) -> ArrayMeta:
-        """Return the fixed description."""
         return self._pinned
 
 

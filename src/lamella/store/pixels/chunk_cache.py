@@ -27,17 +27,7 @@ _INDEX_BYTES = 32 << 20
 
 
 class StampedCache:
-    """Arrays by key, each with a stamp; the least recently used ones are dropped beyond ``limit`` bytes.
-
-    >>> import numpy as np
-    >>> cache = StampedCache(100)
-    >>> cache.put("0/c/0", (1,), np.zeros(60, "u1"))
-    >>> cache.get("0/c/0", (1,)).size, cache.get("0/c/0", (2,))
-    (60, None)
-    >>> cache.put("0/c/1", (1,), np.zeros(60, "u1"))
-    >>> cache.get("0/c/0", (1,)) is None
-    True
-    """
+    """Arrays by key, each with a stamp; the least recently used ones are dropped beyond ``limit`` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -71,7 +61,7 @@ class StampedCache:
             self._bytes -= 0 if entry is None else entry[1].nbytes
 
     def put(self, key: Hashable, stamp: Stamp, value: Values) -> None:
-        """Cache a value that nobody changes any more, unless it is larger than the limit."""
+        """Cache a value that is not changed any more, unless it is larger than the limit."""
         if value.nbytes > self.limit:
             return
         with self._lock:
@@ -82,7 +72,7 @@ class StampedCache:
                 self._bytes -= self._entries.popitem(last=False)[1][1].nbytes
 
     def clear(self) -> None:
-        """Remove everything, and replace the lock, which a thread of the parent process may have locked at the fork."""
+        """Remove everything, and replace the lock, which a thread of the parent process may have held at the fork."""
         self._lock = threading.Lock()
         self._entries = OrderedDict()
         self._bytes = 0

@@ -1,7 +1,7 @@
-"""Read and write the shards or single-chunk files of an array in a local folder.
+"""Read and write the shards or single-chunk files of an array in a local folder; nothing is decoded here.
 
-A call opens each file once, and closes it after its last chunk, so that all chunks come from one version of the file
-even if another process replaces it. Shard indexes are cached with the stamp of their file. Nothing is decoded here.
+A call opens each file once, so that all chunks come from one version of the file even if another process replaces it.
+Shard indexes are cached with the stamp of their file.
 """
 
 from __future__ import annotations
@@ -56,13 +56,11 @@ class FolderSource:
         self._coding = coding
 
     def open(self, key: str, index: Shape, numbers: Collection[object]) -> ChunkFile:
-        """Return a file that is opened when its first chunk is read."""
         del index
         coding = self._coding
         return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
 
     def decoded(self, key: str, number: int) -> Array | None:
-        """Return a cached chunk whose file is unchanged on disk."""
         whole = join(self._path, key)
         status = self._storage.regular_file_status(whole)
         if status is None:
@@ -71,7 +69,6 @@ class FolderSource:
         return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
 
     def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Decode all chunks; the first thread that needs a file opens it."""
         del use_cache
         decode(tasks)
 
@@ -115,7 +112,7 @@ class FolderSource:
 class ChunkFile:
     """One file, opened when its first chunk is read, and closed after ``uses`` chunks; safe for threads.
 
-    ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` is a part of cached stamps.
+    ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` becomes part of cached stamps.
     """
 
     def __init__(
@@ -136,10 +133,6 @@ class ChunkFile:
         self.stamp: Stamp | None = None
 
     def chunk(self, number: int) -> bytes | None:
-        """Return the bytes of one chunk by its number in the shard; None where the chunk was never written.
-
-        Raises `DamagedDataError` where the file is too short or its index is damaged.
-        """
         if not self.is_open():
             return None
         span = (0, self.size) if self._form is None else self._span(number)
@@ -147,7 +140,6 @@ class ChunkFile:
         return None if span is None else read_at(self._fd, *span)
 
     def decoded(self, number: int) -> Array | None:
-        """Return a cached chunk of the open file."""
         try:
             if not self.is_open() or self.stamp is None:
                 return None
@@ -155,8 +147,7 @@ class ChunkFile:
             return None
         return self._storage.decoded.get((self.path, number), self.stamp)
 
-    def keep(self, number: int, chunk: Array) -> None:
-        """Cache a decoded chunk of a file that has a stamp."""
+    def cache_chunk(self, number: int, chunk: Array) -> None:
         if self.stamp is not None:
             self._storage.decoded.put((self.path, number), self.stamp, chunk)
 
@@ -166,7 +157,6 @@ class ChunkFile:
         return False
 
     def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the start and length of those of the chunks that the shard stores, by number."""
         if not self.is_open() or self._form is None:
             return {}
         spans = ((number, self._span(number)) for number in numbers)
@@ -174,23 +164,19 @@ class ChunkFile:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the file did not exist when it was opened."""
         return self._is_missing and self._remaining > 0
 
-    def done(self) -> None:
-        """Count one chunk as read; close the file after the last one."""
+    def count_read(self) -> None:
         with self._lock:
             self._remaining -= 1
             if self._remaining == 0:
                 self._close()
 
     def close(self) -> None:
-        """Close the file, even if chunks remain to be read."""
         with self._lock:
             self._close()
 
     def read(self, start: int, length: int) -> bytes:
-        """Return bytes of the open file; fewer at its end."""
         assert self._fd is not None
         return read_at(self._fd, start, length)
 
@@ -243,8 +229,8 @@ class ChunkFile:
         stamp = (*of_chunks, hash(self._form))
         self._entries = indexes.get(self.path, stamp)
         if self._entries is None:
-            length = self._form.size
-            start = max(0, self.size - length) if self._form.at_end else 0
+            start, length = self._form.span
+            start = max(0, self.size + start) if start < 0 else start
             self._entries = decode_index(read_at(self._fd, start, length), self._form, self.path)
             if is_settled:
                 indexes.put(self.path, stamp, self._entries)

@@ -1,8 +1,9 @@
 """Compute which chunks and files of an array a selection touches. Pure arithmetic.
 
 A file is a shard, or a chunk where there are no shards; its index counts files per axis. The *block* is the array of
-values of a selection. A write replaces files whose pixels inside the array are all written, without reading them: in a
-1-D array of 9 pixels in files of 4, a write to 3:9 covers file 0 in part (3:4), and files 1 (4:8) and 2 (8:9) whole.
+values of a selection. A write *covers* a file if it writes all of its pixels inside the array, so that the old file is
+not read; it *fills* the file if that also ends inside the array, so that no lock is needed. In a 1-D array of 9 pixels
+in files of 4, a write to 3:9 writes file 0 in part (3:4), fills file 1 (4:8), and covers file 2 (8:9).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
     )
 
 
-def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
+def split_by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
     """Split a write by file; yield the file index, and the parts of the selection and the block in that file."""
     if selection.paired:
         file_indexes = _files_of_points(meta, selection)
@@ -48,10 +49,10 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
             count = (len(chosen),)
             yield tuple(file_index.tolist()), Selection(points, True, count, (), None, count), block[chosen]
         return
-    for parts in itertools.product(*axis_parts(selection.axes, meta.files)):
+    for parts in itertools.product(*split_axes(selection.axes, meta.files)):
         part = block
-        for axis, (_, _, where) in enumerate(parts):
-            part = part[(slice(None),) * axis + (where,)]
+        for axis, (_, _, in_block) in enumerate(parts):
+            part = part[(slice(None),) * axis + (in_block,)]
         chosen_axes = tuple(item for _, item, _ in parts)
         yield (
             tuple(k for k, _, _ in parts),
@@ -65,11 +66,11 @@ def _files_of_points(meta: ArrayMeta, selection: Selection) -> Indices:
     return np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
 
 
-#: A number of a cell along one axis, its indices of the array, and its indices of the block.
+#: The number of a cell (a file or chunk) along one axis, and the indices of its values in the array and in the block.
 _Cell: TypeAlias = "tuple[int, slice | Indices, slice | Indices]"
 
 
-def axis_parts(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[list[_Cell]]:
+def split_axes(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[list[_Cell]]:
     """Split each axis of a selection into the cells of a grid."""
     axis_cells = []
     for item, n in zip(axes, lengths, strict=True):
@@ -85,8 +86,8 @@ def axis_parts(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[
         else:
             numbers = item // n
             for k in np.unique(numbers).tolist():
-                where = np.flatnonzero(numbers == k)
-                cells.append((k, item[where], where))
+                in_block = np.flatnonzero(numbers == k)
+                cells.append((k, item[in_block], in_block))
         axis_cells.append(cells)
     return axis_cells
 
@@ -94,7 +95,7 @@ def axis_parts(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[
 def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Shape] | None:
     """Return the indexes of the files that a write does not fill; None when there are more than `limit`.
 
-    A file on the array's edge is never filled: the array may grow into the rest of it.
+    A file across the array's edge never counts as filled: the array may grow into the rest of it.
     """
     if selection.paired:
         file_indexes = _files_of_points(meta, selection)
@@ -121,26 +122,23 @@ def _spans(axes: Sequence[slice | Indices], files: Shape) -> tuple[list[Sequence
 
 
 def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """Yield the touched files that some axis does not fill."""
+    """Yield the touched files that are not filled along some axis."""
     if not touched:
         return
-    rest_has_some = any(len(t) > len(f) for t, f in zip(touched[1:], filled[1:], strict=True))
+    later_axes_differ = any(len(t) > len(f) for t, f in zip(touched[1:], filled[1:], strict=True))
     for k in touched[0]:
         if k not in filled[0]:
             for tail in itertools.product(*touched[1:]):
                 yield (k, *tail)
-        elif rest_has_some:
+        elif later_axes_differ:
             for tail in _not_filled(touched[1:], filled[1:]):
                 yield (k, *tail)
 
 
 def lock_names(files: Collection[Shape] | None) -> list[str]:
-    """Return the names of the locks of files, sorted so that two writers never wait for each other; all for None.
+    """Return the names of the locks of files, all of them for None, in an order by which two writers never deadlock.
 
     The names do not depend on the array's shape, which another writer may be changing.
-
-    >>> lock_names([]), lock_names([(7,), (8,)]), len(lock_names(None))
-    ([], ['chunks-2', 'chunks-19'], 32)
     """
     slots = (
         set(range(LOCKS))
@@ -150,7 +148,7 @@ def lock_names(files: Collection[Shape] | None) -> list[str]:
     return [f"chunks-{slot}" for slot in sorted(slots)]
 
 
-def number_of(index: Sequence[int], grid: Shape) -> int:
+def flat_number(index: Sequence[int], grid: Shape) -> int:
     """Return the position of an index in C order through a grid."""
     number = 0
     for k, n in zip(index, grid, strict=True):
@@ -166,29 +164,20 @@ class Part(NamedTuple):
 
     number: int
     """Number of the chunk in its file, in C order."""
-    inside: NumpyIndex
+    in_chunk: NumpyIndex
     """Index of the values in the chunk."""
-    where: NumpyIndex
+    in_block: NumpyIndex
     """Index of the values in the block."""
     is_whole: bool
     """Whether these are all values of the chunk that lie in the array, in order."""
 
 
-#: Along one axis: a chunk's summand of `Part.number`, then `inside`, `where` and `is_whole`.
+#: Along one axis: a chunk's summand of `Part.number`, then `in_chunk`, `in_block` and `is_whole`.
 _AxisPart: TypeAlias = tuple[int, Any, Any, bool]
 
 
-def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape, list[Part]]]:
-    """Yield the index of each file that a selection touches, with the parts of its chunks.
-
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> from lamella.store.pixels.selection import basic_or_fancy
-    >>> meta = ArrayMeta((9,), np.dtype("u1"), (2,), (4,))
-    >>> for file_index, parts in parts_by_file(meta, basic_or_fancy(slice(1, 6), (9,))):
-    ...     print(file_index, [(part.number, part.inside, part.is_whole) for part in parts])
-    (0,) [(0, (slice(1, 2, 1),), False), (1, (slice(0, 2, 1),), True)]
-    (1,) [(0, (slice(0, 2, 1),), True)]
-    """
+def chunks_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape, list[Part]]]:
+    """Yield the index of each file that a selection touches, with the parts of its chunks."""
     grid = meta.chunks_per_file
     strides = [1] * len(grid)
     for axis in range(len(grid) - 1, 0, -1):
@@ -200,10 +189,10 @@ def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape
     for files in itertools.product(*_axis_files(meta, selection.axes, strides)):
         parts = []
         for chosen in itertools.product(*[axis_file[1] for axis_file in files]):
-            numbers, inside, where, whole = zip(*chosen, strict=True) if chosen else ((), (), (), ())
+            numbers, in_chunk, in_block, whole = zip(*chosen, strict=True) if chosen else ((), (), (), ())
             if not is_plain:
-                inside, where = crossed(inside), crossed(where)
-            parts.append(Part(sum(numbers), inside, where, all(whole)))
+                in_chunk, in_block = crossed(in_chunk), crossed(in_block)
+            parts.append(Part(sum(numbers), in_chunk, in_block, all(whole)))
         yield tuple([axis_file[0] for axis_file in files]), parts
 
 
@@ -211,23 +200,23 @@ def _axis_files(
     meta: ArrayMeta, axes: Sequence[slice | Indices], strides: Sequence[int]
 ) -> list[list[tuple[int, list[_AxisPart]]]]:
     """Return the files along each axis with the chunks in each."""
-    found = []
+    axis_files = []
     lengths = zip(meta.shape, meta.chunks, meta.chunks_per_file, strides, strict=True)
-    for parts, (length, chunk, per_file, stride) in zip(axis_parts(axes, meta.chunks), lengths, strict=True):
+    for cells, (length, chunk, per_file, stride) in zip(split_axes(axes, meta.chunks), lengths, strict=True):
         files: list[tuple[int, list[_AxisPart]]] = []
-        for k, item, where in parts:
+        for k, item, in_block in cells:
             start = k * chunk
             if isinstance(item, slice):
-                inside: Any = slice(item.start - start, item.stop - start, item.step)
-                is_whole = item.step == 1 and inside.stop - inside.start == min(chunk, length - start)
+                in_chunk: Any = slice(item.start - start, item.stop - start, item.step)
+                is_whole = item.step == 1 and in_chunk.stop - in_chunk.start == min(chunk, length - start)
             else:
-                inside, is_whole = item - start, False
+                in_chunk, is_whole = item - start, False
             file, number = divmod(k, per_file)
             if not files or files[-1][0] != file:
                 files.append((file, []))
-            files[-1][1].append((number * stride, inside, where, is_whole))
-        found.append(files)
-    return found
+            files[-1][1].append((number * stride, in_chunk, in_block, is_whole))
+        axis_files.append(files)
+    return axis_files
 
 
 def _paired(
@@ -252,7 +241,7 @@ def _paired(
                 yield current, parts
             current, parts = file, []
         number = sum(k % n * stride for k, n, stride in zip(chunk_index, grid, strides, strict=True))
-        inside = tuple(axis[chosen] - k * c for axis, k, c in zip(points, chunk_index, chunks, strict=True))
-        parts.append(Part(number, inside, (chosen,), False))
+        in_chunk = tuple(axis[chosen] - k * c for axis, k, c in zip(points, chunk_index, chunks, strict=True))
+        parts.append(Part(number, in_chunk, (chosen,), False))
     if current is not None:
         yield current, parts

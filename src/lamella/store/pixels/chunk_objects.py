@@ -1,8 +1,8 @@
 """Read and write the shards or single-chunk objects of an array in a remote store, many requests at a time.
 
 A read sends two rounds of requests: the indexes of the shards (unless cached), then byte ranges of chunks; a shard
-whose chunks are all needed is requested whole. Cached indexes and chunks carry the object's stamp, a condition of the
-requests of ranges, so that a new shard is never read with an old index. Without stamps nothing is cached.
+whose chunks are all needed is requested whole. Ranges are requested on the condition of the stamp of the index, so that
+a new shard is never read with an old index. Without stamps nothing is cached.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.chunk_files import Entries
-    from lamella.store.pixels.chunk_source import Chunks, Encoded, FileChange
+    from lamella.store.pixels.chunk_source import ArrayFile, Encoded, FileChange
     from lamella.store.pixels.coding import Coding
     from lamella.store.storage import RangesRead, Stamp, Storage
     from lamella.types import Array, Shape
@@ -53,7 +53,6 @@ class ObjectSource:
         self._meta = meta
 
     def open(self, key: str, index: Shape, numbers: Collection[int]) -> ChunkObject:
-        """Return an object, without requesting anything yet."""
         uses = len(numbers)
         is_whole = self.coding.index is None or (
             uses * self.coding.nbytes <= PORTION and uses == self._meta.chunks_in(index)
@@ -72,14 +71,11 @@ class ObjectSource:
                 self._read(tasks, use_cache, decode)
                 return
             except ChangedError:
-                for file in _files(tasks):
+                for file in _objects_of(tasks):
                     file.forget()
 
     def _attempts(self) -> Iterator[None]:
-        """Yield for each attempt, after increasing random waits.
-
-        Raises `StorageError` after `PATIENCE`: another program keeps replacing the objects.
-        """
+        """Yield for each attempt, after increasing random waits; raise `StorageError` after `PATIENCE` seconds."""
         for wait in waits():
             yield
             time.sleep(wait)
@@ -89,7 +85,7 @@ class ObjectSource:
         )
 
     def _read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        files = _files(tasks)
+        files = _objects_of(tasks)
         self._load_indexes(files)
         portions = list(self._portions(tasks))
         if len(portions) == 1:
@@ -123,11 +119,10 @@ class ObjectSource:
         without_index = [file for file in files if not file.is_whole and not file.find_index()]
         if form is None or not without_index:
             return
-        ranges = ((-form.size if form.at_end else 0, form.size),)
         at_once = max(1, PORTION // form.size)
         for first in range(0, len(without_index), at_once):
             batch = without_index[first : first + at_once]
-            results = self.storage.read_ranges([RangeRequest(file.key, ranges) for file in batch])
+            results = self.storage.read_ranges([RangeRequest(file.key, (form.span,)) for file in batch])
             for file, ranges_read in zip(batch, results, strict=True):
                 if ranges_read is None:
                     file.is_missing = True
@@ -141,7 +136,7 @@ class ObjectSource:
                 self._request(tasks, use_cache)
                 return
             except ChangedError as error:
-                changed = [file for file in _files(tasks) if file.key in error.args] or _files(tasks)
+                changed = [file for file in _objects_of(tasks) if file.key in error.args] or _objects_of(tasks)
                 if any(file.is_decoding for file in changed):
                     raise  # chunks of the old content are decoded already
                 for file in changed:
@@ -171,7 +166,7 @@ class ObjectSource:
         for (file, numbers, _), ranges_read in zip(partial, results, strict=True):
             assert ranges_read is not None
             file.put_chunks(numbers, ranges_read)
-        for file in _files(tasks):
+        for file in _objects_of(tasks):
             file.is_decoding = True
 
     def _read_both(
@@ -188,7 +183,7 @@ class ObjectSource:
             ranges = self.storage.read_ranges(requests)
             return whole.result(), ranges
 
-    def load_one(self, file: ChunkObject, number: int) -> None:
+    def load_chunk(self, file: ChunkObject, number: int) -> None:
         """Read one chunk, or the whole object where it is read whole."""
         self._load_indexes([file])
         self._request([Task(file, number, file.key, [], None)], use_cache=False)
@@ -216,7 +211,7 @@ class ObjectSource:
         batch: list[FileChange] = []
         size = 0
         for file in files:
-            length = (len(file.parts) + len(file.others)) * self.coding.nbytes
+            length = (len(file.parts) + len(file.copied)) * self.coding.nbytes
             if batch and (size + length > PORTION or len(batch) == _BATCH):
                 yield batch
                 batch, size = [], 0
@@ -228,7 +223,7 @@ class ObjectSource:
         """Write some objects; read and change again those that another program changed meanwhile."""
         for _ in self._attempts():
             try:
-                self._open_old([file for file in files if not file.is_replaced])
+                self._open_old([file for file in files if not file.is_covered])
                 changes = [
                     (file, self._assembled(file, chunks))
                     for file, chunks in groupby(encoded(files), itemgetter(0))
@@ -266,20 +261,20 @@ class ObjectSource:
     def _store(self, changes: Sequence[tuple[FileChange, bytes]]) -> list[FileChange]:
         """Write objects; return those that another program changed meanwhile, unwritten."""
         self.storage.write_many(
-            (join(self._path, file.key), data) for file, data in changes if file.is_replaced
+            (join(self._path, file.key), data) for file, data in changes if file.is_covered
         )
         replacements = [
             Replacement(_object(file.old).key, data, _object(file.old).version, not file.old.is_missing)
             for file, data in changes
-            if not file.is_replaced
+            if not file.is_covered
         ]
         changed = self.storage.write_back(replacements) if replacements else []
         for file, _ in changes:
             indexes.drop(self.storage.where(join(self._path, file.key)))
-        return [file for file, _ in changes if not file.is_replaced and _object(file.old).key in changed]
+        return [file for file, _ in changes if not file.is_covered and _object(file.old).key in changed]
 
 
-def _object(file: Chunks) -> ChunkObject:
+def _object(file: ArrayFile) -> ChunkObject:
     assert isinstance(file, ChunkObject)
     return file
 
@@ -290,15 +285,15 @@ def _by_file(tasks: Sequence[Task]) -> Iterator[tuple[ChunkObject, list[Task]]]:
         yield file, list(of_file)
 
 
-def _files(tasks: Sequence[Task]) -> list[ChunkObject]:
+def _objects_of(tasks: Sequence[Task]) -> list[ChunkObject]:
     return list(dict.fromkeys(_object(task.file) for task in tasks))
 
 
 class ChunkObject:
     """One object, requested by its source; safe for threads once its bytes have arrived.
 
-    With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read: after the last
-    one its bytes are dropped.
+    With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read; then its bytes
+    are dropped.
     """
 
     def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:
@@ -365,7 +360,7 @@ class ChunkObject:
     # ---- called by the source -------------------------------------------------------------------
 
     def find_index(self) -> bool:
-        """Return whether an index is known or not needed; use the cached one if there is one."""
+        """Whether no index needs to be requested; uses the cached one if there is one."""
         if self.is_missing or self._damage is not None or self._entries is not None:
             return True
         cached = indexes.last(self.path) if self._source.storage.has_stamps else None
@@ -431,7 +426,7 @@ class ChunkObject:
         return chunk is not None
 
     def request(self, numbers: Sequence[int]) -> RangeRequest | None:
-        """Return the ranges to request, without ranges where only the stamp is checked; None for no ranges."""
+        """Return the request for chunks, without ranges where only the stamp is checked; None where none is needed."""
         if not self._is_unchecked and (self.is_whole or not numbers):
             return None
         spans = [self._span(number) for number in numbers]
@@ -447,19 +442,13 @@ class ChunkObject:
     # ---- called by the engine -------------------------------------------------------------------
 
     def decoded(self, number: int) -> Array | None:
-        """Return a cached chunk."""
         return self._cached.get(number)
 
-    def keep(self, number: int, chunk: Array) -> None:
-        """Cache a decoded chunk with the stamp of the object."""
+    def cache_chunk(self, number: int, chunk: Array) -> None:
         if self.stamp is not None:
             self._source.storage.decoded.put((self.path, number), self.stamp, chunk)
 
     def chunk(self, number: int) -> bytes | memoryview | None:
-        """Return the bytes of one chunk; None where the chunk was never written.
-
-        Raises `DamagedDataError` where the object is too short or its index is damaged.
-        """
         if self.is_missing:
             return None
         if self._damage is not None:
@@ -487,7 +476,7 @@ class ChunkObject:
         span = None if self._entries is None else self._span(number)
         self._source.storage.drop_cached(self.key, self.version, () if span is None else (span,))
         fresh = ChunkObject(self._source, self.key, is_whole=self.is_whole, uses=1)
-        self._source.load_one(fresh, number)
+        self._source.load_chunk(fresh, number)
         if fresh.version != self.version:
             raise ChangedError(self.key)
         with self._lock:
@@ -497,7 +486,6 @@ class ChunkObject:
         return True
 
     def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the start and length of those of the chunks that the shard stores, by number."""
         if self.is_missing:
             return {}
         if self._damage is not None:
@@ -506,12 +494,10 @@ class ChunkObject:
         return {number: span for number, span in spans if span is not None}
 
     def read(self, start: int, length: int) -> memoryview:
-        """Return bytes of an object that was read whole; fewer at its end."""
         assert self._body is not None
         return memoryview(self._body)[start : start + length]
 
-    def done(self) -> None:
-        """Count one chunk as read."""
+    def count_read(self) -> None:
         with self._lock:
             self._remaining -= 1
             if not self._remaining:

@@ -1,6 +1,6 @@
 """Define the interface between the engine and the encoded chunks of an array, in local files or remote objects.
 
-A *file* is a local file or an object, either a shard or a single chunk. Chunks are numbered in C order in their shard.
+A *file* is a local file or an object, either a shard or a single chunk. ArrayFile are numbered in C order in their shard.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Use: TypeAlias = "tuple[Array, tuple[Any, ...], tuple[Any, ...]]"
 
 
-class Chunks(Protocol):
+class ArrayFile(Protocol):
     """One file of an array; safe for threads."""
 
     @property
@@ -37,7 +37,7 @@ class Chunks(Protocol):
     def decoded(self, number: int) -> Array | None:
         """Return a cached chunk."""
 
-    def keep(self, number: int, chunk: Array) -> None:
+    def cache_chunk(self, number: int, chunk: Array) -> None:
         """Cache a decoded chunk, where there is a `stamp`."""
 
     def chunk(self, number: int) -> bytes | memoryview | None:
@@ -55,8 +55,8 @@ class Chunks(Protocol):
     def read(self, start: int, length: int) -> bytes | memoryview:
         """Return bytes of the shard; fewer at its end."""
 
-    def done(self) -> None:
-        """Count one chunk as read."""
+    def count_read(self) -> None:
+        """Count one chunk as read; after the last one the file is closed."""
 
     def close(self) -> None:
         """Close the file, even if chunks remain to be read."""
@@ -65,7 +65,7 @@ class Chunks(Protocol):
 class Task(NamedTuple):
     """A chunk to decode: its file, its number, the file's key below the array, and its destinations."""
 
-    file: Chunks
+    file: ArrayFile
     number: int
     key: str
     uses: list[Use]
@@ -81,11 +81,11 @@ class FileChange:
     """Key below the array."""
     parts: list[Part]
     """Parts of its chunks to write."""
-    others: frozenset[int]
+    copied: frozenset[int]
     """Numbers of the chunks to copy unchanged."""
-    is_replaced: bool
-    """Whether all pixels of the file are written, so that the old file is not read."""
-    old: Chunks = field(init=False)
+    is_covered: bool
+    """Whether all of its pixels inside the array are written, so that the old file is not read."""
+    old: ArrayFile = field(init=False)
     """The old file, once the source has opened it."""
 
 
@@ -104,8 +104,8 @@ class DamagedFileError(ValueError):
 class ChunkSource(Protocol):
     """The files of one array."""
 
-    def open(self, key: str, index: Shape, numbers: Collection[int]) -> Chunks:
-        """Return the file with a key and a file index; `numbers` are the chunks that will be read."""
+    def open(self, key: str, index: Shape, numbers: Collection[int]) -> ArrayFile:
+        """Return the file with a key and a file index, not opened yet; `numbers` are the chunks that will be read."""
 
     def decoded(self, key: str, number: int) -> Array | None:
         """Return a cached chunk where a cheap check shows that its file is unchanged."""

@@ -1,8 +1,8 @@
-"""Encode and decode single chunks of the codecs that nearly all OME-Zarr arrays use.
+"""Encode and decode single chunks of the codecs that nearly all OME-Zarr arrays use; zarr-python serves the others.
 
 Supported are any order of the axes, blosc, zstd, gzip, zlib, bz2 or no compression, with or without crc32c, either byte
-order, with or without shards, in both Zarr formats; zarr-python serves others (`coding_of` returns None). Lengths that
-a chunk states are compared with its true length before decoding. No process-wide settings change.
+order, with or without shards, in both Zarr formats. Lengths that a chunk states are compared with its true length
+before decoding. No process-wide settings change.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Coding:
         """Return memory for one decoded chunk."""
         if self._is_plain:
             return np.empty(self.shape, self.dtype)
-        return self._turned_back(np.empty([self.shape[axis] for axis in self.order], self.dtype))
+        return self._in_axis_order(np.empty([self.shape[axis] for axis in self.order], self.dtype))
 
     def accepts(self, view: Array) -> bool:
         """Whether a chunk can be decoded directly into this memory."""
@@ -114,8 +114,8 @@ class Coding:
     def decode(self, data: Bytes, into: Array) -> Array:
         """Decode a chunk into `into`, or return a new read-only array if the codec cannot decode into `into`.
 
-        `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Bytes that
-        are not such a chunk raise `ChunkError`.
+        `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Raises
+        `ChunkError` for bytes that are not such a chunk.
         """
         if self.has_checksum:
             data = _without_checksum(data)
@@ -131,15 +131,15 @@ class Coding:
         return into if decoded is None else self._values(decoded)
 
     def encode(self, block: Array) -> bytes:
-        """Encode a block; a block that is smaller than a chunk is padded with the fill value."""
+        """Encode a block; one that is smaller than a chunk is padded with the fill value."""
         return b"".join(self.encode_parts(block))
 
     def encode_parts(self, block: Array) -> tuple[bytes, ...]:
         """Encode a block as `encode` does; return its values and its checksum apart, since joining copies them."""
         if block.shape != self.shape:
-            whole = np.full(self.shape, self.fill_value, self.dtype)
-            whole[tuple(map(slice, block.shape))] = block
-            block = whole
+            padded = np.full(self.shape, self.fill_value, self.dtype)
+            padded[tuple(map(slice, block.shape))] = block
+            block = padded
         values = np.ascontiguousarray(block if self._is_plain else block.transpose(self.order), self.dtype)
         if self.compress is None:
             data = values.tobytes()
@@ -153,7 +153,7 @@ class Coding:
     def _is_plain(self) -> bool:
         return self.order == tuple(range(len(self.shape)))
 
-    def _turned_back(self, stored: Array) -> Array:
+    def _in_axis_order(self, stored: Array) -> Array:
         return stored.transpose(np.argsort(self.order))
 
     def _values(self, data: Bytes) -> Array:
@@ -162,20 +162,14 @@ class Coding:
         values = np.frombuffer(data, self.dtype)
         if self._is_plain:
             return values.reshape(self.shape)
-        return self._turned_back(values.reshape([self.shape[axis] for axis in self.order]))
+        return self._in_axis_order(values.reshape([self.shape[axis] for axis in self.order]))
 
 
 _codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
 
 
 def coding_of(meta: ArrayMeta) -> Coding | None:
-    """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported.
-
-    >>> from lamella.store.metadata.array_creation import new_array
-    >>> coding = coding_of(new_array((4, 4), "uint16", zarr_format=3, compressor="none"))
-    >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
-    '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
-    """
+    """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported."""
     # The entry keeps the description alive, so that no other object can get the same id.
     return cached(_codings, id(meta), lambda: (meta, (_of_v2 if meta.zarr_format == 2 else _of_v3)(meta)))[1]
 
@@ -363,13 +357,9 @@ def check_blosc_length(data: Bytes) -> None:
 def blosc_compressor(
     name: str, level: int, shuffle: int, blocksize: int, typesize: int
 ) -> Callable[[Array], bytes] | None:
-    """Return a function that compresses C-contiguous blocks without the GIL; None for what numcodecs must judge.
+    """Return a function that compresses C-contiguous blocks without the GIL; None for settings left to numcodecs.
 
     ``shuffle`` is 0 for none, 1 for bytes, 2 for bits, -1 to choose by the size of the values.
-
-    >>> compress = blosc_compressor("zstd", 1, 2, 0, 2)
-    >>> len(compress(np.zeros(1000, "u2"))) < 100 if compress else True
-    True
     """
     numbers = (level, shuffle, blocksize, typesize)
     if not isinstance(name, str) or any(type(number) is not int for number in numbers):
@@ -379,7 +369,7 @@ def blosc_compressor(
         library is None
         or level not in _BLOSC_LEVELS
         or blocksize < 0
-        or name not in _blosc_compressors(library)
+        or name not in library.blosc_list_compressors().decode().split(",")
     ):
         return None
     mode, encoded_name = (2 if typesize == 1 else 1) if shuffle < 0 else shuffle, name.encode()
@@ -398,7 +388,7 @@ def blosc_compressor(
 
 
 def blosc_decompressor() -> Callable[[Bytes, Array], None] | None:
-    """Return a function that fills contiguous memory with a block, whose header states its size; None without one."""
+    """Return a function that decompresses a block into contiguous memory; None without the library."""
     library = _blosc_library()
     if library is None:
         return None
@@ -412,13 +402,9 @@ def blosc_decompressor() -> Callable[[Bytes, Array], None] | None:
     return decompress
 
 
-def _blosc_compressors(library: Any) -> list[str]:
-    return str(library.blosc_list_compressors().decode()).split(",")
-
-
 @cache
 def _blosc_library() -> Any:
-    """Load the library; return None if it is not there, or not of c-blosc 1."""
+    """Load the library; return None if it is missing, or not c-blosc 1."""
     spec = find_spec("numcodecs")
     folders = [] if spec is None else spec.submodule_search_locations or []
     paths = [os.path.join(folder, f"blosc{suffix}") for folder in folders for suffix in EXTENSION_SUFFIXES]

@@ -1,8 +1,7 @@
 """Encode and decode the pixels of an array: lamella's own engine, the interface of engines, and the choice of one.
 
 Engines never write documents. They write every chunk, even where it equals the fill value: a frame of zeros is not the
-same as a frame that was never written. A `ChunkSource` reads and writes the encoded bytes: ``chunk_files`` in folders,
-``chunk_objects`` elsewhere. docs/design.md describes a read and a write.
+same as a frame that was never written. docs/design.md describes a read and a write.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
-from lamella.store.pixels.chunk_grid import Part, parts_by_file
+from lamella.store.pixels.chunk_grid import Part, chunks_by_file
 from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.pixels.coding import ChunkError, Coding, coding_of
 from lamella.store.pixels.selection import basic_or_fancy
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.documents import Documents
-    from lamella.store.pixels.chunk_source import Chunks, ChunkSource, Use
+    from lamella.store.pixels.chunk_source import ArrayFile, ChunkSource, Use
     from lamella.store.pixels.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
@@ -52,12 +51,12 @@ class Engine(Protocol):
     def write(self, selection: Selection, block: Array) -> None:
         """Write a block of the selection's shape and the array's dtype; return when it is stored."""
 
-    def system_fault(self, error: Exception) -> OSError | None:
+    def system_error(self, error: Exception) -> OSError | None:
         """Return the error of the file system or service behind an exception; None for damaged chunks."""
 
 
 def _has_unknown_codec(meta: ArrayMeta) -> bool:
-    """Whether a codec is not installed, as opposed to one with wrong settings."""
+    """Whether a codec is not installed, in contrast to one with wrong settings."""
     if meta.zarr_format == 2:
         from numcodecs import registry  # type: ignore[import-untyped]
 
@@ -75,19 +74,11 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
-    """Open the engine of an array.
+    """Open the engine of an array: `FilesEngine` if `coding_of` supports its codecs and ``only`` is not "zarr".
 
-    ======================  ==============  ======================
-    codecs                  store           engine
-    ======================  ==============  ======================
-    `coding_of` knows them  a local folder  own, `chunk_files`
-    `coding_of` knows them  other stores    own, `chunk_objects`
-    others                  any             zarr-python
-    ======================  ==============  ======================
-
-    ``only="zarr"`` forces zarr-python. Raises `TooLargeError` where a chunk or shard index exceeds the memory,
-    `InvalidNameError` where a symbolic link leads out of the store, `NotDecodedError` for a codec that is not
-    installed, and `DamagedDataError` for unknown settings of a codec.
+    Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
+    leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown
+    settings of one.
     """
     where = f"{path or '/'!r} in {storage.name}"
     check_files(meta, where)
@@ -123,10 +114,7 @@ def source_of(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> C
 
 
 class MissingChunks:
-    """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
-
-    `is_checked` is True once no other spelling was found.
-    """
+    """Checks for chunks under other keys when the first chunk of an array is missing, once per engine."""
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
@@ -156,38 +144,36 @@ class FilesEngine:
         self._missing = MissingChunks(storage, path, meta)
         self._per_file = 1 if coding.index is None else math.prod(coding.index.chunks)
 
-    def system_fault(self, error: Exception) -> OSError | None:
-        """Return errors of the system, recognised by type."""
+    def system_error(self, error: Exception) -> OSError | None:
         return error if isinstance(error, OSError) else None
 
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
-        """Decode each chunk that a selection touches once."""
         if out is None:
             out = np.empty(selection.shape, self._meta.dtype)
-        files = list(parts_by_file(self._meta, selection))
+        files = list(chunks_by_file(self._meta, selection))
         if len(files) == len(files[0][1]) == 1 and not files[0][1][0].is_whole:
             file_index, (part,) = files[0]
             is_small = self._coding.nbytes <= self._cache_limit
             chunk = self._source.decoded(self._meta.chunk_key(file_index), part.number) if is_small else None
             if chunk is not None:
-                out[(*part.where, ...)] = chunk[part.inside]
+                out[(*part.in_block, ...)] = chunk[part.in_chunk]
                 return out
         self._run(
-            self._tasks(file_index, {part.number: [(out, part.inside, part.where)] for part in parts})
+            self._tasks(file_index, {part.number: [(out, part.in_chunk, part.in_block)] for part in parts})
             for file_index, parts in files
         )
         return out
 
     def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
-        """Fill a block per selection; a chunk that several selections touch is decoded once."""
+        """Read each selection into the array beside it; a chunk that several selections touch is decoded once."""
         files: dict[Shape, dict[int, list[Use]]] = {}
         for selection, block in requests:
-            for file_index, parts in parts_by_file(self._meta, selection):
+            for file_index, parts in chunks_by_file(self._meta, selection):
                 uses = files.setdefault(file_index, {})
                 for part in parts:
-                    uses.setdefault(part.number, []).append((block, part.inside, part.where))
+                    uses.setdefault(part.number, []).append((block, part.in_chunk, part.in_block))
         self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
 
     def read_arrays(
@@ -199,7 +185,7 @@ class FilesEngine:
         self._run(
             self._tasks(
                 file_index,
-                {part.number: [(block, part.inside, part.where)] for part in parts},
+                {part.number: [(block, part.in_chunk, part.in_block)] for part in parts},
                 f"{path}/{key}",
             )
             for path, block in zip(paths, out, strict=True)
@@ -213,10 +199,10 @@ class FilesEngine:
 
     def _view(self, uses: list[Use]) -> Array | None:
         """Return the part of the block that a chunk can be decoded into; None where a copy is needed."""
-        block, inside, where = uses[0]
-        if len(uses) > 1 or not all(isinstance(item, slice) for item in inside):
+        block, in_chunk, in_block = uses[0]
+        if len(uses) > 1 or not all(isinstance(item, slice) for item in in_chunk):
             return None
-        view: Array = block[(*where, ...)]
+        view: Array = block[(*in_block, ...)]
         return view if self._coding.accepts(view) else None
 
     def _run(self, by_file: Iterable[list[Task]]) -> None:
@@ -271,19 +257,19 @@ class FilesEngine:
             else:
                 chunk, scratch = self._chunk(file, number, key, scratch, use_cache)
                 if chunk is not None:
-                    for block, inside, where in uses:
-                        block[(*where, ...)] = chunk[inside]
+                    for block, in_chunk, in_block in uses:
+                        block[(*in_block, ...)] = chunk[in_chunk]
             if chunk is None:
                 if file.is_missing:
                     self._missing.report()
-                for block, _, where in uses:
-                    block[(*where, ...)] = self._meta.fill_value
+                for block, _, in_block in uses:
+                    block[(*in_block, ...)] = self._meta.fill_value
         finally:
-            file.done()
+            file.count_read()
         return scratch
 
     def _chunk(
-        self, file: Chunks, number: int, key: str, scratch: Array | None, use_cache: bool
+        self, file: ArrayFile, number: int, key: str, scratch: Array | None, use_cache: bool
     ) -> tuple[Array | None, Array | None]:
         """Return a chunk from the cache or the file (None: never written), and the scratch memory for the next one."""
         cached = file.decoded(number) if use_cache else None
@@ -292,12 +278,12 @@ class FilesEngine:
         if use_cache and file.stamp is not None:
             chunk = self._decoded(file, number, key, None)
             if chunk is not None:
-                file.keep(number, chunk)
+                file.cache_chunk(number, chunk)
             return chunk, scratch
         scratch = self._coding.scratch() if scratch is None else scratch
         return self._decoded(file, number, key, scratch), scratch
 
-    def _decoded(self, file: Chunks, number: int, key: str, into: Array | None) -> Array | None:
+    def _decoded(self, file: ArrayFile, number: int, key: str, into: Array | None) -> Array | None:
         """Decode a chunk of a file; None where it was never written."""
         while True:
             try:
@@ -318,20 +304,17 @@ class FilesEngine:
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Encode the chunks that a selection touches on several threads, and write each file as its chunks arrive.
-
-        The caller locks the files that are not covered whole.
-        """
+        """Encode chunks on several threads, and write each file as its chunks arrive; the caller holds the locks."""
         files = (
-            self._change(file_index, parts) for file_index, parts in parts_by_file(self._meta, selection)
+            self._change(file_index, parts) for file_index, parts in chunks_by_file(self._meta, selection)
         )
         self._source.write(files, lambda changes: self._encoded(changes, block))
 
     def _change(self, file_index: Shape, parts: list[Part]) -> FileChange:
-        is_replaced = all(part.is_whole for part in parts) and len(parts) == self._meta.chunks_in(file_index)
+        is_covered = all(part.is_whole for part in parts) and len(parts) == self._meta.chunks_in(file_index)
         numbers = {part.number for part in parts}
-        others = frozenset() if is_replaced else frozenset(range(self._per_file)) - numbers
-        return FileChange(self._meta.chunk_key(file_index), parts, others, is_replaced)
+        copied = frozenset() if is_covered else frozenset(range(self._per_file)) - numbers
+        return FileChange(self._meta.chunk_key(file_index), parts, copied, is_covered)
 
     def _encoded(
         self, changes: Iterable[FileChange], block: Array
@@ -357,7 +340,7 @@ class FilesEngine:
 
     def _encode(self, change: FileChange, part: Part, block: Array) -> bytes:
         """Encode one chunk, completed by the stored values where it is covered in part."""
-        values = block[(*part.where, ...)]
+        values = block[(*part.in_block, ...)]
         if part.is_whole:
             return self._coding.encode(values)
         chunk = self._coding.scratch()
@@ -366,7 +349,7 @@ class FilesEngine:
             chunk[...] = self._meta.fill_value
         elif stored is not chunk:
             chunk[...] = stored
-        chunk[part.inside] = values
+        chunk[part.in_chunk] = values
         return self._coding.encode(chunk)
 
 
@@ -389,7 +372,7 @@ def load_equal_arrays(
     """
     names = documents.files_of_array
     if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MAX_LOADED:
-        files = parts_by_file(meta, basic_or_fancy(region, meta.shape))
+        files = chunks_by_file(meta, basic_or_fancy(region, meta.shape))
         names += [meta.chunk_key(file_index) for file_index, _ in files]
     documents.storage.load_ahead([f"{path}/{name}" for path in paths for name in names])
 
@@ -397,10 +380,10 @@ def load_equal_arrays(
 def read_equal_arrays(
     documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
 ) -> Array | None:
-    """Return a region of the arrays at some paths, as (array, ...); None if only zarr-python knows their codecs.
+    """Return a region of the arrays at some paths, which all have the metadata ``meta``, as (array, ...).
 
-    All arrays have the metadata ``meta``. Chunks that are not stored read as the fill value. Raise the engine's own
-    error if one of the arrays cannot be read, without its name: the caller then reads each by itself.
+    None if only zarr-python supports their codecs. Chunks that are not stored read as the fill value. The engine's
+    errors do not name the array: the caller then reads each by itself.
     """
     if coding_of(meta) is None:
         return None
@@ -413,5 +396,5 @@ def read_equal_arrays(
         meta.dtype.itemsize,
         lambda: f"reading a region of {len(paths)} arrays of {documents.storage.name}",
     )
-    engine.read_arrays(paths, list(parts_by_file(meta, selection)), out)
+    engine.read_arrays(paths, list(chunks_by_file(meta, selection)), out)
     return out

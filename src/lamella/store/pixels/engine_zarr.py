@@ -96,18 +96,17 @@ class ZarrEngine:
         return out
 
     def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
-        """Read one selection after the other."""
         for selection, block in requests:
             self.read(selection, block)
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Encode and store the chunks that a selection touches, shards that it covers whole without reading them."""
+        """Encode and store the chunks that a selection touches, shards that it covers without reading them."""
         if self._meta.shards is None:
             self._change([(selection, block)])
             return
         whole: list[_Part] = []
         partial: list[_Part] = []
-        for file_index, chosen, part in chunk_grid.by_file(self._meta, selection, block):
+        for file_index, chosen, part in chunk_grid.split_by_file(self._meta, selection, block):
             is_whole = (
                 chosen.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
             )
@@ -159,7 +158,7 @@ class ZarrEngine:
             store.settle()
             raise
 
-    def system_fault(self, error: Exception) -> OSError | None:
+    def system_error(self, error: Exception) -> OSError | None:
         """Return errors of the system, recognised by type: codecs raise other exceptions."""
         storage_error = raised_by_storage(error)
         if storage_error is not None:
@@ -230,7 +229,6 @@ class CheckedBlosc(Blosc):  # type: ignore[misc]
     """Blosc of numcodecs that raises where the length in a chunk's header is not the length of the chunk."""
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """Decode a chunk; ValueError where it is truncated or its header is damaged."""
         check_blosc_length(memoryview(buf).cast("B"))
         return super().decode(buf, out)
 
@@ -301,7 +299,6 @@ class CheckedStore(WrapperStore[Any]):
         self._pending: set[asyncio.Future[None]] = set()
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Read a file or a byte range of it; a file of 0 bytes raises."""
         self._storage.check_file(key)
         service = self._storage.service
         if service is None:

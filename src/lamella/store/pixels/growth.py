@@ -1,8 +1,8 @@
 """Grow an array: write the new pixels first, and publish the larger shape last, under the lock of the shape.
 
 A killed process leaves pixels beyond the shape, which readers never see. They are cleared before a shape grows over
-them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and
-two in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
+them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and two
+in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def growing(
 ) -> Iterator[StoredArray]:
     """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
 
-    ``grow`` returns the new shape for the present one, and is called under the lock. ``is_overwritten``: the block
-    writes every new voxel, so that nothing needs to be cleared before. Yields the array with its new shape, to which
-    workers may write, each to its own files.
+    ``grow`` returns the new shape for the present one, under the lock. With ``is_overwritten`` the block writes every
+    new voxel, so that nothing is cleared before. Yields the array with its new shape; workers may write to it, each its
+    own files.
     """
     with array.shape_lock():
         meta = array.refresh()
@@ -62,7 +62,7 @@ def growing(
 def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
     """Publish a shape after the block; before it where the store accepts no chunks beyond the shape.
 
-    Such a store (icechunk) shows nothing to others before a commit. An error in the block leaves the old shape.
+    Such a store (icechunk) shows nothing to others before a commit. An error in the block restores the old shape.
     """
     # Attributes may be edited meanwhile: change only the shape.
     if not array.documents.storage.chunks_need_array:

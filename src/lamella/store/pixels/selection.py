@@ -86,11 +86,7 @@ class Selection:
 
 
 def basic_or_fancy(index: Index, shape: Shape) -> Selection:
-    """Parse an index as numpy does; ``None`` (a new axis) raises `InvalidArgumentError`.
-
-    >>> basic_or_fancy((0, slice(None, None, -1)), (2, 3)).result
-    (3,)
-    """
+    """Parse an index as numpy does; ``None`` (a new axis) raises `InvalidArgumentError`."""
     if (
         isinstance(index, tuple)
         and len(index) == len(shape)
@@ -114,11 +110,7 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
 
 
 def orthogonal(index: Index, shape: Shape) -> Selection:
-    """Parse an index whose 1-D arrays and masks each select along their own axis.
-
-    >>> orthogonal(([0, 2], [True, False, True]), (4, 3)).result
-    (2, 2)
-    """
+    """Parse an index whose 1-D arrays and masks each select along their own axis."""
     return _along_axes(_expand(index, shape), shape)
 
 
@@ -148,11 +140,7 @@ def _along_axes(items: list[Any], shape: Shape) -> Selection:
 
 
 def points(index: Index, shape: Shape) -> Selection:
-    """Parse an index of one array per axis that pair up to points, or one mask of the array's shape.
-
-    >>> points(([0, 1], [2, 2]), (2, 3)).result
-    (2,)
-    """
+    """Parse an index of one array per axis that pair up to points, or one mask of the array's shape."""
     items = _expand(index, shape)
     if not shape:
         return _along_axes(items, shape)
@@ -165,11 +153,7 @@ def points(index: Index, shape: Shape) -> Selection:
 
 
 def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
-    """Return a numpy index whose slices and arrays each select along their own axis.
-
-    >>> np.arange(12).reshape(3, 4)[crossed((slice(0, 2, 1), np.array([0, 3])))].tolist()
-    [[0, 3], [4, 7]]
-    """
+    """Return a numpy index whose slices and arrays each select along their own axis."""
     return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in axes))
 
 
@@ -186,11 +170,11 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
     width = len(items) - len(ellipses) + sum(mask.ndim - 1 for mask in masks)
     if width > len(shape):
         raise OutOfBoundsError(f"too many indices: {width} for an array of {len(shape)} axes, shape {shape}")
-    rest = [slice(None)] * (len(shape) - width)
+    missing = [slice(None)] * (len(shape) - width)
     if ellipses:
-        items[ellipses[0] : ellipses[0] + 1] = rest
+        items[ellipses[0] : ellipses[0] + 1] = missing
     else:
-        items += rest
+        items += missing
     if not masks:
         return items
     expanded: list[Any] = []
@@ -201,7 +185,7 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
 
 
 def _item(item: Any) -> Any:
-    """Parse one item of an index that is no slice or ellipsis: an int, or an array of integers or booleans."""
+    """Parse an item of an index other than slices and ellipses: an int, or an array of integers or booleans."""
     if item is None:
         raise InvalidArgumentError(
             "an index of a stored array cannot add axes: None (numpy.newaxis) is not allowed"
@@ -250,12 +234,12 @@ def _side_by_side(index: Index, pickers: list[int]) -> bool:
 def _one_array(items: list[Any], shape: Shape, array_axis: int, together: bool) -> Selection:
     """Parse one 1-D array with integers: orthogonal, apart from the position of the array's axis in numpy."""
     plain = _along_axes(items, shape)
-    kept_axes = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
-    integer_axes = [axis for axis in range(len(shape)) if axis not in kept_axes]
+    result_axes = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
+    integer_axes = [axis for axis in range(len(shape)) if axis not in result_axes]
     if together:
         return plain  # the integers are adjacent to the array, so its axis keeps its position
-    order = (array_axis, *(axis for axis in kept_axes if axis != array_axis), *integer_axes)
-    result = tuple(plain.shape[axis] for axis in order[: len(kept_axes)])
+    order = (array_axis, *(axis for axis in result_axes if axis != array_axis), *integer_axes)
+    result = tuple(plain.shape[axis] for axis in order[: len(result_axes)])
     return Selection(plain.axes, False, plain.shape, plain.flips, order, result)
 
 

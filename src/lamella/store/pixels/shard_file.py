@@ -1,8 +1,8 @@
 """Write a new shard, and encode and decode its index, with its checksum (Zarr v3, codec ``sharding_indexed``).
 
-New chunks are written one by one, old chunks copied unchanged, then the index. The index has two unsigned 64-bit
-numbers per inner chunk, offset and length, in C order of the chunks; both are 2**64 - 1 where a chunk is not stored. A
-crc32c follows where the array declares one.
+New chunks are written one by one, old chunks copied unchanged, then the index: two unsigned 64-bit numbers per inner
+chunk, offset and length, in C order of the chunks, both 2**64 - 1 where a chunk is not stored. A crc32c follows where
+the array declares one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.pixels.chunk_source import Chunks, FileChange
+    from lamella.store.pixels.chunk_source import ArrayFile, FileChange
     from lamella.types import JSON, Shape
 
 _COPIED = 4 << 20
@@ -53,24 +53,22 @@ class MemoryFile:
         self._parts: list[tuple[int, bytes | memoryview]] = []
 
     def write(self, offset: int, *parts: bytes | memoryview) -> None:
-        """Add bytes."""
         for part in parts:
             self._parts.append((offset, part))
             offset += len(part)
 
     def commit(self) -> None:
-        """Do nothing: the caller uses `data`."""
+        ...
 
     def data(self) -> bytes:
         """Return all bytes."""
         return b"".join(data for _, data in sorted(self._parts, key=itemgetter(0)))
 
     def discard(self) -> None:
-        """Drop all bytes."""
         self._parts.clear()
 
     def suspend(self) -> None:
-        """Do nothing."""
+        ...
 
 
 class ShardFile:
@@ -94,11 +92,8 @@ class ShardFile:
         self._entries[number] = offset, length
         file.write(offset, *parts)
 
-    def keep(self, old: Chunks, numbers: Iterable[int]) -> None:
-        """Copy encoded chunks from the old shard, adjacent ones in one read.
-
-        A damaged index of the old shard raises `DamagedDataError`.
-        """
+    def copy_chunks(self, old: ArrayFile, numbers: Iterable[int]) -> None:
+        """Copy encoded chunks from the old shard, adjacent ones in one read; `DamagedDataError` for a damaged index."""
         spans = old.spans(sorted(numbers))
         runs: list[
             tuple[int, int, list[int]]
@@ -129,12 +124,10 @@ class ShardFile:
         file.commit()
 
     def discard(self) -> None:
-        """Remove the file; the old shard stays."""
         if self._file is not None:
             self._file.discard()
 
     def suspend(self) -> None:
-        """Close the file until the next chunk."""
         if self._file is not None:
             self._file.suspend()
 
@@ -150,13 +143,13 @@ class ShardFile:
 def fill_shard(shard: ShardFile, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
     """Add new chunks to a shard, and copy the old ones that are not replaced.
 
-    An old shard that cannot be read raises `DamagedFileError`.
+    Raises `DamagedFileError` where the old shard cannot be read.
     """
     try:
         for _, number, data in chunks:
             shard.add(number, data)
-        if file.others:
-            shard.keep(file.old, file.others)
+        if file.copied:
+            shard.copy_chunks(file.old, file.copied)
     except MisplacedError:
         raise
     except DamagedDataError as error:
@@ -184,6 +177,11 @@ class IndexForm:
     def size(self) -> int:
         """Bytes of the index."""
         return 16 * prod(self.chunks) + 4 * self.checksum
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """Offset and length of the index in its file; a negative offset counts from the end."""
+        return -self.size if self.at_end else 0, self.size
 
     @classmethod
     def of(cls, meta: ArrayMeta) -> IndexForm | None:
@@ -224,23 +222,13 @@ def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np
 
 
 def encode_index(entries: np.ndarray[Any, Any], form: IndexForm) -> bytes:
-    """Encode offsets and lengths, shape (inner chunks, 2).
-
-    >>> form = IndexForm((2,))
-    >>> entries = np.array([[0, 7], [NO_CHUNK, NO_CHUNK]], "u8")
-    >>> np.array_equal(decode_index(encode_index(entries, form), form, "c/0"), entries)
-    True
-    """
+    """Encode offsets and lengths, shape (inner chunks, 2)."""
     body = np.ascontiguousarray(entries, _ENTRY).tobytes()
     return body + crc32c(body).to_bytes(4, "little") if form.checksum else body
 
 
 def crc32c(data: bytes | memoryview) -> int:
-    """Return the crc32c (Castagnoli) of some bytes.
-
-    >>> hex(crc32c(b"123456789"))
-    '0xe3069283'
-    """
+    """Return the crc32c (Castagnoli) of some bytes."""
     import google_crc32c
 
     return int(google_crc32c.value(bytes(data)))

@@ -46,25 +46,10 @@ if TYPE_CHECKING:
 
 
 class ShardWriter:
-    """Writer of one shard, or of one chunk where an array has no shards.
+    """Writer of one shard, or of one chunk where an array has no shards; threads may call `put` at the same time.
 
-    Threads may call `put` at once. Leaving the ``with`` block commits; an exception aborts. ``file_index`` is the index
-    of the file in ``array.meta.grid``, ``shape`` a larger shape that the array gets after the pixels are written.
-
-    >>> import tempfile
-    >>> from lamella.store.pixels.arrays import StoredArray
-    >>> from lamella.store.metadata.array_creation import new_array
-    >>> from lamella.store.metadata.documents import Documents
-    >>> from lamella.store.storage import open_storage
-    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
-    >>> meta = new_array((4, 6), "uint16", zarr_format=3, chunks=(1, 6), shards=(4, 6))
-    >>> documents.put_array("0", meta)
-    >>> array = StoredArray(documents, "0")
-    >>> with ShardWriter(array, (0, 0)) as shard:
-    ...     for row in range(3):
-    ...         shard.put((row, 0), np.full((1, 6), row))
-    >>> array.read((slice(None), 0))
-    array([0, 1, 2, 0], dtype=uint16)
+    Leaving the ``with`` block commits; an exception aborts. ``file_index`` is the index of the file in
+    ``array.meta.grid``, ``shape`` a larger shape that the array gets after the pixels are written.
     """
 
     def __init__(self, array: StoredArray, file_index: Sequence[int], *, shape: Shape | None = None) -> None:
@@ -173,7 +158,7 @@ class ShardWriter:
             )
         )
         missing = set(inside) - self._valid_shapes.keys()
-        return frozenset(chunk_grid.number_of(chunk, self.chunks) for chunk in missing)
+        return frozenset(chunk_grid.flat_number(chunk, self.chunks) for chunk in missing)
 
     def _check_fits(self, current: ArrayMeta) -> None:
         """Raise where another writer moved the edge of the array inside a chunk that was put."""
@@ -227,7 +212,7 @@ class ShardWriter:
                 f"shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
                 f"{tuple(chunk)}"
             )
-        return chunk_grid.number_of(tuple(chunk), self.chunks)
+        return chunk_grid.flat_number(tuple(chunk), self.chunks)
 
     def _inside(self, chunk: Sequence[int]) -> Shape:
         inside = _inside(self._meta, self.file_index, chunk)
@@ -240,11 +225,10 @@ class ShardWriter:
 
 
 def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | None:
-    """Return a function that encodes a block and writes it as the file of an index, of which it is the only chunk.
+    """Return a function that encodes a block and writes it as the only chunk of a file, by file index.
 
-    The block fills the file, so that no lock is needed. A file on the array's edge needs one, because the array may
-    grow into the rest of it. None where files have several chunks, or are not in a local folder, or another engine
-    encodes them.
+    The block must fill the file, so that no lock is needed; not so on the array's edge, where the array may grow into
+    the rest of the file. None where files have several chunks, are not in a local folder, or need another engine.
     """
     meta, storage = array.meta, array.documents.storage
     coding = coding_of(meta)
@@ -308,7 +292,7 @@ class _StagedShard:
         old = ChunkFile(self._storage, self._key, self._form, 1)
         try:
             if missing:
-                self._file.keep(old, missing)
+                self._file.copy_chunks(old, missing)
         except LamellaError:
             raise
         except OSError as error:
@@ -345,7 +329,7 @@ class _EncodedFile:
                 for number, data in self._chunks.items():
                     yield file, number, data
 
-        change = FileChange(self._key, [], missing, is_replaced=not missing)
+        change = FileChange(self._key, [], missing, is_covered=not missing)
         try:
             source_of(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
         except DamagedFileError as error:
@@ -362,8 +346,8 @@ class _EncodedFile:
 class _Buffer:
     """A file that only the array's engine can write, in memory until `commit`.
 
-    Where chunks are missing, each chunk is written separately, because the array's own writes lock the file. A kill
-    in between leaves some of them.
+    Where chunks are missing, each chunk is written separately, because the array's own writes lock the file. A kill in
+    between leaves some of them.
     """
 
     needs_lock = False

@@ -1,7 +1,7 @@
-"""List the stored files of an array, since the grid can be too large to request each, and find those in wrong places.
+"""List the stored files of an array, and detect chunks that are stored under other keys than the document declares.
 
 A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
-although all its chunks are stored under other keys.
+although all its chunks are stored.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def iter_stored_files(
 ) -> Iterator[Shape]:
     """Yield the indexes of the stored files of an array, also of files beyond its grid.
 
-    With ``first``, only the indexes that reach ``first`` along at least one axis. Where the store cannot list, yield
-    all indexes of the grid; raise `InvalidArgumentError` where these are too many.
+    With ``first``, only those that reach ``first`` along at least one axis. Where the store cannot list, yield all
+    indexes of the grid; raise `InvalidArgumentError` where these are too many.
     """
     if not storage.can_list:
         if prod(meta.grid) > MAX_REQUESTED_FILES:
@@ -64,10 +64,7 @@ def iter_stored_files(
 
 
 def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int | None]]:
-    """Yield the file indexes of an array as `iter_stored_files` does, with the sizes of a listing.
-
-    Where files are not listed, the sizes are None and the files may be missing.
-    """
+    """Yield file indexes as `iter_stored_files` with sizes; None without a list, and then files may be missing."""
     if storage.can_list and storage.lists_below:
         yield from _listed(storage, path, meta)
     else:
@@ -101,34 +98,20 @@ def _folders(meta: ArrayMeta, first: Shape) -> int:
 
 
 def is_beyond(key: str, meta: ArrayMeta) -> bool:
-    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left.
-
-    >>> import numpy as np
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
-    >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
-    (False, True, False)
-    """
+    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left."""
     index = index_of_key(key, meta)
     return index is not None and any(map(ge, index, meta.grid))
 
 
 def index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
-    """Return the index of a key below an array that declares it for a chunk or shard, also beyond its grid, or None.
-
-    >>> import numpy as np
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
-    >>> index_of_key("c/1/0", meta), index_of_key("c/1", meta), index_of_key("c.1.0", meta)
-    ((1, 0), None, None)
-    """
+    """Return the file index of a key that an array declares, also beyond its grid; None for other keys."""
     return _index_of(key, meta, "c" if key.startswith("c") else "")
 
 
 def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
     """Whether an index, or one that begins with its numbers, reaches `first` along an axis."""
-    rest = len(index)
-    return any(map(ge, index, first)) or any(map(lt, first[rest:], grid[rest:]))
+    depth = len(index)
+    return any(map(ge, index, first)) or any(map(lt, first[depth:], grid[depth:]))
 
 
 def _prefix(meta: ArrayMeta) -> str:
@@ -136,7 +119,7 @@ def _prefix(meta: ArrayMeta) -> str:
 
 
 def _index_of(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
-    """Return the index of a key that an array declares for a chunk or shard; None for other keys."""
+    """Return the file index of a key that an array with a `prefix` declares; None for other keys."""
     index = _index_in(key, meta, prefix)
     is_declared = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
     return index if is_declared else None

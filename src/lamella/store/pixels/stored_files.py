@@ -1,7 +1,7 @@
 """Check the stored files and chunks of an array by their sizes, headers and shard indexes, without decoding chunks.
 
-Truncated chunks are found here; flipped bits are found only by decoding. A chunk that is not stored reads as the fill
-value, exactly like a stored chunk of fill values: `ChunkLookup` distinguishes them.
+Truncated chunks are detected here; flipped bits only by decoding. A chunk that is not stored reads as the fill value,
+exactly like a stored chunk of fill values: `ChunkLookup` distinguishes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
-from lamella.store.pixels.chunk_grid import number_of
+from lamella.store.pixels.chunk_grid import flat_number
 from lamella.store.pixels.coding import BLOSC_HEADER
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
 from lamella.store.pixels.stored_chunks import stored_sizes
@@ -63,8 +63,8 @@ def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index
     size = storage.size(join(path, key))
     if size is None:
         return _no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
-    part = _part(meta, size)
-    data = b"" if part is None else storage.read_range(join(path, key), *part)
+    span = _checked_span(meta, size)
+    data = b"" if span is None else storage.read_range(join(path, key), *span)
     return None if data is None else _checked(meta, file_index, key, size, data)
 
 
@@ -91,35 +91,35 @@ def _inspect_many(
     sizes.update(
         zip(unknown, storage.sizes([join(path, keys[file_index]) for file_index in unknown]), strict=True)
     )
-    parts = {file_index: _part(meta, size) for file_index, size in sizes.items() if size is not None}
-    requests = {file_index: part for file_index, part in parts.items() if part is not None}
-    found = storage.read_ranges(
-        [RangeRequest(join(path, keys[file_index]), (part,)) for file_index, part in requests.items()]
+    spans = {file_index: _checked_span(meta, size) for file_index, size in sizes.items() if size is not None}
+    requested = {file_index: span for file_index, span in spans.items() if span is not None}
+    answers = storage.read_ranges(
+        [RangeRequest(join(path, keys[file_index]), (span,)) for file_index, span in requested.items()]
     )
-    data = {
-        file_index: None if one is None else one.parts[0]
-        for file_index, one in zip(requests, found, strict=True)
+    data_by_file = {
+        file_index: None if answer is None else answer.parts[0]
+        for file_index, answer in zip(requested, answers, strict=True)
     }
-    for file_index in parts:
-        part, size = data.get(file_index, b""), sizes[file_index]
-        if part is None or size is None:
+    for file_index in spans:
+        data, size = data_by_file.get(file_index, b""), sizes[file_index]
+        if data is None or size is None:
             continue
-        file = _checked(meta, file_index, keys[file_index], size, part)
-        if file.reason:  # perhaps its size or its bytes were damaged on their way
+        file = _checked(meta, file_index, keys[file_index], size, data)
+        if file.reason:  # its size or its bytes may have been damaged on their way
             file = inspect_stored_file(storage, path, meta, file_index) or file
         yield file
 
 
-def _part(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
-    """Return the offset and length of what shows whether a file is complete: an index or a header; None for none."""
+def _checked_span(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
+    """Return the offset and length of the index or header that shows whether a file is complete; None without one."""
     if meta.shards is not None:
         form = IndexForm.of(meta)
-        return None if form is None else (-form.size if form.at_end else 0, form.size)
+        return None if form is None else form.span
     return (0, BLOSC_HEADER) if size and _has_blosc_header(meta) else None
 
 
 def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
-    """Describe a file by its size and its `_part`."""
+    """Describe a file by its size and the bytes of its `_checked_span`."""
     if meta.shards is not None:
         return _shard(meta, file_index, key, size, data)
     reason = _reason_of_chunk(meta, size, data)
@@ -132,7 +132,7 @@ def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
     is_shown = meta.shards is not None or _has_blosc_header(meta) or _plain_size(meta) is not None
     if not is_shown or (meta.shards is not None and IndexForm.of(meta) is None):
         return False
-    start, length = _part(meta, len(data)) or (0, 0)
+    start, length = _checked_span(meta, len(data)) or (0, 0)
     return not _checked(meta, (), "", len(data), data[start:][:length]).reason
 
 
@@ -202,12 +202,12 @@ def _codec_count(meta: ArrayMeta) -> int:
     )
 
 
-_INDEXES = 16
-"""Shard indexes that are kept."""
+_MAX_INDEXES = 16
+"""Limit of cached shard indexes."""
 
 
 class ChunkLookup:
-    """Looks up chunks of an array as it is described now. Keeps the indexes of the last shards; not thread-safe."""
+    """Looks up chunks of an array as it is described now, and caches shard indexes; not safe for threads."""
 
     def __init__(self, array: StoredArray) -> None:
         self._storage = array.documents.storage
@@ -217,21 +217,18 @@ class ChunkLookup:
         self._indexes: OrderedDict[Shape, np.ndarray[Any, Any] | None] = OrderedDict()
 
     def is_stored(self, chunk: Shape) -> bool:
-        """Return whether a chunk is stored, by its index in the grid of chunks.
-
-        Without a readable shard index, a chunk counts as stored if its shard is.
-        """
+        """Whether the chunk with an index in the grid of chunks is stored, or its shard, if that has no readable index."""
         meta, form = self._meta, self._form
         file_index = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
         key = join(self._path, meta.chunk_key(file_index))
         if form is None:
             return self._storage.size(key) is not None
         if file_index not in self._indexes:
-            data = self._storage.read_range(key, -form.size if form.at_end else 0, form.size)
+            data = self._storage.read_range(key, *form.span)
             self._indexes[file_index] = None if data is None else decode_index(data, form, key)
-            if len(self._indexes) > _INDEXES:
+            if len(self._indexes) > _MAX_INDEXES:
                 self._indexes.popitem(last=False)
         index = self._indexes[file_index]
         inside = [k - p * n for k, p, n in zip(chunk, file_index, form.chunks, strict=True)]
-        number = number_of(inside, form.chunks)
+        number = flat_number(inside, form.chunks)
         return index is not None and int(index[number, 0]) != NO_CHUNK

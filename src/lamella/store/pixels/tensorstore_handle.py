@@ -33,7 +33,7 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
     ):
         import tensorstore as ts
 
-    check_options("tensorstore()", options, _known_options(ts))
+    check_options("tensorstore()", options, _option_names(ts))
     meta = documents.array(path)
     kvstore = documents.storage.kvstore(path)
     if kvstore is None:
@@ -63,7 +63,7 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
         ) from error
 
 
-def _known_options(ts: Any) -> set[str]:
+def _option_names(ts: Any) -> set[str]:
     """Return the keywords of ``tensorstore.open``, which only its docstring lists."""
     head = ts.open.__doc__.partition("->")[0].partition("*,")[2]
     return set(re.findall(r"(\w+): ", head))
@@ -77,10 +77,10 @@ def _reason(error: Exception) -> str:
 
 @cache
 def _context(fsync: bool) -> Any:
-    """Return the TensorStore context of this process.
+    """Return the TensorStore context of this process, with file locking off.
 
-    File locking is off: TensorStore 0.1.86 writes into ``<key>.__lock`` without truncating what a killed process left
-    in it, so that the next shorter shard ends in old bytes. Without locking it writes to a new name and renames it.
+    TensorStore 0.1.86 writes into ``<key>.__lock`` without truncating what a killed process left in it, so that the
+    next shorter shard ends in old bytes. Without locking it writes to a new name and renames it.
     """
     import tensorstore as ts
 
@@ -95,10 +95,7 @@ def _context(fsync: bool) -> Any:
 
 
 def _document(meta: ArrayMeta) -> JSONObject | None:
-    """Return the metadata for TensorStore; None for unsupported codecs.
-
-    Only the keys that define the chunks: TensorStore refuses extensions in others.
-    """
+    """Return the keys that define chunks, as TensorStore refuses extensions in others; None for unsupported codecs."""
     complex_fill = isinstance(meta.fill_value, complex)
     if meta.zarr_format == 3:
         if not set(meta.codecs) <= _V3_CODECS:
