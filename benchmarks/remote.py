@@ -509,13 +509,13 @@ def _count_rounds(case: Case) -> int:
     from lamella.store.objects.object_requests import _honours
 
     _honours["s3", os.environ["AWS_ENDPOINT_URL"], "warm"] = True
-    made = ObjectClient._made
+    made = ObjectClient._new_store
     counter = Rounds(SimpleNamespace(setattr=setattr))
     work = case("s3://warm")
     next(work)
     counter.clear()
     next(work, None)
-    ObjectClient._made = made  # type: ignore[method-assign]
+    ObjectClient._new_store = made  # type: ignore[method-assign]
     return counter.rounds
 
 

@@ -17,12 +17,12 @@ class Rounds:
         from lamella.store.objects.object_client import ObjectClient
         from lamella.store.objects.request_threads import RequestThreads
 
-        made, outcomes = ObjectClient._made, RequestThreads.outcomes
+        made, outcomes = ObjectClient._new_store, RequestThreads.outcomes
 
         async def counted(threads: RequestThreads, function: Any, items: Any) -> Any:
             return await self.count(outcomes(threads, function, items), len(items)) if items else []
 
-        monkeypatch.setattr(ObjectClient, "_made", lambda client, retry: _Counted(made(client, retry), self))
+        monkeypatch.setattr(ObjectClient, "_new_store", lambda client, retry: _Counted(made(client, retry), self))
         monkeypatch.setattr(RequestThreads, "outcomes", counted)
         self._under_way, self._end = 0, asyncio.Event()
         self.clear()

@@ -33,40 +33,22 @@ _AZURE = re.compile(r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.core\.windows\.net"
 
 
 def is_web(url: str) -> bool:
-    """Whether a URL is one of a web server, whose paths are percent-encoded.
-
-    >>> is_web("HTTPS://host/a%20b.zarr"), is_web("s3://bucket/a b.zarr")
-    (True, False)
-    """
+    """Whether a URL is one of a web server, whose paths are percent-encoded."""
     return url.lower().startswith(("http://", "https://"))
 
 
 def may_have_query(url: str) -> bool:
-    """Whether ``?`` begins a query in a URL of this kind; elsewhere it belongs to the name of an object.
-
-    >>> may_have_query("az://plates/a.zarr?sig=1"), may_have_query("s3://bucket/which?.zarr")
-    (True, False)
-    """
+    """Whether ``?`` begins a query in a URL of this kind; elsewhere it belongs to the name of an object."""
     return url.partition("://")[0].lower() in _WITH_QUERY
 
 
 def clean_url(url: str) -> str:
-    """Return a URL for messages: without password, query (which may contain a signature) and trailing slash.
-
-    >>> clean_url("https://me:secret@host/plates/a%20b.zarr/?signature=1")
-    'https://host/plates/a%20b.zarr'
-    >>> clean_url("zip://a.zarr::ftp://me:secret@host/a.zip"), clean_url("az://plates/a.zarr?sig=1")
-    ('zip://a.zarr::ftp://host/a.zip', 'az://plates/a.zarr')
-    """
+    """Return a URL for messages: without password, query (which may contain a signature) and trailing slash."""
     return "::".join(map(_clean_part, split_chain(url)))
 
 
 def split_chain(url: str) -> list[str]:
-    """Return the URLs that a URL of fsspec chains, such as an archive and what is above it.
-
-    >>> split_chain("zip://a.zarr::s3://bucket/a.zip"), split_chain("http://[::1]:8000/a.zarr")
-    (['zip://a.zarr', 's3://bucket/a.zip'], ['http://[::1]:8000/a.zarr'])
-    """
+    """Return the URLs that a URL of fsspec chains, such as ``zip://a.zarr`` and ``s3://bucket/a.zip``."""
     return _BETWEEN.split(url)
 
 
@@ -88,21 +70,12 @@ def _clean_part(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with every URL in it stripped of its password and query.
-
-    >>> without_secrets("403, url='https://me:secret@host/a.zarr?sig=1' (Forbidden)")
-    "403, url='https://host/a.zarr' (Forbidden)"
-    """
+    """Return a text with every URL in it stripped of its password and query."""
     return _WEB_URL.sub(r"\1\2", text)
 
 
 def address_of(store: Any) -> str:
-    """Return the URL of a zarr-python store, or its ``str()`` where it has no URL.
-
-    >>> from zarr.storage import FsspecStore
-    >>> address_of(FsspecStore.from_url("memory://plates/a.zarr"))
-    'memory://plates/a.zarr'
-    """
+    """Return the URL of a zarr-python store, or its ``str()`` where it has no URL."""
     store = _unwrapped(store)
     fs, inner = getattr(store, "fs", None), getattr(store, "store", None)
     if fs is not None and isinstance(getattr(store, "path", None), str):
@@ -125,13 +98,7 @@ def _unwrapped(store: Any) -> Any:
 
 
 def survives_fork(store: Any) -> bool:
-    """Whether a forked process can use a store after its parent did: the threads of obstore and icechunk are not there.
-
-    >>> from zarr.storage import MemoryStore, ObjectStore
-    >>> from obstore.store import MemoryStore as ObstoreMemory
-    >>> survives_fork(MemoryStore()), survives_fork(ObjectStore(ObstoreMemory()))
-    (True, False)
-    """
+    """Whether a forked process can use a store after its parent did; it lacks the threads of obstore and icechunk."""
     inner = _unwrapped(store)  # of a store of icechunk an object that knows no module
     makers = store, inner, getattr(inner, "store", None), getattr(inner, "session", None)
     modules = [type(maker).__module__.lstrip("_") for maker in makers]
@@ -151,23 +118,13 @@ def _obstore_address(inner: Any) -> str:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return the bucket and the prefix in a URL of an object store.
-
-    >>> split_url("s3://bucket/plates/a b.zarr/"), split_url("abfss://box@me.dfs.core.windows.net/a.zarr")
-    (('bucket', 'plates/a b.zarr'), ('box', 'a.zarr'))
-    """
+    """Return the bucket and the prefix in a URL of an object store."""
     bucket, _, prefix = url.partition("://")[2].partition("/")
     return bucket.partition("@")[0], prefix.strip("/")
 
 
 def lock_name(url: str) -> str:
-    """Return one text for all spellings of a URL of an object store, whatever the service: the prefix of its locks.
-
-    >>> lock_name("s3a://bucket//plates/a.zarr/"), lock_name("abfss://box@me.dfs.core.windows.net/a.zarr")
-    ('s3://bucket/plates/a.zarr', 'az://box/a.zarr')
-    >>> lock_name("memory://plates/a.zarr"), lock_name("icechunk+s3://bucket/a")
-    ('memory://plates/a.zarr', 'icechunk+s3://bucket/a')
-    """
+    """Return the prefix of a store's lock names: equal for all spellings of its URL, on whatever service."""
     kind = KINDS.get(url.partition("://")[0].lower(), "http")
     if is_chained(url) or kind == "http":
         return url.rstrip("/")
@@ -178,15 +135,6 @@ def identity_of(url: str, endpoint: str = "", account: str = "") -> str:
     """Return a text that is equal for all URLs of one store, also for those that a web browser uses.
 
     ``endpoint`` is the address of a service other than that of Amazon, Google and Azure, ``account`` one of Azure.
-
-    >>> identity_of("s3a://bucket/plates/a.zarr/"), identity_of("https://bucket.s3.eu-west-1.amazonaws.com/plates/a.zarr")
-    ('web://s3.amazonaws.com/bucket/plates/a.zarr', 'web://s3.amazonaws.com/bucket/plates/a.zarr')
-    >>> identity_of("abfss://box@me.dfs.core.windows.net/a.zarr"), identity_of("az://box/a.zarr", account="me")
-    ('web://me.blob.core.windows.net/box/a.zarr', 'web://me.blob.core.windows.net/box/a.zarr')
-    >>> identity_of("gcs://bucket/a%20b.zarr"), identity_of("https://storage.googleapis.com/bucket/a%2520b.zarr?sig=1")
-    ('web://storage.googleapis.com/bucket/a%20b.zarr', 'web://storage.googleapis.com/bucket/a%20b.zarr')
-    >>> identity_of("s3://bucket/a.zarr", "http://127.0.0.1:9000"), identity_of("http://127.0.0.1:9000/bucket//a.zarr")
-    ('web://127.0.0.1:9000/bucket/a.zarr', 'web://127.0.0.1:9000/bucket/a.zarr')
     """
     scheme, slashes, rest = clean_url(url).partition("://")
     kind = KINDS.get(scheme.lower())
@@ -230,11 +178,7 @@ def endpoint_of(store: Any) -> tuple[str, str]:
 
 
 def title_in(address: str) -> str:
-    """Return the last name of a URL without endings such as ``.zarr``; "" where the URL has no name.
-
-    >>> title_in("s3://bucket/screen 1.ome.zarr"), title_in("https://host/a%20b.zarr"), title_in("memory://140230")
-    ('screen 1', 'a b', '')
-    """
+    """Return the last name of a URL without endings such as ``.zarr``; "" where the URL has no name."""
     scheme, separator, rest = split_chain(address)[-1].partition("://")
     if not separator or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
         return ""
@@ -247,13 +191,7 @@ def title_in(address: str) -> str:
 
 
 def lock_root(store: Any) -> str:
-    """Return the prefix of the lock names of a store, equal for all stores of this process at one location.
-
-    >>> from zarr.storage import MemoryStore
-    >>> first, second = MemoryStore(), MemoryStore()
-    >>> lock_root(first) == lock_root(first), lock_root(first) == lock_root(second)
-    (True, False)
-    """
+    """Return the prefix of the lock names of a store, equal for all stores of this process at one location."""
     store = _unwrapped(store)
     address = address_of(store)
     kinds = {kind.__name__ for kind in type(store).__mro__}
@@ -262,7 +200,7 @@ def lock_root(store: Any) -> str:
         return lock_name(address)
     # Stores in memory are named by the object with their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):
-        holder = getattr(store, name, None)
-        if holder is not None:
-            return f"{type(store).__name__}:{id(holder)}"
+        content = getattr(store, name, None)
+        if content is not None:
+            return f"{type(store).__name__}:{id(content)}"
     return f"{type(store).__name__}:{id(store)}"

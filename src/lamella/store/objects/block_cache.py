@@ -1,8 +1,8 @@
 """Cache encoded chunks of remote stores in files of a local folder, for all processes that use the folder.
 
-Each file has one range of one version of an object, under a name derived from both. Before it is used, the service
-confirms that version. A file is renamed into place when it is complete and has a checksum, so a kill or a power cut
-leaves no wrong bytes. Above the limit, the files that were used least recently are deleted.
+Each file has one range of one version of an object, which the service confirms before each use. A file is renamed into
+place when it is complete and has a checksum, so a kill or a power cut leaves no wrong bytes. Above the limit, the files
+that were used least recently are deleted.
 """
 
 from __future__ import annotations
@@ -40,16 +40,7 @@ _FRESH = 3600.0
 
 
 class BlockCache:
-    """A folder with ranges of objects, up to a number of bytes.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> cache = BlockCache(tempfile.mkdtemp(), 1000)
-    >>> cache.put("s3://bucket/0/c/0", ('"etag"',), (0, 4), b"data")
-    >>> cache.get("s3://bucket/0/c/0", ('"etag"',), (0, 4)), cache.get("s3://bucket/0/c/0", ('"other"',), (0, 4))
-    (b'data', None)
-    """
+    """A folder with ranges of objects, up to ``limit`` bytes."""
 
     def __init__(self, folder: str, limit: int = DEFAULT_BYTES) -> None:
         self.folder, self.limit = os.path.abspath(os.path.expanduser(folder)), limit
@@ -66,12 +57,11 @@ class BlockCache:
             ) from error
 
     def get(self, key: str, stamp: Stamp, span: tuple[int, int]) -> bytes | None:
-        """Return a range of a version of an object: start and length; None if it is not cached."""
+        """Return a range (start and length) of a version of an object; None if it is not cached."""
         data = self._read(self._path(key, stamp, span), key)
         return None if data is None else data[1]
 
     def put(self, key: str, stamp: Stamp, span: tuple[int, int], data: bytes) -> None:
-        """Cache a range of a version of an object."""
         self._write(self._path(key, stamp, span), key, stamp, data)
 
     def last(self, key: str) -> tuple[Stamp, bytes] | None:
@@ -79,7 +69,6 @@ class BlockCache:
         return self._read(self._path(key), key)
 
     def put_whole(self, key: str, stamp: Stamp, data: bytes) -> None:
-        """Cache a whole object."""
         self._write(self._path(key), key, stamp, data)
 
     def drop(self, key: str, stamp: Stamp, spans: Iterable[tuple[int, int]]) -> None:
@@ -118,7 +107,7 @@ class BlockCache:
             with open(temporary, "wb") as file:
                 file.write(_MAGIC + crc32(body).to_bytes(4, "little") + body)
             os.replace(temporary, path)
-        except OSError as error:  # a full disk, for example: what was read is right all the same
+        except OSError as error:  # such as a full disk; the bytes that were read are used all the same
             log.info("Cannot cache %s in %s: %s", key, self.folder, error)
             with suppress(OSError):
                 os.unlink(temporary)
@@ -132,7 +121,7 @@ class BlockCache:
                 self._shrinking.release()
 
     def _shrink(self) -> None:
-        """Delete the files that were used least recently until the rest is below nine tenths of the limit."""
+        """Delete the files that were used least recently until nine tenths of the limit remain."""
         files = sorted(self._files())
         total = sum(size for _, size, _ in files)
         if total <= self.limit:

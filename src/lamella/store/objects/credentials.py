@@ -1,8 +1,8 @@
 """Resolve the credentials and settings of URLs from ``storage_options``, the environment and profile files.
 
-Explicit options come before the environment, the environment before AWS profiles (boto3, where installed, resolves
-those whose keys need a request). Requests are anonymous only with ``anon=True``; the metadata service of a cloud
-machine is asked only with ``instance_role=True``. No repr and no message contains a secret.
+Explicit options come before the environment, the environment before AWS profiles (boto3, if installed, resolves those
+whose keys need a request). Requests are anonymous only with ``anon=True``, and use the metadata service of a cloud
+machine only with ``instance_role=True``. No repr and no message contains a secret.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapp
 
 
 class _Option(NamedTuple):
-    """An option of a service: its type, the variables of the environment that stand for it, if it grants access."""
+    """An option of a service: its type, the variables of the environment for it, and whether it grants access."""
 
     type: str
     variables: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ _COMMON = {
     "cache_size": _Option(_NUMBER),
 }
 _ROLE = {"instance_role": _Option(_SWITCH, is_key=True)}
-_KNOWN: dict[str, dict[str, _Option]] = {
+_OPTIONS: dict[str, dict[str, _Option]] = {
     "s3": {
         **_COMMON,
         **_ROLE,
@@ -91,11 +91,7 @@ _SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid",
 
 
 class StaticCredentials(NamedTuple):
-    """Constant keys, as obstore's credential provider; they override the environment.
-
-    >>> StaticCredentials((("access_key_id", "me"), ("secret_access_key", "secret")))
-    StaticCredentials(...)
-    """
+    """Constant keys, as obstore's credential provider; they override the environment."""
 
     values: tuple[tuple[str, str], ...]
 
@@ -146,36 +142,21 @@ def resolve(
 ) -> Resolved:
     """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
 
-    ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is
-    that of the process by default.
-
-    Raises
-    ------
-    UnknownOptionError
-        An option is unknown for this kind of URL.
-    InvalidArgumentError
-        A value has a wrong type, or the URL is signed for one file.
-    AccessError
-        There are no credentials, and ``anon=True`` is not set.
-    MissingDependencyError
-        A profile needs boto3, which is not installed.
-
-    >>> options = {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}
-    >>> resolve("s3://bucket/a.zarr", options, {})
-    Resolved(kind='s3', origin='the key and secret of storage_options')
-    >>> resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin
-    'no credentials (anon=True)'
+    ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is that
+    of the process by default. Raises `UnknownOptionError`, `InvalidArgumentError` for a value of a wrong type,
+    `AccessError` where there are no credentials and ``anon=True`` is not set, and `MissingDependencyError` for a
+    profile that needs boto3.
     """
-    options_given = dict(_mapping(storage_options))
+    passed_options = dict(_mapping(storage_options))
     scheme = url.partition("://")[0].lower()
     kind = "" if is_chained(url) else KINDS.get(scheme, "")
     check_url(url)
     if scheme == "memory":
-        refuse_options(options_given, url)
+        refuse_options(passed_options, url)
     if not kind:
-        return Resolved("", url, options=options_given)
+        return Resolved("", url, options=passed_options)
     environment = os.environ if environment is None else environment
-    options = _checked(url, kind, options_given)
+    options = _checked(url, kind, passed_options)
     if kind == "http":
         url, access = _web_access(url, options)
     elif kind == "s3":
@@ -192,38 +173,23 @@ def resolve(
         _client_options(url, options, access),
         _retry_config(options, environment),
         access.keys,
-        options_given,
+        passed_options,
         options.get("cache", ""),
         int(options.get("cache_size", DEFAULT_BYTES)),
     )
 
 
 def accepts_options(url: str, storage_options: Mapping[str, Any]) -> bool:
-    """Whether a URL can be opened with options: it is not one of this process or machine, and knows their names.
-
-    >>> accepts_options("s3://bucket/a.zarr", {"key": "me"}), accepts_options("https://host/a.zarr", {"key": "me"})
-    (True, False)
-    >>> accepts_options("memory://a.zarr", {"anon": True})
-    False
-    """
+    """Whether a URL can be opened with options: it is not one of this process or machine, and has such options."""
     scheme = url.lower().removeprefix("icechunk+").partition(":")[0]
     if scheme in ("memory", "file"):
         return False
     kind = "" if is_chained(url) else KINDS.get(scheme, "")
-    return not kind or _mapping(storage_options).keys() <= _KNOWN[kind].keys()
+    return not kind or _mapping(storage_options).keys() <= _OPTIONS[kind].keys()
 
 
 def refuse_options(storage_options: object, where: str) -> None:
-    """Raise `InvalidArgumentError` where options are passed for a path, which needs none.
-
-    >>> refuse_options(None, "/data/a.zarr")
-    >>> refuse_options({"anon": True}, "/data/a.zarr")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: /data/a.zarr is opened without storage_options, which are for URLs: leave out
-    \
-    anon.
-    """
+    """Raise `InvalidArgumentError` where options are passed for a path, which needs none."""
     names = ", ".join(map(str, _mapping(storage_options)))
     if names:
         raise InvalidArgumentError(
@@ -231,9 +197,9 @@ def refuse_options(storage_options: object, where: str) -> None:
         )
 
 
-def known_options(kind: str) -> Set[str]:
+def option_names(kind: str) -> Set[str]:
     """Return the names of the options of a kind of URL."""
-    return _KNOWN[kind].keys()
+    return _OPTIONS[kind].keys()
 
 
 def _mapping(options: object) -> Mapping[str, Any]:
@@ -248,7 +214,7 @@ def _mapping(options: object) -> Mapping[str, Any]:
 
 def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options by name, converted to their types; options that are None are left out."""
-    known = _KNOWN[kind]
+    known = _OPTIONS[kind]
     unknown = [str(name) for name in options if name not in known]
     if unknown:
         raise UnknownOptionError(
@@ -261,9 +227,9 @@ def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None
     }
     inner = {**checked.pop("client_kwargs", {})}
-    for name, own in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
+    for name, option in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
         if name in inner:
-            checked.setdefault(own, str(inner.pop(name)))
+            checked.setdefault(option, str(inner.pop(name)))
     if inner:
         raise UnknownOptionError(
             f"Cannot open {clean_url(url)}: client_kwargs of storage_options has unknown names, "
@@ -278,13 +244,13 @@ def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keys_of(kind: str) -> set[str]:
     """Return the options of a service that grant access, and so exclude ``anon``."""
-    return {name for name, option in _KNOWN[kind].items() if option.is_key}
+    return {name for name, option in _OPTIONS[kind].items() if option.is_key}
 
 
 def _of_environment(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the options of a service that the environment states."""
     values: dict[str, str] = {}
-    for name, option in _KNOWN[kind].items():
+    for name, option in _OPTIONS[kind].items():
         for variable in option.variables:
             if environment.get(variable):
                 values.setdefault(name, environment[variable])
@@ -292,7 +258,7 @@ def _of_environment(kind: str, environment: Mapping[str, str]) -> dict[str, str]
 
 
 def _converted(name: str, value: Any, kind: str) -> Any:
-    """Return an option converted to its type. No message contains the value, which may be a secret."""
+    """Return an option converted to its type; no message contains the value, which may be a secret."""
     if kind == _SWITCH:
         switch = {"true": True, "false": False}.get(str(value).lower())
         if switch is not None:
@@ -331,7 +297,7 @@ def _client_options(url: str, options: Mapping[str, Any], access: _Access) -> di
 
 
 def _retry_config(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return how often a request is sent again, where options or environment define that."""
+    """Return how often a request is repeated, where options or environment state that."""
     attempts = environment.get("AWS_MAX_ATTEMPTS", "")
     if "retries" in options:
         return {"max_retries": int(options["retries"])}
@@ -343,14 +309,14 @@ def _retry_config(options: Mapping[str, Any], environment: Mapping[str, str]) ->
 
 def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
     profile = None
-    own = "key" in options or "secret" in options
-    if own and not {"key", "secret"} <= options.keys():
+    has_keys = "key" in options or "secret" in options
+    if has_keys and not {"key", "secret"} <= options.keys():
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: storage_options needs both key and secret, or neither."
         )
     stated = _of_environment("s3", environment)
     from_environment = {"key", "secret"} <= stated.keys()
-    if "profile" in options or not (own or from_environment or options.get("anon")):
+    if "profile" in options or not (has_keys or from_environment or options.get("anon")):
         profile = read_profile(options.get("profile"), environment)
     region = options.get("region") or stated.get("region") or (profile and profile.region)
     config: dict[str, Any] = {"region": region or "us-east-1"}
@@ -361,7 +327,7 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
         config["request_payer"] = True
     if options.get("anon"):
         return _Access({**config, "skip_signature": True}, _ANONYMOUS)
-    if own:
+    if has_keys:
         return _Access(config, "the key and secret of storage_options", _s3_keys(options))
     if "profile" not in options and from_environment:
         return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(stated))
@@ -441,14 +407,14 @@ def _google_token(token: Any) -> _Access:
 
 def _google_usual(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
     """Return the access of the environment, the gcloud command line, or the machine."""
-    for name, own in (
+    for name, setting in (
         ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),
         ("GOOGLE_SERVICE_ACCOUNT", "service_account"),
         ("GOOGLE_SERVICE_ACCOUNT_PATH", "service_account"),
         ("GOOGLE_SERVICE_ACCOUNT_KEY", "service_account_key"),
     ):
         if environment.get(name):
-            return _Access({own: environment[name]}, f"{name} of the environment")
+            return _Access({setting: environment[name]}, f"{name} of the environment")
     folder = environment.get("CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud")
     default = os.path.join(folder, "application_default_credentials.json")
     if os.path.isfile(default):
@@ -513,7 +479,7 @@ def _connection(text: str | None) -> dict[str, str]:
         "SharedAccessSignature": "sas_token",
         "BlobEndpoint": "endpoint_url",
     }
-    return {own: pairs[name] for name, own in names.items() if name in pairs}
+    return {option: pairs[name] for name, option in names.items() if name in pairs}
 
 
 # ---- the web ----------------------------------------------------------------------------------------
@@ -536,14 +502,7 @@ def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
 
 
 def refuse_signed_file(url: str) -> None:
-    """Raise where a URL is signed for one file: a store has many.
-
-    >>> refuse_signed_file("https://host/a.zarr?sig=1")
-    >>> refuse_signed_file("https://host/a.zarr/zarr.json?X-Amz-Signature=1")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: Cannot open https://host/a.zarr/zarr.json: the URL is signed for ...
-    """
+    """Raise where a URL is signed for one file: a store has many."""
     names = {name.lower(): values[0] for name, values in parse_qs(url.partition("?")[2], True).items()}
     if any(name in names for name in _SIGNED_FOR_ONE_FILE) or names.get("sr") == "b":
         raise InvalidArgumentError(

@@ -1,7 +1,7 @@
-"""Interpret HTTP 403: services return it for missing keys too, where the credentials may not list.
+"""Interpret HTTP 403, which services also return for missing keys, where the credentials may not list.
 
-They also return it for every key once credentials have expired. Before a 403 counts as "missing", a document that
-could be read before is therefore read again; concurrent requests share that check.
+They return it for every key once credentials have expired. Before a 403 counts as "missing", a document that could be
+read before is therefore read again; concurrent requests share that check.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Denials:
-    """Learn whether 403 means "missing" in one store, and confirm it at each 403.
+    """Tests once whether 403 means "missing" in one store, and confirms it at each 403.
 
     ``get`` requests a key, and returns None or raises where it is missing. ``when_unlisted`` is called when 403 turns
-    out to mean "missing": the credentials may not list.
+    out to mean "missing", and so the credentials may not list.
     """
 
     def __init__(
@@ -39,22 +39,22 @@ class Denials:
         self.readable: str | None = None
         #: Whether 403 means "missing"; None until tested.
         self.mean_missing: bool | None = None
-        self._asking = PerLoop(asyncio.Lock)
+        self._testing = PerLoop(asyncio.Lock)
         self._confirmations = 0
         self._may_read = False
 
-    async def learn(self) -> bool:
-        """Return whether 403 means "missing": true where a random key that cannot exist is answered with 403 too."""
+    async def is_missing(self) -> bool:
+        """Whether a 403 means that the key is missing: so it does if a random key, which cannot exist, gets 403 too."""
         before = self._confirmations
-        async with self._asking():
+        async with self._testing():
             if self.mean_missing is None:
-                await self._ask()
+                await self._test()
             elif self.mean_missing and self._confirmations == before:
                 self._confirmations += 1
                 self._may_read = await self._reads_a_document()
         return bool(self.mean_missing) and self._may_read
 
-    async def _ask(self) -> None:
+    async def _test(self) -> None:
         if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
             self.mean_missing = False
         elif await self._reads_a_document():
@@ -81,7 +81,7 @@ class Denials:
         return False
 
     async def _reads_a_document(self) -> bool:
-        """Return whether a document can be read now: the one read last, or one of the root."""
+        """Whether a document can be read now: the one read last, or one of the root."""
         for name in [self.readable, *DOCUMENTS] if self.readable else DOCUMENTS:
             try:
                 if await self._get(name) is not None:

@@ -1,6 +1,7 @@
 """Run the coroutines of object stores in an event loop on a thread of its own.
 
-`zarr.core.sync` does the same for zarr-python's stores; to import it takes 0.13 s, a third of opening a store at a URL.
+`zarr.core.sync` does the same for zarr-python's stores, but takes 0.13 s to import, a third of opening a store at a
+URL.
 """
 
 from __future__ import annotations
@@ -26,13 +27,7 @@ _loops: dict[int, tuple[asyncio.AbstractEventLoop, threading.Thread]] = {}
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine and return its result; call it from any thread but that of the event loop.
-
-    >>> async def double(number: int) -> int:
-    ...     return 2 * number
-    >>> run(double(4))
-    8
-    """
+    """Run a coroutine and return its result; call it from any thread but that of the event loop."""
     return asyncio.run_coroutine_threadsafe(coroutine, _event_loop()).result()
 
 
@@ -59,21 +54,14 @@ atexit.register(_end)
 
 
 class PerLoop(Generic[T]):
-    """A lock or semaphore of asyncio for each event loop: it works in one loop, and zarr-python's engine has another.
-
-    >>> lock = PerLoop(asyncio.Lock)
-    >>> async def is_free() -> bool:
-    ...     return not lock().locked()
-    >>> run(is_free())
-    True
-    """
+    """A lock or semaphore of asyncio for each event loop, as it works in one only; zarr-python has another loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
 
     def __call__(self) -> T:
-        """Return the one of the running event loop."""
+        """Return that of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._of_loop:
             self._of_loop[loop] = self._make()

@@ -1,8 +1,6 @@
 """Delete keys of fsspec file systems by their exact names: fsspec expands ``*``, ``?`` and ``[`` in what it deletes.
 
-Without this, deleting ``p*.zarr/0`` would delete ``plate.zarr/0`` too, and ``p[1].zarr/0`` would delete ``p1.zarr/0``.
-
-Imports zarr-python: import this module inside functions.
+Without this, deleting ``p*.zarr/0`` would delete ``plate.zarr/0`` too. Imports zarr-python: import it inside functions.
 """
 
 from __future__ import annotations
@@ -17,10 +15,9 @@ _WILDCARDS = frozenset("*?[")
 
 
 class ExactDeletes(FsspecStore):
-    """A store of fsspec that deletes the keys it is asked to delete, and no key that a pattern matches."""
+    """A store of fsspec that deletes exactly the given keys."""
 
     async def delete(self, key: str) -> None:
-        """Delete a key; a missing key is no error."""
         path = self._full_path(key)
         if _WILDCARDS.isdisjoint(path):
             await super().delete(key)
@@ -30,7 +27,6 @@ class ExactDeletes(FsspecStore):
             await self._delete_file(path)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Delete all keys below a folder, and the folder."""
         path = self._full_path(prefix)
         if _WILDCARDS.isdisjoint(path):
             await super().delete_dir(prefix)
@@ -42,7 +38,6 @@ class ExactDeletes(FsspecStore):
             await self._delete_folders(path)
 
     async def clear(self) -> None:
-        """Delete all keys."""
         await self.delete_dir("")
 
     async def _delete_file(self, path: str) -> None:

@@ -1,8 +1,8 @@
 """A store for zarr-python whose writes of documents keep the changes of other writers. Imports zarr-python.
 
 zarr-python reads a node's document once, and writes all of it at each change. Here every such write is merged with the
-document that is stored by then, under its lock (`merged`). Several objects of zarr-python may share a store, so the
-base of a merge is that version they have read which differs least from the new document.
+stored document under its lock (`merged`). Objects of zarr-python may share a store, so the base of a merge is the
+version they have read that differs least from the new document.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MAX_VERSIONS = 16
 
 
 class _MergingWriter:
-    """Remember the versions of documents that zarr-python has read, and merge its writes with stored documents."""
+    """Remembers the versions of documents that zarr-python has read, and merges its writes with stored documents."""
 
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
@@ -112,7 +112,8 @@ class _MergingWriter:
         latest = versions[-1] if versions else b""
         where = self.documents.location(path)
         if stored is None:
-            if versions_read and latest is not None and not (file == V2.attributes and self._is_there(path)):
+            may_lack_attributes = file == V2.attributes and self.documents.kind(path) is not None
+            if versions_read and latest is not None and not may_lack_attributes:
                 raise self._deleted(path, file)
             return new
         if latest is None and versions and file != V2.attributes:
@@ -135,10 +136,6 @@ class _MergingWriter:
         return NodeNotFoundError(
             f"Cannot write {file} of the node at {where}: the node was deleted since it was opened."
         )
-
-    def _is_there(self, path: str) -> bool:
-        """Whether a Zarr v2 node exists, perhaps without attributes."""
-        return self.documents.kind(path) is not None
 
     def _of_group(self, base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
         if stored.get("node_type") != "group":
@@ -182,14 +179,12 @@ class _Merging(Store):
         return self._writer.documents.storage
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Read a key, and remember the version of a document."""
         buffer = await super().get(key, prototype, byte_range)  # type: ignore[safe-super]
         if byte_range is None:
             self._writer.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     async def set(self, key: str, value: Any) -> None:
-        """Write a key; merge documents with the stored ones."""
         if self._writer.is_document(key):
             self._check_writable()
             await self._writer.write(key, value.to_bytes())
@@ -197,17 +192,14 @@ class _Merging(Store):
             await super().set(key, value)  # type: ignore[safe-super]
 
     async def delete(self, key: str) -> None:
-        """Delete a key."""
         await super().delete(key)  # type: ignore[safe-super]
         self._writer.forget(key)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Delete all keys below a folder."""
         await super().delete_dir(prefix)
         self._writer.forget(prefix.rstrip("/"))
 
     async def clear(self) -> None:
-        """Delete all keys."""
         await super().clear()
         self._writer.forget("")
 
@@ -244,7 +236,6 @@ class MergingStore(_Merging, WrapperStore[Any]):
 
     @property
     def supports_consolidated_metadata(self) -> bool:
-        """Whether zarr-python looks for consolidated metadata."""
         return bool(self._store.supports_consolidated_metadata)
 
 
@@ -267,18 +258,15 @@ class MergingLocalStore(_Merging, LocalStore):
     __hash__ = None  # type: ignore[assignment]
 
     def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
-        """Return the same store for reading or writing."""
         return MergingLocalStore(self.root, read_only, self._writer.documents, self._writer.versions)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Read a key without the event loop."""
         buffer = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         if byte_range is None:
             self._writer.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     def set_sync(self, key: str, value: Any) -> None:
-        """Write a key without the event loop."""
         if self._writer.is_document(key):
             self._check_writable()
             self._writer.write_now(key, value.to_bytes())
@@ -294,21 +282,13 @@ def merging_store(documents: Documents) -> MergingStore | MergingLocalStore:
     return MergingStore(store, documents)
 
 
-_ATTRIBUTES = "attributes"
-_SHAPE = "shape"
-
-
 def same(first: JSON, second: JSON) -> bool:
     """Whether two values have the same JSON: 1, 1.0 and true are equal in Python only."""
     return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
 def count_changes(base: JSONObject, new: JSONObject) -> int:
-    """Count the members that differ, at any depth.
-
-    >>> count_changes({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5})
-    3
-    """
+    """Count the members that differ, at any depth."""
     count = 0
     for key in {**base, **new}:
         if key not in base or key not in new:
@@ -323,11 +303,7 @@ def count_changes(base: JSONObject, new: JSONObject) -> int:
 
 
 def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
-    """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins.
-
-    >>> merged({"a": 1, "b": {"c": 2}}, {"a": 9, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
-    {'b': {'c': 4, 'd': 3}}
-    """
+    """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins."""
     result = {key: value for key, value in stored.items() if key in new or key not in base}
     for key, value in new.items():
         before, now = base.get(key), result.get(key)
@@ -354,13 +330,13 @@ def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: s
     Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
     """
     result: JSONObject = {}
-    attributes = [document.get(_ATTRIBUTES) or {} for document in (base, stored, new)]
+    attributes = [document.get("attributes") or {} for document in (base, stored, new)]
     if not same(attributes[0], attributes[2]):
-        result[_ATTRIBUTES] = merged(*attributes)
-    for key in sorted({*base, *new} - {_ATTRIBUTES}):
+        result["attributes"] = merged(*attributes)
+    for key in sorted({*base, *new} - {"attributes"}):
         if key in base and key in new and same(base[key], new[key]):
             continue
-        if key == _SHAPE:
+        if key == "shape":
             result[key] = _merged_shape(base, stored, new, where)
         elif key in base and not same(base[key], stored.get(key)):
             raise MetadataError(
@@ -374,9 +350,9 @@ def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: s
 
 def _merged_shape(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> list[int]:
     """Return the shape with the axes that the writer changed; raise where another writer changed the same axes."""
-    old, now, target = base[_SHAPE], stored[_SHAPE], new[_SHAPE]
+    old, now, target = base["shape"], stored["shape"], new["shape"]
     fields = [
-        {key: value for key, value in document.items() if key not in (_ATTRIBUTES, _SHAPE)}
+        {key: value for key, value in document.items() if key not in ("attributes", "shape")}
         for document in (base, stored)
     ]
     if same(*fields) and len(old) == len(now) == len(target):

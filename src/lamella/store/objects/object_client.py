@@ -51,11 +51,7 @@ Python before 3.14 ends a late thread, and Rust then aborts the process (https:/
 
 
 def waits() -> Iterator[float]:
-    """Yield for each try how many seconds to wait after it, at random, so that two that meet part; end after a minute.
-
-    >>> next(waits()) <= FIRST_WAIT
-    True
-    """
+    """Yield for each attempt a random time to wait after it, in seconds; end after `PATIENCE`."""
     began, longest = time.monotonic(), FIRST_WAIT
     while time.monotonic() - began <= PATIENCE:
         yield random.uniform(0, longest)
@@ -128,10 +124,10 @@ class ObjectClient:
         check_process(self.address)
         store = self._stores.get(retries)
         if store is None:
-            store = self._stores[retries] = self._made(self._retry if retries else {"max_retries": 0})
+            store = self._stores[retries] = self._new_store(self._retry if retries else {"max_retries": 0})
         return store
 
-    def _made(self, retry: Mapping[str, Any]) -> Any:
+    def _new_store(self, retry: Mapping[str, Any]) -> Any:
         from obstore import store
 
         access = self.access

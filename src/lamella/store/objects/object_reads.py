@@ -1,8 +1,7 @@
 """Read keys of an object store: whole ones, parts of them, or only their sizes and stamps, many at a time.
 
 A missing key is None, and so is an HTML page from a web server, although it has status 200; other failures are errors
-of lamella (`service_errors`). `denials` learns whether 403 means "missing". A *stamp* is the ETag of an object, or from
-web servers without ETags its time and size.
+of lamella (`service_errors`). A *stamp* is the ETag of an object, or from web servers without ETags its time and size.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from lamella.store.keys import DOCUMENTS
+from lamella.store.keys import is_document
 from lamella.store.metadata.json_document import is_cut
 from lamella.store.objects.block_cache import BlockCache
 from lamella.store.objects.denials import Denials
@@ -36,7 +35,7 @@ from lamella.store.objects.service_errors import (
     request_error,
     status_of,
 )
-from lamella.store.objects.web_answers import is_without_length, read_plainly, uncompressed
+from lamella.store.objects.web_answers import PAGES, is_without_length, read_plainly, uncompressed
 from lamella.store.storage import ChangedError, RangeRequest, RangesRead
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ R = TypeVar("R")
 
 AT_ONCE = max_requests()
 """Limit of simultaneous requests."""
-
-_PAGES = ("text/html", "application/xhtml+xml")
 
 
 class GetResult(NamedTuple):
@@ -76,7 +73,7 @@ class _Get(NamedTuple):
 class ObjectReads:
     """The reads of an obstore store, for use inside an event loop.
 
-    `when_unlisted` is called when 403 turns out to mean "missing": the credentials may not list.
+    `when_unlisted` is called when 403 turns out to mean "missing", and so the credentials may not list.
     """
 
     def __init__(self, client: ObjectClient, when_unlisted: Callable[[], object]) -> None:
@@ -131,19 +128,19 @@ class ObjectReads:
     def _answer_without_length(self, key: str, byte_range: Any) -> GetResult:
         access = self.client.access
         try:
-            found = read_plainly(access.url, key, access.client_options, byte_range)
+            answer = read_plainly(access.url, key, access.client_options, byte_range)
         except OSError as error:
             if is_lamella_error(error) or is_missing_key(error):
                 raise
             raise request_error("read", key, self.address, error, origin=access.origin) from error
-        tag = found.headers.get("ETag")
-        attributes = {name: value for name, value in found.headers.items() if name.startswith("Content-")}
-        return GetResult(memoryview(found.data), (tag,) if tag else None, found.size, attributes)
+        tag = answer.headers.get("ETag")
+        attributes = {name: value for name, value in answer.headers.items() if name.startswith("Content-")}
+        return GetResult(memoryview(answer.data), (tag,) if tag else None, answer.size, attributes)
 
     def _is_page(self, result: GetResult) -> bool:
         """Whether a web server returned an HTML page, as for folders and missing files."""
         kind = str(result.attributes.get("Content-Type", "")).partition(";")[0].strip()
-        return self.client.access.kind == "http" and kind in _PAGES
+        return self.client.access.kind == "http" and kind in PAGES
 
     async def _get_one(self, key: str, **options: Any) -> GetResult:
         """Send one GET."""
@@ -173,12 +170,12 @@ class ObjectReads:
         tag = result.get("e_tag")
         return None if tag is None else self._stamp(tag, result.get("version"))
 
-    async def fetch_changed(self, key: str, known: Stamp) -> tuple[GetResult | None] | None:
-        """Get a key, in a tuple, whose stamp differs from a known one; None where it is unchanged."""
-        if not _is_tag(known):
+    async def fetch_changed(self, key: str, last: Stamp) -> tuple[GetResult | None] | None:
+        """Get a key, in a tuple, whose stamp differs from the last one; None where it is unchanged."""
+        if not _is_tag(last):
             return (await self.fetch(key),)
         try:
-            result = await self._get_one(key, if_none_match=known[0])
+            result = await self._get_one(key, if_none_match=last[0])
         except Exception as error:
             if type(error).__name__ == "NotModifiedError":
                 return None
@@ -191,8 +188,8 @@ class ObjectReads:
         Raises `ChangedError` where its stamp differs from `stamp`, and `StorageError` where the request failed or the
         answer is incomplete.
         """
-        (found,) = await self._fetch_each([_Get(key, span, stamp)])
-        return _result(found)
+        (outcome,) = await self._fetch_each([_Get(key, span, stamp)])
+        return _result(outcome)
 
     async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
         """Get several keys or parts of keys at once; return the errors of those that failed."""
@@ -213,10 +210,10 @@ class ObjectReads:
             options["range"] = {"suffix": -span.start} if span.is_suffix else (span.start, span.end)
         if stamp is not None and _is_tag(stamp):
             options["if_match"] = stamp[0]
-        is_document = span is None and key.rpartition("/")[2] in DOCUMENTS
+        is_whole_document = span is None and is_document(key)
         try:
             result = self._get(key, **options)
-            if is_document and is_cut(result.data):  # perhaps on its way
+            if is_whole_document and is_cut(result.data):  # the answer may have been cut short
                 result = self._get(key, **options)
         except Exception as error:
             if is_missing_key(error) and not is_lamella_error(error):
@@ -224,7 +221,7 @@ class ObjectReads:
             raise
         if stamp is not None and result.stamp != stamp:
             raise ChangedError(key)
-        if is_document:
+        if is_whole_document:
             self._denials.readable = key
         return result
 
@@ -236,7 +233,7 @@ class ObjectReads:
             raise error
         if is_missing_key(error):
             return None
-        if is_forbidden(error) and await self._denials.learn():
+        if is_forbidden(error) and await self._denials.is_missing():
             return None
         if stamp is not None and already_exists(error) and not is_conflict(error):
             raise ChangedError(key) from error
@@ -268,11 +265,11 @@ class ObjectReads:
     async def get_many(self, keys: Iterable[str]) -> dict[str, GetResult | None]:
         """Get several keys at once."""
         unique = list(dict.fromkeys(keys))
-        found = await self._fetch_each([_Get(key) for key in unique])
-        return dict(zip(unique, map(_result, found), strict=True))
+        outcomes = await self._fetch_each([_Get(key) for key in unique])
+        return dict(zip(unique, map(_result, outcomes), strict=True))
 
     async def get_chunks(self, keys: Sequence[str]) -> list[GetResult | None]:
-        """Get objects with chunks at once; of those that are cached in a folder only what changed."""
+        """Get objects with chunks at once; those that are cached in a folder only if they changed."""
         if self._blocks is None:
             return [*map(_result, await self._fetch_each([_Get(key) for key in keys]))]
         return await all_of(map(self._fetch_cached, keys))
@@ -298,7 +295,7 @@ class ObjectReads:
             self._blocks.drop(self._block(key), stamp, spans)
 
     def _block(self, key: str) -> str:
-        """Return the name of a key in the cache; one URL means other objects at another endpoint."""
+        """Return the name of a key in the cache, with its endpoint: one URL may name other objects at another."""
         return " ".join((*self.client.bucket, f"{self.address}/{key}"))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
@@ -315,13 +312,13 @@ class ObjectReads:
             for request, outcome in zip(requests, outcomes, strict=True)
             if isinstance(outcome, ChangedError)
         ]
-        found = [_result(outcome) for outcome in outcomes if not isinstance(outcome, ChangedError)]
+        results = [_result(outcome) for outcome in outcomes if not isinstance(outcome, ChangedError)]
         if changed:
             raise ChangedError(*changed)
-        return found
+        return results
 
     async def _cached_ranges_of(self, request: RangeRequest) -> RangesRead | None:
-        """Get the ranges that are not cached in a folder, or ask whether the object is unchanged if all are."""
+        """Get the ranges that are not cached in a folder; if all are cached, check that the object is unchanged."""
         blocks, stamp = self._blocks, request.stamp
         if blocks is None or stamp is None or not _is_tag(stamp) or not request.ranges:
             return await self._ranges_of(request)
@@ -401,7 +398,7 @@ class ObjectReads:
                 raise
             if is_missing_key(error):
                 return None
-            if self._allows_head and is_forbidden(error) and await self._denials.learn():
+            if self._allows_head and is_forbidden(error) and await self._denials.is_missing():
                 return None
             # Some credentials allow GET but not HEAD; some web servers do not support HEAD, or leave out the size.
             is_odd = self.client.access.kind == "http" and not is_temporary(error)

@@ -69,7 +69,7 @@ class ObjectRequests(ObjectReads):
         return {name: is_object for name, is_object in names.items() if name}
 
     async def existing(self, paths: Collection[str]) -> set[str]:
-        """Return those of some keys and folders that are there."""
+        """Return those of some keys and folders that exist."""
         above = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
         return await self._existing(set(paths), above)
 
@@ -77,17 +77,17 @@ class ObjectRequests(ObjectReads):
         if not paths:
             return set()
         inside = f"{folder}/" if folder else ""
-        there = {inside + name for name in await self.names_in(folder)}
+        listed = {inside + name for name in await self.names_in(folder)}
         by_child: dict[str, set[str]] = {}
-        for path in paths - there:
+        for path in paths - listed:
             by_child.setdefault(inside + path.removeprefix(inside).partition("/")[0], set()).add(path)
         deeper = await all_of(
-            self._existing(below, child) for child, below in by_child.items() if child in there
+            self._existing(below, child) for child, below in by_child.items() if child in listed
         )
-        return (paths & there).union(*deeper)
+        return (paths & listed).union(*deeper)
 
     async def readable(self, paths: Iterable[str]) -> set[str]:
-        """Return those of some keys that can be looked at."""
+        """Return those of some keys whose size can be read."""
         requested = list(paths)
         return {
             path
@@ -117,7 +117,7 @@ class ObjectRequests(ObjectReads):
     # ---- writing --------------------------------------------------------------------------------
 
     async def put(self, key: str, data: bytes) -> Stamp | None:
-        """Write a key; return its stamp, as far as the service returns one."""
+        """Write a key; return its stamp, if the service returns one."""
         with self._explained("write", key):
             async with self._slots():
                 result = await self.client.store.put_async(
@@ -132,8 +132,8 @@ class ObjectRequests(ObjectReads):
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
 
-        A lost answer does not mean that the write failed. The request is repeated; if the repetition is refused, the
-        stored object is read: its id shows whether the first attempt wrote it.
+        If an answer is lost, the write may have succeeded. So the request is repeated; if the repetition is refused,
+        the id of the stored object shows whether the first attempt wrote it.
         """
         if not await self.honours_conditions():
             head = await self.head(key)
@@ -141,7 +141,7 @@ class ObjectRequests(ObjectReads):
                 raise ChangedError(key)
             return await self.put(key, data)
         write_id, is_lost = secrets.token_hex(16), False
-        for left, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
+        for repetitions, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
             try:
                 return await self._put_once(key, data, expected, write_id)
             except Exception as error:
@@ -154,17 +154,17 @@ class ObjectRequests(ObjectReads):
             if not is_temporary(failure):
                 raise self._failed("write", key, failure) from failure
             is_lost = is_lost or not is_conflict(failure)
-            await asyncio.sleep(wait if left else 0)
+            await asyncio.sleep(wait if repetitions else 0)
         stored = await self._find_own(key, write_id)
         if stored is None:
             raise self._failed("write", key, failure) from failure
         return stored.stamp
 
     async def put_file(self, key: str, path: str, *, replaces: bool) -> Stamp | None:
-        """Write a local file; unless it ``replaces`` what is there, raise `ChangedError` for an existing key.
+        """Write a local file; unless it ``replaces`` the key, raise `ChangedError` where the key exists.
 
-        A large file is sent in parts, which cannot be completed on a condition: the key is looked at once more after
-        the last part was read, and the upload is cancelled if it exists.
+        A large file is sent in parts, which cannot be completed on a condition: whether the key exists is checked once
+        more after the last part was read, and cancels the upload.
         """
         size = os.path.getsize(path)
         if size <= _MULTIPART:
@@ -172,15 +172,15 @@ class ObjectRequests(ObjectReads):
                 data = file.read()
             return await (self.put(key, data) if replaces else self.put_if(key, data, None))
         part_size = max(_MULTIPART // 4, -(-size // _MAX_PARTS))
-        is_taken = False
+        exists = False
 
         async def parts() -> AsyncIterator[bytes]:
-            nonlocal is_taken
+            nonlocal exists
             with open(path, "rb") as file:
                 while part := file.read(part_size):
                     yield part
             if not replaces and await self.head(key) is not None:
-                is_taken = True
+                exists = True
                 raise ChangedError(key)
 
         try:
@@ -188,7 +188,7 @@ class ObjectRequests(ObjectReads):
                 key, parts(), use_multipart=True, chunk_size=part_size, max_concurrency=4
             )
         except Exception as error:
-            if is_taken:
+            if exists:
                 raise ChangedError(key) from error
             raise self._failed("write", key, error) from error
         return self._stamp_of_write(result)
@@ -290,7 +290,6 @@ class ObjectRequests(ObjectReads):
     # ---- for zarr-python's engine -----------------------------------------------------------------
 
     async def get(self, key: str, byte_range: Any = None, prototype: Any = None) -> Any:
-        """Get a key or a part of it as a buffer of zarr-python; None where it is missing."""
         from zarr.core.buffer import default_buffer_prototype
 
         result = await self.fetch(key, _span_of(byte_range))
@@ -298,11 +297,9 @@ class ObjectRequests(ObjectReads):
         return None if result is None else buffer.from_bytes(result.data)
 
     async def set(self, key: str, data: bytes) -> None:
-        """Write a key."""
         await self.put(key, data)
 
     async def create(self, key: str, data: bytes) -> None:
-        """Write a key that could not be read; raise `StorageError` where it exists."""
         try:
             await self.put_if(key, data, None)
         except ChangedError as error:

@@ -1,8 +1,8 @@
 """Store in S3, Google, Azure or on a web server, through obstore.
 
-Independent requests are sent together, because each is slow. The stamp of a key is its ETag. A document is changed on
-the condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
-the threads of this process. `DocumentMemory` remembers some documents.
+Independent requests are sent together, because each is slow. A document is changed on the condition that it has not
+changed since it was read, so that concurrent programs lose nothing; `lock` only separates the threads of this process.
+`DocumentMemory` remembers some documents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lamella.errors import LamellaError, ReadOnlyError, StorageError
 from lamella.log import log
 from lamella.store.flat_storage import FlatStorage, is_hidden
-from lamella.store.keys import DOCUMENTS, METADATA_FILES, check_key, is_private, natural_order
+from lamella.store.keys import METADATA_FILES, check_key, is_document, is_private, natural_order
 from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
@@ -60,7 +60,6 @@ class ObjectStorage(FlatStorage):
         self.deleted_at_once = DELETED_AT_ONCE.get(access.kind, 1)
 
     def check_writable(self, key: str) -> None:
-        """Raise `ReadOnlyError` where the storage is read only: a web server always is."""
         if self.access.kind == "http":
             raise ReadOnlyError(
                 f"Cannot write {self.where(key)}: web servers are only read. Use a path, or s3://, gs:// or az://."
@@ -94,23 +93,20 @@ class ObjectStorage(FlatStorage):
 
     @property
     def identity(self) -> str:
-        """A text that is equal for all URLs of the store."""
         config = self.access.config
         endpoint = str(config.get("endpoint") or config.get("base_url") or "")
         return identity_of(self.name, endpoint, str(config.get("account_name", "")))
 
     @property
     def title(self) -> str:
-        """The last name of the URL, without endings such as ``.zarr``."""
         return title_in(self.name)
 
     @property
     def service(self) -> ObjectRequests:
-        """The coroutines that send the requests."""
         return self._requests
 
     def _do_not_list(self) -> None:
-        """Go by metadata as on the web, instead of listing; a store open for writing still lists, which raises."""
+        """Read as on the web, by metadata instead of lists; a store open for writing still lists, which raises."""
         self.can_list = self.can_list and not self.read_only
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -124,21 +120,18 @@ class ObjectStorage(FlatStorage):
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Get a key."""
         stamped = self.read_stamped(key)
         return None if stamped is None else stamped[0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
-        """Get a key with its stamp."""
-        known = self._memory.take(key)
-        if known is None:
+        remembered = self._memory.for_read(key)
+        if remembered is None:
             return self.read_many([key])[key]
-        (result,) = known
+        (result,) = remembered
         return None if result is None else (bytes(result.data), result.stamp)
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        """Get several keys at once."""
-        results = {key: known[0] for key in keys if (known := self._memory.take(key)) is not None}
+        results = {key: document[0] for key in keys if (document := self._memory.for_read(key)) is not None}
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
             since = self._memory.changes()
@@ -165,7 +158,6 @@ class ObjectStorage(FlatStorage):
         self._memory.add(results, recent=self.read_only, since=since, ahead=ahead)
 
     def note_created(self) -> None:
-        """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""
         self._memory.note_created()
 
     def _is_new(self) -> bool:
@@ -174,14 +166,12 @@ class ObjectStorage(FlatStorage):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether the store is open for reading."""
         return self.read_only
 
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
-        """Request documents that will be read next, in one round."""
         if not at_once and not self.reads_ahead:
             return
-        missing, since = self._memory.unknown(keys), self._memory.changes()
+        missing, since = self._memory.not_remembered(keys), self._memory.changes()
         try:
             results = self._run(self._requests.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
@@ -189,7 +179,6 @@ class ObjectStorage(FlatStorage):
         self._remember(results, since, ahead=True)
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Get part of a key with one request."""
         if not check_key(key):
             return None
         if length <= 0:
@@ -199,27 +188,23 @@ class ObjectStorage(FlatStorage):
         return None if result is None else bytes(result.data[:length])
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges of several keys; near ranges of a key share a request."""
         for request in requests:
             check_key(request.key)
         return self._run(self._requests.get_ranges(requests))
 
     def read_chunks(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        """Get objects with chunks at once; unchanged ones from the folder `storage_options["cache"]`."""
-        found = self._run(self._requests.get_chunks([check_key(key) for key in keys]))
+        results = self._run(self._requests.get_chunks([check_key(key) for key in keys]))
         return {
             key: None if result is None else (bytes(result.data), result.stamp)
-            for key, result in zip(keys, found, strict=True)
+            for key, result in zip(keys, results, strict=True)
         }
 
     def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
-        """Drop ranges of a key from the folder `storage_options["cache"]`."""
         if stamp is not None:
             self._requests.drop_cached(key, stamp, spans)
 
     @property
     def lists_below(self) -> bool:
-        """Whether the store can be listed."""
         return self.can_list
 
     def _names_in(self, folder: str) -> set[str]:
@@ -229,22 +214,19 @@ class ObjectStorage(FlatStorage):
         return self._run(self._requests.names_in(folder))
 
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
-        """List folders at once."""
         if not self.can_list:
             return super().members_of_each(folders)
-        found = self._run(all_of(self._requests.members_of(check_key(folder)) for folder in folders))
+        listings = self._run(all_of(self._requests.members_of(check_key(folder)) for folder in folders))
         return [
             {name: names[name] for name in sorted(names, key=natural_order) if not is_private(name)}
-            for names in found
+            for names in listings
         ]
 
     def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
-        """List all keys below folders, at once."""
-        found = self._run(all_of(self._requests.entries_below(check_key(folder)) for folder in folders))
-        return [list(entries) for entries in found]
+        listings = self._run(all_of(self._requests.entries_below(check_key(folder)) for folder in folders))
+        return [list(entries) for entries in listings]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
-        """List all keys below a folder, with their sizes."""
         return _sizes(self._run(self._requests.entries_below(check_key(folder))))
 
     def _sizes_of(self, path: str) -> dict[str, int]:
@@ -260,14 +242,14 @@ class ObjectStorage(FlatStorage):
     def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
         """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
         since = self._memory.changes()
-        documents, sizes = self._memory.unknown(beside), self._listed_to_move(old, new)
+        documents, sizes = self._memory.not_remembered(beside), self._listed_to_move(old, new)
         if not self.can_list:
             return super().existing_of_move(old, new, beside=documents)
-        listings = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
-        found, fetched = self._run(_both(all_of(listings), self._requests.get_many(documents)))
+        requests = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
+        listings, fetched = self._run(_both(all_of(requests), self._requests.get_many(documents)))
         self._remember(fetched, since, ahead=True)
         if sizes is None:
-            sizes = [_sizes(entries) for entries in found]
+            sizes = [_sizes(entries) for entries in listings]
             self._to_move = time.monotonic(), dict(zip((old, new), sizes, strict=True))
         return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
 
@@ -284,13 +266,11 @@ class ObjectStorage(FlatStorage):
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
         if len(moved) == 1:  # one key may be a file and not a folder
             return self._sizes_of_each(paths)
-        return [_sizes(found) for found in self._run(all_of(map(self._requests.entries_below, paths)))]
+        return [_sizes(entries) for entries in self._run(all_of(map(self._requests.entries_below, paths)))]
 
     def exists(self, prefix: str) -> bool:
-        """Whether a key exists, or keys below it."""
         check_key(prefix)
-        is_document = prefix.rpartition("/")[2] in DOCUMENTS
-        if is_document or not self.can_list:
+        if is_document(prefix) or not self.can_list:
             return self.size(prefix) is not None
         if not prefix or self._is_new():
             return bool(self._names_in(prefix))
@@ -299,20 +279,19 @@ class ObjectStorage(FlatStorage):
 
     def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
-        documents, since = self._memory.unknown(beside), self._memory.changes()
+        documents, since = self._memory.not_remembered(beside), self._memory.changes()
         if self._is_new() and not documents:
             return set()
         if self.can_list:
             search: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
         else:
             search = self._requests.readable(prefixes)
-        found: set[str]
-        found, fetched = self._run(_both(search, self._requests.get_many(documents)))
+        existing: set[str]
+        existing, fetched = self._run(_both(search, self._requests.get_many(documents)))
         self._remember(fetched, since, ahead=True)
-        return found
+        return existing
 
     def has_any(self, names: Collection[str]) -> bool:
-        """Whether one of some files lies directly in the root."""
         self.expect(names, at_once=True)
         is_present = any(self.size(name) is not None for name in names)
         self._memory.drop_ahead(names)
@@ -326,9 +305,9 @@ class ObjectStorage(FlatStorage):
         return None if result is None else result.size
 
     def _look_at(self, key: str) -> GetResult | None:
-        known = self._memory.find(key)
-        if known is not None:
-            return known[0]
+        remembered = self._memory.for_lookup(key)
+        if remembered is not None:
+            return remembered[0]
         if key.rpartition("/")[2] not in METADATA_FILES:
             return self._run(self._requests.head(key))
         since = self._memory.changes()
@@ -337,7 +316,7 @@ class ObjectStorage(FlatStorage):
         return result
 
     def stamp(self, key: str) -> Stamp | None:
-        """Return the ETag of a key; of a document read less than two seconds ago, without a request if read only."""
+        """Return the ETag of a key; if read only, of a document read less than two seconds ago without a request."""
         if not check_key(key):
             return None
         seen = self._memory.stamp(key)
@@ -345,7 +324,7 @@ class ObjectStorage(FlatStorage):
         is_fresh = self.trusted is not None or time.monotonic() - read_at < SECONDS_TRUSTED
         if seen is not None and self.read_only and is_fresh:
             return last_stamp
-        if last_stamp is not None and self._memory.find(key) is None:
+        if last_stamp is not None and self._memory.for_lookup(key) is None:
             since = self._memory.changes()
             changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:
@@ -357,11 +336,10 @@ class ObjectStorage(FlatStorage):
         return None if result is None else result.stamp
 
     def sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
-        """Return the sizes of keys, requested at once; None for those that do not exist."""
         return [head and head.size for head in self._heads(keys)]
 
     def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
-        """Return the stamps of keys, requested at once; None for missing ones."""
+        """Return the stamps of several keys; None for missing ones."""
         return [head and head.stamp for head in self._heads(keys)]
 
     def _heads(self, keys: Iterable[str]) -> list[GetResult | None]:
@@ -372,17 +350,16 @@ class ObjectStorage(FlatStorage):
         return {key: stamp for key, (_, stamp) in self._run(self._requests.entries_below(folder)).items()}
 
     def fingerprint(self, key: str) -> Fingerprint | None:
-        """Return the strong ETag of a key."""
         return _strong(self.stamp(key))
 
     def fingerprints(self, keys: Iterable[str]) -> list[Fingerprint | None] | None:
-        """Return the strong ETags of keys, requested at once; None where the service has weak ones."""
+        """Return the strong ETags of keys; None where the service has weak ones."""
         stamps = self.stamps(keys)
         tags = [_strong(stamp) for stamp in stamps]
         return None if any(stamp and not tag for stamp, tag in zip(stamps, tags, strict=True)) else tags
 
     def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
-        """Return the strong ETags of all objects below a folder; None where one has none, or none are listed."""
+        """Return the strong ETags of all objects below a folder; None where one has none, or the store cannot list."""
         if not self.can_list:
             return None
         stamps = {key: stamp for key, stamp in self.stamps_below(folder).items() if not is_hidden(key)}
@@ -392,7 +369,7 @@ class ObjectStorage(FlatStorage):
     # ---- writing --------------------------------------------------------------------------------
 
     def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a request that writes keys; what is remembered of them is dropped."""
+        """Run a request that writes keys, and forget what is remembered of them."""
         try:
             return self._run(coroutine)
         finally:
@@ -408,12 +385,10 @@ class ObjectStorage(FlatStorage):
             self._memory.add_written(key, data, stamp)
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
-        """Write a key, and return its ETag."""
         self._check_file(key)
         return self._written(key, data, self._requests.put(key, data))
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
-        """Write a key if it has the expected stamp."""
         self._check_file(key)
         return self._written(key, data, self._requests.put_if(key, data, expected))
 
@@ -430,7 +405,6 @@ class ObjectStorage(FlatStorage):
         log.debug("Wrote %s", self.where(key))
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
-        """Write keys at once, each if it is unchanged since it was read; return those that were changed."""
         for replacement in replacements:
             self._check_file(replacement.key)
         unstamped = {new.key: new.data for new in replacements if new.existed and new.stamp is None}
@@ -447,7 +421,6 @@ class ObjectStorage(FlatStorage):
         return [new.key for new in changed]
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys at once, each on the condition that it does not exist."""
         new = dict(items)
         for key in new:
             self._check_file(key)
@@ -460,10 +433,9 @@ class ObjectStorage(FlatStorage):
         return [key for key in new if key not in written]
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
-        """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
         self._check_file(key)
         with self.replacement_lock(key):
-            remembered = self._memory.base(key)
+            remembered = self._memory.for_write(key)
             if remembered is not None:
                 try:
                     return self._changed(key, remembered[0], change)
@@ -481,16 +453,15 @@ class ObjectStorage(FlatStorage):
         )
 
     def _changed(
-        self, key: str, found: GetResult | None, change: Callable[[bytes | None], bytes | None]
+        self, key: str, old: GetResult | None, change: Callable[[bytes | None], bytes | None]
     ) -> Stamp | None:
-        data = change(None if found is None else bytes(found.data))
-        return None if data is None else self.write_if(key, data, None if found is None else found.stamp)
+        data = change(None if old is None else bytes(old.data))
+        return None if data is None else self.write_if(key, data, None if old is None else old.stamp)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
-        """Replace the bytes of a key if they are `old`; return whether they were."""
         self._check_file(key)
         with self.replacement_lock(key):
-            remembered = self._memory.base(key)
+            remembered = self._memory.for_write(key)
             result = self._read_to_change(key) if remembered is None else remembered[0]
             if result is None or bytes(result.data) != old:
                 return False
@@ -508,7 +479,6 @@ class ObjectStorage(FlatStorage):
         return result
 
     def reading_once(self, folder: str) -> AbstractContextManager[None]:
-        """Read each document once during a call that changes a folder."""
         return self._memory.under(folder)
 
     @contextmanager
@@ -545,7 +515,6 @@ class ObjectStorage(FlatStorage):
         self._change([*target.values(), *files], both)
 
     def zarr_store(self) -> Store:
-        """Return a zarr-python store at the same URL."""
         from zarr.storage import ObjectStore
 
         return ObjectStore(self._client.store, read_only=self.read_only)
@@ -556,7 +525,7 @@ def _sizes(entries: Mapping[str, tuple[int, Stamp | None]]) -> dict[str, int]:
 
 
 def _strong(stamp: Stamp | None) -> Fingerprint | None:
-    """Return a stamp that is a strong ETag: times of web servers and weak ETags prove little."""
+    """Return a stamp that is a strong ETag, else None: times of web servers and weak ETags prove little."""
     return None if stamp is None or str(stamp[0]).startswith(("W/", "time ")) else list(stamp)
 
 

@@ -32,11 +32,7 @@ class Span(NamedTuple):
 
 
 def spans_of(ranges: Sequence[tuple[int, int]]) -> list[Span]:
-    """Return the requests for ranges of offset and length; a negative offset counts from the end.
-
-    >>> spans_of([(0, 100), (5000, 100), (-20, 20), (1 << 30, 100)])
-    [Span(start=0, end=5100), Span(start=1073741824, end=1073741924), Span(start=-20, end=0)]
-    """
+    """Return the requests for ranges of offset and length; a negative offset counts from the end."""
     spans: list[Span] = []
     for offset, length in sorted((offset, length) for offset, length in ranges if offset >= 0 and length > 0):
         end = offset + length
@@ -52,12 +48,7 @@ def spans_of(ranges: Sequence[tuple[int, int]]) -> list[Span]:
 
 
 def extract_ranges(ranges: Sequence[tuple[int, int]], answers: Mapping[Span, memoryview]) -> list[bytes]:
-    """Return the bytes of each range from the answers of its requests, which may be short.
-
-    >>> answers = {Span(2, 17): memoryview(b"cdefghij"), Span(-2, 0): memoryview(b"ij")}
-    >>> extract_ranges([(2, 3), (-2, 2), (8, 9)], answers)
-    [b'cde', b'ij', b'ij']
-    """
+    """Return the bytes of each range from the answers of its requests, which may be short."""
     ordered = sorted(span for span in answers if not span.is_suffix)
     starts = [span.start for span in ordered]
     results: list[bytes] = []

@@ -1,7 +1,4 @@
-"""Wrap a storage as a zarr-python store for reading.
-
-Imports zarr-python: import this module inside functions only.
-"""
+"""Wrap a storage as a zarr-python store for reading. Imports zarr-python: import it inside functions."""
 
 from __future__ import annotations
 
@@ -46,13 +43,11 @@ class ReadOnlyStore(Store):
         return f"ReadOnlyStore({self.storage!r})"
 
     def with_read_only(self, read_only: bool = False) -> ReadOnlyStore:
-        """Return the store itself; raise for writing."""
         if not read_only:
             self.storage.check_writable("")
         return self
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Read a key or a part of it."""
         data = await asyncio.to_thread(self._read, key, byte_range) if is_key(key) and key else None
         return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
@@ -67,20 +62,16 @@ class ReadOnlyStore(Store):
         return self.storage.read(key)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
-        """Read parts of keys."""
         return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
 
     async def exists(self, key: str) -> bool:
-        """Whether a key exists."""
         return is_key(key) and await asyncio.to_thread(self.storage.size, key) is not None
 
     async def set(self, key: str, value: Any) -> None:
-        """Raise `ReadOnlyError`."""
         del value
         self._refuse(key)
 
     async def delete(self, key: str) -> None:
-        """Raise `ReadOnlyError`."""
         self._refuse(key)
 
     def _refuse(self, key: str) -> None:
@@ -88,18 +79,15 @@ class ReadOnlyStore(Store):
         raise ReadOnlyError(f"Cannot write {self.storage.where(key)}: the store is open for reading.")
 
     async def list(self) -> AsyncIterator[str]:
-        """List all keys."""
         async for key in self.list_prefix(""):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """List the keys that begin with a text."""
         for key in await asyncio.to_thread(self.storage.keys_below, prefix.rpartition("/")[0]):
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """List the names directly below a folder."""
         folder = join(prefix.rstrip("/"), "")
         for name in await asyncio.to_thread(self.storage.list, folder) if is_key(folder) else []:
             yield name

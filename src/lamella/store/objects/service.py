@@ -1,7 +1,7 @@
 """Send requests to a zarr-python store, as coroutines in its event loop, with the special cases of each kind of store.
 
-A missing key is None; other failures are errors of lamella (`service_errors`). `denials` learns whether 403 means
-"missing". Cached listings of fsspec are never used, because other writers change the store.
+A missing key is None; other failures are errors of lamella (`service_errors`). Cached listings of fsspec are never
+used, because other writers change the store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import AccessError
-from lamella.store.keys import DOCUMENTS
+from lamella.store.keys import is_document
 from lamella.store.metadata.json_document import is_cut
 from lamella.store.objects.denials import Denials
 from lamella.store.objects.object_requests import KEYS_DELETED_AT_ONCE
@@ -72,14 +72,11 @@ class Service:
     async def get(
         self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
     ) -> Buffer | None:
-        """Get a key or a part of it; None where it is missing.
-
-        Raises `StorageError` where the request failed or the answer is incomplete.
-        """
+        """Get a key or a part of it; None where it is missing, `StorageError` for a failed or incomplete answer."""
         buffer = await self._get(key, byte_range, prototype)
         if buffer is None or byte_range is not None or not is_document(key):
             return buffer
-        if is_cut(buffer.to_bytes()):  # perhaps on its way
+        if is_cut(buffer.to_bytes()):  # the answer may have been cut short
             buffer = await self._get(key, byte_range, prototype)
         return buffer
 
@@ -94,9 +91,9 @@ class Service:
                 data = await self._fs._cat_file(self._path(key), max_concurrency=1)
                 buffer = prototype.buffer.from_bytes(data)
             elif self._reads_no_tails and isinstance(byte_range, SuffixByteRequest):
-                size = await self._looked_up_size(key) or 0
-                part = RangeByteRequest(max(0, size - byte_range.suffix), size)
-                buffer = await self.store.get(key, prototype, part)
+                size = await self._reported_size(key) or 0
+                tail = RangeByteRequest(max(0, size - byte_range.suffix), size)
+                buffer = await self.store.get(key, prototype, tail)
             else:
                 buffer = await self.store.get(key, prototype, byte_range)
         except Exception as error:
@@ -104,7 +101,7 @@ class Service:
                 raise
             if isinstance(error, IsADirectoryError) or is_absent(error):
                 return None
-            if is_forbidden(error) and await self._denials.learn():
+            if is_forbidden(error) and await self._denials.is_missing():
                 return None
             if byte_range is None or not is_unmet_range(error):
                 raise request_error("read", key, self.address, error) from error
@@ -112,7 +109,7 @@ class Service:
         if buffer is None:
             return None
         self._check_part(key, byte_range, len(buffer))
-        if key.rpartition("/")[2] in DOCUMENTS:
+        if is_document(key):
             self._denials.readable = key
         return buffer
 
@@ -148,11 +145,13 @@ class Service:
         answers = iter(await _for_each(part_of, items, cancels=True))
         results: list[RangesRead | None] = []
         for request, of_key in zip(requests, spans, strict=True):
-            found = {
-                span: part.as_numpy_array().data for span in of_key if (part := next(answers)) is not None
+            data = {
+                span: answer.as_numpy_array().data
+                for span in of_key
+                if (answer := next(answers)) is not None
             }
-            is_missing = len(found) < len(of_key)
-            results.append(None if is_missing else RangesRead(extract_ranges(request.ranges, found), None))
+            is_missing = len(data) < len(of_key)
+            results.append(None if is_missing else RangesRead(extract_ranges(request.ranges, data), None))
         return results
 
     async def _get_raw(self, key: str) -> Buffer | None:
@@ -164,12 +163,12 @@ class Service:
 
     async def size(self, key: str) -> int | None:
         """Return the size of a key; None where it is missing."""
-        if key.rpartition("/")[2] in DOCUMENTS:  # one request; s3fs would add a listing to its HEAD
+        if is_document(key):  # one request; s3fs would add a listing to its HEAD
             buffer = await self.get(key)
             return None if buffer is None else len(buffer)
         try:
             with explained("look at", key, self.address):
-                size = await self._looked_up_size(key)
+                size = await self._reported_size(key)
             if size is not None:
                 return size
         except FileNotFoundError:
@@ -179,7 +178,7 @@ class Service:
         buffer = await self.get(key)
         return None if buffer is None else len(buffer)
 
-    async def _looked_up_size(self, key: str) -> int | None:
+    async def _reported_size(self, key: str) -> int | None:
         """Return the size that the store reports; None where it reports none."""
         if self._fs is None:
             return int(await self.store.getsize(key))
@@ -191,7 +190,7 @@ class Service:
         return None if size is None else int(size)
 
     async def infos(self, keys: Sequence[str]) -> list[dict[str, Any] | None] | None:
-        """Return what fsspec says of keys, None for a missing one; None for a store of another kind."""
+        """Return fsspec's descriptions of keys, None for a missing one; None alone for a store of another kind."""
         if self._fs is None:
             return None
         self._forget_listings()
@@ -204,7 +203,7 @@ class Service:
         return await _for_each(info, keys, cancels=True)
 
     async def infos_below(self, prefix: str) -> dict[str, dict[str, Any]] | None:
-        """Return what fsspec says of all keys below a folder; None for a store of another kind."""
+        """Return fsspec's descriptions of all keys below a folder; None for a store of another kind."""
         if self._fs is None or not self.can_list:
             return None
         self._forget_listings()
@@ -220,7 +219,7 @@ class Service:
         """Whether a key exists, or keys below it."""
         if prefix and await self.size(prefix) is not None:
             return True
-        if prefix.rpartition("/")[2] in DOCUMENTS:  # no folder has such a name
+        if is_document(prefix):  # no folder has such a name
             return False
         return self.can_list and bool(await self.list_dir(prefix))
 
@@ -355,21 +354,16 @@ def _asks_size_first(store: Store) -> bool:
 
 
 def is_cached(store: object) -> bool:
-    """Whether a store reads through a cache of fsspec: it does not see what is written, and reads no last bytes."""
+    """Whether a store reads through a cache of fsspec, which misses writes, and cannot read ranges from the end."""
     fs = getattr(store, "fs", None)
     kinds = type(getattr(fs, "sync_fs", fs)).__mro__
     return "CachingFileSystem" in [kind.__name__ for kind in kinds]
 
 
-def is_document(key: str) -> bool:
-    """Whether a key is one of a document."""
-    return key.rpartition("/")[2] in DOCUMENTS
-
-
 async def _for_each(
     send: Callable[[K], Awaitable[T]], items: Sequence[K], *, cancels: bool = False
 ) -> list[T]:
-    """Send a request for each item, `AT_ONCE` at a time; after an error no more, and wait for the rest or cancel it."""
+    """Send a request for each item, `AT_ONCE` at a time; after an error no more, and await or cancel the others."""
     waiting = deque(range(len(items)))
     results: list[Any] = [None] * len(items)
 

@@ -60,11 +60,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of an error or one of its causes; None without an answer.
-
-    >>> status_of(PermissionError("Forbidden")), status_of(ValueError("no"))
-    (403, None)
-    """
+    """Return the HTTP status of an error or one of its causes; None without an answer."""
     for cause in _chain(error):
         status = _own_status(cause)
         if status is not None:
@@ -101,7 +97,7 @@ def is_absent(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in ABSENT
-    return not any(_network_fault(cause) for cause in _chain(error))
+    return not any(_connection_failure(cause) for cause in _chain(error))
 
 
 def is_denied(error: BaseException) -> bool:
@@ -114,7 +110,7 @@ def is_forbidden(error: BaseException) -> bool:
     return status_of(error) == _FORBIDDEN
 
 
-def _network_fault(error: BaseException) -> tuple[str, int] | None:
+def _connection_failure(error: BaseException) -> tuple[str, int] | None:
     """Return words for a connection failure, with the system's error number."""
     kind, text = type(error).__name__, _text(error)
     if _OBSTORE_MODULE.search(type(error).__module__):  # obstore's text always contains the word timeout
@@ -134,15 +130,11 @@ def _network_fault(error: BaseException) -> tuple[str, int] | None:
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether the same request may succeed later: there was no answer, or one such as 503.
-
-    >>> is_temporary(ConnectionResetError()), is_temporary(PermissionError("Access Denied"))
-    (True, False)
-    """
+    """Whether the same request may succeed later: there was no answer, or one such as 503."""
     status = status_of(error)
     if status is not None:
         return status in _PASSING
-    return any(_network_fault(cause) is not None for cause in _chain(error))
+    return any(_connection_failure(cause) is not None for cause in _chain(error))
 
 
 def is_unmet_range(error: BaseException) -> bool:
@@ -166,9 +158,6 @@ def request_error(
     """Return the error of lamella for a failed request to read, list or write (`verb`) a `key` of the store at `where`.
 
     `origin` is the source of the credentials; `tried` are words such as " after 6 more tries".
-
-    >>> print(request_error("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
-    Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
     conceal_secrets(error)
     address = f"{where}{'' if where.endswith('/') else '/'}{key}" if key else where
@@ -194,7 +183,7 @@ def request_error(
             errno.EAGAIN,
         )
     for cause in _chain(error) if status is None else ():
-        failure = _network_fault(cause)
+        failure = _connection_failure(cause)
         if failure is not None:
             return StorageError(
                 f"{prefix}: {failure[0]}{tried} ({_text(error)}). Nothing is known to be wrong with what is stored: "
@@ -207,14 +196,7 @@ def request_error(
 
 @contextmanager
 def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str = "") -> Iterator[None]:
-    """Convert the error of a request by `request_error`; FileNotFoundError for a missing key to look at or delete.
-
-    >>> with explained("write", "zarr.json", "s3://bucket/a.zarr"):
-    ...     raise TimeoutError
-    Traceback (most recent call last):
-    ...
-    lamella.errors.StorageError: Cannot write s3://bucket/a.zarr/zarr.json: no answer came in time ...
-    """
+    """Convert the error of a request by `request_error`; FileNotFoundError for a missing key to look at or delete."""
     try:
         yield
     except Exception as error:
@@ -228,7 +210,7 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
 def _unusual_answer(
     prefix: str, verb: str, where: str, status: int | None, error: Exception
 ) -> StorageError | None:
-    """Return the error for an answer that is none of the usual refusals and failures; else None."""
+    """Return the error for an answer other than the usual refusals and failures; else None."""
     if _OTHER_REGION.search(str(error)):
         return _redirected(prefix, where, error)
     if status is not None and status in _UNSUPPORTED:
@@ -258,7 +240,7 @@ def _unusual_answer(
 
 
 def _unsupported_error(prefix: str, verb: str, status: int, error: Exception) -> StorageError:
-    """Return the error for a kind of request that a service does not know: no later call succeeds."""
+    """Return the error for a kind of request that a service does not support: no later call succeeds."""
     advice = (
         "The service does not list what it stores. Read the store by its http(s) URL, which is read without lists, or "
         "use a service that lists."
@@ -286,13 +268,7 @@ def _redirected(prefix: str, where: str, error: Exception) -> StorageError:
 
 
 def conceal_secrets(error: BaseException) -> None:
-    """Remove passwords and signatures from the URLs in an error and its causes, which a traceback shows.
-
-    >>> error = OSError("403 of https://me:secret@host/a.zarr?sig=1")
-    >>> conceal_secrets(error)
-    >>> error
-    OSError('403 of https://host/a.zarr')
-    """
+    """Remove passwords and signatures from the URLs in an error and its causes, which a traceback shows."""
     for cause in _chain(error):
         if any(isinstance(part, str) and without_secrets(part) != part for part in cause.args):
             cause.args = tuple(
@@ -321,11 +297,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def may_exist_error(key: str, where: str) -> AccessError:
-    """Return the error for changing a part of a chunk that cannot be read.
-
-    >>> print(may_exist_error("0/c/0", "s3://bucket/a.zarr"))
-    Cannot write a part of s3://bucket/a.zarr/0/c/0: the service answers 403 for it, ...
-    """
+    """Return the error for changing a part of a chunk that cannot be read."""
     return AccessError(
         f"Cannot write a part of {where.rstrip('/')}/{key}: the service answers 403 for it, so what else it contains "
         "cannot be read, and would be lost. It was not written. Ask for the permissions to read and to list "
@@ -335,11 +307,7 @@ def may_exist_error(key: str, where: str) -> AccessError:
 
 
 def ranges_ignored_error(source: str) -> StorageError:
-    """Return the error for a server that returns a whole file for a range request.
-
-    >>> print(ranges_ignored_error("'0/c/0' in https://host/a.zarr"))
-    Cannot read a part of '0/c/0' in https://host/a.zarr: the server ignores the Range header ...
-    """
+    """Return the error for a server that returns a whole file for a range request."""
     return StorageError(
         f"Cannot read a part of {source}: the server ignores the Range header and answers with the whole file. Nothing "
         "is known to be wrong with what is stored. Parts of shards cannot be read from such a server: copy the store "

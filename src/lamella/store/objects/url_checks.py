@@ -1,4 +1,4 @@
-"""Refuse URLs that no store has, in words of lamella, before a library sees them."""
+"""Refuse URLs that no store has, in words of lamella, before a library gets them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def check_url(url: str) -> None:
-    """Raise `InvalidArgumentError` for a URL without a server or bucket, or with a path that no service has.
-
-    >>> check_url("s3://bucket/plates/a.zarr")
-    >>> check_url("s3://bucket/plates//a.zarr")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: Cannot open s3://bucket/plates//a.zarr: its path has two slashes in a row, ...
-    """
+    """Raise `InvalidArgumentError` for a URL without a server or bucket, or with a path that no service has."""
     *chain, last = split_chain(url)
     scheme, _, rest = last.partition("://")
     if chain:
@@ -83,7 +76,7 @@ def _check_server(url: str) -> None:
 
 
 def _check_bucket(url: str, kind: str) -> None:
-    """Raise for a name that no bucket has: it would be sent to the service, credentials in it too."""
+    """Raise for a name that no bucket has; it would be sent to the service, with any credentials in it."""
     name = re.split(r"[/?]" if kind == "az" else "/", url.partition("://")[2], maxsplit=1)[0]
     if not _BUCKET.fullmatch(name.partition("@")[0] if kind == "az" else name):
         advice = ". Pass credentials as storage_options (--storage)" if "@" in name else ""
@@ -96,11 +89,11 @@ def _check_bucket(url: str, kind: str) -> None:
 
 def _check_path(url: str) -> None:
     path = split_url(clean_url(url))[1]
-    faults = {"": "two slashes in a row", ".": "a '.' part", "..": "a '..' part"}
-    fault = next((faults[part] for part in path.split("/") if path and part in faults), "")
-    if not fault and _CONTROL.search(path):
-        fault = "a control character, or one that is not Unicode"
-    if fault:
+    problems = {"": "two slashes in a row", ".": "a '.' part", "..": "a '..' part"}
+    problem = next((problems[part] for part in path.split("/") if path and part in problems), "")
+    if not problem and _CONTROL.search(path):
+        problem = "a control character, or one that is not Unicode"
+    if problem:
         raise _refused(
-            url, f"its path has {fault}, and no store is opened there. Correct the URL, or rename the objects"
+            url, f"its path has {problem}, and no store is opened there. Correct the URL, or rename the objects"
         )

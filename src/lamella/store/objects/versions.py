@@ -20,11 +20,11 @@ from lamella.errors import (
     StoreNotFoundError,
     importing,
 )
-from lamella.store.keys import V2, is_private
+from lamella.store.keys import V2, is_document, is_private
 from lamella.store.objects.addresses import clean_url
 from lamella.store.objects.credentials import refuse_options, resolve
 from lamella.store.objects.object_client import check_process
-from lamella.store.objects.service import Service, is_document
+from lamella.store.objects.service import Service
 from lamella.store.objects.service_errors import explained, request_error
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.paths import location
@@ -39,14 +39,14 @@ _STORED = re.compile(r"(?:.+/)?(?:zarr\.json|c(?:/\d+)*)", re.ASCII)
 
 
 class SessionService(Service):
-    """A store of icechunk, for use inside the event loop; `records` are the keys that it cannot hold, by name."""
+    """A store of icechunk, for use inside the event loop; `records` has the files that a session cannot store."""
 
     def __init__(self, store: Store, address: str, records: dict[str, bytes]) -> None:
         super().__init__(store, address)
         self.records = records
 
     def can_store(self, key: str) -> bool:
-        """Whether the session can have a key."""
+        """Whether the session can store a key, or `records` can."""
         return _is_record(key) or _STORED.fullmatch(key) is not None
 
     # ---- reading --------------------------------------------------------------------------------
@@ -54,7 +54,6 @@ class SessionService(Service):
     async def get(
         self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
     ) -> Buffer | None:
-        """Get a key or a part of it; None where it is missing."""
         if _is_record(key):
             return self._record(key, byte_range)
         return await super().get(key, byte_range, prototype) if self.can_store(key) else None
@@ -73,16 +72,15 @@ class SessionService(Service):
         return default_buffer_prototype().buffer.from_bytes(data)
 
     async def size(self, key: str) -> int | None:
-        """Return the size of a key; None where it is missing."""
         if _is_record(key):
             return len(self.records[key]) if key in self.records else None
         return await super().size(key) if self.can_store(key) else None
 
-    async def _looked_up_size(self, key: str) -> int | None:
-        # icechunk 2.3 reports 0 bytes for chunks that are not there, and an error for a group named "c", whose key is
-        # that of the chunk of an array without axes.
+    async def _reported_size(self, key: str) -> int | None:
+        # icechunk 2.3 reports 0 bytes for missing chunks, and an error for a group named "c", whose key is that of the
+        # chunk of an array without axes.
         try:
-            size = await super()._looked_up_size(key)
+            size = await super()._reported_size(key)
         except Exception as error:
             if "not an array" in str(error):
                 raise FileNotFoundError(key) from error
@@ -92,13 +90,11 @@ class SessionService(Service):
         return size
 
     async def list_dir(self, prefix: str) -> set[str]:
-        """Return the names directly below a folder."""
         folder = f"{prefix}/" if prefix else ""
         names = {key.removeprefix(folder).partition("/")[0] for key in self.records if key.startswith(folder)}
         return names | await super().list_dir(prefix)
 
     async def sizes_below(self, prefix: str) -> dict[str, int]:
-        """Return all keys below a folder with their sizes."""
         folder = f"{prefix}/" if prefix else ""
         records = {key: len(data) for key, data in self.records.items() if key.startswith(folder)}
         if await self.get(f"{folder}zarr.json") is None:
@@ -115,7 +111,6 @@ class SessionService(Service):
         await super().set_many({key: data for key, data in values.items() if key not in documents})
 
     async def set(self, key: str, data: bytes) -> None:
-        """Write a key."""
         if _is_record(key):
             self.records[key] = data
         elif self.can_store(key):
@@ -138,7 +133,6 @@ class SessionService(Service):
                 await self.store.delete(key)
 
     async def delete_below(self, prefix: str) -> None:
-        """Delete all below a folder."""
         folder = f"{prefix}/" if prefix else ""
         for key in [key for key in self.records if key.startswith(folder)]:
             del self.records[key]
@@ -156,11 +150,7 @@ _SNAPSHOT = re.compile(r"[0-9A-Z]{20}")
 
 
 def split_address(url: str) -> tuple[str, str]:
-    """Return the URL of a repository, and the name of the branch, tag or snapshot.
-
-    >>> split_address("icechunk+s3://bucket/plate@v1"), split_address("icechunk+file:///data/plate")
-    (('s3://bucket/plate', 'v1'), ('file:///data/plate', 'main'))
-    """
+    """Return the URL of a repository, and the name of the branch, tag or snapshot."""
     inner = url[len(_PREFIX) :]
     scheme, slashes, rest = inner.partition("://")
     host, slash, path = rest.partition("/")
@@ -169,14 +159,9 @@ def split_address(url: str) -> tuple[str, str]:
 
 
 class _OpenSession:
-    """What all storages of one session share, which icechunk returns as another object each time.
+    """A store of a session and its `SessionService.records`, shared by all storages of the session.
 
-    Attributes
-    ----------
-    store
-        A store of the session.
-    records
-        Keys that the session cannot store (`SessionService`).
+    icechunk returns another session object each time.
     """
 
     def __init__(self, store: Any) -> None:
@@ -207,8 +192,8 @@ def _open_session(store: Any) -> _OpenSession:
 class VersionedStorage(ZarrStorage):
     """A session of icechunk as a storage.
 
-    Where lamella opened the `repository` from a URL, it starts a new session after each commit. A session that the
-    user opened ends with its commit.
+    Where lamella opened the `repository` from a URL, it starts a new session after each commit. A session that the user
+    opened ends with its commit.
     """
 
     chunks_need_array = True
@@ -234,7 +219,6 @@ class VersionedStorage(ZarrStorage):
 
     @property
     def has_own_changes(self) -> bool:
-        """Whether there are uncommitted changes that are lost with this storage."""
         return self._repository is not None and self._session.has_uncommitted_changes
 
     @property
@@ -242,7 +226,6 @@ class VersionedStorage(ZarrStorage):
         return self.store.session  # type: ignore[attr-defined]
 
     def commit(self, message: str, *, rebase: bool = False) -> str:
-        """Store all changes since the last commit as a snapshot of the branch; return its id."""
         import icechunk
 
         self.check_writable("")

@@ -2,7 +2,7 @@
 
 Unlike fsspec's own file system, this one treats HTML pages (which servers return with status 200 for missing files) as
 missing, never lists links of a page, and raises where a server ignores the Range header. Imports fsspec, aiohttp and
-zarr-python: import this module inside functions.
+zarr-python: import it inside functions.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
-from lamella.store.objects.service_errors import ranges_ignored_error
+from lamella.store.objects.service_errors import ABSENT, ranges_ignored_error
+from lamella.store.objects.web_answers import PAGES, PARTIAL
 
-_ABSENT = (404, 410)
-_PAGES = ("text/html", "application/xhtml+xml")
-_WITH_CONTENT = (200, 203, 206)
-_PARTIAL, _NO_SUCH_RANGE = 206, 416
+_WITH_CONTENT = (200, 203, PARTIAL)
+_NO_SUCH_RANGE = 416
 
 
 class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
@@ -40,7 +39,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
             self._raise_for_status(answer, url)
             if (
                 is_part
-                and answer.status != _PARTIAL
+                and answer.status != PARTIAL
                 and not _is_page(answer)
                 and not _is_all(answer, start, end)
             ):
@@ -66,7 +65,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
         async with session.head(self.encode_url(url), allow_redirects=True, **settings) as answer:
             size = answer.headers.get("Content-Length")
             is_clear = answer.status < 400 and size is not None and not _is_page(answer)
-            if answer.status in _ABSENT:
+            if answer.status in ABSENT:
                 raise FileNotFoundError(url)
             if not is_clear and answer.status < 500 and answer.status not in (401, 403, 429):
                 size = str(len(await self._cat_file(url, **kwargs)))  # HEAD is unsupported, or has no length
@@ -80,7 +79,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
         raise StorageError(f"Cannot list {url}: a web server has no lists of files.")
 
     def _raise_for_status(self, answer: Any, url: str) -> None:
-        if answer.status in _ABSENT:
+        if answer.status in ABSENT:
             raise FileNotFoundError(url)
         answer.raise_for_status()
         if answer.status not in _WITH_CONTENT:
@@ -115,7 +114,7 @@ def _range(start: int | None, end: int | None) -> str:
 
 
 def _is_page(answer: Any) -> bool:
-    return answer.content_type in _PAGES
+    return answer.content_type in PAGES
 
 
 def _is_all(answer: Any, start: int | None, end: int | None) -> bool:

@@ -14,7 +14,10 @@ from lamella.store.objects.service_errors import ranges_ignored_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PARTIAL = 206
+PAGES = ("text/html", "application/xhtml+xml")
+"""Content types of pages, which web servers return for folders and missing files."""
+
+PARTIAL = 206
 _PATIENCE = 30.0
 """Seconds to wait for a connection and for each part of an answer."""
 _GZIP = 31
@@ -30,11 +33,7 @@ class PlainAnswer(NamedTuple):
 
 
 def is_without_length(error: BaseException) -> bool:
-    """Whether obstore refuses an answer because no header states its length.
-
-    >>> is_without_length(ValueError("Generic HTTP error: Content-Length Header missing from response"))
-    True
-    """
+    """Whether obstore refuses an answer because no header states its length."""
     return "Content-Length Header missing" in str(error)
 
 
@@ -44,7 +43,7 @@ def read_plainly(
     """Get a key below a URL, whose query is sent along, with one request of the standard library; blocks.
 
     ``client_options`` (headers and timeout) and ``byte_range`` (start and end, or {"suffix": length}) are as in
-    obstore. Raises OSError as urllib does, and StorageError if a part was requested and the whole came.
+    obstore. Raises OSError as urllib does, and `StorageError` where the server ignores ``byte_range``.
     """
     parts = urlsplit(url)
     path = f"{parts.path.rstrip('/')}/{quote(key, safe=_SAFE)}"
@@ -63,7 +62,7 @@ def read_plainly(
         size = len(data)
         if byte_range is not None:
             whole = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
-            if answer.status != _PARTIAL or whole is None:
+            if answer.status != PARTIAL or whole is None:
                 raise ranges_ignored_error(f"{url.partition('?')[0]}/{key}")
             size = int(whole[1])
         return PlainAnswer(data, size, dict(answer.headers))
@@ -73,11 +72,7 @@ _SAFE = "/!$&'()*+,;=:@~"
 
 
 def uncompressed(data: bytes, encoding: str, source: str, *, is_part: bool) -> bytes:
-    """Return the bytes of a file that a server sends, or stores, compressed; StorageError for a part of such a file.
-
-    >>> uncompressed(b"{}", "", "https://host/a.zarr/zarr.json", is_part=False)
-    b'{}'
-    """
+    """Return the bytes of a file that a server sends, or stores, compressed; `StorageError` for a part of one."""
     if encoding.strip().lower() not in ("gzip", "x-gzip"):
         return data
     if is_part:

@@ -1,8 +1,7 @@
 """Store in any store of zarr-python: memory, zip, fsspec, obstore, icechunk.
 
-Runs the coroutines of `lamella.store.objects.service` in zarr-python's event loop. Stores that are open for reading
-read documents ahead (`Expected`). Local stores of zarr-python become a `LocalStorage`. `chain_options` converts
-credentials to options of fsspec, for URLs that chain several file systems.
+Runs the coroutines of `Service` in zarr-python's event loop. Stores that are open for reading read documents ahead.
+Local stores of zarr-python become a `LocalStorage`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from lamella.errors import (
 from lamella.log import log
 from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage, is_hidden
-from lamella.store.keys import DOCUMENTS, check_key
+from lamella.store.keys import DOCUMENTS, check_key, is_document
 from lamella.store.metadata import json_document
 from lamella.store.objects.addresses import (
     address_of,
@@ -36,8 +35,8 @@ from lamella.store.objects.addresses import (
     survives_fork,
     title_in,
 )
-from lamella.store.objects.credentials import known_options, resolve
-from lamella.store.objects.document_memory import Expected
+from lamella.store.objects.credentials import option_names, resolve
+from lamella.store.objects.document_memory import SECONDS_EXPECTED, Recent
 from lamella.store.objects.object_client import check_process
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.objects.service import AT_ONCE, Service, is_cached
@@ -67,16 +66,9 @@ T = TypeVar("T")
 def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
     """Open a URL: object stores and web servers through obstore, others through fsspec and zarr-python.
 
-    Raises
-    ------
-    MissingDependencyError
-        fsspec, or its library for this kind of URL, is not installed.
-    InvalidArgumentError
-        fsspec does not support the URL, or an option does not fit.
-    AccessError
-        There are no credentials for the URL.
-    StoreNotFoundError, StorageError
-        The archive of a chained URL is missing or unreadable.
+    Raises `MissingDependencyError` where fsspec, or its library for this kind of URL, is not installed,
+    `InvalidArgumentError` where fsspec does not support the URL or an option does not fit, `AccessError` without
+    credentials, and `StoreNotFoundError` or `StorageError` where the archive of a chained URL is missing or unreadable.
     """
     resolved = resolve(url, storage_options)
     if resolved.kind:
@@ -132,7 +124,7 @@ def _unsupported_url_error(url: str, error: Exception) -> InvalidArgumentError:
 
 
 def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
-    """Return an fsspec store, converted to one that never lists where it is one of the web."""
+    """Return an fsspec store; one of a web server converted to one that never lists."""
     fs: Any = store.fs
     is_cache = is_cached(store) and is_web(store.path)
     if is_cache and not hasattr(fs, "sync_fs"):  # not wrapped by fsspec: zarr-python cannot read it
@@ -145,7 +137,7 @@ def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
 
 
 def _without_folder(store: FsspecStore) -> FsspecStore:
-    """Return an fsspec store on the file system below those that only name a folder of it (``dir``)."""
+    """Return an fsspec store without the file systems that only name a folder of the next one (``dir``)."""
     from zarr.storage import FsspecStore
 
     fs: Any = store.fs
@@ -210,12 +202,6 @@ class ZarrStorage(FlatStorage):
     """A zarr-python store as a storage; its locks only separate the threads of this process.
 
     `address` is its path or URL for messages; by default the store's own URL.
-
-    >>> from zarr.storage import MemoryStore
-    >>> storage = ZarrStorage(MemoryStore())
-    >>> storage.write("A/1/zarr.json", b"{}")
-    >>> storage.list(""), storage.exists("A/1"), storage.read("B")
-    (['A'], True, None)
     """
 
     at_once = AT_ONCE
@@ -232,11 +218,11 @@ class ZarrStorage(FlatStorage):
         self.lock_root = lock_root(store)
         self.survives_fork = survives_fork(store)
         self.can_delete = store.supports_deletes
-        self._expected: Expected[bytes] = Expected()
+        self._expected: Recent[bytes] = Recent(SECONDS_EXPECTED)
         #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
         #: Whether what reads as missing is missing, without a second request.
-        self._is_sure = self._inflates or type(store) is MemoryStore
+        self._answers_certainly = self._inflates or type(store) is MemoryStore
         # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
 
@@ -264,23 +250,19 @@ class ZarrStorage(FlatStorage):
 
     @property
     def service(self) -> Service:
-        """The coroutines that send the requests."""
         return self._service
 
     @property
     def identity(self) -> str:
-        """A text that is equal for all URLs of the store, as far as the store shows its service."""
         return identity_of(self._address, *endpoint_of(self.store))
 
     @property
     def title(self) -> str:
-        """The last name of the URL, without endings such as ``.zarr``; "" without a URL."""
         return title_in(self._address)
 
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Get a key."""
         if not check_key(key):
             return None
         ahead = self._expected.pop(key)
@@ -288,11 +270,9 @@ class ZarrStorage(FlatStorage):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether the store is open for reading, and not an archive."""
         return self.read_only and not self._inflates
 
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
-        """Request documents that will be read next, many at a time."""
         if not self.reads_ahead:
             return
         del at_once
@@ -318,7 +298,6 @@ class ZarrStorage(FlatStorage):
         return None if buffer is None else buffer.to_bytes()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Get part of a key."""
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
         size = self.size(key)
@@ -333,7 +312,6 @@ class ZarrStorage(FlatStorage):
         return None if buffer is None else buffer.to_bytes()
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        """Get keys, many at a time; such stores have no stamps."""
         if self._inflates:
             return super().read_many(keys)
         valid = [key for key in keys if check_key(key)]
@@ -348,21 +326,18 @@ class ZarrStorage(FlatStorage):
         return {key: buffer.to_bytes() for key, buffer in buffers.items() if buffer is not None}
 
     def read_again(self, keys: Sequence[str], *, lists: bool = True) -> dict[str, bytes]:
-        """Read documents that read as missing once more; an archive and the memory of this process say so once."""
-        return {} if self._is_sure else super().read_again(keys, lists=lists)
+        """Read documents that read as missing again; not in an archive or in memory, whose first answer is certain."""
+        return {} if self._answers_certainly else super().read_again(keys, lists=lists)
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges, many at a time; near ranges share a request."""
         first = requests[0].key if requests else ""
         return self._run("read", first, self.service.get_ranges(requests))
 
     @property
     def lists_below(self) -> bool:
-        """Whether one request lists keys at any depth."""
         return self.can_list and self._service.lists_below
 
     def exists(self, prefix: str) -> bool:
-        """Whether a key exists, or keys below it."""
         return self._run("look at", prefix, self.service.exists(check_key(prefix)))
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -376,7 +351,6 @@ class ZarrStorage(FlatStorage):
         return any(buffer is not None for buffer in buffers.values())
 
     def size(self, key: str) -> int | None:
-        """Size of a key."""
         if not check_key(key):
             return None
         ahead = self._expected.peek(key)
@@ -385,7 +359,6 @@ class ZarrStorage(FlatStorage):
         return self._run("look at", key, self.service.size(key))
 
     def fingerprint(self, key: str) -> Fingerprint | None:
-        """Return the strong ETag and size of an object of fsspec."""
         tags = self.fingerprints([key])
         return None if tags is None else tags[0]
 
@@ -408,10 +381,9 @@ class ZarrStorage(FlatStorage):
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
         """Change the bytes of a key by a function; a missing one is requested twice, as no condition protects it."""
 
-        def change_surely(data: bytes | None) -> bytes | None:
-            return change(self.read_again([key]).get(key) if data is None else data)
-
-        return super().update(key, change_surely)
+        return super().update(
+            key, lambda data: change(self.read_again([key]).get(key) if data is None else data)
+        )
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys; create those that read as absent only because of a 403, which may exist with other chunks."""
@@ -431,7 +403,6 @@ class ZarrStorage(FlatStorage):
         return self._run("list", folder, self.service.list_dir(folder))
 
     def sizes_below(self, folder: str) -> dict[str, int]:
-        """List all keys below a folder, with their sizes."""
         return self._run("list", folder, self.service.sizes_below(check_key(folder)))
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
@@ -443,7 +414,6 @@ class ZarrStorage(FlatStorage):
             self._run("delete", prefix, self.service.delete_below(prefix))
 
     def delete(self, prefix: str) -> None:
-        """Delete a key and all below it."""
         self.check_writable(prefix)
         check_key(prefix)
         if not self.can_delete:
@@ -459,7 +429,7 @@ class ZarrStorage(FlatStorage):
 
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
         # Documents first: icechunk accepts chunks of existing arrays only. Other stores copy them in a later call.
-        ordered = sorted(sizes, key=lambda key: (key.rpartition("/")[2] not in DOCUMENTS, key.count("/")))
+        ordered = sorted(sizes, key=lambda key: (not is_document(key), key.count("/")))
         for batch in self._batches(ordered, sizes):
             self._copy_batch(batch, sizes, target)
 
@@ -509,22 +479,15 @@ def _tag(info: Mapping[str, Any] | None) -> Fingerprint | None:
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fsspec options of a chained URL by protocol; those of its last URL may be named without it.
-
-    >>> chain_options("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}})["s3"]["anon"]
-    True
-    >>> chain_options("zip::s3://bucket/a.zip", {"anon": True})["s3"]["anon"]
-    True
-    """
+    """Return the fsspec options of a chained URL by protocol; those of its last URL may be passed without protocol."""
     options = dict(storage_options or {})
     *chain, last = split_chain(url)
     protocol, _, rest = last.partition("://")
     if protocol in ("s3", "s3a"):
-        bucket = (
-            f"{protocol}://{rest.partition('/')[0]}"  # its file system also reads paths that obstore refuses
-        )
-        own = {name: options.pop(name) for name in options.keys() & known_options("s3")}
-        options[protocol] = _s3_options(resolve(bucket, {**own, **options.get(protocol, {})}))
+        # The bucket alone, as its file system also reads paths that obstore refuses.
+        bucket = f"{protocol}://{rest.partition('/')[0]}"
+        unnamed = {name: options.pop(name) for name in options.keys() & option_names("s3")}
+        options[protocol] = _s3_options(resolve(bucket, {**unnamed, **options.get(protocol, {})}))
         # fsspec shares a file system among equal options: one that archives use belongs to another event loop.
         if not chain or "cache" not in chain[0]:
             options[protocol]["s3_additional_kwargs"] = {}
