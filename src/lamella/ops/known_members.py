@@ -14,7 +14,7 @@ from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.tables import member_names
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, METADATA_FILES, V2, V3, ancestors, is_key, join
-from lamella.store.known_storage import KnownStorage
+from lamella.store.listed_by_metadata import ListedByMetadata
 from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.text_arrays import translated
 
@@ -33,7 +33,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
     """Return a storage that can list its content: the same one, or a view by its metadata."""
     if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
-    from lamella.store.objects.known_object_storage import known_storage  # loads the clients of services
+    from lamella.store.objects.listed_by_metadata import list_by_metadata  # loads the clients of services
 
     walk = _Walk(storage)
     walk.visit(path)
@@ -48,12 +48,12 @@ def listed(storage: Storage, path: str = "") -> Storage:
             "they cannot be listed over this connection: there is nothing to read. Use the URL of the plate, a well or "
             "an image."
         )
-    return known_storage(storage, walk.documents, walk.arrays) or storage
+    return list_by_metadata(storage, walk.documents, walk.arrays)
 
 
 def unseen(storage: Storage) -> str | None:
     """Describe what may be missing in a view by metadata; None for a storage that lists."""
-    if not isinstance(storage, KnownStorage):
+    if not isinstance(storage, ListedByMetadata):
         return None
     return (
         f"{storage.name} cannot be listed over this connection: only what its metadata name was seen; files of "

@@ -28,7 +28,7 @@ from lamella.store.files.temporary_files import temporary_name
 from lamella.store.files.zip_storage import ZipStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import METADATA_FILES, V2, V3
-from lamella.store.known_storage import KnownStorage
+from lamella.store.listed_by_metadata import ListedByMetadata
 from lamella.store.metadata.missing_document import COPY_JOURNAL
 from lamella.store.storage import Storage, open_storage, share_options, with_options
 from lamella.store.transfer import copy_file
@@ -371,7 +371,7 @@ class _Copy:
         if is_recorded and self._target.size(key) == size:
             return _Copied(key, size, True)
         source = self._contents.storage
-        is_whole = partial(source.shows_whole, key) if isinstance(source, KnownStorage) else None
+        is_whole = partial(source.shows_whole, key) if isinstance(source, ListedByMetadata) else None
         copied_bytes = copy_file(source, key, self._target, key, is_whole)
         if copied_bytes is None and size is None:  # a chunk that was never written
             return _Copied(key, None)

@@ -24,7 +24,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.versions import detect
 from lamella.store.keys import METADATA_FILES, V2, V3, is_private, join, natural_order
-from lamella.store.known_storage import KnownStorage
+from lamella.store.listed_by_metadata import ListedByMetadata
 from lamella.store.metadata import format_v3
 from lamella.store.metadata.json_document import parse_object, to_bytes
 from lamella.store.pixels.stored_chunks import iter_stored_files
@@ -245,7 +245,7 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     storage = documents.storage
     contents = Contents(documents, changed=selection.changed, unseen=unseen(storage))
     files = (
-        _known(storage, selection) if isinstance(storage, KnownStorage) else _stored(storage, selection, "")
+        _known(storage, selection) if isinstance(storage, ListedByMetadata) else _stored(storage, selection, "")
     )
     for key, size in files:
         if key.rpartition("/")[2] in METADATA_FILES:
@@ -275,7 +275,7 @@ def _stored(storage: Storage, selection: CopySelection, folder: str) -> Iterator
             yield from _stored(storage, selection, key)
 
 
-def _known(storage: KnownStorage, selection: CopySelection) -> Iterator[tuple[str, int | None]]:
+def _known(storage: ListedByMetadata, selection: CopySelection) -> Iterator[tuple[str, int | None]]:
     """Yield the documents that metadata name, and all chunks that the arrays may have."""
     yield from ((key, None) for key in storage.documents if not selection.drops(key))
     for path, meta in storage.arrays.items():

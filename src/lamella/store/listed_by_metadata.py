@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Names
 
 
-class KnownStorage(Storage):
+class ListedByMetadata(Storage):
     """A view of a storage that cannot list, with the keys of its `documents`, and its `arrays` by path."""
 
     def __init__(self, inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
