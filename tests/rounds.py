@@ -22,7 +22,9 @@ class Rounds:
         async def counted(threads: RequestThreads, function: Any, items: Any) -> Any:
             return await self.count(outcomes(threads, function, items), len(items)) if items else []
 
-        monkeypatch.setattr(ObjectClient, "_new_store", lambda client, retry: _Counted(made(client, retry), self))
+        monkeypatch.setattr(
+            ObjectClient, "_new_store", lambda client, retry: _Counted(made(client, retry), self)
+        )
         monkeypatch.setattr(RequestThreads, "outcomes", counted)
         self._under_way, self._end = 0, asyncio.Event()
         self.clear()

@@ -127,7 +127,10 @@ def test_options_are_resolved_and_refused_by_url():
     refuse_signed_file("https://host/a.zarr?sig=1")
     with pytest.raises(InvalidArgumentError, match="the URL is signed for"):
         refuse_signed_file("https://host/a.zarr/zarr.json?X-Amz-Signature=1")
-    for url, passed in (("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}}), ("zip::s3://b/a.zip", {"anon": True})):
+    for url, passed in (
+        ("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}}),
+        ("zip::s3://b/a.zip", {"anon": True}),
+    ):
         assert chain_options(url, passed)["s3"]["anon"] is True
     check_url("s3://bucket/plates/a.zarr")
     with pytest.raises(InvalidArgumentError, match="its path has two slashes in a row"):
@@ -136,11 +139,18 @@ def test_options_are_resolved_and_refused_by_url():
 
 def test_errors_of_requests_are_recognised_and_explained():
     assert (status_of(PermissionError("Forbidden")), status_of(ValueError("no"))) == (403, None)
-    assert (is_temporary(ConnectionResetError()), is_temporary(PermissionError("Access Denied"))) == (True, False)
+    assert (is_temporary(ConnectionResetError()), is_temporary(PermissionError("Access Denied"))) == (
+        True,
+        False,
+    )
     text = str(request_error("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
-    assert text.startswith("Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied).")
+    assert text.startswith(
+        "Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied)."
+    )
     with (
-        pytest.raises(StorageError, match=r"Cannot write s3://bucket/a\.zarr/zarr\.json: no answer came in time"),
+        pytest.raises(
+            StorageError, match=r"Cannot write s3://bucket/a\.zarr/zarr\.json: no answer came in time"
+        ),
         explained("write", "zarr.json", "s3://bucket/a.zarr"),
     ):
         raise TimeoutError
@@ -162,7 +172,11 @@ def test_near_ranges_share_a_request():
 def test_documents_are_remembered_for_some_seconds_and_popped_once():
     recent = Recent[bytes](10)
     recent.add({"A/zarr.json": b"{}", "B/zarr.json": None})
-    assert [recent.peek("A/zarr.json"), recent.pop("A/zarr.json"), recent.pop("A/zarr.json")] == [(b"{}",), (b"{}",), None]
+    assert [recent.peek("A/zarr.json"), recent.pop("A/zarr.json"), recent.pop("A/zarr.json")] == [
+        (b"{}",),
+        (b"{}",),
+        None,
+    ]
     assert (recent.peek("B/zarr.json"), recent.peek("C/zarr.json")) == ((None,), None)
     recent = Recent[bytes](0)
     recent.add({"zarr.json": b"{}"})

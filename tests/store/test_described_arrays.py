@@ -58,7 +58,9 @@ def test_the_files_of_an_array():
 
 
 def test_a_document_is_an_object_without_contradictions():
-    with pytest.raises(MetadataError, match="A/1/0/zarr.json is damaged: it contains a list, not an object"):
+    with pytest.raises(
+        MetadataError, match=r"A/1/0/zarr\.json is damaged: it contains a list, not an object"
+    ):
         parse_object(b"[1, 2]", "A/1/0", "zarr.json")
     assert reject_duplicate_keys([("a", 1), ("a", 1)]) == {"a": 1}
     assert (is_cut(b'{"a": {"b": 1}}'), is_cut(b'{"a": {"b"')) == (False, True)
@@ -78,7 +80,14 @@ def test_names_of_documents_in_messages():
 
 
 def test_arrays_of_texts_have_equal_chunks_in_both_formats():
-    document = {"zarr_format": 2, "shape": [3], "chunks": [2], "dtype": "|O", "compressor": None, "fill_value": ""}
+    document = {
+        "zarr_format": 2,
+        "shape": [3],
+        "chunks": [2],
+        "dtype": "|O",
+        "compressor": None,
+        "fill_value": "",
+    }
     described = translated({**document, "filters": [{"id": "vlen-utf8"}]}, {}, "obs/_index")
     assert described is not None
     old, new = described

@@ -245,7 +245,9 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     storage = documents.storage
     contents = Contents(documents, changed=selection.changed, unseen=unseen(storage))
     files = (
-        _known(storage, selection) if isinstance(storage, ListedByMetadata) else _stored(storage, selection, "")
+        _known(storage, selection)
+        if isinstance(storage, ListedByMetadata)
+        else _stored(storage, selection, "")
     )
     for key, size in files:
         if key.rpartition("/")[2] in METADATA_FILES:

@@ -133,8 +133,8 @@ class ReplacementLock:
 
     Locks the file itself, and ends with the rename: waiting processes see that the path names another file, and wait
     for that one. A section of several steps needs `file_lock`. Entering returns the descriptor of the locked file, open
-    for reading, or None where the file is missing or not writable, and ``otherwise`` was locked instead. ``fail`` raises
-    the error of a system that refuses a lock.
+    for reading, or None where the file is missing or not writable, and ``otherwise`` was locked instead.
+    ``fail`` raises the error of a system that refuses a lock.
     """
 
     __slots__ = ("_fail", "_fd", "_other_lock", "_otherwise", "_path", "_turn")

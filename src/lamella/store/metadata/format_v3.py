@@ -113,7 +113,9 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     names = document.get("dimension_names")
     if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
         raise MetadataError(f"{where} has dimension_names {short_repr(names)} for {len(shape)} axes")
-    encoding = _name_and_configuration(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
+    encoding = _name_and_configuration(
+        document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where
+    )
     separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
     if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
         raise MetadataError(

@@ -160,7 +160,10 @@ class DocumentMemory:
         """Return a document whose stamp or size is needed; one that was requested ahead can still be read."""
         self._clear_if_changed()
         return (
-            self._ahead.peek(key) or self._locked.get(key) or self._recent.peek(key) or self._in_new_store(key)
+            self._ahead.peek(key)
+            or self._locked.get(key)
+            or self._recent.peek(key)
+            or self._in_new_store(key)
         )
 
     def for_write(self, key: str) -> tuple[GetResult | None] | None:
@@ -244,7 +247,9 @@ class DocumentMemory:
         if self._created is None or self.in_new_root() is None or not _is_metadata(key):
             return None
         documents = self._created[1]
-        self._locked.add({name: document for name, document in documents.items() if not self._locked.latest(name)})
+        self._locked.add(
+            {name: document for name, document in documents.items() if not self._locked.latest(name)}
+        )
         self._locked.add({key: documents.get(key)})
         return (documents.get(key),)
 

@@ -146,9 +146,7 @@ class Service:
         results: list[RangesRead | None] = []
         for request, of_key in zip(requests, spans, strict=True):
             data = {
-                span: answer.as_numpy_array().data
-                for span in of_key
-                if (answer := next(answers)) is not None
+                span: answer.as_numpy_array().data for span in of_key if (answer := next(answers)) is not None
             }
             is_missing = len(data) < len(of_key)
             results.append(None if is_missing else RangesRead(extract_ranges(request.ranges, data), None))

@@ -95,5 +95,6 @@ def _check_path(url: str) -> None:
         problem = "a control character, or one that is not Unicode"
     if problem:
         raise _refused(
-            url, f"its path has {problem}, and no store is opened there. Correct the URL, or rename the objects"
+            url,
+            f"its path has {problem}, and no store is opened there. Correct the URL, or rename the objects",
         )

@@ -380,7 +380,6 @@ class ZarrStorage(FlatStorage):
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
         """Change the bytes of a key by a function; a missing one is requested twice, as no condition protects it."""
-
         return super().update(
             key, lambda data: change(self.read_again([key]).get(key) if data is None else data)
         )

@@ -78,7 +78,7 @@ class StoredArray:
 
     @property
     def meta(self) -> ArrayMeta:
-        """The description of the array as stored now; in stores without stamps, as it was read first, until `refresh`."""
+        """The description of the array as stored now; in stores without stamps, as read first, until `refresh`."""
         cached = self._stamped_meta
         if cached is None or cached[0] != self.documents.array_stamp(self.path):
             meta, stamp = self.documents.stamped_array(self.path)

@@ -39,7 +39,9 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
     )
 
 
-def split_by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
+def split_by_file(
+    meta: ArrayMeta, selection: Selection, block: Array
+) -> Iterator[tuple[Shape, Selection, Array]]:
     """Split a write by file; yield the file index, and the parts of the selection and the block in that file."""
     if selection.paired:
         file_indexes = _files_of_points(meta, selection)

@@ -136,7 +136,9 @@ class ObjectSource:
                 self._request(tasks, use_cache)
                 return
             except ChangedError as error:
-                changed = [file for file in _objects_of(tasks) if file.key in error.args] or _objects_of(tasks)
+                changed = [file for file in _objects_of(tasks) if file.key in error.args] or _objects_of(
+                    tasks
+                )
                 if any(file.is_decoding for file in changed):
                     raise  # chunks of the old content are decoded already
                 for file in changed:

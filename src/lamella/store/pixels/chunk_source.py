@@ -1,6 +1,6 @@
 """Define the interface between the engine and the encoded chunks of an array, in local files or remote objects.
 
-A *file* is a local file or an object, either a shard or a single chunk. ArrayFile are numbered in C order in their shard.
+A *file* is a local file or an object, either a shard or a single chunk. Chunks are numbered in C order in their shard.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ class MemoryFile:
             self._parts.append((offset, part))
             offset += len(part)
 
-    def commit(self) -> None:
-        ...
+    def commit(self) -> None: ...
 
     def data(self) -> bytes:
         """Return all bytes."""
@@ -67,8 +66,7 @@ class MemoryFile:
     def discard(self) -> None:
         self._parts.clear()
 
-    def suspend(self) -> None:
-        ...
+    def suspend(self) -> None: ...
 
 
 class ShardFile:

@@ -217,7 +217,7 @@ class ChunkLookup:
         self._indexes: OrderedDict[Shape, np.ndarray[Any, Any] | None] = OrderedDict()
 
     def is_stored(self, chunk: Shape) -> bool:
-        """Whether the chunk with an index in the grid of chunks is stored, or its shard, if that has no readable index."""
+        """Whether a chunk, by its index in the grid, is stored; without a readable shard index, its shard."""
         meta, form = self._meta, self._form
         file_index = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
         key = join(self._path, meta.chunk_key(file_index))
