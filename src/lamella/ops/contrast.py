@@ -15,7 +15,13 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, counted
 from lamella.log import logged
 from lamella.nodes.position_metadata import is_rgb, named
-from lamella.ops.conversion.contrast import check_dtype, percentile_window, type_limits, window_of
+from lamella.ops.conversion.contrast import (
+    check_dtype,
+    percentile_window,
+    sample_size,
+    type_limits,
+    window_of,
+)
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
 from lamella.ops.pyramids.update import stale_levels
@@ -35,12 +41,6 @@ if TYPE_CHECKING:
 
 _SIDE = 128
 """Minimum length of a level's larger side: smaller levels have lost their details by averaging."""
-
-_PLANES, _FEWEST_PLANES = 64, 3
-"""Number of planes per channel that are read from a single field, and from each of many."""
-
-_PIXELS = 1 << 20
-"""Number of sampled pixels per channel, of all fields together."""
 
 _MAX_STRETCH = 4
 """Number of times that a window may be wider because of a few bright fields: the others are a quarter as bright."""
@@ -109,9 +109,7 @@ def choose_windows(
     positions: Sequence[Position], workers: Workers = THREADS, count: Count | None = None
 ) -> dict[_Key, WindowDict]:
     """Choose one contrast window per channel for some fields, without writing it."""
-    share = max(1, len(positions))
-    planes = max(_FEWEST_PLANES, min(_PLANES, 256 // share))
-    pixels = max(256, _PIXELS // share)
+    planes, pixels = sample_size(max(1, len(positions)))
     samples: dict[_Key, list[Array]] = {}
 
     def collect(sample: dict[_Key, Array]) -> None:
@@ -131,9 +129,9 @@ def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
     values = np.concatenate(parts)
     start, end = percentile_window(values)
     end = _end_with_bright_fields(start, end, parts)
-    known_limits = [limit for limit in limits if limit is not None]
-    if len(known_limits) == len(parts):
-        possible = min(low for low, _ in known_limits), max(high for _, high in known_limits)
+    integer_limits = [limit for limit in limits if limit is not None]
+    if len(integer_limits) == len(parts):
+        possible = min(low for low, _ in integer_limits), max(high for _, high in integer_limits)
         if name.lower() == ALPHA:
             start, end = 0.0, possible[1]
     else:
@@ -154,10 +152,10 @@ def _end_with_bright_fields(start: float, end: float, parts: Sequence[Array]) ->
     """
     if len(parts) < 2:
         return end
-    most = start + _MAX_STRETCH * (end - start)
+    max_end = start + _MAX_STRETCH * (end - start)
     finite: list[NDArray[Any]] = [part[np.isfinite(part)] for part in parts if part.dtype.kind != "b"]
     tops = (float(np.percentile(part, 99, method="nearest")) for part in finite if part.size)
-    return max([end, *(top for top in tops if top <= most)])
+    return max([end, *(top for top in tops if top <= max_end)])
 
 
 def _keys(names: Sequence[str]) -> list[_Key]:
@@ -175,7 +173,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     sample: dict[_Key, Array] = {}
     for channel, key in enumerate(_keys(position.channel_names)):
         if channel < (1 if axes.channel is None else array.shape[axes.channel]):
-            planes_of_channel = list(_places(axes, array.shape, channel))
+            planes_of_channel = _planes_of(axes, array.shape, channel)
             step = -(-len(planes_of_channel) // field.planes)
             pixels = [
                 read_plane(array, axes, index, 4 * _SIDE, ids=True) for index in planes_of_channel[::step]
@@ -185,8 +183,8 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     return sample
 
 
-def _places(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:
-    """List the planes of a channel, as indices of all dimensions but y and x."""
+def _planes_of(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:
+    """List the planes of a channel, each as its index along every dimension but y and x."""
     lengths = {
         axis: range(channel, channel + 1) if axis == axes.channel else range(length)
         for axis, length in enumerate(shape)

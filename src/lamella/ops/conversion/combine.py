@@ -54,22 +54,22 @@ class CombinedSource:
         name: str,
         channels: Sequence[SourceChannel] | None = None,
     ) -> None:
-        self._placed = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
+        self._combined_axes = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
         self._check_same_kind(members)
         self._members: dict[tuple[int, ...], PlaneSource] = {}
         origins: dict[tuple[int, ...], str] = {}
         for member in members:
-            key = tuple(member.index[axis] for axis in self._placed)
+            key = tuple(member.index[axis] for axis in self._combined_axes)
             if key in origins:
-                place = ", ".join(f"{axis} {at}" for axis, at in zip(self._placed, key, strict=True))
+                place = ", ".join(f"{axis} {at}" for axis, at in zip(self._combined_axes, key, strict=True))
                 raise SourceError(
                     f"{origins[key]} and {member.origin} have the same position{f' ({place})' if place else ''}: "
                     "add the field, channel, z or t that distinguishes them"
                 )
             origins[key] = member.origin
             self._members[key] = member.source
-        self._own = members[0].source.description.axes
-        self._description = self._describe(members, lengths, axes, name, channels)
+        self._member_axes = members[0].source.description.axes
+        self.description = self._describe(members, lengths, axes, name, channels)
         self._open = self._no_open_members()
 
     def __getstate__(self) -> dict[str, object]:
@@ -85,40 +85,31 @@ class CombinedSource:
         return LastUsed(_OPEN_SOURCES, close=lambda source: source.close())
 
     @property
-    def description(self) -> ImageDescription:
-        """Description of the combined image."""
-        return self._description
-
-    def redescribe(self, description: ImageDescription) -> None:
-        """Replace the description by one of the same axes and shape."""
-        self._description = description
-
-    @property
     def missing(self) -> int:
-        """Number of indices along the placed axes without a source; their pixels are zeros."""
-        return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
+        """Number of indices along the combined axes without a source; their pixels are zeros."""
+        return math.prod(self.description.length(axis) for axis in self._combined_axes) - len(self._members)
 
     def gaps(self) -> Iterator[str]:
         """Describe the indices without a source: "channel GFP, z 1, t 0"."""
-        lengths = [range(self._description.length(axis)) for axis in self._placed]
+        lengths = [range(self.description.length(axis)) for axis in self._combined_axes]
         for key in product(*lengths):
             if key not in self._members:
                 yield self._name_index(key)
 
     def _name_index(self, key: tuple[int, ...]) -> str:
-        names = self._description.channels
+        names = self.description.channels
         return ", ".join(
             f"channel {names[at].label}" if axis == "c" and at < len(names) else f"{axis} {at}"
-            for axis, at in sorted(zip(self._placed, key, strict=True))
+            for axis, at in sorted(zip(self._combined_axes, key, strict=True))
         )
 
     @property
     def titles(self) -> set[str]:
         """Names of the image in its files."""
-        found: set[str] = set()
+        titles: set[str] = set()
         for source in self._members.values():
-            found |= source.titles if isinstance(source, CombinedSource) else {source.description.title}
-        return found
+            titles |= source.titles if isinstance(source, CombinedSource) else {source.description.title}
+        return titles
 
     @property
     def notes_by_file(self) -> Iterator[tuple[str, str]]:
@@ -128,8 +119,7 @@ class CombinedSource:
             if isinstance(source, CombinedSource):
                 yield from source.notes_by_file
             else:
-                file = description.files[0] if description.files else description.name
-                yield from ((file, note) for note in description.notes)
+                yield from ((description.where, note) for note in description.notes)
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
@@ -151,11 +141,12 @@ class CombinedSource:
 
     def _member(self, index: tuple[int, ...]) -> tuple[PlaneSource | None, tuple[int, ...]]:
         """Return the member with a plane, and the plane's index in it."""
-        at = dict(zip(self._description.axes, index, strict=False))
-        source = self._members.get(tuple(at[axis] for axis in self._placed))
+        at = dict(zip(self.description.axes, index, strict=False))
+        source = self._members.get(tuple(at[axis] for axis in self._combined_axes))
         if source is not None:
             self._open.put(id(source), source)
-        return source, tuple(0 if axis in self._placed else at[axis] for axis in self._own[:-2])
+        outer_axes = self._member_axes[:-2]
+        return source, tuple(0 if axis in self._combined_axes else at[axis] for axis in outer_axes)
 
     def close(self) -> None:
         """Close the files of all members."""
@@ -175,7 +166,7 @@ class CombinedSource:
                     f"{member.origin} is {_kind(description)}, but {first.origin} of the same image is "
                     f"{_kind(expected)}: the files of one image must have one shape and one type"
                 )
-            for axis in self._placed:
+            for axis in self._combined_axes:
                 if description.length(axis) > 1:
                     raise SourceError(
                         f"{member.origin} has {description.length(axis)} planes along {axis} itself, so it cannot be "
@@ -191,7 +182,7 @@ class CombinedSource:
         channels: Sequence[SourceChannel] | None,
     ) -> ImageDescription:
         first = members[0].source.description
-        combined_axes = "".join(a for a in LEGAL_ORDER if a in first.axes or a in self._placed or a in axes)
+        combined_axes = "".join(a for a in LEGAL_ORDER if a in {*first.axes, *lengths, *axes})
         files = tuple(dict.fromkeys(file for member in members for file in member.source.description.files))
         notes = dict.fromkeys(note for member in members for note in member.source.description.notes)
         return replace(

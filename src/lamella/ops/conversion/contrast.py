@@ -1,7 +1,7 @@
 """Compute contrast limits from a sample of the pixels, collected while they are converted.
 
-The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel of an image, and about as
-many of all images of a plate. It does not depend on the number of threads or the order of the blocks.
+The sample is a regular grid of pixels of evenly spaced planes: of each channel at most a million, from one image or
+from all images of a plate. It does not depend on the number of threads or the order of the blocks.
 """
 
 from __future__ import annotations
@@ -24,17 +24,23 @@ if TYPE_CHECKING:
     from lamella.spec.images import WindowDict
     from lamella.types import Array, Shape
 
-_PLANES, _FEWEST_PLANES = 64, 3
-"""Number of planes that are sampled of each channel of one image, and of each of many images."""
+_PLANES, _PLANES_OF_ALL, _FEWEST_PLANES = 64, 256, 3
+"""Number of planes that are sampled of each channel: of one image, of all images, and at least of each."""
 
-_PIXELS, _FEWEST_PIXELS = 1 << 20, 256
-"""Number of pixels that are sampled of each channel of all images together, and of each of many images."""
+_PIXELS_OF_ALL, _FEWEST_PIXELS = 1 << 20, 256
+"""Number of pixels that are sampled of each channel: of all images, and at least of each."""
 
 _PLANE_PIXELS = 1 << 14
 """Maximum number of pixels that are sampled of a plane."""
 
 LOW, HIGH = 0.1, 99.9
 """Percentiles of the sample that become black and full intensity."""
+
+
+def sample_size(images: int) -> tuple[int, int]:
+    """Return the number of planes and of pixels to sample of each channel of one of so many images."""
+    planes = max(_FEWEST_PLANES, min(_PLANES, _PLANES_OF_ALL // images))
+    return planes, max(_FEWEST_PIXELS, _PIXELS_OF_ALL // images)
 
 
 @dataclass
@@ -57,12 +63,6 @@ class ContrastSampler:
     """Collect a sample of the pixels of each channel of an image, whose axes include "c".
 
     ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own.
-
-    >>> import numpy as np
-    >>> sampler = ContrastSampler("cyx", (1, 10, 10), np.dtype("uint8"))
-    >>> sampler.add((0,), 0, np.arange(100, dtype="uint8").reshape(10, 10))
-    >>> sampler.window(0)
-    {'start': 0.0, 'end': 99.0, 'min': 0.0, 'max': 255.0}
     """
 
     def __init__(self, axes: str, shape: Shape, dtype: np.dtype[np.generic], images: int = 0) -> None:
@@ -70,22 +70,18 @@ class ContrastSampler:
         self._outer = shape[:-2]
         self._dtype = dtype
         per_channel = math.prod(self._outer) // self._outer[self._channel]
-        planes = min(per_channel, max(_FEWEST_PLANES, min(_PLANES, 256 // max(1, images))))
-        pixels = min(_PLANE_PIXELS, max(_FEWEST_PIXELS, _PIXELS // max(1, images)) // planes)
+        planes, pixels = sample_size(max(1, images))
+        planes = min(per_channel, planes)
+        pixels_of_plane = min(_PLANE_PIXELS, pixels // planes)
         self._plane_step = math.ceil(per_channel / planes)
-        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels)))
+        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels_of_plane)))
         self._lock = threading.Lock()
-        self._sample = Sample()
-
-    @property
-    def sample(self) -> Sample:
-        """The sample so far, for the process that computes the limits."""
-        return self._sample
+        self.sample = Sample()
 
     def merge(self, sample: Sample) -> None:
         """Add the sample of another process for the same image."""
         with self._lock:
-            self._sample.add(sample)
+            self.sample.add(sample)
 
     def add(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
         """Add the sampled pixels of some rows, from ``row`` on, of the plane at ``index`` along the axes before y."""
@@ -96,7 +92,7 @@ class ContrastSampler:
             return
         sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
         with self._lock:
-            self._sample.planes.setdefault(channel, {})[number, row] = sample
+            self.sample.planes.setdefault(channel, {})[number, row] = sample
 
     def needs(self, index: tuple[int, ...]) -> bool:
         """Return whether a plane contributes to the sample; every plane of floats contributes to the range."""
@@ -117,7 +113,7 @@ class ContrastSampler:
                 return
             low, high = float(finite.min()), float(finite.max())
         with self._lock:
-            self._sample.add(Sample(ranges={channel: (low, high)}))
+            self.sample.add(Sample(ranges={channel: (low, high)}))
 
     def window(self, channel: int, displayed: tuple[float, float] | None = None) -> WindowDict:
         """Return the contrast limits of a channel.
@@ -125,13 +121,13 @@ class ContrastSampler:
         start and end are percentiles of the sample, or the range ``displayed`` by the source. min and max are the range
         of an integer type, or of float pixels.
         """
-        parts = self._sample.planes.get(channel)
+        parts = self.sample.planes.get(channel)
         start, end = (0.0, 0.0)
         if displayed is not None and displayed[0] < displayed[1]:
             start, end = displayed
         elif parts:
             start, end = percentile_window(np.concatenate([parts[key] for key in sorted(parts)]))
-        limits = type_limits(self._dtype) or self._sample.ranges.get(channel, (0.0, 1.0))
+        limits = type_limits(self._dtype) or self.sample.ranges.get(channel, (0.0, 1.0))
         return window_of(start, end, limits, self._dtype)
 
 
@@ -166,25 +162,25 @@ def percentile_window(values: NDArray[Any]) -> tuple[float, float]:
     return start, end
 
 
-def usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
-    """Return for each field, by its window, whether the field belongs to one contrast for all of them.
+def are_usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return for the window of each field whether the contrast that all fields share should cover it.
 
-    A field is left out if its window reaches beyond the range of nine tenths of the fields by more than three times
-    this range: one overexposed field would make all others black.
+    It should not if it reaches beyond the range of nine tenths of the windows by more than three times this range: one
+    overexposed field would make all others black.
 
-    >>> usual([(100, 500)] * 9 + [(150, 1400), (100, 65535)])
+    >>> are_usual([(100, 500)] * 9 + [(150, 1400), (100, 65535)])
     [True, True, True, True, True, True, True, True, True, True, False]
     """
     starts, ends = np.array(windows, float).T
     low = np.percentile(starts, 10, method="nearest")
     high = np.percentile(ends, 90, method="nearest")
     reach = 3 * abs(high - low)
-    chosen: list[bool] = ((starts >= low - reach) & (ends <= high + reach)).tolist()
-    return chosen
+    usual: list[bool] = ((starts >= low - reach) & (ends <= high + reach)).tolist()
+    return usual
 
 
 def joint_window(windows: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return one window for fields that have one each: that of most fields, else the range of all `usual` ones.
+    """Return one window for fields that have one each: that of most fields, else the range of those that `are_usual`.
 
     >>> joint_window([(0, 100), (0, 100), (5, 900)]), joint_window([(0, 100), (100, 200), (200, 300)])
     ((0, 100), (0, 300))
@@ -192,12 +188,12 @@ def joint_window(windows: Sequence[tuple[float, float]]) -> tuple[float, float]:
     commonest, count = Counter(windows).most_common(1)[0]
     if 2 * count > len(windows):
         return commonest
-    chosen = [window for window, is_usual in zip(windows, usual(windows), strict=True) if is_usual]
-    return min(start for start, _ in chosen), max(end for _, end in chosen)
+    usual = [window for window, is_usual in zip(windows, are_usual(windows), strict=True) if is_usual]
+    return min(start for start, _ in usual), max(end for _, end in usual)
 
 
 def _count_percentiles(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the percentiles of unsigned integers of up to 16 bits by counting them, which needs no sorting.
+    """Return the percentiles of unsigned integers of up to 16 bits; counting them is faster than sorting.
 
     >>> import numpy as np
     >>> values = np.random.default_rng(0).poisson(300, 1501).astype("uint16")

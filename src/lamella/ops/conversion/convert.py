@@ -415,7 +415,7 @@ def _write_all(
     plate = PlateSample(len(images)) if plan.layout == "hcs" else None
     cache = MetadataCache()
 
-    with create_positions(folder, plan, levels, settings, name=name) as (root, positions, new):
+    with create_positions(folder, plan, levels, settings, name=name) as (root, positions, created):
 
         def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
@@ -430,7 +430,7 @@ def _write_all(
                     in_plate = 0 if plate is None else len(images)
                     yield (
                         number,
-                        begin_image(image, position, levels[number], in_plate, is_new=image.path in new),
+                        begin_image(image, position, levels[number], in_plate, is_new=image.path in created),
                     )
 
         def finish_image(number: int, sample: Sample, is_recorded: bool) -> None:
@@ -453,7 +453,7 @@ def _write_all(
 
 
 def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
-    """Return a digest of the settings and sources (size and times of their files); None for sources without files."""
+    """Return a digest of settings, and of sources by size and times of their files; None if one is not in files."""
     values: list[object] = [__version__, settings]
     for image in plan.images:
         description = image.source.description

@@ -1,4 +1,4 @@
-"""What the user corrects of what a reader found: axes, sizes, channels, times, names and the type of the pixels."""
+"""Replace what a reader states by what the user states: axes, sizes, channels, times, names, type of the pixels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, SourceError, counted, short_repr
-from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
+from lamella.ops.conversion.source import LEGAL_ORDER, channels_of
 from lamella.spec.units import is_size, legal_unit
 
 if TYPE_CHECKING:
-    from lamella.ops.conversion.source import ImageDescription, PlaneSource
+    from lamella.ops.conversion.source import ImageDescription, PlaneSource, SourceChannel
     from lamella.types import Array
 
 _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
@@ -22,10 +22,10 @@ _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 
 @dataclass(frozen=True)
 class Corrections:
-    """Arguments of `convert` that replace what a reader found; None leaves it.
+    """Arguments of `convert` that replace what a reader states; None replaces nothing.
 
-    They act in two steps, because several files may become one image in between: axes and type of the pixels are those
-    of each file (`correct_source`), sizes, names and colours those of the image (`correct_description`).
+    They apply in two steps, because several files may become one image in between: axes and type of the pixels to each
+    file (`correct_source`), sizes, names and colours to each image (`correct_description`).
     """
 
     axes: str | None = None
@@ -109,8 +109,7 @@ class Corrections:
         return {"y": sizes, "x": sizes}
 
     def _channels(self, original: ImageDescription) -> tuple[SourceChannel, ...]:
-        count = original.length("c")
-        channels = original.channels if len(original.channels) == count else (SourceChannel(""),) * count
+        count, channels = original.length("c"), channels_of(original)
         for values, subject in ((self.channel_names, "name"), (self.colors, "colour")):
             if values is not None and len(values) != count:
                 raise InvalidArgumentError(
@@ -151,37 +150,33 @@ class CorrectedSource:
         if axes[-2:] != "yx":
             raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.where} do")
         legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
-        self._from = tuple(legal.index(axis) for axis in axes[:-2])
+        #: For each axis of the source before y, its number among the legal axes.
+        self._legal_numbers = tuple(legal.index(axis) for axis in axes[:-2])
         unchanged = {new for new, old in zip(axes, original.axes, strict=True) if new == old}
-        self._description = replace(
+        self.description = replace(
             original,
             axes=legal,
             shape=tuple(original.shape[axes.index(axis)] for axis in legal),
             dtype=original.dtype if corrections.dtype is None else _dtype(corrections.dtype),
-            scale=_of(original.scale, unchanged),
-            units=_of(original.units, unchanged),
+            scale=_along(original.scale, unchanged),
+            units=_along(original.units, unchanged),
             channels=original.channels if "c" in unchanged or "c" not in original.axes + axes else (),
             times=original.times if "t" in unchanged else (),
             channels_together=original.channels_together if "c" in unchanged else 1,
         )
 
-    @property
-    def description(self) -> ImageDescription:
-        """Description of the image."""
-        return self._description
-
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        plane = self._source.read_plane(tuple(index[at] for at in self._from), rows)
-        dtype = self._description.dtype
+        plane = self._source.read_plane(tuple(index[number] for number in self._legal_numbers), rows)
+        dtype = self.description.dtype
         if plane is None or plane.dtype == dtype:
             return plane
         with np.errstate(invalid="ignore", over="ignore"):
             converted: Array = plane.astype(dtype)
-            is_kept = _is_kept(plane, converted)
-        if not is_kept:
+            is_lossless = _is_lossless(plane, converted)
+        if not is_lossless:
             raise SourceError(
-                f"{self._description.where} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
+                f"{self.description.where} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
                 "choose another dtype"
             )
         return converted
@@ -191,15 +186,15 @@ class CorrectedSource:
         self._source.close()
 
 
-def _is_kept(plane: Array, converted: Array) -> bool:
-    """Return whether values were converted as they are; floats may be rounded as floats, but not to infinity."""
+def _is_lossless(plane: Array, converted: Array) -> bool:
+    """Return whether the values are the same after a conversion; floats may be rounded, but not to infinity."""
     if plane.dtype.kind == converted.dtype.kind == "f":
         return np.array_equal(np.isinf(converted), np.isinf(plane))
-    # Out of range, whole numbers wrap to numbers that wrap back, but of another sign: -1 and 65535.
+    # Whole numbers out of range wrap, and back again, but their sign differs: -1 and 65535.
     return np.array_equal(converted.astype(plane.dtype), plane) and np.array_equal(
         np.less(converted, 0), np.less(plane, 0)
     )
 
 
-def _of(facts: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
-    return {axis: value for axis, value in facts.items() if axis in kept}
+def _along(values: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
+    return {axis: value for axis, value in values.items() if axis in axes}

@@ -1,7 +1,6 @@
-"""Write the metadata of a source into the store: sizes and stage as transforms, the rest as attributes.
+"""Write the metadata of a source into the store: sizes and stage as transforms, other facts as attributes.
 
-docs/design.md lists the attributes. ``OME/METADATA.ome.xml`` (or another name) has the unchanged metadata of the file;
-those of several files are in the same folder, each named after its file.
+docs/design.md lists the attributes. The folder ``OME`` has the unchanged metadata of each file.
 """
 
 from __future__ import annotations
@@ -46,18 +45,11 @@ _REFERENCES = re.compile(
 
 
 def voxel_transforms(description: ImageDescription) -> list[TransformationMeta]:
-    """Return scale and translation of an image: its voxels, its interval, and its position on the stage.
-
-    >>> from lamella.ops.conversion.source import ImageDescription
-    >>> facts = {"scale": {"x": 0.5}, "stage": {"x": 7.0}, "times": (0, 2, 4)}
-    >>> image = ImageDescription("a", (), "tyx", (3, 8, 9), np.dtype("u1"), **facts)
-    >>> [transform.to_json() for transform in voxel_transforms(image)]
-    [{'type': 'scale', 'scale': [2.0, 1.0, 0.5]}, {'type': 'translation', 'translation': [0.0, 0.0, 7.0]}]
-    """
+    """Return scale and translation of an image: its voxel size, time step, and position on the stage."""
     scale = dict(description.scale)
     times = frame_times(description)
     if "t" not in scale and times:
-        scale["t"] = mean_step(times)
+        scale["t"] = _mean_step(times)
     shift = [float(description.stage.get(axis, 0.0)) for axis in description.axes]
     return scale_and_translation(
         [float(scale.get(axis, 1.0)) for axis in description.axes], shift if any(shift) else None
@@ -75,29 +67,27 @@ def frame_times(description: ImageDescription) -> list[float]:
     return [time * ratio for time in times]
 
 
-def mean_step(times: Sequence[float]) -> float:
-    """Return the mean time between frames."""
+def _mean_step(times: Sequence[float]) -> float:
     return float(times[-1] - times[0]) / (len(times) - 1)
 
 
-def with_facts(attributes: JSONObject, description: ImageDescription, path: str) -> JSONObject:
-    """Add the source of an image, and what is known of its acquisition; ``path`` is that of its finest level."""
-    own = facts_of(description)
+def with_facts(attributes: JSONObject, description: ImageDescription) -> JSONObject:
+    """Add the files of an image, facts about its acquisition, and irregular times of its frames."""
     times = frame_times(description)
-    step = float(description.scale["t"]) if "t" in description.scale else mean_step(times) if times else 1.0
+    step = float(description.scale["t"]) if "t" in description.scale else _mean_step(times) if times else 1.0
     regular = np.arange(len(times)) * step
-    attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
+    attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **_facts_of(description)}}
     if not times or np.allclose(times, regular, rtol=0, atol=1e-6 * step):
         return attributes
-    return with_real_times(attributes, path, 0.0, step, dict(enumerate(times)))
+    return with_real_times(attributes, "0", 0.0, step, dict(enumerate(times)))
 
 
-def facts_of(description: ImageDescription) -> JSONObject:
-    """Return the facts about an image that OME-NGFF has no place for."""
-    names = [_base(file) for file in description.files] or [description.name]
-    objective = {} if description.objective is None else _known(asdict(description.objective))
+def _facts_of(description: ImageDescription) -> JSONObject:
+    """Return the facts about an image that OME-NGFF has no key for."""
+    names = [_file_name(file) for file in description.files] or [description.name]
+    objective = {} if description.objective is None else _stated(asdict(description.objective))
     channels = [
-        _known({"excitation": each.excitation, "emission": each.emission, "exposure": each.exposure})
+        _stated({"excitation": each.excitation, "emission": each.emission, "exposure": each.exposure})
         for each in description.channels
     ]
     facts = {
@@ -112,16 +102,16 @@ def facts_of(description: ImageDescription) -> JSONObject:
     return {key: value for key, value in facts.items() if value}
 
 
-def _known(facts: JSONObject) -> JSONObject:
+def _stated(facts: JSONObject) -> JSONObject:
     return {key: value for key, value in facts.items() if value not in (None, "")}
 
 
-def _base(path: str) -> str:
+def _file_name(path: str) -> str:
     return stored_text(path.replace("\\", "/").rpartition("/")[2])
 
 
 def stored_text(name: str) -> str:
-    r"""Return the name of a file as text that JSON can store: bytes of no character are replaced.
+    r"""Return the name of a file as text that JSON can store: bytes that are not UTF-8 are replaced.
 
     >>> stored_text("a\udcff.tif") == "a\ufffd.tif"
     True
@@ -132,7 +122,7 @@ def stored_text(name: str) -> str:
 def summarize(
     descriptions: Sequence[ImageDescription], originals: Sequence[OriginalMetadata], left_out: int
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return which facts about images are in the store, which basic ones no file has, and which were dropped.
+    """Return which facts about images are in the store, which basic facts no file states, and which were dropped.
 
     ``left_out`` is the number of texts of original metadata that are not stored.
     """
@@ -154,16 +144,12 @@ def summarize(
     return names, lacking, dropped
 
 
-def _is_named(description: ImageDescription) -> bool:
-    return any(channel.label for channel in description.channels)
-
-
 _FACTS: dict[str, Callable[[ImageDescription], object]] = {
     "pixel size": lambda each: "x" in each.scale,
     "z step": lambda each: "z" in each.axes and "z" in each.scale,
     "time step": lambda each: "t" in each.axes and ("t" in each.scale or bool(frame_times(each))),
     "times of frames": frame_times,
-    "channel names": _is_named,
+    "channel names": lambda each: any(channel.label for channel in each.channels),
     "colours": lambda each: any(channel.color for channel in each.channels),
     "contrast": lambda each: any(channel.window for channel in each.channels),
     "wavelengths": lambda each: any(channel.emission or channel.excitation for channel in each.channels),
@@ -174,14 +160,14 @@ _FACTS: dict[str, Callable[[ImageDescription], object]] = {
     "image names": lambda each: each.title,
     "plate name": lambda each: each.plate,
 }
-"""Facts for the closing lines, each with what an image that has it returns."""
+"""Facts for the closing lines of a conversion, each with a function that returns whether an image has it."""
 
 
 def write_originals(root: NGFFNode, originals: Sequence[OriginalMetadata], series: Sequence[str]) -> None:
     """Write the metadata of the files into the folder ``OME``; ``series`` are the paths of the images, in their order.
 
-    OME-XML of a single file is found by the images if it describes each of them, which a plate and a collection list
-    for that.
+    Readers relate the OME-XML of a single file to images by a list of their paths, which is written with it if it
+    describes each of the images; else it gets another name.
     """
     for original in originals:
         name, text = original.name, original.text
@@ -203,20 +189,17 @@ def list_series(documents: Documents, version: SpecVersion, series: Sequence[str
 
 
 def without_pixels(xml: str) -> tuple[str, int]:
-    """Return OME-XML without references to pixels in files, else as it is, and its number of images.
+    """Return OME-XML without references to pixels in files, and its number of images.
 
-    It is text for text the original: parsing that of a large plate again would cost more than writing it.
-
-    >>> without_pixels('<OME><Image><Pixels><Channel/><TiffData IFD="0"/><Plane/></Pixels></Image></OME>')
-    ('<OME><Image><Pixels><Channel/><MetadataOnly/><Plane/></Pixels></Image></OME>', 1)
+    The text is edited, not parsed: parsing that of a large plate would cost more than writing it.
     """
     return _PIXELS.sub(_metadata_only, xml), sum(1 for _ in _IMAGE.finditer(xml))
 
 
 def _metadata_only(pixels: re.Match[str]) -> str:
-    """Replace the references of one image by an empty MetadataOnly, which the schema has before the planes."""
-    head, prefix, body = pixels["head"], pixels["prefix"], pixels["body"] or ""
-    rest = _REFERENCES.sub("", body)
-    planes = re.search(rf"<{prefix}Plane\b", rest)
-    at = planes.start() if planes else len(rest)
-    return f"{head}>{rest[:at]}<{prefix}MetadataOnly/>{rest[at:]}</{prefix}Pixels>"
+    """Replace the references of one image by an empty MetadataOnly, which comes before the planes in the schema."""
+    head, prefix = pixels["head"], pixels["prefix"]
+    body = _REFERENCES.sub("", pixels["body"] or "")
+    planes = re.search(rf"<{prefix}Plane\b", body)
+    at = planes.start() if planes else len(body)
+    return f"{head}>{body[:at]}<{prefix}MetadataOnly/>{body[at:]}</{prefix}Pixels>"

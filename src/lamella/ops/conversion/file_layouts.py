@@ -30,12 +30,7 @@ class FileLayout:
     def place(
         self, files: Sequence[str], relative: Mapping[str, str] | None = None
     ) -> tuple[list[PlacedFile], list[str]]:
-        """Place files by the pattern; also return the files that do not match. See `place_by_regex`.
-
-        >>> placed, _ = find_layout("operetta").place(["r02c05f01p03-ch2sk1fk1fl1.tiff"])
-        >>> str(placed[0].placement)
-        'B/05/01, channel 2, z 3, t 1'
-        """
+        """Place files by the pattern; also return the files that do not match. See `place_by_regex`."""
         fits = re.compile(self.pattern).search
         if not any(fits((relative or {}).get(file) or os.path.basename(file)) for file in files):
             found = f", such as {files[0]}" if files else ""

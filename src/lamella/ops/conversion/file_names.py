@@ -86,7 +86,7 @@ def _rank(value: int | str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """The files of a stack in order, the axis that their names say ("t", "z", "c" or ""), and the word that says so."""
+    """The files of a stack in order, the axis that their names state ("t", "z", "c" or ""), and the word for it."""
 
     files: list[str]
     axis: str = ""
@@ -107,24 +107,23 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
     ...
     lamella.errors.SourceError: stack contains 4 files whose names differ in 2 parts ...
     """
-    table = _cut(files)
+    table = _split_names(files)
     groups = [] if table is None else table.varying()
     if table is None or not groups:
         return Stack(sorted(files, key=natural_order))
     if len(groups) > 1:
         raise SourceError(_refusal(files, folder, table, groups))
-    first, word, role = _counted(table, groups[0])
+    number_part, word, role = _counting_part(table, groups[0])
     if role in ("field", "well", "dye"):
         raise SourceError(_refusal(files, folder, table, groups, role))
-    axis = {"channel": "c"}.get(role, role)
-    if not table.is_number(first):
+    if not table.is_number(number_part):
         return Stack(sorted(files, key=natural_order))
-    order = sorted(range(len(files)), key=lambda number: int(table.rows[number][first]))
-    return Stack([files[number] for number in order], axis, word)
+    order = sorted(range(len(files)), key=lambda row: int(table.rows[row][number_part]))
+    return Stack([files[row] for row in order], {"channel": "c"}.get(role, role), word)
 
 
-def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
-    """Return the part that counts, the word before it, and its meaning; empty if the word is unknown."""
+def _counting_part(table: _Table, group: list[int]) -> tuple[int, str, str]:
+    """Return the part that counts the files, the word before it, and its meaning; empty if the word is unknown."""
     for index in group:
         word = _word_before(table, index)
         role = _ROLES.get(word.lower(), "")
@@ -132,14 +131,14 @@ def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
             continue
         if role and table.is_number(index):
             return index, word, role
-    if _well(table, set(group)) and any(index in group for index in _well(table, set(group)) or ()):
+    if set(group) & {*(_well_parts(table, set(group)) or ())}:
         return group[0], "", "well"
     words = next((table.column(index) for index in group if not table.is_number(index)), ())
     return group[0], "", "dye" if words and all(map(named_color, words)) else ""
 
 
-def _cut(files: Sequence[str]) -> _Table | None:
-    """Cut names into parts; None if their kinds of parts differ."""
+def _split_names(files: Sequence[str]) -> _Table | None:
+    """Split names into parts; None if their kinds of parts differ."""
     stems = [os.path.splitext(os.path.basename(file))[0] for file in files]
     for parts in (_PARTS, _SIGNED_PARTS):
         rows = [tuple(parts.findall(stem)) for stem in stems]
@@ -199,7 +198,8 @@ def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> st
     varying = {index for group in groups for index in group}
     parts = []
     for index, text in enumerate(table.rows[0]):
-        kind = (r"-?\d+" if _is_signed(table, index) else r"\d+") if table.is_number(index) else r"[^\W\d_]+"
+        is_signed = any(part.startswith("-") for part in table.column(index))
+        kind = (r"-?\d+" if is_signed else r"\d+") if table.is_number(index) else r"[^\W\d_]+"
         if index in roles:
             parts.append(f"(?P<{roles[index]}>{kind})")
         else:
@@ -212,14 +212,10 @@ def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> st
     return pattern if not unmatched and len({item.placement for item in placed}) == len(files) else None
 
 
-def _is_signed(table: _Table, index: int) -> bool:
-    return any(text.startswith("-") for text in table.column(index))
-
-
 def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
     """Choose the meaning of each part: by the name of a well, the word before it, else from the last axis backwards."""
     roles: dict[int, str] = {}
-    well = _well(table, {index for group in groups for index in group})
+    well = _well_parts(table, {index for group in groups for index in group})
     roles_by_word: dict[int, str] = {}
     for group in groups:
         named = {index: _ROLES.get(_word_before(table, index).lower(), "") for index in group}
@@ -246,7 +242,7 @@ def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
     return roles | dict(zip(reversed(unknown_parts), free_roles, strict=False))
 
 
-def _well(table: _Table, varying: set[int]) -> tuple[int, int] | None:
+def _well_parts(table: _Table, varying: set[int]) -> tuple[int, int] | None:
     """Find a row letter followed by a column number, such as B03; prefer one that differs between files."""
     row = table.rows[0]
     pairs = [

@@ -129,7 +129,7 @@ def _with_units(description: ImageDescription) -> ImageDescription:
 class SharedFile:
     """The handles of one file, for all its images and threads; pickling drops them.
 
-    They are closed when the last image that has read is closed, unless ``keeps_open``; a later read opens them again.
+    They are closed when all images that have read are closed, unless ``keeps_open``; a later read opens them again.
     """
 
     def __init__(self, reader: HandleReader, path: str) -> None:
@@ -200,20 +200,15 @@ class HandleSource:
     def __init__(self, file: SharedFile, number: int, description: ImageDescription) -> None:
         self._file = file
         self._number = number
-        self._description = description
+        self.description = description
 
     def __repr__(self) -> str:
-        shape = " x ".join(map(str, self._description.shape))
-        return f"<{type(self).__name__} {self._description.name} {self._description.axes} {shape}>"
-
-    @property
-    def description(self) -> ImageDescription:
-        """Description of the image."""
-        return self._description
+        shape = " x ".join(map(str, self.description.shape))
+        return f"<{type(self).__name__} {self.description.name} {self.description.axes} {shape}>"
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        rows = slice(0, self._description.plane_shape[0]) if rows is None else rows
+        rows = slice(0, self.description.plane_shape[0]) if rows is None else rows
         return self.read_planes([index], rows)[0]
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
@@ -244,7 +239,7 @@ class HandleSource:
         return pixels is not None
 
     def _check(self, index: tuple[int, ...], rows: slice, pixels: Array) -> None:
-        expected = (rows.stop - rows.start, self._description.plane_shape[1]), self._description.dtype
+        expected = (rows.stop - rows.start, self.description.plane_shape[1]), self.description.dtype
         actual = pixels.shape, pixels.dtype.newbyteorder("=")
         if actual != expected:
             raise SourceError(
@@ -280,7 +275,7 @@ class _FileContainer(Container):
 
 @contextmanager
 def reported(reader: Reader, path: str) -> Iterator[None]:
-    """Raise SourceError with one line for any error of a library, which a damaged file makes fail in any way."""
+    """Raise SourceError with one line for any error of a library: damaged files cause errors of all types."""
     try:
         yield
     except (LamellaError, MemoryError):

@@ -91,7 +91,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
     notes += [missing] if missing else []
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
-        image.source.redescribe(inputs.corrections.correct_description(image.source.description))
+        image.source.description = inputs.corrections.correct_description(image.source.description)
     notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
     notes += _notes_of_wells(images)
@@ -101,9 +101,9 @@ def plan_images(inputs: Inputs) -> InputPlan:
 
 
 def _stored_name(image: ImagePlan, inputs: Inputs) -> str:
-    """Return the name of an image: the user's, that in its files if they agree, its field in a plate, or the file.
+    """Return the name of an image: the user's, that in its files if they agree, its path in a plate, or its file.
 
-    In a plate the user names the plate; and files of a field are named after a channel, so none is the image's name.
+    In a plate the user's name is that of the plate, and a file may have one of several channels of the image.
     """
     titles = image.source.titles
     if inputs.corrections.name is not None and "/" not in image.path:
@@ -232,7 +232,7 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
 
 
 def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
-    """Return the layout that the names of all files have; None without one, or if not all files are of folders."""
+    """Return the layout that the names of all files match; None without one, or if the user named a file itself."""
     if len(inputs.files) < 2 or len(inputs.relative) < len(inputs.files):
         return None
     layout = recognise_layout(inputs.files, inputs.relative)
@@ -256,29 +256,18 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         raise SourceError("there is nothing to convert: name a file or a folder")
     first = inputs.files[0]
     images = inputs.images_of(first)
-    covered = {os.path.abspath(file) for image in images for file in image.description.files} | {
+    own_files = {os.path.abspath(file) for image in images for file in image.description.files} | {
         os.path.abspath(first)
     }
-    rest = [file for file in inputs.files if os.path.abspath(file) not in covered]
-    if rest and len(inputs.names) > 1:
+    others = [file for file in inputs.files if os.path.abspath(file) not in own_files]
+    if others and len(inputs.names) > 1:
         raise SourceError(
             f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.abspath(first)}, "
-            f"{os.path.abspath(rest[0])}{', ...' if len(rest) > 1 else ''}): {_PLACE_HINT}, or convert them one by one"
+            f"{os.path.abspath(others[0])}{', ...' if len(others) > 1 else ''}): {_PLACE_HINT}, or convert them one by "
+            "one"
         )
-    if rest:
-        folder = os.path.basename(os.path.normpath(inputs.names[0]))
-        folder_path, count = os.path.abspath(inputs.names[0]), len(inputs.files)
-        _check_single_file(first, images, folder_path)
-        order = order_stack(inputs.files, folder_path)
-        opened = [(file, inputs.image_of(file)) for file in order.files]
-        for file, image in opened:
-            _check_single_file(file, [image], folder_path)
-        stack, axis = stack_sources(opened, folder, order.axis)
-        reason = f", since {order.word!r} stands before the number" if order.word else ""
-        notes.append(
-            f"{folder_path}: its {count} files were stacked along {axis}, in natural order of their names{reason}"
-        )
-        return [ImagePlan("", _with_axes(stack, "c", folder))]
+    if others:
+        return [_plan_stack(inputs, notes)]
     if inputs.series == "all":
         return [
             ImagePlan(str(number), _with_axes(image, "c", image.description.name), number)
@@ -301,6 +290,25 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         f"with --series all (a collection) or --series fields (the fields of a well), or save one image per file and "
         f"{_PLACE_HINT}"
     )
+
+
+def _plan_stack(inputs: Inputs, notes: list[str]) -> ImagePlan:
+    """Plan one image of all files of a folder."""
+    folder_path = os.path.abspath(inputs.names[0])
+    folder = os.path.basename(folder_path)
+    first = inputs.files[0]
+    _check_single_file(first, inputs.images_of(first), folder_path)
+    order = order_stack(inputs.files, folder_path)
+    opened = [(file, inputs.image_of(file)) for file in order.files]
+    for file, image in opened:
+        _check_single_file(file, [image], folder_path)
+    stack, axis = stack_sources(opened, folder, order.axis)
+    reason = f", since {order.word!r} stands before the number" if order.word else ""
+    notes.append(
+        f"{folder_path}: its {len(inputs.files)} files were stacked along {axis}, in natural order of their names"
+        f"{reason}"
+    )
+    return ImagePlan("", _with_axes(stack, "c", folder))
 
 
 def _check_single_file(file: str, images: Sequence[PlaneSource], folder: str) -> None:
@@ -335,7 +343,7 @@ def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
 
 
 def _union(axes: Iterable[str]) -> str:
-    """Return the axes that any of some images has, and the channel axis, in legal order."""
+    """Return the axes of all images together, and the channel axis, in legal order."""
     letters = {"c", *"".join(axes)}
     return "".join(axis for axis in LEGAL_ORDER if axis in letters)
 
@@ -398,7 +406,7 @@ def _channel_order(
     for item in placed:
         own = sources[item.file].description.channels
         numbers.setdefault(item.placement.channel or "", set()).add(own[0].number if len(own) == 1 else None)
-    stated = {name: next(iter(found)) for name, found in numbers.items() if len(found) == 1}
+    stated = {name: next(iter(of_name)) for name, of_name in numbers.items() if len(of_name) == 1}
     if len(stated) == len(names) and None not in stated.values() and len(set(stated.values())) == len(names):
         return sorted(names, key=lambda name: stated[name] or 0)
     return sorted(names, key=natural_order)

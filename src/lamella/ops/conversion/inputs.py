@@ -102,7 +102,7 @@ class Inputs:
             raise SourceError(f"there is no file or folder {os.path.abspath(path)}")
 
     def _is_data_set(self, folder: str) -> bool:
-        """Return whether the reader of a format takes a folder as one data set."""
+        """Return whether a reader opens a folder as one data set."""
         if self.arrangement.is_by_name:
             return False
         reader, layout = self._formats.find(folder), self.arrangement.layout

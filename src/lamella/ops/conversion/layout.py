@@ -27,8 +27,8 @@ def choose_layout(
 ) -> tuple[Shape, Shape | None]:
     """Choose chunks and shards (or None) of an image.
 
-    ``chunks`` and ``shards`` are "auto", "none" (shards only), or lengths of the last axes. On the axes before, chunks
-    have length 1, and shards the length of the chunks. Raise InvalidArgumentError for lengths that do not fit, and for
+    ``chunks`` and ``shards`` passed `check_cut_words`. Lengths apply to the last axes: on the axes before, chunks have
+    length 1, and shards the length of the chunks. Raise InvalidArgumentError for lengths that do not fit, and for
     shards in a version without them.
 
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=None, shards=None, sharded=True)
@@ -40,8 +40,6 @@ def choose_layout(
     if shard_lengths and not sharded:
         raise InvalidArgumentError("OME-NGFF 0.4 has no shards: use version 0.5 or 0.6")
     lead = len(axes) - len(axes.lstrip("tc"))
-    if chunks == "none":
-        raise InvalidArgumentError('chunks cannot be "none": use lengths, or "auto"')
     inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
     outer = "none" if shards == "none" or not sharded else shard_lengths or "auto"
     return chunks_and_shards(shape, itemsize, lead, chunks=inner, shards=outer)
@@ -61,8 +59,8 @@ def choose_block(
 ) -> Shape:
     """Choose the blocks in which a source is read: whole rows, whole units of the array, each strip decoded once.
 
-    The array is written in units: chunks, or whole shards. Blocks are near 8 MiB, up to 64 MiB so that no strip or
-    channel is decoded twice, and larger if a row of units is.
+    The array is written in units: chunks, or whole shards. Blocks have about 8 MiB, or up to 64 MiB if else a strip or
+    channel were decoded twice, or more if a row of units has.
 
     >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=64, channels_together=1, axes="zyx")
     (8, 256, 2048)
@@ -84,8 +82,9 @@ def choose_block(
     if block[-2] % band_rows:
         room = max(1, TOGETHER_BYTES // (math.prod(block) * itemsize))
         grow(-2, block[-2] * min(room, math.lcm(block[-2], band_rows) // block[-2]), TOGETHER_BYTES)
-    for axis in (axis for name in "zy" for axis, letter in enumerate(axes) if letter == name):
-        while block[axis] < shape[axis]:
+    for name in "zy":
+        axis = axes.find(name)
+        while axis >= 0 and block[axis] < shape[axis]:
             before = block[axis]
             grow(axis, 2 * before, BLOCK_BYTES)
             if block[axis] == before:

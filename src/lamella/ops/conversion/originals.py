@@ -1,6 +1,6 @@
-"""Choose the original metadata that a store keeps: those of one file by their names, those of several by its name too.
+"""Choose the original metadata to store, and name them: those of several files each after its file.
 
-The number and the size of the texts are limited, because a plate can be made of tens of thousands of files.
+Their number and size are limited, because a plate may come from tens of thousands of files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def choose_originals(
 ) -> tuple[tuple[OriginalMetadata, ...], int]:
     """Return the texts to store, with the names to store them by, and the number of those that are left out.
 
-    The first text of a single file is kept at any size. With ``folder`` also a single file is named, by its path in the
-    folder: other files of it are converted by other calls.
+    The first text of a single file is stored at any size. With ``folder``, whose other files other calls convert, the
+    text of a single file is named after its file too.
 
     >>> from lamella.ops.conversion.reader import Container, OriginalMetadata
     >>> files = [(f"/data/{name}.tif", Container([], [OriginalMetadata("a.json", "{}")])) for name in ("A/1", "B/1")]
@@ -52,7 +52,7 @@ def choose_originals(
 
 
 def _by_file(files: Sequence[tuple[str, Container]], folder: str | None) -> list[OriginalMetadata]:
-    """Return the texts of files, named after each file's path in a folder, by default the one that they share."""
+    """Return the texts of files, named after each file's path in a folder, by default the folder of all files."""
     described = [(os.path.abspath(file), container) for file, container in files if container.original]
     if not described:
         return []

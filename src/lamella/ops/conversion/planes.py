@@ -35,8 +35,8 @@ _SHARED_BYTES = 48 << 20
 class PlanesArray:
     """Source pixels to write into ``target``, read in blocks like a StoredArray. Pickling drops sample and progress.
 
-    ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own. Missing
-    planes of a plate count as zeros in its sample, because those of the store cannot be told from zeros.
+    ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own. In the
+    sample of a plate missing planes are zeros, as they are when a resumed call samples stored pixels.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class PlanesArray:
     def read(self, region: Region, out: Array) -> None:
         """Read a region of whole rows into a block; missing planes are zeros."""
         together = self.source.description.channels_together
-        tasks = list(_tasks(self.source.description.axes, region, together))
+        groups = list(_plane_groups(self.source.description.axes, region, together))
         threads = codec_threads().map if out.nbytes > _SHARED_BYTES else map
-        for _ in threads(lambda task: self._read_planes(task, out), tasks):
+        for _ in threads(lambda group: self._read_planes(group, out), groups):
             pass
 
     def sample(self, region: Region) -> None:
         """Read only the contrast sample of a region: its pixels are written already."""
         together, axes = self.source.description.channels_together, self.source.description.axes
         for block_region in nested(region, [self._meta.chunks]):
-            for indices, _, rows in _tasks(axes, block_region, together):
+            for indices, _, rows in _plane_groups(axes, block_region, together):
                 sampled_indices = [index for index in indices if self.sampler.needs(index)]
                 planes = read_planes(self.source, sampled_indices, rows) if sampled_indices else ()
                 for index, pixels in zip(sampled_indices, planes, strict=True):
@@ -97,8 +97,8 @@ class PlanesArray:
                         self.sampler.add(index, rows.start, np.zeros(shape, self._meta.dtype))
                 self._count(indices, rows)
 
-    def _read_planes(self, task: _Task, block: Array) -> None:
-        indices, block_indices, rows = task
+    def _read_planes(self, group: _PlaneGroup, block: Array) -> None:
+        indices, block_indices, rows = group
         parts = [block[block_index] for block_index in block_indices]
         if len(indices) == 1:
             exist = [read_into(self.source, indices[0], rows, parts[0])]
@@ -121,12 +121,12 @@ class PlanesArray:
             self.tally.add(len(indices) * (rows.stop - rows.start) / height)
 
 
-_Task = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
+_PlaneGroup = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
 """Planes that are decoded together: indices in the image, indices in the block, rows."""
 
 
-def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
-    """List the planes of a block, grouped by planes that are decoded together."""
+def _plane_groups(axes: str, region: Region, together: int) -> Iterator[_PlaneGroup]:
+    """Yield the planes of a block in groups; ``together`` neighbouring channels are decoded at once."""
     outer = [range(part.start, part.stop) for part in region[:-2]]
     channel = axes.find("c")
     groups: list[list[int]] = [[0]]
@@ -136,7 +136,7 @@ def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
             [c for c in numbers if c // together == group_number]
             for group_number in range(numbers.start // together, -(-numbers.stop // together))
         ]
-        outer[channel] = range(1)  # its index is the group's
+        outer[channel] = range(1)  # each group has its own channels
     for group in groups:
         for index in product(*outer):
             indices = [

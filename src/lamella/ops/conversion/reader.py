@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 MAX_ORIGINAL_BYTES = 64 << 20
-"""Maximum size of the original metadata in a store that are of several files, and of each file of an index."""
+"""Maximum size of the original metadata of several files in a store, and of one file that lists other files."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class Reader(ABC):
 class Formats:
     """The readers that a conversion may use; the first that claims a path reads it.
 
-    ``readers`` may be a function that loads them. ``likely`` returns some readers that are asked before the others are
-    loaded: the first of them that claims a path must be the first of all. With ``is_chosen``, the user chose the only
+    ``readers`` may be a function that loads all readers. ``likely`` returns the readers to ask before that: the first
+    of them that claims a path must be the first of all readers that do. With ``is_chosen``, the user chose the only
     reader, which then reads files of any name.
     """
 
@@ -195,14 +195,14 @@ class Formats:
         likely: Callable[[str], Sequence[Reader]] | None = None,
         is_chosen: bool = False,
     ) -> None:
-        self._given = readers
+        self._readers_or_load = readers
         self._likely = likely
         self._is_chosen = is_chosen
 
     @cached_property
     def _readers(self) -> list[Reader]:
-        given = self._given() if callable(self._given) else self._given
-        return sorted(given, key=lambda reader: reader.is_fallback)
+        readers = self._readers_or_load() if callable(self._readers_or_load) else self._readers_or_load
+        return sorted(readers, key=lambda reader: reader.is_fallback)
 
     def find(self, path: str) -> Reader | None:
         """Return the reader of a file or of a folder that is one data set."""
@@ -224,7 +224,7 @@ class Formats:
     def open(self, path: str, *, what_is_there: bool = False) -> Container:
         """Open a path by its reader; raise SourceError if no reader claims it.
 
-        A file that its reader cannot read, and that begins as those of another format, is opened by that one's reader.
+        A file that its reader cannot read, and that begins like a file of another format, is opened by that reader.
         """
 
         def opened(reader: Reader) -> Container:
@@ -261,7 +261,7 @@ class Formats:
         return container
 
     def _hint(self, path: str) -> str:
-        """Return the end of an error that names the formats whose files may begin as a file does; empty without any."""
+        """Return the end of an error: formats whose files begin like this one, or the name that its index must have."""
         head = _first_bytes(path)
         for each in self._readers:
             if each.index_root and each.index_root in head and not each.claims(path):

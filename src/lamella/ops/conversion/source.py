@@ -173,6 +173,12 @@ class ImageDescription:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
+def channels_of(description: ImageDescription) -> tuple[SourceChannel, ...]:
+    """Return a channel for each index of axis "c": unnamed ones unless the source describes just as many."""
+    count = description.length("c")
+    return description.channels if len(description.channels) == count else (SourceChannel(""),) * count
+
+
 class PlaneSource(Protocol):
     """An image that is read plane by plane; thread-safe, and can be pickled. Files stay open until `close`."""
 
@@ -226,5 +232,5 @@ def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: s
 
 
 def is_legal_order(axes: str) -> bool:
-    """Return whether axes are a part of "tczyx" in this order that ends with "yx": "czyx", but not "zcyx"."""
+    """Return whether axes are letters of "tczyx" in this order, with "yx" at the end: "czyx", but not "zcyx"."""
     return axes.endswith("yx") and axes == "".join(a for a in LEGAL_ORDER if a in axes)

@@ -20,6 +20,7 @@ from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, joint_
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import name_order
+from lamella.ops.conversion.source import channels_of
 from lamella.ops.conversion.write import ImageWrite
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.pyramid import list_levels, plan_levels
@@ -30,7 +31,7 @@ from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.files.removal import delete_unfinished
-from lamella.store.metadata.array_creation import new_array
+from lamella.store.metadata.array_creation import check_cut_words, new_array
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import PinnedArray
 from lamella.store.storage import open_storage
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.input_plan import ImagePlan, InputPlan
-    from lamella.ops.conversion.source import ImageDescription, SourceChannel
+    from lamella.ops.conversion.source import ImageDescription
     from lamella.ops.pyramids.pyramid import NewLevels
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta, WindowDict
@@ -76,24 +77,17 @@ class ImageSettings:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
-        for argument, lengths, words in (
-            ("chunks", self.chunks, ("auto",)),
-            ("shards", self.shards, ("auto", "none")),
-        ):
-            if isinstance(lengths, str) and lengths not in words:
-                raise InvalidArgumentError(
-                    f"{argument}={lengths!r} is neither {' nor '.join(words)} nor lengths"
-                )
+        check_cut_words(self.chunks, self.shards)
         # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 
 
 class NewStore(NamedTuple):
-    """The root of a new or resumed store, a position per image, and the paths of the images whose arrays are new."""
+    """The root of a new or resumed store, a position per image, and the paths of images with their arrays created."""
 
     root: NGFFNode
     positions: list[Position]
-    new: Collection[str] = ()
+    created: Collection[str] = ()
 
 
 @contextmanager
@@ -102,16 +96,16 @@ def create_positions(
 ) -> Iterator[NewStore]:
     """Create or resume a store with a position per image, and close it at the end.
 
-    The arrays of many images are created with their positions, those of others by `begin_image`.
+    A collection, and a plate of images of one shape and type, is created with its arrays; `begin_image` creates others.
     """
     images = plan.images
     for image in images:
         check_dtype(image.source.description.dtype, image.source.description.name)
     if plan.layout == "collection":
-        root, created = _create_collection(path, images, levels, settings)
+        root, new = _create_collection(path, images, levels, settings)
         with root:
             stored = dict(root.positions())
-            yield NewStore(root, [stored[image.path] for image in images], created)
+            yield NewStore(root, [stored[image.path] for image in images], new)
         return
     first = images[0].source.description
     _check_channels(images)
@@ -131,13 +125,13 @@ def create_positions(
         if not isinstance(node, Plate):
             yield NewStore(node, [node])
             return
-        new: Collection[str] = ()
+        created: Collection[str] = ()
         if resumed is not None:
             positions = resumed[1]
         else:
             shared = levels[0].arrays if all(plan is levels[0] for plan in levels) else {}
             positions = create_plate_positions(node, [_spec(image) for image in images], unlisted=shared)
-            new = {image.path for image in images} if shared else ()
+            created = {image.path for image in images} if shared else ()
         node.metadata.name = first.plate or name
         names = {
             image.source.description.acquisition: image.source.description.acquisition_name
@@ -150,7 +144,7 @@ def create_positions(
             ]
         _sort_rows_and_columns(node.metadata)
         node.dump_meta()
-        yield NewStore(node, positions, new)
+        yield NewStore(node, positions, created)
 
 
 def _spec(image: ImagePlan) -> PositionSpec:
@@ -176,7 +170,7 @@ def _create_collection(
 ) -> tuple[ImageCollection, Collection[str]]:
     """Create or resume a store of images by number, each with channels and axes of its own.
 
-    Also return the paths of the images that were not there.
+    Also return the paths of the images that were created.
     """
     version = by_name(settings.version)
     documents = Documents.create(open_storage(path), version.zarr_format)
@@ -211,7 +205,7 @@ def _sort_rows_and_columns(plate: PlateMeta) -> None:
 def _resumed_positions(
     path: str, images: Sequence[ImagePlan]
 ) -> tuple[Plate | Position, list[Position]] | None:
-    """Open the store of a killed call; None, and delete the store, if it lacks positions: then it has no pixels."""
+    """Open the store of a killed call; delete it and return None if it lacks positions: then it has no pixels yet."""
     if not os.path.lexists(path):
         return None
     with suppress(LamellaError):  # killed while it wrote its first documents
@@ -234,7 +228,7 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
         description = image.source.description
         key = description.axes, description.shape, description.dtype
         if key not in plans:
-            plans[key] = _plan(description, settings)
+            plans[key] = _plan_image(description, settings)
         planned.append(plans[key])
     return planned
 
@@ -242,10 +236,10 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
 def begin_image(
     image: ImagePlan, position: Position, levels: NewLevels, images: int, *, is_new: bool
 ) -> ImageWrite:
-    """Create the arrays of one image, without pixels, unless they are new; its document lists them when complete.
+    """Create the arrays of one image, without pixels, unless `create_positions` did (``is_new``).
 
     ``images`` is the number of images of a plate, which get one contrast together. Arrays of a killed call keep their
-    pixels.
+    pixels. The document of the image lists its arrays when they are complete.
     """
     arrays = _arrays(position, levels)
     for array in () if is_new else arrays:
@@ -263,7 +257,7 @@ def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
     ]
 
 
-def _plan(description: ImageDescription, settings: ImageSettings) -> NewLevels:
+def _plan_image(description: ImageDescription, settings: ImageSettings) -> NewLevels:
     """Plan the arrays of an image."""
     version = by_name(settings.version)
     chunks, shards = choose_layout(
@@ -294,7 +288,10 @@ def is_complete(position: Position, levels: NewLevels, line: list[Any], job: str
 
 
 def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[str | None, str | None]:
-    """Return the states of the files that are read, which the digest of the job has, and of those of all levels."""
+    """Return the states of the files that are read and of the files of all levels.
+
+    The files that are read count by the digest of the job.
+    """
     storage = position.documents.storage
     arrays = _arrays(position, levels)
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
@@ -302,7 +299,7 @@ def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[st
 
 
 class MetadataCache:
-    """The metadata of the last image, which are often those of the next one; name and contrast are set for each."""
+    """The metadata of the last image: often the next one differs by its name and contrast alone."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
@@ -320,12 +317,12 @@ class MetadataCache:
         is_changed = self._meta is None or key != self._key
         if self._meta is None or is_changed:
             self._key, self._meta = key, _new_meta(image, levels)
-        meta = self._meta
+        meta = self._meta.copied()
         meta.multiscales[0].name = image.name
         if meta.omero is not None:
             meta.omero.name = image.name
             if windows:
-                meta = self._meta = set_windows(meta, windows)
+                meta = set_windows(meta, windows)
         return meta, is_changed
 
 
@@ -337,7 +334,7 @@ def describe_image(
     sampler = ContrastSampler(description.axes, description.shape, description.dtype)
     sampler.merge(sample)
     windows = {
-        index: sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
+        index: sampler.window(index, channel.window) for index, channel in enumerate(channels_of(description))
     }
     windows = _with_one_window_of_colours(windows, description)
     _write_document(position, image, levels, windows, cache)
@@ -379,12 +376,12 @@ def _write_document(
 ) -> None:
     """Write the document of an image; raise MetadataError instead if the metadata of the source break a rule.
 
-    It is created and not edited: no other program writes into the unfinished store, and thousands of edited models
-    would stay in memory with their positions. Name and contrast break no rule, so equal metadata are checked once.
+    It is created, not edited: no other program writes into the unfinished store, and each of thousands of positions
+    would keep its edited model. Name and contrast break no rule, so metadata that differ in them are checked once.
     """
     meta, is_changed = cache.get(image, levels, windows)
     attributes = position.store_handle.version.dump(meta, {}, trusted=not is_changed)
-    attributes = with_facts(attributes, image.source.description, "0")
+    attributes = with_facts(attributes, image.source.description)
     if is_changed:
         refuse_broken(position.node_path, {}, attributes, ("image",))
     position.documents.put_groups({position.path: attributes}, new=True)
@@ -398,7 +395,7 @@ def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:
     if meta.omero is not None:
         if meta.omero.rdefs is not None:
             meta.omero.rdefs.default_z = description.length("z") // 2
-        channels = _channels(description)
+        channels = channels_of(description)
         colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
         for stored, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
             stored.active = channel.active
@@ -412,7 +409,7 @@ def describe_plate(
     plans: Sequence[NewLevels],
     sample: PlateSample,
 ) -> None:
-    """Describe all images of a plate. Contrast is that of the files if all have one, else of the sample."""
+    """Describe all images of a plate. The contrast is that of the files if all state one, else that of the sample."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: dict[int, WindowDict] = {}
@@ -420,7 +417,7 @@ def describe_plate(
         file_windows = [
             (window[0], window[1])
             for description in descriptions
-            if (window := _channels(description)[index].window) and window[0] < window[1]
+            if (window := channels_of(description)[index].window) and window[0] < window[1]
         ]
         windows[index] = (
             sample.window(index, name)
@@ -440,13 +437,7 @@ def _joint_window(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.gen
 
 
 def image_axes(description: ImageDescription) -> list[AxisMeta]:
-    """Return the lower-case axes of an image, with the units of its source if known.
-
-    >>> from lamella.ops.conversion.source import ImageDescription
-    >>> image = ImageDescription("cells", (), "yx", (2, 2), np.dtype("uint8"), units={"y": "nanometer"})
-    >>> [axis.to_json() for axis in image_axes(image)]
-    [{'name': 'y', 'type': 'space', 'unit': 'nanometer'}, {'name': 'x', 'type': 'space'}]
-    """
+    """Return the lower-case axes of an image, with the units of its source if known."""
     axes = usual_axes(description.axes)
     for axis in axes:
         axis.unit = description.units.get(axis.name)
@@ -464,26 +455,13 @@ def channel_labels(description: ImageDescription) -> list[str]:
     """Return distinct names of the channels of an image.
 
     Channels without a name become ``channel_0``, ``channel_1``, ...; a repeated name gets a number.
-
-    >>> from lamella.ops.conversion.source import ImageDescription, SourceChannel
-    >>> channels = (SourceChannel("GFP"), SourceChannel("GFP"), SourceChannel(""))
-    >>> channel_labels(ImageDescription("a", (), "cyx", (3, 2, 2), np.dtype("uint8"), channels=channels))
-    ['GFP', 'GFP (2)', 'channel_2']
     """
     labels: list[str] = []
-    for index, channel in enumerate(_channels(description)):
+    for index, channel in enumerate(channels_of(description)):
         label = channel.label.strip() or f"channel_{index}"
         repeats = sum(other == label or other.startswith(f"{label} (") for other in labels)
         labels.append(f"{label} ({repeats + 1})" if repeats else label)
     return labels
-
-
-def _channels(description: ImageDescription) -> Sequence[SourceChannel]:
-    from lamella.ops.conversion.source import SourceChannel
-
-    count = description.length("c")
-    described = description.channels
-    return described if len(described) == count else [SourceChannel("")] * count
 
 
 def _with_one_window_of_colours(
@@ -491,9 +469,9 @@ def _with_one_window_of_colours(
 ) -> dict[int, WindowDict]:
     """Return one window for all colours of an image whose file states none: separate ones would change the hues.
 
-    It is the range of 8 bits; of wider samples, which may use a part of their bits, from 0 to the brightest colour.
+    It reaches to 255 for samples of 8 bits, and to the brightest colour for wider ones, which may not use all bits.
     """
-    if not description.is_rgb or any(channel.window for channel in _channels(description)):
+    if not description.is_rgb or any(channel.window for channel in channels_of(description)):
         return windows
     limits = type_limits(description.dtype) or (0.0, 1.0)
     brightest = max(windows[index]["end"] for index in list(windows)[:3])  # a fourth channel is the opacity

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from lamella.ops.conversion.reader import Reader
+    from lamella.ops.conversion.reader import Formats, Reader
     from lamella.store.metadata.array_creation import GridChoice
     from lamella.types import JSONObject, StrPath, VersionName
 
-Files = dict[str, tuple[int, int]]
-"""The files of a position: size and time of the last change."""
+FileStamps = dict[str, tuple[int, int]]
+"""Size and time of the last change, in nanoseconds, of each file of a position."""
 
 
 @dataclass(frozen=True)
@@ -201,23 +201,24 @@ def _run(
 ) -> list[str]:
     """Convert positions until the end; return them in the order of their completion."""
     done: list[str] = []
-    last: dict[str, Files] = {}
+    last: dict[str, FileStamps] = {}
     changed: dict[str, float] = {}
     latest = monotonic()
     while True:
         now = monotonic()
-        # The stop file is looked for first: whatever was written before it is then listed.
+        # The folder is listed after this check, so that the list has all files older than the stop file.
         stops = stop_file is not None and os.path.exists(stop_file)
-        look = watcher.look()
-        for path, files in look.files.items():
+        listing = watcher.list_files()
+        for path, files in listing.files.items():
             if last.get(path) != files:
                 changed[path] = latest = now
-        last = look.files
+        last = listing.files
         is_end = stops or now - latest >= idle
         ready = [
             path
-            for path, files in look.files.items()
-            if is_end or (now - changed[path] >= settle and look.is_complete(path, files, files_per_position))
+            for path, files in listing.files.items()
+            if is_end
+            or (now - changed[path] >= settle and listing.is_complete(path, files, files_per_position))
         ]
         for path in watcher.convert(ready, is_end=is_end):
             done.append(path)
@@ -225,20 +226,23 @@ def _run(
                 on_position(path)
         if is_end:
             watcher.discard()
-            watcher.check(look)
+            watcher.check(listing)
             return done
         sleep(min(1.0, max(settle, 0.1)))
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a folder has at one moment: the files of each position; and whether positions may grow in time."""
+class _Listing:
+    """The files of each position at one moment, or the error of listing them.
 
-    files: dict[str, Files] = field(default_factory=dict)
+    ``grows``: a position may get more files at any time, because names or metadata have time points.
+    """
+
+    files: dict[str, FileStamps] = field(default_factory=dict)
     grows: bool = False
     error: SourceError | OSError | None = None
 
-    def is_complete(self, path: str, files: Files, expected: int | None) -> bool:
+    def is_complete(self, path: str, files: FileStamps, expected: int | None) -> bool:
         """Return whether a position has all its files."""
         if expected is not None:
             return len(files) >= expected
@@ -260,7 +264,7 @@ class _Watcher:
     plate: Any
     arrangement: Arrangement
     corrections: Corrections
-    formats: Any
+    formats: Formats
     settings: ImageSettings
     workers: Workers
 
@@ -285,7 +289,7 @@ class _Watcher:
                 )
             return {path: set(_sources_of(position.zattrs)) for path, position in plate.positions()}
 
-    def look(self) -> _Look:
+    def list_files(self) -> _Listing:
         """List the files by position; none if they cannot be placed or described at present."""
         try:
             inputs = Inputs([self.folder], self.formats, arrangement=self.arrangement)
@@ -295,15 +299,15 @@ class _Watcher:
                 for item in placed:
                     positions.setdefault(item.placement.path, []).append(item.file)
                 grows = any(item.placement.t is not None for item in placed)
-                return _Look({path: _stamps(files) for path, files in positions.items()}, grows)
+                return _Listing({path: _stamps(files) for path, files in positions.items()}, grows)
             described = [image.description for image in inputs.images_of(inputs.files[0])]
             inputs.close()
             files_of = {"/".join(each.well or ()): _stamps(each.files) for each in described}
         except (SourceError, OSError) as error:  # a file or index that is being written
-            return _Look(error=error)
+            return _Listing(error=error)
         if not all(description.well for description in described):
             raise InvalidArgumentError(f"{self.folder} is not a plate: a watch needs the wells of its files")
-        return _Look(files_of, any("t" in each.axes or each.missing for each in described))
+        return _Listing(files_of, any("t" in each.axes or each.missing for each in described))
 
     def convert(self, paths: Iterable[str], *, is_end: bool) -> list[str]:
         """Convert positions that the plate lacks; before the end, none if a file cannot be read yet."""
@@ -336,7 +340,7 @@ class _Watcher:
             self._add_originals(plate)
 
     def _add_originals(self, plate: Plate) -> None:
-        """Copy the original metadata of new positions into the plate, as far as there is room for them."""
+        """Copy the original metadata of new positions into the plate, up to `MAX_ORIGINALS` texts."""
         folder = os.path.join(self.temporary, "OME")
         if not os.path.isdir(folder):
             return
@@ -351,7 +355,7 @@ class _Watcher:
     def temporary(self) -> str:
         """Path of the store whose positions are copied into the plate; always the same, so that copies resume.
 
-        It lies beside a folder, and in the folder for temporary files for a URL.
+        It lies beside the plate, or in the folder for temporary files if the plate is at a URL.
         """
         if is_copied(self.plate):
             digest = sha256(f"watch {self.name}".encode()).hexdigest()[:24]
@@ -362,11 +366,11 @@ class _Watcher:
         return os.path.join(folder, f".{name}.watch")
 
     def finish_interrupted(self) -> None:
-        """Finish what a killed call had nearly done: the store was complete, or the plate listed a position already."""
+        """Move a complete store of a killed call into place, and finish copies of positions that the plate lists."""
         for path in (self.temporary,) if is_copied(self.plate) else (self.plate, self.temporary):
             Workspace(path, {"command": "convert"}, overwrite=True).finish_interrupted()
         if os.path.lexists(self.temporary):
-            with suppress(LamellaError):  # a part of it was deleted
+            with suppress(LamellaError):  # the temporary store may be partly deleted
                 self._add(self.converted())
 
     def discard(self) -> None:
@@ -383,14 +387,14 @@ class _Watcher:
         store = new_store(target, overwrite, "convert", self.settings.version, None, None)
         convert_inputs(inputs, target, store, self.settings, self.workers, None, None)
 
-    def check(self, look: _Look) -> None:
+    def check(self, listing: _Listing) -> None:
         """Raise SourceError if files are not in the plate."""
-        if look.error is not None:
-            raise SourceError(str(look.error)) from look.error
+        if listing.error is not None:
+            raise SourceError(str(listing.error)) from listing.error
         present = self.converted()
         late = {
             path: sorted({os.path.basename(file) for file in files} - present[path])
-            for path, files in look.files.items()
+            for path, files in listing.files.items()
             if path in present
         }
         late = {path: names for path, names in late.items() if names}
@@ -403,7 +407,7 @@ class _Watcher:
             )
 
 
-def _stamps(files: Iterable[str]) -> Files:
+def _stamps(files: Iterable[str]) -> FileStamps:
     stats = {file: os.stat(file) for file in files}
     return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 

@@ -35,7 +35,7 @@ _SMALL_BYTES = 16 << 20
 """Images up to this size are written by one thread each, if there are many."""
 
 _LARGE_UNIT_BYTES = 64 << 20
-"""Approximate size of the units of a large image: each worker first lists the pages of the file, so not too many."""
+"""Approximate size of the units of a large image: not smaller, because each worker first lists the file's pages."""
 
 
 @dataclass(frozen=True)
@@ -64,33 +64,33 @@ class ImageWrite:
 class ImageUnit:
     """An image, or a region of it, as a unit of a job.
 
-    ``first`` reads the source and computes levels; ``rest`` computes the levels that need a complete finer level.
-    ``key`` names the unit in the journal: an image is recorded by one line, however many units it had.
+    ``source_unit`` reads the source and computes levels; ``later_passes`` compute levels that need a complete finer
+    level. ``key`` names the unit in the journal; a complete image also has a line of its own (`key_of_image`).
     """
 
     number: int
     key: str
-    first: PassUnit
-    rest: tuple[ReadPass, ...] = ()
+    source_unit: PassUnit
+    later_passes: tuple[ReadPass, ...] = ()
     is_computed: bool = field(default=False, init=False)
-    """Whether this call has computed the unit: an earlier one may have done."""
-    together = 1
+    """Whether this call has computed the unit, and not an interrupted one."""
+    units_per_task = 1
 
     @property
     def pixels(self) -> PlanesArray:
         """The pixels of the source."""
-        pixels = self.first.read_pass.source
+        pixels = self.source_unit.read_pass.source
         assert isinstance(pixels, PlanesArray)
         return pixels
 
     @property
     def size(self) -> int:
         """Raw size of the pixels of the region."""
-        return prod(region_shape(self.first.region)) * self.pixels.meta.dtype.itemsize
+        return prod(region_shape(self.source_unit.region)) * self.pixels.meta.dtype.itemsize
 
     @property
     def _storage(self) -> Storage:
-        return self.first.read_pass.targets[0].array.documents.storage
+        return self.source_unit.read_pass.targets[0].array.documents.storage
 
     def reads(self) -> Files:
         """Return no files: the digest of the job has those of all sources."""
@@ -100,8 +100,8 @@ class ImageUnit:
         """Return the files of all levels."""
         keys: list[str] = []
         for read_pass, region in (
-            (self.first.read_pass, self.first.region),
-            *((later, whole_region(later.meta.shape)) for later in self.rest),
+            (self.source_unit.read_pass, self.source_unit.region),
+            *((later, whole_region(later.meta.shape)) for later in self.later_passes),
         ):
             for target in read_pass.targets:
                 keys += files_of_region(target.array, shrink(region, target.factors))
@@ -110,11 +110,11 @@ class ImageUnit:
     def do(self) -> None:
         """Read the source, and write all levels."""
         with closing(self.pixels.source):
-            compute_unit(self.first)
+            compute_unit(self.source_unit)
         if self.pixels.tally is not None:
             self.pixels.tally.add(0, "pyramid")
-        for read_pass in self.rest:
-            compute_unit(PassUnit(read_pass, whole_region(read_pass.meta.shape), self.first.jobs))
+        for read_pass in self.later_passes:
+            compute_unit(PassUnit(read_pass, whole_region(read_pass.meta.shape), self.source_unit.jobs))
         self.is_computed = True
 
 
@@ -143,9 +143,9 @@ def write_images(
 ) -> None:
     """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
 
-    ``images`` yields the images with their numbers, each with its arrays, when it is needed; ``sizes`` are their sizes
-    in bytes. ``finish_image`` is called in this thread with the number and the contrast sample of each complete image,
-    and whether its worker has added it to the journal: an image that is one unit.
+    ``images`` yields each image with its number, and creates its arrays, when it is needed; ``sizes`` are the sizes of
+    all images in bytes. ``finish_image`` is called in this thread for each complete image with its number, its contrast
+    sample, and whether its line is in the journal already: that of an image of one unit is.
     """
     executor = workers.executor
     are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
@@ -180,7 +180,7 @@ def write_unit(task: Task) -> _UnitResult:
     ((unit, _),) = task.units
     assert isinstance(unit, ImageUnit)
     do_task(task)
-    pixels, region = unit.pixels, unit.first.region
+    pixels, region = unit.pixels, unit.source_unit.region
     if not unit.is_computed:
         with closing(pixels.source):
             pixels.sample(region)
@@ -194,20 +194,24 @@ def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[Rea
 
 
 def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> ImageUnit:
-    first, *rest = _passes(image, tally, spread=False)
-    return ImageUnit(number, key_of_image(number), PassUnit(first, image.whole, jobs), tuple(rest))
+    first, *later = _passes(image, tally, spread=False)
+    return ImageUnit(number, key_of_image(number), PassUnit(first, image.whole, jobs), tuple(later))
 
 
 def _split_unit(unit: ImageUnit) -> Iterator[ImageUnit]:
     """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
-    regions = list(nested(unit.first.region, [_unit_shape(unit.first.read_pass, UNIT_BYTES)]))
+    source_unit = unit.source_unit
+    regions = list(nested(source_unit.region, [_unit_shape(source_unit.read_pass, UNIT_BYTES)]))
     if len(regions) == 1:
         yield unit
         return
     for region in regions:
-        rest = unit.rest if region == regions[-1] else ()
-        key, first = _key_of_region(unit.number, region), replace(unit.first, region=region)
-        yield replace(unit, key=key, first=first, rest=rest)
+        yield replace(
+            unit,
+            key=_key_of_region(unit.number, region),
+            source_unit=replace(source_unit, region=region),
+            later_passes=unit.later_passes if region == regions[-1] else (),
+        )
 
 
 def _key_of_region(number: int, region: Region) -> str:
@@ -223,7 +227,7 @@ def _write_large(
     workers: Workers,
 ) -> Sample:
     """Write one image in regions on an executor; return the sample of the whole image."""
-    first, *rest = _passes(image, None, spread=True)
+    first, *later = _passes(image, None, spread=True)
     sampler = PlanesArray(image.source, image.levels[0][0], images=image.images).sampler
 
     def collect(result: _UnitResult) -> None:
@@ -236,7 +240,7 @@ def _write_large(
     )
     run(write_unit, tasks(units, job, journal), workers, done=collect)
     tally.add(0, "pyramid")
-    for read_pass in rest:
+    for read_pass in later:
         units_of_pass = (
             PassUnit(read_pass, region, 1)
             for region in nested(whole_region(read_pass.meta.shape), [read_pass.unit])

@@ -18,7 +18,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.walk import Field, ImageContainer, walk
 from lamella.nodes.well import Row, Well
-from lamella.ops.conversion.contrast import joint_window, usual
+from lamella.ops.conversion.contrast import are_usual, joint_window
 from lamella.ops.display.montage import MAX_FIELDS
 from lamella.ops.display.preview import (
     PreviewOptions,
@@ -275,7 +275,7 @@ def _window_of_fields(values: Sequence[NDArray[Any]]) -> Window:
     """Return one window for the pixels of several fields."""
     if not values:
         return 0.0, 1.0
-    included = usual([auto_window(of_field) for of_field in values])
+    included = are_usual([auto_window(of_field) for of_field in values])
     chosen = [of_field for of_field, is_usual in zip(values, included, strict=True) if is_usual]
     max_values = _MAX_VALUES // len(chosen)
     return auto_window(

@@ -13,7 +13,7 @@ from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
-from lamella.store.metadata.array_creation import chunks_and_shards, fit_chunks, new_array
+from lamella.store.metadata.array_creation import check_cut_words, chunks_and_shards, fit_chunks, new_array
 from lamella.store.metadata.array_meta import Compressor, nearest_choice
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def rechunk(
     }
     call = RewriteCall(
         settings,
-        lambda documents, members, _: RechunkPlan(documents, members.groups, layout),
+        lambda documents, inventory, _: RechunkPlan(documents, inventory.groups, layout),
         workers,
         progress,
         follow_links,
@@ -160,16 +160,9 @@ class RequestedLayout:
         """Raise InvalidArgumentError for a layout that fits no array."""
         if self.chunks is None and self.shards is None and self.compressor is None:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
-        for argument, lengths, words in (
-            ("chunks", self.chunks, ("auto",)),
-            ("shards", self.shards, ("auto", "none")),
-        ):
-            if isinstance(lengths, str) or lengths is None:
-                if lengths is not None and lengths not in words:
-                    raise InvalidArgumentError(
-                        f"{argument}={lengths!r} is neither {' nor '.join(words)} nor lengths"
-                    )
-            elif not whole_numbers(lengths, argument, 1):
+        check_cut_words(self.chunks, self.shards)
+        for argument, lengths in (("chunks", self.chunks), ("shards", self.shards)):
+            if not (isinstance(lengths, str) or lengths is None or whole_numbers(lengths, argument, 1)):
                 raise InvalidArgumentError(
                     f"{argument} is a list of whole numbers from 1 on for the last axes, not {lengths!r}."
                 )
@@ -205,7 +198,8 @@ class RequestedLayout:
             dimension_names=meta.dimension_names,
             attributes=meta.attributes,
         )
-        return _with_unknown_keys(new, meta)
+        # With the keys of the old document that do not describe the layout.
+        return replace(new, document={**meta.document, **new.document})
 
     def _cut(self, meta: ArrayMeta, lead: int) -> tuple[Shape, Shape | None]:
         if meta.ndim == 0:
@@ -240,8 +234,3 @@ class RequestedLayout:
 def _last(lengths: GridChoice, count: int) -> Shape | Literal["auto", "none"] | None:
     """Return the lengths for the last axes: (4, 64, 64) is (64, 64) for an array of two axes."""
     return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]
-
-
-def _with_unknown_keys(new: ArrayMeta, old: ArrayMeta) -> ArrayMeta:
-    """Copy the keys of the old document that do not describe the layout."""
-    return replace(new, document={**old.document, **new.document})
