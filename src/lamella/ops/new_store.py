@@ -10,7 +10,12 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
-from lamella.ops.copying.copy_store import check_other, check_replaced, copy_store, has_unfinished_copy
+from lamella.ops.copying.copy_store import (
+    check_replaced,
+    check_same_place,
+    copy_store,
+    has_unfinished_copy,
+)
 from lamella.ops.copying.pack import check_archive, pack
 from lamella.ops.copying.upload import check_upload
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _RESUMED = (KeyboardInterrupt, WorkerLostError, StorageError)
-"""Errors after which what was written for a URL or store stays, as the same call resumes it."""
+"""Errors after which the temporary folder stays, because the same call resumes."""
 
 
 def folder_or_store(destination: StrPath | Store) -> StrPath | Store:
@@ -43,7 +48,7 @@ def folder_or_store(destination: StrPath | Store) -> StrPath | Store:
 
 
 def is_copied(destination: StrPath | Store) -> bool:
-    """Whether a new store is copied to its destination when it is complete: to a URL, or into a store."""
+    """Return whether a new store is written to a temporary folder and then copied: to a URL, or into a zarr store."""
     return is_store(destination) or is_url(location(destination))
 
 
@@ -65,11 +70,11 @@ def new_store(
     storage_options: Mapping[str, Any] | None = None,
     sources: Sequence[StrPath | Store | Storage] = (),
 ) -> Iterator[Workspace]:
-    """Yield the workspace of a new store: the folder; one that is packed at the end; one that is copied elsewhere.
+    """Yield the workspace of a new store; at the end its folder is packed into an archive, or copied to a URL or store.
 
-    Only the same ``command`` resumes an interrupted one. Raise StoreExistsError for an existing path that is not
-    replaced, and InvalidArgumentError for a ``version`` that the archive does not support, and for a store that is one
-    of its ``sources``.
+    Only the same ``command`` resumes an interrupted call. Raise StoreExistsError for an existing path that is not
+    replaced, and InvalidArgumentError for a ``version`` that the archive does not support, and for a destination that
+    is one of the ``sources``.
     """
     destination = with_options(folder_or_store(destination), storage_options)
 
@@ -110,7 +115,7 @@ def new_store(
         above = _temporary_folder(command, path)
     name = shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
     errors = (KeyboardInterrupt,) if upload is None else _RESUMED
-    with _kept_after(above, os.path.join(above, name), path, errors) as folder:
+    with _temporary(above, os.path.join(above, name), path, errors) as folder:
         check()  # another call may have written it meanwhile
         yield workspace(folder)
         pack(folder, path if upload is None else upload, overwrite=overwrite, progress=progress)
@@ -134,7 +139,7 @@ def _storage_of(source: StrPath | Store | Storage) -> Storage:
 
 
 def _temporary_folder(command: str, shown: str) -> str:
-    """Return the folder where a store is written before it is sent: the same for the same command and destination."""
+    """Return the temporary folder for a command and destination: always the same, so that a call can resume."""
     digest = sha256(f"{command} {shown}".encode()).hexdigest()[:24]
     return os.path.join(os.path.realpath(tempfile.gettempdir()), f"{PRIVATE_PREFIX}upload-{digest}")
 
@@ -148,11 +153,11 @@ def staged(
     progress: Progress | bool | None,
     sources: Sequence[StrPath | Store | Storage] = (),
 ) -> Iterator[str]:
-    """Yield a temporary folder for a store that is copied to a URL or store when it is complete, and then deleted.
+    """Yield a temporary folder (in ``TMPDIR``), whose store is copied to a URL or store at the end.
 
-    It lies in the folder for temporary files (``TMPDIR``), and stays after what the same call resumes. Raise
-    StoreExistsError for a store at the URL that is not replaced, ReadOnlyError where nothing can be written, and
-    InvalidArgumentError for a store that is one of its ``sources``, or lies in one, or has one in it.
+    The folder is deleted, except after errors from which the same call resumes. Raise StoreExistsError for a store at
+    the URL that is not replaced, ReadOnlyError if nothing can be written there, and InvalidArgumentError for a
+    destination that is one of the ``sources``, or lies in one, or contains one.
     """
     storage = open_storage(destination)
     _check_apart(sources, storage)
@@ -164,24 +169,24 @@ def staged(
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
     for source in sources if check_replaced(storage, overwrite=overwrite) else ():
-        check_other(source, storage)
+        check_same_place(source, storage)
     name = f"{storage.title or 'store'}.zarr"
     if not is_store(destination):
         name = storage.name.rstrip("/").rpartition("/")[2]
     above = _temporary_folder(command, storage.name)
     path = os.path.join(above, shortened(name, LONGEST_PART))
-    with _kept_after(above, path, storage.name, _RESUMED) as folder:
+    with _temporary(above, path, storage.name, _RESUMED) as folder:
         yield folder
         copy_store(folder, destination, overwrite=overwrite, progress=progress)
 
 
 @contextmanager
-def _kept_after(
-    above: str, folder: str, shown: str, errors: tuple[type[BaseException], ...]
+def _temporary(
+    above: str, folder: str, shown: str, kept_after: tuple[type[BaseException], ...]
 ) -> Iterator[str]:
-    """Yield a folder in a temporary one, which messages show as another path; delete both, except after ``errors``.
+    """Yield a folder in the temporary folder ``above``, which is deleted at the end except after some errors.
 
-    Another call for the same destination waits until this one has ended.
+    Messages show the folder as another path. Another call for the same destination waits until this one has ended.
     """
     parent, name = os.path.split(above)
     make_folder(parent)
@@ -191,7 +196,7 @@ def _kept_after(
             with shown_as(folder, shown):
                 yield folder
         except BaseException as error:
-            if not isinstance(error, errors):
+            if not isinstance(error, kept_after):
                 rmtree(above, ignore_errors=True)
             raise
         rmtree(above, ignore_errors=True)

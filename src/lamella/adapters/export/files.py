@@ -35,7 +35,7 @@ TIFF: dict[str, tuple[str, Callable[[Selection], None], Callable[..., None]]] = 
 class ExportedFile:
     """One file to write, as a unit of a job: see `Unit`.
 
-    ``done`` is called with the bytes, or frames, that were written. ``together`` is the number of files of a task.
+    ``done`` is called with the bytes, or frames, that were written. A worker gets ``units_per_task`` files at once.
     """
 
     source: Selection | Frames
@@ -43,7 +43,7 @@ class ExportedFile:
     name: str
     format: str
     done: Callable[[float], None] | None = None
-    together: int = 1
+    units_per_task: int = 1
 
     @property
     def key(self) -> str:

@@ -135,14 +135,15 @@ def copy_store(
             follow_links=follow_links,
         )
     target.check_writable("")
-    source_store = open_source(source, follow_links=follow_links)
-    check_stores_apart(source_store.documents.storage, target)
+    documents = open_source(source, follow_links=follow_links)
+    source_name = documents.storage.name
+    check_stores_apart(documents.storage, target)
     with (
-        logged("Copy %s to %s", source_store.name, target.name),
+        logged("Copy %s to %s", source_name, target.name),
         reporting(progress, "bytes") as report_progress,
     ):
-        contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
-        job = digest([__version__, source_store.name, fields, levels, contents.documents, contents.files])
+        contents = contents_of(documents, select_parts(documents, fields, levels))
+        job = digest([__version__, source_name, fields, levels, contents.documents, contents.files])
         if isinstance(target, LocalStorage):
             opened = _in_folder(target, job, overwrite)
         else:
@@ -155,7 +156,7 @@ def copy_store(
             else:
                 copy.copy_files(workers)
                 copy.copy_documents()
-    target.commit_own(f"Copy {source_store.name}")
+    target.commit_own(f"Copy {source_name}")
     return CopyReport(
         target.name, len(contents.documents), copy.files, copy.nbytes, copy.resumed, contents.unseen
     )
@@ -226,13 +227,13 @@ def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tupl
 
 
 def check_replaced(target: Storage, *, overwrite: bool) -> bool:
-    """Return whether a destination that is not a folder has something to replace; else StoreExistsError."""
+    """Return whether a destination that is not a folder has something to replace; raise if it must not be replaced."""
     if not target.exists(""):
         return False
     if not overwrite:
         if (target.read(COPY_JOURNAL) or _REPLACES) != _REPLACES and not has_unfinished_copy(target):
             with suppress(StorageError):
-                target.delete(COPY_JOURNAL)  # of a copy that was killed when it was complete
+                target.delete(COPY_JOURNAL)  # the copy was complete when it was killed
         raise already_exists(target.name)
     if not target.has_any(METADATA_FILES) and not has_unfinished_copy(target):
         raise not_a_store(target.name)
@@ -240,9 +241,9 @@ def check_replaced(target: Storage, *, overwrite: bool) -> bool:
 
 
 def has_unfinished_copy(target: Storage) -> bool:
-    """Whether a copy into a destination that is not a folder was begun and not finished, and no other store is left.
+    """Return whether a destination that is not a folder has a part of a copy, and no store that can be opened.
 
-    The last documents are those of the root: with them the store is complete, or is still the old one.
+    The documents of the root are deleted first and written last: where they exist, the old or the new store is whole.
     """
     journal = target.read(COPY_JOURNAL)
     if journal is None or (journal != _REPLACES and target.chunks_need_array):
@@ -250,10 +251,10 @@ def has_unfinished_copy(target: Storage) -> bool:
     return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
 
 
-def check_other(source: StrPath | Store | Storage, target: Storage) -> None:
-    """Raise where a store that is to be replaced is the source by another URL, or one of them lies in the other.
+def check_same_place(source: StrPath | Store | Storage, target: Storage) -> None:
+    """Raise if a store that is to be replaced is the source, or one lies in the other, under another URL.
 
-    URLs of one place need not look alike: a service may have several names of a host.
+    Different URLs may lead to one place, so a temporary object is written to the target, and searched by the source.
     """
     source_storage = source if isinstance(source, Storage) else open_storage(source, read_only=True)
     if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
@@ -265,13 +266,12 @@ def check_other(source: StrPath | Store | Storage, target: Storage) -> None:
             raise InvalidArgumentError(
                 f"The destination, {target.name}, is the source, {source_storage.name}: choose another one."
             )
-        if any(_has(source_storage, f"{part}/{probe}") for part in _ends(target.name)):
+        if any(_has_key(source_storage, f"{path}/{probe}") for path in _last_parts(target.name)):
             raise InvalidArgumentError(
                 f"{target.name} lies inside of its source, {source_storage.name}: choose another destination."
             )
-        if any(
-            _has(url, probe) for url in _urls_above(source.name if isinstance(source, Storage) else source)
-        ):
+        url = source.name if isinstance(source, Storage) else source
+        if any(_has_key(above, probe) for above in _urls_above(url)):
             raise InvalidArgumentError(
                 f"The source, {source_storage.name}, lies inside of {target.name}: choose another destination."
             )
@@ -279,18 +279,18 @@ def check_other(source: StrPath | Store | Storage, target: Storage) -> None:
         target.delete(probe)
 
 
-def _has(store: Storage | StrPath, key: str) -> bool:
-    """Whether a store has a key, as far as it can be opened and read."""
+def _has_key(store: Storage | StrPath, key: str) -> bool:
+    """Return whether a store has a key; False for a store that cannot be opened or read."""
     with suppress(LamellaError):
         storage = open_storage(store, read_only=True) if isinstance(store, (str, os.PathLike)) else store
         return storage.size(key) is not None
     return False
 
 
-def _ends(url: str) -> Iterator[str]:
+def _last_parts(url: str) -> Iterator[str]:
     """Yield the last parts of a URL, the longest first.
 
-    >>> list(_ends("s3://bucket/plates/a.zarr"))
+    >>> list(_last_parts("s3://bucket/plates/a.zarr"))
     ['bucket/plates/a.zarr', 'plates/a.zarr', 'a.zarr']
     """
     names = [name for name in url.partition("://")[2].split("/") if name]
@@ -316,13 +316,13 @@ def _in_service(
 ) -> Iterator[tuple[Storage, Journal[Any]]]:
     """Yield the destination itself, and a journal in it, which is deleted when the copy is complete.
 
-    A store that is replaced is complete until the journal says so; from then on it cannot be opened.
+    A store that is replaced is whole until the journal is written; from then on it cannot be opened.
     """
-    is_resumed = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job}))
-    is_resumed = is_resumed and has_unfinished_copy(target)
+    is_of_job = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job}))
+    is_resumed = is_of_job and has_unfinished_copy(target)
     if not is_resumed and target.exists(""):
         check_replaced(target, overwrite=overwrite)
-        check_other(source, target)
+        check_same_place(source, target)
         assert isinstance(target, FlatStorage)  # a folder or an archive is written elsewhere
         target.leave_only(COPY_JOURNAL, _REPLACES)
     with Journal(StoredObject(target, COPY_JOURNAL), {"job": job}) as journal:
@@ -343,11 +343,11 @@ class _Copied:
 class _Copy:
     def __init__(self, contents: Contents, target: Storage, journal: Journal[Any], count: Count) -> None:
         self._contents, self._target, self._journal, self._count = contents, target, journal, count
-        self._states: dict[str, Any] = {}
-        if not isinstance(
-            contents.storage, LocalStorage | ZipStorage
-        ):  # a single listing; local files are looked at one by one
-            self._states = dict(contents.storage.fingerprints_below("") or {})
+        #: Fingerprints of files: of local ones read one by one (`_units`), of others in a single listing.
+        self._fingerprints: dict[str, Any] = {}
+        self._is_local_source = isinstance(contents.storage, LocalStorage | ZipStorage)
+        if not self._is_local_source:
+            self._fingerprints = dict(contents.storage.fingerprints_below("") or {})
         self.files = self.nbytes = self.resumed = 0
 
     def copy_files(self, workers: Workers) -> None:
@@ -359,12 +359,12 @@ class _Copy:
         self._journal.flush()
 
     def _units(self) -> Iterator[tuple[str, int | None, bool]]:
-        """Yield the key and size of each file, and whether the journal says that it was copied."""
+        """Yield the key and size of each file, and whether the journal lists its unchanged source as copied."""
         for key, size in self._contents.files:
-            if isinstance(self._contents.storage, LocalStorage | ZipStorage):
-                self._states[key] = list(self._contents.storage.stamp(key) or ())
-            state = self._states.get(key)
-            yield key, size, bool(state) and self._journal.get(key) == [state, size]
+            if self._is_local_source:
+                self._fingerprints[key] = list(self._contents.storage.stamp(key) or ())
+            fingerprint = self._fingerprints.get(key)
+            yield key, size, bool(fingerprint) and self._journal.get(key) == [fingerprint, size]
 
     def _copy(self, unit: tuple[str, int | None, bool]) -> _Copied:
         key, size, is_recorded = unit
@@ -388,12 +388,12 @@ class _Copy:
         self.nbytes += copied.size
         self.resumed += copied.skipped
         self._count.add(copied.size)
-        state = self._states.pop(copied.key, None)
-        if state:
-            self._journal.add(copied.key, state, [copied.size], copied.size)
+        fingerprint = self._fingerprints.pop(copied.key, None)
+        if fingerprint:
+            self._journal.add(copied.key, fingerprint, [copied.size], copied.size)
 
     def copy_documents(self, *, root_first: bool = False) -> None:
-        """Write the documents, those of the root last, or first; a group of Zarr v2 appears with its attributes."""
+        """Write the documents, those of the root last, or first; of Zarr v2, the attributes of a group before it."""
         documents = self._contents.documents
         if not root_first:
             documents = sorted(

@@ -109,16 +109,17 @@ def pack(
             )
         return replace(report, destination=clean_url(location(destination)))
     path = local_path(destination, "the archive")
-    source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
-    comment = _comment(source_store.documents, path)
+    documents = open_source(with_options(source, storage_options), follow_links=follow_links)
+    storage = documents.storage
+    comment = _comment(documents, path)
     check_archive(path, overwrite=overwrite)
-    check_apart(source_store.documents.storage.identity, os.path.realpath(path))
-    with logged("Pack %s into %s", source_store.name, path), reporting(progress, "bytes") as report_progress:
-        contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
+    check_apart(storage.identity, os.path.realpath(path))
+    with logged("Pack %s into %s", storage.name, path), reporting(progress, "bytes") as report_progress:
+        contents = contents_of(documents, select_parts(documents, fields, levels))
         for key, _ in contents.files:
             if is_archive_name(key) and key.lower().endswith(".ozx"):
                 raise InvalidArgumentError(
-                    f"{source_store.documents.storage.where(key)} is an archive, and an archive cannot contain "
+                    f"{storage.where(key)} is an archive, and an archive cannot contain "
                     "another: move it out of the store."
                 )
         count = Count(report_progress, "bytes", contents.nbytes)

@@ -1,6 +1,6 @@
-"""Select fields or levels of a store to copy, with documents that list only them.
+"""List the documents and files of a store to copy, of all or of some fields and levels, and report the copy.
 
-List the documents and files of a store that are copied, and report what was copied.
+Documents are changed to list only the selected fields and levels.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class _SelectionBuilder:
     def _edit(
         self, path: str, kind: type[MetaModel], change: Any, dropped_levels: Sequence[str] = ()
     ) -> None:
-        """Change one model in a document, and keep the rest."""
+        """Change one model of a document; the rest of the document stays."""
         old = self.documents.group(path)
         version = self.node.store_handle.version_of(old)
         meta = version.load(kind, old)
@@ -212,8 +212,8 @@ class _SelectionBuilder:
 class Contents:
     """The documents (keys, breadth first) and all other files (keys and sizes) that are copied.
 
-    The size of a chunk that may not exist is None. ``changed`` has documents that differ from the stored ones, because
-    only a part is copied. ``unseen`` is the reason why files may be missing; None if the store lists all of them.
+    The size of a chunk that may not exist is None. ``changed`` has documents that are copied in another form, because
+    only a part of the store is copied. ``unseen`` is why files may be missing; None if the store can list all files.
     """
 
     store: Documents
@@ -245,9 +245,9 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     storage = documents.storage
     contents = Contents(documents, changed=selection.changed, unseen=unseen(storage))
     files = (
-        _known(storage, selection)
+        _files_by_metadata(storage, selection)
         if isinstance(storage, ListedByMetadata)
-        else _stored(storage, selection, "")
+        else _files_below(storage, selection, "")
     )
     for key, size in files:
         if key.rpartition("/")[2] in METADATA_FILES:
@@ -258,8 +258,8 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     return contents
 
 
-def _stored(storage: Storage, selection: CopySelection, folder: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the files below a folder, with a single listing if the store supports it."""
+def _files_below(storage: Storage, selection: CopySelection, folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the files below a folder, by a single listing if the store supports it."""
     if storage.lists_below:
         sizes = storage.sizes_below(folder)
         for key in sorted(sizes, key=natural_order):
@@ -274,10 +274,12 @@ def _stored(storage: Storage, selection: CopySelection, folder: str) -> Iterator
         if size is not None:
             yield key, size
         else:
-            yield from _stored(storage, selection, key)
+            yield from _files_below(storage, selection, key)
 
 
-def _known(storage: ListedByMetadata, selection: CopySelection) -> Iterator[tuple[str, int | None]]:
+def _files_by_metadata(
+    storage: ListedByMetadata, selection: CopySelection
+) -> Iterator[tuple[str, int | None]]:
     """Yield the documents that metadata name, and all chunks that the arrays may have."""
     yield from ((key, None) for key in storage.documents if not selection.drops(key))
     for path, meta in storage.arrays.items():

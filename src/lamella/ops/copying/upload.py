@@ -86,13 +86,13 @@ def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
 def _check_uploaded(storage: ObjectStorage, key: str, path: str) -> None:
     """Raise StorageError unless the object has the size and the end of the file."""
     size = os.path.getsize(path)
-    found = storage.size(key)
+    stored_size = storage.size(key)
     start = max(0, size - _END)
     with open(path, "rb") as file:
         file.seek(start)
-        if found == size and storage.read_range(key, start, size - start) == file.read():
+        if stored_size == size and storage.read_range(key, start, size - start) == file.read():
             return
-    change = "is missing" if found is None else f"has {found:,} bytes, or others than were sent"
+    change = "is missing" if stored_size is None else f"has {stored_size:,} bytes, or others than were sent"
     raise StorageError(
         f"{storage.where(key)} {change}, after an archive of {size:,} bytes was uploaded: another program writes "
         "there, or the service lost it. Call again with overwrite=True (--overwrite) if an object is there."

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_SECONDS = 2.0
 _MAX_BYTES = 64 << 20
-"""Pending lines are written after this time, or this size of finished units: a kill loses pending lines."""
+"""Pending lines, which a kill loses, are written after this time, or this size of finished units."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -152,7 +152,7 @@ class StoredObject:
         try:
             self._data = self._storage.read(self._key) or head
         except LamellaError:
-            self._data = head  # then no unit is known to be finished, and all are done again
+            self._data = head  # all units are done again
         return io.BytesIO(self._data)
 
     def replace(self, data: bytes) -> None:
@@ -281,10 +281,10 @@ class Journal(Generic[P]):
 def journal_in_place(
     storage: Storage, key: str, job: str, discard: Callable[[], object]
 ) -> Iterator[Journal[LocalFile] | None]:
-    """Yield the journal of a job that changes a store in place; None if the store is not local, and has no lines.
+    """Yield the journal of a job that changes a store in place; None if the store is not local: no units are recorded.
 
-    The journal exists before anything else is written, and is deleted at the end. ``discard`` deletes what was written
-    after an error, unless the same call resumes the job.
+    The journal exists before anything else is written, and is deleted at the end. After an error from which the same
+    call does not resume, ``discard`` deletes what was written.
     """
     with Journal(stored_journal(storage, key), {"job": job}) as journal:
         journal.file.append(b"")
@@ -292,9 +292,7 @@ def journal_in_place(
             yield cast("Journal[LocalFile]", journal) if isinstance(journal.file, LocalFile) else None
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                with suppress(
-                    LamellaError
-                ):  # the first error is the one to raise; then the same call resumes
+                with suppress(LamellaError):  # of the two errors, raise the first; then the same call resumes
                     discard()
                     journal.remove()
             raise

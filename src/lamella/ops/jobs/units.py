@@ -50,8 +50,8 @@ class Unit(Protocol):
         """Raw size of its pixels in bytes, for progress."""
 
     @property
-    def together(self) -> int:
-        """Number of such units in one task of a worker."""
+    def units_per_task(self) -> int:
+        """Number of such units that a worker gets at once."""
 
     def reads(self) -> Files:
         """Files on which the result depends."""
@@ -68,7 +68,7 @@ class TargetUnit:
 
     target: StoredArray
     region: Region
-    together = 1
+    units_per_task = 1
 
     @property
     def key(self) -> str:
@@ -107,7 +107,7 @@ def files_of(array: StoredArray, region: Region) -> Files:
 def state_of(files: Files, *settings: Any) -> str | None:
     """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
-        stamps = [one.storage.fingerprints(one.keys) for one in (files, *files.others)]
+        stamps = [in_store.storage.fingerprints(in_store.keys) for in_store in (files, *files.others)]
     except LamellaError:
         return None
     if None in stamps:
@@ -117,13 +117,16 @@ def state_of(files: Files, *settings: Any) -> str | None:
 
 
 def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
-    """Return whether a line of the journal has these states of the files that are read and written."""
+    """Return whether a line of the journal states these states of the files that are read and written."""
     return read is not None and written is not None and line is not None and list(line) == [read, written]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Units for one worker with their journal lines and share of the job (``job``: digest of the settings)."""
+    """Units for one worker, each with its line of the journal of an interrupted call, or None.
+
+    ``weight`` is their share of the job, ``job`` the digest of its settings.
+    """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
     weight: float
@@ -138,8 +141,8 @@ def tasks(
     weight: Callable[[Unit], float] = lambda unit: unit.size,
 ) -> Iterator[Task]:
     """Group units into tasks; `weight` returns the share of a unit in the job."""
-    for together, same_size in groupby(units, key=lambda unit: unit.together):
-        while batch := list(islice(same_size, together)):
+    for units_per_task, group in groupby(units, key=lambda unit: unit.units_per_task):
+        while batch := list(islice(group, units_per_task)):
             lines = [None if journal is None else journal.get(unit.key) for unit in batch]
             file = None if journal is None else journal.file
             yield Task(tuple(zip(batch, lines, strict=True)), sum(map(weight, batch)), job, file)

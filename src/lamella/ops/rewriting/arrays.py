@@ -65,12 +65,12 @@ class FileUnit:
     meta: ArrayMeta | None = None
 
     def is_whole(self, data: bytes) -> bool:
-        """Whether these bytes are all of the file, as far as it shows; a service may answer with less."""
+        """Return whether bytes are the whole file, as far as they show it; a service may send less."""
         return not self.size or len(data) == self.size if self.meta is None else shows_whole(self.meta, data)
 
     @property
-    def together(self) -> int:
-        """Number of files in one task: several, if they are small."""
+    def units_per_task(self) -> int:
+        """Several, if the files are small."""
         return 1 if self.size > _SMALL_BYTES else 8
 
     def reads(self) -> Files:
@@ -99,7 +99,7 @@ class FilesUnit:
     """Files to copy unchanged from a remote store, all at once."""
 
     files: tuple[FileUnit, ...]
-    together = 1
+    units_per_task = 1
 
     @property
     def size(self) -> int:
@@ -170,7 +170,7 @@ class RegionUnit(TargetUnit):
         return files_of(self.source, self.region)
 
     def do(self) -> None:
-        """Read and write the parts of the region with pixels; the rest stays unwritten."""
+        """Read and write the files of the region that have pixels; others stay unwritten."""
         meta, new_meta = self.source.meta, self.target.meta
         is_complete = all(self._source_storage.size(key) is not None for key in self.reads().keys)
         written_regions = [self.region] if is_complete else list(self._regions_with_pixels(new_meta))
@@ -218,7 +218,7 @@ class RegionUnit(TargetUnit):
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Split a region at multiples of ``grain``, so that each chunk is decoded once, within one part."""
+    """Split a region at multiples of ``grain`` into parts; a chunk within the grain is decoded once."""
     starts = [span.start // g * g for span, g in zip(region, grain, strict=True)]
     lengths = [span.stop - b for span, b in zip(region, starts, strict=True)]
     for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
@@ -231,15 +231,8 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
 def unit_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES) -> Shape:
     """Return the shape of the regions in which an array is rewritten: whole files of the new one.
 
-    They grow to whole chunks of the old array, so that no chunk is decoded repeatedly, and then to
-    a reasonable size of a task, up to `max_bytes` raw bytes.
-
-    >>> import numpy as np
-    >>> from lamella.store.metadata.array_meta import ArrayMeta
-    >>> planes = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (1, 1024, 1024))
-    >>> blocks = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (32, 128, 128))
-    >>> unit_shape(planes, blocks), unit_shape(blocks, planes)
-    ((32, 1024, 1024), (32, 1024, 1024))
+    They grow to whole chunks of the old array, so that no chunk is decoded twice, up to ``max_bytes``, and then up to
+    `PIECE_BYTES`.
     """
     shape = [min(f, max(1, n)) for f, n in zip(target.files, target.shape, strict=True)]
     itemsize = target.dtype.itemsize
@@ -312,13 +305,6 @@ def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
 
     A chunk of Zarr v2 in C order without filters equals the chunk of Zarr v3 with the codecs bytes (little-endian) and
     the same compressor.
-
-    >>> from lamella.store.metadata.array_creation import new_array
-    >>> old = new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2))
-    >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
-    True
-    >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2), compressor="gzip"))
-    False
     """
     if source.zarr_format == target.zarr_format:
         keys = _CODING_V3 if source.zarr_format == 3 else _CODING_V2
@@ -328,8 +314,8 @@ def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
         and target.shards is None
         and source.chunks == target.chunks
         and source.dtype == target.dtype
-        and is_plain(source)
-        and is_plain(target)
+        and _is_plain(source)
+        and _is_plain(target)
         and _codec(source.compressor) == _codec(target.compressor)
     )
 
@@ -339,7 +325,7 @@ def _codec(compressor: Compressor | None) -> str | None:
     return None if compressor is None else compressor.name
 
 
-def is_plain(meta: ArrayMeta) -> bool:
+def _is_plain(meta: ArrayMeta) -> bool:
     """Return whether chunks are little-endian, in C order, with at most one compressor that both formats have."""
     has_common_codec = meta.compressor is None or meta.compressor.name in _COMMON_CODECS
     if meta.zarr_format == 2:

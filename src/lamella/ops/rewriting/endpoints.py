@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import (
@@ -31,21 +30,8 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 
-@dataclass
-class SourceStore:
-    """The store that is read, or a group in it; ``local`` is its folder with links resolved, None for other stores."""
-
-    documents: Documents
-    local: str | None
-
-    @property
-    def name(self) -> str:
-        """Path or URL of the store, for messages."""
-        return self.documents.storage.name
-
-
-def open_source(source: StrPath | Store, *, follow_links: bool = False) -> SourceStore:
-    """Open the source for reading."""
+def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Documents:
+    """Open a store, or a group in one, for reading."""
     storage = open_storage(source, read_only=True, follow_links=follow_links)
     documents = Documents.open(storage)
     if documents is None:
@@ -60,15 +46,13 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     documents = Documents(listed(storage), documents.format)
     documents.always_read_twice()
-    return SourceStore(
-        documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
-    )
+    return documents
 
 
 def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
     """Return the absolute path of a rewritten store, by default that of the source; its parent may be missing.
 
-    Raise if it is inside the source, or cannot replace it.
+    Raise for a path inside the source, and for a source that cannot be replaced.
     """
     root = os.path.realpath(source.root) if isinstance(source, LocalStorage) else None
     if destination is None:
@@ -121,7 +105,7 @@ def not_a_store(name: str) -> StoreExistsError:
 
 
 def check_destination(path: str, *, overwrite: bool) -> None:
-    """Raise if the destination exists and must not be replaced."""
+    """Raise for a path that cannot be that of a folder with a store, or exists and must not be replaced."""
     if not os.path.basename(path):
         raise InvalidArgumentError(f"{path} cannot be the name of a store")
     if is_archive_name(path) and not os.path.isdir(path):
@@ -137,8 +121,8 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise StoreExistsError(
             f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to"
         )
-    empty = os.path.isdir(path) and not os.listdir(path)
-    if not empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
+    is_empty = os.path.isdir(path) and not os.listdir(path)
+    if not is_empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
         raise not_a_store(path)
     if ".zarr" not in path:
         raise StoreExistsError(
@@ -161,7 +145,7 @@ def _check_replaceable(storage: Storage, root: str) -> None:
 
 
 def check_stores_apart(source: Storage, target: Storage, path: str = "") -> None:
-    """Do `check_apart` for two stores, or a folder in the first, however their paths or URLs are spelled."""
+    """Do `check_apart` for two stores, or a folder in the first, by their identities and by their names."""
     for first, second in ((source.identity, target.identity), (source.name, target.name)):
         check_apart(join(first.rstrip("/"), path), second.rstrip("/"), (source.where(path), target.name))
 
@@ -169,7 +153,7 @@ def check_stores_apart(source: Storage, target: Storage, path: str = "") -> None
 def check_apart(source: str, target: str, names: tuple[str, str] | None = None) -> None:
     """Raise InvalidArgumentError if a new store is its source or lies in it, or the source in it.
 
-    Both are paths without links, or places of stores; ``names`` are those for messages.
+    Both are paths without links, or identities of stores; messages use ``names``.
     """
     source_name, target_name = names or (source, target)
     if source == target:
@@ -192,4 +176,4 @@ def remove_consolidated_above(path: str) -> None:
     for above in groups_above(path):
         documents = Documents.open(LocalStorage(above))
         if documents is not None:
-            documents.edit_group("", lambda attributes: attributes)
+            documents.edit_group("", lambda attributes: attributes)  # every edit removes them

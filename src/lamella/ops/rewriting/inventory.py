@@ -33,8 +33,8 @@ _AT_ONCE = 256
 class Inventory:
     """The members of a store, parents before children.
 
-    ``bare`` are folders without a document that contain nodes; ``files`` are keys of files outside of Zarr: tables,
-    OME-XML, notes. ``digest`` covers all documents.
+    ``bare`` are folders without a document that contain nodes; ``files`` are keys of files that Zarr does not define,
+    such as OME-XML and notes. ``digest`` is that of all documents.
     """
 
     groups: list[str] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Inventory:
     files: list[str] = field(default_factory=list)
     digest: str = ""
 
-    def without(self, part: str) -> None:
+    def remove(self, node: str) -> None:
         """Remove a node and everything below it."""
         for paths in (self.groups, self.arrays, self.bare, self.files):
-            paths[:] = [path for path in paths if path != part and not path.startswith(f"{part}/")]
+            paths[:] = [path for path in paths if path != node and not path.startswith(f"{node}/")]
 
 
 def inventory_of(documents: Documents) -> Inventory:
@@ -69,7 +69,7 @@ class _Walk:
         self.files: list[str] = []
 
     def visit(self, paths: Sequence[str]) -> Iterator[str]:
-        """Visit some folders at once; yield the folders in them, which may have nodes."""
+        """Add the nodes and files of some folders; yield the folders in them."""
         documents, storage = self.documents, self.documents.storage
         storage.expect([join(path, file) for path in paths for file in documents.files.all])
         for path in paths:
@@ -91,19 +91,19 @@ class _Walk:
 
     def _digest(self, path: str, kind: NodeKind) -> bytes:
         documents, digest = self.documents, hashlib.sha256()
-        own = (
+        cached = (
             documents.files.array if kind == "array" else documents.files.group,
             documents.files.attributes,
         )
         for file in documents.files.all:
-            data = documents.data(path, file) if file in own else documents.storage.read(join(path, file))
+            data = documents.data(path, file) if file in cached else documents.storage.read(join(path, file))
             if data is not None:
                 check_replaced_document(self.documents, join(path, file), data)
                 digest.update(f"{path}/{file} {len(data)}\n".encode() + data)
         return digest.digest()
 
     def inventory(self) -> Inventory:
-        """Return what was found, each folder followed by all below it."""
+        """Return the members of the visited folders, each folder followed by all below it."""
         above = {folder for path in self.nodes for folder in ancestors(path)}
         inventory = Inventory(
             [path for path, kind in self.nodes.items() if kind == "group"],
@@ -118,19 +118,15 @@ class _Walk:
 
 
 def batched(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
-    """Yield so many items at a time.
-
-    >>> list(batched("ABCDE", 2))
-    ['AB', 'CD', 'E']
-    """
-    for first in range(0, len(items), count):
-        yield items[first : first + count]
+    """Yield up to ``count`` items at a time."""
+    for start in range(0, len(items), count):
+        yield items[start : start + count]
 
 
 def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
-    """Return the largest group without OME-Zarr metadata that contains an array of another program, such as a table.
+    """Return the largest group that contains an array of another program, and no group with OME-Zarr metadata.
 
-    The group can only be copied or left out as a whole. An array directly in an image is a part of its own.
+    Such a group, a table for example, is copied or left out as a whole. Return the array if an image contains it.
 
     >>> groups = ["", "A", "A/1", "A/1/0", "A/1/0/tables", "A/1/0/tables/obs"]
     >>> part_of_others("A/1/0/tables/obs/_index", groups, {"", "A/1", "A/1/0"}.__contains__)

@@ -104,7 +104,7 @@ class Plan(ABC):
     """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
     ``zarr_format`` is that of the new store, ``lossy`` leaves out unsupported arrays instead of raising, and ``notes``
-    inform the user. ``axes`` has the names of the axes of each array that an image lists, and how many are before
+    inform the user. ``axes`` has the names of the axes of each array that an image lists, and the number of axes before
     those of space.
     """
 
@@ -132,7 +132,6 @@ class Plan(ABC):
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
         """Return the new attributes of a group."""
-        del path
         return attributes
 
     @abstractmethod
@@ -140,19 +139,18 @@ class Plan(ABC):
         """Describe the new array."""
 
     def is_ome(self, path: str) -> bool:
-        """Return whether a group has metadata of OME-Zarr; unused where arrays are copied that cannot be decoded."""
-        del path
+        """Return whether a group has metadata of OME-Zarr. Called only if the Zarr format changes."""
         return True
 
 
 Prepare: TypeAlias = "Callable[[Documents, Inventory, Documents | None], Plan | RewriteReport]"
-"""Returns the plan for a store with its inventory, or a report if it needs no rewriting; raises if rewriting is
-impossible. The last argument are the documents to change if the store is replaced."""
+"""Returns the plan for a store with its inventory, or a report if no rewriting was needed; raises if it is impossible.
+The last argument is the store opened for writing, if it is to be replaced."""
 
 
 @dataclass(frozen=True)
 class RewriteCall:
-    """What a command asks of `rewrite`. ``settings`` identify the call: only the same call resumes an unfinished store.
+    """The request of a command to `rewrite`. Only a call with the same ``settings`` resumes an unfinished store.
 
     ``prepare`` and its plan raise for everything that is impossible, before anything is written.
     """
@@ -196,23 +194,23 @@ def _rewrite(
     with logged("Write %s (%s)", path, settings["command"]), workspace.locked() as is_complete:
         if is_complete:
             return _final_report(path)
-        documents = open_source(source, follow_links=call.follow_links).documents
+        documents = open_source(source, follow_links=call.follow_links)
         workspace.check()
         call.workers.check_reach(documents.storage)
-        members = inventory_of(documents)
-        own = (
+        inventory = inventory_of(documents)
+        writable = (
             Documents(open_storage(path, follow_links=call.follow_links), documents.format)
             if in_place
             else None
         )
-        plan = call.prepare(documents, members, own)
+        plan = call.prepare(documents, inventory, writable)
         if isinstance(plan, RewriteReport):
             return plan
-        job = _Job(documents, Documents(LocalStorage(workspace.new), plan.zarr_format), members, plan)
+        job = _Job(documents, Documents(LocalStorage(workspace.new), plan.zarr_format), inventory, plan)
         report = job.check(path)
-        workspace.begin(members.digest)
+        workspace.begin(inventory.digest)
         resumed = os.path.lexists(workspace.new)
-        job_digest = digest([__version__, settings, members.digest])
+        job_digest = digest([__version__, settings, inventory.digest])
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(workspace.journal, {"job": job_digest}) as journal:
@@ -225,18 +223,18 @@ def _rewrite(
         workspace.check()  # again: another program may have written there meanwhile
         if workspace.replaces:
             remove_consolidated_above(path)
-        workspace.publish(members.digest)
+        workspace.publish(inventory.digest)
     return report
 
 
 def _final_report(path: str) -> RewriteReport:
     """Report on a store that an earlier run completed."""
     documents = Documents.open(LocalStorage(path, read_only=True))
-    members = Inventory() if documents is None else inventory_of(documents)
+    inventory = Inventory() if documents is None else inventory_of(documents)
     return RewriteReport(
         path,
-        len(members.groups),
-        len(members.arrays),
+        len(inventory.groups),
+        len(inventory.arrays),
         notes=("Finished an interrupted run: the complete store was moved into place",),
     )
 
@@ -250,27 +248,28 @@ _LISTED = 32
 class _Job:
     """The rewriting of one store.
 
-    ``opaque`` are arrays that cannot be decoded, whose files are copied; ``texts`` arrays of texts with their old and
-    new metadata; ``left`` parts that are left out. ``total`` is the size of all pixels.
+    ``arrays`` are decoded and encoded where needed. ``opaque`` are arrays that cannot be decoded, and whose files are
+    copied. ``texts`` are arrays of strings, with their old and new metadata, whose chunks are copied. ``left_out`` are
+    paths of arrays and groups that are not written. ``total`` is the size of all pixels in bytes.
     """
 
     source: Documents
     target: Documents
-    members: Inventory
+    inventory: Inventory
     plan: Plan
     arrays: list[str] = field(default_factory=list)
     opaque: list[str] = field(default_factory=list)
     texts: dict[str, tuple[ArrayMeta, ArrayMeta]] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     total: int = 0
 
     def check(self, destination: str) -> RewriteReport:
         """Apply the plan to every node once, so that it raises before anything is written."""
-        for path in self._ahead(self.members.groups):
+        for path in self._ahead(self.inventory.groups):
             self._group(path)
         sizes: dict[str, tuple[int, bool]] = {}
-        for path in self._ahead(arrays=self.members.arrays):
-            if any(path.startswith(f"{part}/") for part in self.left):
+        for path in self._ahead(arrays=self.inventory.arrays):
+            if any(path.startswith(f"{part}/") for part in self.left_out):
                 continue
             try:
                 old = self.source.array(path)
@@ -287,10 +286,10 @@ class _Job:
                 self._set_apart(path, error)
                 continue
             sizes[path] = meta.nbytes, is_copied
-        for part in self.left:
-            self.members.without(part)
-        remaining = set(self.members.arrays)
-        self.arrays = [path for path in self.members.arrays if path in sizes]
+        for part in self.left_out:
+            self.inventory.remove(part)
+        remaining = set(self.inventory.arrays)
+        self.arrays = [path for path in self.inventory.arrays if path in sizes]
         self.opaque = [path for path in self.opaque if path in remaining]
         self.texts = {path: old_and_new for path, old_and_new in self.texts.items() if path in remaining}
         self.total = sum(sizes[path][0] for path in self.arrays)
@@ -298,7 +297,7 @@ class _Job:
         count = len(self.arrays) + len(self.opaque) + len(self.texts)
         hidden = unseen(self.source.storage)
         notes = tuple(dict.fromkeys([*self.plan.notes, *([hidden] if hidden else [])]))
-        return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
+        return RewriteReport(destination, len(self.inventory.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
         """Copy the files of an array that cannot be decoded, or leave it out; raise MetadataError if both fail."""
@@ -311,9 +310,9 @@ class _Job:
             if old_and_new is not None:
                 self.texts[path] = old_and_new
                 return
-        part = part_of_others(path, self.members.groups, self.plan.is_ome)
+        part = part_of_others(path, self.inventory.groups, self.plan.is_ome)
         if self.plan.lossy and path not in self.plan.axes:
-            self.left.append(part)
+            self.left_out.append(part)
             intro = "" if part == path else f"group {part!r} was left out with its content:  "
             self.plan.notes.append(
                 f"{intro}array {path!r} {'was left out' if part == path else 'is'}: {error}"
@@ -332,17 +331,17 @@ class _Job:
         """Write everything that is missing: array documents, files and pixels, groups; the root last."""
         count = Count(progress, "pixels", self.total)
         write_units(self._units(resumed), done=count.add)
-        for path in self.members.bare:
+        for path in self.inventory.bare:
             if path:
                 self.target.put_group(path, {})
-        for path in self._ahead(self.members.groups[::-1]):
+        for path in self._ahead(self.inventory.groups[::-1]):
             self._write_group(path)
         count.finish("documents")
 
     def catch_up(self, write_units: Callable[..., None]) -> None:
-        """Copy pixels again that changed meanwhile, because the source will be deleted; raise for changed documents."""
+        """Copy pixels that changed meanwhile, because the source will be deleted; raise for changed documents."""
         write_units(self._units(resumed=True))
-        if inventory_of(self.source).digest != self.members.digest:
+        if inventory_of(self.source).digest != self.inventory.digest:
             raise MetadataError(
                 f"{self.source.storage.name} was changed by another process while it was rewritten, so it is not "
                 "replaced: run the command again"
@@ -352,7 +351,7 @@ class _Job:
         storage = self.source.storage
         if resumed:
             self._remove_vanished()
-        files = chain(self.members.files, *(files_below(storage, path) for path in self.opaque))
+        files = chain(self.inventory.files, *(files_below(storage, path) for path in self.opaque))
         for key in files:
             yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old, new) in self.texts.items():

@@ -127,17 +127,17 @@ def upgrade(
             )
 
     def prepare(
-        documents: Documents, members: Inventory, in_place: Documents | None
+        documents: Documents, inventory: Inventory, in_place: Documents | None
     ) -> UpgradePlan | RewriteReport:
         if documents.kind("") == "array":
             raise MetadataError(
                 f"{documents.storage.name} is an array, not a group. Use the store that has it."
             )
-        plan = UpgradePlan(documents, members.groups, version, lossy=lossy)
-        changed = None if in_place is None else _changed_arrays(documents, members, plan)
+        plan = UpgradePlan(documents, inventory.groups, version, lossy=lossy)
+        changed = None if in_place is None else _changed_arrays(documents, inventory, plan)
         if in_place is None or changed is None:
             return plan
-        return _rewrite_documents(in_place, members, plan, changed)
+        return _rewrite_documents(in_place, inventory, plan, changed)
 
     settings: JSONObject = {"command": "upgrade", "to": to, "lossy": lossy}
     call = RewriteCall(settings, prepare, workers, progress, follow_links)
@@ -145,16 +145,16 @@ def upgrade(
 
 
 def _changed_arrays(
-    documents: Documents, members: Inventory, plan: UpgradePlan
+    documents: Documents, inventory: Inventory, plan: UpgradePlan
 ) -> dict[str, ArrayMeta] | None:
-    """Return the arrays whose document changes while their files stay; None if files change too."""
+    """Return the new metadata of arrays whose documents change; None if chunks change too."""
     if documents.format != plan.zarr_format:
         return None
     changed = {}
-    for path in members.arrays:
+    for path in inventory.arrays:
         try:
             old = documents.array(path)
-        except MetadataError:  # an array of another program stays
+        except MetadataError:  # an array of another program stays as it is
             continue
         new = plan.array(path, old)
         if not has_same_encoding(old, new) or new.separator != old.separator:
@@ -165,11 +165,11 @@ def _changed_arrays(
 
 
 def _rewrite_documents(
-    documents: Documents, members: Inventory, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
+    documents: Documents, inventory: Inventory, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
 ) -> RewriteReport:
     """Change documents in place, each atomically, the root last; the next run finishes a killed one."""
     groups = []
-    for path in members.groups:
+    for path in inventory.groups:
         old = documents.group(path)
         try:
             if plan.group(path, old) != old:
@@ -179,8 +179,8 @@ def _rewrite_documents(
     documents.put_arrays(arrays)
     for path in reversed(groups):
         documents.edit_group(path, lambda attributes, path=path: plan.group(path, attributes))  # type: ignore[misc]
-    count = len(members.arrays)
-    nbytes = sum(_nbytes(documents, path) for path in members.arrays)
+    count = len(inventory.arrays)
+    nbytes = sum(_nbytes(documents, path) for path in inventory.arrays)
     notes = () if groups or arrays else (f"all documents were those of {plan.version.name} already",)
     return RewriteReport(os.path.realpath(documents.storage.name), len(groups), count, count, nbytes, notes)
 
@@ -208,7 +208,7 @@ class UpgradePlan(Plan):
         self.lossy = lossy
         self._old_format = documents.format
         self._documents = documents
-        self._store_handle: StoreHandle | None = None  # to report each broken rule once
+        self._store_handle: StoreHandle | None = None  # one handle reports each broken rule once
 
     def skip(self, path: str, error: MetadataError) -> None:
         """Do nothing: damaged documents raise when they are converted."""
@@ -237,33 +237,33 @@ class UpgradePlan(Plan):
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array in the version: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
         names, _ = self.axes.get(path, ((), 0))
-        listed = len(names) == meta.ndim and bool(names)
+        is_listed = len(names) == meta.ndim and bool(names)
         if meta.zarr_format == self.zarr_format:
-            if meta.zarr_format == 3 and listed and not any(meta.dimension_names or ()):
+            if meta.zarr_format == 3 and is_listed and not any(meta.dimension_names or ()):
                 return replace(meta, dimension_names=names)
-            if meta.zarr_format == 2 and listed and meta.separator != "/":
+            if meta.zarr_format == 2 and is_listed and meta.separator != "/":
                 document = {**meta.document, "dimension_separator": "/"}
                 return replace(meta, document=document, separator="/")
             return meta
         attributes = meta.attributes
-        if self.zarr_format == 2 and not listed and meta.dimension_names and all(meta.dimension_names):
+        if self.zarr_format == 2 and not is_listed and meta.dimension_names and all(meta.dimension_names):
             attributes = {_XARRAY_DIMENSIONS: list(meta.dimension_names)} | attributes
         return array_like(
             meta,
             zarr_format=self.zarr_format,
-            dimension_names=names if listed else _xarray_names(meta),
+            dimension_names=names if is_listed else _xarray_names(meta),
             attributes=attributes,
         )
 
     @cached_property
-    def _ome(self) -> set[str]:
+    def _ome_groups(self) -> set[str]:
         documents = self._documents
         attributes_of = ((path, documents.group(path)) for path in self._groups)
         return {path for path, own in attributes_of if has_ome(detect(self._old_format, own), own)}
 
     def is_ome(self, path: str) -> bool:
         """Return whether a group has metadata of OME-Zarr."""
-        return path in self._ome
+        return path in self._ome_groups
 
 
 def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:

@@ -49,9 +49,9 @@ def check_name(path: str) -> None:
 
 
 class Workspace:
-    """The folder of an unfinished store at an absolute path, raising for other ``settings``.
+    """The folder of an unfinished store for an absolute path; only a call with the same ``settings`` may use it.
 
-    With ``overwrite`` the new store replaces a Zarr store at the path, with ``in_place`` the one that it is made from.
+    With ``overwrite`` the new store replaces a Zarr store at the path, with ``in_place`` the store that it is made of.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Workspace:
     def locked(self) -> Iterator[bool]:
         """Lock the path for all processes during the whole run.
 
-        A run that was killed while it moved its store is finished first; the value is whether it had these settings.
+        A run that was killed while it moved its store is finished first. Yield whether that run had these settings, so
+        that the store is complete.
         """
         check_length(self.path, "a store")
         check_name(self.path)
@@ -145,15 +146,15 @@ class Workspace:
                 )
             os.rename(self.new, self.path)
         if plan is not None and not any(map(os.path.lexists, (self.path, self.new, self._old))):
-            self._remove()  # nothing is made yet, or all is done but this
+            self._remove()  # the killed run had written no store, or had only to delete the workspace
         if plan is None or not os.path.lexists(self.path):
             return False
         if os.path.lexists(self.new) and plan.get("store") != os.lstat(self.path).st_ino:
             return False
-        same = plan.get("settings") == self.settings
-        complete = bool(plan.get("complete"))
+        has_same_settings = plan.get("settings") == self.settings
+        is_complete = bool(plan.get("complete"))
         self._remove()
-        return same and complete
+        return has_same_settings and is_complete
 
     def begin(self, digest: str) -> None:
         """Create the workspace, or resume one with the same settings and ``digest`` of the source's documents."""
@@ -216,8 +217,6 @@ class Workspace:
             with suppress(OSError):  # the next call deletes it first
                 self._remove()
 
-    # ---- the plan -------------------------------------------------------------------------------
-
     def _plan(self) -> JSONObject | None:
         data = LocalStorage(self.folder).read(_PLAN)
         try:
@@ -235,7 +234,7 @@ class Workspace:
 
     def _remove(self) -> None:
         """Delete the workspace: the journal before its store, and the plan last, because it describes both."""
-        with suppress(OSError):  # the next call removes what is left, as long as the plan is there
+        with suppress(OSError):  # as long as the plan exists, the next call deletes the rest
             self._remove_files()
         for name in (self._old, self.new):
             if os.path.lexists(name):
