@@ -1,8 +1,8 @@
 """Delete a channel: rewrite every level without it, so that a kill leaves a readable image.
 
-First the image lists level 0 only, and a record has the entries of the lower levels. A copy of level 0 without the
-channel replaces it (:mod:`lamella.nodes.replacing`). Then each lower level is replaced and listed again, and the record
-is removed. After a kill, the same call or the next write continues with the first missing step.
+First the lower levels are moved from the image's list of levels to a record in its document. A copy of level 0 without
+the channel replaces level 0 (:mod:`lamella.nodes.replacing`). Then each lower level is replaced and listed again, and
+the record is removed. After a kill, the same call or the next write resumes with the first missing step.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def delete_channel(position: Position, name: str, *, jobs: int | None = None) ->
         if _finish(position, workers) == name:
             return
         position.require_writable(f"delete the channel {name!r}")
-        index = _checked(position, name)
+        index = _checked_index(position, name)
         with logged("Delete the channel %r of %s", name, position.node_path):
             if not position.dataset_paths:
                 position.document.edit(lambda meta: edits.delete_channel(meta, name))
@@ -63,13 +63,13 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
         if name in position.channel_names or _deleting(position) == name
     ]
     if not fields:
-        names = dict.fromkeys(channel for one in positions.values() for channel in one.channel_names)
+        names = dict.fromkeys(name for position in positions.values() for name in position.channel_names)
         raise InvalidArgumentError(
             f"No field has the channel {name!r}: there are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         )
     for path in fields:
         if _deleting(positions[path]) != name:
-            _checked(positions[path], name)  # raises before anything is written
+            _checked_index(positions[path], name)  # raises before anything is written
     for path in fields:
         delete_channel(positions[path], name, jobs=jobs)
     return fields
@@ -90,7 +90,7 @@ def _deleting(position: Position) -> str | None:
     return None if deleting is None else deleting.name
 
 
-def _checked(position: Position, name: str) -> int:
+def _checked_index(position: Position, name: str) -> int:
     """Return the index of a channel; raise if it cannot be deleted."""
     index, names = position.get_channel_index(name), position.channel_names
     if channel_axis(position.axes) is None or len(names) == 1:
@@ -131,7 +131,7 @@ def _begin(position: Position, name: str, index: int) -> None:
 
     def recorded(attributes: JSONObject) -> JSONObject:
         record = Deleting(name, index, [level.to_json() for level in lower], [])
-        # Writes to level 0 still make these levels stale.
+        # Writes to level 0 are recorded as stale regions of these levels too.
         stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower))
         return with_deleting(with_stale(attributes, stale), record)
 
@@ -154,7 +154,7 @@ def _finish(position: Position, workers: Workers) -> str | None:
         if level.path in position.document.refresh().multiscales[0].get_dataset_paths():
             continue
         try:
-            _replace(position, level.path, deleting, partial(_listed, level=level), workers)
+            _replace(position, level.path, deleting, partial(_with_level, level=level), workers)
         except NodeNotFoundError:  # deleted meanwhile
             continue
 
@@ -166,7 +166,7 @@ def _finish(position: Position, workers: Workers) -> str | None:
     return deleting.name
 
 
-def _listed(meta: ImagesMeta, level: DatasetMeta) -> ImagesMeta:
+def _with_level(meta: ImagesMeta, level: DatasetMeta) -> ImagesMeta:
     edited = meta.copied()
     if level.path not in edited.multiscales[0].get_dataset_paths():
         edited.multiscales[0].datasets.append(level)
@@ -180,7 +180,7 @@ def _replace(
     change: Callable[[ImagesMeta], ImagesMeta],
     workers: Workers,
 ) -> None:
-    """Replace a level by one without the channel, together with the change of the document."""
+    """Replace a level by one without the channel, and change the document in the same step."""
     old = StoredArray(position.documents, position.node_path.child(path).path)
     axis = _axis(position, old)
     is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
@@ -193,7 +193,7 @@ def _replace(
         raise
 
     def moved(attributes: JSONObject) -> JSONObject:
-        """Move the stale regions to the new channel indices, once: the end of the replacement calls this again."""
+        """Move stale regions to the new channel indices, once: `put_in_place` calls this again after a kill."""
         record = read_deleting(attributes)
         if record is None or path in record.done:
             return attributes
@@ -204,8 +204,8 @@ def _replace(
             count = old.meta.shape[axis]
             others = (number for number in range(count) if number != deleting.number)
             attributes = with_channel_facts(attributes, count, others)
-        rest = tuple(level for level in stale.unlisted if level != path)
-        return with_stale(attributes, replace(stale, unlisted=rest))
+        unlisted = tuple(level for level in stale.unlisted if level != path)
+        return with_stale(attributes, replace(stale, unlisted=unlisted))
 
     put_in_place(position, path, new, change, last=moved)
 

@@ -1,7 +1,7 @@
 """Change the metadata of one image, or of all fields of a plate.
 
 All changes of a field are one atomic write of its document. The changes of all fields are checked before the first
-write. Fields that already have the changes are skipped, so the same call continues after a kill.
+write. Fields that already have the changes are skipped, so the same call resumes after a kill.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RESERVED = frozenset(
 """Keys of attributes that have their own methods."""
 
 _Target = tuple[Literal["axis", "channel", "name"], str]
-"""What a change needs in an image: an axis or a channel by its name."""
+"""An axis or a channel of an image, by its name, that a change needs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ImageEdits:
         }
 
     def check_new_names(self, names: Iterable[str]) -> None:
-        """Raise for a channel that the same changes rename: everything else uses its new name."""
+        """Raise for a channel that the same changes rename: its other changes must use the new name."""
         for name in names:
             if name in self.renamed and name not in self.renamed.values():
                 new = self.renamed[name]
@@ -84,18 +84,19 @@ class ImageEdits:
                     f"The channel {name!r} is renamed to {new!r} first: use {new!r} for its other changes."
                 )
 
-    def fitting(self, position: Position) -> tuple[ImageEdits, set[_Target]]:
-        """Return the changes whose axes and channels an image has, and these axes and channels."""
+    def limited_to(self, position: Position) -> ImageEdits:
+        """Return the changes whose axes and channels an image has."""
         axes, names = set(position.axis_names), position.channel_names
         renamed = {old: new for old, new in self.renamed.items() if old in names}
         after = (set(names) - set(renamed)) | set(renamed.values())
         sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
         units = self._units_along(axes)
         channels = {name: options for name, options in self.channels.items() if name in after}
-        if not position.dataset_paths:  # no range that a pair could be completed by
+        if (
+            not position.dataset_paths
+        ):  # without pixels, a pair (start, end) cannot be completed by min and max
             channels = {name: _without_pair(options) for name, options in channels.items()}
-        part = ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
-        return part, part.targets
+        return ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
 
     def apply(self, meta: ImagesMeta, position: Position, names: list[str]) -> ImagesMeta:
         """Return the changed metadata of an image; ``names`` are its channel names."""
@@ -130,6 +131,7 @@ class ImageEdits:
 
 
 def _without_pair(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a channel without contrast limits that are a pair (start, end)."""
     return {
         key: value
         for key, value in options.items()
@@ -160,25 +162,26 @@ def planned_edits(
 ) -> dict[str, ImageEdits]:
     """Return the changes of each image that will differ, by its path; raise as `edit_fields` does.
 
-    With ``is_first_step`` more steps follow, and a killed call may have renamed the channels of all images before
-    them: then a channel that only has its new name is no error.
+    With ``is_first_step`` other steps follow these changes, so a killed call may have renamed all channels already: a
+    channel that exists by its new name alone is then no error.
     """
     if not positions and requested != ImageEdits():
         raise InvalidArgumentError("There is no image to change: the plate, well or collection has none.")
     requested.check_new_names(requested.channels)
     if not any(position.dataset_paths for position in positions.values()):
         _check_without_pixels(requested, positions)
-    changed: set[_Target] = set()
+    present: set[_Target] = set()
     parts: dict[str, ImageEdits] = {}
     for path, position in positions.items():
-        parts[path], matched = requested.fitting(position)
-        changed |= matched
+        parts[path] = requested.limited_to(position)
+        present |= parts[path].targets
     if is_first_step or any(part.renamed for part in parts.values()):
-        changed |= {("channel", old) for old in already_renamed(positions, requested)}
-    _check_found(requested.targets - changed, positions, requested.renamed)
+        present |= {("channel", old) for old in already_renamed(positions, requested)}
+    _refuse_missing(requested.targets - present, positions, requested.renamed)
     return {
         path: parts[path]
         for path, position in positions.items()
+        # Not `any`, which would stop: each image and label is checked.
         if sum(_differs(*pair) for pair in (*label_edits(position, parts[path]), (position, parts[path])))
     }
 
@@ -203,7 +206,7 @@ def already_renamed(positions: Mapping[str, Position], requested: ImageEdits) ->
     return {old: new for old, new in requested.renamed.items() if old not in names and new in names}
 
 
-def _check_found(
+def _refuse_missing(
     missing: set[_Target], positions: Mapping[str, Position], renamed: Mapping[str, str]
 ) -> None:
     for kind, name in sorted(missing):

@@ -36,9 +36,7 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
         size = checked_size("y and x", pixel_size)
         pixel_size = {axis: size for axis in ("y", "x") if axis in position.axis_names}
     sizes = {axis_index(position.axes, axis): checked_size(axis, size) for axis, size in pixel_size.items()}
-    paths = position.dataset_paths
-    if not paths:
-        raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
+    paths = _level_paths(position)
     for path in paths[:1] if position.stale_levels else reversed(paths):
         scale = position.get_effective_scale(path)
         if all(scale[axis] <= size * (1 + _NOISE) for axis, size in sizes.items()):
@@ -46,11 +44,16 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
     return paths[0]
 
 
-def checked_level(position: Position, level: str | int | None) -> str:
-    """Return the path of a level; the finest by default."""
+def _level_paths(position: Position) -> list[str]:
     paths = position.dataset_paths
     if not paths:
         raise NodeNotFoundError(f"{position.node_path} has no image yet, so it has no levels.")
+    return paths
+
+
+def checked_level(position: Position, level: str | int | None) -> str:
+    """Return the path of a level; the finest by default."""
+    paths = _level_paths(position)
     if level is None:
         return paths[0]
     name = text_of_name(level)
@@ -70,9 +73,9 @@ def index_to_world(
     """Return the coordinates of indices; see :meth:`Position.index_to_world`."""
     path = checked_level(position, level)
     if system is not None:
-        return _moved(position, points, _graph(position).between(path, _checked_system(system)))
+        return _transformed(position, points, _graph(position).between(path, _checked_system(system)))
     scale, start = _scale_and_start(position, path)
-    return _checked(position, points, len(scale)) * scale + start
+    return _as_numbers(position, points, len(scale)) * scale + start
 
 
 def world_to_index(
@@ -81,14 +84,14 @@ def world_to_index(
     """Return the indices of coordinates; see :meth:`Position.world_to_index`."""
     path = checked_level(position, level)
     if system is not None:
-        return _moved(position, points, _graph(position).between(_checked_system(system), path))
+        return _transformed(position, points, _graph(position).between(_checked_system(system), path))
     scale, start = _scale_and_start(position, path)
     if not scale.all():
         raise MetadataError(
             f"The scale of {position.node_path}, level {path!r}, is {scale.tolist()}: coordinates have no index along "
             "an axis of scale 0. Set another with set_scale()."
         )
-    return (_checked(position, points, len(scale)) - start) / scale
+    return (_as_numbers(position, points, len(scale)) - start) / scale
 
 
 def _scale_and_start(position: Position, path: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -108,8 +111,8 @@ def _checked_system(system: object) -> str | SystemReference:
     raise WrongTypeError(f"A coordinate system is named by text or a SystemReference, not by {system!r}.")
 
 
-def _checked(position: Position, points: ArrayLike, count: int) -> NDArray[np.float64]:
-    """Return points as floats, one number per axis along the last axis."""
+def _as_numbers(position: Position, points: ArrayLike, count: int) -> NDArray[np.float64]:
+    """Return points as float64, with ``count`` numbers along the last axis: one per axis of the image."""
     try:
         numbers = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -124,15 +127,16 @@ def _checked(position: Position, points: ArrayLike, count: int) -> NDArray[np.fl
     return numbers
 
 
-def _moved(position: Position, points: ArrayLike, step: Transformation) -> NDArray[np.float64]:
-    """Apply a transformation to points: as a matrix where it is one."""
+def _transformed(position: Position, points: ArrayLike, step: Transformation) -> NDArray[np.float64]:
+    """Apply a transformation to points, by its matrix if it has one."""
     numbers = np.asarray(points, dtype=np.float64)
     count = step.ndim
-    numbers = _checked(position, points, numbers.shape[-1] if count is None and numbers.ndim else count or 0)
+    count = numbers.shape[-1] if count is None and numbers.ndim else count or 0
+    numbers = _as_numbers(position, points, count)
     flat = numbers.reshape(-1, numbers.shape[-1])
     try:
         matrix: Any = np.array(step.matrix(flat.shape[-1]), dtype=np.float64)
-        moved: NDArray[np.float64] = flat @ matrix[:, :-1].T + matrix[:, -1]
-    except InvalidArgumentError:  # a field of displacements or the like
-        moved = np.array(step.apply(flat.tolist()), dtype=np.float64)
-    return moved.reshape(*numbers.shape[:-1], moved.shape[-1])
+        transformed: NDArray[np.float64] = flat @ matrix[:, :-1].T + matrix[:, -1]
+    except InvalidArgumentError:  # it has no matrix, such as a field of displacements
+        transformed = np.array(step.apply(flat.tolist()), dtype=np.float64)
+    return transformed.reshape(*numbers.shape[:-1], transformed.shape[-1])

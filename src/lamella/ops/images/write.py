@@ -221,7 +221,7 @@ class _Plan:
         shards_ratio: Any,
         translation: Any,
     ) -> _Plan:
-        is_labelled = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
+        is_labelled = _is_labelled(array)
         data = array if is_labelled else _as_array(array)
         if not 2 <= len(data.shape) <= 5:
             raise InvalidArgumentError(
@@ -236,7 +236,7 @@ class _Plan:
             data = data.transpose(*names)
         elif order != sorted(order):
             data = data.transpose(order) if isinstance(data, np.ndarray) else _Transposed(data, order)
-        labels, colors = _channels_of(data if is_labelled else None, data, stored, channels)
+        labels, colors = _channels_of(data, stored, channels)
         if is_labelled:
             data = data.drop_vars(_channel_coordinate(data))
             data = data.assign_coords(c=labels) if "c" in names else data
@@ -267,12 +267,14 @@ class _Plan:
         version: VersionName,
         **options: Any,
     ) -> Position:
-        """Write the image; ``options`` are jobs, executor and progress, other arguments as of `create_unfinished`."""
+        """Write the image; ``options`` are jobs, executor and progress; see `create_unfinished` for ``token``."""
         position: Position = create_unfinished(
             target, "fov", mode, token, channel_names=self.names, axes=self.axes, version=version
         )
         self._write_pixels(position, compressor)
-        if hasattr(self.data, "coords") or self.offsets:  # before levels, which follow their finest
+        if (
+            _is_labelled(self.data) or self.offsets
+        ):  # before the levels, whose transforms follow from the finest
             position.document.edit(lambda meta: self._described(meta, name))
         dtype = position.data.dtype
         if dtype.kind in "biuf" and all(position.data.shape):
@@ -290,7 +292,7 @@ class _Plan:
     def _write_pixels(self, position: Position, compressor: CompressorChoice) -> None:
         data = self.data
         options: Any = {"chunks": self.chunks, "shards_ratio": self.shards_ratio, "compressor": compressor}
-        if hasattr(data, "coords"):
+        if _is_labelled(data):
             from lamella.adapters.xarray_write import write_xarray
 
             write_xarray(position, data, options=options)
@@ -331,6 +333,11 @@ class _Transposed:
         for span, index in zip(region, self._order, strict=True):
             own[index] = span
         return np.asarray(self.array[tuple(own)]).transpose(self._order)
+
+
+def _is_labelled(array: Any) -> bool:
+    """Return whether an array is a DataArray of xarray."""
+    return hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
 
 
 def _as_array(array: Any) -> Any:
@@ -383,9 +390,7 @@ def _rank(axes: Sequence[AxisMeta], index: int) -> int:
     return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
 
 
-def _channels_of(
-    labelled: Any, data: Any, axes: Sequence[AxisMeta], channels: Any
-) -> tuple[list[str], dict[str, str]]:
+def _channels_of(data: Any, axes: Sequence[AxisMeta], channels: Any) -> tuple[list[str], dict[str, str]]:
     """Return the names of the channels, and the colours that the caller passed."""
     number = channel_axis(axes)
     count = 1 if number is None else int(data.shape[number])
@@ -397,8 +402,8 @@ def _channels_of(
             str(label) for label in items_of(channels, "channels is a list of names, or names with colours")
         ]
     else:
-        coordinates = [] if labelled is None else _channel_coordinate(labelled)
-        values = np.atleast_1d(labelled.coords[coordinates[0]].values).tolist() if coordinates else []
+        coordinates = _channel_coordinate(data) if _is_labelled(data) else []
+        values = np.atleast_1d(data.coords[coordinates[0]].values).tolist() if coordinates else []
         names = [str(value) for value in values] or fitted_names([], count)
     if len(names) != count:
         subject = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
@@ -412,7 +417,7 @@ def _channels_of(
 
 
 def _channel_coordinate(data: Any) -> list[Any]:
-    """Return the key of the coordinate with the channel names, of the axis or of a channel cut out; empty without."""
+    """Return the key of the coordinate with the channel names, also after a channel was selected; empty without one."""
     dims = ("c",) if "c" in data.dims else ()
     keys = [key for key in data.coords if _axis_name(key) == "c" and data.coords[key].dims == dims]
     return sorted(keys, key=lambda key: str(key) != "c")[:1]
