@@ -425,8 +425,8 @@ def test_the_levels_follow_behind_the_frames(make):
             frames.append(frame_of(number, (64, 64)))
         frames._threads.wait()
         for _ in range(2):  # what came while the levels of the first frames were made
-            frames._behind.follow()
-            frames._behind.wait()
+            frames._pyramids.follow()
+            frames._pyramids.wait()
         with lamella.open_ome_zarr(position.store_handle.name) as reader:
             followed = reader["1"][:]
     position.compute_pyramid()
@@ -450,8 +450,8 @@ def test_the_array_does_not_grow_while_its_levels_are_made(make, monkeypatch):
     with position.stream("0", (64, 64), "uint16", order="t", pyramid=2) as frames:
         frames.append(frame_of(0, (64, 64)))
         frames._threads.wait()
-        frames._behind.follow()
-        frames._behind.wait()
+        frames._pyramids.follow()
+        frames._pyramids.wait()
         assert (shapes, frames.stored) == ([1, 1], 2)
     monkeypatch.undo()
     followed = position["1"][:]

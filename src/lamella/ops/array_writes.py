@@ -1,8 +1,8 @@
 """Write pixels from any array-like into an array, block by block.
 
-A dask or xarray array that is written into an array from which it reads would read its own results, or the zeros of a
-new array. So the stored arrays that it reads from are searched first. Objects of dask, xarray and zarr-python are
-recognised by their attributes, and none of the libraries is imported.
+A lazy array that is written into the array from which it reads would read its own results, or the zeros of a new array:
+`reads_from` and `reads_below` detect that. They recognise objects of dask, xarray and zarr-python by their attributes,
+and import none of the libraries.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Pixels of a numpy or lazy array that are read by region; ``kind`` is another dtype to read."""
+    """Pixels of a numpy or lazy array that are read by region; ``kind`` is the dtype to convert them to."""
 
     data: Any
     in_memory: bool
@@ -56,7 +56,7 @@ class Source:
         """Return the pixels of a region in memory; of the whole array by default."""
         return cast_data(
             self.data[region], self.dtype
-        )  # blocks may be of another type than the source states
+        )  # a lazy array may state another type than its blocks have
 
 
 def as_source(data: Any) -> Source:
@@ -64,9 +64,6 @@ def as_source(data: Any) -> Source:
 
     Accepts a numpy array or memory map, a dask, xarray or zarr array, an `ImageArray`, a nested list, and any object
     with ``shape``, ``dtype`` and numpy-style indexing.
-
-    >>> as_source([[1, 2], [3, 4]]).shape
-    (2, 2)
     """
     if isinstance(data, np.memmap) or is_lazy(data, np.dtype(bool)):
         return Source(data, in_memory=False)
@@ -98,13 +95,7 @@ _MAX_DEPTH = 8
 
 
 def reads_from(data: Any, node_path: NodePath) -> bool:
-    """Return whether a source reads, now or later, the array at a node path.
-
-    >>> from lamella.ops.array_writes import reads_from
-    >>> lazy = position["0"].dask_array() + 1
-    >>> reads_from(lazy, position["0"].node_path), reads_from(np.ones(3), position["0"].node_path)
-    (True, False)
-    """
+    """Return whether a source reads, now or later, the array at a node path."""
     target = _address(node_path.store_handle.documents.storage.name, node_path.path)
     return any(address == target for address in _addresses(data, 0))
 
@@ -127,7 +118,7 @@ def _addresses(data: Any, depth: int) -> Iterator[str]:
     graph = getattr(data, "__dask_graph__", None)
     tasks = graph() if callable(graph) else None
     if tasks is not None:
-        for layer in _layers(tasks):
+        for layer in tasks.layers.values() if hasattr(tasks, "layers") else [tasks]:
             yield from _addresses_in_layer(layer, depth + 1)
         return
     store = getattr(data, "store_path", None)  # an array of zarr-python
@@ -148,13 +139,8 @@ def _addresses(data: Any, depth: int) -> Iterator[str]:
             yield from _addresses(inner, depth + 1)
 
 
-def _layers(graph: Any) -> Iterator[Any]:
-    layers = getattr(graph, "layers", None)
-    yield from layers.values() if layers is not None else [graph]
-
-
 def _addresses_in_layer(layer: Any, depth: int) -> Iterator[str]:
-    """Visit the inputs of a layer, before it is expanded into its tasks if possible."""
+    """Yield the addresses in the inputs of a layer of a dask graph, or in its tasks if it has no inputs."""
     inputs = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
     if any(value is not None for value in inputs):
         for value in inputs:

@@ -46,6 +46,7 @@ R = TypeVar("R")
 _NONE_LEFT: Final = object()
 
 _MEMORY: Final = 512 << 20
+"""Maximum memory of all units that wait for a store, see `Workers.waiting_for`."""
 
 _MAX_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
@@ -56,19 +57,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of an operation: how many (``jobs``), and on which executor; by default threads, one per processor.
-
-    >>> Workers(2).count
-    2
-    >>> Workers("2")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: jobs is a number of workers from 1, not '2'.
-    >>> Workers(None, 4)
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: executor is a concurrent.futures.Executor, not 4. Pass ThreadPoolExecutor(4).
-    """
+    """The workers of an operation: their number (``jobs``) and executor; by default threads, one per processor."""
 
     jobs: int | None = None
     executor: Executor | None = None
@@ -87,7 +76,7 @@ class Workers:
     def waiting_for(self, storage: Storage, nbytes: int = 0) -> Workers:
         """Return workers for units that mostly wait for a store: as many threads as it answers requests at once.
 
-        ``nbytes`` are the bytes of memory that a unit needs; all together need 512 MiB at most.
+        ``nbytes`` is the memory that one unit needs; all units together need at most 512 MiB.
         """
         if self.jobs is not None or self.executor is not None or not isinstance(storage, FlatStorage):
             return self
@@ -186,7 +175,7 @@ def run(
 
 
 def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
-    """Run units on a number of threads, each of which fetches its next unit itself; a single unit needs no thread."""
+    """Run units on ``count`` threads, each of which fetches its next unit itself; run a single unit in this thread."""
     queue = iter(units)
     first = list(islice(queue, count))
     if len(first) <= 1:
@@ -223,7 +212,7 @@ def _drive(
     limit: int,
     done: Callable[[R], None] | None,
 ) -> None:
-    """Keep up to `limit` units running until all are done."""
+    """Submit units, up to ``limit`` at a time, until all are done; submit a unit again whose result was lost."""
     pending: dict[Future[R], tuple[U, int]] = {}
     finished: SimpleQueue[Future[R]] = SimpleQueue()
 
@@ -258,10 +247,10 @@ def _drive(
 
 
 def _result_lost(error: Exception) -> bool:
-    """Whether Dask's executor failed itself, after a unit had ended.
+    """Return whether an error is one of Dask's executor itself, and not of the unit.
 
-    When a worker dies while its result is fetched, the unit is scheduled again; the executor then has a result of a
-    unit that has not ended, and unpacks it as an error (``_cascade_future`` in distributed/cfexecutor.py, 2026.8).
+    When a worker dies while its result is fetched, Dask schedules the unit again, but the executor treats the missing
+    result as the unit's error and fails (``_cascade_future`` in distributed/cfexecutor.py, 2026.8).
     """
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
@@ -317,7 +306,7 @@ def is_terminal() -> bool:
 
 @contextmanager
 def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
-    """Return the function to call with the progress of an operation; None without one."""
+    """Yield the function to call with the progress of an operation; None without one. A bar begins with ``first``."""
     if progress is not True:
         yield progress or None
         return

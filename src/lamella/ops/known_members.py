@@ -1,7 +1,7 @@
 """List the members of a store by its metadata, for stores that cannot be listed, as over http.
 
-The metadata of a plate name its wells, those of wells their images, and those of images levels and labels; consolidated
-metadata name all nodes. Those of tables name their files. What no metadata name is missing from the list.
+The metadata of a plate name its wells, those of a well its images, those of an image its levels and labels, those of a
+table its files; consolidated metadata name all nodes. Members that no metadata name are not listed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
         return storage
     from lamella.store.objects.listed_by_metadata import list_by_metadata  # loads the clients of services
 
-    walk = _Walk(storage)
+    walk = _MetadataWalk(storage)
     walk.visit(path)
     if not walk.documents:
         raise MetadataError(
@@ -61,21 +61,21 @@ def unseen(storage: Storage) -> str | None:
     )
 
 
-class _Walk:
-    """The nodes that metadata name."""
+class _MetadataWalk:
+    """The documents and arrays of all nodes that metadata name, below the path that is visited."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.documents: list[str] = []
         self.arrays: dict[str, ArrayMeta] = {}
-        #: Whether all nodes are whole groups without metadata that may name members.
+        #: Whether every node is a readable group, and no metadata may name members.
         self.is_bare = True
         self._seen: set[str] = set()
         self._parse = StoreReader(storage).parse
         self._files: tuple[str, ...] | None = None
 
     def _node(self, path: str) -> StoredNode:
-        """Read the documents of a node; unreadable ones raise, damaged ones are left to the caller."""
+        """Read the documents of a node; raise for unreadable ones, and leave damaged ones unparsed."""
         node = StoredNode(path)
         for file in self._files or METADATA_FILES:
             data = self.storage.read(join(path, file)) if is_key(path) else None
@@ -96,8 +96,8 @@ class _Walk:
         if not node.exists:
             return
         self.documents += [join(path, file) for file in node.data]
-        is_whole_group = node.kind == "group" and node.documents.keys() == node.data.keys()
-        if not is_whole_group or node.ome.keys() & _NAMING or _is_in_tables(path):
+        is_readable_group = node.kind == "group" and node.documents.keys() == node.data.keys()
+        if not is_readable_group or node.ome.keys() & _NAMING or _is_in_tables(path):
             self.is_bare = False
         if node.kind == "array":
             form: Any = node.zarr_format
@@ -113,7 +113,7 @@ class _Walk:
             except LamellaError:
                 return  # a reader of the array reports the problem
             return
-        for name in _named(node):
+        for name in _member_paths(node):
             below = join(path, name)
             for above in ancestors(below)[1 + path.count("/") + bool(path) :]:
                 self.visit(above)  # rows, which only the paths of wells name
@@ -151,8 +151,8 @@ def _is_in_tables(path: str) -> bool:
     return "tables" in path.split("/")
 
 
-def _named(node: StoredNode) -> Iterator[str]:
-    """Yield the names, or paths, of the nodes that a group names."""
+def _member_paths(node: StoredNode) -> Iterator[str]:
+    """Yield the paths, below a group, of the nodes that its metadata name."""
     ome = node.ome
     for scales in _dicts(ome.get("multiscales")):
         yield from (
@@ -179,11 +179,11 @@ def _named(node: StoredNode) -> Iterator[str]:
         for end in (step.get("input"), step.get("output")):
             if isinstance(end, dict) and end.get("path"):
                 yield str(end["path"]).removeprefix("./").strip("/")
-    yield from _copied(node)
+    yield from _consolidated_paths(node)
 
 
-def _copied(node: StoredNode) -> Iterator[str]:
-    """Yield the paths in consolidated metadata: a hint, which may be stale."""
+def _consolidated_paths(node: StoredNode) -> Iterator[str]:
+    """Yield the paths in consolidated metadata, which may be outdated."""
     consolidated: Any = node.documents.get(V3.group, {}).get("consolidated_metadata")
     if consolidated is None and V2.consolidated in node.data:
         try:

@@ -77,7 +77,7 @@ def make_levels(
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
     """Return the factors from each level to the next; None if some are not whole."""
     all_factors = [
-        geometry.level_factors(fine, coarse, _ratios(small, large))
+        geometry.level_factors(fine, coarse, size_ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
     ]
     whole = [factors for factors in all_factors if factors is not None]
@@ -92,7 +92,7 @@ def take_centres(
         _take_centres(
             fine,
             coarse,
-            geometry.steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)),
+            geometry.steps_between(fine.shape, coarse.shape, size_ratios(fine_size, coarse_size)),
             jobs,
         )
 
@@ -107,7 +107,8 @@ def describe_centres(meta: ImagesMeta) -> ImagesMeta:
     return edits.describe_levels(meta, "nearest", details)
 
 
-def _ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
+def size_ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
+    """Return the ratio of two levels' voxel sizes along each axis; 0 for an axis without a size."""
     return [coarse / fine if fine else 0.0 for fine, coarse in zip(small, large, strict=True)]
 
 

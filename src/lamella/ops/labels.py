@@ -31,7 +31,7 @@ from lamella.nodes.position_arrays import data_type
 from lamella.nodes.tables import Tables
 from lamella.ops.array_writes import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
-from lamella.ops.label_levels import check_levels, fill_levels, make_levels
+from lamella.ops.label_levels import check_levels, fill_levels, make_levels, size_ratios
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
@@ -103,7 +103,7 @@ def create_label(
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
     token = "" if documents.storage.locks_processes else temporary_name(".tmp")
-    # What another one began is known to be of a killed call.
+    # Under this lock, a label image of this name that is not complete is that of a killed call.
     with documents.storage.lock(node_path.path), abandoned_on_errors(token):
         is_first = _begin(labels, name, with_creating(attributes, token))
         try:
@@ -143,12 +143,12 @@ def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
                 f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
             )
         if documents.storage.exists(path) and not documents.has_begun_group(path):
-            left = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
-            if left is None or not (documents.storage.locks_processes or is_abandoned(left)):
+            token = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
+            if token is None or not (documents.storage.locks_processes or is_abandoned(token)):
                 raise _begun_elsewhere(labels, name)
             documents.delete(path)
         empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
-        # Before what is in it: documents that are written together may arrive in any order.
+        # Before its members, by a write of its own: documents that are written together may arrive in any order.
         is_first = documents.put_missing_group(labels.path, empty)
         if path in documents.put_new({path: {"": attributes}}):
             raise _begun_elsewhere(labels, name)
@@ -320,7 +320,8 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     transforms = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
     for path, level in zip(paths[1:], levels, strict=True):
-        ratios, longer, shorter = _ratios(position, path), finest.meta.shape, level.meta.shape
+        ratios = size_ratios(position.scale, position.get_effective_scale(path))
+        longer, shorter = finest.meta.shape, level.meta.shape
         whole = geometry.level_factors(longer, shorter, ratios)
         steps = whole or geometry.steps_between(longer, shorter, ratios)
         factors = [
@@ -329,10 +330,10 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
         ]
         if whole:
             shape = downsampled_shape(base.shape, [int(factor) for factor in factors])
-        else:  # as long as the image's where they began as long, in proportion elsewhere
-            shares = {axis: (n, m) for axis, n, m in zip(names, shorter, longer, strict=True)}
+        else:  # in proportion to the image's level
+            lengths = {axis: (n, m) for axis, n, m in zip(names, shorter, longer, strict=True)}
             shape = tuple(
-                max(1, n * shares[axis][0] // shares[axis][1]) if axis in shares else n
+                max(1, n * lengths[axis][0] // lengths[axis][1]) if axis in lengths else n
                 for axis, n in zip(image.axis_names, base.shape, strict=True)
             )
         meta = array_like(
@@ -355,19 +356,14 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
         make_levels(image, {path: meta for path, meta, _ in plan}, add, workers)
 
 
-def _ratios(position: Position, path: str) -> list[float]:
-    coarse = position.get_effective_scale(path)
-    return [a / b if b else 0.0 for a, b in zip(coarse, position.scale, strict=True)]
-
-
 def _edit_list(
     labels: Labels,
     change: Callable[[list[str]], list[str]],
     beside: Callable[[JSONObject], JSONObject] = dict,
 ) -> None:
-    """Change the list of label names (LB-01) under a lock; unlisted images are added.
+    """Change the list of label names (LB-01) under a lock, and in the same write other attributes by ``beside``.
 
-    The same write changes other attributes of the group by ``beside``.
+    Label images that are not listed are added.
     """
     _put_group(labels)
 
@@ -386,7 +382,7 @@ def _put_group(labels: Labels) -> None:
 
 
 def _is_empty(labels: Labels) -> bool:
-    """Return whether the group of labels lists nothing, and has no metadata of others and no members."""
+    """Return whether the group of labels lists nothing, and has no other attributes and no members."""
     documents = labels.documents
     if documents.kind(labels.path) != "group":
         return False
@@ -399,25 +395,25 @@ def _is_empty(labels: Labels) -> bool:
 
 def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or a node below one; see :meth:`Labels.__delitem__`."""
-    first, _, rest = name.partition("/")
-    if rest and first in labels._listed():
-        del labels[first][rest]
+    label, _, below = name.partition("/")
+    if below and label in labels._listed():
+        del labels[label][below]
         return
-    documents, path = labels.documents, labels.node_path.child(first).path
+    documents, path = labels.documents, labels.node_path.child(label).path
     with documents.lock(labels.node_path.parent.path):
         finish_locked_rename(labels)
         for folder in (labels.path, labels.node_path.parent.path):
             documents.storage.sweep(folder)  # left by a killed deletion
         # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
-        is_there = not rest and (first in labels._listed() or documents.storage.exists(path))
-        if is_there:
+        exists = not below and (label in labels._listed() or documents.storage.exists(path))
+        if exists:
             documents.storage.check_deletable(path)
             _edit_list(labels, lambda names: [listed for listed in names if listed != name])
             if documents.storage.exists(path):
                 documents.delete(path)
         if _is_empty(labels):  # also where a deletion was killed before this step
             documents.delete(labels.path)
-        if not is_there:
+        if not exists:
             raise labels.missing_error(name)
 
 

@@ -1,6 +1,6 @@
 """Read the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
 
-Nothing here raises for the content of a store: an unreadable document is a finding of its node. The rules for readable
+The content of a store never raises here: an unreadable document is a finding of its node. The rules for readable
 documents are in :mod:`lamella.spec.rules`. `storage_of` opens the store that a caller names.
 """
 
@@ -55,10 +55,9 @@ _STATING = (V3.group, V2.attributes, V2.array)
 
 @dataclass(frozen=True)
 class DocumentFinding:
-    """Why a document could not be read, or not as plain JSON: ``found`` states it on one line, for a ``rule``.
+    """A document that cannot be read, or is not plain JSON: the ``rule`` that it breaks, and the reason on one line.
 
-    ``is_link`` is a link out of the store, which is the same for all files below; ``unread`` a refusal of a service or
-    the system.
+    ``is_link``: a link leads out of the store, as for all files below it. ``unread``: a service or the system refuses.
     """
 
     rule: str
@@ -86,7 +85,7 @@ class StoredNode:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder has any document; copies that a service does not answer for are none."""
+        """Whether the folder has a document; consolidated metadata that a service refuses to send do not count."""
         return bool(self.data) or any(
             finding.file != V2.consolidated or not finding.unread for finding in self.findings
         )
@@ -101,7 +100,7 @@ class StoredNode:
         )
 
     def lacks(self, file: str) -> bool:
-        """Whether a document is missing, rather than there or not readable."""
+        """Return whether a document does not exist; an unreadable one does."""
         return file not in self.data and not any(finding.file == file for finding in self.findings)
 
     @property
@@ -191,15 +190,7 @@ class ArrayNode(StoredNode):
 class StoreReader:
     """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
 
-    With ``must_read`` a document or folder that cannot be read raises, for callers that write what they infer.
-
-    >>> import tempfile
-    >>> from lamella.store.storage import open_storage
-    >>> storage = open_storage(tempfile.mkdtemp())
-    >>> storage.write("A/.zattrs", b'{"well": // a comment')
-    >>> reader = StoreReader(storage)
-    >>> [finding.rule for finding in reader.group("A").findings], reader.group("B").exists
-    (['LM-01'], False)
+    With ``must_read`` it raises for documents and folders that cannot be read: for callers that write conclusions.
     """
 
     def __init__(
@@ -231,7 +222,7 @@ class StoreReader:
             node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
         for file in files:
-            self._read(node, file, is_listed=node.names is not None)  # by then `files` are in the list
+            self._read(node, file, is_listed=node.names is not None)
         return node
 
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
@@ -257,7 +248,7 @@ class StoreReader:
             return False
 
     def _check(self, error: Exception) -> None:
-        """Raise an error of the storage where all has to be read."""
+        """Raise an error of the storage if everything must be read."""
         if self._must_read and _is_unread(error):
             raise error
 
@@ -341,7 +332,7 @@ class StoreReader:
             except RepeatedKeyError:
                 raise
             except ValueError:
-                plain = without_comments(text)
+                plain = _without_comments(text)
                 if plain == text:
                     raise
                 value = self._decoder.decode(plain.strip())
@@ -372,8 +363,7 @@ class StoreReader:
         return float(name.replace("Infinity", "inf"))
 
 
-def without_comments(text: str) -> str:
-    """Remove the comments from JSON text."""
+def _without_comments(text: str) -> str:
     return _COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else "", text)
 
 
@@ -436,7 +426,7 @@ def storage_of(
 
 
 def _is_without_documents(storage: Storage) -> bool:
-    """Whether the root has no documents; False where they cannot be read, which the call reports."""
+    """Return whether the root has no documents; False if they cannot be read, which a later read reports."""
     with suppress(LamellaError):
         return all(storage.size(name) is None for name in DOCUMENTS)
     return False

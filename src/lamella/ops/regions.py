@@ -77,7 +77,7 @@ def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
 
 
 def cells(region: Region, unit: Sequence[int]) -> Iterator[tuple[Shape, Region, Region]]:
-    """Cut a region along a grid; yield the index of each cell, its part in the region, and where that lies within it.
+    """Cut a region along a grid; yield each cell's index, its part of the region, and that part's indices in it.
 
     >>> for index, part, within in cells((slice(3, 6),), (4,)):
     ...     print(index, part, within)
@@ -208,10 +208,10 @@ def expand_index(index: Any, ndim: int) -> list[Any]:
     [0, slice(None, None, None), slice(None, None, None), slice(1, 3, None)]
     """
     entries = list(index) if isinstance(index, tuple) else [index]
-    places = [place for place, entry in enumerate(entries) if entry is Ellipsis]
-    at = places[0] if places else len(entries)
-    entries[at : at + 1] = [slice(None)] * (ndim - len(entries) + len(places[:1]))
-    if len(entries) != ndim or len(places) > 1:
+    ellipses = [number for number, entry in enumerate(entries) if entry is Ellipsis]
+    at = ellipses[0] if ellipses else len(entries)
+    entries[at : at + 1] = [slice(None)] * (ndim - len(entries) + len(ellipses[:1]))
+    if len(entries) != ndim or len(ellipses) > 1:
         raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
     return entries
 

@@ -74,7 +74,7 @@ def _move_folder(node: RenamesMembers, renaming: Renaming) -> None:
 
 
 def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRecord | None) -> Change:
-    """Return the change of a record to a new one, which raises where it is no longer the old one."""
+    """Return a function that replaces the old record, and raises if another program has changed it."""
 
     def change(stored: RenamingRecord | None) -> RenamingRecord | None:
         if stored != old:
@@ -85,7 +85,7 @@ def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRec
 
 
 def renamed_by_another(above: object, renaming: Renaming, kind: str = "") -> StorageError:
-    """Return the error about a member of the group ``above`` that another program renames, or may be renaming."""
+    """Return the error about a member of the group ``above`` that another program may be renaming now."""
     return StorageError(
         f"{kind}{renaming.old!r} in {above} is being renamed to {renaming.new!r} by another program: wait. If "
         "that program was killed on another computer, make the same rename again, which finishes it."
@@ -95,14 +95,17 @@ def renamed_by_another(above: object, renaming: Renaming, kind: str = "") -> Sto
 def check_not_renamed_by_another(
     above: object, record: RenamingRecord, request: tuple[str, str] | None, kind: str = ""
 ) -> None:
-    """Raise where another program may be making a rename; one that is ``request`` for only where it runs here."""
+    """Raise if another program may be making a rename now.
+
+    For the requested rename itself, raise only if that program is known to run on this machine: else it is finished.
+    """
     may_run = bool(record.token) and not is_abandoned(record.token)
     if may_run and (record.renaming != request or is_running(record.token)):
         raise renamed_by_another(above, record.renaming, kind)
 
 
 def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
-    """Do the steps after the first one."""
+    """Copy the keys of a recorded rename, list the new name, and delete the old keys; undo it after an error."""
     storage, paths = _storage(node), _paths(node, record.renaming)
     copied = record._replace(state=COPIED)
     node.documents.drop_consolidated(*paths)
@@ -162,8 +165,8 @@ def finish_rename(node: RenamesMembers) -> None:
 def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None = None) -> Renaming | None:
     """Do `finish_rename` for callers that have locked the node; return the finished rename.
 
-    Raise `StorageError` where no lock excludes that another program is making the rename. One that is ``request`` for
-    is finished, unless a process of this machine is making it.
+    Raise `StorageError` if another program may be making the rename, in a store without locks. The requested rename is
+    finished, unless a process of this machine is making it.
     """
     documents = node.documents
     record = read_renaming_record(node._read_attributes())
@@ -173,7 +176,7 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
     if not locks:
         check_not_renamed_by_another(node.node_path, record, request)
     if record.state and not locks:
-        return _finish_copies(node, record, is_asked=renaming == request)
+        return _finish_copies(node, record, is_requested=renaming == request)
     source, target = _paths(node, renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):
@@ -186,24 +189,24 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
     return None
 
 
-def _finish_copies(node: RenamesMembers, found: RenamingRecord, *, is_asked: bool) -> Renaming | None:
-    """Finish a rename by copies, or undo it where it is not asked for and the new name is not listed yet."""
+def _finish_copies(node: RenamesMembers, stored: RenamingRecord, *, is_requested: bool) -> Renaming | None:
+    """Finish a rename by copies; undo it if it was not requested and the new name is not listed yet."""
     documents = node.documents
-    source, target = _paths(node, found.renaming)
-    record = found._replace(token=temporary_name(".tmp"))
+    source, target = _paths(node, stored.renaming)
+    record = stored._replace(token=temporary_name(".tmp"))
     with abandoned_on_errors(record.token):
-        node._change_record(_replaced(node, found, record))
+        node._change_record(_replaced(node, stored, record))
         if record.state == COPIED:
             if documents.storage.exists(source):
                 documents.discard_copies(source, of=target)
             _end(node, record)
             return record.renaming
-        is_there = documents.kind(source) is not None
-        if is_there and is_asked:
+        source_exists = documents.kind(source) is not None
+        if source_exists and is_requested:
             sizes = _storage(node).keys_to_move(source, target, may_exist=True)
             _move_keys(node, record, sizes)
             return record.renaming
-        if is_there and documents.storage.exists(target):
+        if source_exists and documents.storage.exists(target):
             documents.discard_copies(target, of=source)
         node._drop_record(record)
     return None

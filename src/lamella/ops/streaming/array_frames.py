@@ -2,7 +2,7 @@
 
 A frame is *stored* when its file and those of all earlier frames are in place; the array's shape covers stored frames
 only. A *slab* is the chunks that contain the same frames: 16 chunks of 1 x 512 x 512 for frames of 2048 x 2048. A *key*
-is the grid index of a slab, or of files, along the axes over which frames arrive.
+is the grid index of a slab, or of the files of the same frames, along the axes over which frames arrive.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ RecordWrite: TypeAlias = "Callable[[Callable[[], Bounds | None]], AbstractContex
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
 _MAX_OPEN = 128
 
-#: The list of times is written when it is an eighth longer, so that each frame costs the same in a long list.
+#: The list of times is written when it is an eighth longer: written for each frame, a long list would cost too much.
 _TIMES_STEP = 8
 
 
 @dataclass
 class _Slab:
-    """The chunks of the same frames, with ``left`` frames still to come; a ``dirty`` slab has unwritten pixels."""
+    """The chunks of the same frames, with ``left`` frames still to come; a ``dirty`` slab has unwritten pixels.
+
+    ``origin`` is the index of its first frame along the axes of the order.
+    """
 
     key: Key
     origin: tuple[int, ...]
@@ -52,7 +55,10 @@ class _Slab:
 
 @dataclass
 class _Files:
-    """The files of the same frames: shards, or chunks without shards; ``left`` of their frames are still to come."""
+    """The files of the same frames: shards, or chunks without shards; ``left`` of their frames are still to come.
+
+    ``appended`` are the numbers of frames since the last commit, ``jobs`` the number of slabs to be written or dropped.
+    """
 
     key: Key
     left: int
@@ -143,7 +149,9 @@ class ArrayFrames:
             return
         del self._slabs[slab.key]
         # A slab that is not dirty needs no writing: all of its remaining frames were skipped.
-        job = partial(self._put, slab, files, False) if slab.dirty else partial(self._drop_slab, slab, files)
+        job = (
+            partial(self._write, slab, files, False) if slab.dirty else partial(self._drop_slab, slab, files)
+        )
         try:
             self._threads.submit(job)
         except BaseException:  # interrupted while it waited: the next flush must find the frame
@@ -164,7 +172,7 @@ class ArrayFrames:
                 files = self._files_of(slab.origin)
                 with self._lock:
                     files.jobs += 1
-                self._threads.submit(partial(self._put, slab, files, True))
+                self._threads.submit(partial(self._write, slab, files, True))
         self._threads.wait()
         for files in list(self._files.values()):
             self._threads.submit(partial(self._commit, files))
@@ -182,7 +190,7 @@ class ArrayFrames:
     # ---- chunks -------------------------------------------------------------------------------------
 
     def _slab(self, frame_index: tuple[int, ...]) -> _Slab:
-        key = self.order.chunk_of(self._meta, frame_index)
+        key = self.order.key_of(self._meta.chunks, frame_index)
         slab = self._slabs.get(key)
         if slab is None:
             slab = self._slabs[key] = self._open_slab(key)
@@ -208,7 +216,7 @@ class ArrayFrames:
     def _slab_region(self, key: Key) -> list[slice]:
         """Return the region of the chunks with the same frames."""
         chunks = self._meta.chunks
-        target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
+        target = self._target(self.order.key_of(self._meta.files, self._origin(chunks, key)))
         region = [slice(0, n) for n in target]
         for axis, index in zip(self.order.axes, key, strict=True):
             region[axis] = slice(index * chunks[axis], min((index + 1) * chunks[axis], target[axis]))
@@ -224,8 +232,8 @@ class ArrayFrames:
             count -= sum(n < self._start for n in self.order.frames_in(spans, key))
         return count
 
-    def _put(self, slab: _Slab, files: _Files, keep: bool) -> None:
-        """Encode the chunks of a slab into their files."""
+    def _write(self, slab: _Slab, files: _Files, keep: bool) -> None:
+        """Encode the chunks of a slab into their files; ``keep`` its memory for frames still to come."""
         chunks, spans = self._meta.chunks, self._meta.files
         index_of_axis = dict(zip(self.order.axes, slab.key, strict=True))
         ranges = [
@@ -251,7 +259,7 @@ class ArrayFrames:
     # ---- files --------------------------------------------------------------------------------------
 
     def _files_of(self, frame_index: tuple[int, ...]) -> _Files:
-        key = self.order.file_of(self._meta, frame_index)
+        key = self.order.key_of(self._meta.files, frame_index)
         files = self._files.get(key)
         if files is None:
             files = _Files(key, self._left(self._meta.files, key))
@@ -312,7 +320,7 @@ class ArrayFrames:
         self.publish()
 
     def _written(self, files: _Files) -> Bounds | None:
-        """Return the region of files whose frames were appended."""
+        """Return the region of the frames that were appended since the last commit; None without any."""
         spans = self._meta.files
         stop = list(self._target(files.key))
         start = [0] * len(stop)
@@ -320,7 +328,7 @@ class ArrayFrames:
             start[axis], stop[axis] = index * spans[axis], min((index + 1) * spans[axis], stop[axis])
         if not files.writers or not files.appended:
             return None
-        # Earlier frames are in the files unchanged.
+        # The other frames of the files are unchanged.
         first = self.order.axes[0]
         if self.order.names[0] != "c":  # channels may arrive in another order
             start[first] = self.order.index_of(min(files.appended))[0]
@@ -369,7 +377,7 @@ class ArrayFrames:
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
-        """Clear missing frames in the last step along the first axis, whose chunks a killed stream may have left."""
+        """Clear frames that the last step along the first axis lacks: a killed stream may have left their chunks."""
         larger = self.array.with_future_shape(shape, frozenset())
         for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
             index_of_axis = dict(zip(self.order.axes, self.order.index_of(number), strict=True))

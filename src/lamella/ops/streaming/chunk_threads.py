@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lamella.types import Array, Shape
 
-#: Maximum memory that a stream uses before its first frame; more is allocated when it is needed.
+#: Maximum memory that a stream prepares before its first frame; more is allocated when it is needed.
 _READY = 128 << 20
 #: Bytes of noise that are repeated in a chunk: more than the window of codecs.
 _NOISE = 1 << 20
@@ -35,9 +35,9 @@ _RECENT = 0.2
 class ChunkThreads:
     """Threads that encode and write, for all arrays of a stream.
 
-    At most ``max_pending`` jobs are pending (waiting or running): `submit` waits for one to end. With more than half as
-    many, it waits too, but no longer than the threads need for one job: all frames wait a little, instead of one frame
-    for the slowest job. ``waits`` counts how often `submit` waited.
+    At most ``max_pending`` jobs are pending (waiting or running): then `submit` waits until one ends. With more than
+    half as many it waits too, but at most as long as the threads need for one job: many frames wait a little, instead
+    of one frame as long as the slowest job takes. ``waits`` counts how often `submit` waited.
     """
 
     def __init__(self, count: int, max_pending: int) -> None:

@@ -185,8 +185,8 @@ def _order_names(
     """Return the names of the axes over which frames arrive; by default all axes that a frame lacks."""
     axes = position.axis_names
     if order is None:
-        over = axes[: max(0, len(axes) - len(frame))]
-        return (*over[:1], "p", *over[1:]) if several else tuple(over)
+        outer = axes[: max(0, len(axes) - len(frame))]
+        return (*outer[:1], "p", *outer[1:]) if several else tuple(outer)
     names = tuple(name.lower() for name in order)
     free = [name for name in axes if name not in names]
     unknown = [name for name in names if name not in axes and name != "p"]
@@ -219,10 +219,13 @@ class _Planned:
 
 
 def _planned(
-    position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
+    position: Position, names: tuple[str, ...], array_names: tuple[str, ...], options: StreamOptions
 ) -> _Planned:
-    """Check a stream into one position and plan it; write nothing, so that an error leaves all positions unchanged."""
-    order, new_channels = _frame_order(position, names, own, options)
+    """Check a stream into one position and plan it; write nothing, so that an error leaves all positions unchanged.
+
+    ``names`` are the axes over which frames arrive, ``array_names`` the same without "p" for positions.
+    """
+    order, new_channels = _frame_order(position, names, array_names, options)
     shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new_channels))
     if _is_resumed(position, options):
         _record_of(position[options.name].stored, order, shape, options)
@@ -267,29 +270,32 @@ def _open(
     except BaseException:
         threads.close()
         raise
-    behind = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
+    pyramids = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
     frame = options.frame, options.dtype
-    return FrameStream(arrays, order_of_all, frame, threads, flush_every=options.flush_every, behind=behind)
+    return FrameStream(
+        arrays, order_of_all, frame, threads, flush_every=options.flush_every, pyramids=pyramids
+    )
 
 
 def _frame_order(
-    position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
+    position: Position, names: tuple[str, ...], array_names: tuple[str, ...], options: StreamOptions
 ) -> tuple[FrameOrder, list[str]]:
     """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
     lengths_by_name = {name.lower(): n for name, n in (options.lengths or {}).items()}
-    unexpected = set(lengths_by_name) - set(own)
+    unexpected = set(lengths_by_name) - set(array_names)
     if unexpected or any(
         isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in lengths_by_name.values()
     ):
         raise InvalidArgumentError(
-            f"lengths contains whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
+            f"lengths contains whole numbers from 1 for axes of the order {''.join(array_names)!r}, not "
+            f"{options.lengths!r}."
         )
-    channels, new = _channels(position, options.channel_names) if "c" in own else (None, [])
+    channels, new = _channels(position, options.channel_names) if "c" in array_names else (None, [])
     if options.channel_names is not None and channels is None:
-        raise InvalidArgumentError(f"channel_names is set, but the order {''.join(own)!r} has no c.")
-    for name in own:
+        raise InvalidArgumentError(f"channel_names is set, but the order {''.join(array_names)!r} has no c.")
+    for name in array_names:
         if name == "c":
             length = lengths_by_name.get(name, len(channels or ()))
             if length != len(channels or ()):
@@ -306,7 +312,8 @@ def _frame_order(
                 f"Only the first axis of the order {''.join(names)!r} may be of unknown length: say how many frames "
                 f"come along {name}, as in lengths={{{name!r}: 10}}."
             )
-    return FrameOrder(own, tuple(axes.index(name) for name in own), tuple(lengths), channels), new
+    numbers = tuple(axes.index(name) for name in array_names)
+    return FrameOrder(array_names, numbers, tuple(lengths), channels), new
 
 
 def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
@@ -324,7 +331,7 @@ def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tupl
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
-    """Return the order of the frames of all positions, without their indices in an array."""
+    """Return the order of the frames of all positions; its ``axes`` are only numbered, not axes of an array."""
     lengths = dict(zip(order.names, order.lengths, strict=True)) | {"p": count}
     return FrameOrder(names, tuple(range(len(names))), tuple(lengths[name] for name in names), order.channels)
 
@@ -338,7 +345,9 @@ def _array_frames(
     if _is_resumed(position, options):
         stored = position[options.name].stored
         record = _record_of(stored, order, shape, options)
-        if record.open:  # there may be leftovers of a killed `append` beyond the frames of a closed stream
+        if (
+            record.open
+        ):  # of a closed stream the record counts: a killed `append` may have left frames beyond it
             record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
@@ -430,9 +439,9 @@ def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
 
 
 def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
-    """Return the number of frames stored without a gap, also after the last record of a killed stream.
+    """Return the number of frames that are stored without a gap; the record of a killed stream may count fewer.
 
-    Within a chunk of several frames the record decides.
+    Chunks of several frames may be incomplete, so that only the record counts.
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Shape
 
 Key: TypeAlias = tuple[int, ...]
@@ -46,16 +45,16 @@ class FrameOrder:
     @property
     def total(self) -> int | None:
         """Number of frames, None if unknown."""
-        return None if self.grows else math.prod(self._known_lengths)
+        return None if self.grows else math.prod(self._fixed_lengths)
 
     @property
-    def _known_lengths(self) -> tuple[int, ...]:
+    def _fixed_lengths(self) -> tuple[int, ...]:
         return tuple(n for n in self.lengths if n is not None)
 
     @property
     def per_step(self) -> int:
         """Number of frames for each step along the first axis."""
-        return math.prod(self._known_lengths if self.grows else self._known_lengths[1:])
+        return math.prod(self._fixed_lengths if self.grows else self._fixed_lengths[1:])
 
     def steps(self, number: int) -> tuple[int, ...]:
         """Return the steps of a frame along each axis, counted in frames."""
@@ -80,16 +79,12 @@ class FrameOrder:
             number = number * (length or 0) + step
         return number
 
-    def chunk_of(self, meta: ArrayMeta, frame_index: tuple[int, ...]) -> Key:
-        """Return the grid index of a frame's chunks."""
-        return tuple(k // meta.chunks[axis] for k, axis in zip(frame_index, self.axes, strict=True))
-
-    def file_of(self, meta: ArrayMeta, frame_index: tuple[int, ...]) -> Key:
-        """Return the grid index of a frame's files."""
-        return tuple(k // meta.files[axis] for k, axis in zip(frame_index, self.axes, strict=True))
+    def key_of(self, spans: Shape, frame_index: tuple[int, ...]) -> Key:
+        """Return the grid index of a frame's chunks or files; ``spans`` are the lengths of a chunk or file."""
+        return tuple(k // spans[axis] for k, axis in zip(frame_index, self.axes, strict=True))
 
     def frames_in(self, spans: Shape, key: Key) -> Iterator[int]:
-        """Yield the numbers of the frames in one chunk or file; ``spans`` are the lengths of all chunks or files.
+        """Yield the numbers of the frames in one chunk or file; ``spans`` are its lengths.
 
         >>> list(FrameOrder(("t", "c"), (0, 1), (None, 2)).frames_in((2, 1, 1, 8, 8), (1, 0)))
         [4, 6]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PyramidsBehind:
-    """Keep the lower levels of a stream's images up to date, at the latest at its end; create missing ``levels``."""
+    """Compute the lower levels of a stream's images while it runs and at its end; create missing ``levels``."""
 
     def __init__(
         self, positions: Sequence[Position], arrays: Sequence[ArrayFrames], levels: int | str
@@ -48,21 +48,20 @@ class PyramidsBehind:
             downsample(np.zeros(factors, array.dtype), factors, "mean")
 
     def follow(self) -> None:
-        """Start computing levels of new frames unless a computation runs; raise its error. Fixed lengths wait."""
+        """Start computing levels of new frames unless a computation runs; raise the error of the last one.
+
+        Levels of an array that does not grow are computed at the end.
+        """
         if self._running is not None:
             if not self._running.done():
                 return
             self._running.result()
         ready = [
-            _steps(array, array.stored)
-            // (per_file := array.array.meta.files[array.order.axes[0]])
-            * per_file
-            if array.order.grows
-            else done
+            _steps_in_whole_files(array) if array.order.grows else done
             for array, done in zip(self._arrays, self._done, strict=True)
         ]
         if ready != self._done:
-            self._running = self._thread.submit(self._make, ready)
+            self._running = self._thread.submit(self._update_to, ready)
 
     def wait(self) -> None:
         """Wait for the running computation; raise its error."""
@@ -73,8 +72,8 @@ class PyramidsBehind:
         """Compute the remaining levels, and end the thread."""
         try:
             self.wait()
-            self._make([-(-array.count // array.order.per_step) for array in self._arrays])
-            self._make_stale()
+            self._update_to([-(-array.count // array.order.per_step) for array in self._arrays])
+            self._update_stale()
         finally:
             self.close()
 
@@ -82,7 +81,8 @@ class PyramidsBehind:
         """End the thread, after its running computation."""
         self._thread.shutdown()
 
-    def _make(self, ready: list[int]) -> None:
+    def _update_to(self, ready: list[int]) -> None:
+        """Compute the levels of each array up to a number of steps along its first axis."""
         for i, (position, array) in enumerate(zip(self._positions, self._arrays, strict=True)):
             if self._done[i] < ready[i]:
                 array.freeze()
@@ -92,8 +92,8 @@ class PyramidsBehind:
                     array.unfreeze()
                 self._done[i] = ready[i]
 
-    def _make_stale(self) -> None:
-        """Compute what else is stale: a chunk of new frames may hold finished ones, or be recorded after its levels."""
+    def _update_stale(self) -> None:
+        """Compute other stale regions: of frames that share a chunk with new ones, or were recorded late."""
         from lamella.ops.pyramids.update import update_pyramid
 
         for position in self._positions:
@@ -113,10 +113,16 @@ class PyramidsBehind:
 
 
 def _has_levels(position: Position) -> bool:
-    """Whether the lower levels are up to date; a killed stream may have stored frames without them."""
+    """Return whether the lower levels are up to date; a killed stream may have stored frames without them."""
     return len(position.dataset_paths) > 1 and not position.stale_levels
 
 
 def _steps(array: ArrayFrames, frames: int) -> int:
     """Return the number of steps along the first axis whose frames are complete."""
     return frames // array.order.per_step
+
+
+def _steps_in_whole_files(array: ArrayFrames) -> int:
+    """Return the number of steps along the first axis whose files are complete."""
+    per_file = array.array.meta.files[array.order.axes[0]]
+    return _steps(array, array.stored) // per_file * per_file

@@ -18,14 +18,7 @@ _STREAM = "stream"
 
 @dataclass
 class StreamRecord:
-    """The record of one stream, under ``lamella.stream`` in the attributes of the array.
-
-    Examples
-    --------
-    >>> record = StreamRecord(["t"], [None], None, 5, [[1, 2]])
-    >>> StreamRecord.of(record.into({"mine": 1})) == record, list(record.skipped_frames())
-    (True, [1, 2])
-    """
+    """The record of one stream, under ``lamella.stream`` in the attributes of the array."""
 
     order: list[str]
     """Names of the axes over which frames arrive, the last one fastest."""

@@ -59,14 +59,14 @@ class FrameStream:
         threads: ChunkThreads,
         *,
         flush_every: int | None = None,
-        behind: PyramidsBehind | None = None,
+        pyramids: PyramidsBehind | None = None,
     ) -> None:
         self._arrays = list(arrays)
         self._order = order
         self._shape, self._dtype = frame
         self._threads = threads
         self._flush_every = flush_every
-        self._behind = behind
+        self._pyramids = pyramids
         self._turn = threading.RLock()
         self._closed = False
         self._count = sum(array.count for array in arrays)
@@ -206,20 +206,20 @@ class FrameStream:
             try:
                 self._flush()
             except BaseException:
-                if self._behind is not None:
-                    self._behind.close()
+                if self._pyramids is not None:
+                    self._pyramids.close()
                 raise
             finally:
                 self._threads.close()
                 for array in self._arrays:
                     array.abort()
-            if self._behind is not None:
-                self._behind.finish()
+            if self._pyramids is not None:
+                self._pyramids.finish()
 
     def _flush(self) -> None:
         self._threads.check()
-        if self._behind is not None:
-            self._behind.wait()
+        if self._pyramids is not None:
+            self._pyramids.wait()
         for array in self._arrays:
             array.flush()
 
@@ -246,8 +246,8 @@ class FrameStream:
     def _after(self) -> None:
         if self._flush_every and (self._count - self._first) % self._flush_every == 0:
             self._flush()
-        if self._behind is not None:
-            self._behind.follow()
+        if self._pyramids is not None:
+            self._pyramids.follow()
 
     def _fitted(self, frame: ArrayLike) -> Array:
         pixels = np.asarray(frame)
