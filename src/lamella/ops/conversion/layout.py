@@ -27,7 +27,7 @@ def choose_layout(
 ) -> tuple[Shape, Shape | None]:
     """Choose chunks and shards (or None) of an image.
 
-    ``chunks`` and ``shards`` passed `check_cut_words`. Lengths apply to the last axes: on the axes before, chunks have
+    ``chunks`` and ``shards`` passed `check_grid_choices`. Lengths are of the last axes: on axes before, chunks have
     length 1, and shards the length of the chunks. Raise InvalidArgumentError for lengths that do not fit, and for
     shards in a version without them.
 

@@ -31,7 +31,7 @@ from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.files.removal import delete_unfinished
-from lamella.store.metadata.array_creation import check_cut_words, new_array
+from lamella.store.metadata.array_creation import check_grid_choices, new_array
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import PinnedArray
 from lamella.store.storage import open_storage
@@ -77,7 +77,7 @@ class ImageSettings:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
-        check_cut_words(self.chunks, self.shards)
+        check_grid_choices(self.chunks, self.shards)
         # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 

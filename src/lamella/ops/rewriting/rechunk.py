@@ -13,7 +13,7 @@ from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
-from lamella.store.metadata.array_creation import check_cut_words, chunks_and_shards, fit_chunks, new_array
+from lamella.store.metadata.array_creation import check_grid_choices, chunks_and_shards, fit_chunks, new_array
 from lamella.store.metadata.array_meta import Compressor, nearest_choice
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class RequestedLayout:
         """Raise InvalidArgumentError for a layout that fits no array."""
         if self.chunks is None and self.shards is None and self.compressor is None:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
-        check_cut_words(self.chunks, self.shards)
+        check_grid_choices(self.chunks, self.shards)
         for argument, lengths in (("chunks", self.chunks), ("shards", self.shards)):
             if not (isinstance(lengths, str) or lengths is None or whole_numbers(lengths, argument, 1)):
                 raise InvalidArgumentError(

@@ -39,11 +39,11 @@ _SHARD_GOAL = 256 << 20
 SHARD_BYTES = 16 << 20
 
 
-def check_cut_words(chunks: Cut, shards: Cut) -> None:
-    """Raise InvalidArgumentError for text that is not a word of `Cut`; chunks cannot be "none"."""
-    for argument, cut, words in (("chunks", chunks, ("auto",)), ("shards", shards, ("auto", "none"))):
-        if isinstance(cut, str) and cut not in words:
-            raise InvalidArgumentError(f"{argument}={cut!r} is neither {' nor '.join(words)} nor lengths")
+def check_grid_choices(chunks: GridChoice, shards: GridChoice) -> None:
+    """Raise InvalidArgumentError for text that is not a word of `GridChoice`; chunks cannot be "none"."""
+    for argument, choice, words in (("chunks", chunks, ("auto",)), ("shards", shards, ("auto", "none"))):
+        if isinstance(choice, str) and choice not in words:
+            raise InvalidArgumentError(f"{argument}={choice!r} is neither {' nor '.join(words)} nor lengths")
 
 
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
