@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def items_of(value: Iterable[Any], subject: str) -> list[Any]:
     """Return the items of an iterable argument; raise WrongTypeError, which begins with ``subject``, for text too.
 
-    >>> items_of(("y", "x"), "dims is a list of axis names")
+    >>> items_of(("y", "x"), "The argument dims is a list of axis names")
     ['y', 'x']
-    >>> items_of(5, "dims is a list of axis names")
+    >>> items_of(5, "The argument dims is a list of axis names")
     Traceback (most recent call last):
     ...
-    lamella.errors.WrongTypeError: dims is a list of axis names, not 5.
+    lamella.errors.WrongTypeError: The argument dims is a list of axis names, not 5.
     """
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return list(value)
@@ -33,12 +33,12 @@ def items_of(value: Iterable[Any], subject: str) -> list[Any]:
 def whole_numbers(value: Sequence[int], subject: str, least: int) -> tuple[int, ...]:
     """Return an argument that is a list of whole numbers; nothing is rounded.
 
-    >>> whole_numbers([4, 64], "chunks", 1)
+    >>> whole_numbers([4, 64], "The argument chunks", 1)
     (4, 64)
-    >>> whole_numbers((1.5,), "chunks", 1)
+    >>> whole_numbers((1.5,), "The argument chunks", 1)
     Traceback (most recent call last):
     ...
-    lamella.errors.WrongTypeError: chunks is a list of whole numbers from 1 on, not (1.5,).
+    lamella.errors.WrongTypeError: The argument chunks is a list of whole numbers from 1 on, not (1.5,).
     """
     text = f"{subject} is a list of whole numbers from {least} on"
     try:
@@ -53,10 +53,10 @@ def whole_numbers(value: Sequence[int], subject: str, least: int) -> tuple[int, 
 def whole_number(value: int, subject: str, least: int) -> int:
     """Return an argument that is a whole number; nothing is rounded.
 
-    >>> whole_number("2", "level", 0)
+    >>> whole_number("2", "The argument level", 0)
     Traceback (most recent call last):
     ...
-    lamella.errors.WrongTypeError: level is a whole number from 0 on, not '2'.
+    lamella.errors.WrongTypeError: The argument level is a whole number from 0 on, not '2'.
     """
     try:
         number = int(operator.index(value))

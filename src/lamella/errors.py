@@ -36,6 +36,7 @@ Imports nothing of the package.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from difflib import get_close_matches
 from reprlib import Repr
@@ -65,6 +66,20 @@ def one_line(error: BaseException) -> str:
     ('two lines', 'MemoryError')
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_FIRST_WORDS = re.compile(r"(?:An?|Cannot|Each|Its?|No|Nothing|Such|The|There|These|This) ")
+
+
+def clause(message: object) -> str:
+    """Return an error, or its text, as a clause of another message: without its capital and its full stop.
+
+    >>> clause(ValueError("There is no axis 'q'.")), clause("A/1 has no pixels.")
+    ("there is no axis 'q'", 'A/1 has no pixels')
+    """
+    text = one_line(message) if isinstance(message, BaseException) else str(message)
+    first = text[:1].lower() if _FIRST_WORDS.match(text) else text[:1]
+    return first + text[1:].removesuffix(".")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -130,11 +145,11 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
 def importing(message: str) -> Iterator[None]:
     """Raise MissingDependencyError where an import fails; ``{library}`` in the message is the library that is missing.
 
-    >>> with importing('Tasting needs {library}: pip install "lamella[taste]"'):
+    >>> with importing('Tasting needs {library}: pip install "lamella[taste]".'):
     ...     import tasting
     Traceback (most recent call last):
     ...
-    lamella.errors.MissingDependencyError: Tasting needs tasting: pip install "lamella[taste]"
+    lamella.errors.MissingDependencyError: Tasting needs tasting: pip install "lamella[taste]".
     """
     try:
         yield

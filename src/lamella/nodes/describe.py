@@ -479,7 +479,7 @@ def tree_lines(node_path: NodePath, level: int | None = None) -> Iterator[str]:
     Damaged nodes, and arrays with unsupported codecs, have a line with the problem.
     """
     if level is not None:
-        level = whole_number(level, "level", 0)
+        level = whole_number(level, "The argument level", 0)
     yield f"/{node_path.path}"
     yield from _below(node_path, "", level)
 

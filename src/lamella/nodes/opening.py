@@ -82,7 +82,7 @@ def open_store(
     """Open or create a store; see :func:`lamella.open_ome_zarr`. ``creating`` is recorded in a new store."""
     _check_choices(layout, mode, durability, recheck)
     if cache_bytes is not None:
-        cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
+        cache_bytes = whole_number(cache_bytes, "The argument cache_bytes", 0)
     channel_names, axes = _lists(channel_names, axes)
     storage = _opened_storage(store_path, mode, durability, disable_path_checking, storage_options)
     storage.cache_bytes = cache_bytes
@@ -233,7 +233,7 @@ def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> Non
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
     """Return channel names and axes as lists; text stays text, and is checked later."""
     if names is not None and not isinstance(names, str):
-        names = items_of(names, "channel_names is a list of names")
+        names = items_of(names, "The argument channel_names is a list of names")
     return names, None if axes is None else axes_from(axes)
 
 

@@ -272,7 +272,7 @@ def _sort_out(
     images: Images = {}
     order: dict[str, None] = {}
     checked: set[str] = set()
-    for item in items_of(specs, "positions is a list of tuples (row, column, name)"):
+    for item in items_of(specs, "The argument positions is a list of tuples (row, column, name)"):
         spec = items_of(item, "A position is a tuple (row, column, name)")
         if not 3 <= len(spec) <= 6:
             raise InvalidArgumentError(

@@ -181,8 +181,8 @@ class TiledPosition(Position):
         ((1, 1, 4, 32, 48), (1, 1, 4, 16, 16), (2, 3))
         """
         axes = len(self.axes)
-        grid = whole_numbers(grid_shape, "grid_shape", 1)
-        lengths = whole_numbers(tile_shape, "tile_shape", 1)
+        grid = whole_numbers(grid_shape, "The argument grid_shape", 1)
+        lengths = whole_numbers(tile_shape, "The argument tile_shape", 1)
         if len(grid) != 2:
             raise InvalidArgumentError(
                 f"grid_shape is (rows, columns), both at least 1; got {tuple(grid_shape)}."

@@ -194,7 +194,7 @@ AnyAxis: TypeAlias = Annotated[
 def axes_from_json(document: JSON) -> list[AxisMeta]:
     """Read axes from a document."""
     if not isinstance(document, list):
-        raise MetadataError(f"axes: expected a list of axes, found {short_repr(document)}")
+        raise MetadataError(f"axes: expected a list of axes, found {short_repr(document)}.")
     return [
         _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"axes[{index}]")
         for index, axis in enumerate(document)
@@ -224,7 +224,7 @@ def axes(names: str) -> list[AxisMeta]:
     letters = names.lower()
     if not letters or not set(letters) <= set("tczyx") or len(set(letters)) < len(letters):
         raise InvalidArgumentError(
-            f"cannot make axes of {names!r}: use each of the letters t, c, z, y, x once, as in 'tczyx'"
+            f"Cannot make axes of {names!r}: use each of the letters t, c, z, y, x at most once, as in 'tczyx'."
         )
     return [_usual_axis(letter) for letter in letters]
 
@@ -233,7 +233,7 @@ def axes_from(value: object) -> list[Any]:
     """Return the axes of an argument: a list as it is, text as `axes` reads it."""
     if isinstance(value, str):
         return axes(value)
-    return items_of(value, "axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
+    return items_of(value, "The argument axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
 
 
 def default_axes() -> list[AxisMeta]:
@@ -296,7 +296,7 @@ def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     if str(name).lower() in lowered:
         return lowered.index(str(name).lower())
     raise InvalidArgumentError(
-        f"there is no axis {name!r}: the axes are {', '.join(names)}.{did_you_mean(name, names)}"
+        f"There is no axis {name!r}: the axes are {', '.join(names)}.{did_you_mean(name, names)}"
     )
 
 
@@ -339,7 +339,7 @@ def check_axes(axes: Sequence[AxisMeta]) -> None:
     >>> check_axes([ChannelAxisMeta(name="c"), SpaceAxisMeta(name="x")])
     Traceback (most recent call last):
     ...
-    lamella.errors.InvalidArgumentError: axes c (channel), x (space): ... 2 or 3 axes of type space (AX-07)
+    lamella.errors.InvalidArgumentError: The axes c (channel), x (space) ...: an image has 2 or 3 axes of ... (AX-07).
     """
     names = [axis.name for axis in axes]
     kinds = [axis.type if axis.type in ("time", "space") else "other" for axis in axes]
@@ -356,4 +356,4 @@ def check_axes(axes: Sequence[AxisMeta]) -> None:
     for broken, rule in problems:
         if broken:
             shown = ", ".join(f"{axis.name} ({axis.type or 'no type'})" for axis in axes) or "none"
-            raise InvalidArgumentError(f"axes {shown}: {rule}")
+            raise InvalidArgumentError(f"The axes {shown} cannot be those of an image: {rule}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lamella.errors import MetadataError
+from lamella.errors import MetadataError, clause
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -34,7 +34,7 @@ class _CheckedConstruction(ModelMetaclass):
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
-            raise MetadataError(f"{cls.__name__} cannot be made: {describe(error)}") from error
+            raise MetadataError(f"{cls.__name__} cannot be made: {describe(error)}.") from error
 
 
 class MetaModel(BaseModel, metaclass=_CheckedConstruction):
@@ -104,7 +104,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         try:
             return cls.model_validate(document, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise MetadataError(describe(error, location)) from error
+            raise MetadataError(f"{describe(error, location)}.") from error
 
     def to_json(self) -> JSONObject:
         """Return the JSON object that is stored: document keys, without fields that are None.
@@ -200,12 +200,13 @@ def _problem(problem: Any, location: str) -> str:
             location += f"[{step}]"
         elif not step.startswith("<"):  # <space>, <int>, ...: the branch of a union, not a key
             location += f".{step}" if location else step
-    location = location or "the document"
-    if problem["type"] == "missing":
-        return f"{location}: is missing"
     message = problem["msg"]
     if problem["type"] == "value_error":
-        return f"{location}: {message.removeprefix('Value error, ')}"
+        message = message.removeprefix("Value error, ")
+        return f"{location}: {clause(message)}" if location else message
+    location = location or "The document"
+    if problem["type"] == "missing":
+        return f"{location}: is missing"
     if problem["type"] == "model_type":
         message = "Input should be an object"
     input_repr = repr(problem["input"])
@@ -240,4 +241,6 @@ def plain(value: Any) -> JSON:
         return plain(value.tolist())
     if isinstance(value, str | float | int):
         return value
-    raise MetadataError(f"metadata can only be JSON, found {value!r} of type {kind.__name__}")
+    raise MetadataError(
+        f"Metadata can only be JSON, not {value!r} of type {kind.__name__}: store numbers, texts, lists and dicts."
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.spec.transformations import (
     Identity,
     OtherTransformation,
@@ -183,8 +183,9 @@ class CoordinateGraph:
 
     def _no_path(self, start: Vertex, end: Vertex) -> str:
         reasons = "; ".join(self._unusable)
-        return f"nothing leads from the coordinate system {start} to {end}" + (
-            f": {reasons}" if reasons else ": add a transformation that joins them"
+        return (
+            f"Nothing leads from the coordinate system {start} to {end}: "
+            f"{reasons or 'add a transformation that joins them'}."
         )
 
     def _find(self, system: str | SystemReference) -> Vertex:
@@ -198,7 +199,7 @@ class CoordinateGraph:
                     return vertex
             vertex = Vertex(system)
         matches = ", ".join(map(str, self._axes)) or "none"
-        raise InvalidArgumentError(f"there is no coordinate system {vertex}: there are {matches}")
+        raise InvalidArgumentError(f"There is no coordinate system {vertex}: there are {matches}.")
 
     def _add_systems(
         self,
@@ -214,7 +215,7 @@ class CoordinateGraph:
         for transformation in transformations:
             ends = [_vertex(side, path) for side in (transformation.input, transformation.output)]
             if None in ends:
-                self._unusable.append(f"{transformation.title} has no input or output (CT-20)")
+                self._unusable.append(clause(f"{transformation.title} has no input or output (CT-20)"))
                 continue
             source, target = [end for end in ends if end is not None]
             self._add(source, target, transformation)
@@ -223,7 +224,7 @@ class CoordinateGraph:
         for vertex in (source, target):
             self._axes.setdefault(vertex, None)
         if isinstance(transformation, OtherTransformation):
-            self._unusable.append(transformation._why_not(f"lead from {source} to {target}"))
+            self._unusable.append(clause(transformation._why_not(f"lead from {source} to {target}")))
             return
         problem = self._misfit(source, target, transformation)
         if problem:
@@ -233,7 +234,7 @@ class CoordinateGraph:
         try:
             back = transformation.inverse()
         except InvalidArgumentError as error:
-            self._unusable.append(str(error))
+            self._unusable.append(clause(error))
         else:
             self._steps.setdefault(target, []).append(_Step(source, back))
 
@@ -245,9 +246,11 @@ class CoordinateGraph:
         try:
             count = transformation.axes_out(len(before))
         except InvalidArgumentError as error:
-            return str(error)
+            return clause(error)
         if after is not None and count != len(after) and transformation.type != "coordinates":
-            return f"{transformation.title} gives {count} axes, the system {target} has {len(after)} (CT-27)"
+            return clause(
+                f"{transformation.title} makes {count} axes, and the system {target} has {len(after)} (CT-27)"
+            )
         return ""
 
 

@@ -76,13 +76,13 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
     check_axes(axes)
     if isinstance(channel_names, str) or not all(isinstance(label, str) and label for label in channel_names):
         raise InvalidArgumentError(
-            f"channel names must be a list of texts that are not empty, found {channel_names!r}"
+            f"Channel names are a list of texts that are not empty, not {channel_names!r}."
         )
     has_axis = channel_axis(axes) is not None
     if len(channel_names) > 1 and not has_axis:
         raise InvalidArgumentError(
             f"{len(channel_names)} channel names {list(channel_names)} for the axes "
-            f"{', '.join(axis.name for axis in axes)}: add a channel axis or give one name"
+            f"{', '.join(axis.name for axis in axes)}: add a channel axis, or pass one name."
         )
     omero = new_omero(channel_names, name) if channel_names else None
     scales = MultiScaleMeta(axes=[axis.checked() for axis in axes], datasets=[], name=name)
@@ -119,7 +119,7 @@ def add_datasets(meta: ImagesMeta, levels: Mapping[str, Sequence[TransformationM
     sizes: list[float] = []
     for path, transforms in levels.items():
         if path in scales.get_dataset_paths():
-            raise NodeExistsError(f"the image has a level {path!r} already")
+            raise NodeExistsError(f"The image has a level {path!r} already: choose another path.")
         dataset = DatasetMeta(path=path, coordinate_transformations=normalize_transforms(transforms, ndim))
         size = _pixel_size(dataset, ndim)
         sizes = sizes or [_pixel_size(other, ndim) for other in scales.datasets]
@@ -256,7 +256,7 @@ def set_pixel_size(meta: ImagesMeta, sizes: Mapping[str, float]) -> ImagesMeta:
     """Set the size of a voxel of the finest level by axis, whatever the factor of the whole field of view is."""
     scales = meta.multiscales[0]
     if not scales.datasets:
-        raise InvalidArgumentError("there is no image yet whose voxels could have a size")
+        raise InvalidArgumentError("There is no image yet whose voxels could have a size: create one first.")
     factors, _ = stored_transform(scales.coordinate_transformations or [], len(scales.axes), WHOLE)
     for axis, size in sizes.items():
         factor = factors[axis_index(scales.axes, axis)]
@@ -269,7 +269,7 @@ def checked_size(axis_name: str, value: float) -> float:
     number = _number(value)
     if not 0 < number < math.inf:
         raise InvalidArgumentError(
-            f"the scale of axis {axis_name!r} must be a finite number above 0, found {value!r}"
+            f"The scale of axis {axis_name!r} is a finite number above 0, not {value!r}."
         )
     return number
 
@@ -279,7 +279,7 @@ def checked_position(axis_name: str, value: float) -> float:
     number = _number(value)
     if not math.isfinite(number):
         raise InvalidArgumentError(
-            f"the translation along axis {axis_name!r} must be a finite number, found {value!r}"
+            f"The translation along axis {axis_name!r} is a finite number, not {value!r}."
         )
     return number
 
@@ -333,7 +333,7 @@ def axis_with_unit(axis: AxisMeta, unit: str | None) -> AxisMeta:
     """Return an axis with another unit, by its UDUNITS-2 name, or without one (None)."""
     kind = axis_kind(axis)
     if kind == "channel" and unit is not None:
-        raise InvalidArgumentError(f"the channel axis {axis.name!r} has no unit, found {unit!r}")
+        raise InvalidArgumentError(f"The channel axis {axis.name!r} has no unit, so it cannot be {unit!r}.")
     document = {key: value for key, value in axis.to_json().items() if key != "unit"}
     if unit is not None:
         document["unit"] = legal_unit(unit, kind)
@@ -343,7 +343,7 @@ def axis_with_unit(axis: AxisMeta, unit: str | None) -> AxisMeta:
 def set_name(meta: ImagesMeta, name: str) -> ImagesMeta:
     """Set the name of the image, also the one that viewers show."""
     if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"the name of an image is text that is not empty, found {name!r}")
+        raise InvalidArgumentError(f"The name of an image is text that is not empty, not {name!r}.")
     edited = meta.copied()
     edited.multiscales[0].name = name
     if edited.omero is not None:
@@ -389,7 +389,7 @@ def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
     """Name the channels of an image that has no display block."""
     if channel_names(meta):
         raise InvalidArgumentError(
-            f"the channels have the names {', '.join(channel_names(meta))} already: rename them instead"
+            f"The channels have the names {', '.join(channel_names(meta))} already: rename them instead."
         )
     edited = meta.copied()
     fresh = new_omero(names, edited.multiscales[0].name)
@@ -420,7 +420,9 @@ def delete_channel(meta: ImagesMeta, name: str) -> ImagesMeta:
     channel = _find_channel(edited, name)
     channels = _named_channels(edited).channels
     if len(channels) == 1:
-        raise InvalidArgumentError(f"{name!r} is the only channel of the image: an image has at least one")
+        raise InvalidArgumentError(
+            f"Cannot remove {name!r}, the only channel of the image: an image has at least one."
+        )
     del channels[[one is channel for one in channels].index(True)]
     return edited
 
@@ -440,7 +442,7 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
     unknown = sorted(set(map(str, window)) - set(WindowDict.__annotations__))
     if unknown:
         raise InvalidArgumentError(
-            f"the contrast limits of channel {channel!r} are start, end, min and max, not {unknown[0]!r}"
+            f"The contrast limits of channel {channel!r} are start, end, min and max, not {unknown[0]!r}."
         )
     edited = meta.copied()
     channel_meta = _find_channel(edited, channel)
@@ -465,7 +467,9 @@ def set_channel(
         channel.color = parse_color(color)
     if active is not None:
         if not isinstance(active, bool):
-            raise InvalidArgumentError(f"active of channel {name!r} is True or False, not {active!r}")
+            raise InvalidArgumentError(
+                f"The argument active of channel {name!r} is True or False, not {active!r}."
+            )
         channel.active = active
     return edited if label is None else rename_channel(edited, name, label)
 
@@ -477,8 +481,8 @@ def _as_window(window: Any, name: str) -> WindowDict:
     if isinstance(window, tuple | list) and len(window) == 2:
         return WindowDict(start=window[0], end=window[1])
     raise InvalidArgumentError(
-        f"the contrast limits of channel {name!r} are a dict of start, end, min and max, or a pair of start and end, "
-        f"not {window!r}"
+        f"The contrast limits of channel {name!r} are a dict of start, end, min and max, or a pair of start and end, "
+        f"not {window!r}."
     )
 
 
@@ -506,18 +510,18 @@ def _whole(window: WindowDict, channel: str) -> WindowDict:
     for key in _WINDOW_KEYS:
         if not math.isfinite(_number(window.get(key))):
             raise InvalidArgumentError(
-                f"the contrast limits of channel {channel!r} need finite numbers for start, end, min, max: "
-                f"found {short_repr(dict(window))}"
+                f"The contrast limits of channel {channel!r} need finite numbers for start, end, min and max, "
+                f"found {short_repr(dict(window))}."
             )
     if window["start"] > window["end"]:
         raise InvalidArgumentError(
-            f"the contrast window of channel {channel!r} starts at {window['start']}, above its end, {window['end']} "
-            f"(OM-03). Swap them"
+            f"The contrast window of channel {channel!r} starts at {window['start']}, above its end, {window['end']} "
+            f"(OM-03). Swap them."
         )
     if window["min"] > window["max"]:
         raise InvalidArgumentError(
-            f"the contrast limits of channel {channel!r} have a minimum of {window['min']}, above their maximum, "
-            f"{window['max']} (OM-03). Swap them"
+            f"The contrast limits of channel {channel!r} have a minimum of {window['min']}, above their maximum, "
+            f"{window['max']} (OM-03). Swap them."
         )
     return WindowDict(**window)
 
@@ -525,8 +529,8 @@ def _whole(window: WindowDict, channel: str) -> WindowDict:
 def _named_channels(meta: ImagesMeta) -> OMEROMeta:
     if meta.omero is None:
         raise InvalidArgumentError(
-            "the image has no omero block, so its channels have no names and no contrast limits: "
-            "name all channels first"
+            "The image has no omero block, so its channels have no names and no contrast limits: "
+            "name all channels first."
         )
     return meta.omero
 
@@ -535,13 +539,15 @@ def _find_channel(meta: ImagesMeta, name: str) -> ChannelMeta:
     omero = _named_channels(meta)
     names = channel_names(meta)
     if name not in names:
-        raise InvalidArgumentError(f"Channel {name!r} not in {names}.{did_you_mean(name, names)}")
+        raise InvalidArgumentError(
+            f"There is no channel {name!r}: the channels are {names}.{did_you_mean(name, names)}"
+        )
     return omero.channels[names.index(name)]
 
 
 def _refuse_taken(meta: ImagesMeta, name: str) -> None:
     names = channel_names(meta)
     if name in names:
-        raise InvalidArgumentError(f"there is a channel {name!r} already: the channels are {names}")
+        raise InvalidArgumentError(f"There is a channel {name!r} already: the channels are {names}.")
     if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"a channel name is a text that is not empty, found {name!r}")
+        raise InvalidArgumentError(f"A channel name is text that is not empty, not {name!r}.")

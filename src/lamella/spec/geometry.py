@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause
 from lamella.spec.images import TransformationMeta
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def find_dataset(meta: ImagesMeta, image: str) -> DatasetMeta:
         if dataset.path == image:
             return dataset
     listed = ", ".join(repr(dataset.path) for dataset in datasets) or "none yet"
-    raise NodeNotFoundError(f"the image has no level {image!r}: it has {listed}")
+    raise NodeNotFoundError(f"The image has no level {image!r}: its levels are {listed}.")
 
 
 def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
@@ -56,8 +56,8 @@ def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
     scale, translation = stored_transform(steps, len(scales.axes), image)
     if not all(map(math.isfinite, (*scale, *translation))):
         raise MetadataError(
-            f"the transformations of image {image!r} are not finite numbers: scale {scale}, translation {translation}; "
-            "set others with set_transform()"
+            f"The transformations of image {image!r} are not finite numbers: the scale is {scale}, the translation "
+            f"{translation}. Set others with set_transform()."
         )
     return scale, translation
 
@@ -70,7 +70,7 @@ def stored_transform(
         return _compose(transforms, ndim)
     except InvalidArgumentError as error:
         raise MetadataError(
-            f"the transformations of image {image!r} cannot be used: {error}; set others with set_transform()"
+            f"The transformations of image {image!r} cannot be used: {clause(error)}. Set others with set_transform()."
         ) from error
 
 
@@ -86,12 +86,12 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
         numbers = getattr(transform, transform.type)
         if numbers is None:
             raise InvalidArgumentError(
-                f"a {transform.type} is stored under the path {transform.path!r}, which is not supported: "
-                "write its numbers instead of the path"
+                f"A {transform.type} is stored under the path {transform.path!r}, which is not supported: "
+                "write its numbers instead of the path."
             )
         if len(numbers) != ndim:
             raise InvalidArgumentError(
-                f"a {transform.type} has {len(numbers)} numbers {list(numbers)} for {ndim} axes"
+                f"A {transform.type} has {len(numbers)} numbers, {list(numbers)}, for {ndim} axes."
             )
         if transform.type == "scale":
             scale = [a * b for a, b in zip(scale, numbers, strict=True)]
@@ -118,7 +118,7 @@ def finite_transform(transforms: Sequence[TransformationMeta], ndim: int) -> tup
     scale, translation = _compose(transforms, ndim)
     if not all(map(math.isfinite, (*scale, *translation))):
         raise InvalidArgumentError(
-            f"the transformations {_as_json(transforms)} are not finite numbers for every axis"
+            f"The transformations {_as_json(transforms)} are not finite numbers for every axis."
         )
     return scale, translation
 
@@ -148,11 +148,11 @@ def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[Transf
     if not isinstance(transforms, list | tuple) or not all(
         isinstance(t, TransformationMeta) for t in transforms
     ):
-        raise InvalidArgumentError(f"expected a list of TransformationMeta, found {transforms!r}")
+        raise InvalidArgumentError(f"Transformations are a list of TransformationMeta, not {transforms!r}.")
     try:
         return [transform.checked() for transform in transforms]
     except MetadataError as error:
-        raise InvalidArgumentError(f"not a usable transformation: {error}") from error
+        raise InvalidArgumentError(f"A transformation cannot be used: {clause(error)}.") from error
 
 
 def _as_json(transforms: Sequence[TransformationMeta]) -> str:
@@ -168,10 +168,10 @@ def pyramid_shapes(
     number of pixels of level 0 that one pixel of the level spans.
     """
     if levels < 1:
-        raise InvalidArgumentError(f"a pyramid cannot have {levels} levels: use 1 or more")
+        raise InvalidArgumentError(f"A pyramid cannot have {levels} levels: use 1 or more.")
     if any(not 0 <= dim < len(shape) for dim in dims):
         raise InvalidArgumentError(
-            f"axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes"
+            f"The axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes."
         )
     steps = dict(dims) if isinstance(dims, Mapping) else dict.fromkeys(dims, 2)
     lengths, factors = list(shape), [1] * len(shape)

@@ -51,7 +51,7 @@ class TransformationMeta(MetaModel):
     def _has_numbers(self) -> Self:
         if self.type != "identity" and self.path is None and getattr(self, self.type) is None:
             raise ValueError(
-                f"a transformation of type {self.type!r} needs {self.type}=, a list with one number per axis"
+                f"A transformation of type {self.type!r} needs {self.type}=, a list with one number per axis"
             )
         return self
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from lamella.errors import MetadataError, short_repr
+from lamella.errors import MetadataError, clause, short_repr
 from lamella.spec.axes import axis_kind
 from lamella.spec.geometry import normalize_transforms, stored_transform
 from lamella.spec.images import TransformationMeta
@@ -130,7 +130,7 @@ def parse_xml(data: bytes | str) -> Element:
     except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(str(error)) from error
+        raise MetadataError(f"The XML cannot be parsed: {error}.") from error
 
 
 def _check(data: bytes | str) -> None:
@@ -139,13 +139,13 @@ def _check(data: bytes | str) -> None:
     depth = 0
 
     def refuse(*declaration: object) -> None:
-        raise UnsafeXMLError("it has a document type declaration, which OME-XML never has")
+        raise UnsafeXMLError("The XML has a document type declaration, which OME-XML never has.")
 
     def enter(name: str, attributes: object) -> None:
         nonlocal depth
         depth += 1
         if depth > _MAX_DEPTH:
-            raise UnsafeXMLError(f"its elements are nested more than {_MAX_DEPTH} deep")
+            raise UnsafeXMLError(f"The elements of the XML are nested more than {_MAX_DEPTH} deep.")
 
     def leave(name: str) -> None:
         nonlocal depth
@@ -171,7 +171,7 @@ def parse_ome_xml(data: bytes, where: str) -> Element:
 
 def damaged(where: str, reason: str) -> MetadataError:
     """Return the error for OME-XML that cannot be read."""
-    return MetadataError(f"{where} cannot be read: {reason}; restore it from a copy")
+    return MetadataError(f"{where} cannot be read: {clause(reason)}. Restore it from a copy.")
 
 
 def children(element: Element, name: str) -> Iterator[Element]:
@@ -200,7 +200,7 @@ def describe_images(root: Element, where: str) -> list[OMEImage]:
 def _describe(image: Element, sampled: str | None) -> OMEImage:
     pixels = next(children(image, "Pixels"), None)
     if pixels is None:
-        raise MetadataError(f"{image.get('ID', 'an image')} has no Pixels")
+        raise MetadataError(f"{image.get('ID', 'An image')} has no Pixels.")
     sizes = {axis: (size, unit) for axis, (size, unit) in read_sizes(pixels).items() if unit is not None}
     date = next((element.text for element in children(image, "AcquisitionDate")), None) or sampled
     return OMEImage(
@@ -228,14 +228,14 @@ def _number(element: Element, attribute: str) -> float:
     try:
         return float(text) if text else math.nan
     except ValueError:
-        raise MetadataError(f"{attribute} is {text[:100]!r}, which is not a number") from None
+        raise MetadataError(f"{attribute} is {text[:100]!r}, which is not a number.") from None
 
 
 def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:
-        raise MetadataError(f"{text[:100]!r} is not a date and time") from None
+        raise MetadataError(f"{text[:100]!r} is not a date and time.") from None
 
 
 def _channel_names(channel: Element) -> list[str | None]:
@@ -248,7 +248,7 @@ def count_samples(channel: Element) -> int:
     """Return the number of samples of each pixel of a channel, from 1 to 65535: 3 for RGB."""
     text = channel.get("SamplesPerPixel") or "1"
     if not (text.isdecimal() and 0 < int(text[:6]) < 2**16):
-        raise MetadataError(f"SamplesPerPixel is {text[:100]!r}, which is not a number of samples")
+        raise MetadataError(f"SamplesPerPixel is {text[:100]!r}, which is not a number of samples.")
     return int(text)
 
 

@@ -50,13 +50,15 @@ __all__ = [
 def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] | None = None) -> PlateMeta:
     """Return the metadata of a plate without wells; by default with one acquisition of id 0."""
     if not all(isinstance(entry, AcquisitionMeta) for entry in acquisitions or []):
-        raise InvalidArgumentError(f"acquisitions is a list of AcquisitionMeta, not {acquisitions!r}")
+        raise InvalidArgumentError(
+            f"The argument acquisitions is a list of AcquisitionMeta, not {acquisitions!r}."
+        )
     if name is not None and not isinstance(name, str):
-        raise InvalidArgumentError(f"the name of a plate is text, not {name!r}")
+        raise InvalidArgumentError(f"The name of a plate is text, not {name!r}.")
     listed = [_new_acquisition(0)] if acquisitions is None else [entry.checked() for entry in acquisitions]
     ids = [entry.id for entry in listed]
     if len(set(ids)) < len(ids) or any(number < 0 for number in ids):
-        raise InvalidArgumentError(f"acquisition ids must be unique and 0 or more, found {ids} (PL-08)")
+        raise InvalidArgumentError(f"The ids of acquisitions are unique and 0 or more, not {ids} (PL-08).")
     for entry in listed:
         _check_times(entry)
     return PlateMeta(name=name, acquisitions=listed, rows=[], columns=[], wells=[])
@@ -114,7 +116,7 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
         )
         edited.wells.append(entry)
     if taken:
-        raise NodeExistsError(f"the plate has these wells already: {', '.join(taken)}")
+        raise NodeExistsError(f"The plate has these wells already: {', '.join(taken)}.")
     return edited
 
 
@@ -153,11 +155,11 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
     well = _find_well(edited, old)
     parts = new.split("/")
     if len(parts) != 2:
-        raise InvalidNameError(f"{new!r} is not the path of a well: give row/column, such as 'B/3' (PL-06)")
+        raise InvalidNameError(f"{new!r} is not the path of a well: write row/column, such as 'B/3' (PL-06).")
     for part in parts:
         check_name(part)
     if any(entry.path == new for entry in edited.wells):
-        raise NodeExistsError(f"the plate has a well {new!r} already; {old!r} was not renamed")
+        raise NodeExistsError(f"The plate has a well {new!r} already, so {old!r} was not renamed.")
     renamed = well.model_copy(update={"path": new})
     edited.wells = [renamed if entry is well else entry for entry in edited.wells]
     name_indexes(edited)
@@ -175,7 +177,7 @@ def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
         if well.path == path:
             return well
     paths = [well.path for well in plate.wells]
-    raise NodeNotFoundError(f"the plate has no well {path!r}: it has {first_of(paths, 12)}")
+    raise NodeNotFoundError(f"The plate has no well {path!r}: its wells are {first_of(paths, 12)}.")
 
 
 def _drop_unused(plate: PlateMeta, path: str) -> None:
@@ -203,11 +205,13 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
             taken.append(path)
             continue
         if acquisition is not None and acquisition < 0:
-            raise InvalidArgumentError(f"image {path!r}: acquisition {acquisition} is below 0 (PL-08)")
+            raise InvalidArgumentError(
+                f"The acquisition of image {path!r} is an id from 0 on, not {acquisition} (PL-08)."
+            )
         listed.add(path)
         edited.images.append(ImageMeta(path=path, acquisition=acquisition))
     if taken:
-        raise NodeExistsError(f"the well has these images already: {', '.join(taken)}")
+        raise NodeExistsError(f"The well has these images already: {', '.join(taken)}.")
     return edited
 
 
@@ -216,7 +220,7 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
     remaining = [image for image in well.images if image.path != path]
     if len(remaining) == len(well.images):
         paths = ", ".join(image.path for image in remaining) or "none"
-        raise NodeNotFoundError(f"the well has no image {path!r}: it has {paths}")
+        raise NodeNotFoundError(f"The well has no image {path!r}: its images are {paths}.")
     return well.model_copy(update={"images": remaining})
 
 
@@ -225,9 +229,11 @@ def rename_image(well: WellGroupMeta, old: str, new: str) -> WellGroupMeta:
     check_name(new)
     paths = [image.path for image in well.images]
     if old not in paths:
-        raise NodeNotFoundError(f"the well has no image {old!r}: it has {', '.join(paths) or 'none'}")
+        raise NodeNotFoundError(
+            f"The well has no image {old!r}: its images are {', '.join(paths) or 'none'}."
+        )
     if new in paths:
-        raise NodeExistsError(f"the well has an image {new!r} already; {old!r} was not renamed")
+        raise NodeExistsError(f"The well has an image {new!r} already, so {old!r} was not renamed.")
     renamed = [
         image.model_copy(update={"path": new}) if image.path == old else image for image in well.images
     ]
@@ -296,5 +302,5 @@ def count_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tupl
 def set_name(meta: PlateMeta, name: str) -> PlateMeta:
     """Set the name of the plate."""
     if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"the name of a plate is text that is not empty, found {name!r}")
+        raise InvalidArgumentError(f"The name of a plate is text that is not empty, not {name!r}.")
     return meta.model_copy(update={"name": name})

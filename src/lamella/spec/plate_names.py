@@ -49,7 +49,7 @@ class NameIndex:
     def index_of(self, name: str, requested: int | None, well: str) -> int:
         """Return the index of a name; a new name is appended, after the gap before ``requested`` is filled."""
         if requested is not None:
-            requested = whole_number(requested, f"{self.argument} of the well {well}", 0)
+            requested = whole_number(requested, f"The {self.argument} of the well {well}", 0)
         known = self.index.get(name)
         if known is None:
             if requested is not None and requested > len(self.entries):
@@ -57,8 +57,8 @@ class NameIndex:
             known = self._append(name)
         if requested is not None and requested != known:
             warnings.warn(
-                f"well {well}: {self.argument}={requested} contradicts the plate, where {self.kind} {name!r} is "
-                f"number {known}; {known} is written (PL-06)",
+                f"The {self.argument}={requested} of the well {well} contradicts the plate, where {self.kind} {name!r} "
+                f"is number {known}: {known} is written (PL-06).",
                 UserWarning,
                 stacklevel=3,
             )
@@ -78,9 +78,9 @@ class NameIndex:
         )
         if not gap or name in gap or not self.index.keys().isdisjoint(gap):
             raise InvalidArgumentError(
-                f"well {well}: {self.argument}={requested} leaves a gap after the {start} {self.kind}s known so "
-                f"far that names of a standard plate do not fit: create the {self.kind}s before {name!r} "
-                f"first, or leave {self.argument} out"
+                f"The {self.argument}={requested} of the well {well} leaves a gap after the {start} {self.kind}s known "
+                f"so far that names of a standard plate do not fit: create the {self.kind}s before {name!r} first, or "
+                f"leave {self.argument} out."
             )
         for filler in gap:
             self._append(filler)
@@ -139,14 +139,14 @@ def is_name(text: str) -> bool:
 def check_name(name: str) -> str:
     """Return the name; raise InvalidNameError unless it is ASCII letters and digits (PL-03, WL-02, A19)."""
     if not isinstance(name, str):
-        raise InvalidNameError(f"{name!r} is not a name: use a string of letters A-Z, a-z and digits 0-9")
+        raise InvalidNameError(f"{name!r} is not a name: use a string of letters A-Z, a-z and digits 0-9.")
     if not name:
-        raise InvalidNameError("'' is not a name: it is empty; use letters A-Z, a-z and digits 0-9")
+        raise InvalidNameError("'' is not a name: it is empty. Use letters A-Z, a-z and digits 0-9.")
     if not is_name(name):
         bad = sorted({repr(letter) for letter in name if not (letter.isascii() and letter.isalnum())})
         raise InvalidNameError(
             f"{name!r} is not a name: {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not allowed, "
-            "only the letters A-Z, a-z and the digits 0-9 (PL-03, WL-02)"
+            "only the letters A-Z, a-z and the digits 0-9 (PL-03, WL-02)."
         )
     return name
 

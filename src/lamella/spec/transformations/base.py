@@ -79,14 +79,14 @@ class Transformation(MetaModel):
         expected = self._asked()
         if expected is not None and expected != axes_in:
             raise InvalidArgumentError(
-                f"{self.title} is for {expected} axes, not for {axes_in}: pass one number for each axis"
+                f"{self.title} is for {expected} axes, not for {axes_in}: pass one number for each axis."
             )
         return self._given(axes_in)
 
     @property
     def title(self) -> str:
-        """Name of this transformation in messages: its type, and its own name if it has one."""
-        return f"the {self.type} {self.name!r}" if self.name else f"the {self.type}"
+        """Name of this transformation at the start of messages: its type, and its own name if it has one."""
+        return f"The {self.type} {self.name!r}" if self.name else f"The {self.type}"
 
     @property
     def ndim(self) -> int | None:
@@ -160,7 +160,7 @@ class Transformation(MetaModel):
         """
         size = self._asked() if axes_in is None else axes_in
         if size is None:
-            raise InvalidArgumentError(f"{self.title} goes with any number of axes: say how many")
+            raise InvalidArgumentError(f"{self.title} fits any number of axes: pass axes_in.")
         self.axes_out(size)
         return self._matrix(size)
 
@@ -180,7 +180,7 @@ class Transformation(MetaModel):
         raise InvalidArgumentError(self._why_not("be written as an affine matrix"))
 
     def _why_not(self, action: str) -> str:
-        return f"{self.title} cannot {action}: there is no closed form"
+        return f"{self.title} cannot {action}: there is no closed form."
 
 
 def _copied(reference: SystemReference | None) -> SystemReference | None:
@@ -192,5 +192,5 @@ def _as_points(points: Sequence[Sequence[float]]) -> list[list[float]]:
         return [[float(number) for number in point] for point in points]
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
-            f"points are a list of points with one number per axis, as in [[1, 2], [3, 4]], found {points!r}"
+            f"Points are a list of points with one number per axis, as in [[1, 2], [3, 4]], not {points!r}."
         ) from error

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, clause
 from lamella.spec.base import MetaModel
 from lamella.spec.matrices import Matrix, identity_matrix, multiply
 from lamella.spec.transformations.base import Transformation
@@ -57,10 +57,10 @@ def _refuse(value: Any) -> Any:
 
 def _no_type(document: JSON) -> str:
     if not isinstance(document, dict) or "type" not in document:
-        return f"expected a transformation, an object with a type, found {document!r}"
+        return f"A transformation is an object with a type, not {document!r}"
     if isinstance(document["type"], str) and document["type"] in TRANSFORMATIONS:
-        return f"the parameters of this {document['type']} do not fit"
-    return f"the type {document['type']!r} is none of {', '.join(TRANSFORMATIONS)} (CT-20)"
+        return f"The parameters of this {document['type']} do not fit"
+    return f"The type {document['type']!r} is none of {', '.join(TRANSFORMATIONS)} (CT-20)"
 
 
 def _or_kept(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -94,8 +94,8 @@ class OtherTransformation(Transformation):
         try:
             parse_transformation(self.to_json())
         except MetadataError as error:
-            return f"{self.title} cannot {action}: {error}"
-        return f"{self.title} cannot {action} as it was read: write its document and read it again"
+            return f"{self.title} cannot {action}: {clause(error)}."
+        return f"{self.title} cannot {action} as it was read: write its document and read it again."
 
 
 class Sequence(Transformation):
@@ -230,7 +230,7 @@ class DimensionItem(MetaModel):
         # The parameters of a field do not determine the number of output axes.
         if axes_out != len(self.output_axes) and not isinstance(self.transformation, Coordinates):
             raise ValueError(
-                f"{self.transformation.title} gives {axes_out} axes, outputAxes lists {self.output_axes} (CT-36)"
+                f"{self.transformation.title} makes {axes_out} axes, and outputAxes lists {self.output_axes} (CT-36)"
             )
         return self
 
@@ -265,7 +265,7 @@ class ByDimension(Transformation):
         result = sorted(axis for item in self.transformations for axis in item.output_axes)
         if result != list(range(len(result))):
             raise ValueError(
-                f"a byDimension makes each output axis once, from 0 on; this one makes {result} (CT-36)"
+                f"A byDimension makes each output axis once, from 0 on, and this one makes {result} (CT-36)"
             )
         return self
 
@@ -274,7 +274,7 @@ class ByDimension(Transformation):
         needed = 1 + max((axis for item in self.transformations for axis in item.input_axes), default=-1)
         if needed > axes_in:
             raise InvalidArgumentError(
-                f"{self.title} reads input axis {needed - 1}, and the points have {axes_in} axes (CT-36)"
+                f"{self.title} reads input axis {needed - 1}, and the points have {axes_in} axes (CT-36)."
             )
         return sum(len(item.output_axes) for item in self.transformations)
 
@@ -290,7 +290,7 @@ class ByDimension(Transformation):
         used = sorted(axis for item in self.transformations for axis in item.input_axes)
         if used != list(range(len(used))):
             raise InvalidArgumentError(
-                f"{self.title} cannot be inverted: it must use each input axis once, it uses {used}"
+                f"{self.title} cannot be inverted: it must use each input axis once, and it uses {used}."
             )
         return ByDimension(
             transformations=[
@@ -319,7 +319,7 @@ def _checked_axes(step: Transformation, axes_in: int) -> int:
     try:
         return step.axes_out(axes_in)
     except InvalidArgumentError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(clause(error)) from error
 
 
 TRANSFORMATIONS: dict[str, type[Transformation]] = {
@@ -395,8 +395,8 @@ def parse_transformation(document: JSON, location: str = "") -> Transformation:
     """
     kind = document.get("type") if isinstance(document, dict) else None
     if not isinstance(kind, str) or kind not in TRANSFORMATIONS:
-        where = f"{location}: " if location else ""
-        raise MetadataError(where + _no_type(document))
+        problem = _no_type(document)
+        raise MetadataError(f"{location}: {clause(problem)}." if location else f"{problem}.")
     return TRANSFORMATIONS[kind].from_json(document, location)
 
 
@@ -434,7 +434,7 @@ def compose(*transformations: Transformation) -> Transformation:
             result = Sequence(transformations=steps)
         except ValueError as error:
             shown = ", ".join(step.type for step in steps)
-            raise InvalidArgumentError(f"cannot apply {shown} one after the other: {error}") from error
+            raise InvalidArgumentError(f"Cannot apply {shown} one after the other: {clause(error)}.") from error
     if transformations:
         first, last = transformations[0].copied(), transformations[-1].copied()
         result.input, result.output = first.input, last.output

@@ -61,7 +61,7 @@ class Scale(Transformation):
 
     def _inverted(self) -> Scale:
         if 0 in self.scale:
-            raise InvalidArgumentError(f"{self.title} {self.scale} cannot be inverted: a factor is 0")
+            raise InvalidArgumentError(f"{self.title} {self.scale} cannot be inverted: a factor is 0.")
         return Scale(scale=[1 / factor for factor in self.scale])
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -124,7 +124,7 @@ class MapAxis(Transformation):
     def _is_permutation(self) -> Self:
         if sorted(self.map_axis) != list(range(len(self.map_axis))):
             raise ValueError(
-                f"mapAxis {self.map_axis} is not a permutation of 0 ... {len(self.map_axis) - 1} (CT-30)"
+                f"The mapAxis {self.map_axis} is not a permutation of 0 ... {len(self.map_axis) - 1} (CT-30)"
             )
         return self
 
@@ -170,10 +170,10 @@ class ProjectAxis(Transformation):
     @model_validator(mode="after")
     def _is_projection(self) -> Self:
         if not self.dropped_inputs and not self.created_outputs:
-            raise ValueError("a projectAxis needs droppedInputs or createdOutputs (CT-31)")
+            raise ValueError("A projectAxis needs droppedInputs or createdOutputs (CT-31)")
         for axes in (self.dropped_inputs, self.created_outputs):
             if axes and len(set(axes)) < len(axes):
-                raise ValueError(f"the axes {axes} of a projectAxis are not unique (CT-31)")
+                raise ValueError(f"The axes {axes} of a projectAxis are not unique (CT-31)")
         return self
 
     def _given(self, axes_in: int) -> int:
@@ -182,7 +182,7 @@ class ProjectAxis(Transformation):
         if any(axis >= axes_in for axis in dropped) or any(axis >= axes_out for axis in created):
             raise InvalidArgumentError(
                 f"{self.title} drops the input axes {dropped} and creates the output axes {created}, "
-                f"which {axes_in} axes do not have (CT-31)"
+                f"which {axes_in} axes do not have (CT-31)."
             )
         return axes_out
 
@@ -203,7 +203,7 @@ class ProjectAxis(Transformation):
         return sources
 
     def _why_not(self, action: str) -> str:
-        return f"{self.title} cannot {action}: what it drops is lost, and what it adds was never there"
+        return f"{self.title} cannot {action}: what it drops is lost, and what it adds was never there."
 
 
 class _ByMatrix(Transformation):
@@ -219,8 +219,8 @@ class _ByMatrix(Transformation):
         matrix = self._stored()
         if matrix is None:
             raise InvalidArgumentError(
-                f"{self.title} cannot {action}: its numbers are in the array {self.path!r}; "
-                "read them and give them inline"
+                f"{self.title} cannot {action}: its numbers are in the array {self.path!r}, "
+                "not in the document. Read them, and pass them instead of the path."
             )
         return matrix
 
@@ -266,13 +266,13 @@ class Affine(_ByMatrix):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.affine is None) == (self.path is None):
-            raise ValueError("an affine needs either affine, rows of numbers, or path, not both (CT-32)")
+            raise ValueError("An affine needs either affine, rows of numbers, or path, not both (CT-32)")
         if self.affine is not None and (
             not self.affine
             or len(self.affine[0]) < 2
             or any(len(row) != len(self.affine[0]) for row in self.affine)
         ):
-            raise ValueError("an affine needs M rows of N + 1 numbers, all of one length (CT-32)")
+            raise ValueError("An affine needs M rows of N + 1 numbers, all of one length (CT-32)")
         return self
 
     def _stored(self) -> Matrix | None:
@@ -283,7 +283,7 @@ class Affine(_ByMatrix):
         if inverse is None:
             raise InvalidArgumentError(
                 f"{self.title} {self.affine} cannot be inverted: it flattens space, or leads to another "
-                "number of axes"
+                "number of axes."
             )
         return Affine(affine=inverse)
 
@@ -317,13 +317,13 @@ class Rotation(_ByMatrix):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.rotation is None) == (self.path is None):
-            raise ValueError("a rotation needs either rotation, rows of numbers, or path, not both (CT-33)")
+            raise ValueError("A rotation needs either rotation, rows of numbers, or path, not both (CT-33)")
         if self.rotation is not None and (
             not self.rotation
             or any(len(row) != len(self.rotation) for row in self.rotation)
             or not is_rotation(self.rotation)
         ):
-            raise ValueError("a rotation needs N x N numbers, orthonormal with determinant 1 (CT-33)")
+            raise ValueError("A rotation needs N x N numbers, orthonormal with determinant 1 (CT-33)")
         return self
 
     def _stored(self) -> Matrix | None:
@@ -342,7 +342,7 @@ class _ByField(Transformation):
     interpolation: Literal["nearest", "linear", "cubic", "bspline-cubic"] | None = None
 
     def _why_not(self, action: str) -> str:
-        return f"{self.title} cannot {action} by its metadata: it is a field of vectors at {self.path!r}"
+        return f"{self.title} cannot {action} by its metadata: it is a field of vectors at {self.path!r}."
 
 
 class Displacements(_ByField):

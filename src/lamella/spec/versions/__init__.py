@@ -29,7 +29,7 @@ def by_name(name: str) -> SpecVersion:
         if version.name == name:
             return version
     raise InvalidArgumentError(
-        f"OME-NGFF version {name!r} is not known: choose one of {_known(written=True)}"
+        f"OME-NGFF version {name!r} is not known: choose one of {_known(written=True)}."
     )
 
 
@@ -45,7 +45,8 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     ome = attributes.get("ome")
     declared = ome.get("version") if isinstance(ome, dict) else None
     raise MetadataError(
-        f"ome.version: {short_repr(declared)} (Zarr v{zarr_format}) is not a version that lamella reads ({_known()})"
+        f"The ome.version is {short_repr(declared)} (Zarr v{zarr_format}), which lamella does not read: it reads "
+        f"{_known()}."
     )
 
 

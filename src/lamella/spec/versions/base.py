@@ -41,7 +41,7 @@ class Part:
             return {key: ome[key] for key in self.keys if key in ome}
         part = ome[self.keys[0]]
         if not isinstance(part, dict):
-            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {short_repr(part)}")
+            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {short_repr(part)}.")
         return part
 
     def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:
@@ -144,7 +144,7 @@ class SpecVersion(ABC):
             if unsupported and not lossy:
                 raise MetadataError(
                     f"OME-NGFF {target.name} has no {', no '.join(unsupported)}: remove them, or convert the rest "
-                    "with lossy=True (--lossy)"
+                    "with lossy=True (--lossy)."
                 )
             supported = _without_systems(part) if unsupported else part
             if supported is not None:
@@ -162,7 +162,7 @@ class SpecVersion(ABC):
                 return base, self.parts[base]
         known = ", ".join(known.__name__ for known in self.parts)
         raise InvalidArgumentError(
-            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: use one of {known}"
+            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: use one of {known}."
         )
 
     def default_axes(self) -> list[AxisMeta]:

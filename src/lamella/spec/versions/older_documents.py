@@ -24,7 +24,7 @@ _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "sp
 def refuse_older(version: str) -> NoReturn:
     """Raise the error for writing a version before 0.4."""
     raise InvalidArgumentError(
-        f"OME-NGFF {version} is read, not written: upgrade the store to 0.4, 0.5 or 0.6 first"
+        f"OME-NGFF {version} is read, not written: upgrade the store to 0.4, 0.5 or 0.6 first."
     )
 
 
@@ -154,6 +154,6 @@ def _fill_wells(plate: JSONObject) -> None:
                 continue
             if name not in names[key]:
                 raise MetadataError(
-                    f"plate.wells[{number}].path: {well['path']!r} is not in the {key} of the plate"
+                    f"plate.wells[{number}].path: {well['path']!r} is not in the {key} of the plate."
                 )
             well[index] = names[key].index(name)

@@ -50,7 +50,7 @@ class Version05(SpecVersion):
         if ome is None:
             return {}
         if not isinstance(ome, dict):
-            raise MetadataError(f"ome: expected an object, found {short_repr(ome)}")
+            raise MetadataError(f"ome: expected an object, found {short_repr(ome)}.")
         return ome
 
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
@@ -136,7 +136,7 @@ def encode_flat(scales: JSONObject, old: JSONObject | None, index: int, version:
         return
     unsaid = unsupported_systems(systems)
     if unsaid:
-        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsaid)}: remove them or write 0.6")
+        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsaid)}: remove them or write 0.6.")
 
 
 def unsupported_images(meta: MetaModel) -> list[str]:

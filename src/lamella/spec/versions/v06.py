@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, short_repr
+from lamella.errors import InvalidArgumentError, MetadataError, clause, short_repr
 from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, SceneMeta, drop_nulls
 from lamella.spec.geometry import normalize_transforms
@@ -113,7 +113,7 @@ def decode_image(scales: JSON, where: str) -> None:
     intrinsic = output if output in names else names[0]
     own = systems[names.index(intrinsic)]
     if "axes" not in own:
-        raise MetadataError(f"{where}.coordinateSystems[{names.index(intrinsic)}].axes: is missing")
+        raise MetadataError(f"{where}.coordinateSystems[{names.index(intrinsic)}].axes: is missing.")
     scales["axes"] = own.pop("axes")
     for axis in scales["axes"] if isinstance(scales["axes"], list) else []:
         if isinstance(axis, dict):
@@ -126,13 +126,13 @@ def decode_image(scales: JSON, where: str) -> None:
 
 def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
     if listed is None:
-        raise MetadataError(f"{where}: is missing")
+        raise MetadataError(f"{where}: is missing.")
     if not isinstance(listed, list) or not listed:
-        raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(listed)}")
+        raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(listed)}.")
     for index, system in enumerate(listed):
         if not isinstance(system, dict) or not isinstance(system.get("name"), str):
             raise MetadataError(
-                f"{where}[{index}]: expected an object with a name, found {short_repr(system)}"
+                f"{where}[{index}]: expected an object with a name, found {short_repr(system)}."
             )
     return listed
 
@@ -171,7 +171,7 @@ def _unwrapped(entries: list[JSON], where: str) -> list[JSON]:
         else:
             raise MetadataError(
                 f"{where}[{index}]: the transformation of a level is an identity, a scale or a sequence of a "
-                f"scale and a translation (CT-21), found {short_repr(kind or entry)}"
+                f"scale and a translation (CT-21), found {short_repr(kind or entry)}."
             )
     return flat
 
@@ -187,7 +187,7 @@ def _bare(entry: JSONObject) -> JSONObject:
 def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic: str, where: str) -> None:
     stored = scales.pop(_KEY, None)
     if stored is not None and not isinstance(stored, list):
-        raise MetadataError(f"{where}.{_KEY}: expected a list, found {short_repr(stored)}")
+        raise MetadataError(f"{where}.{_KEY}: expected a list, found {short_repr(stored)}.")
     further = list(stored or [])
     by_name = {system["name"]: system for system in systems}
     axes = scales["axes"]
@@ -312,8 +312,8 @@ def _inline(transforms: list[JSONObject]) -> list[JSONObject]:
     for transform in transforms:
         if transform["type"] != "identity" and transform["type"] not in transform:
             raise MetadataError(
-                f"the numbers of a {transform['type']} are in the array {transform.get('path')!r}; OME-NGFF 0.6 "
-                "wants them inline (CT-28, CT-29): read them and set them"
+                f"The numbers of a {transform['type']} are in the array {transform.get('path')!r}, and OME-NGFF 0.6 "
+                "stores them in the document (CT-28, CT-29): read them and set them."
             )
     return transforms
 
@@ -328,7 +328,7 @@ def _legal(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObjec
         models = [TransformationMeta.from_json(transform) for transform in transforms]
         return [model.to_json() for model in normalize_transforms(models, ndim)]
     except InvalidArgumentError as error:
-        raise MetadataError(f"the transformations of level {path!r} cannot be written: {error}") from error
+        raise MetadataError(f"The transformations of level {path!r} cannot be written: {clause(error)}.") from error
 
 
 def _wrapped(

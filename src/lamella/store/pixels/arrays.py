@@ -152,7 +152,7 @@ class StoredArray:
         Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
         meta = self.meta
-        regions = items_of(indices, "regions is a list of indices")
+        regions = items_of(indices, "The argument regions is a list of indices")
         selections = [basic_or_fancy(index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result) for selection in selections)
@@ -369,7 +369,7 @@ def _reopen(
 
 def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
     """Return the shape of an array with a block appended; raise where the block does not fit."""
-    axis = whole_number(axis, "axis", -len(old))
+    axis = whole_number(axis, "The argument axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(
             f"cannot append data of shape {block} to axis {axis} of shape {old} (array {where})"
@@ -384,7 +384,7 @@ def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
 
 
 def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
-    new = whole_numbers(shape, "shape", 0)
+    new = whole_numbers(shape, "The argument shape", 0)
     if len(new) != len(old) or any(n >= 1 << 62 for n in new):
         raise InvalidArgumentError(
             f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis (array {where})"
