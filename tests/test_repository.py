@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import lamella
+import lamella.errors
 import lamella.models
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +172,52 @@ def test_a_public_member_has_a_docstring_and_a_method_an_example():
     assert [name for name, (_, docstring) in docstrings.items() if not docstring.strip()] == []
     assert [name for name, (kind, text) in docstrings.items() if kind == "method" and ">>>" not in text] == []
     assert [name for name, (_, text) in docstrings.items() if re.search(r"\w -{3,}", text)] == []
+
+
+#: Folders whose messages are sentences; all, when the others are.
+SENTENCES = ("spec", "store", "nodes", "arguments.py", "torch.py", "models.py", "errors.py", "__init__.py")
+#: The start of a message: a capital, a quote, a digit, a placeholder, or a name in code with what it names.
+STARTS = re.compile(r"[^a-z]|[a-z_][\w.]*(\[[^\]]*\])*(=|:|\(\))")
+
+
+def texts_of(message: ast.expr) -> list[str]:
+    """Return the texts of a message, one for each branch; placeholders are "{}"."""
+    if isinstance(message, ast.Constant) and isinstance(message.value, str):
+        return [message.value]
+    if isinstance(message, ast.JoinedStr):
+        return ["".join(part.value if isinstance(part, ast.Constant) else "{}" for part in message.values)]
+    if isinstance(message, ast.BinOp) and isinstance(message.op, ast.Add):
+        left, right = texts_of(message.left) or ["{}"], texts_of(message.right) or ["{}"]
+        return [first + last for first in left for last in right]
+    if isinstance(message, ast.IfExp):
+        return [*texts_of(message.body), *texts_of(message.orelse)]
+    return []
+
+
+def messages() -> list[tuple[str, str]]:
+    """Return the literal messages of all errors and warnings, with their places."""
+    kinds = {name for name in vars(lamella.errors) if name.endswith("Error")}
+    kinds |= {"BadParameter", "ClickException", "UsageError", "warn"}
+    for tree in trees().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") in kinds for base in node.bases):
+                kinds.add(node.name)
+    found = []
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+                if name in kinds:
+                    found += [(f"{relative(path)}:{node.lineno}", text) for text in texts_of(node.args[0])]
+    return found
+
+
+def test_a_message_is_a_sentence():
+    found = messages()
+    assert len(found) > 1000
+    own = [item for item in found if item[0].removeprefix("src/lamella/").startswith(SENTENCES)]
+    assert [item for item in own if not STARTS.match(item[1])] == []
+    assert [item for item in own if not item[1].rstrip().endswith((".", "?", "{}"))] == []
 
 
 def test_changelog_begins_with_unreleased_and_knows_the_version():

@@ -83,7 +83,9 @@ class _Crops:
             images, size, level=level, channels=channels, labels=labels, foreground=foreground, seed=seed
         )
         if length < 1:
-            raise InvalidArgumentError(f"length is the number of crops of an epoch, got {length}")
+            raise InvalidArgumentError(
+                f"The argument length is the number of crops of an epoch, from 1 on, not {length}."
+            )
         self.length = int(length)
         self.dtype = np.dtype(dtype)
         self.transform = transform
@@ -155,7 +157,7 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     def __getitem__(self, number: int) -> Any:
         """Return one crop of the epoch."""
         if not 0 <= number < self.length:
-            raise IndexError(f"there are {self.length} crops, got number {number}")
+            raise IndexError(f"There is no crop {number}: an epoch has {self.length}.")
         return self._read([self.source.draw(self.epoch, int(number))])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
@@ -176,7 +178,8 @@ class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
         super().__init__(*arguments, **options)
         if window < 1 or not 0 <= rank < world_size:
             raise InvalidArgumentError(
-                f"window is at least 1 and rank below world_size, got {window}, {rank} and {world_size}"
+                f"window={window}, rank={rank} and world_size={world_size} do not fit: the window is at least 1, and "
+                "the rank from 0 to world_size - 1."
             )
         self.window = window
         self.rank = rank

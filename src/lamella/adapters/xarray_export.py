@@ -77,7 +77,7 @@ def labels_of(
     coords: dict[str, xr.Variable] = {}
     for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
-        check_block((length,), 8, partial("the coordinate {!r} of {!r}".format, name, position))
+        check_block((length,), 8, partial("The coordinate {!r} of {!r}".format, name, position))
         with np.errstate(over="ignore"):
             values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
         if length and not np.isfinite(values[-1]):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.arguments import whole_number
-from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, clause, one_line
 from lamella.nodes.collection import Collection
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.ome_xml import XML
@@ -305,7 +305,7 @@ def _labels(position: Position) -> tuple[str, ...]:
     try:
         return tuple(position.labels)
     except LamellaError as fault:
-        return (f"damaged: {one_line(fault)}",)
+        return (f"damaged: {clause(fault)}",)
 
 
 def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
@@ -494,7 +494,7 @@ def _below(node_path: NodePath, indent: str, level: int | None) -> Iterator[str]
             if may_be_node_name(name)
         ]
     except LamellaError as fault:
-        yield f"{indent}└── ? ({fault})"
+        yield f"{indent}└── ? ({clause(fault)})"
         return
     members = [(name, text, is_group) for name, text, is_group in members if text is not None]
     for i, (name, text, is_group) in enumerate(members):
@@ -515,6 +515,6 @@ def _text_of(node_path: NodePath) -> tuple[str | None, bool]:
         meta = documents.array(node_path.path)
         return f" {meta.shape} {meta.dtype}", False
     except NotDecodedError as error:
-        return f" (not decoded here: {error})", False
+        return f" (not decoded here: {clause(error)})", False
     except LamellaError as fault:
-        return f" (damaged: {fault})", False
+        return f" (damaged: {clause(fault)})", False

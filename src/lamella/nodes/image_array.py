@@ -198,7 +198,7 @@ class ImageArray(ZarrSurface):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of an array without axes")
+            raise TypeError(f"The array {self.node_path} has no axes, and so no len().")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:

@@ -89,8 +89,8 @@ class LabelImage(Position):
             label = row.get("label-value")
             if not isinstance(label, int) or isinstance(label, bool):
                 raise MetadataError(
-                    f"image-label.properties[{number}] of {self.node_path} has label-value {short_repr(label)}, "
-                    "expected a whole number. set_properties() replaces them."
+                    f"The image-label.properties[{number}] of {self.node_path} has the label-value "
+                    f"{short_repr(label)}, which is not a whole number. set_properties() replaces them."
                 )
             properties[label] = {key: value for key, value in row.items() if key != "label-value"}
         return properties

@@ -14,7 +14,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import LamellaError, NodeNotFoundError, one_line
+from lamella.errors import LamellaError, NodeNotFoundError, clause
 from lamella.spec.stale_levels import (
     StaleLevels,
     Unfinished,
@@ -230,7 +230,7 @@ def marked_unless_finished(array: ImageArray, region: Bounds | None) -> Iterator
     except Exception as error:
         inside = _inside(region, array.shape)
         if inside is not None:
-            _mark(array, Unfinished(inside, one_line(error)))
+            _mark(array, Unfinished(inside, clause(error)))
         raise
     mark_finished(array, region)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause
 from lamella.store.metadata.json_document import StoredGroup
 
 if TYPE_CHECKING:
@@ -254,11 +254,11 @@ class MetadataDocument(Generic[M]):
         try:
             return change(model)
         except (MetadataError, NodeNotFoundError) as error:
-            raise type(error)(f"The metadata of {self._name} were not changed: {error}") from error
+            raise type(error)(f"The metadata of {self._name} were not changed: {clause(error)}.") from error
         except InvalidArgumentError as error:
             if self._name in str(error):
                 raise
-            raise InvalidArgumentError(f"{error} (asked of {self._name})") from error
+            raise InvalidArgumentError(f"{error} This was asked of {self._name}.") from error
 
     @property
     def _name(self) -> str:
@@ -293,8 +293,7 @@ def stored_ome(node_path: NodePath) -> JSONObject:
 
 def unreadable(node_path: object, error: MetadataError) -> MetadataError:
     """Return the error of an invalid part as the error of its node."""
-    text = str(error).rstrip(".")
     return MetadataError(
-        f"The metadata of {node_path} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() "
+        f"The metadata of {node_path} cannot be used: {clause(error)}. lamella.validate() lists all that is wrong, repair() "
         "fixes what can be fixed without guessing."
     )

@@ -19,6 +19,7 @@ from lamella.errors import (
     MetadataError,
     NodeNotFoundError,
     check_options,
+    clause,
     did_you_mean,
     first_of,
     nearest,
@@ -173,7 +174,7 @@ class NGFFNode(Mapping[str, Any]):
         try:
             return self._summary()
         except Exception as error:  # repr must not raise for a damaged node
-            return f", damaged: {error}"
+            return f", damaged: {clause(error)}"
 
     # -- the group in the store -------------------------------------------------------------------------------
 
@@ -561,7 +562,7 @@ def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
     try:
         names = parent._member_names()
     except LamellaError as error:
-        return NodeNotFoundError(f"{text} Which members there are cannot be read: {error}")
+        return NodeNotFoundError(f"{text} Its members cannot be listed: {clause(error)}.")
     whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
     close = nearest(other_parts[0], names)
     hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"

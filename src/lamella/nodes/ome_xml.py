@@ -16,6 +16,7 @@ from lamella.errors import (
     MetadataError,
     MetadataWarning,
     NodeNotFoundError,
+    clause,
 )
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.node import NGFFNode
@@ -139,8 +140,8 @@ def _data(collection: NodePath) -> bytes:
         raise _no_file(collection)
     if size > LARGEST:
         raise MetadataError(
-            f"{collection}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused; "
-            "open it with a program made for such files"
+            f"{collection}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused. "
+            "Open it with a program made for such files."
         )
     data = storage.read(key)
     if data is None:
@@ -260,7 +261,10 @@ def names_from_xml(image: NodePath, count: int) -> list[str]:
     names = () if facts is None else facts.channel_names
     if len(names) != count or not any(names):
         return []
-    located[0].warn_once("names", f"Images without channel names: those of {located[0].name} were taken.")
+    located[0].warn_once(
+        "names",
+        f"The images of {located[0].collection} have no channel names: those of {located[0].name} are used.",
+    )
     return [name or f"channel_{index}" for index, name in enumerate(names)]
 
 
@@ -271,5 +275,5 @@ def _facts(file: OMEFile, path: str, subject: str, has_facts: bool) -> OMEImage 
             raise MetadataError(file.error)
         return file.images().get(path) if has_facts else None
     except LamellaError as error:
-        file.warn_once("fault", f"Images without {subject}: {error}")
+        file.warn_once("fault", f"The images of {file.collection} have no {subject}: {clause(error)}.")
     return None

@@ -227,7 +227,9 @@ def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> Non
         ("recheck", recheck, get_args(Recheck)),
     ):
         if value not in choices:
-            raise InvalidArgumentError(f"{name} is one of {', '.join(choices)}, not {value!r}.")
+            raise InvalidArgumentError(
+                f"The argument {name} is one of {', '.join(choices)}, not {value!r}."
+            )
 
 
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
@@ -378,7 +380,7 @@ def _open(
         raise MetadataError(f"{name} is an array, not a group. Open the image group above it.") from None
     except MetadataError as error:
         if older := _older_documents(documents):
-            raise MetadataError(f"{str(error).rstrip('.')}.{older}") from error
+            raise MetadataError(f"{error}{older}") from error
         raise
     if read_creating(stored.attributes) is not None:
         stored, stamp = _incomplete(documents, mode, stored, stamp)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", Well, Position)
 
-_ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
+_ACQUISITIONS = "The argument acquisitions is a list of AcquisitionMeta"
 
 
 class Plate(
@@ -348,7 +348,7 @@ class Plate(
         if id_or_name is None:
             return None
         if text_of_name(id_or_name) is None:
-            raise WrongTypeError(f"acquisition is an id or a name, not {id_or_name!r}.")
+            raise WrongTypeError(f"The argument acquisition is an id or a name, not {id_or_name!r}.")
         listed = self.document.shared_model.acquisitions or []
         for entry in listed:
             if id_or_name in (entry.id, entry.name):
@@ -388,7 +388,7 @@ class Plate(
         ['A/1/0', 'A/1/1', 'B/2/0']
         """
         if on_error not in ("raise", "report"):
-            raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
+            raise InvalidArgumentError(f"The argument on_error is 'raise' or 'report', not {on_error!r}.")
         return self._walk(on_error == "report", self._acquisition_id(acquisition))
 
     def _walk(self, report: bool, acquisition: int | None) -> Iterator[tuple[str, Position]]:

@@ -51,22 +51,25 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
     if arrays is None:
         return {}
     if not isinstance(arrays, Mapping):
-        raise WrongTypeError(f"arrays is a dict of array name to options of create_zeros, not {arrays!r}.")
+        raise WrongTypeError(
+            f"The argument arrays is a dict of array name to options of create_zeros, not {arrays!r}."
+        )
     requests: Requests = {}
     for name, options in arrays.items():
         if not isinstance(options, Mapping):
             raise WrongTypeError(
-                f"arrays[{name!r}] is a dict of options of create_zeros such as shape and dtype, not {options!r}."
+                f"The argument arrays[{name!r}] is a dict of options of create_zeros such as shape and dtype, not "
+                f"{options!r}."
             )
-        check_options(f"arrays[{name!r}]", map(str, options), _OPTIONS)
+        check_options(f"The argument arrays[{name!r}]", map(str, options), _OPTIONS)
         missing = [option for option in ("shape", "dtype") if option not in options]
         if missing:
-            raise InvalidArgumentError(f"arrays[{name!r}] has no {' and no '.join(missing)}.")
+            raise InvalidArgumentError(f"The argument arrays[{name!r}] has no {' and no '.join(missing)}.")
         key = str(name).strip("/")
         for other in requests:
             if f"{other}/".startswith(f"{key}/") or f"{key}/".startswith(f"{other}/"):
                 raise InvalidArgumentError(
-                    f"arrays has {other!r} and {name!r}, which cannot both be arrays of one position."
+                    f"The argument arrays has {other!r} and {name!r}, which cannot both be arrays of one position."
                 )
         requests[key] = request_of(**options)
     return requests

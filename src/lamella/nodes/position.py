@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError, clause
 from lamella.nodes.metadata_document import ome_of, read_part, unreadable
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
@@ -96,7 +96,9 @@ class Position(
             try:
                 edits.new_images(meta.multiscales[0].axes, [])  # which wait for the first array
             except InvalidArgumentError as error:
-                raise MetadataError(f"The metadata of {self.node_path} were not written: {error}") from error
+                raise MetadataError(
+                    f"The metadata of {self.node_path} were not written: {clause(error)}."
+                ) from error
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
         """Raise for a group of arrays without multiscales, unless its image is being created or deleted.

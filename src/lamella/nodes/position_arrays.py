@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
+from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, clause
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_metadata import dtype_window
@@ -487,8 +487,8 @@ class PositionArrays(NGFFNode):
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
-                    f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2) has no "
-                    "shards. Sharding needs version='0.5'."
+                    f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2), the version of "
+                    f"{self.node_path}, has no shards. Sharding needs version='0.5'."
                 )
             if len(shards_ratio) != len(inner):
                 raise InvalidArgumentError(
@@ -567,7 +567,9 @@ def request_of(
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
     elif isinstance(chunks, str) and chunks != "auto":
-        raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
+        raise InvalidArgumentError(
+            f"The argument chunks is one integer per axis, or 'auto', not {chunks!r}."
+        )
     if shards_ratio is not None:
         shards_ratio = _integers("shards_ratio", shards_ratio)
     settings = ArraySettings(lengths, kind, chunks, shards_ratio, compressor, checksum)
@@ -579,7 +581,9 @@ def _integers(subject: str, numbers: Sequence[int]) -> Shape:
     try:
         return tuple(map(index, numbers))
     except TypeError:
-        raise InvalidArgumentError(f"{subject} is one integer per axis, not {numbers!r}.") from None
+        raise InvalidArgumentError(
+            f"The argument {subject} is one integer per axis, not {numbers!r}."
+        ) from None
 
 
 def data_type(dtype: DTypeLike) -> np.dtype[Any]:
@@ -587,4 +591,4 @@ def data_type(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         return np.dtype(dtype)
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
+        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {clause(error)}.") from error

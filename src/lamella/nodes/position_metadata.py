@@ -326,7 +326,7 @@ class PositionMetadata(NGFFNode):
         except MetadataError as error:
             raise unreadable(self.node_path, error) from error
         except NodeNotFoundError as error:
-            raise NodeNotFoundError(f"{error} (asked of {self.node_path})") from error
+            raise NodeNotFoundError(f"{error} This was asked of {self.node_path}.") from error
         if compute is geometry.effective_scale and numbers and min(numbers) <= 0:
             self._warn_of_scale(numbers, image)
         return numbers
@@ -359,7 +359,7 @@ class PositionMetadata(NGFFNode):
         try:
             return axis_index(self.axes, axis_name)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{error} (asked of {self.node_path})") from None
+            raise InvalidArgumentError(f"{error} This was asked of {self.node_path}.") from None
 
     def _check_axis_name(self, axis_name: str) -> None:
         if not isinstance(axis_name, str):
@@ -473,7 +473,8 @@ class PositionMetadata(NGFFNode):
             return
         if axis_name is None or new_scale is None:
             raise WrongTypeError(
-                "set_scale takes a mapping of axis to size, or the name of an array, an axis and a size."
+                f"To set a scale of {self.node_path}, set_scale() needs a mapping of axis to size, or the name of an "
+                "array, an axis and a size."
             )
         self._check_axis_name(axis_name)
         self.document.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.nodes.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -429,7 +429,7 @@ class PositionOperations(Pictures):
             return array.sel(labels)
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidArgumentError(
-                f"Cannot select {labels} in {self.node_path}: {error}. Its axes are {', '.join(map(str, array.dims))}, "
+                f"Cannot select {labels} in {self.node_path}: {clause(error)}. Its axes are {', '.join(map(str, array.dims))}, "
                 f"and its channels {self.channel_names}."
             ) from error
 

@@ -11,6 +11,7 @@ from lamella.errors import (
     InvalidNameError,
     MetadataError,
     ReadOnlyError,
+    clause,
     short_repr,
 )
 from lamella.nodes.level_writes import LevelWrites
@@ -133,7 +134,7 @@ class NodePath:
         try:
             return NodePath(self.store_handle, check_key(join(self.path, name.strip("/"))))
         except InvalidNameError as error:
-            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {error}") from error
+            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {clause(error)}.") from error
 
     @property
     def parent(self) -> NodePath:

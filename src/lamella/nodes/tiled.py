@@ -114,10 +114,13 @@ class TiledImageArray(ImageArray):
         before: list[int | slice] = [slice(None)] * (self.ndim - 2)
         if pre_dims is not None:
             if isinstance(pre_dims, str | bytes) or not hasattr(pre_dims, "__len__"):
-                raise WrongTypeError(f"pre_dims is a sequence of indices or slices, not {pre_dims!r}.")
+                raise WrongTypeError(
+                    f"The argument pre_dims is a sequence of indices or slices, not {pre_dims!r}."
+                )
             if len(pre_dims) != len(before):
                 raise OutOfBoundsError(
-                    f"pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows and columns."
+                    f"The argument pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows "
+                    "and columns."
                 )
             before = [all_ if item is None else item for item, all_ in zip(pre_dims, before, strict=True)]
         height, width = self.chunks[-2:]
@@ -185,15 +188,17 @@ class TiledPosition(Position):
         lengths = whole_numbers(tile_shape, "The argument tile_shape", 1)
         if len(grid) != 2:
             raise InvalidArgumentError(
-                f"grid_shape is (rows, columns), both at least 1; got {tuple(grid_shape)}."
+                f"The argument grid_shape is (rows, columns), both at least 1, not {tuple(grid_shape)}."
             )
         if not 2 <= len(lengths) <= axes:
             raise InvalidArgumentError(
-                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self.node_path}; "
-                f"got {tuple(tile_shape)}."
+                f"The argument tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self.node_path}, not "
+                f"{tuple(tile_shape)}."
             )
         if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
-            raise InvalidArgumentError(f"chunk_dims is at least 2, for Y and X; got {chunk_dims!r}.")
+            raise InvalidArgumentError(
+                f"The argument chunk_dims is at least 2, for Y and X, not {chunk_dims!r}."
+            )
         tile = (1,) * (axes - len(lengths)) + lengths
         shape = (*tile[:-2], tile[-2] * grid[0], tile[-1] * grid[1])
         array = self.create_zeros(

@@ -436,10 +436,10 @@ def _refuse(options: Mapping[str, Any]) -> None:
     """Raise for features of arrays of records."""
     unknown = sorted(options.keys() - {"fields", "prototype"})
     if unknown:
-        raise TypeError(f"Unknown option {unknown[0]!r}; the known ones are 'fields' and 'prototype'.")
+        raise TypeError(f"There is no option {unknown[0]!r}: the options are 'fields' and 'prototype'.")
     if options.get("fields"):
         raise InvalidArgumentError(
-            f"fields={options['fields']!r} was asked for, but the voxels of an image are plain numbers without fields."
+            f"Cannot select fields={options['fields']!r}: the voxels of an image are plain numbers without fields."
         )
 
 

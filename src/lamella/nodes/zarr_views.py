@@ -250,7 +250,7 @@ def _opened(opener: Any, node_path: NodePath, **options: Any) -> Any:
         # lamella's own parser names the problem of an unreadable document.
         (documents.array if opener is zarr.open_array else documents.group)(node_path.path)
         raise MetadataError(
-            f"zarr-python does not accept the document of {documents.location(node_path.path)} "
+            f"Cannot open {documents.location(node_path.path)} with zarr-python, which does not accept its document "
             f"({type(error).__name__}): it contains something that zarr-python does not know. Read metadata and pixels "
             "through the node itself; validate() lists what is wrong with the store."
         ) from error

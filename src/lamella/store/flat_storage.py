@@ -113,7 +113,7 @@ class FlatStorage(Storage):
 
     def list(self, prefix: str) -> Names:
         if not self.can_list:
-            raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
+            raise StorageError(f"Cannot list {self.where(prefix)}: the store cannot list its members.")
         names = self._names_in(check_key(prefix))
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
@@ -150,7 +150,7 @@ class FlatStorage(Storage):
         """Raise where a key cannot be written."""
         self.check_writable(key)
         if not check_key(key):
-            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+            raise InvalidNameError(f"Cannot write bytes to {self.name}: it is a folder. Name a file below it.")
 
     def _set(self, batch: dict[str, bytes]) -> None:
         self._put(batch)
@@ -271,9 +271,9 @@ class FlatStorage(Storage):
         self.check_movable(old, new)
         sizes, present = self._sizes_to_move(old, new)
         if not sizes:
-            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
+            raise NodeNotFoundError(f"Cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}.")
         if present and not may_exist:
-            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
+            raise NodeExistsError(f"Cannot move {old!r} to {new!r}: {new!r} exists in {self.name}.")
         return sizes
 
     def copy_to_move(
@@ -366,7 +366,7 @@ class FlatStorage(Storage):
     def check_movable(self, old: str, new: str) -> None:
         super().check_movable(old, new)
         if not self.can_list or not self.can_delete:
-            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it contains")
+            raise StorageError(f"Cannot move {old!r}: {self.name} cannot list and delete what it contains.")
 
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""

@@ -43,7 +43,7 @@ def check_key(key: str) -> str:
     """Return `key` if it names something inside a store, else raise `InvalidNameError` (`problem_of_key`)."""
     problem = problem_of_key(key)
     if problem:
-        raise InvalidNameError(f"{key!r} is not a path inside a store: {problem}")
+        raise InvalidNameError(f"{key!r} is not a path inside a store: {problem}.")
     return key
 
 

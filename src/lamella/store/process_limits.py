@@ -122,8 +122,8 @@ def check_block(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None
     size = math.prod(shape) * itemsize
     if size > memory_bytes():
         raise TooLargeError(
-            f"{subject()} needs {binary_size(size)} for shape {tuple(shape)}, and this process may use "
-            f"{binary_size(memory_bytes())}: read a smaller region, or dask_array()"
+            f"{subject()} needs {binary_size(size)} for the shape {tuple(shape)}, and this process may use "
+            f"{binary_size(memory_bytes())}: read a smaller region, or dask_array()."
         )
 
 
@@ -131,7 +131,7 @@ def check_bytes(size: int, subject: str) -> None:
     """Raise `TooLargeError` for a file that does not fit into memory."""
     if size > memory_bytes():
         raise TooLargeError(
-            f"{subject} needs {binary_size(size)}, and this process may use {binary_size(memory_bytes())}"
+            f"{subject} needs {binary_size(size)}, and this process may use {binary_size(memory_bytes())}."
         )
 
 
@@ -140,17 +140,17 @@ def check_files(meta: ArrayMeta, where: str) -> None:
     chunk = math.prod(meta.chunks) * meta.dtype.itemsize
     if chunk > memory_bytes():
         raise TooLargeError(
-            f"the chunks {meta.chunks} of array {where} need {binary_size(chunk)} each, and this process may use "
-            f"{binary_size(memory_bytes())}; its document may be damaged: compare it with the files beside it"
+            f"The chunks {meta.chunks} of array {where} need {binary_size(chunk)} each, and this process may use "
+            f"{binary_size(memory_bytes())}. Its document may be damaged: compare it with the files beside it."
         )
     if meta.shards is None:
         return
     count = math.prod(meta.chunks_per_file)
     if count * _INDEX_ENTRY > memory_bytes():
         raise TooLargeError(
-            f"each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process may use "
-            f"{binary_size(memory_bytes())} for the index of one; its document may be damaged: compare it with the "
-            "files beside it"
+            f"Each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process may use "
+            f"{binary_size(memory_bytes())} for the index of one. Its document may be damaged: compare it with the "
+            "files beside it."
         )
 
 

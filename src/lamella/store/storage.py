@@ -382,9 +382,9 @@ class Storage(ABC):
         """Raise for the root of a store, for a move into itself, and where the storage is read only."""
         self.check_writable(old)
         if not check_key(old) or not check_key(new):
-            raise InvalidNameError("the root of a store cannot be moved")
+            raise InvalidNameError("The root of a store cannot be moved.")
         if f"{new}/".startswith(f"{old}/"):
-            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+            raise InvalidNameError(f"Cannot move {old!r} into itself, to {new!r}.")
 
     def replace(self, path: str, by: str) -> None:
         """Delete the folder at `path`, and move the folder `by` there.
@@ -395,7 +395,7 @@ class Storage(ABC):
         """
         self.check_deletable(path)
         if not self.exists(by):
-            raise NodeNotFoundError(f"cannot replace {path!r} by {by!r}: there is no {by!r} in {self.name}")
+            raise NodeNotFoundError(f"Cannot replace {path!r} by {by!r}: there is no {by!r} in {self.name}.")
         for name in sorted(DOCUMENTS):
             if self.size(join(path, name)) is not None:
                 self.delete(join(path, name))
@@ -512,8 +512,8 @@ class Storage(ABC):
         """Raise `ReadOnlyError` where the storage is read only."""
         if self.read_only:
             raise ReadOnlyError(
-                f"cannot write {self.where(key)}: the store is open for reading; "
-                "open it with mode='r+' or 'a'"
+                f"Cannot write {self.where(key)}: the store is open for reading. "
+                "Open it with mode='r+' or 'a'."
             )
 
 

@@ -159,7 +159,7 @@ class LocalArchive(ArchiveFile):
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(f"Cannot read {self.name}: {error.strerror or error}") from error
+            raise StorageError(f"Cannot read {self.name}: {error.strerror or error}.") from error
 
     def _open(self) -> int:
         with self._lock:
@@ -168,7 +168,7 @@ class LocalArchive(ArchiveFile):
                     fd = os.open(self.name, system.READ)
                     status = os.fstat(fd)
                 except OSError as error:
-                    raise StorageError(f"Cannot read {self.name}: {error.strerror or error}") from error
+                    raise StorageError(f"Cannot read {self.name}: {error.strerror or error}.") from error
                 weakref.finalize(self, os.close, fd)
                 if not S_ISREG(status.st_mode):
                     raise StorageError(f"Cannot read {self.name}: it is not a file.")

@@ -220,7 +220,7 @@ class PathGuard:
         else:
             self.check(path)
         if self.is_alias(path):
-            raise NodeNotFoundError(f"there is no {path!r} in {self.root}: {self.describe_alias(path)}")
+            raise NodeNotFoundError(f"There is no {path!r} in {self.root}: {self.describe_alias(path)}.")
         self.remember([path])
         return True
 
@@ -262,9 +262,9 @@ class PathGuard:
         real = os.path.realpath(self.base + path) if path else self._real_root
         if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
             raise InvalidNameError(
-                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
+                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}. Open that path as a store "
                 "of its own, or follow the links of this one: disable_path_checking=True to open it, follow_links=True "
-                "of functions, --follow-links of commands"
+                "of functions, --follow-links of commands."
             )
 
     def is_alias(self, path: str) -> bool:
@@ -390,11 +390,12 @@ class Folders:
             self._guard.check_folder(folder)
         except NodeNotFoundError:
             raise InvalidNameError(
-                f"cannot make the folder {folder!r} in {self._root}: {self._guard.describe_alias(folder)}"
+                f"Cannot make the folder {folder!r} in {self._root}: {self._guard.describe_alias(folder)}."
             ) from None
         if not os.path.isdir(self._base + folder):
             raise StorageError(
-                f"cannot make the folder {folder!r} in {self._root}: a file of that name is there",
+                f"Cannot make the folder {folder!r} in {self._root}: a file of that name is there. Remove it, or "
+                "choose another name.",
                 errno.ENOTDIR,
             ) from None
 

@@ -120,7 +120,7 @@ class LocalStorage(Storage):
                 check_size(status.st_size, (folder and self._base + folder) or self.root, name)
             if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):
                 raise StorageError(
-                    f"cannot read {self.where(key)}: it is a pipe, a socket or a device, not a file"
+                    f"Cannot read {self.where(key)}: it is a pipe, a socket or a device, not a file."
                 )
             data = os.read(fd, status.st_size + 1)
             if len(data) != status.st_size:  # the file grew or shrank, or the system read fewer bytes
@@ -235,7 +235,7 @@ class LocalStorage(Storage):
         folder, _, name = key.rpartition("/")
         # As in `_path_of`, names of documents need no check in a folder that was checked.
         if (name not in DOCUMENTS or folder not in self.folders) and not check_key(key):
-            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+            raise InvalidNameError(f"Cannot write bytes to {self.root}: it is a folder. Name a file below it.")
         write = partial(system.write_whole, self._base + folder, self._base + key, data)
         return self.in_folder("write", key, partial(write, fsync=self.fsync, stamped=stamped))
 
@@ -306,7 +306,9 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return
         if not prefix and S_ISLNK(mode):
-            raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
+            raise InvalidNameError(
+                f"Cannot delete {self.root}: it is a symbolic link. Delete the folder that it names instead."
+            )
         try:
             if S_ISDIR(mode):
                 remove_folder(path, may_stay=not prefix)
@@ -326,7 +328,7 @@ class LocalStorage(Storage):
         """Raise the error of a deletion that removed nothing."""
         where = f": {error.filename}" if error.filename else ""
         message = (
-            f"cannot delete {self.where(prefix)}: {error.strerror or error}{where}. "
+            f"Cannot delete {self.where(prefix)}: {error.strerror or error}{where}. "
             "Nothing was removed; make it writable, or leave it."
         )
         raise StorageError(message, error.errno) from error
@@ -347,12 +349,12 @@ class LocalStorage(Storage):
         self.check_movable(old, new)
         source, target = self._base + old, self._base + new
         if not os.path.lexists(source) or self._is_alias(old):
-            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
+            raise NodeNotFoundError(f"Cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}.")
         self._guard.check(old.rpartition("/")[0])
         self.folders.create(new.rpartition("/")[0])
         # ``a1`` and ``A1`` are one entry where the file system ignores case.
         if os.path.lexists(target) and not os.path.samestat(os.lstat(source), os.lstat(target)):
-            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
+            raise NodeExistsError(f"Cannot move {old!r} to {new!r}: {new!r} exists in {self.root}.")
         self._forget()
         try:
             os.rename(source, target)
@@ -445,5 +447,5 @@ class LocalStorage(Storage):
         if isinstance(error, StorageError):
             raise error
         reason = error.strerror or str(error)
-        message = f"cannot {verb} {self.where(key)}: {reason}"
+        message = f"Cannot {verb} {self.where(key)}: {reason}."
         raise StorageError(message, error.errno) from error

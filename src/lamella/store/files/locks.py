@@ -203,8 +203,8 @@ def _open_locked(path: str, *, create: bool = True) -> int:
             os.close(fd)
             if error.errno in _NO_LOCKS:
                 raise StorageError(
-                    f"the file system of {path!r} has no file locks (on Lustre: mount with -o flock), "
-                    "so writers cannot be kept apart",
+                    f"Cannot lock {path}: its file system has no file locks, so writers cannot be kept apart. Write to "
+                    "another one (Lustre has locks when it is mounted with -o flock).",
                     error.errno,
                 ) from error
             raise

@@ -68,7 +68,7 @@ def delete_unfinished(path: str) -> None:
     try:
         shutil.rmtree(path)
     except OSError as error:
-        raise StorageError(f"cannot delete {path}: {error.strerror or error}", error.errno) from error
+        raise StorageError(f"Cannot delete {path}: {error.strerror or error}.", error.errno) from error
 
 
 def _empty(path: str) -> None:

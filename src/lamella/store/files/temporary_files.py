@@ -290,5 +290,5 @@ class AtomicFile:
             raise
         except OSError as error:
             raise StorageError(
-                f"cannot write {self.target}: {error.strerror or error}", error.errno
+                f"Cannot write {self.target}: {error.strerror or error}.", error.errno
             ) from error

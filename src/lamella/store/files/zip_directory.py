@@ -99,7 +99,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
     at = end.offset - end.start
     data = tail[at : at + end.size] if at >= 0 else read(end.offset, end.size)
     if len(data) != end.size:
-        raise refuse("it is cut off: its directory is not all there")
+        raise refuse("it is cut off: its directory is not all there. Copy it again")
     entries: dict[str, Entry] = {}
     folders: dict[str, list[str]] = {"": []}
     for key, entry in _placed(list(_parsed(data, end, refuse)), end.offset, refuse):
@@ -113,7 +113,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
             )
         _add_folder(key.rpartition("/")[0], folders, entries, refuse)
         if key in folders:
-            raise refuse(f"{short_repr(key)} is a file and a folder in it")
+            raise refuse(f"{short_repr(key)} is a file and a folder in it. Pack the store again")
         folders[key.rpartition("/")[0]].append(key.rpartition("/")[2])
         entries[key] = entry
     return Directory(entries, folders, end.comment, end.is_zip64)
@@ -135,7 +135,7 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
     while True:
         at = tail.rfind(b"PK\5\6", max(0, len(tail) - END.size - _16), at)
         if at < 0:
-            raise refuse("it is no ZIP archive, or its end is missing: copy it again")
+            raise refuse("it is not a ZIP archive, or its end is missing. Copy it again")
         if len(tail) - at >= END.size:
             _, disk, first_disk, own_entries, count, size, offset, length = END.unpack_from(tail, at)
             if at + END.size + length == len(tail):
@@ -154,7 +154,7 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
                 raise refuse("its end is damaged: its two records differ. Copy it again")
         begin = before
     if disk or first_disk or own_entries != count:
-        raise refuse("it is one part of an archive in several, which are not read: join them")
+        raise refuse("it is one part of an archive in several, which are not read. Join them")
     start = offset + size - begin
     if start < 0 or (len(tail) < TAIL and start):
         raise refuse(
@@ -168,7 +168,7 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
     at = 0
     for _ in range(end.number):
         if data[at : at + 4] != b"PK\1\2" or at + CENTRAL.size > len(data):
-            raise refuse("its directory is damaged: copy it again")
+            raise refuse("its directory is damaged. Copy it again")
         fields = CENTRAL.unpack_from(data, at)
         _, _, system, _, flags, method, _, _, crc, stored, size, n, m, k, disk, _, attributes, header = fields
         name_at = at + CENTRAL.size
@@ -179,23 +179,26 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
             )
         name = _name(raw, flags, refuse)
         if flags & _ENCRYPTED:
-            raise refuse(f"{short_repr(name)} in it is encrypted: unpack it, and pack the folder again")
+            raise refuse(f"{short_repr(name)} in it is encrypted. Unpack it, and pack the folder again")
         if method not in (_STORED, _DEFLATED):
             raise refuse(
                 f"{short_repr(name)} in it is compressed by method {method}, and only stored and deflated entries are "
-                "read: unpack it, and pack the folder with lamella pack"
+                "read. Unpack it, and pack the folder with lamella pack"
             )
         if disk not in (0, _16):
-            raise refuse("it is one part of an archive in several, which are not read: join them")
+            raise refuse("it is one part of an archive in several, which are not read. Join them")
         if system == _UNIX and stat.S_ISLNK(attributes >> 16):
-            raise refuse(f"{short_repr(name)} in it is a symbolic link: unpack it, and pack the folder again")
+            raise refuse(f"{short_repr(name)} in it is a symbolic link. Unpack it, and pack the folder again")
         deflated = method == _DEFLATED
         if (stored != size) if not deflated else size > _MAX_DEFLATED * stored + _16:
-            raise refuse(f"{short_repr(name)} in it has {stored} bytes and says that they become {size}")
+            raise refuse(
+                f"{short_repr(name)} in it has {stored} bytes, and its directory states {size} after decompression. "
+                "Copy it again"
+            )
         yield name, Entry(header, n, stored, size, crc, deflated, 0, bool(flags & _DESCRIPTOR))
         at = name_at + n + m + k
     if at != len(data):
-        raise refuse("its directory has more entries than its end says: copy it again")
+        raise refuse("its directory has more entries than its end says. Copy it again")
 
 
 def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
@@ -203,10 +206,12 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
     try:
         name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
     except UnicodeDecodeError:
-        raise refuse(f"the name {short_repr(raw)} in it is no text") from None
+        raise refuse(f"the name {short_repr(raw)} in it is not text. Pack the store again") from None
     reason = problem_of_key(name.removesuffix("/")) if name else "it is empty"
     if reason is not None:
-        raise refuse(f"it contains {short_repr(name)}, which is no path inside a store: {reason}")
+        raise refuse(
+            f"it contains {short_repr(name)}, which is not a path inside a store: {reason}. Pack the store again"
+        )
     return name
 
 
@@ -238,7 +243,7 @@ def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Ite
         if room < LOCAL.size + entry.name_length + entry.stored:
             name = next(name for name, other in entries if other == entry)
             raise refuse(
-                f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm"
+                f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm. Copy it again"
             )
         rooms[entry.header] = room
     return ((name, entry._replace(room=rooms[entry.header])) for name, entry in entries)
@@ -252,7 +257,7 @@ def _add_folder(
         return
     for path in [*ancestors(folder)[1:], folder]:
         if path in entries:
-            raise refuse(f"{short_repr(path)} is a file and a folder in it")
+            raise refuse(f"{short_repr(path)} is a file and a folder in it. Pack the store again")
         if path not in folders:
             folders[path] = []
             above, _, name = path.rpartition("/")

@@ -259,7 +259,7 @@ class ZipStorage(Storage):
         folder, _, name = key.rpartition("/")
         if name in DOCUMENTS:
             json_document.check_size(entry.size, self.where(folder), name)
-        check_bytes(entry.size, f"reading {self.where(key)}")
+        check_bytes(entry.size, f"Reading {self.where(key)}")
 
     def _check_content(self, key: str, entry: Entry, content: bytes) -> None:
         if len(content) != entry.size:

@@ -42,7 +42,7 @@ class ZipWriter:
         try:
             self._file = AtomicFile(os.path.join(folder, temporary_name(".tmp")), path, fsync=True)
         except OSError as error:
-            raise StorageError(f"Cannot write {path}: {error.strerror or error}", error.errno) from error
+            raise StorageError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
         self.path = path
         self.size = 0
         self._directory: list[bytes] = []
@@ -64,7 +64,7 @@ class ZipWriter:
         `size` is required if the parts should not be in memory together; parts of another size raise `StorageError`.
         """
         if not check_key(name) or name in self._names:
-            raise InvalidArgumentError(f"{name!r} would be twice in {self.path}")
+            raise InvalidArgumentError(f"Cannot write {name!r} into {self.path}: it is there already.")
         if size is None:
             parts = list(parts)
             size = sum(map(len, parts))

@@ -101,7 +101,7 @@ def chunks_and_shards(
         return inner, None if shards == "none" else _grown_shards(inner, shape, itemsize, lead)
     outer = inner[: len(shape) - len(requested_shards)] + requested_shards
     if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
-        raise InvalidArgumentError(f"the shards {outer} are not whole multiples of the chunks {inner}")
+        raise InvalidArgumentError(f"The shards {outer} are not whole multiples of the chunks {inner}.")
     return inner, outer
 
 
@@ -194,19 +194,19 @@ def new_array(
     request = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
     for subject, edges in (("chunks", inner), ("shards", outer)):
         if edges is not None and len(edges) != len(lengths):
-            raise InvalidArgumentError(f"{subject} need one length per axis: {request}")
+            raise InvalidArgumentError(f"The {subject} need one length per axis, but {request} were requested.")
     if outer is not None:
         if zarr_format == 2:
             raise InvalidArgumentError(
-                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {request}"
+                f"OME-NGFF 0.4 (Zarr v2) has no shards, but {request} were requested: use version 0.5."
             )
         if any(s % c for s, c in zip(outer, inner, strict=True)):
             raise InvalidArgumentError(
-                f"shards must be whole multiples of the chunks on every axis: {request}"
+                f"Shards are whole multiples of the chunks on every axis, but {request} were requested."
             )
     if dimension_names is not None and len(dimension_names) != len(lengths):
         raise InvalidArgumentError(
-            f"dimension_names {tuple(dimension_names)} need one name per axis of shape {lengths}"
+            f"dimension_names={tuple(dimension_names)} are not one name per axis of the shape {lengths}."
         )
     meta = ArrayMeta(
         lengths,
@@ -223,7 +223,7 @@ def new_array(
         return format_v3.new_array(meta, checksum=outer is not None if checksum is None else checksum)
     if checksum:
         raise InvalidArgumentError(
-            "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read"
+            "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read."
         )
     return format_v2.new_array(meta)
 
@@ -270,9 +270,9 @@ def _lengths(subject: str, values: Sequence[int], *, least: int) -> Shape:
     try:
         lengths = tuple(int(v.__index__()) for v in values)
     except (TypeError, AttributeError) as error:
-        raise InvalidArgumentError(f"{subject}={values!r} is not a sequence of whole numbers") from error
+        raise InvalidArgumentError(f"{subject}={values!r} is not a sequence of whole numbers.") from error
     if any(n < least or n >= 1 << 62 for n in lengths):
-        raise InvalidArgumentError(f"{subject}={lengths} has a length below {least} or beyond 2**62")
+        raise InvalidArgumentError(f"{subject}={lengths} has a length below {least} or beyond 2**62.")
     return lengths
 
 
@@ -280,10 +280,10 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         numpy_dtype = np.dtype(dtype).newbyteorder("=")
     except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"
-        raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
+        raise InvalidArgumentError(f"dtype={dtype!r} is not a data type of numpy.") from error
     if numpy_dtype.name not in DTYPES:
         raise InvalidArgumentError(
-            f"dtype {numpy_dtype.name} cannot be stored; choose one of {', '.join(DTYPES)}"
+            f"dtype={numpy_dtype.name} cannot be stored: choose one of {', '.join(DTYPES)}."
         )
     return numpy_dtype
 
@@ -296,9 +296,9 @@ def _fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
         with np.errstate(over="raise"):
             number = np.asarray(value, dtype=dtype).item()
     except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
-        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
+        raise InvalidArgumentError(f"fill_value={value!r} is not a value of the data type {dtype.name}.") from error
     if dtype.kind in "biu" and number != value:
-        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")
+        raise InvalidArgumentError(f"fill_value={value!r} is not a value of the data type {dtype.name}.")
     return number  # type: ignore[no-any-return]
 
 

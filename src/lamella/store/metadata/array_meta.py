@@ -79,8 +79,8 @@ class Compressor:
         """Return the codec's JSON for a Zarr format and an item size."""
         if self.name not in _WRITABLE[zarr_format]:
             raise InvalidArgumentError(
-                f"compressor {self.name!r} does not exist in Zarr v{zarr_format}; "
-                f"choose one of {', '.join(_WRITABLE[zarr_format])}, lz4 or none"
+                f"The compressor {self.name!r} does not exist in Zarr v{zarr_format}: "
+                f"choose one of {', '.join(_WRITABLE[zarr_format])}, lz4 or none."
             )
         if self.name == "blosc":
             shuffle = self.shuffle or "bitshuffle"
@@ -150,7 +150,7 @@ def _settings_of(codec: object) -> Mapping[str, Any]:
         if isinstance(settings, Mapping):
             return settings
     raise InvalidArgumentError(
-        f"compressor={codec!r} is not understood; pass a name such as 'zstd', a Compressor, or a codec's JSON"
+        f"compressor={codec!r} is not understood: pass a name such as 'zstd', a Compressor, or a codec's JSON."
     )
 
 
@@ -159,7 +159,7 @@ def compressor_from_json(settings: Mapping[str, Any]) -> Compressor:
     name = settings.get("name", settings.get("id"))
     configuration = settings.get("configuration", settings)
     if not isinstance(name, str) or not isinstance(configuration, Mapping):
-        raise InvalidArgumentError(f"compressor={dict(settings)!r} has no codec name under 'name' or 'id'")
+        raise InvalidArgumentError(f"compressor={dict(settings)!r} has no codec name under 'name' or 'id'.")
     name = name.removeprefix("numcodecs.")
     if name != "blosc":
         level = configuration.get("level", configuration.get("clevel", _DEFAULT_LEVEL.get(name)))
@@ -187,19 +187,19 @@ def _checked(compressor: Compressor) -> Compressor:
     level = compressor.clevel
     if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:
         raise InvalidArgumentError(
-            f"level {level!r} of compressor {compressor.name!r} is not a number from {low} to {high}"
+            f"The level {level!r} of the compressor {compressor.name!r} is not a number from {low} to {high}."
         )
     block = compressor.blocksize
     if block is not None and (
         not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31
     ):
         raise InvalidArgumentError(
-            f"blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1"
+            f"The blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1."
         )
     if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
         raise InvalidArgumentError(
-            f"blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r} does not exist; "
-            f"cname is one of {', '.join(_BLOSC)}, shuffle one of {', '.join(_SHUFFLES)}"
+            f"There is no blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r}: "
+            f"cname is one of {', '.join(_BLOSC)}, shuffle one of {', '.join(_SHUFFLES)}."
         )
     return compressor
 

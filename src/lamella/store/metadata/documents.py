@@ -71,7 +71,7 @@ class Documents(StoredDocuments):
     def create(cls, storage: Storage, zarr_format: ZarrFormat) -> Documents:
         """Start a store of a format; nothing is written before the first node."""
         if zarr_format not in (2, 3):
-            raise InvalidArgumentError(f"zarr_format={zarr_format!r} is not 2 or 3")
+            raise InvalidArgumentError(f"zarr_format={zarr_format!r} is not 2 or 3.")
         storage.check_writable("")
         return cls(storage, zarr_format)
 
@@ -151,7 +151,7 @@ class Documents(StoredDocuments):
                 files = encoded[id(nodes)] = list(self._new_files(nodes))
             is_created = self.storage.write_new_folder(folder, files)
             if is_created is False:
-                raise NodeExistsError(f"cannot make {self.location(folder)}: something is stored there")
+                raise NodeExistsError(f"Cannot create {self.location(folder)}: something is stored there.")
             if is_created is None:
                 single_files += [(f"{folder}/{name}", data) for name, data in files]
         return self._created_by_others(dict(single_files), self.storage.write_new(single_files))
@@ -275,8 +275,8 @@ class Documents(StoredDocuments):
             check_key(path)
             if meta.zarr_format != self.format:
                 raise InvalidArgumentError(
-                    f"array {path!r} is described for Zarr v{meta.zarr_format}, "
-                    f"the store is Zarr v{self.format}"
+                    f"Cannot create the array {self.location(path)}: it is described for Zarr v{meta.zarr_format}, and "
+                    f"the store is Zarr v{self.format}."
                 )
         self._consolidated.drop(arrays, new=True)
         self.storage.write_many(
@@ -399,7 +399,7 @@ class Documents(StoredDocuments):
                 has_zgroup = self._has_zgroup(path)
         except NodeNotFoundError as error:
             raise NodeExistsError(
-                f"cannot make a group at {self.location(path)}: an array is stored there"
+                f"Cannot create a group at {self.location(path)}: an array is stored there."
             ) from error
         data = encoded.get(id(attributes)) if old is None else None
         if data is None:
@@ -414,7 +414,7 @@ class Documents(StoredDocuments):
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
         if not new and self._is_group(path):
-            raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
+            raise NodeExistsError(f"Cannot create an array at {self.location(path)}: a group is stored there.")
         file = self.files.array
         data = encoded_array(meta, lambda: to_bytes(meta.to_document(), self.storage.where(path), file))
         attributes_data = None

@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError,
 from lamella.store.keys import V2
 from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, Compressor, compressor_from_json
 from lamella.store.metadata.format_v3 import fill_from_json, fill_to_json, lengths_from_json
-from lamella.store.metadata.json_document import document_name
+from lamella.store.metadata.json_document import document_name, wrong_field
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
@@ -48,16 +48,16 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     """Parse the ``.zarray`` of an array; `MetadataError` for invalid fields, but not for unknown codecs."""
     where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
-        raise MetadataError(f"{where} has zarr_format {short_repr(document.get('zarr_format'))}, expected 2")
+        raise wrong_field(where, f"zarr_format {short_repr(document.get('zarr_format'))}, not 2")
     shape = lengths_from_json(document.get("shape"), "shape", where)
     chunks = lengths_from_json(document.get("chunks"), "chunks", where, least=1)
     if len(shape) != len(chunks):
-        raise MetadataError(f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
+        raise wrong_field(where, f"the shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
     if document.get("order", "C") not in ("C", "F"):
-        raise MetadataError(f"{where} has order {short_repr(document['order'])}, expected 'C' or 'F'")
+        raise wrong_field(where, f"the order {short_repr(document['order'])}, not 'C' or 'F'")
     separator = document.get("dimension_separator") or "."
     if separator not in ("/", "."):
-        raise MetadataError(f"{where} has dimension_separator {short_repr(separator)}, expected '/' or '.'")
+        raise wrong_field(where, f"the dimension_separator {short_repr(separator)}, not '/' or '.'")
     dtype = _dtype(document.get("dtype"), where)
     compressor, codecs = _codecs(document, where)
     return ArrayMeta(
@@ -83,7 +83,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
         dtype = None
     if dtype is None or dtype.name not in DTYPES:
         kind = MetadataError if dtype is None and not _is_unsupported_numpy(value) else NotDecodedError
-        raise kind(f"{where} has dtype {short_repr(value)}; supported are {', '.join(DTYPES)}")
+        raise kind(f"{where} has the dtype {short_repr(value)}, and lamella reads {', '.join(DTYPES)}.")
     return dtype.newbyteorder("=")
 
 
@@ -100,14 +100,15 @@ def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[
     stored = document.get("compressor")
     filters = document.get("filters") or []
     if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
-        raise MetadataError(
-            f"{where} has compressor {short_repr(stored)} and filters {short_repr(filters)}, expected objects"
+        raise wrong_field(
+            where,
+            f"the compressor {short_repr(stored)} and filters {short_repr(filters)}, which are not objects",
         )
     try:
         compressor = None if stored is None else compressor_from_json(stored)
     except InvalidArgumentError as error:
-        raise MetadataError(
-            f"{where} has a compressor {short_repr(stored)} that cannot be understood"
+        raise wrong_field(
+            where, f"the compressor {short_repr(stored)}, which cannot be understood"
         ) from error
     names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
     return compressor, (*names, *((compressor.name,) if compressor else ()))

@@ -12,7 +12,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.keys import V3
 from lamella.store.metadata.array_meta import DTYPES, ArrayMeta, Compressor, FillValue, compressor_from_json
-from lamella.store.metadata.json_document import document_name
+from lamella.store.metadata.json_document import document_name, wrong_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +31,13 @@ _SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": f
 def node_type(document: JSONObject, node: str) -> NodeKind:
     """Return the kind of node that a document describes; raise `MetadataError` for other documents."""
     if document.get("zarr_format") != 3:
-        raise MetadataError(
-            f"{document_name(node, V3.group)} has zarr_format {short_repr(document.get('zarr_format'))}, expected 3"
+        raise wrong_field(
+            document_name(node, V3.group), f"zarr_format {short_repr(document.get('zarr_format'))}, not 3"
         )
     kind = document.get("node_type")
     if kind not in ("group", "array"):
-        raise MetadataError(
-            f"{document_name(node, V3.group)} has node_type {short_repr(kind)}, expected 'group' or 'array'"
+        raise wrong_field(
+            document_name(node, V3.group), f"the node_type {short_repr(kind)}, not 'group' or 'array'"
         )
     return kind  # type: ignore[no-any-return]
 
@@ -46,8 +46,9 @@ def attributes_of(document: JSONObject, node: str) -> JSONObject:
     """Return the user attributes of a group or array."""
     attributes = document.get("attributes", {})
     if not isinstance(attributes, dict):
-        raise MetadataError(
-            f"{document_name(node, V3.group)} has attributes of type {type(attributes).__name__}, expected an object"
+        raise wrong_field(
+            document_name(node, V3.group),
+            f"attributes of type {type(attributes).__name__}, which are not an object",
         )
     return attributes
 
@@ -90,12 +91,12 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     """Parse the document of an array; `MetadataError` for invalid fields, but not for unknown codecs."""
     where = document_name(node, V3.group)
     if node_type(document, node) != "array":
-        raise MetadataError(f"{where} describes a group")
+        raise MetadataError(f"{where} describes a group, not an array.")
     shape = lengths_from_json(document.get("shape"), "shape", where)
     grid = _name_and_configuration(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
         raise NotDecodedError(
-            f"{where} has a chunk grid {short_repr(grid[0])}; only regular grids are supported"
+            f"{where} has the chunk grid {short_repr(grid[0])}, and lamella reads regular grids only."
         )
     files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
     dtype = _dtype(document.get("data_type"), where)
@@ -103,23 +104,26 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     shards = files if chunks is not None else None
     chunks = chunks or files
     if not len(shape) == len(files) == len(chunks):
-        raise MetadataError(
-            f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)} in files of {short_repr(files)}"
+        raise wrong_field(
+            where,
+            f"the shape {short_repr(shape)}, but chunks {short_repr(chunks)} in files of {short_repr(files)}",
         )
     if any(f % c for f, c in zip(files, chunks, strict=True)):
-        raise MetadataError(
-            f"{where} has shards {short_repr(files)} that are no multiples of its chunks {short_repr(chunks)}"
+        raise wrong_field(
+            where,
+            f"the shards {short_repr(files)}, which are not multiples of its chunks {short_repr(chunks)}",
         )
     names = document.get("dimension_names")
     if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
-        raise MetadataError(f"{where} has dimension_names {short_repr(names)} for {len(shape)} axes")
+        raise wrong_field(where, f"the dimension_names {short_repr(names)} for {len(shape)} axes")
     encoding = _name_and_configuration(
         document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where
     )
     separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
     if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
-        raise MetadataError(
-            f"{where} has chunk keys {short_repr(encoding[0])} with separator {short_repr(separator)}"
+        raise wrong_field(
+            where,
+            f"the chunk keys {short_repr(encoding[0])} with the separator {short_repr(separator)}, which are unknown",
         )
     return ArrayMeta(
         shape,
@@ -161,7 +165,7 @@ def _name_and_configuration(value: JSON, subject: str, where: str) -> tuple[str,
         configuration = value.get("configuration", {})
         if isinstance(configuration, dict):
             return value["name"], configuration
-    raise MetadataError(f"{where} has {subject} {short_repr(value)}, expected an object with a name")
+    raise wrong_field(where, f"the {subject} {short_repr(value)}, which is not an object with a name")
 
 
 def lengths_from_json(value: JSON, subject: str, where: str, *, least: int = 0) -> Shape:
@@ -169,8 +173,8 @@ def lengths_from_json(value: JSON, subject: str, where: str, *, least: int = 0) 
     if not isinstance(value, list) or not all(
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
-        raise MetadataError(
-            f"{where} has {subject} {short_repr(value)}, expected a list of whole numbers from {least}"
+        raise wrong_field(
+            where, f"the {subject} {short_repr(value)}, which is not a list of whole numbers from {least}"
         )
     return tuple(value)
 
@@ -182,7 +186,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
             isinstance(value, dict) or _UNSUPPORTED_DTYPES.fullmatch(name)
         )
         raise (NotDecodedError if is_unsupported else MetadataError)(
-            f"{where} has data_type {short_repr(value)}; supported are {', '.join(DTYPES)}"
+            f"{where} has the data_type {short_repr(value)}, and lamella reads {', '.join(DTYPES)}."
         )
     return np.dtype(value)
 
@@ -190,11 +194,11 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
 def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
     """Return the inner chunks (None without shards) and the codecs of a chunk."""
     if not isinstance(value, list) or not value:
-        raise MetadataError(f"{where} has codecs {short_repr(value)}, expected a list with a codec in it")
-    codecs = [(_name_and_configuration(codec, "a codec", where)[0], codec) for codec in value]
+        raise wrong_field(where, f"the codecs {short_repr(value)}, which are not a list with a codec in it")
+    codecs = [(_name_and_configuration(codec, "codec", where)[0], codec) for codec in value]
     for name, codec in codecs:
         if name == "sharding_indexed":
-            inner = _name_and_configuration(codec, "a codec", where)[1]
+            inner = _name_and_configuration(codec, "codec", where)[1]
             chunks = lengths_from_json(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
             return chunks, _codecs(inner.get("codecs"), where)[1]
     return None, codecs
@@ -206,8 +210,8 @@ def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor 
             try:
                 return compressor_from_json(codec if isinstance(codec, dict) else {"name": name})
             except InvalidArgumentError as error:
-                raise MetadataError(
-                    f"{where} has a codec {short_repr(codec)} that cannot be understood"
+                raise wrong_field(
+                    where, f"the codec {short_repr(codec)}, which cannot be understood"
                 ) from error
     return None
 
@@ -234,8 +238,8 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
             raise ValueError("not a value of the dtype")
         return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
     except (ValueError, TypeError, OverflowError, struct.error) as error:
-        raise MetadataError(
-            f"{where} has fill_value {short_repr(value)}, which is not a {dtype.name}"
+        raise wrong_field(
+            where, f"the fill_value {short_repr(value)}, which is not a value of {dtype.name}"
         ) from error
 
 

@@ -10,7 +10,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, short_repr
+from lamella.errors import InvalidArgumentError, MetadataError, clause, short_repr
 from lamella.store.process_limits import binary_size
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def reject_duplicate_keys(pairs: Pairs) -> JSONObject:
         for key, value in pairs:
             if members[key] != value:
                 raise RepeatedKeyError(
-                    f"the key {short_repr(key)} stands in one object twice, with different values"
+                    f"The key {short_repr(key)} is in one object twice, with different values."
                 )
     return members
 
@@ -63,7 +63,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     except RecursionError as error:
         raise _damaged(node, file, "it is nested too deeply") from error
     except RepeatedKeyError as error:
-        raise _damaged(node, file, str(error)) from error
+        raise _damaged(node, file, clause(error)) from error
     except ValueError as error:
         problem = "it is empty" if not data.strip() else f"it is not JSON ({error})"
         raise _damaged(node, file, problem) from error
@@ -123,7 +123,7 @@ def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         problem = _find_unencodable(document)
         raise InvalidArgumentError(
-            f"cannot write {document_name(node, file)}: {problem or error}; JSON has no such value"
+            f"Cannot write {document_name(node, file)}: {problem or clause(error)}, and JSON has no such value."
         ) from error
 
 
@@ -134,7 +134,7 @@ def _numpy_to_json(value: object) -> JSON:
     tolist = getattr(value, "tolist", None)
     if tolist is not None:
         return tolist()
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
+    raise TypeError(f"{value!r} is a {type(value).__name__}.")
 
 
 def _find_unencodable(value: object, member_path: str = "", depth: int = 0) -> str | None:
@@ -165,9 +165,14 @@ def document_name(node: str, file: str) -> str:
     return f"{node.rstrip('/')}/{file}" if node else file
 
 
+def wrong_field(where: str, field: str) -> MetadataError:
+    """Return the error for a field that a document must not have; ``where`` is the path of the document."""
+    return MetadataError(f"{where} has {field}. Correct it, or restore the document from a copy.")
+
+
 def _damaged(node: str, file: str, problem: str) -> MetadataError:
     return MetadataError(
-        f"{document_name(node, file)} is damaged: {problem}; restore the file, or delete the node"
+        f"{document_name(node, file)} is damaged: {problem}. Restore the file, or delete the node."
     )
 
 

@@ -333,4 +333,4 @@ class StoredDocuments:
         if not reason:
             files = documents_of(self.format, "array" if subject == "array" else "group")
             reason = f"{files} {'are' if ' and ' in files else 'is'} missing"
-        return NodeNotFoundError(f"there is no {subject} at {self.location(path)}: {reason}")
+        return NodeNotFoundError(f"There is no {subject} at {self.location(path)}: {reason}.")

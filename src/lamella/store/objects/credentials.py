@@ -22,6 +22,7 @@ from lamella.errors import (
     InvalidArgumentError,
     StorageError,
     UnknownOptionError,
+    clause,
     counted,
     importing,
 )
@@ -207,7 +208,7 @@ def _mapping(options: object) -> Mapping[str, Any]:
         return {}
     if not isinstance(options, Mapping):
         raise InvalidArgumentError(
-            f"storage_options is a mapping such as {{'anon': True}}, not a {type(options).__name__}."
+            f"The argument storage_options is a mapping such as {{'anon': True}}, not a {type(options).__name__}."
         )
     return options
 
@@ -597,8 +598,11 @@ def _requested_keys(name: str) -> dict[str, str]:
         credentials = boto3.Session(profile_name=name).get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
     except Exception as error:  # of boto3, or of a process that the profile starts
-        raise AccessError(f"boto3 found no keys for the AWS profile {name!r}: {error}.") from error
+        raise AccessError(f"There are no keys for the AWS profile {name!r}: {clause(error)}.") from error
     if frozen is None:
-        raise AccessError(f"boto3 found no keys for the AWS profile {name!r}.")
+        raise AccessError(
+            f"There are no keys for the AWS profile {name!r}: boto3 found none. Check the profile, or pass key and "
+            "secret."
+        )
     keys = {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
     return {option: value for option, value in keys.items() if value}

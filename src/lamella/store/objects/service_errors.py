@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import AccessError, LamellaError, StorageError, one_line
+from lamella.errors import AccessError, LamellaError, StorageError, clause, one_line
 from lamella.store.objects.addresses import without_secrets
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def request_error(
                 failure[1],
             )
     number = error.errno if isinstance(error, OSError) else None
-    return StorageError(f"{prefix}: {_text(error)}", number or errno.EIO)
+    return StorageError(f"{prefix}: {clause(_text(error))}.", number or errno.EIO)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from lamella.errors import (
     MissingDependencyError,
     StorageError,
     StoreNotFoundError,
+    clause,
     one_line,
 )
 from lamella.log import log
@@ -91,8 +92,8 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
             )
     except ImportError as error:
         raise MissingDependencyError(
-            f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
-            f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
+            f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {clause(error)}. "
+            f"Install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'."
         ) from error
     except (TypeError, ValueError) as error:
         raise _unsupported_url_error(url, error) from error
@@ -101,7 +102,7 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
             f"There is no store at {clean_url(url)}: {error.filename or error} is not there. Check the path."
         ) from error
     except (IsADirectoryError, BadZipFile) as error:
-        raise StorageError(f"Cannot open {clean_url(url)}: {error}", errno.EIO) from error
+        raise StorageError(f"Cannot open {clean_url(url)}: {clause(error)}.", errno.EIO) from error
     except Exception as error:  # each file system has errors of its own
         if is_lamella_error(error):
             raise
@@ -172,7 +173,7 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     if isinstance(store, Store):
         return ZarrStorage(store, read_only)
     raise InvalidArgumentError(
-        f"cannot open {store!r}: pass a path, a URL, or a store of zarr-python (zarr.abc.store.Store)"
+        f"Cannot open {store!r}: pass a path, a URL, or a store of zarr-python (zarr.abc.store.Store)."
     )
 
 
@@ -416,7 +417,7 @@ class ZarrStorage(FlatStorage):
         self.check_writable(prefix)
         check_key(prefix)
         if not self.can_delete:
-            raise StorageError(f"cannot delete {prefix or 'the root'!r}: {self.name} cannot delete")
+            raise StorageError(f"Cannot delete {self.where(prefix)}: its store cannot delete.")
         if prefix and self.size(prefix) is not None:
             self._run("delete", prefix, self.service.delete_keys([prefix]))
         if not prefix and self.can_list:

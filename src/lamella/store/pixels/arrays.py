@@ -23,6 +23,7 @@ from lamella.errors import (
     OutOfBoundsError,
     StorageError,
     TooLargeError,
+    clause,
 )
 from lamella.store.keys import join
 from lamella.store.objects.service_errors import raised_by_storage
@@ -130,7 +131,7 @@ class StoredArray:
         if selection.is_empty:
             return np.empty(selection.result, meta.dtype) if out is None else out
         if out is None:
-            check_block(selection.result, meta.dtype.itemsize, lambda: f"reading array {self._where}")
+            check_block(selection.result, meta.dtype.itemsize, lambda: f"Reading array {self._where}")
             block = self._call("read", meta, [selection], lambda engine: engine.read(selection))
             return selection.finish(block)
         request = ReadRequest.into(selection, out)
@@ -156,7 +157,7 @@ class StoredArray:
         selections = [basic_or_fancy(index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result) for selection in selections)
-            check_block((total,), meta.dtype.itemsize, lambda: f"reading many regions of array {self._where}")
+            check_block((total,), meta.dtype.itemsize, lambda: f"Reading many regions of array {self._where}")
         results = results_for(selections, meta.dtype, out)
         requests = [
             ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
@@ -180,7 +181,7 @@ class StoredArray:
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
-        check_block(selection.result, meta.dtype.itemsize, lambda: f"writing to array {self._where}")
+        check_block(selection.result, meta.dtype.itemsize, lambda: f"Writing to array {self._where}")
         block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
             return
@@ -195,8 +196,8 @@ class StoredArray:
                     return
             if current.ndim != meta.ndim or not selection.fits(current.shape):
                 raise OutOfBoundsError(
-                    f"cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
-                    f"to {current.shape} meanwhile"
+                    f"Cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
+                    f"to {current.shape} meanwhile. Open the array again."
                 )
             meta, block = current, cast_for(block, current.dtype, self._where, selection)
 
@@ -307,8 +308,8 @@ class StoredArray:
             raise
         except MemoryError as error:
             raise TooLargeError(
-                f"cannot {verb} the pixels of array {self._where}: there is not enough memory "
-                f"({error or 'none left'}); read a smaller region"
+                f"Cannot {verb} the pixels of array {self._where}: there is not enough memory "
+                f"({error or 'none left'}). {'Read' if verb == 'read' else 'Write'} a smaller region."
             ) from error
         except engine.errors as error:
             self._explain(verb, meta, selections, error, engine)
@@ -323,21 +324,21 @@ class StoredArray:
             reason = system_error.strerror or str(system_error)
             kind = type(system_error) if isinstance(system_error, StorageError) else StorageError
             raise kind(
-                f"cannot {verb} the pixels of array {self._where}: {reason}", system_error.errno
+                f"Cannot {verb} the pixels of array {self._where}: {clause(reason)}.", system_error.errno
             ) from error
         keys = (self._damaged_key(meta, selection) for selection in selections)
         key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
         if key is None and verb == "write":  # all chunks that the write touches can be decoded
-            raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
+            raise StorageError(f"Cannot write the pixels of array {self._where}: {clause(error)}.") from error
         where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
         advice = (
-            "is damaged; write that region again, or restore the file"
+            "is damaged. Write that region again, or restore the file."
             if self.documents.storage.locks_processes
             # Over a network the received bytes may be damaged, and the stored ones intact.
-            else "cannot be decoded, although it was read twice; compare the stored object with another copy of it"
+            else "cannot be decoded, although it was read twice. Compare the stored object with another copy of it."
         )
         raise DamagedDataError(
-            f"cannot {verb} the pixels of array {self._where}: a chunk{where} {advice}"
+            f"Cannot {verb} the pixels of array {self._where}: a chunk{where} {advice}"
         ) from error
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
@@ -372,13 +373,14 @@ def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
     axis = whole_number(axis, "The argument axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(
-            f"cannot append data of shape {block} to axis {axis} of shape {old} (array {where})"
+            f"Cannot append data of shape {block} along axis {axis} of array {where}, which has the shape {old}."
         )
     axis %= len(old)
     expected = (*old[:axis], block[axis], *old[axis + 1 :])
     if block != expected:
         raise InvalidArgumentError(
-            f"cannot append data of shape {block} to axis {axis} of shape {old}: expected {expected} (array {where})"
+            f"Cannot append data of shape {block} along axis {axis} of array {where}, which has the shape {old}: the "
+            f"data need the shape {expected}."
         )
     return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
 
@@ -387,7 +389,7 @@ def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
     new = whole_numbers(shape, "The argument shape", 0)
     if len(new) != len(old) or any(n >= 1 << 62 for n in new):
         raise InvalidArgumentError(
-            f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis (array {where})"
+            f"Cannot resize array {where} of shape {old} to {new}: pass one length of 0 or more per axis."
         )
     return new
 
@@ -422,7 +424,7 @@ def results_for(
     if out is not None:
         if len(shapes) > 1:
             raise InvalidArgumentError(
-                f"out= takes regions of one shape, and these have {len(shapes)}: {sorted(shapes)[:3]}"
+                f"An array out= needs regions of one shape, and these have {len(shapes)}: {sorted(shapes)[:3]}."
             )
         check_out(out, (len(selections), *(shapes.pop() if shapes else out.shape[1:])), dtype)
         return out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.store.pixels.selection import Selection
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
     """Raise where an ``out=`` array does not fit exactly."""
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         passed = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {passed}")
+        raise InvalidArgumentError(f"The array out= is a writable array of {dtype} {shape}, not {passed}.")
 
 
 def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
@@ -69,7 +69,7 @@ def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selectio
     try:
         return cast_data(data, dtype)
     except (OverflowError, TypeError, ValueError) as error:
-        reason = error if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
+        reason = clause(error) if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
         raise InvalidArgumentError(
             f"Cannot write to {_region(selection)}array {where}: {reason}. Clip, rescale or convert the data first, "
             "or create an array of another data type."
@@ -166,7 +166,7 @@ def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
     if changed.any():
         index = tuple(int(i) for i in np.argwhere(changed)[0])
         raise ValueRangeError(
-            f"the data ({values.dtype}) have {values[index]}, which {dtype} would store as {cast[index]}"
+            f"The data ({values.dtype}) have {values[index]}, which {dtype} would store as {cast[index]}."
         )
 
 
@@ -183,7 +183,7 @@ def check_values(values: Array, dtype: np.dtype[Any]) -> None:
     elif dtype.kind in "fc" and values.dtype.kind in "iuf":
         _check_floats(values, dtype)
     elif dtype.kind == "b" and values.dtype.kind == "f" and np.isnan(values.min()):
-        raise ValueRangeError(f"the data ({values.dtype}) have nan, and bool is True or False")
+        raise ValueRangeError(f"The data ({values.dtype}) have nan, and bool is True or False.")
 
 
 def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
@@ -219,7 +219,7 @@ def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
 def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.imag.any():
         raise ValueRangeError(
-            f"the data ({values.dtype}) have numbers with an imaginary part, and {dtype} has none"
+            f"The data ({values.dtype}) have numbers with an imaginary part, and {dtype} has none."
         )
     return values.real
 
@@ -228,5 +228,5 @@ def _out_of_range(
     values: Array, value: Any, dtype: np.dtype[Any], lowest: object, highest: object
 ) -> ValueRangeError:
     return ValueRangeError(
-        f"the data ({values.dtype}) have {value}, and the range of {dtype} is {lowest} to {highest}"
+        f"The data ({values.dtype}) have {value}, and the range of {dtype} is {lowest} to {highest}."
     )

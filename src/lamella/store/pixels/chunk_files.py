@@ -198,7 +198,7 @@ class ChunkFile:
             return None
         if start + length > self.size:
             raise DamagedDataError(
-                f"{self.path} has {self.size} bytes; its index places a chunk at {start} to {start + length}"
+                f"{self.path} has {self.size} bytes, and its index places a chunk at {start} to {start + length}."
             )
         return start, length
 

@@ -464,7 +464,7 @@ class ChunkObject:
         if len(data) < span[1]:
             raise DamagedDataError(
                 f"{self.path} is cut off: its index places a chunk at {span[0]} to {sum(span)}, and "
-                f"{span[1] - len(data)} bytes of it are missing"
+                f"{span[1] - len(data)} bytes of it are missing."
             )
         return data
 

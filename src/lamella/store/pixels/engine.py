@@ -94,9 +94,9 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
         raise
     except Exception as error:  # engines raise what their libraries raise
         raise (NotDecodedError if _has_unknown_codec(meta) else DamagedDataError)(
-            f"cannot read or write the pixels of array {where}: they are stored with codecs "
-            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
-            "metadata can be read"
+            f"Cannot read or write the pixels of array {where}: they are stored with codecs "
+            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here. Its metadata "
+            "can be read."
         ) from error
 
 
@@ -394,7 +394,7 @@ def read_equal_arrays(
     check_block(
         out.shape,
         meta.dtype.itemsize,
-        lambda: f"reading a region of {len(paths)} arrays of {documents.storage.name}",
+        lambda: f"Reading a region of {len(paths)} arrays of {documents.storage.name}",
     )
     engine.read_arrays(paths, list(chunks_by_file(meta, selection)), out)
     return out

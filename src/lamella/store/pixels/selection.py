@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import InvalidArgumentError, OutOfBoundsError
+from lamella.errors import InvalidArgumentError, OutOfBoundsError, clause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ def _along_axes(items: list[Any], shape: Shape) -> Selection:
         if isinstance(item, np.ndarray):
             if item.ndim != 1:
                 raise InvalidArgumentError(
-                    f"an orthogonal index takes 1-D arrays, found one of shape {item.shape} for axis {axis}"
+                    f"An orthogonal index has 1-D arrays, not one of shape {item.shape} for axis {axis}."
                 )
             axes.append(_bounded(item, axis, n))
             length = len(item)
@@ -145,7 +145,7 @@ def points(index: Index, shape: Shape) -> Selection:
     if not shape:
         return _along_axes(items, shape)
     if any(isinstance(item, slice) for item in items):
-        raise OutOfBoundsError(f"a point index needs one array per axis of shape {shape}, found {index!r}")
+        raise OutOfBoundsError(f"A point index needs one array per axis of the shape {shape}, not {index!r}.")
     return _fancy(items, shape, list(range(len(shape))), together=True)
 
 
@@ -165,11 +165,11 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
     ]
     ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1:
-        raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
+        raise OutOfBoundsError("An index can only have a single ellipsis ('...').")
     masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool]
     width = len(items) - len(ellipses) + sum(mask.ndim - 1 for mask in masks)
     if width > len(shape):
-        raise OutOfBoundsError(f"too many indices: {width} for an array of {len(shape)} axes, shape {shape}")
+        raise OutOfBoundsError(f"There are too many indices: {width} for an array of the shape {shape}.")
     missing = [slice(None)] * (len(shape) - width)
     if ellipses:
         items[ellipses[0] : ellipses[0] + 1] = missing
@@ -188,25 +188,25 @@ def _item(item: Any) -> Any:
     """Parse an item of an index other than slices and ellipses: an int, or an array of integers or booleans."""
     if item is None:
         raise InvalidArgumentError(
-            "an index of a stored array cannot add axes: None (numpy.newaxis) is not allowed"
+            "An index of a stored array cannot add axes: None (numpy.newaxis) is not allowed."
         )
     if isinstance(item, bool | np.bool_):
         raise OutOfBoundsError(
-            f"{item!r} is not an index: a boolean mask needs the shape of the axes it covers"
+            f"{item!r} is not an index: a boolean mask needs the shape of the axes it covers."
         )
     if not isinstance(item, np.ndarray | list | tuple | range) and hasattr(item, "__index__"):
         return operator.index(item)
     try:
         array = np.asarray(item)
     except ValueError as error:
-        raise OutOfBoundsError(f"{item!r} is not an index") from error
+        raise OutOfBoundsError(f"{item!r} is not an index: {clause(error)}.") from error
     if array.dtype == bool and array.ndim:
         return array
     if array.size == 0 and not isinstance(item, np.ndarray):
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":
         raise OutOfBoundsError(
-            f"{item!r} is not an index: whole numbers, slices, '...', arrays of whole numbers and masks are"
+            f"{item!r} is not an index: whole numbers, slices, '...', arrays of whole numbers and masks are."
         )
     return int(array) if array.ndim == 0 else array.astype(np.intp)
 
@@ -214,7 +214,7 @@ def _item(item: Any) -> Any:
 def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
     covered = shape[axis : axis + mask.ndim]
     if mask.shape != covered:
-        raise OutOfBoundsError(f"a boolean mask of shape {mask.shape} does not match axes of shape {covered}")
+        raise OutOfBoundsError(f"A boolean mask of shape {mask.shape} does not match axes of shape {covered}.")
     return list(np.nonzero(mask))
 
 
@@ -250,7 +250,7 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -
         paired = np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError as error:
         raise OutOfBoundsError(
-            f"index arrays of shapes {', '.join(str(a.shape) for a in arrays)} do not pair up"
+            f"Index arrays of shapes {', '.join(str(a.shape) for a in arrays)} do not pair up."
         ) from error
     for number, axis in enumerate(pickers):
         if 0 not in paired or isinstance(items[axis], int):  # of arrays, numpy checks only those that select
@@ -275,14 +275,14 @@ def _slice(item: Any, axis: int, n: int) -> tuple[slice, int, bool]:
     if not isinstance(item, slice):
         position = item + n if item < 0 else item
         if not 0 <= position < n:
-            raise OutOfBoundsError(f"index {item} is out of bounds for axis {axis} with size {n}")
+            raise OutOfBoundsError(f"The index {item} is out of bounds for axis {axis} with size {n}.")
         return slice(position, position + 1, 1), 1, False
     try:
         start, stop, step = item.indices(n)
     except ValueError as error:
-        raise InvalidArgumentError(f"slice {item} of axis {axis}: the step cannot be zero") from error
+        raise InvalidArgumentError(f"The step of {item} along axis {axis} cannot be zero.") from error
     except TypeError as error:
-        raise OutOfBoundsError(f"slice {item} of axis {axis} needs whole numbers or None") from error
+        raise OutOfBoundsError(f"The {item} along axis {axis} needs whole numbers or None.") from error
     count = len(range(start, stop, step))
     if count == 0:
         return slice(0, 0, 1), 0, False
@@ -297,7 +297,7 @@ def _slice(item: Any, axis: int, n: int) -> tuple[slice, int, bool]:
 def _bounded(indices: Indices, axis: int, n: int) -> Indices:
     if indices.size and (indices.min() < -n or indices.max() >= n):
         wrong = indices[(indices < -n) | (indices >= n)].flat[0]
-        raise OutOfBoundsError(f"index {wrong} is out of bounds for axis {axis} with size {n}")
+        raise OutOfBoundsError(f"The index {wrong} is out of bounds for axis {axis} with size {n}.")
     return np.where(indices < 0, indices + n, indices).astype(np.intp, copy=False)
 
 

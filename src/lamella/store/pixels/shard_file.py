@@ -112,7 +112,7 @@ class ShardFile:
             for start in range(first, end, _COPIED):
                 data = old.read(start, min(_COPIED, end - start))
                 if len(data) < min(_COPIED, end - start):
-                    raise DamagedDataError(f"{old.path} was cut off while its chunks were copied")
+                    raise DamagedDataError(f"{old.path} was cut off while its chunks were copied.")
                 file.write(offset + start - first, data)
 
     def commit(self) -> None:
@@ -211,11 +211,11 @@ def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np
     """Decode an index to offsets and lengths, shape (inner chunks, 2); `DamagedDataError` where it is damaged."""
     if len(data) != form.size:
         raise DamagedDataError(
-            f"{where} is cut off: {len(data)} bytes where the index of a shard has {form.size}"
+            f"{where} is cut off: it has {len(data)} bytes where the index of a shard has {form.size}."
         )
     body = data[: 16 * prod(form.chunks)]
     if form.checksum and int.from_bytes(data[len(body) :], "little") != crc32c(body):
-        raise DamagedDataError(f"{where} is damaged: the checksum of its index is not that of the index")
+        raise DamagedDataError(f"{where} is damaged: the checksum of its index is not that of the index.")
     return np.frombuffer(body, _ENTRY).reshape(-1, 2).astype(np.uint64, copy=False)
 
 

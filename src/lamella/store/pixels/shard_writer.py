@@ -21,6 +21,7 @@ from lamella.errors import (
     LamellaError,
     OutOfBoundsError,
     StorageError,
+    clause,
 )
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import stage
@@ -62,8 +63,8 @@ class ShardWriter:
             not 0 <= k < n for k, n in zip(self.file_index, meta.grid, strict=True)
         ):
             raise OutOfBoundsError(
-                f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.file_index}: "
-                f"its grid is {meta.grid}"
+                f"There is no file at {self.file_index} of array {array}: its shape is {meta.shape}, in files of "
+                f"{meta.files}, so its grid is {meta.grid}."
             )
         self.chunks: Shape = meta.chunks_per_file
         self._lock = threading.Condition()
@@ -97,8 +98,8 @@ class ShardWriter:
         inside = self._inside(chunk)
         if block.shape not in (self._meta.chunks, inside):
             raise InvalidArgumentError(
-                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} takes a block of shape {inside}, "
-                f"not {block.shape}"
+                f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} needs a block of shape {inside}, "
+                f"not {block.shape}."
             )
         self._begin()
         try:
@@ -119,7 +120,8 @@ class ShardWriter:
         if self._failure is not None:
             self._sink.abort()
             raise StorageError(
-                f"shard {self.file_index} of {self._array} was not written: a chunk of it failed ({self._failure})"
+                f"The shard {self.file_index} of {self._array} was not written, because a chunk of it failed: "
+                f"{clause(self._failure)}."
             ) from self._failure
         if not self._valid_shapes:
             self._sink.abort()
@@ -169,8 +171,8 @@ class ShardWriter:
             _inside(current, self.file_index, chunk) != shape for chunk, shape in self._valid_shapes.items()
         ):
             raise OutOfBoundsError(
-                f"cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
-                f"{self._meta.shape} to {current.shape} meanwhile"
+                f"Cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
+                f"{self._meta.shape} to {current.shape} meanwhile. Open the array again."
             )
 
     def suspend(self) -> None:
@@ -188,7 +190,7 @@ class ShardWriter:
     def _begin(self) -> None:
         with self._lock:
             if self._ended:
-                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more.")
             self._putting += 1
 
     def _end(self, failure: BaseException | None) -> None:
@@ -200,7 +202,7 @@ class ShardWriter:
     def _close(self) -> None:
         with self._lock:
             if self._ended:
-                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more.")
             self._ended = True
             self._lock.wait_for(lambda: not self._putting)
 
@@ -209,8 +211,8 @@ class ShardWriter:
             not 0 <= k < n for k, n in zip(chunk, self.chunks, strict=True)
         ):
             raise InvalidArgumentError(
-                f"shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
-                f"{tuple(chunk)}"
+                f"The shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
+                f"{tuple(chunk)}."
             )
         return chunk_grid.flat_number(tuple(chunk), self.chunks)
 
@@ -218,8 +220,8 @@ class ShardWriter:
         inside = _inside(self._meta, self.file_index, chunk)
         if min(inside, default=1) < 1:
             raise InvalidArgumentError(
-                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} lies beyond the array's shape "
-                f"{self._meta.shape}"
+                f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} lies beyond the array's shape "
+                f"{self._meta.shape}."
             )
         return inside
 
@@ -334,7 +336,7 @@ class _EncodedFile:
             source_of(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
         except DamagedFileError as error:
             raise DamagedDataError(
-                f"cannot write a part of {self._storage.where(join(self._path, self._key))}: {error}"
+                f"Cannot write a part of {self._storage.where(join(self._path, self._key))}: {clause(error)}."
             ) from error
 
     def abort(self) -> None:

@@ -153,8 +153,8 @@ def require_file(mode: int, location: str) -> None:
     kind = stat.S_IFMT(mode)
     if kind != stat.S_IFREG:
         raise MisplacedError(
-            f"cannot read the chunk {location}: {_KINDS.get(kind, 'something else')} is there, not a file; remove it "
-            "and write that region again, or restore the file"
+            f"Cannot read the chunk {location}: {_KINDS.get(kind, 'something else')} is there, not a file. Remove it "
+            "and write that region again, or restore the file."
         )
 
 
@@ -202,6 +202,6 @@ def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None
     key = foreign_key(storage, path, meta)
     if key is not None:
         raise MisplacedError(
-            f"cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values; "
-            "correct the separator (dimension_separator or chunk_key_encoding) in the document: `lamella repair`"
+            f"Cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values. "
+            "Correct the separator (dimension_separator or chunk_key_encoding) in the document: `lamella repair`."
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import DamagedDataError
+from lamella.errors import DamagedDataError, clause
 from lamella.store.keys import join
 from lamella.store.pixels.chunk_grid import flat_number
 from lamella.store.pixels.coding import BLOSC_HEADER
@@ -151,7 +151,7 @@ def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes
     try:
         entries = decode_index(index, form, key)
     except DamagedDataError as error:
-        return StoredFile(file_index, key, size, everything, everything, str(error))
+        return StoredFile(file_index, key, size, everything, everything, clause(error))
     present = entries[:, 0] != NO_CHUNK
     starts = np.where(present, entries[:, 0], 0).astype(np.float64)
     lengths = np.where(present, entries[:, 1], 0).astype(np.float64)
