@@ -231,7 +231,7 @@ def test_lazy_data_that_do_not_fit_are_refused_before_a_byte_is_written(stack, t
     before = files(tmp_path / "a.zarr")
     with pytest.raises(ValueError, match="does not fit a selection"):
         stack.data[...] = data
-    with pytest.raises(ValueError, match="cannot append"):
+    with pytest.raises(ValueError, match="Cannot append"):
         stack.data.append(data)
     with pytest.raises(ValueError, match="takes data of shape"):
         stack.update_channel("GFP", "0", data)

@@ -37,7 +37,7 @@ HOSTILE = {
     "a part that is empty or a dot": ["a//zarr.json", "./zarr.json", "a/./zarr.json"],
     "of Windows": ["C:\\zarr.json", "C:/zarr.json", "..\\zarr.json", "a\\zarr.json"],
     "NUL": ["d\0.txt", "b\0/zarr.json"],
-    "no text": ["\ud800/zarr.json".encode("utf-8", "surrogatepass").decode("latin-1"), "\x1b[2J/zarr.json"],
+    "not text": ["\ud800/zarr.json".encode("utf-8", "surrogatepass").decode("latin-1"), "\x1b[2J/zarr.json"],
     "over-long": ["x" * 300 + "/zarr.json", "y/" * 200 + "zarr.json"],
     "another case": ["ZARR.JSON", "0/ZARR.JSON", "0/C/0/0/0/0/0"],
     "links": ["link/zarr.json", "link", "secret"],

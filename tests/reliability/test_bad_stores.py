@@ -154,7 +154,7 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_document_that_is_no_document_is_refused_in_clear_words(tmp_path, text):
     path = store_of(tmp_path, "image 0.5", files={"zarr.json": TEXTS[text]})
-    with pytest.raises(MetadataError, match=r"/zarr\.json is damaged: .*; restore the file"):
+    with pytest.raises(MetadataError, match=r"/zarr\.json is damaged: .*\. Restore the file"):
         lamella.open_ome_zarr(path)
     assert lamella.validate(path).rules == ("LM-01",)
     for use in uses.READING:

@@ -178,7 +178,7 @@ def test_a_failing_flush_is_an_error_and_leaves_the_old_document(tmp_path, monke
             raise OSError(5, "Input/output error")
 
         monkeypatch.setattr(os, "fsync", refuse)
-        with pytest.raises(StorageError, match=r"cannot write .*a\.zarr/zarr\.json: Input/output error"):
+        with pytest.raises(StorageError, match=r"Cannot write .*a\.zarr/zarr\.json: Input/output error"):
             position.zattrs["x"] = 1
         monkeypatch.undo()
         assert (path / "zarr.json").read_bytes() == before

@@ -223,7 +223,7 @@ def test_a_disk_that_is_really_full_keeps_what_it_has(tmp_path, engine, ratio):
             for done in range(40):
                 array.write(done, block[done])
 
-        with pytest.raises(StorageError, match=r"cannot write .*a\.zarr.*No space left on device") as caught:
+        with pytest.raises(StorageError, match=r"Cannot write .*a\.zarr.*No space left on device") as caught:
             write_all()
         assert caught.value.errno == errno.ENOSPC
         assert done > 5

@@ -140,7 +140,7 @@ def test_a_level_is_not_listed_twice(meta: ImagesMeta) -> None:
 
 
 def test_an_unknown_level_cannot_be_removed(meta: ImagesMeta) -> None:
-    with pytest.raises(NodeNotFoundError, match="no level 'x': it has '0', '1'"):
+    with pytest.raises(NodeNotFoundError, match="no level 'x': its levels are '0', '1'"):
         edits.remove_dataset(meta, "x")
 
 

@@ -145,7 +145,7 @@ def test_default_axes_are_the_capitals() -> None:
 
 @pytest.mark.parametrize("names", ["", "tt", "abc", "xX"])
 def test_axes_of_other_letters_are_refused(names: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="cannot make axes"):
+    with pytest.raises(InvalidArgumentError, match="Cannot make axes"):
         axes(names)
 
 
@@ -256,7 +256,7 @@ def test_what_real_files_hold_is_representable() -> None:
 
 def test_a_value_that_is_no_json_is_refused() -> None:
     label = ImageLabelMeta(source={"image": object()})
-    with pytest.raises(MetadataError, match="metadata can only be JSON"):
+    with pytest.raises(MetadataError, match="Metadata can only be JSON"):
         label.to_json()
 
 

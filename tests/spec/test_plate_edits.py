@@ -251,13 +251,13 @@ def test_an_unknown_well_is_named_with_those_there_are() -> None:
         lambda: plate_edits.remove_well(plate_of("A/1"), "A/2"),
         lambda: plate_edits.rename_well(plate_of("A/1"), "A/2", "A/3"),
     ):
-        with pytest.raises(NodeNotFoundError, match="no well 'A/2': it has A/1") as caught:
+        with pytest.raises(NodeNotFoundError, match="no well 'A/2': its wells are A/1") as caught:
             edit()
         assert isinstance(caught.value, FileNotFoundError)
 
 
 def test_a_well_is_not_renamed_onto_another() -> None:
-    with pytest.raises(NodeExistsError, match="a well 'A/2' already; 'A/1' was not renamed") as caught:
+    with pytest.raises(NodeExistsError, match="a well 'A/2' already, so 'A/1' was not renamed") as caught:
         plate_edits.rename_well(plate_of("A/1", "A/2"), "A/1", "A/2")
     assert isinstance(caught.value, FileExistsError)
 
@@ -297,12 +297,12 @@ def test_images_with_bad_names_are_refused(well: WellGroupMeta) -> None:
 
 
 def test_acquisitions_below_zero_are_refused(well: WellGroupMeta) -> None:
-    with pytest.raises(InvalidArgumentError, match="acquisition -1 is below 0"):
+    with pytest.raises(InvalidArgumentError, match="an id from 0 on, not -1"):
         plate_edits.add_images(well, [("2", -1)])
 
 
 def test_an_unknown_image_is_named_with_those_there_are(well: WellGroupMeta) -> None:
-    with pytest.raises(NodeNotFoundError, match="no image '9': it has 0, 1"):
+    with pytest.raises(NodeNotFoundError, match="no image '9': its images are 0, 1"):
         plate_edits.remove_image(well, "9")
 
 

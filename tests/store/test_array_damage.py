@@ -99,7 +99,7 @@ def test_a_shard_with_a_damaged_index_is_named(make_array, values):
     damage(array, "c/0/0", "bad index")
     with pytest.raises(DamagedDataError, match="0/c/0/0"):
         array.read((0, 0))
-    with pytest.raises(DamagedDataError, match="cannot write the pixels of array '0'"):
+    with pytest.raises(DamagedDataError, match="Cannot write the pixels of array '0'"):
         array.write((0, 0), 1)
 
 
@@ -129,7 +129,7 @@ def test_a_disk_that_refuses_leaves_every_file_as_it_was(make_array, index, file
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(StorageError, match=r"cannot write .*File too large") as caught:
+        with pytest.raises(StorageError, match=r"Cannot write .*File too large") as caught:
             array.write(index, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

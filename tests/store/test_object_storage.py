@@ -232,7 +232,7 @@ def test_a_web_server_is_read_and_never_listed_or_written(service):
         None,
         None,
     )
-    with pytest.raises(StorageError, match="cannot list"):
+    with pytest.raises(StorageError, match="Cannot list"):
         storage.list("")
     with pytest.raises(PermissionError):
         storage.write("x", b"1")

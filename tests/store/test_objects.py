@@ -159,7 +159,7 @@ def test_what_is_damaged_on_its_way_is_read_again_and_damage_is_named(store, val
             store.spoiled = 100
             with pytest.raises(DamagedDataError, match="read twice"):
                 array.read(index)
-        with pytest.raises(DamagedDataError, match="cannot write"):
+        with pytest.raises(DamagedDataError, match="Cannot write"):
             array.write((0, 0), 1)
         store.spoiled = 0
         np.testing.assert_array_equal(array.read(), data)

@@ -299,7 +299,7 @@ def test_a_failed_put_spoils_the_commit_and_leaves_what_was_there(make, monkeypa
         shard.put((0, 1), pixels[:4, 4:8])
     assert caught.value.errno == 28
     monkeypatch.undo()
-    with pytest.raises(StorageError, match=r"shard \(0, 0\) .* was not written: a chunk of it failed"):
+    with pytest.raises(StorageError, match=r"shard \(0, 0\) .* was not written, because a chunk of it failed"):
         shard.commit()
     assert_stored(array, pixels)
     assert litter(array) == []
@@ -428,7 +428,7 @@ def test_a_kill_leaves_what_was_there_and_a_sweep_removes_the_rest(make):
 
 def test_a_place_outside_the_grid_is_refused(make):
     array, _ = make(chunks=(4, 4), shards=(8, 8))
-    with pytest.raises(OutOfBoundsError, match=r"no file at \(0, 2\): its grid is \(2, 2\)"):
+    with pytest.raises(OutOfBoundsError, match=r"no file at \(0, 2\) of array .*, so its grid is \(2, 2\)"):
         ShardWriter(array, (0, 2))
 
 
@@ -446,7 +446,7 @@ def test_a_chunk_beyond_the_array_is_refused(make):
 
 def test_a_block_of_another_shape_is_refused(make):
     array, _ = make(chunks=(4, 4), shards=(8, 8))
-    with pytest.raises(InvalidArgumentError, match=r"takes a block of shape \(2, 4\), not \(3, 4\)"):
+    with pytest.raises(InvalidArgumentError, match=r"needs a block of shape \(2, 4\), not \(3, 4\)"):
         ShardWriter(array, (1, 0)).put((0, 0), np.zeros((3, 4)))
 
 

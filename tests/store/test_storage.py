@@ -386,7 +386,7 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(local, monkeypatch, s
     with pytest.raises(StorageError, match="No space left") as caught:
         storage.write("A/x", b"new")
     monkeypatch.undo()
-    assert f"cannot {what}:" in str(caught.value)
+    assert f"Cannot {what}:" in str(caught.value)
     assert caught.value.errno == 28
     assert tree(local.root) == {"A/x": b"old"}
     storage.write("A/x", b"new")
@@ -520,7 +520,7 @@ def test_zip_stores_are_written_and_read(tmp_path):
         storage = open_storage(store)
         storage.write("A/x", b"1")
         assert storage.read("A/x") == b"1"
-        with pytest.raises(StorageError, match="cannot delete"):
+        with pytest.raises(StorageError, match="Cannot delete"):
             storage.delete("A")
     with ZipStore(tmp_path / "s.zip", mode="r") as store:
         reader = open_storage(store)

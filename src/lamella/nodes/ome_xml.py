@@ -261,10 +261,7 @@ def names_from_xml(image: NodePath, count: int) -> list[str]:
     names = () if facts is None else facts.channel_names
     if len(names) != count or not any(names):
         return []
-    located[0].warn_once(
-        "names",
-        f"The images of {located[0].collection} have no channel names: those of {located[0].name} are used.",
-    )
+    located[0].warn_once("names", f"Images without channel names: those of {located[0].name} were taken.")
     return [name or f"channel_{index}" for index, name in enumerate(names)]
 
 
@@ -275,5 +272,5 @@ def _facts(file: OMEFile, path: str, subject: str, has_facts: bool) -> OMEImage 
             raise MetadataError(file.error)
         return file.images().get(path) if has_facts else None
     except LamellaError as error:
-        file.warn_once("fault", f"The images of {file.collection} have no {subject}: {clause(error)}.")
+        file.warn_once("fault", f"Images without {subject}: {clause(error)}.")
     return None

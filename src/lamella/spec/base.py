@@ -99,7 +99,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         >>> WellIndexMeta.from_json({"path": "A/1", "rowIndex": 0}, "plate.wells[0]")
         Traceback (most recent call last):
         ...
-        lamella.errors.MetadataError: plate.wells[0].columnIndex: is missing
+        lamella.errors.MetadataError: plate.wells[0].columnIndex: is missing.
         """
         try:
             return cls.model_validate(document, by_alias=True, by_name=False)

@@ -122,7 +122,7 @@ def parse_xml(data: bytes | str) -> Element:
     >>> parse_xml("<!DOCTYPE OME><OME/>")
     Traceback (most recent call last):
     ...
-    lamella.spec.ome_xml.UnsafeXMLError: it has a document type declaration, which OME-XML never has
+    lamella.spec.ome_xml.UnsafeXMLError: The XML has a document type declaration, which OME-XML never has.
     """
     try:
         _check(data)
