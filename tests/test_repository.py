@@ -197,7 +197,8 @@ def texts_of(message: ast.expr) -> list[str]:
 def messages() -> list[tuple[str, str]]:
     """Return the literal messages of all errors and warnings, with their places."""
     kinds = {name for name in vars(lamella.errors) if name.endswith("Error")}
-    kinds |= {"BadParameter", "ClickException", "UsageError", "warn"}
+    kinds |= {"BadParameter", "ClickException", "UsageError", "importing", "warn"}
+    subjects = {"items_of", "whole_number", "whole_numbers"}
     for tree in trees().values():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") in kinds for base in node.bases):
@@ -207,8 +208,10 @@ def messages() -> list[tuple[str, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
-                if name in kinds:
-                    found += [(f"{relative(path)}:{node.lineno}", text) for text in texts_of(node.args[0])]
+                texts = texts_of(node.args[0]) if name in kinds else []
+                if name in subjects:  # which these functions complete
+                    texts = [f"{text}." for text in texts_of(node.args[1])]
+                found += [(f"{relative(path)}:{node.lineno}", text) for text in texts]
     return found
 
 

@@ -34,7 +34,7 @@ class _CheckedConstruction(ModelMetaclass):
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
-            raise MetadataError(f"{cls.__name__} cannot be made: {describe(error)}.") from error
+            raise MetadataError(f"{cls.__name__} cannot be made: {clause(describe(error))}.") from error
 
 
 class MetaModel(BaseModel, metaclass=_CheckedConstruction):
@@ -54,7 +54,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
     >>> ImageMeta(path=None)
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: ImageMeta cannot be made: path: expected a valid string, found None
+    lamella.errors.MetadataError: ImageMeta cannot be made: path: expected a valid string, found None.
     """
 
     model_config = ConfigDict(

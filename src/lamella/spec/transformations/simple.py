@@ -114,7 +114,7 @@ class MapAxis(Transformation):
     >>> MapAxis(map_axis=[1, 1])
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: MapAxis cannot be made: ... mapAxis [1, 1] is not a permutation of 0 ... 1 (CT-30)
+    lamella.errors.MetadataError: MapAxis cannot be made: ... mapAxis [1, 1] is not a permutation of 0 ... 1 (CT-30).
     """
 
     type: Literal["mapAxis"] = "mapAxis"
@@ -308,7 +308,7 @@ class Rotation(_ByMatrix):
     >>> Rotation(rotation=[[0, 1], [1, 0]])
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: Rotation cannot be made: ... orthonormal with determinant 1 (CT-33)
+    lamella.errors.MetadataError: Rotation cannot be made: ... orthonormal with determinant 1 (CT-33).
     """
 
     type: Literal["rotation"] = "rotation"
