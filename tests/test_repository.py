@@ -201,7 +201,9 @@ def messages() -> list[tuple[str, str]]:
     subjects = {"items_of", "whole_number", "whole_numbers"}
     for tree in trees().values():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") in kinds for base in node.bases):
+            if isinstance(node, ast.ClassDef) and any(
+                getattr(base, "id", "") in kinds for base in node.bases
+            ):
                 kinds.add(node.name)
     found = []
     for path, tree in trees().items():

@@ -54,7 +54,9 @@ def test_append_makes_one_axis_longer(make_array, layout, values):
 
 def test_append_refuses_data_of_another_shape(make_array):
     array = make_array((2, 3))
-    with pytest.raises(InvalidArgumentError, match=r"shape \(2, 4\) along axis 0 of array .*, which has the shape \(2, 3\)"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"shape \(2, 4\) along axis 0 of array .*, which has the shape \(2, 3\)"
+    ):
         array.append(np.zeros((2, 4)))
     with pytest.raises(InvalidArgumentError, match="axis 5"):
         array.append(np.zeros((2, 3)), axis=5)

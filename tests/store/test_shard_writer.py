@@ -299,7 +299,9 @@ def test_a_failed_put_spoils_the_commit_and_leaves_what_was_there(make, monkeypa
         shard.put((0, 1), pixels[:4, 4:8])
     assert caught.value.errno == 28
     monkeypatch.undo()
-    with pytest.raises(StorageError, match=r"shard \(0, 0\) .* was not written, because a chunk of it failed"):
+    with pytest.raises(
+        StorageError, match=r"shard \(0, 0\) .* was not written, because a chunk of it failed"
+    ):
         shard.commit()
     assert_stored(array, pixels)
     assert litter(array) == []

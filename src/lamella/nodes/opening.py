@@ -227,9 +227,7 @@ def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> Non
         ("recheck", recheck, get_args(Recheck)),
     ):
         if value not in choices:
-            raise InvalidArgumentError(
-                f"The argument {name} is one of {', '.join(choices)}, not {value!r}."
-            )
+            raise InvalidArgumentError(f"The argument {name} is one of {', '.join(choices)}, not {value!r}.")
 
 
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:

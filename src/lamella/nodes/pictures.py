@@ -80,7 +80,11 @@ class Pictures(NGFFNode):
         from lamella.adapters.png import draw_preview
         from lamella.ops.display.preview import PreviewOptions
 
-        names = None if channels is None else tuple(items_of(channels, "The argument channels is a list of names"))
+        names = (
+            None
+            if channels is None
+            else tuple(items_of(channels, "The argument channels is a list of names"))
+        )
         options = PreviewOptions(label, z, t, names, None if level is None else str(level), region)
         page, problems = draw_preview(self, options, size=size, jobs=jobs)
         for problem in problems:

@@ -567,9 +567,7 @@ def request_of(
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
     elif isinstance(chunks, str) and chunks != "auto":
-        raise InvalidArgumentError(
-            f"The argument chunks is one integer per axis, or 'auto', not {chunks!r}."
-        )
+        raise InvalidArgumentError(f"The argument chunks is one integer per axis, or 'auto', not {chunks!r}.")
     if shards_ratio is not None:
         shards_ratio = _integers("shards_ratio", shards_ratio)
     settings = ArraySettings(lengths, kind, chunks, shards_ratio, compressor, checksum)

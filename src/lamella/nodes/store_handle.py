@@ -134,7 +134,9 @@ class NodePath:
         try:
             return NodePath(self.store_handle, check_key(join(self.path, name.strip("/"))))
         except InvalidNameError as error:
-            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {clause(error)}.") from error
+            raise InvalidNameError(
+                f"{self} cannot have a member {short_repr(name)}: {clause(error)}."
+            ) from error
 
     @property
     def parent(self) -> NodePath:

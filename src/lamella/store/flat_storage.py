@@ -150,7 +150,9 @@ class FlatStorage(Storage):
         """Raise where a key cannot be written."""
         self.check_writable(key)
         if not check_key(key):
-            raise InvalidNameError(f"Cannot write bytes to {self.name}: it is a folder. Name a file below it.")
+            raise InvalidNameError(
+                f"Cannot write bytes to {self.name}: it is a folder. Name a file below it."
+            )
 
     def _set(self, batch: dict[str, bytes]) -> None:
         self._put(batch)

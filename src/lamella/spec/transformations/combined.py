@@ -434,7 +434,9 @@ def compose(*transformations: Transformation) -> Transformation:
             result = Sequence(transformations=steps)
         except ValueError as error:
             shown = ", ".join(step.type for step in steps)
-            raise InvalidArgumentError(f"Cannot apply {shown} one after the other: {clause(error)}.") from error
+            raise InvalidArgumentError(
+                f"Cannot apply {shown} one after the other: {clause(error)}."
+            ) from error
     if transformations:
         first, last = transformations[0].copied(), transformations[-1].copied()
         result.input, result.output = first.input, last.output

@@ -328,7 +328,9 @@ def _legal(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObjec
         models = [TransformationMeta.from_json(transform) for transform in transforms]
         return [model.to_json() for model in normalize_transforms(models, ndim)]
     except InvalidArgumentError as error:
-        raise MetadataError(f"The transformations of level {path!r} cannot be written: {clause(error)}.") from error
+        raise MetadataError(
+            f"The transformations of level {path!r} cannot be written: {clause(error)}."
+        ) from error
 
 
 def _wrapped(

@@ -194,7 +194,9 @@ def new_array(
     request = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
     for subject, edges in (("chunks", inner), ("shards", outer)):
         if edges is not None and len(edges) != len(lengths):
-            raise InvalidArgumentError(f"The {subject} need one length per axis, but {request} were requested.")
+            raise InvalidArgumentError(
+                f"The {subject} need one length per axis, but {request} were requested."
+            )
     if outer is not None:
         if zarr_format == 2:
             raise InvalidArgumentError(
@@ -296,7 +298,9 @@ def _fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
         with np.errstate(over="raise"):
             number = np.asarray(value, dtype=dtype).item()
     except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
-        raise InvalidArgumentError(f"fill_value={value!r} is not a value of the data type {dtype.name}.") from error
+        raise InvalidArgumentError(
+            f"fill_value={value!r} is not a value of the data type {dtype.name}."
+        ) from error
     if dtype.kind in "biu" and number != value:
         raise InvalidArgumentError(f"fill_value={value!r} is not a value of the data type {dtype.name}.")
     return number  # type: ignore[no-any-return]

@@ -414,7 +414,9 @@ class Documents(StoredDocuments):
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
         if not new and self._is_group(path):
-            raise NodeExistsError(f"Cannot create an array at {self.location(path)}: a group is stored there.")
+            raise NodeExistsError(
+                f"Cannot create an array at {self.location(path)}: a group is stored there."
+            )
         file = self.files.array
         data = encoded_array(meta, lambda: to_bytes(meta.to_document(), self.storage.where(path), file))
         attributes_data = None

@@ -69,7 +69,9 @@ def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selectio
     try:
         return cast_data(data, dtype)
     except (OverflowError, TypeError, ValueError) as error:
-        reason = clause(error) if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
+        reason = (
+            clause(error) if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
+        )
         raise InvalidArgumentError(
             f"Cannot write to {_region(selection)}array {where}: {reason}. Clip, rescale or convert the data first, "
             "or create an array of another data type."

@@ -214,7 +214,9 @@ def _item(item: Any) -> Any:
 def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
     covered = shape[axis : axis + mask.ndim]
     if mask.shape != covered:
-        raise OutOfBoundsError(f"A boolean mask of shape {mask.shape} does not match axes of shape {covered}.")
+        raise OutOfBoundsError(
+            f"A boolean mask of shape {mask.shape} does not match axes of shape {covered}."
+        )
     return list(np.nonzero(mask))
 
 
