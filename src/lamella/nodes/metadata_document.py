@@ -294,6 +294,6 @@ def stored_ome(node_path: NodePath) -> JSONObject:
 def unreadable(node_path: object, error: MetadataError) -> MetadataError:
     """Return the error of an invalid part as the error of its node."""
     return MetadataError(
-        f"The metadata of {node_path} cannot be used: {clause(error)}. lamella.validate() lists all that is wrong, repair() "
-        "fixes what can be fixed without guessing."
+        f"The metadata of {node_path} cannot be used: {clause(error)}. lamella.validate() lists all that is "
+        "wrong, repair() fixes what can be fixed without guessing."
     )

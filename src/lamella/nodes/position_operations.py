@@ -429,8 +429,8 @@ class PositionOperations(Pictures):
             return array.sel(labels)
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidArgumentError(
-                f"Cannot select {labels} in {self.node_path}: {clause(error)}. Its axes are {', '.join(map(str, array.dims))}, "
-                f"and its channels {self.channel_names}."
+                f"Cannot select {labels} in {self.node_path}: {clause(error)}. Its axes are "
+                f"{', '.join(map(str, array.dims))}, and its channels {self.channel_names}."
             ) from error
 
     def write_xarray(self, data_array: xr.DataArray, image: str = "0") -> None:

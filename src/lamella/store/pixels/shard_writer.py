@@ -98,8 +98,8 @@ class ShardWriter:
         inside = self._inside(chunk)
         if block.shape not in (self._meta.chunks, inside):
             raise InvalidArgumentError(
-                f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} needs a block of shape {inside}, "
-                f"not {block.shape}."
+                f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} needs a block of shape "
+                f"{inside}, not {block.shape}."
             )
         self._begin()
         try:
