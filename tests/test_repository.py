@@ -177,7 +177,7 @@ def test_a_public_member_has_a_docstring_and_a_method_an_example():
 #: Folders whose messages are sentences; all, when the others are.
 SENTENCES = ("spec", "store", "nodes", "arguments.py", "torch.py", "models.py", "errors.py", "__init__.py")
 #: The start of a message: a capital, a quote, a digit, a placeholder, or a name in code with what it names.
-STARTS = re.compile(r"[^a-z]|[a-z_][\w.]*(\[[^\]]*\])*(=|:|\(\))")
+STARTS = re.compile(r"[^a-z]|[a-z_][\w.\[\]{}]*(=|:|\(\))")
 
 
 def texts_of(message: ast.expr) -> list[str]:

@@ -224,7 +224,7 @@ class ImageArray(ZarrSurface):
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         self.require_writable("write pixels")
         meta = self.meta
-        selection = select(index, meta.shape)
+        selection = self.stored.selected(select, index, meta.shape)
         if is_lazy(value, meta.dtype):
             if selection.is_region:
                 from lamella.adapters.lazy_writes import write_lazy

@@ -132,7 +132,7 @@ def _by_name(name: str) -> Compressor:
 
 def _unknown(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"compressor {name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
+        f"The compressor {name!r} is unknown: choose blosc, zstd, gzip, lz4, zlib, bz2 or none."
     )
 
 

@@ -122,10 +122,17 @@ class StoredArray:
 
     # ---- reading --------------------------------------------------------------------------------
 
+    def selected(self, select: Select, index: Index, shape: Shape) -> Selection:
+        """Parse an index; an error names the array."""
+        try:
+            return select(index, shape)
+        except (InvalidArgumentError, OutOfBoundsError) as error:
+            raise type(error)(f"{error} This was asked of array {self._where}.") from error
+
     def read(self, index: Index = ..., out: Array | None = None, *, select: Select = basic_or_fancy) -> Array:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
         meta = self.meta
-        selection = select(index, meta.shape)
+        selection = self.selected(select, index, meta.shape)
         if out is not None:
             check_out(out, selection.result, meta.dtype)
         if selection.is_empty:
@@ -154,7 +161,7 @@ class StoredArray:
         """
         meta = self.meta
         regions = items_of(indices, "The argument regions is a list of indices")
-        selections = [basic_or_fancy(index, meta.shape) for index in regions]
+        selections = [self.selected(basic_or_fancy, index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result) for selection in selections)
             check_block((total,), meta.dtype.itemsize, lambda: f"Reading many regions of array {self._where}")
@@ -180,7 +187,7 @@ class StoredArray:
         """Write to an index as numpy would, broadcast and cast to the array's dtype; return when the data is stored."""
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
-        selection = select(index, meta.shape)
+        selection = self.selected(select, index, meta.shape)
         check_block(selection.result, meta.dtype.itemsize, lambda: f"Writing to array {self._where}")
         block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
