@@ -67,7 +67,7 @@ def test_missing_transformations_count_as_nothing() -> None:
 
 
 def test_an_unknown_image_is_named_with_those_there_are() -> None:
-    with pytest.raises(NodeNotFoundError, match="no level '7': it has '0'") as caught:
+    with pytest.raises(NodeNotFoundError, match="no level '7': its levels are '0'") as caught:
         effective_scale(image([]), "7")
     assert isinstance(caught.value, KeyError)
 
@@ -121,10 +121,10 @@ def test_unknown_keys_of_transformations_survive() -> None:
         ([TransformationMeta(type="translation", translation=[0, 0, -math.inf])], "not finite"),
         ([TransformationMeta(type="scale", scale=[1e200] * 3)] * 2, "not finite"),
         ([TransformationMeta(type="scale", path="numbers")], "not supported"),
-        (TransformationMeta(type="identity"), "expected a list"),
-        (["scale"], "expected a list"),
-        ("scale", "expected a list"),
-        (3, "expected a list"),
+        (TransformationMeta(type="identity"), "are a list of TransformationMeta"),
+        (["scale"], "are a list of TransformationMeta"),
+        ("scale", "are a list of TransformationMeta"),
+        (3, "are a list of TransformationMeta"),
     ],
 )
 def test_transformations_that_do_not_fit_are_refused(wrong: Any, message: str) -> None:

@@ -142,7 +142,7 @@ def test_wells_at_once_or_one_by_one_are_the_same(paths: list[str]) -> None:
 
 
 def test_existing_wells_are_refused_and_named() -> None:
-    with pytest.raises(NodeExistsError, match=r"already: A/1, B/2$") as caught:
+    with pytest.raises(NodeExistsError, match=r"already: A/1, B/2\.$") as caught:
         plate_edits.add_wells(plate_of("A/1"), wells("A/1", "B/2", "B/2"))
     assert isinstance(caught.value, ValueError)
 
@@ -182,7 +182,8 @@ def test_a_contradicting_index_warns_and_the_consistent_one_is_written(
     well: Any, index: tuple[int, int]
 ) -> None:
     with pytest.warns(
-        UserWarning, match=r"_index=. contradicts the plate, where .* is number (.); \1 is written"
+        UserWarning,
+        match=r"_index=. of the well .* contradicts the plate, where .* is number (.): \1 is written",
     ):
         plate = plate_edits.add_wells(plate_of("A/1", "B/2"), [well])
     assert (plate.wells[-1].row_index, plate.wells[-1].column_index) == index
@@ -287,7 +288,7 @@ def test_images_are_added_and_removed(well: WellGroupMeta) -> None:
 
 
 def test_existing_images_are_refused_and_named(well: WellGroupMeta) -> None:
-    with pytest.raises(NodeExistsError, match=r"already: 1, 2$"):
+    with pytest.raises(NodeExistsError, match=r"already: 1, 2\.$"):
         plate_edits.add_images(well, [("1", 0), ("2", 0), ("2", 1)])
 
 

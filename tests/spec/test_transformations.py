@@ -240,9 +240,9 @@ def test_all_12_types_are_there() -> None:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (3, "A transformation is an object with a type, not 3"),
+    (3, "a transformation is an object with a type, not 3"),
     ({"scale": [1]}, "an object with a type"),
-    ({"type": "warp"}, "The type 'warp' is none of .*CT-20"),
+    ({"type": "warp"}, "the type 'warp' is none of .*CT-20"),
     ({"type": ["scale"]}, "none of"),
     ({"type": "scale"}, "scale: is missing"),
     ({"type": "scale", "scale": []}, "scale: .*at least 1"),
@@ -271,7 +271,7 @@ REFUSED: list[tuple[Any, str]] = [
             "type": "sequence",
             "transformations": [{"type": "scale", "scale": [1, 1]}, {"type": "scale", "scale": [1]}],
         },
-        "The scale is for 1 axes, not for 2",
+        "the scale is for 1 axes, not for 2",
     ),
     ({"type": "displacements"}, "path: is missing"),
     (
@@ -311,7 +311,7 @@ REFUSED: list[tuple[Any, str]] = [
             "type": "byDimension",
             "transformations": [{"type": "scale", "scale": [1], "inputAxes": [0, 1], "outputAxes": [0]}],
         },
-        "The scale is for 1 axes, not for 2",
+        "the scale is for 1 axes, not for 2",
     ),
     (
         {
@@ -388,7 +388,7 @@ def test_points_that_do_not_fit_are_refused(
         (Displacements(path="field"), "cannot be inverted"),
         (
             Sequence(transformations=[Identity(), Coordinates(path="field")]),
-            "the coordinates cannot be inverted",
+            "The coordinates cannot be inverted",
         ),
         (
             ByDimension(
@@ -461,7 +461,7 @@ def test_a_way_that_cannot_be_gone_back_says_why() -> None:
 
 
 def test_a_transformation_that_does_not_fit_its_systems_is_not_used() -> None:
-    with pytest.raises(InvalidArgumentError, match="The scale is for 3 axes, not for 2"):
+    with pytest.raises(InvalidArgumentError, match="the scale is for 3 axes, not for 2"):
         scene(("a", "b", {"type": "scale", "scale": [1, 1, 1]})).between("a", "b")
     with pytest.raises(InvalidArgumentError, match=r"makes 1 axes, and the system 'b' has 2 \(CT-27\)"):
         scene(("a", "b", {"type": "projectAxis", "droppedInputs": [0]})).between("a", "b")

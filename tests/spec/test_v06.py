@@ -409,7 +409,7 @@ def test_an_identity_of_a_level_becomes_a_scale_of_ones() -> None:
 def test_numbers_in_an_array_are_refused() -> None:
     meta = read(image())
     meta.multiscales[0].datasets[0].coordinate_transformations = [TransformationMeta(type="scale", path="s")]
-    with pytest.raises(MetadataError, match=r"are in the array 's'.*inline"):
+    with pytest.raises(MetadataError, match=r"are in the array 's'.*in the document"):
         V06.dump(meta, {})
 
 
