@@ -190,7 +190,7 @@ def test_out_of_another_kind_is_refused(make_array, out):
     if out is None:
         out = np.zeros((2, 3), "u2")
         out.flags.writeable = False
-    with pytest.raises(InvalidArgumentError, match="out= must be a writable array of uint16"):
+    with pytest.raises(InvalidArgumentError, match="out= is a writable array of uint16"):
         make_array((2, 3)).read(out=out)
 
 

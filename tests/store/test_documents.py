@@ -262,7 +262,7 @@ def test_a_damaged_document_is_named_with_its_fault(local_documents, files, cont
     ("document", "fault"),
     [
         ({}, "zarr_format None"),
-        ({"zarr_format": 2, "node_type": "group"}, "zarr_format 2, expected 3"),
+        ({"zarr_format": 2, "node_type": "group"}, "zarr_format 2, not 3"),
         ({"zarr_format": 3}, "node_type None"),
         ({"zarr_format": 3, "node_type": "file"}, "node_type 'file'"),
         ({"zarr_format": 3, "node_type": "group", "attributes": []}, "attributes of type list"),
@@ -290,7 +290,7 @@ BROKEN_V3 = [
     ("chunk_key_encoding", {"name": "mine"}, "chunk keys 'mine'"),
     ("chunk_key_encoding", {"name": "default", "configuration": {"separator": "-"}}, "separator '-'"),
     ("codecs", [], "codecs"),
-    ("codecs", [3], "a codec 3"),
+    ("codecs", [3], "the codec 3"),
     (
         "codecs",
         [{"name": "sharding_indexed", "configuration": {"chunk_shape": [3, 3], "codecs": ["bytes"]}}],

@@ -108,8 +108,8 @@ def test_no_regions_are_an_empty_list(make_array):
 @pytest.mark.parametrize(
     ("regions", "shape", "fault"),
     [
-        ([0, 1], (2, 5), r"out= must be a writable array of uint16 \(2, 6\), found uint16 \(2, 5\)"),
-        ([0, 1], (3, 6), r"\(2, 6\), found uint16 \(3, 6\)"),
+        ([0, 1], (2, 5), r"out= is a writable array of uint16 \(2, 6\), not uint16 \(2, 5\)"),
+        ([0, 1], (3, 6), r"\(2, 6\), not uint16 \(3, 6\)"),
         ([0, (0, 0)], (2, 6), "regions of one shape, and these have 2"),
     ],
 )

@@ -151,7 +151,7 @@ class FlatStorage(Storage):
         self.check_writable(key)
         if not check_key(key):
             raise InvalidNameError(
-                f"Cannot write bytes to {self.name}: it is a folder. Name a file below it."
+                f"Cannot write bytes to {self.name}: the root of a store is a folder. Name a file below it."
             )
 
     def _set(self, batch: dict[str, bytes]) -> None:

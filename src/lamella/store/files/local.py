@@ -236,7 +236,7 @@ class LocalStorage(Storage):
         # As in `_path_of`, names of documents need no check in a folder that was checked.
         if (name not in DOCUMENTS or folder not in self.folders) and not check_key(key):
             raise InvalidNameError(
-                f"Cannot write bytes to {self.root}: it is a folder. Name a file below it."
+                f"Cannot write bytes to {self.root}: the root of a store is a folder. Name a file below it."
             )
         write = partial(system.write_whole, self._base + folder, self._base + key, data)
         return self.in_folder("write", key, partial(write, fsync=self.fsync, stamped=stamped))

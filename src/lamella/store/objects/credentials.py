@@ -598,10 +598,12 @@ def _requested_keys(name: str) -> dict[str, str]:
         credentials = boto3.Session(profile_name=name).get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
     except Exception as error:  # of boto3, or of a process that the profile starts
-        raise AccessError(f"There are no keys for the AWS profile {name!r}: {clause(error)}.") from error
+        raise AccessError(
+            f"Cannot read the keys of the AWS profile {name!r} with boto3: {clause(error)}."
+        ) from error
     if frozen is None:
         raise AccessError(
-            f"There are no keys for the AWS profile {name!r}: boto3 found none. Check the profile, or pass key and "
+            f"There are no keys of the AWS profile {name!r}: boto3 found none. Check the profile, or pass key and "
             "secret."
         )
     keys = {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
