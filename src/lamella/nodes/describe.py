@@ -435,7 +435,7 @@ def _described_images(
         if size is None:
             return (), None
         if size > QUICK and not details:
-            return (), f"{XML} of {size} bytes was not read; lamella info -v reads it"
+            return (), f"{XML} of {size} bytes was not read. lamella info -v reads it."
         images = node.ome_images()
     except LamellaError as fault:
         return (), one_line(fault)

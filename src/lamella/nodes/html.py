@@ -10,7 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, counted
+from lamella.errors import LamellaError, clause, counted
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.describe import UnreadableNode, describe_image
 from lamella.nodes.plate import Plate
@@ -112,7 +112,7 @@ def _levels(image: ImageDescription) -> str:
     rows = []
     for level in image.levels:
         if isinstance(level, UnreadableNode):
-            cells = [f"damaged: {level.error}"]
+            cells = [f"damaged: {clause(level.error)}"]
         else:
             cells = [str(level.shape), level.dtype, str(level.chunks), str(level.shards or "none")]
             cells += [f"{size:g}" for size in level.scale]
