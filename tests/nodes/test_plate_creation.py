@@ -117,7 +117,7 @@ def test_explicit_indices_fill_the_gap_with_standard_names(plate, path, version)
 
 def test_an_index_that_contradicts_the_plate_is_warned_of_and_not_written(plate, path, version):
     plate.create_position("A", "1", "0")
-    with pytest.warns(UserWarning, match=r"row_index=4 contradicts .* number 0"):
+    with pytest.warns(UserWarning, match=r"row_index=4 of the well A/2 contradicts .* number 0"):
         plate.create_position("A", "2", "0", 4, 1)
     assert ome(path, version)["plate"]["wells"][1] == {"path": "A/2", "rowIndex": 0, "columnIndex": 1}
 
