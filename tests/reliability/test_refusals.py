@@ -66,7 +66,8 @@ def but_what_was_to_go(folder: Path, error: LamellaError | None, copy: Path) -> 
     _, found, where = str(error).partition("The rest is in ")
     if not found:
         return folder
-    assert os.path.isdir(where.removesuffix(".")), error
+    where = where.removesuffix(".")
+    assert os.path.isdir(where), error
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / os.path.relpath(where, folder))
     return copy
