@@ -43,7 +43,7 @@ def check_grid_choices(chunks: GridChoice, shards: GridChoice) -> None:
     """Raise InvalidArgumentError for text that is not a word of `GridChoice`; chunks cannot be "none"."""
     for argument, choice, words in (("chunks", chunks, ("auto",)), ("shards", shards, ("auto", "none"))):
         if isinstance(choice, str) and choice not in words:
-            raise InvalidArgumentError(f"{argument}={choice!r} is neither {' nor '.join(words)} nor lengths")
+            raise InvalidArgumentError(f"{argument}={choice!r} is neither {' nor '.join(words)} nor lengths.")
 
 
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
