@@ -15,7 +15,7 @@ from lamella.errors import DamagedDataError
 from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.documents import Documents
-from lamella.store.pixels import coding
+from lamella.store.pixels import chunk_files, coding
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.coding import ChunkError, blosc_compressor, coding_of
 
@@ -119,7 +119,7 @@ COMPRESSORS = ["blosc", "lz4", "zstd", "gzip", "none"]
 
 def decode(decoder, data):
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(decoder.decode, data, decoder.scratch()).result()
+        return thread.submit(decoder.decode, data, decoder.scratch()).result().values
 
 
 @pytest.fixture(params=COMPRESSORS)
@@ -194,3 +194,43 @@ def test_without_the_library_numcodecs_compresses(monkeypatch):
     monkeypatch.setattr(coding, "_blosc_library", lambda: None)
     meta = new_array((10, 100), "u2", zarr_format=3, compressor="blosc", dimension_names=["y", "x"])
     assert coding_of(meta).encode(values) == encoded
+
+
+BLOCKS = [
+    {"blocksize": 0},
+    {"blocksize": 1 << 12, "typesize": 1},
+    {"blocksize": 3000, "typesize": 4, "cname": "lz4"},
+    {"blocksize": 1 << 16, "shuffle": "noshuffle"},
+    {"clevel": 0},
+]
+
+
+@pytest.mark.parametrize("shards", [None, (8, 128, 256)])
+@pytest.mark.parametrize("settings", BLOCKS)
+def test_parts_of_a_chunk_are_those_of_the_image(opened, monkeypatch, settings, shards):
+    # Each is read twice, with the cache and without: nothing is cached of files that changed just now.
+    data = np.random.default_rng(0).integers(0, 300, (8, 120, 256)).astype("u2")
+    codec = BloscCodec(**{"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": 2, **settings})
+    array = opened(data, zarr_format=3, chunks=(8, 64, 128), shards=shards, compressors=[codec])
+    for settled in (chunk_files._SETTLED_NS, -(10**18)):
+        monkeypatch.setattr(chunk_files, "_SETTLED_NS", settled)
+        for z in (3, slice(6, 8), slice(0, 8, 7), [1, 2], slice(None)):
+            for y, x in ((slice(None), slice(None)), (slice(60, 70), slice(100, 140)), (5, [3, 200])):
+                np.testing.assert_array_equal(array.read((z, y, x)), data[z, y, x])
+
+
+def test_a_plane_is_read_from_a_chunk_that_is_damaged_elsewhere(opened, tmp_path):
+    """A plane is decoded by itself, where blosc has compressed the chunk in blocks."""
+    data = np.random.default_rng(0).integers(0, 300, (8, 128, 256)).astype("u2")
+    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=2, blocksize=1 << 16)
+    array = opened(data, zarr_format=3, chunks=data.shape, compressors=[codec])
+    chunk = tmp_path / "s.zarr/0/c/0/0/0"
+    stored = bytearray(chunk.read_bytes())
+    last_block = int.from_bytes(stored[16 + 4 * 7 : 16 + 4 * 8], "little")
+    stored[last_block : last_block + 40] = b"\xff" * 40
+    chunk.write_bytes(stored)
+    np.testing.assert_array_equal(array.read((0, ...)), data[0])
+    with pytest.raises(DamagedDataError, match="0/c/0/0/0"):
+        array.read((7, ...))
+    with pytest.raises(DamagedDataError, match="0/c/0/0/0"):
+        array.read()

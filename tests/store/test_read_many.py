@@ -172,9 +172,9 @@ def decoded(monkeypatch):
     chunks = []
     real = coding.Coding.decode
 
-    def counting(self, data, into):
+    def counting(self, data, *args):
         chunks.append(bytes(data))
-        return real(self, data, into)
+        return real(self, data, *args)
 
     monkeypatch.setattr(coding.Coding, "decode", counting)
     return chunks

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.store.pixels.chunk_cache import StampedCache
+    from lamella.store.pixels.coding import DecodedChunk
     from lamella.types import JSONObject, StrPath
 
 T = TypeVar("T")
@@ -156,7 +157,7 @@ class Storage(ABC):
         return None if self.can_list else self
 
     @cached_property
-    def decoded(self) -> StampedCache:
+    def decoded(self) -> StampedCache[DecodedChunk]:
         """The cache of decoded chunks."""
         from lamella.store.pixels.chunk_cache import StampedCache, decoded
 

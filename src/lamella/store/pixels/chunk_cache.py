@@ -9,16 +9,16 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     import numpy as np
 
+    from lamella.store.pixels.coding import DecodedChunk
     from lamella.store.storage import Stamp
 
-    Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 CACHE_BYTES: Final = 64 << 20
 """Limit of the cache of decoded chunks of this process, in bytes; a store may have another limit."""
@@ -26,17 +26,25 @@ CACHE_BYTES: Final = 64 << 20
 _INDEX_BYTES = 32 << 20
 
 
-class StampedCache:
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+Value = TypeVar("Value", bound=_Sized)
+
+
+class StampedCache(Generic[Value]):
     """Arrays by key, each with a stamp; the least recently used ones are dropped beyond ``limit`` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, tuple[Stamp, Values]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Stamp, Value]] = OrderedDict()
         self._bytes = 0
         _caches.add(self)
 
-    def get(self, key: Hashable, stamp: Stamp) -> Values | None:
+    def get(self, key: Hashable, stamp: Stamp) -> Value | None:
         """Return the cached value of a key; None where it has another stamp."""
         with self._lock:
             entry = self._entries.get(key)
@@ -49,7 +57,7 @@ class StampedCache:
             self._entries.move_to_end(key)
             return entry[1]
 
-    def last(self, key: Hashable) -> tuple[Stamp, Values] | None:
+    def last(self, key: Hashable) -> tuple[Stamp, Value] | None:
         """Return the cached value of a key with its stamp."""
         with self._lock:
             return self._entries.get(key)
@@ -60,7 +68,7 @@ class StampedCache:
             entry = self._entries.pop(key, None)
             self._bytes -= 0 if entry is None else entry[1].nbytes
 
-    def put(self, key: Hashable, stamp: Stamp, value: Values) -> None:
+    def put(self, key: Hashable, stamp: Stamp, value: Value) -> None:
         """Cache a value that is not changed any more, unless it is larger than the limit."""
         if value.nbytes > self.limit:
             return
@@ -78,12 +86,12 @@ class StampedCache:
         self._bytes = 0
 
 
-_caches: weakref.WeakSet[StampedCache] = weakref.WeakSet()
+_caches: weakref.WeakSet[StampedCache[Any]] = weakref.WeakSet()
 
-indexes: Final = StampedCache(_INDEX_BYTES)
+indexes: Final[StampedCache[np.ndarray[Any, np.dtype[np.uint64]]]] = StampedCache(_INDEX_BYTES)
 """Shard indexes of all stores of this process."""
 
-decoded: Final = StampedCache(CACHE_BYTES)
+decoded: Final[StampedCache[DecodedChunk]] = StampedCache(CACHE_BYTES)
 """Decoded chunks of all stores that were opened without their own limit."""
 
 

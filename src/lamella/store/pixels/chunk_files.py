@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from lamella.store.files.local import LocalStorage
     from lamella.store.pixels.chunk_source import Encoded, FileChange, Task
-    from lamella.store.pixels.coding import Coding
+    from lamella.store.pixels.coding import Coding, DecodedChunk
     from lamella.store.storage import Stamp
-    from lamella.types import Array, Shape
+    from lamella.types import Shape
 
 Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
@@ -60,7 +60,7 @@ class FolderSource:
         coding = self._coding
         return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
 
-    def decoded(self, key: str, number: int) -> Array | None:
+    def decoded(self, key: str, number: int) -> DecodedChunk | None:
         whole = join(self._path, key)
         status = self._storage.regular_file_status(whole)
         if status is None:
@@ -115,6 +115,8 @@ class ChunkFile:
     ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` becomes part of cached stamps.
     """
 
+    can_read_again = True
+
     def __init__(
         self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int, coding: int = 0
     ) -> None:
@@ -139,7 +141,7 @@ class ChunkFile:
         assert self._fd is not None
         return None if span is None else read_at(self._fd, *span)
 
-    def decoded(self, number: int) -> Array | None:
+    def decoded(self, number: int) -> DecodedChunk | None:
         try:
             if not self.is_open() or self.stamp is None:
                 return None
@@ -147,7 +149,7 @@ class ChunkFile:
             return None
         return self._storage.decoded.get((self.path, number), self.stamp)
 
-    def cache_chunk(self, number: int, chunk: Array) -> None:
+    def cache_chunk(self, number: int, chunk: DecodedChunk) -> None:
         if self.stamp is not None:
             self._storage.decoded.put((self.path, number), self.stamp, chunk)
 

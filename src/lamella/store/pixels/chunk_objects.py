@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.chunk_files import Entries
     from lamella.store.pixels.chunk_source import ArrayFile, Encoded, FileChange
-    from lamella.store.pixels.coding import Coding
+    from lamella.store.pixels.coding import Coding, DecodedChunk
     from lamella.store.storage import RangesRead, Stamp, Storage
-    from lamella.types import Array, Shape
+    from lamella.types import Shape
 
 PORTION: Final = 128 << 20
 """Encoded bytes of one portion of a read; one portion is decoded while the next is requested."""
@@ -59,7 +59,7 @@ class ObjectSource:
         )
         return ChunkObject(self, join(self._path, key), is_whole=is_whole, uses=uses)
 
-    def decoded(self, key: str, number: int) -> Array | None:
+    def decoded(self, key: str, number: int) -> DecodedChunk | None:
         """Return None: checking whether an object is unchanged costs a request."""
         del key, number
         return None
@@ -298,6 +298,8 @@ class ChunkObject:
     are dropped.
     """
 
+    can_read_again = False
+
     def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:
         self._source = source
         self.key = key
@@ -320,7 +322,7 @@ class ChunkObject:
         self._entries: Entries | None = None
         self._body: bytes | None = None
         self._chunk_bytes: dict[int, bytes] = {}
-        self._cached: dict[int, Array] = {}
+        self._cached: dict[int, DecodedChunk] = {}
         self._read_twice: set[int] = set()
 
     def forget(self) -> None:
@@ -443,10 +445,10 @@ class ChunkObject:
 
     # ---- called by the engine -------------------------------------------------------------------
 
-    def decoded(self, number: int) -> Array | None:
+    def decoded(self, number: int) -> DecodedChunk | None:
         return self._cached.get(number)
 
-    def cache_chunk(self, number: int, chunk: Array) -> None:
+    def cache_chunk(self, number: int, chunk: DecodedChunk) -> None:
         if self.stamp is not None:
             self._source.storage.decoded.put((self.path, number), self.stamp, chunk)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
     from lamella.store.pixels.chunk_grid import Part
+    from lamella.store.pixels.coding import DecodedChunk
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
 
@@ -21,6 +22,9 @@ Use: TypeAlias = "tuple[Array, tuple[Any, ...], tuple[Any, ...]]"
 
 class ArrayFile(Protocol):
     """One file of an array; safe for threads."""
+
+    #: Whether a chunk can be read again without a request, so that it may be decoded in parts.
+    can_read_again: bool
 
     @property
     def stamp(self) -> Stamp | None:
@@ -34,10 +38,10 @@ class ArrayFile(Protocol):
     def is_missing(self) -> bool:
         """Whether the file was looked up and does not exist."""
 
-    def decoded(self, number: int) -> Array | None:
+    def decoded(self, number: int) -> DecodedChunk | None:
         """Return a cached chunk."""
 
-    def cache_chunk(self, number: int, chunk: Array) -> None:
+    def cache_chunk(self, number: int, chunk: DecodedChunk) -> None:
         """Cache a decoded chunk, where there is a `stamp`."""
 
     def chunk(self, number: int) -> bytes | memoryview | None:
@@ -107,7 +111,7 @@ class ChunkSource(Protocol):
     def open(self, key: str, index: Shape, numbers: Collection[int]) -> ArrayFile:
         """Return the file with a key and a file index, not opened yet; `numbers` are the chunks that will be read."""
 
-    def decoded(self, key: str, number: int) -> Array | None:
+    def decoded(self, key: str, number: int) -> DecodedChunk | None:
         """Return a cached chunk where a cheap check shows that its file is unchanged."""
 
     def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.documents import Documents
     from lamella.store.pixels.chunk_source import ArrayFile, ChunkSource, Use
+    from lamella.store.pixels.coding import DecodedChunk, Span
     from lamella.store.pixels.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
@@ -157,8 +158,8 @@ class FilesEngine:
             file_index, (part,) = files[0]
             is_small = self._coding.nbytes <= self._cache_limit
             chunk = self._source.decoded(self._meta.chunk_key(file_index), part.number) if is_small else None
-            if chunk is not None:
-                out[(*part.in_block, ...)] = chunk[part.in_chunk]
+            if chunk is not None and (chunk.has(None) or chunk.has(self._coding.span([part.in_chunk]))):
+                out[(*part.in_block, ...)] = chunk.values[part.in_chunk]
                 return out
         self._run(
             self._tasks(file_index, {part.number: [(out, part.in_chunk, part.in_block)] for part in parts})
@@ -252,13 +253,13 @@ class FilesEngine:
         try:
             if view is not None:
                 chunk = self._decoded(file, number, key, view)
-                if chunk is not None and chunk is not view:
-                    view[...] = chunk
+                if chunk is not None and chunk.values is not view:
+                    view[...] = chunk.values
             else:
-                chunk, scratch = self._chunk(file, number, key, scratch, use_cache)
+                chunk, scratch = self._chunk(task, scratch, use_cache)
                 if chunk is not None:
                     for block, in_chunk, in_block in uses:
-                        block[(*in_block, ...)] = chunk[in_chunk]
+                        block[(*in_block, ...)] = chunk.values[in_chunk]
             if chunk is None:
                 if file.is_missing:
                     self._missing.report()
@@ -269,28 +270,32 @@ class FilesEngine:
         return scratch
 
     def _chunk(
-        self, file: ArrayFile, number: int, key: str, scratch: Array | None, use_cache: bool
-    ) -> tuple[Array | None, Array | None]:
-        """Return a chunk from the cache or the file (None: never written), and the scratch memory for the next one."""
+        self, task: Task, scratch: Array | None, use_cache: bool
+    ) -> tuple[DecodedChunk | None, Array | None]:
+        """Return the values that a task needs (None: never written), and the scratch memory for the next one."""
+        file, number = task.file, task.number
+        span = self._coding.span([in_chunk for _, in_chunk, _ in task.uses])
         cached = file.decoded(number) if use_cache else None
-        if cached is not None:
+        if cached is not None and cached.has(span):
             return cached, scratch
-        if use_cache and file.stamp is not None:
-            chunk = self._decoded(file, number, key, None)
-            if chunk is not None:
-                file.cache_chunk(number, chunk)
-            return chunk, scratch
-        scratch = self._coding.scratch() if scratch is None else scratch
-        return self._decoded(file, number, key, scratch), scratch
+        if not use_cache or file.stamp is None:
+            scratch = self._coding.scratch() if scratch is None else scratch
+            return self._decoded(file, number, task.key, scratch, span), scratch
+        if cached is not None or not file.can_read_again:
+            span = None  # other parts of this chunk are needed too, or would be another request
+        chunk = self._decoded(file, number, task.key, self._coding.scratch(), span)
+        if chunk is not None:
+            file.cache_chunk(number, chunk)
+        return chunk, scratch
 
-    def _decoded(self, file: ArrayFile, number: int, key: str, into: Array | None) -> Array | None:
-        """Decode a chunk of a file; None where it was never written."""
+    def _decoded(
+        self, file: ArrayFile, number: int, key: str, into: Array, span: Span | None = None
+    ) -> DecodedChunk | None:
+        """Decode a chunk of a file, or a span of it; None where it was never written."""
         while True:
             try:
                 data = file.chunk(number)
-                if data is None:
-                    return None
-                return self._coding.decode(data, self._coding.scratch() if into is None else into)
+                return None if data is None else self._coding.decode(data, into, span)
             except MisplacedError:
                 raise
             except (ChunkError, DamagedDataError) as error:
@@ -347,8 +352,8 @@ class FilesEngine:
         stored = self._decoded(change.old, part.number, change.key, chunk)
         if stored is None:
             chunk[...] = self._meta.fill_value
-        elif stored is not chunk:
-            chunk[...] = stored
+        elif stored.values is not chunk:
+            chunk[...] = stored.values
         chunk[part.in_chunk] = values
         return self._coding.encode(chunk)
 
