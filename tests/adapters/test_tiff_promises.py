@@ -110,7 +110,7 @@ def test_ome_xml_with_a_document_type_is_refused_before_an_entity_is_read(tmp_pa
     tifffile.imwrite(
         path, PIXELS[0], description=f'{head}?><!DOCTYPE OME [<!ENTITY a "b">]>{body}', metadata=None
     )
-    with pytest.raises(SourceError, match=r"its OME-XML is unsafe: it has a document type declaration"):
+    with pytest.raises(SourceError, match=r"its OME-XML is unsafe: the XML has a document type declaration"):
         open_tiff(path)
 
 

@@ -41,7 +41,7 @@ def test_the_refusal_of_a_truncated_file_says_that_what_is_there_cannot_be_read(
         lamella.convert(path, tmp_path / "a.zarr", take_what_is_there=True)
     assert "--take-what-is-there" not in str(plain.value)
     assert str(raised.value) == (
-        f"{plain.value}; --take-what-is-there cannot help: {reader.title} is read only from complete files"
+        f"{plain.value} Passing --take-what-is-there cannot help: {reader.title} is read only from complete files."
     )
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == [path]

@@ -495,17 +495,17 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": "0.3"}, "version '0.3' cannot be written"),
+        ({"version": "0.3"}, "version='0.3' cannot be written"),
         ({"version": "0.7"}, "'0.7' is not known: choose one of 0.4, 0.5, 0.6"),
-        ({"levels": 0}, "levels 0"),
-        ({"levels": "many"}, "levels 'many'"),
+        ({"levels": 0}, "levels=0"),
+        ({"levels": "many"}, "levels='many'"),
         ({"jobs": 0}, "jobs"),
         ({"chunks": (0, 8)}, "whole numbers from 1 on"),
-        ({"chunks": (1,) * 6}, "chunks .* do not fit"),
+        ({"chunks": (1,) * 6}, "chunks=.* does not fit"),
         ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
         ({"chunks": (8, 8), "shards": (12, 12)}, "not whole multiples"),
         ({"shards": (16, 16), "version": "0.4"}, "0.4 has no shards"),
-        ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "use one of"),
+        ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "Use one of"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(store: Path, options: dict[str, Any], message: str) -> None:

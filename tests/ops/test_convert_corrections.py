@@ -60,7 +60,7 @@ def test_every_correction_reaches_the_store(tmp_path: Path) -> None:
         ({"pixel_size": -1}, InvalidArgumentError, "above 0"),
         ({"unit": "furlong"}, InvalidArgumentError, "unit of space"),
         ({"channel_names": ["a", "b"]}, InvalidArgumentError, "1 channel, but 2 names"),
-        ({"channel_names": "a,b"}, InvalidArgumentError, "give a list"),
+        ({"channel_names": "a,b"}, InvalidArgumentError, "not a list of one text"),
         ({"colors": ["green"]}, InvalidArgumentError, "hex digits"),
         ({"dtype": "uint8"}, SourceError, "not all uint8"),
         ({"dtype": "complex64"}, InvalidArgumentError, "type of numbers"),

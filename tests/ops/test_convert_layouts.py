@@ -94,11 +94,11 @@ def test_a_named_layout_leaves_other_files_out(tmp_path: Path) -> None:
     tifffile.imwrite(folder / "overview.tif", np.zeros((4, 4), "uint8"))
     report = lamella.convert(folder, tmp_path / "plate.zarr", layout="scanr")
     assert report.notes == ("1 file was left out: ScanR does not name files like overview.tif",)
-    with pytest.raises(SourceError, match=r"none of 9 files, such as .* has a name of InCell"):
+    with pytest.raises(SourceError, match=r"None of 9 files, such as .* has a name of InCell"):
         lamella.convert(folder, tmp_path / "other.zarr", layout="incell")
-    with pytest.raises(InvalidArgumentError, match="there is no layout 'phenix': the layouts are operetta,"):
+    with pytest.raises(InvalidArgumentError, match="There is no layout 'phenix': the layouts are operetta,"):
         lamella.convert(folder, tmp_path / "other.zarr", layout="phenix")
-    with pytest.raises(InvalidArgumentError, match="use one of"):
+    with pytest.raises(InvalidArgumentError, match="Use one of"):
         lamella.convert(folder, tmp_path / "other.zarr", layout="scanr", well_regex="(?P<well>A1)")
 
 

@@ -260,7 +260,7 @@ def test_fields_wells_and_dyes_are_no_stack(tmp_path, case):
         convert(tmp_path / "in", tmp_path / "out.zarr")
     assert not (tmp_path / "out.zarr").exists()
     if "--well-regex '" in str(caught.value):
-        pattern = str(caught.value).partition("--well-regex '")[2].rstrip("'")
+        pattern = str(caught.value).partition("--well-regex '")[2].partition("' ")[0]
         convert(tmp_path / "in", tmp_path / "out.zarr", well_regex=pattern)
 
 

@@ -251,7 +251,7 @@ def test_all_files_in_one_place_are_listed(files: Path, store: Path) -> None:
         f"{files}/p_A01_f0_wGFP_z2_t1.tif and {files}/p_A01_f0_wGFP_z2_t1.tiff have the same position "
         f"(A/01/0, channel GFP, z 2, t 1); {files}/p_B12_f1_wDAPI_z1_t0.tif and {files}/p_B12_f1_wDAPI_z1_t0.tiff "
         "have the same position (B/12/1, channel DAPI, z 1, t 0): add the field, channel, z or t that distinguishes "
-        "them"
+        "them."
     )
 
 

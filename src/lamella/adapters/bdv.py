@@ -14,7 +14,7 @@ import numpy as np
 
 from lamella.adapters.described import described, missing_note
 from lamella.adapters.hdf5 import HDF5File
-from lamella.errors import MetadataError, SourceError
+from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import SourceChannel
@@ -110,12 +110,12 @@ class _File:
         try:
             self.root = parse_xml(self.text.encode())
         except MetadataError as error:
-            raise SourceError(f"{index} is damaged or incomplete: {error}") from error
+            raise SourceError(f"{index} is damaged or incomplete: {clause(error)}.") from error
         loader = self.root.find("SequenceDescription/ImageLoader")
         name = None if loader is None else loader.findtext("hdf5")
         if loader is None or name is None:
             kind = "none" if loader is None else loader.get("format", "none")
-            raise SourceError(f"{index} names the image loader {kind}: only bdv.hdf5 can be read")
+            raise SourceError(f"{index} names the image loader {kind}: only bdv.hdf5 can be read.")
         base = self.root.findtext("BasePath") or "."
         self.path = os.path.normpath(os.path.join(os.path.dirname(index), base, name))
         self.times = _times(self.root, index)
@@ -139,11 +139,11 @@ class _File:
         names = [[f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image] for time in self.times]
         coefficients = [self.data.root[name] for row in names for name in row if name in self.data.root]
         if not coefficients:
-            raise SourceError(f"{self.path} has no pixels of the view setup {first.number}")
+            raise SourceError(f"{self.path} has no pixels of the view setup {first.number}.")
         shape = tuple(reversed(first.size))
         if any(data.shape != shape for data in coefficients):
             raise SourceError(
-                f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}"
+                f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}."
             )
         missing = len(self.times) * len(image) - len(coefficients)
         stage, notes = _stage(self.root, self.times[0], first)
@@ -188,10 +188,10 @@ def _read_setup(element: Element, index: str) -> _Setup:
         identity = int(element.findtext("id") or "")
     except ValueError as error:
         raise SourceError(
-            f"{index} is damaged: a view setup has no numbers where it must ({error})"
+            f"{index} is damaged: a view setup has no numbers where it must ({error})."
         ) from error
     if len(size) != 3:
-        raise SourceError(f"{index} has a view setup without the size of its image")
+        raise SourceError(f"{index} has a view setup without the size of its image.")
     return _Setup(
         number=identity,
         name=element.findtext("name") or "",
@@ -216,7 +216,7 @@ def _times(root: Element, index: str) -> list[int]:
         first, _, last = span.partition("-")
         numbers += range(int(first), int(last or first) + 1, int(step or 1))
     if not numbers:
-        raise SourceError(f"{index} has time points of the type {kind}, which cannot be read")
+        raise SourceError(f"{index} has time points of the type {kind}, which cannot be read.")
     return numbers
 
 

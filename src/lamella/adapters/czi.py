@@ -21,6 +21,7 @@ from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.source import COPY_AGAIN
 from lamella.spec.ome_xml import parse_xml
 
 if TYPE_CHECKING:
@@ -177,7 +178,9 @@ class _File:
         while memory:
             count = self._raw.readinto(memory)
             if not count:
-                raise SourceError(f"{self.file.filepath} ends within a subblock: it was truncated")
+                raise SourceError(
+                    f"{self.file.filepath} ends within a subblock: it was truncated. {COPY_AGAIN}"
+                )
             memory = memory[count:]
 
     @cached_property
@@ -195,7 +198,7 @@ class _File:
         entries = self.file.subblock_directory
         if not self.file.header.directory_position or not entries:
             raise SourceError(
-                f"{self.file.filepath} is damaged or incomplete: it has no list of its subblocks"
+                f"{self.file.filepath} is damaged or incomplete: it has no list of its subblocks. {COPY_AGAIN}"
             )
         last = max(entries, key=lambda entry: entry.file_position)
         block = last.read_segment_data(self.file)
@@ -204,7 +207,8 @@ class _File:
         end = max(block.data_offset + block.data_size, position + 32 + allocated)
         if end > self.file.filesize:
             raise SourceError(
-                f"{self.file.filepath} is incomplete: it has {self.file.filesize:,} bytes of at least {end:,}"
+                f"{self.file.filepath} is incomplete: it has {self.file.filesize:,} bytes of at least {end:,}. "
+                f"{COPY_AGAIN}"
             )
 
     @property
@@ -235,7 +239,7 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
         if name not in "YXS"
     ):
         raise SourceError(
-            f"{file.filepath} has subblocks of several planes, which cannot be read one at a time"
+            f"{file.filepath} has subblocks of several planes, which cannot be read one at a time."
         )
     values = [sorted({start.get(name, 0) for start in starts}) for name in others]
     for combination in product(*values):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, TooLargeError
+from lamella.errors import InvalidArgumentError, TooLargeError, clause
 from lamella.spec.axes import space_axes
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.assignment import ValueRangeError, check_exact
@@ -165,7 +165,7 @@ class ArrayWriter:
             spans = ", ".join(f"{span.start}:{span.stop}" for span in target)
             location = self.stored.documents.location(self.stored.path)
             raise InvalidArgumentError(
-                f"Cannot write to region [{spans}] of array {location}: {error}. "
+                f"Cannot write to region [{spans}] of array {location}: {clause(error)}. "
                 "Convert the data with astype() if that is what you want."
             ) from error
 

@@ -12,7 +12,7 @@ from lamella.adapters.original import json_text
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, Objective, SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,8 @@ class DeltaVisionReader(HandleReader):
         header, sizes = handle.hdr, handle.sizes
         if sizes["Z"] * sizes["C"] * sizes["T"] != header.n_sections:
             raise SourceError(
-                f"{path} is damaged: it has {header.n_sections} planes for {sizes['C']} channels and {sizes['T']} times"
+                f"{path} is damaged: it has {header.n_sections} planes for {sizes['C']} channels and {sizes['T']} "
+                f"times. {COPY_AGAIN}"
             )
         frames = _frames(handle)
         first = frames[0] if frames else None

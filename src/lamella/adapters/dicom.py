@@ -92,7 +92,7 @@ def _describe(slide: Any, path: str, number: int) -> ImageDescription:
     names = [""] if len(paths) == 1 else [str(each) for each in paths]
     files = tuple(sorted(str(file) for file in slide.files))
     if not files:
-        raise SourceError(f"{path} has no DICOM slide")
+        raise SourceError(f"{path} has no DICOM slide.")
     return described(
         os.path.normpath(path),
         (1, len(paths) * samples, len(planes), level.size.height, level.size.width),

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, short_repr
+from lamella.errors import InvalidArgumentError, clause, short_repr
 from lamella.ops.conversion.reader import Formats, Reader
 
 if TYPE_CHECKING:
@@ -92,11 +92,12 @@ def _reader(name: str) -> Reader | None:
         try:
             reader = point.load()()
             if not isinstance(reader, Reader):
-                raise TypeError(f"{point.value} is not a lamella.readers.Reader")
+                raise TypeError(f"{point.value} is not a lamella.readers.Reader.")
         except Exception as error:  # any error of another package
             package = point.dist.name if point.dist is not None else "unknown"
             warnings.warn(
-                f"The reader {point.name!r} of the package {package} is left out: it cannot be loaded ({error})",
+                f"The reader {point.name!r} of the package {package} is left out, because it cannot be loaded: "
+                f"{clause(error)}.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -127,7 +128,7 @@ def choose_formats(format: str | Reader | None = None) -> Formats:
     reader = _reader(format) if isinstance(format, str) else None
     if reader is None:
         raise InvalidArgumentError(
-            f"there is no format {short_repr(format)}: the formats are {', '.join(readers())}"
+            f"There is no format {short_repr(format)}: the formats are {', '.join(readers())}."
         )
     return Formats([reader], is_chosen=True)
 

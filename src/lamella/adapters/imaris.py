@@ -13,7 +13,7 @@ from lamella.adapters.original import json_text
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
     data = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
     if any(length > stored for length, stored in zip(lengths.values(), data.shape, strict=True)):
         raise SourceError(
-            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {data.shape}"
+            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {data.shape}. "
+            f"{COPY_AGAIN}"
         )
     scale: dict[str, float] = {}
     stage: dict[str, float] = {}

@@ -19,7 +19,7 @@ from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import Objective, SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, Objective, SourceChannel
 from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
@@ -148,19 +148,19 @@ class _File:
         if unknown:
             raise SourceError(
                 f"{self._path} has the image {image.path!r} with the dimensions {''.join(image.sizes)}: "
-                f"{', '.join(sorted(unknown))} cannot be read"
+                f"{', '.join(sorted(unknown))} cannot be read."
             )
         block, parent = image.memory_block, image.parent
         size = os.path.getsize(parent.filepath)
         if not block.frames and block.offset + block.size > size:
             raise SourceError(
                 f"{self._path} is incomplete: the image {image.path!r} ends at byte {block.offset + block.size:,} "
-                f"of {size:,}"
+                f"of {size:,}. {COPY_AGAIN}"
             )
         if image.nbytes > block.size:
             raise SourceError(
                 f"{self._path} is damaged: the image {image.path!r} has {block.size:,} bytes, its shape needs "
-                f"{image.nbytes:,}"
+                f"{image.nbytes:,}. {COPY_AGAIN}"
             )
 
 

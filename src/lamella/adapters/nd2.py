@@ -96,7 +96,7 @@ def _sizes(file: Any, path: str) -> dict[str, int]:
     repeated = [loop.type for loop in file.experiment if loop.count > 1]
     if not set(loops) <= set("TPZ") or len(repeated) != len(loops):
         raise SourceError(
-            f"{path} has the loops {', '.join(repeated)}: only one loop each of time, position and z can be read"
+            f"{path} has the loops {', '.join(repeated)}: only one loop each of time, position and z can be read."
         )
     attributes = file.attributes
     return {

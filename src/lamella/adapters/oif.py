@@ -14,7 +14,7 @@ from lamella.adapters.original import json_text
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
-from lamella.ops.conversion.source import SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _check_size(path: str) -> None:
     with open(path, "rb") as file:
         header = file.read(32)
     if header[:4] == b"\xd0\xcf\x11\xe0" and os.path.getsize(path) % (1 << min(header[30], 12)):
-        raise SourceError(f"{path} is incomplete: it ends within a sector of its compound file")
+        raise SourceError(f"{path} is incomplete: it ends within a sector of its compound file. {COPY_AGAIN}")
 
 
 class _File:
@@ -77,7 +77,7 @@ class _File:
         self.axes = {str(axis["AxisCode"]): axis for axis in axes if str(axis.get("AxisCode", "?")) in order}
         self.sizes = {code: max(1, int(axis["MaxSize"])) for code, axis in self.axes.items()}
         if order[:2] != "XY" or any(self.sizes[code] > 1 for code in set(order) - set("XYCZT")):
-            raise SourceError(f"{path} has the axes {order}: only X, Y, C (channel), Z and T can be read")
+            raise SourceError(f"{path} has the axes {order}: only X, Y, C (channel), Z and T can be read.")
         self.planes = self._list_planes()
 
     def settings(self, section: str) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ class _File:
                 groups.setdefault(name[: match.start()], {}).setdefault(index, name)
         if not groups:
             raise SourceError(
-                f"{self._path} has no planes: none of its files is named as one ('s_C001Z001.tif')"
+                f"{self._path} has no planes: none of its files is named as one ('s_C001Z001.tif')."
             )
         return max(groups.values(), key=len)
 
@@ -112,7 +112,7 @@ def _describe(file: _File, path: str) -> ImageDescription:
     sizes = {axis: file.sizes.get(axis.upper(), 1) for axis in "tczyx"}
     shape = tuple(sizes.values())
     if first.shape != shape[-2:]:
-        raise SourceError(f"{path} has planes of shape {first.shape}, its settings state {shape[-2:]}")
+        raise SourceError(f"{path} has planes of shape {first.shape}, its settings state {shape[-2:]}.")
     missing = shape[0] * shape[1] * shape[2] - len(file.planes)
     scale, units = _sizes(file)
     date = str(file.settings("Acquisition Parameters Common").get("ImageCaputreDate", "")).strip("'\" ")

@@ -23,7 +23,7 @@ _GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", r
 
 def load_ome_types() -> ModuleType:
     """Import ``ome_types``; raise MissingDependencyError if it is not installed."""
-    with importing('reading OME-XML needs {library}, which is not installed: pip install "lamella[ome]"'):
+    with importing('Reading OME-XML needs {library}, which is not installed: pip install "lamella[ome]".'):
         import ome_types
     module: ModuleType = ome_types
     return module
@@ -41,7 +41,7 @@ def ome_model(data: bytes, where: str) -> OME:
     >>> ome_model(xml[:20], "METADATA.ome.xml")
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: METADATA.ome.xml cannot be read: ... restore it from a copy
+    lamella.errors.MetadataError: METADATA.ome.xml cannot be read: ... Restore it from a copy.
     """
     ome_types = load_ome_types()
     parse_ome_xml(data, where)
@@ -52,7 +52,7 @@ def ome_model(data: bytes, where: str) -> OME:
             model = ome_types.from_xml(data, validate=False)
     except ImportError as error:
         raise MissingDependencyError(
-            f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml"
+            f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml."
         ) from error
     except Exception as error:  # any error of xsdata, pydantic or the XML parser
         raise damaged(where, str(error).partition("\n")[0] or type(error).__name__) from error

@@ -31,8 +31,8 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     StorageError,
+    clause,
     counted,
-    one_line,
 )
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
@@ -125,7 +125,7 @@ def draw_preview(
     pillow()
     workers = Workers(jobs)
     check_progress(progress)
-    if size is not None and not 16 <= whole_number(size, "size", 0) <= LARGEST_SIDE:
+    if size is not None and not 16 <= whole_number(size, "The argument size", 0) <= LARGEST_SIDE:
         raise InvalidArgumentError(f"The size of a picture is from 16 to {LARGEST_SIDE} pixels, not {size}.")
     preview_options = options or PreviewOptions()
     if isinstance(node, Position):
@@ -238,7 +238,7 @@ def _with_unread(
     for tile in plan.tiles:
         error = unread.get(id(tile.node))
         if error is not None:
-            reason = f"could not be read for the contrast, which fits the other fields: {one_line(error)}"
+            reason = f"could not be read for the contrast, which fits the other fields: {clause(error)}"
             by_path.setdefault(tile.path, FieldProblem(tile.path, reason, is_crossed_out=False))
     return [by_path[path] for path in dict.fromkeys(tile.path for tile in plan.tiles) if path in by_path]
 
@@ -362,7 +362,7 @@ def _draw_tiles(
             return tile, pixels, problem, scale
         except LamellaError as error:
             errors[tile.path] = error
-            return tile, None, FieldProblem(tile.path, one_line(error)), None
+            return tile, None, FieldProblem(tile.path, clause(error)), None
 
     def put(
         done: tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None],
@@ -384,7 +384,7 @@ def _draw_tiles(
         first = problems[plan.tiles[0].path]
         error = errors[first.path]
         kind = next((one for one in (AccessError, StorageError) if isinstance(error, one)), MetadataError)
-        raise kind(f"No field of {plan.name} can be drawn. {first.path}: {first.error}") from error
+        raise kind(f"No field of {plan.name} can be drawn. {first.path}: {first.error}.") from error
     return [problems[tile.path] for tile in plan.tiles if tile.path in problems], _common_scale(scales)
 
 

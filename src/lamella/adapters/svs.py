@@ -40,7 +40,7 @@ class SvsReader(Reader):
             kinds = {series.kind for series in file.series}
             text = file.pages.first.description
         if kinds != {"svs"} or _SLIDE not in names:
-            raise SourceError(f"{path} is not a slide of Aperio: convert it as TIFF (--format tiff)")
+            raise SourceError(f"{path} is not a slide of Aperio: convert it as TIFF (--format tiff).")
         source = open_tiff(path)[names.index(_SLIDE)]
         assert isinstance(source, TiffSource)
         description = _described(

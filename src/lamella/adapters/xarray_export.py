@@ -125,7 +125,7 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
     import xarray as xr
 
     if on_error not in ("raise", "report"):
-        raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
+        raise InvalidArgumentError(f"on_error={on_error!r} is neither 'raise' nor 'report'.")
     datasets: dict[str, xr.Dataset] = {}
     for path, position in plate.positions(on_error=on_error):
         try:
@@ -179,7 +179,7 @@ def crop(
                 f"{position.node_path} has no axis {name!r}: its axes are {', '.join(names)}."
             )
         number = names.index(name)
-        index[name] = _span(axes[number], bound, scale[number], start[number], array.shape[number])
+        index[name] = _span(position, axes[number], bound, scale[number], start[number], array.shape[number])
     if channels is not None:
         channel = channel_axis(axes)
         if channel is None:
@@ -188,7 +188,7 @@ def crop(
     return to_xarray(position, path).isel(index)
 
 
-def _span(axis: AxisMeta, bound: Any, scale: float, start: float, length: int) -> slice:
+def _span(position: Position, axis: AxisMeta, bound: Any, scale: float, start: float, length: int) -> slice:
     """Return the indices whose coordinates are at least the first bound and less than the second."""
     try:
         first, last = (None if end is None else float(end) for end in bound)
@@ -198,16 +198,16 @@ def _span(axis: AxisMeta, bound: Any, scale: float, start: float, length: int) -
         ) from None
     if scale <= 0:
         raise InvalidArgumentError(
-            f"The scale along {axis.name!r} is {scale}, so there are no regions in physical units. set_scale() gives "
-            "it another."
+            f"The scale of {position.node_path} along {axis.name!r} is {scale}, so there are no regions in physical "
+            "units. Set another with set_scale()."
         )
     low = 0 if first is None else _index_from(first, scale, start, length)
     high = length if last is None else _index_from(last, scale, start, length)
     if low >= high:
         unit = f" {axis.unit}" if axis.unit else ""
         raise InvalidArgumentError(
-            f"No voxel lies in the region {tuple(bound)}{unit} along {axis.name!r}: the centres of the voxels are at "
-            f"{start:g} to {start + scale * (length - 1):g}{unit}, in steps of {scale:g}."
+            f"No voxel of {position.node_path} lies in the region {tuple(bound)}{unit} along {axis.name!r}: the "
+            f"centres of the voxels are at {start:g} to {start + scale * (length - 1):g}{unit}, in steps of {scale:g}."
         )
     return slice(low, high)
 
@@ -224,10 +224,12 @@ def _channels(position: Position, channels: Any) -> list[int]:
     chosen = (
         [channels]
         if isinstance(channels, str)
-        else items_of(channels, "c is a channel, or a list of channels")
+        else items_of(channels, "The argument c is a channel, or a list of channels")
     )
     if not chosen:
-        raise InvalidArgumentError(f"c names no channel; {position.node_path} has {names}.")
+        raise InvalidArgumentError(
+            f"c={channels!r} names no channel: those of {position.node_path} are {names}."
+        )
     for name in chosen:
         if name not in names:
             raise InvalidArgumentError(

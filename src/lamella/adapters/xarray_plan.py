@@ -13,7 +13,7 @@ from lamella.adapters.dask import block_shape
 from lamella.adapters.xarray_attributes import as_json
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.nodes.reporting import callers_level
 from lamella.ops.regions import nested
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
@@ -106,7 +106,9 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
 
     if not isinstance(data_array, xr.DataArray):
         raise InvalidArgumentError(
-            f"write_xarray expects an xarray.DataArray, not {type(data_array).__name__}; create_image accepts others."
+            f"The method write_xarray expects an xarray.DataArray, not {type(data_array).__name__}: create_image "
+            "accepts "
+            "others."
         )
     expected = tuple(position.axis_names)
     if data_array.dims != expected:
@@ -319,7 +321,7 @@ def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> N
         try:
             check_exact(data.values, target)
         except ValueRangeError as error:
-            reason = str(error)
+            reason = clause(error)
         else:
             return
     raise InvalidArgumentError(

@@ -217,7 +217,7 @@ def _units(
         chosen = format or _format_of(target, node)
         if chosen not in (*TIFF, *pictures.FORMATS):
             raise InvalidArgumentError(
-                f"format is one of {', '.join([*TIFF, *pictures.FORMATS])}, not {format!r}."
+                f"format={format!r} is not one of {', '.join([*TIFF, *pictures.FORMATS])}."
             )
         of_node = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
         if isinstance(node, Position):

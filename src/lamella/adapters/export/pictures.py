@@ -152,7 +152,7 @@ def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
         if process.returncode:
             messages.seek(0)
             text = messages.read().decode(errors="replace").strip()
-            raise StorageError(f"ffmpeg could not write {file.name}: {text or process.returncode}.")
+            raise StorageError(f"Cannot write {file.name}: ffmpeg ended with {text or process.returncode}.")
 
 
 def _fitted(frame: NDArray[np.uint8], height: int, width: int) -> bytes:

@@ -86,7 +86,9 @@ class Selection:
             length = 1 if axis is None else array.shape[axis]
             if chosen is None:
                 continue
-            index = whole_number(chosen, 'z, if it is not "max",' if name == "z" else name, 0)
+            index = whole_number(
+                chosen, f"The argument {name}{', if it is not max,' if name == 'z' else ''}", 0
+            )
             if name in checked or not 0 <= index < length:
                 raise InvalidArgumentError(
                     f"There is no {name}={index} in {position.node_path}, which has {length} along {name}."

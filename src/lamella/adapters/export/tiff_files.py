@@ -46,7 +46,7 @@ def check_ome_tiff(selection: Selection) -> None:
 
 def check_imagej(selection: Selection) -> None:
     """Raise for pixels that ImageJ cannot read, or that need a larger file than its format has."""
-    _check_dtype(selection, _IMAGEJ_DTYPES, "an ImageJ TIFF")
+    _check_dtype(selection, _IMAGEJ_DTYPES, "An ImageJ TIFF")
     nbytes = math.prod(selection.shape(selection.level)) * selection.dtype.itemsize
     if nbytes > _CLASSIC_BYTES:
         raise InvalidArgumentError(

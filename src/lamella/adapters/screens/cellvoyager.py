@@ -52,7 +52,7 @@ def parse_cellvoyager(index: str) -> Screen:
             failed += 1
     if not records:
         raise SourceError(
-            f"{index} lists no image: it is not the index of a CellVoyager, or nothing was imaged"
+            f"{index} lists no image: it is not the index of a CellVoyager, or nothing was imaged."
         )
     if failed:
         notes.append(f"the instrument reports {counted(failed, 'error')} in place of images")

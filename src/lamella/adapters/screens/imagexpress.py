@@ -26,7 +26,7 @@ from lamella.adapters.metaseries import (
 from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import Screen, ScreenPlane, listed, plane_shape, seconds_between
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.source import SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.plate_names import standard_row
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
     planes = _choose_stacks(list(_list_planes(folder)), notes)
     if not planes:
         raise SourceError(
-            f"{folder} contains no image of an ImageXpress: none is named like plate_B03_s1_w1.tif"
+            f"{folder} contains no image of an ImageXpress: none is named like plate_B03_s1_w1.tif."
         )
     planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
 
@@ -145,11 +145,15 @@ def _find_htd(folder: str) -> _Htd | None:
     if not names:
         return None
     if len(names) > 1:
-        raise SourceError(f"{folder} contains {len(names)} plates ({listed(names)}): convert them one by one")
+        raise SourceError(
+            f"{folder} contains {len(names)} plates ({listed(names)}): convert them one by one."
+        )
     path = os.path.join(folder, names[0])
     values = read_keys(path)
     if "EndFile" not in values or "XWells" not in values:
-        raise SourceError(f"{path} is truncated, or not the description of an ImageXpress plate")
+        raise SourceError(
+            f"{path} is truncated, or not the description of an ImageXpress plate. {COPY_AGAIN}"
+        )
     return _Htd(path, values)
 
 

@@ -7,7 +7,8 @@ from typing import IO, TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from lamella.errors import SourceError
+from lamella.errors import SourceError, clause
+from lamella.ops.conversion.source import COPY_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -39,7 +40,7 @@ def elements(path: str, names: Collection[str]) -> Iterator[Element]:
                 if event == "start":
                     stack.append(element)
                     if len(stack) > _DEEPEST:
-                        raise SourceError(f"{path} has elements nested more than {_DEEPEST} deep")
+                        raise SourceError(f"{path} has elements nested more than {_DEEPEST} deep.")
                     continue
                 stack.pop()
                 if local_name(element.tag) in names:
@@ -48,9 +49,11 @@ def elements(path: str, names: Collection[str]) -> Iterator[Element]:
                     if stack:
                         del stack[-1][:]
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
-        raise SourceError(f"{path} is not complete XML, it may be truncated: {error}") from error
+        raise SourceError(
+            f"{path} is not complete XML, it may be truncated: {clause(error)}. {COPY_AGAIN}"
+        ) from error
 
 
 def _check_prolog(path: str, file: IO[bytes]) -> None:
@@ -58,7 +61,7 @@ def _check_prolog(path: str, file: IO[bytes]) -> None:
 
     def refuse(*declaration: object) -> None:
         raise SourceError(
-            f"{path} has a document type declaration, which the index of an instrument never has"
+            f"{path} has a document type declaration, which the index of an instrument never has."
         )
 
     def stop(name: str, attributes: object) -> None:
@@ -96,5 +99,5 @@ def read_keys(path: str) -> dict[str, list[str]]:
         with open(path, encoding="latin-1", newline="") as file:
             lines = list(csv.reader(file, skipinitialspace=True))
     except (OSError, csv.Error) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+        raise SourceError(f"{path} cannot be read: {clause(error)}.") from error
     return {line[0]: [value.strip() for value in line[1:]] for line in lines if line}

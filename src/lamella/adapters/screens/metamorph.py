@@ -19,7 +19,7 @@ from lamella.adapters.screens.source import FieldSource
 from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, ImageDescription, SourceChannel
 from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class MetaMorphReader(Reader):
         files = _find_files(index)
         if not files:
             raise SourceError(
-                f"no TIFF or STK file beside {path} is named after it, as {index.name}_w1... is"
+                f"No TIFF or STK file beside {path} is named after it, as {index.name}_w1... is."
             )
         depths, sample = _depths(index, files)
         notes = [*_z_notes(index, depths)]
@@ -136,7 +136,7 @@ class StackSource(FieldSource):
         planes = source.description.plane_count
         if planes != self._depths[channel]:
             raise SourceError(
-                f"{file} has {counted(planes, 'plane')}, but the other files of its wave have {self._depths[channel]}"
+                f"{file} has {counted(planes, 'plane')}, but the other files of its wave have {self._depths[channel]}."
             )
         return source.read_plane(tuple(z if n > 1 else 0 for n in source.description.shape[:-2]), rows)
 
@@ -147,14 +147,14 @@ class StackSource(FieldSource):
 def _open_stack(file: str) -> PlaneSource:
     images = open_tiff(file, is_read_next=True)
     if len(images) > 1 or sum(length > 1 for length in images[0].description.shape[:-2]) > 1:
-        raise SourceError(f"{file} has more than a z series, which is what files of MetaMorph have")
+        raise SourceError(f"{file} has more than a z series, which is what files of MetaMorph have.")
     return images[0]
 
 
 def _parse(path: str) -> _Index:
     keys = read_keys(path)
     if "NDInfoFile" not in keys or "EndFile" not in keys:
-        raise SourceError(f"{path} is truncated, or not the index of a data set of MetaMorph")
+        raise SourceError(f"{path} is truncated, or not the index of a data set of MetaMorph. {COPY_AGAIN}")
 
     def text(key: str) -> str:
         return next(iter(keys.get(key, ())), "")
@@ -165,7 +165,7 @@ def _parse(path: str) -> _Index:
     def count(key: str) -> int:
         value = number(text(key))
         if value is None or value < 1 or value != int(value):
-            raise SourceError(f"{path} has {key} {text(key)!r}, which is not a number of files")
+            raise SourceError(f"{path} has {key} {text(key)!r}, which is not a number of files.")
         return int(value)
 
     has_waves, has_z = is_on("DoWave"), is_on("DoZSeries")
@@ -215,7 +215,7 @@ def _find_files(index: _Index) -> Files:
         if os.path.basename(other) != name:
             raise SourceError(
                 f"{index.path} has two files of wave {at[1]}, stage {at[0]}, time {at[2]}: "
-                f"{os.path.basename(other)} and {name}"
+                f"{os.path.basename(other)} and {name}."
             )
     return files
 

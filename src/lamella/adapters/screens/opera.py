@@ -55,7 +55,7 @@ def parse_opera(index: str) -> Screen:
             if len(images) == 1:
                 units |= _units(element)
     if not images:
-        raise SourceError(f"{index} lists no image: it is not the index of an Opera Phenix or Operetta")
+        raise SourceError(f"{index} lists no image: it is not the index of an Opera Phenix or Operetta.")
     plate = plates[0] if plates else {}
     merged = [{**entries.get(image.get("ChannelID", ""), {}), **image} for image in images]
     failed = [image["URL"] for image in merged if image.get("State", "Ok") != "Ok"]

@@ -76,10 +76,10 @@ class ScreenReader(Reader):
         self.require()
         indexes = self.find_indexes(path)
         if not indexes:
-            raise SourceError(f"{path} has no index of {self.title}")
+            raise SourceError(f"{path} has no index of {self.title}.")
         if len(indexes) > 1:
             raise SourceError(
-                f"{path} contains {len(indexes)} plates ({listed(indexes)}): convert them one by one"
+                f"{path} contains {len(indexes)} plates ({listed(indexes)}): convert them one by one."
             )
         screen = self.parse(indexes[0])
         sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))
@@ -150,7 +150,7 @@ def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
     if sample is None:
         raise SourceError(
             f"{screen.origin} lists {counted(len(screen.planes), 'image')}, and none exists "
-            f"(first: {screen.planes[0].file})"
+            f"(first: {screen.planes[0].file})."
         )
     opened = open_plane(sample)
     opened.close()

@@ -120,7 +120,7 @@ def arrange(screen: Screen) -> ScreenGrid:
     Gaps are planes that some fields have in a channel and others lack.
     """
     if not screen.planes:
-        raise SourceError(f"{screen.origin} lists no image")
+        raise SourceError(f"{screen.origin} lists no image.")
     times, channels, heights = (
         tuple(sorted({getattr(plane, name) for plane in screen.planes})) for name in ("t", "channel", "z")
     )
@@ -139,6 +139,7 @@ def arrange(screen: Screen) -> ScreenGrid:
             + listed(
                 f"{a.index} in {os.path.basename(a.file)} and {os.path.basename(b.file)}" for a, b in twice
             )
+            + "."
         )
     fields = tuple(
         ScreenField(path, planes, _frame_times(planes, len(times))) for path, planes in by_path.items()
@@ -228,7 +229,7 @@ def whole(index: str, file: str, values: Mapping[str, str], key: str, default: s
     try:
         return int(text)
     except ValueError:
-        raise SourceError(f"{index} lists {file} with {key} {text!r}, which is not a whole number") from None
+        raise SourceError(f"{index} lists {file} with {key} {text!r}, which is not a whole number.") from None
 
 
 def seconds_between(start: str | None, moment: str | None) -> float | None:
@@ -244,7 +245,7 @@ def file_beside(index: str, name: str) -> str:
     """Return the path of a file that an index names, beside the index or below; raise SourceError for other places."""
     parts = name.replace("\\", "/").split("/")
     if not name.strip() or ".." in parts or not parts[0] or ":" in parts[0]:
-        raise SourceError(f"{index} names the image {name!r}, which is not beside it")
+        raise SourceError(f"{index} names the image {name!r}, which is not beside it.")
     return os.path.join(os.path.dirname(index), *parts)
 
 

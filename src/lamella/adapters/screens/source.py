@@ -71,7 +71,7 @@ class FieldSource:
         if (actual.plane_shape, actual.dtype) != (expected.plane_shape, expected.dtype):
             raise SourceError(
                 f"{file} has {_kind(actual)}, but the other images of the screen have {_kind(expected)}: an image must "
-                "have one shape and one type"
+                "have one shape and one type."
             )
         return self._open.put(file, source)  # another thread may have opened it too: both may read
 
@@ -81,7 +81,7 @@ def open_plane(file: str) -> PlaneSource:
     images = open_tiff(file, is_read_next=True)
     if len(images) > 1 or images[0].description.plane_count > 1:
         count = sum(image.description.plane_count for image in images)
-        raise SourceError(f"{file} has {count} planes, but the index of a screen lists files of one plane")
+        raise SourceError(f"{file} has {count} planes, but the index of a screen lists files of one plane.")
     return images[0]
 
 

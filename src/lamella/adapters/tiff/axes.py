@@ -63,9 +63,9 @@ def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) ->
     """
     described = f"{where} has the axes {letters} of shape {tuple(shape)}"
     if "Y" not in letters or "X" not in letters:
-        raise SourceError(f"{described}: an image needs y and x")
+        raise SourceError(f"{described}: an image needs y and x.")
     if 0 in shape:
-        raise SourceError(f"{described}: there are no pixels to convert")
+        raise SourceError(f"{described}: there are no pixels to convert.")
     parts: dict[str, tuple[int, ...]] = {
         letter.lower(): (letters.index(letter),) for letter in "TZYX" if letter in letters
     }
@@ -105,7 +105,7 @@ def _place_others(
             raise SourceError(
                 f"{where} has an axis {name} of length {shape[axis]} ({letters}, shape {tuple(shape)}), which is none "
                 "of time, channel, z, y and x: save one file for each index of that axis, and place the files with "
-                "--well-regex or --map"
+                "--well-regex or --map."
             )
     free = [target for target in "zt" if is_free(target)]
     if len(unnamed) > len(free):
@@ -113,7 +113,7 @@ def _place_others(
         raise SourceError(
             f"{where} has the axes {letters} of shape {tuple(shape)}: axis {letter} of length {shape[unnamed[0]]} has "
             f"no name, and with {unused} free for {len(unnamed)} such axes its meaning cannot be guessed: save it as "
-            "ImageJ hyperstack or OME-TIFF, which name their axes, or split it into one file per image"
+            "ImageJ hyperstack or OME-TIFF, which name their axes, or split it into one file per image."
         )
     guesses = list(zip(reversed(unnamed), free, strict=False))[::-1]
     for axis, target in guesses:

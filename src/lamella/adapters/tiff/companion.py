@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.formats import ENDINGS
-from lamella.errors import MetadataError, SourceError, first_of, short_repr
+from lamella.errors import MetadataError, SourceError, clause, first_of, short_repr
 from lamella.spec.ome_xml import children, parse_xml
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def open_set(tifffile: ModuleType, path: str, *, is_partial: bool = False) -> An
         if not os.path.isfile(owner):
             raise SourceError(
                 f"{path} is one file of a set that {owner} describes, which does not exist: put it into the same "
-                "folder; --take-what-is-there converts the planes of this file without it"
+                "folder, or pass --take-what-is-there to convert the planes of this file without it."
             )
         whole = (
             _open_companion(tifffile, owner)
@@ -67,8 +67,8 @@ def _metadata_file(path: str, file: Any) -> str | None:
         return None
     if os.path.basename(name.replace("\\", "/")) != name or ":" in name:
         raise SourceError(
-            f"{path} is not read: its OME-XML names {short_repr(name)}, which is not in the same folder; put the files "
-            "that belong together into one folder"
+            f"{path} is not read: its OME-XML names {short_repr(name)}, which is not in the same folder. Put the files "
+            "that belong together into one folder."
         )
     return os.path.join(os.path.dirname(path), name)
 
@@ -80,19 +80,19 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
             xml = stream.read()
         root = parse_xml(xml)
     except (MetadataError, ValueError) as error:
-        raise SourceError(f"{path} is not complete OME-XML, it may be truncated: {error}") from error
+        raise SourceError(f"{path} is not complete OME-XML, it may be truncated: {clause(error)}.") from error
     if root.tag.rpartition("}")[2] != "OME":
-        raise SourceError(f"{path} is not OME-XML: its root element is {short_repr(root.tag)}")
+        raise SourceError(f"{path} is not OME-XML: its root element is {short_repr(root.tag)}.")
     names = list(dict.fromkeys(name for name in _files_of(root) if name))
     if not names:
-        raise SourceError(f"{path} names no TIFF file with the planes of its images")
+        raise SourceError(f"{path} names no TIFF file with the planes of its images.")
     folder = os.path.dirname(path)
     # A name with a folder is refused when the file is checked, before any other is opened.
     plain = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
     first = next((name for name in plain if os.path.isfile(os.path.join(folder, name))), None)
     if first is None:
         raise SourceError(
-            f"{path} names files that are not in its folder: {first_of(names, 1)}; copy them beside it"
+            f"{path} names files that are not in its folder: {first_of(names, 1)}. Copy them beside it."
         )
     dialects = {f"is_{kind}": False for kind in _OTHER_DIALECTS}
     return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **dialects)

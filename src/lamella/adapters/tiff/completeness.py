@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.tiff.ome import ome_root
 from lamella.errors import SourceError, short_repr
+from lamella.ops.conversion.source import COPY_AGAIN
 from lamella.spec.ome_xml import children, count_samples
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ _DESCRIPTION = 270
 def check_complete(path: str, file: Any) -> None:
     """Raise SourceError for an incomplete file."""
     for missing in missing_parts(file):
-        raise SourceError(
-            f"{path} is damaged or incomplete: {missing}; copy it again from where it was recorded"
-        )
+        raise SourceError(f"{path} is damaged or incomplete: {missing}. {COPY_AGAIN}")
 
 
 def check_names(path: str, file: Any) -> None:
@@ -47,8 +46,8 @@ def check_names(path: str, file: Any) -> None:
     for origin, name in _named(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
             raise SourceError(
-                f"{path} is not read: its {origin} names {short_repr(name)}, which is not in the same folder; put the "
-                "files that belong together into one folder, and name them there without a path"
+                f"{path} is not read: its {origin} names {short_repr(name)}, which is not in the same folder. Put the "
+                "files that belong together into one folder, and name them there without a path."
             )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.adapters.tiff.companion import open_set
 from lamella.adapters.tiff.completeness import check_names
 from lamella.errors import LamellaError, MissingDependencyError, SourceError, importing, one_line
+from lamella.ops.conversion.source import COPY_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ _NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
 def load_tifffile() -> ModuleType:
     """Import ``tifffile`` and ``imagecodecs``, its decoders; raise MissingDependencyError if one is not installed."""
-    with importing('reading TIFF needs {library}, which is not installed: pip install "lamella[tiff]"'):
+    with importing('Reading TIFF needs {library}, which is not installed: pip install "lamella[tiff]".'):
         import imagecodecs  # noqa: F401 (tifffile loads it by itself)
         import tifffile
     module: ModuleType = tifffile
@@ -86,7 +87,7 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
                 elif damage is not None:
                     damage += [_reason(message) for message in messages if _is_damage(message)]
                 if not series:
-                    raise SourceError(f"{path} is a TIFF file without any image")
+                    raise SourceError(f"{path} is a TIFF file without any image.")
                 yield file
                 if not is_partial:
                     _check_messages(path, messages)
@@ -98,13 +99,13 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
             ) from error
         except tifffile.TiffFileError as error:
             raise SourceError(
-                f"{path} is not a TIFF file, or its header is damaged ({one_line(error)[:160]})"
+                f"{path} is not a TIFF file, or its header is damaged ({one_line(error)[:160]}). {COPY_AGAIN}"
             ) from error
         except PermissionError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
         except Exception as error:  # a damaged file makes tifffile fail in any way
             raise SourceError(
-                f"{path} cannot be read as TIFF: it is damaged ({one_line(error)[:160]})"
+                f"{path} cannot be read as TIFF: it is damaged ({one_line(error)[:160]}). {COPY_AGAIN}"
             ) from error
 
 
@@ -112,9 +113,9 @@ def _check_file(path: str) -> None:
     try:
         size = os.path.getsize(path)
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
     if size == 0:
-        raise SourceError(f"{path} is empty: copy it again from where it was recorded, or move it away")
+        raise SourceError(f"{path} is empty. {COPY_AGAIN}")
 
 
 def _check_messages(path: str, messages: list[str]) -> None:
@@ -123,9 +124,9 @@ def _check_messages(path: str, messages: list[str]) -> None:
             if no_file := _NO_FILE.search(message):
                 raise SourceError(
                     f"{path} is damaged or incomplete: its OME-XML names the file {no_file[1]}, which does not "
-                    "exist; put all files of the set into one folder"
+                    "exist. Put all files of the set into one folder."
                 )
-            raise SourceError(f"{path} is damaged or incomplete: {_reason(message)}")
+            raise SourceError(f"{path} is damaged or incomplete: {_reason(message)}. {COPY_AGAIN}")
 
 
 def _is_damage(message: str) -> bool:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from lamella.adapters.described import number
 from lamella.adapters.tiff.metadata import TiffMetadata
-from lamella.errors import MetadataError, SourceError
+from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.ome_xml import UnsafeXMLError, children, parse_xml, read_sizes
 from lamella.spec.units import is_size, unit_name, unit_ratio
@@ -39,7 +39,7 @@ def ome_root(file: Any) -> Element | None:
             _ROOTS[file] = parse_xml(file.ome_metadata)
         except UnsafeXMLError as error:
             raise SourceError(
-                f"{file.filehandle.path} is not read: its OME-XML is unsafe: {error}"
+                f"{file.filehandle.path} is not read: its OME-XML is unsafe: {clause(error)}."
             ) from error
         except MetadataError:
             _ROOTS[file] = None
@@ -84,7 +84,7 @@ def _read_pixels(pixels: Element) -> TiffMetadata:
     try:
         sizes = read_sizes(pixels)
     except MetadataError as error:
-        sizes, notes = {}, (f"its physical sizes were not read: {error}",)
+        sizes, notes = {}, (f"its physical sizes were not read: {clause(error)}",)
     times = _frame_times(pixels)
     frames = range(int(number(pixels.get("SizeT")) or 0))
     if "t" not in sizes and len(times) > 1:

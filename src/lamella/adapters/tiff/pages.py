@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import MissingDependencyError, SourceError
+from lamella.ops.conversion.source import COPY_AGAIN
 from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ def check_sizes(pages: Sequence[PageBytes | None]) -> None:
         size = os.path.getsize(file)
         if end > size:
             raise SourceError(
-                f"{file} is truncated: its pixels need {end} bytes, the file has {size}; copy it again from where it "
-                "was recorded"
+                f"{file} is truncated: its pixels need {end} bytes, the file has {size}. {COPY_AGAIN}"
             )
 
 
@@ -131,7 +131,7 @@ class FilePool:
         try:
             yield
         except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def _opened(self, path: str) -> _OpenFile:
         return self._files.get_or_make(path, lambda: _OpenFile(path))
@@ -143,7 +143,9 @@ class FilePool:
 
 def _check_length(path: str, offset: int, count: int, actual: int) -> None:
     if actual < count:
-        raise SourceError(f"{path} is truncated: wanted {count} bytes at offset {offset}, found {actual}")
+        raise SourceError(
+            f"{path} is truncated: wanted {count} bytes at offset {offset}, found {actual}. {COPY_AGAIN}"
+        )
 
 
 class _OpenFile:
@@ -213,7 +215,7 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
         ) from error
     except Exception as error:  # codecs raise any error, without the name of the file
         raise SourceError(
-            f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)})"
+            f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)}). {COPY_AGAIN}"
         ) from error
 
 
@@ -268,7 +270,8 @@ def _decoded_rows(
     for number in _segments(page, planes[0], rows):
         if number >= len(page.offsets):
             raise SourceError(
-                f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more"
+                f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more. "
+                f"{COPY_AGAIN}"
             )
         # Without offset or bytes: in a sparse file such a tile is background.
         missing = not page.offsets[number] or not page.counts[number]

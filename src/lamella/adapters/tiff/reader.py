@@ -50,7 +50,7 @@ from lamella.adapters.tiff.templates import (
 from lamella.adapters.tiff.vendors import read_imagej, read_vendor, vendor_json
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, ImageDescription, SourceChannel
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path
 
@@ -373,7 +373,7 @@ def _describe(
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
     if series.dtype is None or series.dtype.kind not in "buif":
         raise SourceError(
-            f"{image_name} has pixels of type {series.dtype}, which are neither intensities nor labels"
+            f"{image_name} has pixels of type {series.dtype}, which are neither intensities nor labels."
         )
     plan = _plan(series, image_name, fixed)
     page_axes = series.keyframe.axes
@@ -382,13 +382,13 @@ def _describe(
     if not axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
         raise SourceError(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
-            "(YX, with samples S or depth Z) can be read one at a time"
+            "(YX, with samples S or depth Z) can be read one at a time."
         )
     layout = SeriesLayout(path, number, plan, outer, page_axes, count > 1, fixed, is_partial)
     if len(pages) < math.prod(outer):
         raise SourceError(
             f"{image_name} is damaged or incomplete: its shape {tuple(series.shape)} ({series.axes}) needs "
-            f"{math.prod(outer)} pages, it has {len(pages)}"
+            f"{math.prod(outer)} pages, it has {len(pages)}. {COPY_AGAIN}"
         )
     if fixed:
         pages = [pages[int(n)] for n in numbers_at(outer, fixed).flat]

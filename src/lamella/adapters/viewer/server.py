@@ -307,7 +307,7 @@ def _answers(node: NGFFNode, viewer: str, edit: bool) -> Answers | NeuroglancerA
             f"There is no viewer {viewer!r}: the viewers are lamella and neuroglancer."
         )
     if edit:
-        raise InvalidArgumentError("neuroglancer only reads. Leave out edit, or neuroglancer.")
+        raise InvalidArgumentError("The viewer neuroglancer only reads. Leave out edit, or neuroglancer.")
     return NeuroglancerAnswers(node)
 
 

@@ -64,7 +64,7 @@ class CombinedSource:
                 place = ", ".join(f"{axis} {at}" for axis, at in zip(self._combined_axes, key, strict=True))
                 raise SourceError(
                     f"{origins[key]} and {member.origin} have the same position{f' ({place})' if place else ''}: "
-                    "add the field, channel, z or t that distinguishes them"
+                    "add the field, channel, z or t that distinguishes them."
                 )
             origins[key] = member.origin
             self._members[key] = member.source
@@ -164,13 +164,13 @@ class CombinedSource:
             ):
                 raise SourceError(
                     f"{member.origin} is {_kind(description)}, but {first.origin} of the same image is "
-                    f"{_kind(expected)}: the files of one image must have one shape and one type"
+                    f"{_kind(expected)}: the files of one image must have one shape and one type."
                 )
             for axis in self._combined_axes:
                 if description.length(axis) > 1:
                     raise SourceError(
                         f"{member.origin} has {description.length(axis)} planes along {axis} itself, so it cannot be "
-                        f"one step along {axis} of an image"
+                        f"one step along {axis} of an image. Name only files of one plane along {axis}."
                     )
 
     def _describe(
@@ -228,7 +228,7 @@ def stack_sources(
     if free_axis is None:
         raise SourceError(
             f"{sources[0][0]} and the other files of {name} have {axis or 'z and t'} already, so they cannot be "
-            "stacked: place them in a plate with --well-regex or --map"
+            "stacked: place them in a plate with --well-regex or --map."
         )
     members = [Member(source, {free_axis: index}, origin) for index, (origin, source) in enumerate(sources)]
     return CombinedSource(members, {free_axis: len(members)}, name=os.path.basename(name)), free_axis

@@ -223,5 +223,5 @@ def check_dtype(dtype: np.dtype[np.generic], name: str) -> None:
     """Raise InvalidArgumentError for pixels without an order: complex numbers, structures, text."""
     if dtype.kind not in "buif":
         raise InvalidArgumentError(
-            f"{name} has pixels of type {dtype}: only numbers and booleans can be converted"
+            f"{name} has pixels of type {dtype}: only numbers and booleans can be converted."
         )

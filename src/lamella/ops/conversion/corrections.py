@@ -43,24 +43,26 @@ class Corrections:
         size: object = self.pixel_size
         for subject, text in (("axes", axes), ("unit", self.unit), ("name", self.name)):
             if text is not None and not (isinstance(text, str) and text):
-                raise InvalidArgumentError(f"{subject}={text!r} is not a text")
+                raise InvalidArgumentError(f"{subject}={text!r} is not a text, or is empty.")
         if axes is not None and (
             set("yx") - set(axes) or set(axes) - set(LEGAL_ORDER) or len(set(axes)) < len(axes)
         ):
             raise InvalidArgumentError(
-                f'axes={axes!r} must be different letters of "{LEGAL_ORDER}", with y and x'
+                f'axes={axes!r} must be different letters of "{LEGAL_ORDER}", with y and x.'
             )
         if isinstance(size, Sequence) and (isinstance(size, str) or len(size) not in (2, 3)):
-            raise InvalidArgumentError(f"pixel_size={size!r} must be one number, or those of y,x or z,y,x")
-        for number in (*self._sizes().values(), 1.0 if self.time_step is None else self.time_step):
+            raise InvalidArgumentError(f"pixel_size={size!r} must be one number, or those of y,x or z,y,x.")
+        numbers = [("pixel_size", number) for number in self._sizes().values()]
+        numbers += [] if self.time_step is None else [("time_step", self.time_step)]
+        for subject, number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | float) or not is_size(number):
-                raise InvalidArgumentError(f"pixel_size and time_step are numbers above 0, not {number!r}")
+                raise InvalidArgumentError(f"{subject}={number!r} is not a number above 0.")
         if self.unit is not None:
             legal_unit(self.unit, "space")
         self._check_channels()
         if not isinstance(self.take_what_is_there, bool):
             raise InvalidArgumentError(
-                f"take_what_is_there={self.take_what_is_there!r} is neither True nor False"
+                f"take_what_is_there={self.take_what_is_there!r} is neither True nor False."
             )
         if self.dtype is not None:
             _dtype(self.dtype)
@@ -69,11 +71,11 @@ class Corrections:
         for subject, texts in (("channel_names", self.channel_names), ("colors", self.colors)):
             is_list = isinstance(texts, Sequence) and not isinstance(texts, str)
             if texts is not None and not (is_list and all(isinstance(text, str) for text in texts)):
-                raise InvalidArgumentError(f"{subject}={texts!r}: give a list of one text for each channel")
+                raise InvalidArgumentError(f"{subject}={texts!r} is not a list of one text for each channel.")
         for color in self.colors or ():
             if not _COLOR.fullmatch(color):
                 raise InvalidArgumentError(
-                    f"the colour {short_repr(color)} is not six hex digits, such as 00FF00"
+                    f"The colour {short_repr(color)} is not six hex digits, such as 00FF00."
                 )
 
     def correct_source(self, source: PlaneSource) -> PlaneSource:
@@ -110,10 +112,13 @@ class Corrections:
 
     def _channels(self, original: ImageDescription) -> tuple[SourceChannel, ...]:
         count, channels = original.length("c"), channels_of(original)
-        for values, subject in ((self.channel_names, "name"), (self.colors, "colour")):
+        for argument, values, noun in (
+            ("channel_names", self.channel_names, "name"),
+            ("colors", self.colors, "colour"),
+        ):
             if values is not None and len(values) != count:
                 raise InvalidArgumentError(
-                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), subject)} were given"
+                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), noun)} in {argument}."
                 )
         if self.channel_names is not None:
             pairs = zip(channels, self.channel_names, strict=True)
@@ -128,9 +133,9 @@ def _dtype(name: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name)
     except (TypeError, ValueError):
-        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16") from None
+        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16.") from None
     if dtype.kind not in "buif":
-        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16")
+        raise InvalidArgumentError(f"dtype={name!r} is not a type of numbers, such as uint16.")
     native: np.dtype[Any] = dtype.newbyteorder("=")
     return native
 
@@ -145,10 +150,10 @@ class CorrectedSource:
         if len(axes) != len(original.axes):
             raise SourceError(
                 f"axes={axes!r} name {len(axes)} axes, but {original.where} has {len(original.axes)}: {original.axes} "
-                f"of shape {original.shape}"
+                f"of shape {original.shape}."
             )
         if axes[-2:] != "yx":
-            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.where} do")
+            raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.where} do.")
         legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
         #: For each axis of the source before y, its number among the legal axes.
         self._legal_numbers = tuple(legal.index(axis) for axis in axes[:-2])
@@ -177,7 +182,7 @@ class CorrectedSource:
         if not is_lossless:
             raise SourceError(
                 f"{self.description.where} has values from {plane.min()} to {plane.max()}, which are not all {dtype}: "
-                "choose another dtype"
+                "choose another dtype."
             )
         return converted
 

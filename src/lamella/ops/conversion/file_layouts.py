@@ -35,7 +35,7 @@ class FileLayout:
         if not any(fits((relative or {}).get(file) or os.path.basename(file)) for file in files):
             found = f", such as {files[0]}" if files else ""
             raise SourceError(
-                f"none of {counted(len(files), 'file')}{found} has a name of {self.title}, such as {self.example}"
+                f"None of {counted(len(files), 'file')}{found} has a name of {self.title}, such as {self.example}."
             )
         placed, unmatched = place_by_regex(files, self.pattern, relative)
         if self.numbers_rows:
@@ -112,7 +112,7 @@ def find_layout(name: str) -> FileLayout:
         if layout.name == name:
             return layout
     raise InvalidArgumentError(
-        f"there is no layout {short_repr(name)}: the layouts are {', '.join(layout.name for layout in LAYOUTS)}"
+        f"There is no layout {short_repr(name)}: the layouts are {', '.join(layout.name for layout in LAYOUTS)}."
     )
 
 

@@ -166,9 +166,9 @@ def _refusal(
     )
     pattern = _propose(files, table, groups)
     if pattern is None:
-        return f"{problem}place each file with --well-regex or --map"
+        return f"{problem}place each file with --well-regex or --map."
     return (
-        f"{problem}check the meaning of each group, then place them with --well-regex {shlex.quote(pattern)}"
+        f"{problem}place them with --well-regex {shlex.quote(pattern)} when you have checked the meaning of each group."
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lamella.errors import LamellaError, MissingDependencyError, SourceError, one_line
 from lamella.ops.conversion.reader import Container, Reader, check_description
+from lamella.ops.conversion.source import COPY_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +84,7 @@ class HandleReader(Reader):
         finally:
             file.close()
         if not descriptions:
-            raise SourceError(f"{path} is a file of {self.title} without any image")
+            raise SourceError(f"{path} is a file of {self.title} without any image.")
         for description in descriptions:
             check_description(path, description)
         return _FileContainer(file, [_with_units(each) for each in descriptions], original)
@@ -94,7 +95,7 @@ class HandleReader(Reader):
             return self.open(path)
         except SourceError as error:
             raise SourceError(
-                f"{error}; --take-what-is-there cannot help: {self.title} is read only from complete files"
+                f"{error} Passing --take-what-is-there cannot help: {self.title} is read only from complete files."
             ) from error
 
 
@@ -244,7 +245,7 @@ class HandleSource:
         if actual != expected:
             raise SourceError(
                 f"{self._file.path} is damaged: rows {rows.start} to {rows.stop} of plane {index} have the shape "
-                f"{actual[0]} and type {actual[1]}, not {expected[0]} and {expected[1]}"
+                f"{actual[0]} and type {actual[1]}, not {expected[0]} and {expected[1]}. {COPY_AGAIN}"
             )
 
     def close(self) -> None:
@@ -286,11 +287,11 @@ def reported(reader: Reader, path: str) -> Iterator[None]:
         ) from error
     except NotImplementedError as error:
         raise SourceError(
-            f"{path} cannot be read as {reader.title}: its library does not support what it has ({one_line(error)})"
+            f"{path} cannot be read as {reader.title}: its library does not support what it has ({one_line(error)})."
         ) from error
     except OSError as error:
         if not os.path.exists(path) or error.strerror:
-            raise SourceError(f"{path} cannot be read: {error.strerror or 'it does not exist'}") from error
+            raise SourceError(f"{path} cannot be read: {error.strerror or 'it does not exist'}.") from error
         raise _damaged(reader, path, error) from error
     except Exception as error:
         raise _damaged(reader, path, error) from error
@@ -298,4 +299,6 @@ def reported(reader: Reader, path: str) -> Iterator[None]:
 
 def _damaged(reader: Reader, path: str, error: Exception) -> SourceError:
     reason = one_line(error)[:160]
-    return SourceError(f"{path} cannot be read as {reader.title}: it is damaged or incomplete ({reason})")
+    return SourceError(
+        f"{path} cannot be read as {reader.title}: it is damaged or incomplete ({reason}). {COPY_AGAIN}"
+    )

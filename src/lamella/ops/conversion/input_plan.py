@@ -87,7 +87,9 @@ def plan_images(inputs: Inputs) -> InputPlan:
         images = _combine_placed(inputs, chosen, keep_order=inputs.arrangement.map_file is not None)
     missing = _note_of_missing_planes(images)
     if missing and not inputs.corrections.take_what_is_there:
-        raise SourceError(f"{missing}; --take-what-is-there writes zeros for them")
+        raise SourceError(
+            f"{missing}. Copy them beside the index, or pass --take-what-is-there to write zeros for them."
+        )
     notes += [missing] if missing else []
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
@@ -201,7 +203,7 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
         for first, second in pairs[:_MAX_LISTED]
     ]
     raise SourceError(
-        f"{'; '.join(texts)}{_and_unlisted(len(pairs))}: add the field, channel, z or t that distinguishes them"
+        f"{'; '.join(texts)}{_and_unlisted(len(pairs))}: add the field, channel, z or t that distinguishes them."
     )
 
 
@@ -240,7 +242,7 @@ def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
         if inputs.is_nested:
             raise SourceError(
                 f"{os.path.abspath(inputs.names[0])} contains images only in folders below it: name one of them, or "
-                f"{_PLACE_HINT}"
+                f"{_PLACE_HINT}."
             )
         return None
     notes.append(
@@ -253,7 +255,7 @@ def _recognise_layout(inputs: Inputs, notes: list[str]) -> FileLayout | None:
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     """Plan files without placement: the images of one file or data set, or a stack of the files of a folder."""
     if not inputs.files:
-        raise SourceError("there is nothing to convert: name a file or a folder")
+        raise SourceError("There is nothing to convert: name a file or a folder.")
     first = inputs.files[0]
     images = inputs.images_of(first)
     own_files = {os.path.abspath(file) for image in images for file in image.description.files} | {
@@ -264,7 +266,7 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         raise SourceError(
             f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.abspath(first)}, "
             f"{os.path.abspath(others[0])}{', ...' if len(others) > 1 else ''}): {_PLACE_HINT}, or convert them one by "
-            "one"
+            "one."
         )
     if others:
         return [_plan_stack(inputs, notes)]
@@ -288,7 +290,7 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     raise SourceError(
         f"{first} contains {len(images)} images, {titles_of(images)}: choose one with --series, or convert all of them "
         f"with --series all (a collection) or --series fields (the fields of a well), or save one image per file and "
-        f"{_PLACE_HINT}"
+        f"{_PLACE_HINT}."
     )
 
 
@@ -317,7 +319,7 @@ def _check_single_file(file: str, images: Sequence[PlaneSource], folder: str) ->
     if files > 1:
         raise SourceError(
             f"{file} is one of the {files} files of one OME-TIFF, and {folder} has files that do not belong to it: "
-            "convert it alone, by the name of one of its files"
+            "convert it alone, by the name of one of its files."
         )
 
 
@@ -327,7 +329,9 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
     for number, image in enumerate(images):
         path = "/".join(image.description.well or ())
         if path in positions:
-            raise SourceError(f"{image.description.name} puts two images at {path} of its plate")
+            raise SourceError(
+                f"{image.description.name} puts two images at {path} of its plate. Choose one of them with --series."
+            )
         positions[path] = number, image
     axes = _union(image.description.axes for image in images)
     ordered = sorted(positions.items(), key=lambda item: [name_order(name) for name in item[0].split("/")])
@@ -387,7 +391,7 @@ def _placed_source(inputs: Inputs, item: PlacedFile) -> PlaneSource:
     if len(source.description.files) > 1:
         raise SourceError(
             f"{item.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
-            "how they belong together: convert it without a pattern or table"
+            "how they belong together: convert it without a pattern or table."
         )
     return source
 
@@ -416,7 +420,7 @@ def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], stated: Sequence
     if any(stated) and not all(stated):
         raise SourceError(
             f"{placed[stated.index(False)].origin} has no {axis}, but {placed[stated.index(True)].origin} has one: "
-            "specify it for all files or for none"
+            "specify it for all files or for none."
         )
 
 

@@ -40,7 +40,7 @@ class Arrangement:
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.well_regex, self.map_file, self.layout)) > 1:
             raise InvalidArgumentError(
-                "use one of a pattern for file names (--well-regex), a table (--map) and a layout (--layout)"
+                "Use one of a pattern for file names (--well-regex), a table (--map) and a layout (--layout)."
             )
 
     @property
@@ -67,7 +67,7 @@ class Inputs:
         corrections: Corrections | None = None,
     ) -> None:
         if not (series is None or isinstance(series, int) or series in ("all", "fields")):
-            raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'")
+            raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'.")
         self._formats = formats
         self.arrangement = arrangement or Arrangement()
         self.corrections = corrections or Corrections()
@@ -88,7 +88,7 @@ class Inputs:
 
     def _add_path(self, path: str) -> None:
         if path in self.names:
-            raise SourceError(f"{path} is named twice: name each file and folder once")
+            raise SourceError(f"{path} is named twice: name each file and folder once.")
         self.names.append(path)
         if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
@@ -99,7 +99,7 @@ class Inputs:
             self.has_data_set = self.has_data_set or os.path.isdir(path)
             self.files.append(path)
         else:
-            raise SourceError(f"there is no file or folder {os.path.abspath(path)}")
+            raise SourceError(f"There is no file or folder {os.path.abspath(path)}. Check the path.")
 
     def _is_data_set(self, folder: str) -> bool:
         """Return whether a reader opens a folder as one data set."""
@@ -128,7 +128,7 @@ class Inputs:
     def _add_opened(self, source: PlaneSource) -> None:
         name = source.description.name
         if name in self._opened:
-            raise SourceError(f"two sources have the name {name!r}: names must differ")
+            raise SourceError(f"Two sources have the name {name!r}: names must differ.")
         self.names.append(name)
         self.files.append(name)
         self._opened[name] = [self.corrections.correct_source(source)]
@@ -141,7 +141,7 @@ class Inputs:
                 if not 0 <= self.series < len(images):
                     raise SourceError(
                         f"{file} contains {counted(len(images), 'image')}: there is no image {self.series} (they count "
-                        "from 0)"
+                        "from 0)."
                     )
                 images = [images[self.series]]
             self._opened[file] = [self.corrections.correct_source(image) for image in images]
@@ -164,7 +164,7 @@ class Inputs:
         images = self.images_of(file)
         if len(images) > 1:
             raise SourceError(
-                f"{file} contains {len(images)} images, {titles_of(images)}: choose one with --series"
+                f"{file} contains {len(images)} images, {titles_of(images)}: choose one with --series."
             )
         return images[0]
 

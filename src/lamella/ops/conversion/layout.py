@@ -38,7 +38,9 @@ def choose_layout(
     """
     shard_lengths = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
     if shard_lengths and not sharded:
-        raise InvalidArgumentError("OME-NGFF 0.4 has no shards: use version 0.5 or 0.6")
+        raise InvalidArgumentError(
+            f"OME-NGFF 0.4 has no shards, so shards={shards!r} cannot be stored: use version 0.5 or 0.6."
+        )
     lead = len(axes) - len(axes.lstrip("tc"))
     inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
     outer = "none" if shards == "none" or not sharded else shard_lengths or "auto"
@@ -46,10 +48,11 @@ def choose_layout(
 
 
 def _lengths(cut: Sequence[int], axes: str, subject: str) -> Shape:
-    lengths = whole_numbers(cut, subject, 1)
+    lengths = whole_numbers(cut, f"The argument {subject}", 1)
     if not lengths or len(lengths) > len(axes):
         raise InvalidArgumentError(
-            f"{subject} {lengths} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
+            f"{subject}={lengths} does not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers "
+            "above 0."
         )
     return lengths
 

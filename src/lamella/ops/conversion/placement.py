@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, SourceError, counted
+from lamella.errors import InvalidArgumentError, SourceError, clause, counted
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def place_by_regex(
     if not placed:
         example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
         raise SourceError(
-            f"the pattern {pattern!r} matches none of {counted(len(unmatched), 'file name')}{example}"
+            f"The pattern {pattern!r} matches none of {counted(len(unmatched), 'file name')}{example}."
         )
     return placed, unmatched
 
@@ -97,33 +97,37 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise InvalidArgumentError(f"{pattern!r} is not a regular expression: {error}") from error
+        raise InvalidArgumentError(f"{pattern!r} is not a regular expression: {clause(error)}.") from error
     groups = set(expression.groupindex)
     unknown = groups - {*GROUPS, "col"}
     if unknown:
         raise InvalidArgumentError(
-            f"the pattern {pattern!r} has the group {sorted(unknown)[0]!r}: the groups are {', '.join(GROUPS)}"
+            f"The pattern {pattern!r} has the group {sorted(unknown)[0]!r}: the groups are {', '.join(GROUPS)}."
         )
     if {"col", "column"} <= groups:
-        raise InvalidArgumentError(f"the pattern {pattern!r} has both a group col and a group column")
+        raise InvalidArgumentError(
+            f"The pattern {pattern!r} has both a group col and a group column: use one of them."
+        )
     if "well" in groups and groups & {"row", "column", "col"}:
-        raise InvalidArgumentError(f"the pattern {pattern!r} has both a group well and a group row or column")
+        raise InvalidArgumentError(
+            f"The pattern {pattern!r} has both a group well and a group row or column: use one of them."
+        )
     plate = {"row", "column"} & {"column" if group == "col" else group for group in groups}
     if "well" in groups:
         return expression
     if len(plate) == 1:
         raise InvalidArgumentError(
-            f"the pattern {pattern!r} has no group for the {({'row', 'column'} - plate).pop()}: a plate needs both "
-            r"(?P<row>...) and (?P<column>...)"
+            f"The pattern {pattern!r} has no group for the {({'row', 'column'} - plate).pop()}: a plate needs both "
+            r"(?P<row>...) and (?P<column>...)."
         )
     if not plate and not groups & {"channel", "z", "t"}:
         raise InvalidArgumentError(
-            f"the pattern {pattern!r} places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
-            f"there are {', '.join(GROUPS)}"
+            f"The pattern {pattern!r} places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
+            f"there are {', '.join(GROUPS)}."
         )
     if not plate and "field" in groups:
         raise InvalidArgumentError(
-            f"the pattern {pattern!r} has a field but no row and column: fields are in wells"
+            f"The pattern {pattern!r} has a field but no row and column: fields are in wells."
         )
     return expression
 
@@ -134,13 +138,13 @@ def _placement(groups: Mapping[str, str], origin: str) -> Placement:
     row, column = groups.get("row", row), groups.get("column", column)
     if bool(row) != bool(column):
         raise SourceError(
-            f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}"
+            f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}."
         )
     field = groups.get("field", "0")
     for group, name in (("row", row), ("column", column), ("field", field)):
         if name and not (name.isascii() and name.isalnum()):
             raise SourceError(
-                f"{origin}: {name!r} cannot be the name of a {group}: only letters and digits can"
+                f"{origin}: {name!r} cannot be the name of a {group}: only letters and digits can."
             )
     return Placement(
         row,
@@ -156,7 +160,7 @@ def _well(name: str, origin: str) -> tuple[str, str]:
     """Split the name of a well ("B03", "B-3") into row and column."""
     match = _WELL.fullmatch(name.strip())
     if match is None:
-        raise SourceError(f"{origin}: {name!r} is not the name of a well, such as B03")
+        raise SourceError(f"{origin}: {name!r} is not the name of a well, such as B03.")
     return match[1], match[2]
 
 
@@ -169,11 +173,11 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
         return -int(signed[2]) if signed[1] in ("-", "\u2212") else int(signed[2])
     numbers: list[str] = _NUMBERS.findall(text)
     if len(numbers) != 1:
-        raise SourceError(f"{origin}: {text!r} is not a number along {group}")
+        raise SourceError(f"{origin}: {text!r} is not a number along {group}.")
     if _DOUBTFUL_SIGN.search(text):
         raise SourceError(
             f"{origin}: {text!r} may be {numbers[0]} or -{numbers[0]} along {group}: let it be the number alone, "
-            f"with its sign where it has one, such as (?P<{group}>-?\\d+) in a pattern"
+            f"with its sign where it has one, such as (?P<{group}>-?\\d+) in a pattern."
         )
     return int(numbers[0])
 
@@ -203,24 +207,27 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     if missing or unknown:
         problem = f"no column {missing[0]!r}" if missing else f"an unknown column {unknown[0]!r}"
         raise SourceError(
-            f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t], or file,well,..."
+            f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t], or file,well and "
+            "others."
         )
     placed = []
     for line, cells in rows[1:]:
         origin = f"{path} line {line}"
         if len(cells) != len(header):
-            raise SourceError(f"{origin} has {counted(len(cells), 'cell')}, the first line has {len(header)}")
+            raise SourceError(
+                f"{origin} has {counted(len(cells), 'cell')}, the first line has {len(header)}."
+            )
         texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
         for name in ("file", *plate):
             if name not in texts:
-                raise SourceError(f"{origin} has no {name}")
+                raise SourceError(f"{origin} has no {name}.")
         entry = texts.pop("file")
         file = locate(entry)
         if file is None:
-            raise SourceError(f"{origin}: there is no file {entry!r} beside the table or among the sources")
+            raise SourceError(f"{origin}: there is no file {entry!r} beside the table or among the sources.")
         placed.append(PlacedFile(file, _placement(texts, origin), f"{file} ({origin})"))
     if not placed:
-        raise SourceError(f"{path} places no file")
+        raise SourceError(f"{path} places no file: it has no line below the first.")
     return placed
 
 
@@ -230,13 +237,13 @@ def _read_table(path: str) -> list[tuple[int, list[str]]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except OSError as error:
-        raise SourceError(f"the table {path} cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"The table {path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise SourceError(f"the table {path} is not written in UTF-8") from error
+        raise SourceError(f"The table {path} is not written in UTF-8.") from error
     first = text.partition("\n")[0]
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
     rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     if not rows:
-        raise SourceError(f"the table {path} is empty")
+        raise SourceError(f"The table {path} is empty.")
     return rows

@@ -168,15 +168,15 @@ class Reader(ABC):
         if is_too_old:
             needed = ".".join(map(str, self.python))
             raise MissingDependencyError(
-                f"reading {self.title} needs {names}, which needs Python {needed} or newer; this is "
-                f"{sys.version_info.major}.{sys.version_info.minor}"
+                f"Reading {self.title} needs {names}, which needs Python {needed} or newer; this is "
+                f"{sys.version_info.major}.{sys.version_info.minor}."
             )
         install = (
             f'pip install "lamella[{self.extra}]"' if self.extra else f"pip install {' '.join(self.missing)}"
         )
         raise MissingDependencyError(
-            f"reading {self.title} needs {names}, which {'is' if len(self.missing) == 1 else 'are'} not installed: "
-            f"{install}"
+            f"Reading {self.title} needs {names}, which {'is' if len(self.missing) == 1 else 'are'} not installed: "
+            f"{install}."
         )
 
 
@@ -234,7 +234,7 @@ class Formats:
         if reader is None:
             raise SourceError(
                 f"{path} is of no known format: files end with {', '.join(self._endings())} "
-                f"(lamella convert --list-formats){self._hint(path)}"
+                f"(lamella convert --list-formats).{self._hint(path)}"
             )
         try:
             return opened(reader)
@@ -252,7 +252,7 @@ class Formats:
             container = opened(other)
         except SourceError as error:
             raise SourceError(
-                f"{error}; it begins as a file of {other.title}, whatever its name is"
+                f"{error} It begins as a file of {other.title}, whatever its name is."
             ) from error
         note = (
             f"it is read as {other.title}, as its first bytes are, and not as {reader.title}, as its name is"
@@ -265,12 +265,12 @@ class Formats:
         head = _first_bytes(path)
         for each in self._readers:
             if each.index_root and each.index_root in head and not each.claims(path):
-                return f"; it is an index of {each.title}, whose name must be {each.index_name}: rename it"
+                return f" It is an index of {each.title}, whose name must be {each.index_name}: rename it."
         names = [
             each.name for each in self._readers if each.first_bytes and head.startswith(each.first_bytes)
         ]
         return (
-            f"; by its first bytes it may be of the format {' or '.join(names)} (--format)" if names else ""
+            f" By its first bytes it may be of the format {' or '.join(names)} (--format)." if names else ""
         )
 
     def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
@@ -291,8 +291,8 @@ class Formats:
         where = " and the folders below it contain" if deep else " contains"
         endings = first_of(sorted({os.path.splitext(name)[1].lower() for name in names} - {""}))
         raise SourceError(
-            f"the folder {os.path.abspath(folder)}{where} no image of a known format (endings: {endings}): lamella "
-            "convert --list-formats lists them; for files that a plugin of bioio reads, add --format bioio"
+            f"The folder {os.path.abspath(folder)}{where} no image of a known format (endings: {endings}): lamella "
+            "convert --list-formats lists them. For files that a plugin of bioio reads, add --format bioio."
         )
 
     def _endings(self) -> list[str]:
@@ -329,10 +329,10 @@ def check_description(path: str, description: ImageDescription) -> None:
     axes, shape, dtype = description.axes, description.shape, description.dtype
     described = f"{path} has an image with the axes {axes!r} of shape {tuple(shape)}"
     if not {"y", "x"} <= set(axes):
-        raise SourceError(f"{described}: an image needs y and x")
+        raise SourceError(f"{described}: an image needs y and x.")
     if not is_legal_order(axes) or len(shape) != len(axes):
-        raise SourceError(f'{described}: axes must be letters of "{LEGAL_ORDER}", in this order')
+        raise SourceError(f'{described}: axes must be letters of "{LEGAL_ORDER}", in this order.')
     if 0 in shape:
-        raise SourceError(f"{described}: there are no pixels to convert")
+        raise SourceError(f"{described}: there are no pixels to convert.")
     if dtype.kind not in "buif":
-        raise SourceError(f"{path} has pixels of type {dtype}, which are neither intensities nor labels")
+        raise SourceError(f"{path} has pixels of type {dtype}, which are neither intensities nor labels.")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LEGAL_ORDER = "tczyx"
 """The order of time, channel and space in OME-NGFF."""
 
+COPY_AGAIN = "Copy it again from where it was recorded."
+"""What to do about a damaged file: the end of its error."""
+
 
 SAMPLE_COLORS: tuple[tuple[str, str | None], ...] = (
     ("Red", "FF0000"),

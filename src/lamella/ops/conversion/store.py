@@ -69,14 +69,14 @@ class ImageSettings:
         version = by_name(self.version)
         if not version.writable:
             raise InvalidArgumentError(
-                f"version {self.version!r} cannot be written, only read: use {version.written_as} or later"
+                f"version={self.version!r} cannot be written, only read: use {version.written_as} or later."
             )
         return version.zarr_format == 3
 
     def __post_init__(self) -> None:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
-            raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
+            raise InvalidArgumentError(f"levels={self.levels!r} is neither a number from 1 nor 'auto'.")
         check_grid_choices(self.chunks, self.shards)
         # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
@@ -100,7 +100,7 @@ def create_positions(
     """
     images = plan.images
     for image in images:
-        check_dtype(image.source.description.dtype, image.source.description.name)
+        check_dtype(image.source.description.dtype, image.source.description.where)
     if plan.layout == "collection":
         root, new = _create_collection(path, images, levels, settings)
         with root:
@@ -161,7 +161,7 @@ def _check_channels(images: Sequence[ImagePlan]) -> None:
         if labels != names:
             raise SourceError(
                 f"{image.source.description.where} has the channels {', '.join(labels)}, but {first.where} has "
-                f"{', '.join(names)}: all positions of a plate have the same channels"
+                f"{', '.join(names)}: all positions of a plate have the same channels."
             )
 
 

@@ -171,7 +171,7 @@ def watch(
     settings = ImageSettings(version, chunks, shards, levels)
     for option, value in (("idle", idle), ("settle", settle)):
         if not value >= 0:
-            raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds")
+            raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds from 0.")
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
     )
@@ -285,7 +285,7 @@ class _Watcher:
         with open_ome_zarr(self.plate, mode="r") as plate:
             if not isinstance(plate, Plate):
                 raise InvalidArgumentError(
-                    f"{self.name} is not a plate: name a new store, or one that a watch made"
+                    f"{self.name} is not a plate: name a new store, or one that a watch made."
                 )
             return {path: set(_sources_of(position.zattrs)) for path, position in plate.positions()}
 
@@ -306,7 +306,10 @@ class _Watcher:
         except (SourceError, OSError) as error:  # a file or index that is being written
             return _Listing(error=error)
         if not all(description.well for description in described):
-            raise InvalidArgumentError(f"{self.folder} is not a plate: a watch needs the wells of its files")
+            raise InvalidArgumentError(
+                f"{self.folder} is not a plate: a watch needs the wells of its files. Name them with --well-regex "
+                "or --map."
+            )
         return _Listing(files_of, any("t" in each.axes or each.missing for each in described))
 
     def convert(self, paths: Iterable[str], *, is_end: bool) -> list[str]:
@@ -403,7 +406,7 @@ class _Watcher:
             raise SourceError(
                 f"{counted(len(late), 'position')} of {self.name} got files after the conversion "
                 f"({path}: {names[0]}): delete the positions and watch again with files_per_position, or convert "
-                f"{self.folder} to a new store"
+                f"{self.folder} to a new store."
             )
 
 
