@@ -83,7 +83,7 @@ def test_edit_deletes_channels_and_computes_contrast(plate):
         (["--rename-channel", "w1=a", "--color", "w1=red"], 1, "is renamed to 'a' first: use 'a'"),
         (["--rename-channel", "w1=a", "--window", "w1=1,2", "-n"], 1, "is renamed to 'a' first: use 'a'"),
         (["--rename-channel", "w1=a", "--delete-channel", "w1"], 1, "is renamed to 'a' first: use 'a'"),
-        (["--rename-channel", "W1=w2"], 1, "No image has the channel 'W1': there are w1, w2."),
+        (["--rename-channel", "W1=w2"], 1, "No image has the channel 'W1': there are w1, w2 in "),
         (["--rename-channel", "W1=w2", "--color", "w1=red", "-n"], 1, "Did you mean 'w1'?"),
         (["--attribute", "ome=1", "--name", "x"], 1, "metadata of OME-NGFF"),
     ],
@@ -178,7 +178,7 @@ def test_wells_are_renamed_by_name_and_by_a_table_that_can_be_repeated(plate, tm
         ("B/3,C/4", "already"),
         ("B/33,D/1", "Did you mean 'B/3'"),
         ("B/3", "line 1"),
-        ("B/3,D/1\nC/4,D/1", "same name"),
+        ("B/3,D/1\nC/4,D/1", "would be named 'D/1'"),
         ("B/3,D-1/1", "not allowed"),
         ("B03,D05", "has the columns 4, 3"),
     ):

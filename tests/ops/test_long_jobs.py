@@ -103,10 +103,12 @@ def test_all_take_the_same_keywords_and_say_what_to_pass(made, files):
         with pytest.raises(InvalidArgumentError, match=r"Pass ThreadPoolExecutor\(4\)"):
             operation(made, executor=4)
         for jobs in (0, "2"):
-            with pytest.raises(InvalidArgumentError, match="jobs is a number of workers from 1"):
+            with pytest.raises(
+                InvalidArgumentError, match=f"jobs={jobs!r} is not a number of workers from 1"
+            ):
                 operation(made, jobs=jobs)
         if name != "update_pyramid":  # which writes level 0 here
-            with pytest.raises(WrongTypeError, match="progress is True for a bar, or a function"):
+            with pytest.raises(WrongTypeError, match="progress=3 is neither True, for a bar, nor a function"):
                 operation(made, progress=3)
         assert files(made) == before or name == "update_pyramid", name
         before = files(made)

@@ -160,7 +160,7 @@ def test_points_follow_the_coordinate_systems_of_an_image(tmp_path):
         (
             lambda image: image.crop(x=(50, 60)),
             InvalidArgumentError,
-            "No voxel lies in .* 0 to 4.9 micrometer",
+            "No voxel of .* lies in .* 0 to 4.9 micrometer",
         ),
         (lambda image: image.crop(x=(3, 2)), InvalidArgumentError, "No voxel"),
         (lambda image: image.crop(c="Gfp"), InvalidArgumentError, "Did you mean 'GFP'"),

@@ -301,14 +301,22 @@ def three_levels(position):
 
 WRONG = {
     "unknown method": (one_level, lambda p: p.compute_pyramid(2, "median_filter"), "method is one of"),
-    "no level": (one_level, lambda p: p.compute_pyramid(0), "levels is a number"),
-    "levels as text": (one_level, lambda p: p.compute_pyramid("many"), "levels is a number"),
-    "levels as bool": (one_level, lambda p: p.compute_pyramid(True), "levels is a number"),
+    "no level": (one_level, lambda p: p.compute_pyramid(0), "is neither a number from 1 nor 'auto'"),
+    "levels as text": (
+        one_level,
+        lambda p: p.compute_pyramid("many"),
+        "is neither a number from 1 nor 'auto'",
+    ),
+    "levels as bool": (one_level, lambda p: p.compute_pyramid(True), "is neither a number from 1 nor 'auto'"),
     "unknown dims": (one_level, lambda p: p.compute_pyramid(2, dims=["q"]), "q"),
     "other number": (three_levels, lambda p: p.compute_pyramid(2), "delete_pyramid"),
     "other dims": (three_levels, lambda p: p.compute_pyramid(3, dims=["y", "x"]), "delete_pyramid"),
     "initialize other number": (three_levels, lambda p: p.initialize_pyramid(2), "delete_pyramid"),
-    "initialize none": (one_level, lambda p: p.initialize_pyramid(0), "levels is a number"),
+    "initialize none": (
+        one_level,
+        lambda p: p.initialize_pyramid(0),
+        "is neither a number from 1 nor 'auto'",
+    ),
 }
 
 

@@ -585,12 +585,14 @@ def test_a_frame_with_too_many_axes_is_refused(make):
 def test_channels_that_are_not_there_are_refused(make):
     position = make()
     position["0"] = np.zeros((1, 2, 1, *FRAME), "uint16")
-    with pytest.raises(InvalidArgumentError, match=r"it has \['DAPI', 'GFP'\], not \['RFP'\]"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"\['RFP'\] must name channels of .*: it has \['DAPI', 'GFP'\]"
+    ):
         position.stream("1", FRAME, "uint16", order="tc", channel_names=["RFP"])
 
 
 def test_a_queue_of_nothing_is_refused(make):
-    with pytest.raises(InvalidArgumentError, match="queue is a number from 1, not 0"):
+    with pytest.raises(InvalidArgumentError, match="queue=0 is not a number from 1"):
         make(channel_names=["DAPI"]).stream("0", FRAME, "uint16", order="t", queue=0)
 
 

@@ -181,7 +181,7 @@ def test_a_copy_on_another_machine_has_the_same_manifest(plate, tmp_path):
 @pytest.mark.parametrize("text", ["not a manifest", "abc  file", "g" * 64 + "  file"])
 def test_what_is_no_manifest_is_refused(plate, tmp_path, text):
     (tmp_path / "manifest").write_text(text)
-    with pytest.raises(InvalidArgumentError, match="line 1 of the manifest"):
+    with pytest.raises(InvalidArgumentError, match="has no checksum and name in line 1"):
         lamella.verify(plate, manifest=tmp_path / "manifest")
 
 

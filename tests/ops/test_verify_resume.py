@@ -345,7 +345,7 @@ def test_a_record_that_cannot_be_written_is_an_error_that_names_it(plate, work, 
     monkeypatch.setattr(
         "lamella.ops.jobs.journal.os.write", lambda *given: full() if work.read else write(*given)
     )
-    with pytest.raises(StorageError, match=r"the record .* cannot be written: No space left"):
+    with pytest.raises(StorageError, match=r"The record .* cannot be written: No space left"):
         work(plate)
     assert files_of(plate) == before
 

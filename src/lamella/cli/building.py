@@ -92,7 +92,7 @@ def _crop(
         except ValueError:
             ends = []
         if not (axis and equals and colon and ends) or axis in region:
-            raise click.BadParameter(f"{value!r} is not AXIS=START:STOP, each axis once", context, parameter)
+            raise click.BadParameter(f"{value!r} is not AXIS=START:STOP, each axis once.", context, parameter)
         region[axis] = slice(*ends)
     return region or None
 

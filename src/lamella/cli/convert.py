@@ -38,7 +38,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
         sizes = [float(part) for part in value.split(",")]
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is not a number, or numbers like 0.5,0.1,0.1", context, parameter
+            f"{value!r} is neither a number nor numbers like 0.5,0.1,0.1.", context, parameter
         ) from None
     return sizes[0] if len(sizes) == 1 else sizes
 

@@ -17,7 +17,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     for value in values:
         name, equals, text = value.partition("=")
         if not name or not equals or not text:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE", context, parameter)
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE.", context, parameter)
         pairs[name] = text
     return pairs
 
@@ -36,7 +36,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
         sizes = {}
     if "" in sizes or len(sizes) != len(parts):
         raise click.BadParameter(
-            f"{value!r} is neither sizes like 1,0.65,0.65 nor pairs like y=0.65,x=0.65", context, parameter
+            f"{value!r} is neither sizes like 1,0.65,0.65 nor pairs like y=0.65,x=0.65.", context, parameter
         )
     return sizes
 
@@ -60,7 +60,7 @@ def _windows(
         try:
             windows[name] = (float(start), float(end))
         except ValueError:
-            raise click.BadParameter(f"{text!r} is not START,END", context, parameter) from None
+            raise click.BadParameter(f"{text!r} is not START,END.", context, parameter) from None
     return windows
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.cli.messages import echo_lines
+from lamella.errors import clause
 from lamella.nodes.describe import (
     ChannelDescription,
     CollectionDescription,
@@ -93,7 +94,7 @@ def _levels(levels: Sequence[LevelDescription | UnreadableNode], heading: str) -
     block = Block(heading or "Levels", header=(*header, *(["files", "size"] if counted else [])))
     for level in levels:
         if isinstance(level, UnreadableNode):
-            block.rows.append((level.path, f"damaged: {level.error}"))
+            block.rows.append((level.path, f"damaged: {clause(level.error)}"))
             continue
         cells = [level.path, numbers(level.shape), level.dtype, numbers(level.chunks)]
         cells += [numbers(level.shards) if level.shards else "none"] if shards else []
@@ -146,7 +147,7 @@ def _wells(summary: ContainerDescription) -> Iterator[Block]:
         yield _positions(summary.positions)
     elif summary.damaged:
         rest = len(summary.damaged) - MAX_DAMAGE
-        rows = [(damage.path, f"damaged: {damage.error}") for damage in summary.damaged[:MAX_DAMAGE]]
+        rows = [(damage.path, f"damaged: {clause(damage.error)}") for damage in summary.damaged[:MAX_DAMAGE]]
         more = [("...", f"{rest} more: see lamella info -v")] if rest > 0 else []
         yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more])
 
@@ -193,7 +194,7 @@ def _positions(positions: Sequence[FieldDescription | UnreadableNode]) -> Block:
     block = Block("Positions", header=("path", "shape", "dtype", "levels", "scale", "acquisition"))
     for line in positions:
         if isinstance(line, UnreadableNode):
-            block.rows.append((line.path, f"damaged: {line.error}"))
+            block.rows.append((line.path, f"damaged: {clause(line.error)}"))
             continue
         shape = "no image yet" if line.shape is None else numbers(line.shape)
         acquisition = "" if line.acquisition is None else str(line.acquisition)

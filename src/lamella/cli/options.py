@@ -113,7 +113,7 @@ def split_option(context: click.Context, parameter: click.Parameter, value: str 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
     parts = split_option(context, parameter, value)
     if parts is not None and not all(part.isascii() and part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r} is not a list of numbers like 0,1", context, parameter)
+        raise click.BadParameter(f"{value!r} is not a list of numbers like 0,1.", context, parameter)
     return None if parts is None else [int(part) for part in parts]
 
 
@@ -165,12 +165,12 @@ def _parse_storage(
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:  # the pair itself may be a secret
-            raise click.BadParameter("each is KEY=VALUE, such as anon=true", context, parameter)
+            raise click.BadParameter("KEY=VALUE is needed, such as anon=true.", context, parameter)
         outer, dot, inner = key.partition(".")
         if dot:
             mapping = options.setdefault(outer, {})
             if not isinstance(mapping, dict) or not inner:
-                raise click.BadParameter(f"{outer} is set twice", context, parameter)
+                raise click.BadParameter(f"{outer!r} is set twice.", context, parameter)
             mapping[inner] = text
         else:
             options[key] = _plain_value(text)

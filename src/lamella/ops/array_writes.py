@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import Region, regions
 from lamella.store.pixels.assignment import cast_data, is_lazy
@@ -70,7 +70,7 @@ def as_source(data: Any) -> Source:
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise InvalidArgumentError(f"An image needs an array of numbers: {error}") from error
+        raise InvalidArgumentError(f"An image needs an array of numbers: {clause(error)}.") from error
     if array.dtype == object or array.dtype.kind in "USV":
         raise InvalidArgumentError(
             f"An image needs an array of numbers; got {type(data).__name__} of {array.dtype}."

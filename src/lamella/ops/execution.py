@@ -28,7 +28,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError
+from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError, clause
 from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.process_limits import cpus
@@ -110,13 +110,13 @@ def _check_jobs(jobs: object) -> None:
     except TypeError:
         number = 0
     if number < 1:
-        raise InvalidArgumentError(f"jobs is a number of workers from 1, not {jobs!r}.")
+        raise InvalidArgumentError(f"jobs={jobs!r} is not a number of workers from 1.")
 
 
 def _check_executor(executor: object) -> None:
     if not callable(getattr(executor, "submit", None)):
         hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
-        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
+        raise InvalidArgumentError(f"executor={executor!r} is not a concurrent.futures.Executor.{hint}")
     # Only Python's own pools are tested: a task of other executors may be expensive.
     from concurrent.futures import ProcessPoolExecutor
 
@@ -124,7 +124,9 @@ def _check_executor(executor: object) -> None:
         try:
             cast("Executor", executor).submit(int).cancel()
         except RuntimeError as error:
-            raise InvalidArgumentError(f"The executor takes no work: {error}. Nothing was begun.") from error
+            raise InvalidArgumentError(
+                f"The executor takes no work: {clause(error)}. Nothing was begun."
+            ) from error
 
 
 def run(
@@ -157,7 +159,7 @@ def run(
             _drive(pool, work, units, limit, done)
         except BrokenExecutor as error:
             raise WorkerLostError(
-                f"The executor lost a worker: {error} What was written is whole; run the same again, on a new "
+                f"The executor lost a worker: {clause(error)}. What was written is whole; run the same again, on a new "
                 "executor, to complete it."
             ) from error
         except CancelledError as error:
@@ -169,7 +171,7 @@ def run(
             # From Python 3.13 on a lambda is a "local object" that cannot be got; before, one that cannot be pickled.
             if executor is not None and any(word in str(error) for word in ("pickle", "local object")):
                 raise InvalidArgumentError(
-                    f"The executor cannot send work to its workers: {error}"
+                    f"The executor cannot send work to its workers: {clause(error)}."
                 ) from error
             raise
 
@@ -266,7 +268,7 @@ def check_progress(progress: object) -> None:
     """Raise WrongTypeError for a progress that is neither a function nor a bool."""
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise WrongTypeError(
-            f"progress is True for a bar, or a function of (done, total, what), not {progress!r}."
+            f"progress={progress!r} is neither True, for a bar, nor a function of (done, total, what)."
         )
 
 

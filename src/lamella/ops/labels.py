@@ -23,6 +23,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
     StorageError,
+    clause,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
@@ -67,7 +68,9 @@ if TYPE_CHECKING:
 _COMPRESSOR = "zstd"
 """Bitshuffle would break up the long runs of one id: files 2.5 times as large, and half the speed (docs/codecs.md)."""
 
-_PROPERTIES = "properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
+_PROPERTIES = (
+    "The argument properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
+)
 
 
 def create_label(
@@ -87,7 +90,7 @@ def create_label(
     check_levels(name, levels)
     if data is not None and dtype is not None:
         raise InvalidArgumentError(
-            f"dtype={dtype!r} is of a label image without data; convert the data of {name!r} instead, by astype."
+            f"dtype={dtype!r} is for a label image without data: convert the data of {name!r} instead, by astype."
         )
     source = _integers(_zeros(position, dtype) if data is None else as_source(data), name)
     axes = _kept_axes(position, levels[0], source, name)
@@ -303,7 +306,8 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
             raise
         except LamellaError as error:
             warnings.warn(
-                f"The label image {name!r} of {position.node_path} did not get the levels of its image: {error}",
+                f"The label image {name!r} of {position.node_path} did not get the levels of its image: "
+                f"{clause(error)}.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -480,7 +484,7 @@ def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColor
     """Return the stored form of label colours (LB-08 to LB-11)."""
     if colors is not None and not isinstance(colors, Mapping):
         raise InvalidArgumentError(
-            f"colors maps labels to colours, such as {{1: (255, 0, 0)}}, not {colors!r}."
+            f"colors={colors!r} does not map labels to colours, such as {{1: (255, 0, 0)}}."
         )
     if not colors:
         return None
@@ -539,7 +543,7 @@ def _plain(value: Any) -> Any:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
-            f"A property of a label has to fit into JSON; got {value!r}: {error}"
+            f"A property of a label has to fit into JSON; got {value!r}: {clause(error)}."
         ) from error
     return value
 

@@ -20,7 +20,7 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     StoreNotFoundError,
-    one_line,
+    clause,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
@@ -218,7 +218,10 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as error:
             self._check(error)
-            found, is_link = f"the folder cannot be listed: {error}", isinstance(error, InvalidNameError)
+            found, is_link = (
+                f"the folder cannot be listed: {clause(error)}",
+                isinstance(error, InvalidNameError),
+            )
             node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
         for file in files:
@@ -311,7 +314,7 @@ class StoreReader:
         except (LamellaError, OSError) as error:
             self._check(error)
             is_link = isinstance(error, InvalidNameError)
-            node.findings.append(DocumentFinding("LM-01", file, one_line(error), is_link, _is_unread(error)))
+            node.findings.append(DocumentFinding("LM-01", file, clause(error), is_link, _is_unread(error)))
             return
         if data is None:
             return
@@ -342,7 +345,7 @@ class StoreReader:
         except UnicodeDecodeError as error:
             return None, [DocumentFinding("LM-01", file, f"{file} is not UTF-8 text (byte {error.start})")]
         except RepeatedKeyError as error:
-            return None, [DocumentFinding("LM-01", file, f"{file}: {error}")]
+            return None, [DocumentFinding("LM-01", file, f"{file}: {clause(error)}")]
         except ValueError as error:
             problem = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [DocumentFinding("LM-01", file, problem)]
@@ -380,7 +383,7 @@ def _describe(node: ArrayNode) -> None:
         else:
             meta = format_v2.parse_array(document, {}, node.path)
     except LamellaError as error:
-        node.problem = one_line(error)
+        node.problem = clause(error)
         node.facts = _plain_facts(document, node.zarr_format or 2)
         return
     node.meta = meta

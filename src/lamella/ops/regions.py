@@ -223,7 +223,7 @@ def pixel_region(position: Position, region: Mapping[str, Any], argument: str) -
     """
     if not isinstance(region, Mapping):
         raise InvalidArgumentError(
-            f"{argument} maps axes to (start, stop) in pixels of level 0, not {region!r}."
+            f"{argument}={region!r} does not map axes to (start, stop) in pixels of level 0."
         )
     axes = position.axis_names
     checked = {}
@@ -248,16 +248,16 @@ def _bounds(bounds: Any, length: int, entry: str, axis: str, position: Position)
     try:
         begin, end = (
             None if bound is None else operator.index(bound)
-            for bound in items_of(ends, f"{entry} is (start, stop)")
+            for bound in items_of(ends, "A region is (start, stop)")
         )
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
-            f"{entry} is (start, stop) in pixels of level 0, not {bounds!r}."
+            f"{entry}={bounds!r} is not (start, stop) in pixels of level 0."
         ) from error
     start = 0 if begin is None else begin + length if begin < 0 else begin
     stop = length if end is None else end + length if end < 0 else end
     if step not in (None, 1) or not 0 <= start < stop <= length:
         raise InvalidArgumentError(
-            f"{entry} = {bounds!r} is not a region of {position.node_path}, which has {length} pixels along {axis}."
+            f"{entry}={bounds!r} is not a region of {position.node_path}, which has {length} pixels along {axis}."
         )
     return start, stop

@@ -120,9 +120,11 @@ def copy_store(
     check_progress(progress)
     source, destination = share_options((source, destination), storage_options)
     fields = (
-        None if fields is None else [str(field) for field in items_of(fields, "fields is a list of paths")]
+        None
+        if fields is None
+        else [str(field) for field in items_of(fields, "The argument fields is a list of paths")]
     )
-    levels = None if levels is None else items_of(levels, "levels is a list of numbers")
+    levels = None if levels is None else items_of(levels, "The argument levels is a list of numbers")
     target = open_storage(destination)
     if isinstance(target, ZipStorage) and isinstance(destination, str | os.PathLike):
         return pack(
@@ -208,7 +210,7 @@ def unpack(
     if not isinstance(storage, ZipStorage):
         raise InvalidArgumentError(
             f"{storage.name} is not an archive, whose name ends with .ozx or .zip: copy it with copy_store "
-            "(`lamella copy`)"
+            "(`lamella copy`)."
         )
     return copy_store(archive, destination, overwrite=overwrite, jobs=jobs, progress=progress)
 

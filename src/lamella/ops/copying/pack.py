@@ -139,7 +139,7 @@ def check_archive(path: str, *, overwrite: bool) -> None:
     if not overwrite:
         raise already_exists(path)
     if os.path.islink(path) or not os.path.isfile(path):
-        raise StoreExistsError(f"{path} is not replaced, because it is not a file: choose another name")
+        raise StoreExistsError(f"{path} is not replaced, because it is not a file: choose another name.")
 
 
 def _comment(documents: Documents, path: str) -> bytes:

@@ -71,7 +71,7 @@ def select_parts(
     images = [""]
     if fields is not None:
         images = builder.keep_fields(
-            [str(path).strip("/") for path in items_of(fields, "fields is a list of paths")]
+            [str(path).strip("/") for path in items_of(fields, "The argument fields is a list of paths")]
         )
     elif isinstance(node, CONTAINERS):
         images = [
@@ -79,7 +79,8 @@ def select_parts(
         ]
     if levels is not None:
         numbers = {
-            whole_number(level, "a level", 0) for level in items_of(levels, "levels is a list of numbers")
+            whole_number(level, "A level", 0)
+            for level in items_of(levels, "The argument levels is a list of numbers")
         }
         for path in images:
             builder.keep_levels(path, numbers)

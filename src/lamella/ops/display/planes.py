@@ -125,7 +125,9 @@ def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
     return (position.dataset_paths or [""])[0], position.data
 
 
-def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None) -> dict[int, int]:
+def plane_index(
+    axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None, where: str = "the image"
+) -> dict[int, int]:
     """Choose the index along every dimension that a plane does not show.
 
     ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
@@ -144,7 +146,7 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
         length = 1 if axis is None else finest[axis]
         if not 0 <= index < length:
             raise OutOfBoundsError(
-                f"There is no {name}={index}: the image has {length} along {name}, counted from 0."
+                f"There is no {name}={index}: {where} has {length} along {name}, counted from 0."
             )
         if axis is not None:
             (step,) = voxel_steps((length,), (shape[axis],))

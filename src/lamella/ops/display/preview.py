@@ -63,14 +63,14 @@ class PreviewOptions:
             is_number = isinstance(index, int | np.integer) and not isinstance(index, bool)
             if not (index is None or is_number or (name == "z" and index == "max")):
                 raise WrongTypeError(
-                    f"{name} is a whole number{' or max' if name == 'z' else ''}, not {index!r}."
+                    f"{name}={index!r} is not a whole number{' or max' if name == 'z' else ''}."
                 )
         for name, text in (("label", self.label), ("level", self.level)):
             if not isinstance(text, str | None):
-                raise WrongTypeError(f"{name} is a name, not {text!r}.")
+                raise WrongTypeError(f"{name}={text!r} is not a name.")
         for channel in self.channels or ():
             if not isinstance(channel, str):
-                raise WrongTypeError(f"channels is a list of names, with the item {channel!r}.")
+                raise WrongTypeError(f"channels={self.channels!r} is not a list of names.")
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def plane_of(position: Position, options: PreviewOptions, size: int, part: Part 
     if len(finest) != array.ndim:
         raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
     z = None if options.z == "max" else options.z
-    indices = plane_index(axes, finest, array.shape, z, options.t)
+    indices = plane_index(axes, finest, array.shape, z, options.t, str(position.node_path))
     box = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
     return Plane(level, array, axes, indices, box, options.z == "max")
 

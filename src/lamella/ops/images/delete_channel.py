@@ -20,6 +20,7 @@ from lamella.nodes.position_metadata import dtype_window, named
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
 from lamella.ops.array_writes import Source, write_array
 from lamella.ops.execution import THREADS, Workers
+from lamella.ops.images.edit import store_of
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import with_channel_facts
@@ -65,7 +66,8 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
     if not fields:
         names = dict.fromkeys(name for position in positions.values() for name in position.channel_names)
         raise InvalidArgumentError(
-            f"No field has the channel {name!r}: there are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+            f"No field has the channel {name!r}: there are {', '.join(names) or 'none'} in {store_of(positions)}."
+            f"{did_you_mean(name, names)}"
         )
     for path in fields:
         if _deleting(positions[path]) != name:

@@ -206,6 +206,11 @@ def already_renamed(positions: Mapping[str, Position], requested: ImageEdits) ->
     return {old: new for old, new in requested.renamed.items() if old not in names and new in names}
 
 
+def store_of(positions: Mapping[str, Position]) -> str:
+    """Return the name of the store of images, for messages."""
+    return next((position.documents.storage.name for position in positions.values()), "the store")
+
+
 def _refuse_missing(
     missing: set[_Target], positions: Mapping[str, Position], renamed: Mapping[str, str]
 ) -> None:
@@ -215,7 +220,7 @@ def _refuse_missing(
             for position in positions.values()
             for member in (position.axis_names if kind == "axis" else position.channel_names)
         )
-        text = f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'}."
+        text = f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'} in {store_of(positions)}."
         if kind == "channel" and renamed.get(name) in names:
             text += f" If {name!r} was renamed to {renamed[name]!r} before, leave out this rename."
         raise InvalidArgumentError(text + did_you_mean(name, names))
@@ -277,7 +282,7 @@ def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
 def checked_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
     """Raise for attributes that are not a mapping, or belong to OME-NGFF or lamella."""
     if not isinstance(attributes, Mapping) or not all(isinstance(key, str) for key in attributes):
-        raise WrongTypeError(f"attributes is a mapping of name to value, not {attributes!r}.")
+        raise WrongTypeError(f"attributes={attributes!r} is not a mapping of name to value.")
     for key in attributes:
         if key in _RESERVED:
             raise InvalidArgumentError(

@@ -23,6 +23,7 @@ from lamella.ops.images.edit import (
     edit_image,
     label_edits,
     planned_edits,
+    store_of,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def _removed(
                 channel for position in images.values() for channel in position.channel_names
             )
             raise InvalidArgumentError(
-                f"No image has the channel {name!r} to delete: there are {', '.join(names) or 'none'}."
+                f"No image has the channel {name!r} to delete: there are {', '.join(names) or 'none'} in "
+                f"{store_of(images)}."
                 f"{did_you_mean(name, names)}"
             )
         removed.append((name, paths))

@@ -13,6 +13,7 @@ from lamella.errors import (
     MetadataError,
     NodeNotFoundError,
     WrongTypeError,
+    clause,
     did_you_mean,
 )
 from lamella.spec.axes import axis_index
@@ -117,11 +118,11 @@ def _as_numbers(position: Position, points: ArrayLike, count: int) -> NDArray[np
         numbers = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise WrongTypeError(
-            f"points is an array of numbers, not {type(points).__name__}: {error}"
+            f"The points are an array of numbers, not this {type(points).__name__}: {clause(error)}."
         ) from error
     if numbers.ndim == 0 or numbers.shape[-1] != count:
         raise InvalidArgumentError(
-            f"points of shape {numbers.shape} need {count} numbers along their last axis, one for each of the axes "
+            f"Points of shape {numbers.shape} need {count} numbers along their last axis, one for each of the axes "
             f"{', '.join(position.axis_names)} of {position.node_path}."
         )
     return numbers

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lamella.arguments import items_of, whole_number, whole_numbers
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WrongTypeError, counted
+from lamella.errors import (
+    InvalidArgumentError,
+    StorageError,
+    StoreExistsError,
+    WrongTypeError,
+    clause,
+    counted,
+)
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
@@ -347,7 +354,8 @@ def _as_array(array: Any) -> Any:
             array = array.detach().cpu().numpy()
         except TypeError as error:
             raise InvalidArgumentError(
-                f"A tensor of {array.dtype} cannot be written, because numpy has no such data type: {error}. Convert "
+                f"A tensor of {array.dtype} cannot be written, because numpy has no such data type: "
+                f"{clause(error)}. Convert "
                 "it first, such as by tensor.float()."
             ) from error
     return as_source(array).data
@@ -370,7 +378,7 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
             )
     parsed = axes_from(axes)
     if not all(isinstance(axis, AxisMeta) for axis in parsed):
-        raise InvalidArgumentError(f"axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}.")
+        raise InvalidArgumentError(f"axes={axes!r} is neither text such as 'czyx' nor a list of AxisMeta.")
     if len(parsed) != len(data.shape):
         raise InvalidArgumentError(
             f"The array has the shape {tuple(data.shape)}, but axes {''.join(axis.name for axis in parsed)!r} are "
@@ -399,7 +407,8 @@ def _channels_of(data: Any, axes: Sequence[AxisMeta], channels: Any) -> tuple[li
         colors = {str(label): parse_color(color) for label, color in channels.items() if color is not None}
     if channels is not None:
         names = [
-            str(label) for label in items_of(channels, "channels is a list of names, or names with colours")
+            str(label)
+            for label in items_of(channels, "The argument channels is a list of names, or names with colours")
         ]
     else:
         coordinates = _channel_coordinate(data) if _is_labelled(data) else []
@@ -443,10 +452,13 @@ def _numbers(axes: Sequence[AxisMeta], values: Any, subject: str) -> dict[str, A
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        numbers = items_of(values, f"{subject} is a number for each axis, or a mapping of axis to number")
+        numbers = items_of(
+            values, f"The argument {subject} is a number for each axis, or a mapping of axis to number"
+        )
         if len(numbers) != len(axes):
             raise InvalidArgumentError(
-                f"{subject} {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
+                f"{subject}={numbers} has {counted(len(numbers), 'number')} for the axes "
+                f"{''.join(axis.name for axis in axes)!r}."
             )
         values = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
     return _by_axis(values, axes, subject)
@@ -455,33 +467,37 @@ def _numbers(axes: Sequence[AxisMeta], values: Any, subject: str) -> dict[str, A
 def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], subject: str) -> dict[str, Any]:
     """Return a mapping by axis name; raise for an unknown axis."""
     if not isinstance(values_by_name, Mapping):
-        raise WrongTypeError(f"{subject} is a mapping of axis to value, not {values_by_name!r}.")
+        raise WrongTypeError(f"{subject}={values_by_name!r} is not a mapping of axis to value.")
     names = [axis.name for axis in axes]
     for axis in values_by_name:
         if str(axis).lower() not in names:
-            raise InvalidArgumentError(f"{subject} names the axis {axis!r}; the axes are {', '.join(names)}.")
+            raise InvalidArgumentError(
+                f"The argument {subject} names the axis {axis!r}; the axes are {', '.join(names)}."
+            )
     return {str(axis).lower(): value for axis, value in values_by_name.items()}
 
 
 def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
     if isinstance(chunks, str):
         if chunks != "auto":
-            raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
+            raise InvalidArgumentError(f"chunks={chunks!r} is neither one integer per axis nor 'auto'.")
         return "auto"
     return _per_axis(chunks, "chunks", order)
 
 
 def _per_axis(numbers: Any, subject: str, order: Sequence[int]) -> tuple[int, ...]:
     """Return one whole number per axis, in the order of the stored axes."""
-    lengths = whole_numbers(numbers, subject, 1)
+    lengths = whole_numbers(numbers, f"The argument {subject}", 1)
     if len(lengths) != len(order):
-        raise InvalidArgumentError(f"{subject} {lengths} has {len(lengths)} numbers for {len(order)} axes.")
+        raise InvalidArgumentError(
+            f"{subject}={lengths} has {counted(len(lengths), 'number')} for {counted(len(order), 'axis', 'axes')}."
+        )
     return tuple(lengths[index] for index in order)
 
 
 def _check_pyramid(levels: Any, method: Any) -> None:
     if levels != "auto":
-        whole_number(levels, "levels, unless it is 'auto',", 1)
+        whole_number(levels, "The argument levels, unless it is 'auto',", 1)
     if method not in get_args(Method):
         raise InvalidArgumentError(
             f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."

@@ -190,7 +190,7 @@ class ArrayStatus:
         for name, number, axis in (("time", time, self.time), ("channel", channel, self.channel)):
             length, chunk = self._length(axis)
             if not 0 <= number < length:
-                raise IndexError(f"{self.path!r} has no {name} {number}: there are {length}")
+                raise IndexError(f"{self.path!r} has no {name} {number}: there are {length}.")
             indices.append(number // chunk)
         return indices[0], indices[1]
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import InvalidArgumentError, LamellaError, StorageError, counted, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, clause, counted
 from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
@@ -271,17 +271,20 @@ def _check_is_manifest(path: str) -> None:
             read_manifest(path)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(
-                f"Cannot write the manifest {path}: a file that is no manifest has this name ({error}). Use another "
-                "name, or delete it first."
+                f"Cannot write the manifest {path}: a file that is no manifest has this name ({clause(error)}). Use "
+                "another name, or delete it first."
             ) from error
 
 
 def read_manifest(path: StrPath) -> dict[str, str]:
     """Read a manifest."""
+    path = local_path(path, "the manifest")
     try:
-        text = Path(local_path(path, "the manifest")).read_bytes().decode("utf-8", "surrogateescape")
+        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise InvalidArgumentError(f"the manifest {path} cannot be read: {error}") from error
+        raise InvalidArgumentError(
+            f"The manifest {path} cannot be read: {error.strerror or error}."
+        ) from error
     digests = {}
     for number, line in enumerate(text.split("\n"), 1):
         match = _LINE.fullmatch(line)
@@ -289,8 +292,8 @@ def read_manifest(path: StrPath) -> dict[str, str]:
             if not line.strip():
                 continue
             raise InvalidArgumentError(
-                f"line {number} of the manifest {path} has no checksum and name: {line[:80]!r}; make it by "
-                "`lamella checksum`"
+                f"The manifest {path} has no checksum and name in line {number}: {line[:80]!r}. Make it by "
+                "`lamella checksum`."
             )
         escaped, digest, key = match.groups()
         if escaped:
@@ -400,7 +403,7 @@ def _look(file: _File) -> _Sum:
     try:
         return _sum(file)
     except LamellaError as error:
-        return _Sum(file.key, 0, "", one_line(error), unread=isinstance(error, StorageError))
+        return _Sum(file.key, 0, "", clause(error), unread=isinstance(error, StorageError))
 
 
 def _parts(storage: Storage, key: str) -> Iterable[bytes]:

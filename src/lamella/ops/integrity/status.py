@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from lamella.errors import LamellaError, StorageError, counted, one_line
+from lamella.errors import LamellaError, StorageError, clause, counted
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
@@ -231,7 +231,7 @@ def position_status(position: Position) -> ImageStatus:
             levels.append(_array_status(position, path))
         except LamellaError as error:
             levels.append(
-                ArrayStatus(join(position.path, path), problem=one_line(error), unread=_is_unread(error))
+                ArrayStatus(join(position.path, path), problem=clause(error), unread=_is_unread(error))
             )
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
@@ -325,13 +325,13 @@ def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
     """Return the state of an image, followed by its label images."""
     number, path, node = field_
     if isinstance(node, LamellaError):
-        return number, [ImageStatus(path, problem=one_line(node), unread=_is_unread(node))]
+        return number, [ImageStatus(path, problem=clause(node), unread=_is_unread(node))]
     images = [position_status(node)]
     try:
         labels = [node.labels[name] for name in node.labels]
     except LamellaError as error:
         path = join(path, "labels")
-        return number, [*images, ImageStatus(path, problem=one_line(error), unread=_is_unread(error))]
+        return number, [*images, ImageStatus(path, problem=clause(error), unread=_is_unread(error))]
     return number, images + [position_status(label) for label in labels]
 
 

@@ -16,8 +16,8 @@ from lamella.errors import (
     LamellaError,
     NotDecodedError,
     StorageError,
+    clause,
     counted,
-    one_line,
 )
 from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
@@ -232,7 +232,8 @@ def verify(
             report = VerifyReport(name, 0, 0, *comparison)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
-                    f"{name} contains no file that {manifest} names: nothing was compared"
+                    f"{name} contains no file that {manifest} names: nothing was compared. Check that it is the "
+                    "manifest of this store."
                 )
         else:
             walk = _Verification(StoreReader(storage), done, journal)
@@ -253,7 +254,9 @@ def _apart(report: VerifyReport) -> VerifyReport:
 def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
     run(decode, walk.stored_files(path), workers, done=walk.count)
     if not walk.documents and not walk.damage:
-        raise InvalidArgumentError(f"{name} contains no Zarr group or array: there is nothing to verify")
+        raise InvalidArgumentError(
+            f"{name} contains no Zarr group or array: there is nothing to verify. Check the path."
+        )
     return VerifyReport(
         name,
         walk.documents,
@@ -317,9 +320,9 @@ class _Verification:
             places = files_to_decode(array)
             yield from places if self.journal is None else self._unknown(places, self.journal)
         except NotDecodedError as found:
-            self.undecoded.append(FileFinding(path, one_line(found)))
+            self.undecoded.append(FileFinding(path, clause(found)))
         except LamellaError as error:
-            self.damage.append(FileFinding(path, one_line(error), isinstance(error, StorageError)))
+            self.damage.append(FileFinding(path, clause(error), isinstance(error, StorageError)))
 
     def _unknown(self, places: Iterator[FileToDecode], journal: Journal[LocalFile]) -> Iterator[FileToDecode]:
         """Skip and count the files that the journal lists as undamaged under the array's current document."""
@@ -402,5 +405,5 @@ def decode(file: FileToDecode) -> Decoded:
             )
             array.read_many([region], out=scratch(region_shape(region), meta.dtype)[None])
     except (LamellaError, MemoryError) as error:
-        return Decoded(key, size, one_line(error), unread=isinstance(error, StorageError))
+        return Decoded(key, size, clause(error), unread=isinstance(error, StorageError))
     return Decoded(key, size, "", before, document)

@@ -79,7 +79,7 @@ class LocalFile:
                     os.close(created)
             if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
                 raise InvalidArgumentError(
-                    f"{self.where} is not a file: choose another name for the {self._noun}"
+                    f"{self.where} is not a file: choose another name for the {self._noun}."
                 )
             return open(self.where, "rb")
         except OSError as error:
@@ -135,7 +135,7 @@ class LocalFile:
         if isinstance(error, StorageError):
             raise error
         raise StorageError(
-            f"the {self._noun} {self.where} cannot be {verb}: {error.strerror or error}", error.errno
+            f"The {self._noun} {self.where} cannot be {verb}: {error.strerror or error}.", error.errno
         ) from error
 
 
@@ -199,10 +199,10 @@ class Journal(Generic[P]):
     def _refusal(self, head: Any) -> str:
         path = self.file.where
         if not isinstance(head, dict) or head.get("lamella") != "record":
-            return f"{path} exists, and is not a journal of lamella: choose another name for the record"
+            return f"{path} exists, and is not a journal of lamella: choose another name for the record."
         return (
             f"{path} is the record of another job ({head.get('work')} of {head.get('store')}) than this "
-            f"({self._head['work']} of {self._head['store']}): finish that one, or delete the file"
+            f"({self._head['work']} of {self._head['store']}): finish that one, or delete the file."
         )
 
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -235,7 +235,7 @@ class Mosaic(MosaicArray):
 
     def __init__(self, fields: Mapping[str, Position], blend: Blend = "nearest") -> None:
         if blend not in _BLENDS:
-            raise InvalidArgumentError(f"blend is 'nearest' or 'linear', not {blend!r}.")
+            raise InvalidArgumentError(f"blend={blend!r} is neither 'nearest' nor 'linear'.")
         self.fields = dict(fields)
         positions = list(self.fields.values())
         _check_fields(positions)

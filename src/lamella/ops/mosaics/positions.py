@@ -64,11 +64,11 @@ def set_positions(plate: Plate, table: Any, unit: str) -> None:
     """Write the translations of fields from a table; see :meth:`Plate.set_positions`."""
     plate.require_writable("set the positions of fields")
     if unit not in ("world", "pixel"):
-        raise InvalidArgumentError(f"unit is 'world' or 'pixel', not {unit!r}.")
+        raise InvalidArgumentError(f"unit={unit!r} is neither 'world' nor 'pixel'.")
     records = (
         table.to_dict("records")
         if hasattr(table, "to_dict")
-        else items_of(table, "table is a list of records")
+        else items_of(table, "The argument table is a list of records")
     )
     changes: list[tuple[Position, list[float]]] = []
     for record in records:
@@ -99,7 +99,7 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
             number = math.nan
         if not math.isfinite(number):
             raise InvalidArgumentError(
-                f"{names[axis]} of {record['path']} is a finite number, not {value!r}."
+                f"The {names[axis]} of {record['path']} is a finite number, not {value!r}."
             )
         shift[axis] = number - old[axis]
     return shift

@@ -104,7 +104,9 @@ class MosaicWrite:
         fields = [field.documents.storage for field in self.mosaic.fields.values()]
         if isinstance(target, Position):
             if overwrite or storage_options is not None:
-                raise InvalidArgumentError("overwrite and storage_options are for paths, not for a position.")
+                raise InvalidArgumentError(
+                    "Leave out overwrite and storage_options: they are for paths, not for a position."
+                )
             self.workers.check_reach(target.documents.storage, *fields)
             self._into(target)
             return target

@@ -9,7 +9,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from lamella.errors import NodeNotFoundError, NotDecodedError
+from lamella.errors import NodeNotFoundError, NotDecodedError, clause
 from lamella.nodes.replacing import check_replaced
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
@@ -340,7 +340,7 @@ def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str
                     raise
                 unsupported.add(part)
                 warnings.warn(
-                    f"{source.child(part)} was left out of the new plate with all that is in it: {error}",
+                    f"{source.child(part)} was left out of the new plate with all that is in it: {clause(error)}.",
                     UserWarning,
                     stacklevel=2,
                 )

@@ -172,7 +172,7 @@ def checked_sources(
 ) -> dict[str, Position]:
     """Return the positions by their plain paths; `exact_path` returns the path that a name such as "B03/0" means."""
     if not isinstance(positions, Mapping):
-        raise InvalidArgumentError(f"positions maps 'row/column/field' to positions; got {positions!r}.")
+        raise InvalidArgumentError(f"positions={positions!r} does not map 'row/column/field' to positions.")
     if not positions:
         raise InvalidArgumentError("A plate is made from at least one position; got none.")
     checked: dict[str, Position] = {}
@@ -180,7 +180,8 @@ def checked_sources(
         path = exact_path(str(key).strip("/"))
         if path.count("/") != 2 or not isinstance(position, Position):
             raise InvalidArgumentError(
-                f"positions maps 'row/column/field' to positions; got {key!r}: {type(position).__name__}."
+                f"The positions of a plate map 'row/column/field' to positions, not {key!r} to a "
+                f"{type(position).__name__}."
             )
         for part in path.split("/"):
             plate_edits.check_name(part)

@@ -95,7 +95,7 @@ _FIELDS = (types.MemberDescriptorType, type(_Named.field))
 
 
 class NoDigestError(Exception):
-    """A function uses an object that has no digest; the message names it."""
+    """A function uses an object that has no digest: the message, a sentence, names the object."""
 
 
 def function_digest(function: Callable[..., Any]) -> str:
@@ -218,7 +218,7 @@ class _Digest:
             self._add_instance(value)
         else:
             where = f" in {self._named_in[-1]}" if self._named_in else ""
-            raise NoDigestError(f"an object of {kind.__module__}.{kind.__qualname__}{where}")
+            raise NoDigestError(f"It uses an object of {kind.__module__}.{kind.__qualname__}{where}.")
 
     def _add_all(self, values: Iterable[Any]) -> None:
         for value in values:
@@ -373,7 +373,9 @@ class _Digest:
         if isinstance(value, np.ufunc):
             homes = [name for name in _UFUNC_MODULES if _has_ufunc(value, name)]
             if not homes:
-                raise NoDigestError(f"the ufunc {value.__name__!r}, which is not one of numpy or scipy")
+                raise NoDigestError(
+                    f"It uses the ufunc {value.__name__!r}, which is not one of numpy or scipy."
+                )
             module = homes[0]
         if isinstance(value, types.FunctionType) and not self._is_member_of_its_module(value):
             # Created by another package around an object of the user: a decorated function.
@@ -400,7 +402,7 @@ class _Digest:
             versions = [getattr(sys.modules.get(package), "__version__", None), *_installed_versions(package)]
             self._versions[package] = [str(version) for version in versions if version is not None]
         if not self._versions[package]:
-            raise NoDigestError(f"the package {package!r}, which has no version")
+            raise NoDigestError(f"It uses the package {package!r}, which has no version.")
         self._write("version", package, *self._versions[package])
 
 

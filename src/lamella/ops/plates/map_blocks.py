@@ -85,7 +85,7 @@ class BlockPlan:
         short = tuple(n for axis, n in enumerate(lengths) if axis not in self.dropped)
         if array.shape not in (full, short):
             raise InvalidArgumentError(
-                f"the function returned an array of shape {array.shape} for one of {lengths}: expected {short}"
+                f"The function returned an array of shape {array.shape} for one of {lengths}: expected {short}."
             )
         return array.reshape(full)
 
@@ -116,13 +116,15 @@ def block_plan(
     result_axes = list(names) if axes is None else [str(name).lower() for name in axes]
     if [name for name in names if name in result_axes] != result_axes or not result_axes:
         raise InvalidArgumentError(
-            f"axes names the axes that the results have, some of {names} in that order, not {axes!r}."
+            f"axes={axes!r} are not the axes of results, which are some of {names} in that order."
         )
     space = [name for name in result_axes if name in "zyx"]
     widths = dict.fromkeys(space, halo) if isinstance(halo, int) else halo
     unknown = [name for name in widths if name.lower() not in result_axes]
     if unknown:
-        raise InvalidArgumentError(f"halo is for axes of the results, {result_axes}, not for {unknown[0]!r}.")
+        raise InvalidArgumentError(
+            f"halo={halo!r} names the axis {unknown[0]!r}, and the axes of the results are {result_axes}."
+        )
     lower = {name.lower(): width for name, width in widths.items()}
     dropped = frozenset(axis for axis, name in enumerate(names) if name not in result_axes)
     return BlockPlan(shape, tuple(lower.get(name, 0) for name in names), dropped)

@@ -108,7 +108,7 @@ class LabelUnit(BlockUnit):
         labels = self.plan.checked(result, self.region)
         if labels.dtype.kind not in "biu":
             raise InvalidArgumentError(
-                f"the function returned an array of {labels.dtype}, not one of label ids, which are integers"
+                f"The function returned an array of {labels.dtype}, not one of label ids, which are integers."
             )
         stored = labels[self.plan.inside(self.files.stored_region(self.region), read)]
         inner = labels[self.plan.inside(self.region, read)]

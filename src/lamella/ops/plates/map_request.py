@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lamella.arguments import items_of, whole_number
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options, clause, counted
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.execution import check_progress
@@ -118,7 +118,7 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
     """Check the arguments of a call; raise for the first invalid one."""
     function, over, level = call.function, call.over, str(call.level)
     if not callable(function):
-        raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
+        raise InvalidArgumentError(f"function={function!r} is not a function to call.")
     if call.kwargs is not None:
         function = _with_arguments(function, call.kwargs)
     check_progress(call.progress)
@@ -132,11 +132,13 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
     if output is not None:
         if not is_store(output) and not isinstance(output, str | os.PathLike):
             raise InvalidArgumentError(
-                f"output is the path of a plate, or a store of zarr-python, not {output!r}."
+                f"output={output!r} is neither the path of a plate nor a store of zarr-python."
             )
         check_stores_apart(plate.documents.storage, open_storage(output), plate.node_path.path)
     if over == "positions" and (call.halo or call.axes is not None):
-        raise InvalidArgumentError("halo and axes are for over='regions': whole positions are not cut.")
+        raise InvalidArgumentError(
+            "Leave out halo and axes, or pass over='regions': whole positions are not cut."
+        )
     checked = replace(
         call,
         function=function,
@@ -157,14 +159,14 @@ def _axes(axes: Sequence[str]) -> list[str]:
     names = (
         list(axes)
         if isinstance(axes, str)
-        else items_of(axes, "axes is text, such as 'tyx', or a list of names")
+        else items_of(axes, "The argument axes is text, such as 'tyx', or a list of names")
     )
     return [str(name) for name in names]
 
 
 def _with_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
     if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
-        raise InvalidArgumentError(f"kwargs maps names of parameters to values, not {kwargs!r}.")
+        raise InvalidArgumentError(f"kwargs={kwargs!r} does not map names of parameters to values.")
     parameters: Mapping[str, inspect.Parameter] = {}
     with suppress(ValueError):  # some builtins have no signature
         parameters = inspect.signature(function).parameters
@@ -178,8 +180,8 @@ def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
     if halo is None:
         return 0
     if isinstance(halo, Mapping):
-        return {str(axis): whole_number(width, "a halo", 0) for axis, width in halo.items()}
-    return whole_number(halo, "a halo", 0)
+        return {str(axis): whole_number(width, "A halo", 0) for axis, width in halo.items()}
+    return whole_number(halo, "A halo", 0)
 
 
 def _check_blocks(request: MapRequest) -> None:
@@ -215,7 +217,9 @@ def _check_picklable(function: object, workers: Workers) -> None:
         try:
             pickle.dumps(function)
         except Exception as error:
-            raise InvalidArgumentError(f"The executor cannot send work to its workers: {error}") from error
+            raise InvalidArgumentError(
+                f"The executor cannot send work to its workers: {clause(error)}."
+            ) from error
 
 
 def _names_of_results(
@@ -223,16 +227,16 @@ def _names_of_results(
 ) -> tuple[str, ...]:
     """Return the names of the results, none if they are not stored; raise for invalid names."""
     if over not in ("positions", "regions"):
-        raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
+        raise InvalidArgumentError(f"over={over!r} is neither 'positions' nor 'regions'.")
     several = (
         [name]
         if name is None or isinstance(name, str)
-        else items_of(name, "name is a name, or a list of names")
+        else items_of(name, "The argument name is a name, or a list of names")
     )
     results = [_name_of_results(over, one, level, to_output) for one in several]
     names = tuple(one for one in results if one is not None)
     if len(set(names)) < len(names) or (not names and name is not None):
-        raise InvalidArgumentError(f"name is a name, or a list of different names, not {name!r}.")
+        raise InvalidArgumentError(f"name={name!r} is neither a name nor a list of different names.")
     return names
 
 
@@ -240,7 +244,7 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
     """Return the name of a result, None if it is not stored; raise for invalid names."""
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(
-            f"name is the name of an array, or 'labels/' and one of labels, not {name!r}."
+            f"name={name!r} is neither the name of an array nor 'labels/' and one of labels."
         )
     if name is None and (to_output or over == "regions"):
         name = level
@@ -248,7 +252,7 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
         return None
     if not to_output and name == level:
         raise InvalidArgumentError(
-            f"the image {level!r} would be written while it is read: use another name, or an output"
+            f"The image {level!r} would be written while it is read: use another name, or an output."
         )
     label = name.removeprefix(LABELS) if name.startswith(LABELS) else None
     first, last = name.partition("/")[0], name.rpartition("/")[2]
@@ -268,7 +272,8 @@ def _chosen(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Positi
         return dict(plate.positions())
     assert isinstance(plate, Plate)
     names = [
-        plate._exact_path(str(name).strip("/")) for name in items_of(paths, "positions is a list of paths")
+        plate._exact_path(str(name).strip("/"))
+        for name in items_of(paths, "The argument positions is a list of paths")
     ]
     return {path: position_of(plate, path) for path in names}
 
@@ -277,7 +282,7 @@ def position_of(plate: MappedPlate, path: str) -> Position:
     """Return a position of a plate; raise for other nodes."""
     node = plate[path]
     if not isinstance(node, Position):
-        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
+        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'.")
     return node
 
 
@@ -302,7 +307,9 @@ def _check_data_type(dtype: DTypeLike | None, over: str) -> None:
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
+        raise InvalidArgumentError(
+            f"dtype={dtype!r} is not a data type of numpy: {clause(error)}."
+        ) from error
     new_array((1,), kind, zarr_format=3)  # raises for types that arrays do not support
 
 
@@ -311,19 +318,20 @@ def _channel_names(
 ) -> list[str] | None:
     if names is None:
         return None
-    names = items_of(names, "channel_names is a list of names")
+    names = items_of(names, "The argument channel_names is a list of names")
     if not all(isinstance(name, str) and name for name in names):
-        raise InvalidArgumentError(f"channel_names is a list of names, not {names!r}.")
+        raise InvalidArgumentError(f"channel_names={names!r} is not a list of names.")
     if len(set(names)) != len(names):
-        raise InvalidArgumentError(f"channel_names {list(names)} has a name twice.")
-    for path, position in chosen.items():
+        raise InvalidArgumentError(f"channel_names={list(names)} has a name twice.")
+    for position in chosen.values():
         axes = position.axes
         new_images(axes, list(names))  # raises for names without an axis
         axis = channel_axis(axes)
         count = position[level].shape[axis] if axis is not None and over == "regions" else 0
         if count > len(names):
             raise InvalidArgumentError(
-                f"channel_names {list(names)} has {len(names)} names, and {path}/{level} has {count} channels."
+                f"channel_names={list(names)} has {counted(len(names), 'name')}, and {position.node_path}/{level} "
+                f"has {counted(count, 'channel')}."
             )
     return list(names)
 
@@ -334,5 +342,7 @@ def _retries(retries: int) -> int:
     except TypeError:
         number = -1
     if number < 0:
-        raise InvalidArgumentError(f"retries is how often a unit is tried again, from 0; got {retries!r}.")
+        raise InvalidArgumentError(
+            f"retries={retries!r} is not a whole number from 0, how often a unit is tried again."
+        )
     return number

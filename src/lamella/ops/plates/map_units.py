@@ -60,8 +60,8 @@ class Task:
             return [value]
         if not isinstance(value, tuple | list) or len(value) != len(self.names):
             raise InvalidArgumentError(
-                f"the function returned {type(value).__name__}, "
-                f"not a tuple of {len(self.names)} arrays for {self.names}"
+                f"The function returned {type(value).__name__}, "
+                f"not a tuple of {len(self.names)} arrays for {self.names}."
             )
         return value
 
@@ -127,7 +127,7 @@ class PositionUnit:
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
             raise InvalidArgumentError(
-                f"the function returned {type(result).__name__} for {self.path}, not an array to store as {name!r}"
+                f"The function returned {type(result).__name__} for {self.path}, not an array to store as {name!r}."
             )
         begin_result(self.target, name)
         discard(self.target, name)

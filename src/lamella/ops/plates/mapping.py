@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, UnitsFailedError
+from lamella.errors import InvalidArgumentError, UnitsFailedError, clause
 from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -190,7 +190,7 @@ def _raise_failures(report: MapReport, total: int) -> None:
         unit, error = next(iter(report.failed.items()))
         raise UnitsFailedError(
             f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
-            f"{error}. Fix the cause and make the same call again: finished work is skipped."
+            f"{clause(error)}. Fix the cause and make the same call again: finished work is skipped."
         )
 
 
@@ -268,7 +268,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
                 shape = request.block_plan(source).result_shape
                 if stored.shape != shape or stored.dtype != request.dtype(array):
                     raise InvalidArgumentError(
-                        f"{stored!r} exists and has another shape or data type: remove it, or use another name"
+                        f"{stored!r} exists and has another shape or data type: remove it, or use another name."
                     )
 
 
@@ -284,7 +284,7 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
             if request.call.resume and first is not None and exists(first, name) and is_recorded(first, name):
                 warnings.warn(
                     f"Nothing is skipped: whether {request.call.function!r} is the function of the last run cannot be "
-                    f"known, because it uses {error}.",
+                    f"known: {clause(error)}.",
                     UserWarning,
                     stacklevel=4,
                 )

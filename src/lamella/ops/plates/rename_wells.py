@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from lamella.spec.plate_names import is_temporary_well, temporary_well
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from zarr.abc.store import Store
 
@@ -180,11 +181,16 @@ def _refuse_other_swaps(plate: Plate, wells: set[str], cycles: list[_Cycle]) -> 
         )
 
 
+def _repeated(names: Iterable[str]) -> str:
+    """Return a name that occurs more than once; empty without one."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
 def _check(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
-    if len({new for _, new in renames}) < len(renames):
-        raise InvalidArgumentError("Two wells would have the same name.")
-    if len({old for old, _ in renames}) < len(renames):
-        raise InvalidArgumentError("A well would have two names.")
+    if twice := _repeated(new for _, new in renames):
+        raise InvalidArgumentError(f"Two wells of {plate.node_path} would be named {twice!r}.")
+    if twice := _repeated(old for old, _ in renames):
+        raise InvalidArgumentError(f"The well {twice!r} of {plate.node_path} would have two names.")
     for _, new in renames:
         members.check_well_path(plate, new)
 

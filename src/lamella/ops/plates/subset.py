@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, counted, did_you_mean
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import callers_level
@@ -48,12 +48,16 @@ def subset_plate(
     """Create a plate from a part of another plate; see :meth:`Plate.subset`."""
     chosen = dict(plate.positions())
     if wells is not None:
-        paths = [path_of_well(plate, name) for name in items_of(wells, "wells is a list of names")]
+        paths = [
+            path_of_well(plate, name) for name in items_of(wells, "The argument wells is a list of names")
+        ]
         chosen = {
             path: position for path, position in chosen.items() if path.rpartition("/")[0] in set(paths)
         }
     if acquisitions is not None:
-        chosen = _of_acquisitions(plate, chosen, items_of(acquisitions, "acquisitions is a list of ids"))
+        chosen = _of_acquisitions(
+            plate, chosen, items_of(acquisitions, "The argument acquisitions is a list of ids")
+        )
     if not chosen:
         raise InvalidArgumentError(
             f"No position of {plate.node_path} is chosen, so there is nothing to copy."
@@ -113,9 +117,9 @@ def _compositions(
     """Return the selected part of each position; empty if positions are copied whole."""
     if channels is None and not crop:
         return {}
-    names = None if channels is None else items_of(channels, "channels is a list of names")
+    names = None if channels is None else items_of(channels, "The argument channels is a list of names")
     if names is not None and (not names or len(set(names)) < len(names)):
-        raise InvalidArgumentError(f"channels is a list of different names, not {names!r}.")
+        raise InvalidArgumentError(f"channels={names!r} is not a list of different names.")
     return {
         path: Composition(
             (Part(position, _indices(position, names)),), pixel_region(position, crop or {}, "crop")
@@ -185,7 +189,7 @@ def merge(
     >>> [path for path, position in merged.positions()]
     ['A/1/0', 'A/1/1', 'A/1/2', 'A/1/3', 'B/2/0', 'B/2/1']
     """
-    inputs = items_of(plates, "plates is a list of plates")
+    inputs = items_of(plates, "The argument plates is a list of plates")
     *inputs, store_path = share_options((*inputs, store_path), storage_options)
     nodes = [cast("Plate", _opened(one, Plate)) for one in inputs]
     sources: dict[str, Position] = {}
@@ -265,11 +269,11 @@ def concatenate_channels(
     >>> both.channel_names, both["0"][:, 0, 0].tolist()
     (['DAPI', 'GFP'], [1, 2])
     """
-    inputs = items_of(sources, "sources is a list of stores")
+    inputs = items_of(sources, "The argument sources is a list of stores")
     *inputs, store_path = share_options((*inputs, store_path), storage_options)
     stores = [_opened(source, (Plate, Position)) for source in inputs]
     if not stores or len({isinstance(store, Plate) for store in stores}) > 1:
-        raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {stores!r}.")
+        raise InvalidArgumentError(f"sources={stores!r} is neither a list of plates nor one of positions.")
     positions_by_store = [
         dict(store.positions()) if isinstance(store, Plate) else {"": store} for store in stores
     ]
@@ -281,7 +285,9 @@ def concatenate_channels(
                 f"{path!r}. Choose wells with subset first."
             )
     names = (
-        None if channel_names is None else tuple(items_of(channel_names, "channel_names is a list of names"))
+        None
+        if channel_names is None
+        else tuple(items_of(channel_names, "The argument channel_names is a list of names"))
     )
     compositions = {
         path: Composition(tuple(Part(positions[path]) for positions in positions_by_store), {}, names)
@@ -291,7 +297,9 @@ def concatenate_channels(
         count = sum(len(part.position.channel_names) for part in composition.parts)
         if names is not None and len(names) != count:
             raise InvalidArgumentError(
-                f"channel_names has {len(names)} names, and {path or stores[0].node_path} {count} channels."
+                f"channel_names={list(names)} has {counted(len(names), 'name')}, and {path or stores[0].node_path} "
+                "would have "
+                f"{counted(count, 'channel')}."
             )
     _warn_of_places(list(compositions.values()))
     request = NewStore("concatenate_channels", positions_by_store[0], compositions)

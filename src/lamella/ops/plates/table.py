@@ -33,7 +33,7 @@ COLUMNS = ("path", "row", "column", "acquisition", "shape", "dtype", "scale", "c
 def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]:
     """Yield one record for each position of a plate; see :meth:`lamella.Plate.table`."""
     if on_error not in ("raise", "report"):
-        raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
+        raise InvalidArgumentError(f"on_error={on_error!r} is neither 'raise' nor 'report'.")
     for field in walk(plate):
         row, column, *_ = [*field.path.split("/"), ""]  # the valid part of an invalid path
         record: Record = dict.fromkeys(COLUMNS)

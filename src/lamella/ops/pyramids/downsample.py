@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, counted
 from lamella.ops.pyramids.kernels.machine_code import Constant, Kernel
 
 if TYPE_CHECKING:
@@ -76,18 +76,20 @@ def downsample(
     try:
         numbers = tuple(map(operator.index, factors))
     except TypeError as error:
-        raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
+        raise InvalidArgumentError(
+            f"factors={factors!r} are not whole numbers: pass one per axis."
+        ) from error
     if method not in _METHODS:
         raise InvalidArgumentError(
-            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
+            f"method={method!r} is not a way to downsample: use one of {', '.join(_METHODS)}."
         )
     plan = _plan(block.shape, block.dtype, numbers, method)
     if out is None:
         out = np.empty(plan.shape, plan.dtype)
     elif out.shape != plan.shape or out.dtype != plan.dtype:
         raise InvalidArgumentError(
-            f"out has shape {out.shape} and dtype {out.dtype}: "
-            f"{block.shape} downsampled by {factors} needs {plan.shape} and {plan.dtype}"
+            f"The array out has shape {out.shape} and dtype {out.dtype}: "
+            f"{block.shape} downsampled by {factors} needs {plan.shape} and {plan.dtype}."
         )
     if block.size == 0:
         return out
@@ -149,19 +151,19 @@ def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shap
     """Return the factors, limited to the length of their axes; raise for unusable ones."""
     if not 1 <= len(shape) <= _MAX_AXES:
         raise InvalidArgumentError(
-            f"an array of {len(shape)} axes cannot be downsampled: give 1 to {_MAX_AXES}"
+            f"An array of {counted(len(shape), 'axis', 'axes')} cannot be downsampled: give 1 to {_MAX_AXES}."
         )
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise InvalidArgumentError(
-            f"{dtype} voxels cannot be downsampled: bool, integers and floats of up to 64 bits can"
+            f"{dtype} voxels cannot be downsampled: bool, integers and floats of up to 64 bits can."
         )
     if len(factors) != len(shape) or min(factors) < 1:
         raise InvalidArgumentError(
-            f"factors {factors} do not fit an array of shape {shape}: give one of at least 1 for each axis"
+            f"factors={factors} does not fit an array of shape {shape}: give one of at least 1 for each axis."
         )
     factors = tuple(min(f, max(n, 1)) for n, f in zip(shape, factors, strict=True))
     if math.prod(factors) > _MAX_VOXELS:
-        raise InvalidArgumentError(f"factors {factors} make blocks above 2**30 voxels: use smaller ones")
+        raise InvalidArgumentError(f"factors={factors} makes blocks above 2**30 voxels: use smaller ones.")
     return factors
 
 

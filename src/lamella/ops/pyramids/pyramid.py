@@ -331,7 +331,7 @@ def _level_0(position: Position) -> tuple[PinnedArray, list[AxisMeta]]:
     try:
         base = position.data
     except NodeNotFoundError as error:
-        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {error}") from error
+        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of. {error}") from error
     source, axes = pinned(base.stored), position.axes
     if len(axes) != source.meta.ndim:
         raise InvalidArgumentError(
@@ -361,12 +361,12 @@ def _steps(
     """Return the factor of each axis from one level to the next, without axes that keep their length."""
     if isinstance(dims, Mapping):
         raise InvalidArgumentError(
-            f"dims names the axes to halve, such as ['y', 'x'], not {dims!r}. Factors are given as factors={dims!r}."
+            f"dims={dims!r} does not list the axes to halve, such as ['y', 'x']. Pass factors as factors={dims!r}."
         )
     if factors is None:
         if dims is None:
             return dict.fromkeys(space_axes(axes), 2)
-        text = "dims is a list of axis names, such as ['y', 'x']"
+        text = "The argument dims is a list of axis names, such as ['y', 'x']"
         names = list(dims) if isinstance(dims, str) else items_of(dims, text)
         if not all(isinstance(name, str) for name in names):
             raise InvalidArgumentError(f"{text}, not {dims!r}.")
@@ -375,11 +375,11 @@ def _steps(
         raise InvalidArgumentError("Give either dims, the axes to halve, or factors, not both.")
     if not isinstance(factors, Mapping) or not factors:
         raise InvalidArgumentError(
-            f"factors is axis names with whole factors, such as {{'y': 4}}, not {factors!r}."
+            f"factors={factors!r} does not map axis names to whole factors, such as {{'y': 4}}."
         )
     steps = {position.get_axis_index(str(name)): _factor(name, factor) for name, factor in factors.items()}
     if len(steps) < len(factors):
-        raise InvalidArgumentError(f"factors has an axis twice: {factors!r}.")
+        raise InvalidArgumentError(f"factors={factors!r} has an axis twice.")
     return {axis: step for axis, step in steps.items() if step > 1}
 
 
@@ -399,7 +399,7 @@ def check_levels(levels: object) -> None:
     """Raise unless the number of levels is a number from 1 or "auto"."""
     is_number = isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1
     if levels != "auto" and not is_number:
-        raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
+        raise InvalidArgumentError(f"levels={levels!r} is neither a number from 1 nor 'auto'.")
 
 
 def _plan(

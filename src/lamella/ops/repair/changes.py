@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError, StorageError
+from lamella.errors import InvalidArgumentError, MetadataError, StorageError, clause
 from lamella.ops.raw_nodes import StoreReader
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import V2, V3, ancestors, join
@@ -127,7 +127,8 @@ def save_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
         )
     except StorageError as error:
         raise StorageError(
-            f"the old documents cannot be saved in {folder}, so nothing was changed: {error}", error.errno
+            f"The old documents cannot be saved in {folder}, so nothing was changed: {clause(error)}.",
+            error.errno,
         ) from error
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, clause
 from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.own_key import own_record
 from lamella.spec.plate_edits import count_fields
@@ -69,7 +69,7 @@ def plan_index(
         location = f"{storage.name}/{path}".rstrip("/")
         if location in str(error):
             raise
-        raise MetadataError(f"Cannot reindex {location}: {error}") from error
+        raise MetadataError(f"Cannot reindex {location}: {clause(error)}.") from error
 
 
 def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:

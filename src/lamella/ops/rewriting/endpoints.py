@@ -58,13 +58,13 @@ def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
     if destination is None:
         if root is None:
             raise InvalidArgumentError(
-                f"{source.name} is not a local folder, so it cannot be replaced by a new store: use a destination"
+                f"{source.name} is not a local folder, so it cannot be replaced by a new store: use a destination."
             )
         _check_replaceable(source, root)
         return root
     parent, name = os.path.split(local_path(destination, "the destination"))
     if not name:
-        raise InvalidArgumentError(f"{parent} cannot be the name of a store")
+        raise InvalidArgumentError(f"{parent} cannot be the name of a store.")
     path = os.path.join(os.path.realpath(parent), name)
     real = os.path.realpath(path)
     if root == real:
@@ -95,23 +95,23 @@ def make_folder(path: str) -> None:
 def already_exists(name: str) -> StoreExistsError:
     """Return the error for an existing destination."""
     return StoreExistsError(
-        f"{name} exists already: choose another name, or replace it with overwrite=True (--overwrite)"
+        f"{name} exists already: choose another name, or replace it with overwrite=True (--overwrite)."
     )
 
 
 def not_a_store(name: str) -> StoreExistsError:
     """Return the error for a destination that is not a Zarr store."""
-    return StoreExistsError(f"{name} is not replaced, because it is not a Zarr store: choose another name")
+    return StoreExistsError(f"{name} is not replaced, because it is not a Zarr store: choose another name.")
 
 
 def check_destination(path: str, *, overwrite: bool) -> None:
     """Raise for a path that cannot be that of a folder with a store, or exists and must not be replaced."""
     if not os.path.basename(path):
-        raise InvalidArgumentError(f"{path} cannot be the name of a store")
+        raise InvalidArgumentError(f"{path} cannot be the name of a store.")
     if is_archive_name(path) and not os.path.isdir(path):
         raise InvalidArgumentError(
             f"{path} has the name of an archive, which this command does not write: write a folder, and then "
-            "`lamella pack` it"
+            "`lamella pack` it."
         )
     if not os.path.lexists(path):
         return
@@ -119,14 +119,14 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise already_exists(path)
     if os.path.islink(path):
         raise StoreExistsError(
-            f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to"
+            f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to."
         )
     is_empty = os.path.isdir(path) and not os.listdir(path)
     if not is_empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
         raise not_a_store(path)
     if ".zarr" not in path:
         raise StoreExistsError(
-            f"{path} is not replaced, because its name has no .zarr in it: delete it yourself, or choose another name"
+            f"{path} is not replaced, because its name has no .zarr in it: delete it yourself, or choose another name."
         )
 
 
@@ -141,7 +141,7 @@ def _check_replaceable(storage: Storage, root: str) -> None:
         )
     storage.check_deletable("")
     if root == parent or os.path.ismount(root):
-        raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: use a destination")
+        raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: use a destination.")
 
 
 def check_stores_apart(source: Storage, target: Storage, path: str = "") -> None:

@@ -10,7 +10,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import whole_numbers
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
 from lamella.store.metadata.array_creation import check_grid_choices, chunks_and_shards, fit_chunks, new_array
@@ -131,7 +131,7 @@ class RechunkPlan(Plan):
 
     def skip(self, path: str, error: MetadataError) -> None:
         """Note a group whose images cannot be read."""
-        self.notes.append(f"group {path or '/'!r} was copied unchanged: {error}")
+        self.notes.append(f"group {path or '/'!r} was copied unchanged: {clause(error)}")
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array of an image in its new layout; return arrays of other programs unchanged."""
@@ -162,9 +162,9 @@ class RequestedLayout:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
         check_grid_choices(self.chunks, self.shards)
         for argument, lengths in (("chunks", self.chunks), ("shards", self.shards)):
-            if not (isinstance(lengths, str) or lengths is None or whole_numbers(lengths, argument, 1)):
+            if not (isinstance(lengths, str) or lengths is None or whole_numbers(lengths, f"The argument {argument}", 1)):
                 raise InvalidArgumentError(
-                    f"{argument} is a list of whole numbers from 1 on for the last axes, not {lengths!r}."
+                    f"{argument}={lengths!r} is not a list of whole numbers from 1 on for the last axes."
                 )
         if self.compressor is not None:
             Compressor.of(self.compressor)
@@ -183,8 +183,8 @@ class RequestedLayout:
             and prod(chunks) * meta.dtype.itemsize > _MAX_BLOSC_BYTES
         ):
             raise InvalidArgumentError(
-                f"chunks {chunks} of {meta.dtype.name} are above 2 GiB, which blosc cannot compress: "
-                "ask for smaller chunks"
+                f"Chunks of {chunks} of {meta.dtype.name} are above 2 GiB, which blosc cannot compress: "
+                "ask for smaller chunks."
             )
         new = new_array(
             meta.shape,
@@ -206,7 +206,10 @@ class RequestedLayout:
             return meta.chunks, meta.shards
         shards, chunks = _last(self.shards, meta.ndim), _last(self.chunks, meta.ndim)
         if meta.zarr_format == 2 and shards and not isinstance(shards, str):
-            raise InvalidArgumentError("OME-NGFF 0.4 (Zarr v2) has no shards: upgrade to 0.5 first")
+            raise InvalidArgumentError(
+                f"OME-NGFF 0.4 (Zarr v2) has no shards, so shards={self.shards!r} cannot be stored: upgrade to 0.5 "
+                "first."
+            )
         if meta.zarr_format == 2 or shards is meta.shards is None:
             shards = "none"
         if chunks is None and shards == "none":

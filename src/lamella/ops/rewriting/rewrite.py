@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella._version import __version__
-from lamella.errors import MetadataError, NotDecodedError
+from lamella.errors import MetadataError, NotDecodedError, clause
 from lamella.log import logged
 from lamella.ops.execution import Count, reporting, run
 from lamella.ops.jobs.journal import Journal
@@ -303,7 +303,7 @@ class _Job:
         """Copy the files of an array that cannot be decoded, or leave it out; raise MetadataError if both fail."""
         if self.source.format == self.target.format:
             self.opaque.append(path)
-            self.plan.notes.append(f"array {path!r} was copied unchanged: {error}")
+            self.plan.notes.append(f"array {path!r} was copied unchanged: {clause(error)}")
             return
         if isinstance(error, NotDecodedError):
             old_and_new = translated(*self.source.array_document(path), path)
@@ -313,17 +313,17 @@ class _Job:
         part = part_of_others(path, self.inventory.groups, self.plan.is_ome)
         if self.plan.lossy and path not in self.plan.axes:
             self.left_out.append(part)
-            intro = "" if part == path else f"group {part!r} was left out with its content:  "
+            intro = "" if part == path else f"group {part!r} was left out with its content: "
             self.plan.notes.append(
-                f"{intro}array {path!r} {'was left out' if part == path else 'is'}: {error}"
+                f"{intro}array {path!r} {'was left out' if part == path else 'is'}: {clause(error)}"
             )
             return
         raise MetadataError(
-            f"array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {error}. "
+            f"The array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {clause(error)}."
             + (
                 ""
                 if path in self.plan.axes
-                else f"Remove {part!r}, or leave it out with lossy=True (--lossy)"
+                else f" Remove {part!r}, or leave it out with lossy=True (--lossy)."
             )
         ) from error
 
@@ -344,7 +344,7 @@ class _Job:
         if inventory_of(self.source).digest != self.inventory.digest:
             raise MetadataError(
                 f"{self.source.storage.name} was changed by another process while it was rewritten, so it is not "
-                "replaced: run the command again"
+                "replaced: run the command again."
             )
 
     def _units(self, resumed: bool) -> Iterator[Unit]:
@@ -392,7 +392,9 @@ class _Job:
         try:
             return self.plan.group(path, self.source.group(path))
         except MetadataError as error:
-            raise MetadataError(f"group {self.source.location(path)}: {error}") from error
+            raise MetadataError(
+                f"Cannot write the group {self.source.location(path)}: {clause(error)}."
+            ) from error
 
     def _write_group(self, path: str) -> None:
         attributes = self._group(path)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, clause
 from lamella.nodes.reporting import check_copied
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables
@@ -116,14 +116,14 @@ def upgrade(
     check_progress(progress)
     version = by_name(to)
     if not version.writable:
-        raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
+        raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6.")
     storage = open_storage(with_options(source, storage_options)) if destination is None else None
     if isinstance(storage, LocalStorage):
         root = os.path.realpath(storage.root)
         if above := next(groups_above(root), None):
             raise InvalidArgumentError(
                 f"{root} lies in the store {above}, which has one version throughout (ST-08): upgrade that "
-                "store, or use a destination"
+                "store, or use a destination."
             )
 
     def prepare(
@@ -175,7 +175,9 @@ def _rewrite_documents(
             if plan.group(path, old) != old:
                 groups.append(path)
         except MetadataError as error:
-            raise MetadataError(f"group {documents.location(path)}: {error}") from error
+            raise MetadataError(
+                f"Cannot upgrade the group {documents.location(path)}: {clause(error)}."
+            ) from error
     documents.put_arrays(arrays)
     for path in reversed(groups):
         documents.edit_group(path, lambda attributes, path=path: plan.group(path, attributes))  # type: ignore[misc]

@@ -96,8 +96,8 @@ class Workspace:
                 raise
             except OSError as error:
                 raise StorageError(
-                    f"cannot write {self.path}: {error.strerror or error}; fix the cause and run the "
-                    "same call again",
+                    f"Cannot write {self.path}: {error.strerror or error}. Fix the cause and run the "
+                    "same call again.",
                     error.errno,
                 ) from error
 
@@ -142,7 +142,7 @@ class Workspace:
             if not os.path.lexists(self.new):
                 raise StorageError(
                     f"{self.path} was moved to {self._old}, and the new store is missing: move the old one "
-                    "back"
+                    "back."
                 )
             os.rename(self.new, self.path)
         if plan is not None and not any(map(os.path.lexists, (self.path, self.new, self._old))):
@@ -163,12 +163,12 @@ class Workspace:
         if plan is not None and plan.get("settings") != self.settings:
             raise InvalidArgumentError(
                 f"{self.folder} has an unfinished store of another command ({_shown(plan.get('settings'))}): "
-                f"run that command again to finish it, or delete the folder"
+                "run that command again to finish it, or delete the folder."
             )
         names = os.listdir(self.folder) if os.path.lexists(self.folder) else []
         if plan is None and any(not is_private(name) for name in names):
             raise InvalidArgumentError(
-                f"{self.folder} exists, and is not a workspace of lamella: delete or move it"
+                f"{self.folder} exists, and is not a workspace of lamella: delete or move it."
             )
         if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
             self._remove_files()
@@ -194,7 +194,7 @@ class Workspace:
                 self._move()
         except OSError as error:
             raise StorageError(
-                f"the new store cannot be moved to {self.path}: {error.strerror or error}; it is in {self.new}",
+                f"The new store cannot be moved to {self.path}: {error.strerror or error}. It is in {self.new}.",
                 error.errno,
             ) from error
         log.debug("Moved %s to %s", self.new, self.path)

@@ -111,13 +111,13 @@ class CropSource:
         if not self.images:
             raise InvalidArgumentError("There is no image to read crops from.")
         if not 0 <= self.foreground <= 1:
-            raise InvalidArgumentError(f"foreground is a fraction between 0 and 1, not {foreground!r}")
+            raise InvalidArgumentError(f"foreground={foreground!r} is not a fraction between 0 and 1.")
         if self.foreground and labels is None:
             raise InvalidArgumentError(
-                "foreground needs labelled voxels: set labels to the name of a label image"
+                f"foreground={foreground!r} needs labelled voxels: set labels to the name of a label image."
             )
         if not self.size or min(self.size) < 1:
-            raise InvalidArgumentError(f"a crop has lengths of at least 1, got {size!r}")
+            raise InvalidArgumentError(f"size={size!r} is not the lengths of a crop, which are at least 1.")
         self._array = lru_cache(_MAX_OPEN)(self._open_array)
         self._label = lru_cache(_MAX_OPEN)(self._open_label)
         self._labelled_voxels = lru_cache(_MAX_IMAGES)(self._find_labelled_voxels)
@@ -170,7 +170,7 @@ class CropSource:
         space, channel = space_axes(position.axes), channel_axis(position.axes)
         if len(self.size) > len(space):
             raise InvalidArgumentError(
-                f"a crop of {self.size} has more axes than {position!r} has axes of space ({len(space)})"
+                f"A crop of {self.size} has more axes than {position!r} has axes of space ({len(space)})."
             )
         span = [1] * array.ndim
         for axis, length in zip(space[len(space) - len(self.size) :], self.size, strict=True):
@@ -178,7 +178,7 @@ class CropSource:
         if channel is not None:
             span[channel] = array.shape[channel]
         if any(length > n for n, length in zip(array.shape, span, strict=True)):
-            raise InvalidArgumentError(f"a crop of {self.size} does not fit into {array!r}")
+            raise InvalidArgumentError(f"A crop of {self.size} does not fit into {array!r}.")
         return array, tuple(span)
 
     def _cover(
@@ -316,7 +316,7 @@ class CropSource:
         label = position.labels[self.labels or ""]
         if self.level not in label.dataset_paths:
             raise NodeNotFoundError(
-                f"{label!r} has no level {self.level!r} as its image has: compute its pyramid"
+                f"{label!r} has no level {self.level!r} as its image has: compute its pyramid."
             )
         lengths = dict(zip(position.axis_names, position[self.level].shape, strict=True))
         channel = channel_axis(label.axes)
@@ -357,5 +357,5 @@ def _positions(images: Position | ImageContainer | Iterable[Position]) -> Iterat
     else:
         for position in images:
             if not isinstance(position, Position):
-                raise InvalidArgumentError(f"crops are read from positions, got {position!r}")
+                raise InvalidArgumentError(f"Crops are read from positions, not from {position!r}.")
             yield position

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import LamellaError, StorageError
+from lamella.errors import LamellaError, StorageError, clause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class ChunkThreads:
             return
         if isinstance(self.failure, OSError) and not isinstance(self.failure, LamellaError):
             raise StorageError(
-                f"the stream cannot be written: {self.failure}", self.failure.errno
+                f"The stream cannot be written: {clause(self.failure)}.", self.failure.errno
             ) from self.failure
         raise self.failure
 

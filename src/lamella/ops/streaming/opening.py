@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.arguments import items_of, name_text, whole_numbers
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, clause, counted
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import request_of
@@ -74,7 +74,7 @@ class StreamOptions:
             frame = tuple(index(n) for n in shape_per_frame)
         except TypeError:
             raise InvalidArgumentError(
-                f"shape_per_frame is one integer per axis, not {shape_per_frame!r}."
+                f"shape_per_frame={shape_per_frame!r} is not one integer per axis."
             ) from None
         if not frame or min(frame) < 1:
             raise InvalidArgumentError(
@@ -83,28 +83,32 @@ class StreamOptions:
         try:
             kind = np.dtype(dtype)
         except TypeError as error:
-            raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
+            raise InvalidArgumentError(
+                f"dtype={dtype!r} is not a data type of numpy: {clause(error)}."
+            ) from error
         if options["order"] is not None:
             names = list(options["order"]) if isinstance(options["order"], str) else options["order"]
-            options["order"] = items_of(names, "order is a list of axis names, or their letters as text")
+            options["order"] = items_of(
+                names, "The argument order is a list of axis names, or their letters as text"
+            )
             if not all(isinstance(name, str) for name in options["order"]):
-                raise InvalidArgumentError(f"order is a list of axis names, not {names!r}.")
+                raise InvalidArgumentError(f"order={names!r} is not a list of axis names.")
         if options["channel_names"] is not None:
             options["channel_names"] = items_of(
-                options["channel_names"], "channel_names is a list of names of channels"
+                options["channel_names"], "The argument channel_names is a list of names of channels"
             )
         if options["chunks"] is not None:
-            options["chunks"] = whole_numbers(options["chunks"], "chunks", 1)
+            options["chunks"] = whole_numbers(options["chunks"], "The argument chunks", 1)
         if not isinstance(options["lengths"], Mapping | None):
             raise InvalidArgumentError(
-                f"lengths maps names of axes to numbers, such as {{'z': 10}}, not {options['lengths']!r}."
+                f"lengths={options['lengths']!r} does not map names of axes to numbers, such as {{'z': 10}}."
             )
         if options["pyramid"] is not None:
             check_levels(options["pyramid"])
         for option in ("queue", "flush_every"):
             number = options[option]
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-                raise InvalidArgumentError(f"{option} is a number from 1, not {number!r}.")
+                raise InvalidArgumentError(f"{option}={number!r} is not a number from 1.")
         return cls(name, frame, kind, **options)
 
 
@@ -156,7 +160,7 @@ def _blank(plate: Plate) -> Position:
 def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
     specs = [
         _spec(plate, position)
-        for position in items_of(positions, "positions is a list of positions, paths or tuples")
+        for position in items_of(positions, "The argument positions is a list of positions, paths or tuples")
     ]
     paths = ["/".join(map(name_text, spec[:3])) for spec in specs]
     if not paths or len(set(paths)) != len(paths):
@@ -289,18 +293,20 @@ def _frame_order(
         isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in lengths_by_name.values()
     ):
         raise InvalidArgumentError(
-            f"lengths contains whole numbers from 1 for axes of the order {''.join(array_names)!r}, not "
-            f"{options.lengths!r}."
+            f"lengths={options.lengths!r} are not whole numbers from 1 for axes of the order {''.join(array_names)!r}."
         )
     channels, new = _channels(position, options.channel_names) if "c" in array_names else (None, [])
     if options.channel_names is not None and channels is None:
-        raise InvalidArgumentError(f"channel_names is set, but the order {''.join(array_names)!r} has no c.")
+        raise InvalidArgumentError(
+            f"channel_names={list(options.channel_names)} needs an order with c, not {''.join(array_names)!r}."
+        )
     for name in array_names:
         if name == "c":
             length = lengths_by_name.get(name, len(channels or ()))
             if length != len(channels or ()):
                 raise InvalidArgumentError(
-                    f"lengths is {length} for c, but there are {len(channels or ())} channels."
+                    f"lengths={options.lengths!r} has {length} for c, but {position.node_path} has "
+                    f"{counted(len(channels or ()), 'channel')}."
                 )
             lengths.append(length)
         elif name in lengths_by_name:
@@ -324,7 +330,7 @@ def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tupl
     missing = [name for name in requested if name not in names]
     if (missing and position.dataset_paths) or not requested or len(set(requested)) != len(requested):
         raise InvalidArgumentError(
-            f"channel_names names channels of {position.node_path}, each once: it has {names}, not {list(requested)}."
+            f"channel_names={list(requested)} must name channels of {position.node_path}, each once: it has {names}."
         )
     names = [*names, *missing]
     return tuple(names.index(name) for name in requested), missing

@@ -53,7 +53,7 @@ class StreamRecord:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MetadataError(
-                f"the record of the stream in the attributes of an array is damaged: {stored!r}"
+                f"The record of the stream in the attributes of an array is damaged: {stored!r}."
             ) from error
 
     def into(self, attributes: JSONObject) -> JSONObject:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import DamagedDataError, LamellaError, MetadataError
+from lamella.errors import DamagedDataError, LamellaError, MetadataError, clause
 from lamella.ops.regions import grid_index, regions
 from lamella.ops.tables.frames import pandas
 from lamella.store.keys import join
@@ -184,7 +184,8 @@ class _Reader:
             raise
         except Exception as error:  # codecs raise errors of any kind
             raise DamagedDataError(
-                f"{self.documents.storage.where(path)} cannot be decoded: {error}. Restore the table from a copy."
+                f"{self.documents.storage.where(path)} cannot be decoded: {clause(error)}. Restore the table from a "
+                "copy."
             ) from error
         if values.dtype.kind in "TUS":
             return values.astype(object)

@@ -10,7 +10,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import LamellaError, MetadataError, importing
+from lamella.errors import LamellaError, MetadataError, clause, importing
 from lamella.ops.tables import anndata
 from lamella.ops.tables.frames import check_values, pandas
 from lamella.spec.tables import BACKENDS
@@ -81,7 +81,8 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         ) from error
     except (ValueError, OSError) as error:
         raise MetadataError(
-            f"The table {documents.storage.where(path)} cannot be read as {backend}: {error} ({type(error).__name__})"
+            f"The table {documents.storage.where(path)} cannot be read as {backend}: {clause(error)} "
+            f"({type(error).__name__})."
         ) from error
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, WrongTypeError, did_you_mean, importing
+from lamella.errors import InvalidArgumentError, WrongTypeError, clause, did_you_mean, importing
 from lamella.spec.tables import (
     BACKENDS,
     LABEL_TYPES,
@@ -53,7 +53,9 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
         try:
             frame = pd.DataFrame(value)
         except (TypeError, ValueError) as error:
-            raise InvalidArgumentError(f"{_what(name)}, not this {type(value).__name__}: {error}") from error
+            raise InvalidArgumentError(
+                f"{_what(name)}, not this {type(value).__name__}: {clause(error)}."
+            ) from error
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
     odd = [column for column in frame.columns if not isinstance(column, str) or not column]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.arguments import items_of, text_of_name
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, counted, did_you_mean, importing
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, clause, counted, did_you_mean, importing
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
@@ -161,7 +161,7 @@ def _request(
     names = (
         (properties,)
         if isinstance(properties, str)
-        else tuple(items_of(properties, "properties is a list of names of properties"))
+        else tuple(items_of(properties, "The argument properties is a list of names of properties"))
     )
     for name in names:
         if name not in (*known, "label"):
@@ -229,7 +229,9 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
     if channels is None:
         return tuple(enumerate(names))
     chosen: list[Any] = (
-        items_of(channels, "channels is a list of names") if text_of_name(channels) is None else [channels]
+        items_of(channels, "The argument channels is a list of names")
+        if text_of_name(channels) is None
+        else [channels]
     )
     indexes = [
         position.get_channel_index(one)
@@ -301,9 +303,9 @@ def _measured(
             spacing=request.spacing,
         )
     except (NotImplementedError, ValueError) as error:
-        reason = str(error).rstrip(".")
         raise InvalidArgumentError(
-            f"{request.labels.node_path} cannot be measured: {reason}. Some properties need two space axes, or voxels "
+            f"{request.labels.node_path} cannot be measured: {clause(error)}. Some properties need two space axes, "
+            "or voxels "
             "of one size (physical=False)."
         ) from error
     columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}

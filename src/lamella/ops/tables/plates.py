@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def _tables(plate: Plate, positions: Iterable[str] | None) -> Iterator[tuple[str, Tables]]:
     if positions is not None:
-        for name in items_of(positions, "positions is a list of paths"):
+        for name in items_of(positions, "The argument positions is a list of paths"):
             path = plate._exact_path(str(name).strip("/"))
             yield path, Tables(plate[path].node_path.child("tables"), False)
         return

@@ -204,7 +204,7 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
     """
     units, extents = _ratios(position), _extents(position)
     rows: dict[str, dict[str, float]] = {}
-    text = "rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
+    text = "The argument rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
     if not isinstance(rois, Mapping):
         raise WrongTypeError(f"{text}, not {rois!r}.")
     for name, bounds in rois.items():

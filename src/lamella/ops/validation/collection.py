@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, clause
 from lamella.spec.ome_xml import children, parse_xml
 from lamella.spec.rules.value import describe, objects, strings
 from lamella.store.keys import join
@@ -121,7 +121,7 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         data = inspection.reader.storage.read(key)
         root = None if data is None else parse_xml(data)
     except (LamellaError, OSError) as error:
-        found = f"{XML_FILE} cannot be read: {error}"
+        found = f"{XML_FILE} cannot be read: {clause(error)}"
         inspection.report("BF-03", ome_path, found, "restore it from a copy", level="MUST", version=version)
         return
     if root is None:

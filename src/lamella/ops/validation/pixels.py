@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lamella.errors import DamagedDataError, LamellaError, one_line
+from lamella.errors import DamagedDataError, LamellaError, clause
 from lamella.ops.execution import run
 from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
@@ -85,7 +85,7 @@ def _decode(
     try:
         run(decode, files_to_decode(array), workers, done=collect)
     except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
-        problems.append(one_line(error))
+        problems.append(clause(error))
     for problem in problems:
         damaged.add(array.path)
         inspection.report(
@@ -171,7 +171,7 @@ def _compare_levels(
             done=lambda difference: differences.append(difference) if difference else None,
         )
     except DamagedDataError as error:
-        differences.append(str(error))
+        differences.append(clause(error))
     if differences:
         inspection.report("LM-10", paths[1], f"{differences[0]} of {levels[0][1]!r}, {method}", _COMPUTE)
 

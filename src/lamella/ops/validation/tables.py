@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import LamellaError, MissingDependencyError
+from lamella.errors import LamellaError, MissingDependencyError, clause
 from lamella.spec.rules.value import describe
 from lamella.spec.tables import (
     BACKENDS,
@@ -139,7 +139,7 @@ def _check_regions(inspection: Inspection, table: StoredNode, info: TableInfo) -
     except MissingDependencyError:
         return
     except LamellaError as error:
-        problem = f"cannot be read: {error}"
+        problem = f"cannot be read: {clause(error)}"
     if problem is not None:
         fix = "write the columns of regions, or another type of table"
         inspection.report("LM-24", table.path, f"it {problem}", fix, at=("type",))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lamella.errors import LamellaError, MetadataError, StorageError, one_line
+from lamella.errors import LamellaError, MetadataError, StorageError, clause, one_line
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -556,7 +556,7 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     for path, error in unread.items():
         if isinstance(error, StorageError):
             warnings.warn(
-                f"{path} could not be read for the contrast, which fits the other fields: {one_line(error)}",
+                f"{path} could not be read for the contrast, which fits the other fields: {clause(error)}.",
                 UserWarning,
                 stacklevel=callers_level(),
             )

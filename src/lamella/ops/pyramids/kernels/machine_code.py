@@ -188,6 +188,6 @@ def _linked(code: bytes) -> Code:
 
     def call(args: Sequence[Argument], numbers: Sequence[int]) -> None:
         if status := function(struct.pack(f"{len(numbers)}q", *numbers)):
-            raise RuntimeError(f"a kernel ended with status {status}, called for {_passed(args)[0]}")
+            raise RuntimeError(f"A kernel ended with status {status}, called for {_passed(args)[0]}.")
 
     return call
