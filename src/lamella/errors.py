@@ -69,6 +69,7 @@ def one_line(error: BaseException) -> str:
 
 
 _FIRST_WORDS = re.compile(r"(?:An?|Cannot|Each|Its?|No|Nothing|Such|The|There|These|This) ")
+_QUESTION = re.compile(r"\.? Did (you mean .+\?)$")
 
 
 def clause(message: object) -> str:
@@ -76,10 +77,15 @@ def clause(message: object) -> str:
 
     >>> clause(ValueError("There is no axis 'q'.")), clause("A/1 has no pixels.")
     ("there is no axis 'q'", 'A/1 has no pixels')
+
+    The question of `did_you_mean` goes into brackets:
+
+    >>> clause("A/1 has no axis 'q': its axes are y, x. Did you mean 'x'?")
+    "A/1 has no axis 'q': its axes are y, x (did you mean 'x'?)"
     """
     text = one_line(message) if isinstance(message, BaseException) else str(message)
     first = text[:1].lower() if _FIRST_WORDS.match(text) else text[:1]
-    return first + text[1:].removesuffix(".")
+    return first + _QUESTION.sub(r" (did \1)", text[1:]).removesuffix(".")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

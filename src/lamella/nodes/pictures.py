@@ -88,7 +88,7 @@ class Pictures(NGFFNode):
         options = PreviewOptions(label, z, t, names, None if level is None else str(level), region)
         page, problems = draw_preview(self, options, size=size, jobs=jobs)
         for problem in problems:
-            warnings.warn(f"{problem.path}: {problem.error}", UserWarning, stacklevel=callers_level())
+            warnings.warn(f"{problem.path}: {problem.error}.", UserWarning, stacklevel=callers_level())
         picture: Image = page.image
         return picture
 
