@@ -68,9 +68,7 @@ if TYPE_CHECKING:
 _COMPRESSOR = "zstd"
 """Bitshuffle would break up the long runs of one id: files 2.5 times as large, and half the speed (docs/codecs.md)."""
 
-_PROPERTIES = (
-    "The argument properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
-)
+_PROPERTIES = "The argument properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
 
 
 def create_label(
