@@ -167,7 +167,7 @@ def _refusal(
     pattern = _propose(files, table, groups)
     if pattern is None:
         return f"{problem}place each file with --well-regex or --map."
-    return f"{problem}place them with --well-regex {shlex.quote(pattern)} when you have checked the meaning of each group."
+    return f"{problem}place them with --well-regex {shlex.quote(pattern)} after a look at the meaning of each group."
 
 
 def _example(table: _Table, index: int) -> str:
