@@ -162,7 +162,9 @@ class RequestedLayout:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
         check_grid_choices(self.chunks, self.shards)
         for argument, lengths in (("chunks", self.chunks), ("shards", self.shards)):
-            if not (isinstance(lengths, str) or lengths is None or whole_numbers(lengths, f"The argument {argument}", 1)):
+            if isinstance(lengths, str) or lengths is None:
+                continue
+            if not whole_numbers(lengths, f"The argument {argument}", 1):
                 raise InvalidArgumentError(
                     f"{argument}={lengths!r} is not a list of whole numbers from 1 on for the last axes."
                 )
