@@ -492,10 +492,11 @@ def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
 def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Return whether a level's path is empty, or has an empty array of the same killed call."""
     node_path = position.node_path.child(path)
-    kind = position.documents.kind(node_path.path)
+    documents = node_path.store_handle.documents
+    kind = documents.kind(node_path.path)
     if kind != "array" or not position.is_unwritten(path):
         return kind is None
-    stored = position.documents.array(node_path.path)
+    stored = documents.array(node_path.path)
     return (stored.shape, stored.dtype) == (planned.shape, planned.dtype)
 
 

@@ -43,7 +43,7 @@ from lamella.spec import edits, geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.metadata.array_creation import array_like
-from lamella.store.pixels.arrays import PinnedArray, pinned
+from lamella.store.pixels.arrays import PinnedArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -234,7 +234,7 @@ def make_unlisted(
     ``source`` is the only level of the image, ``planned`` describes each new level by path, ``steps`` has their factors
     from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
     """
-    before = position.document.shared_model
+    before = position.document.last_shared_model
     checked = _described(add(before), method, steps)  # unusable transforms raise before anything is written
 
     def change(meta: ImagesMeta) -> ImagesMeta:
@@ -327,12 +327,13 @@ def delete_pyramid(position: Position) -> None:
 
 
 def _level_0(position: Position) -> tuple[PinnedArray, list[AxisMeta]]:
-    """Return level 0 as it is now, and its axes."""
+    """Return level 0 as it is now, and its axes, which are shared: never change them."""
     try:
         base = position.data
     except NodeNotFoundError as error:
         raise InvalidArgumentError(f"There is no level 0 to make a pyramid of. {error}") from error
-    source, axes = pinned(base.stored), position.axes
+    source = PinnedArray(base.stored.documents, base.stored.path, base.stored.last_meta)
+    axes = position.document.last_shared_model.multiscales[0].axes
     if len(axes) != source.meta.ndim:
         raise InvalidArgumentError(
             f"{base!r} has {source.meta.ndim} dimensions, but {position.node_path} has {len(axes)} axes."

@@ -143,7 +143,8 @@ class StoredArray:
             return selection.finish(block)
         request = ReadRequest.into(selection, out)
         self._call("read", meta, [selection], lambda engine: engine.read(selection, request.block))
-        request.finish()
+        if not request.is_direct:
+            request.finish()
         return out
 
     def read_orthogonal(self, index: Index) -> Array:
@@ -178,7 +179,8 @@ class StoredArray:
             lambda engine: engine.read_many([(request.selection, request.block) for request in requests]),
         )
         for request in requests:
-            request.finish()
+            if not request.is_direct:
+                request.finish()
         return results
 
     # ---- writing --------------------------------------------------------------------------------
@@ -408,19 +410,21 @@ class ReadRequest:
     selection: Selection
     block: Array
     result: Array
+    is_direct: bool
+    """Whether the block is the memory of the result."""
 
     @classmethod
     def into(cls, selection: Selection, result: Array) -> ReadRequest:
         """Read into the result's memory, or into a new block where the result has another order of values."""
         block = selection.prepare(result)
-        if not np.may_share_memory(block, result):
-            block = np.empty(selection.shape, result.dtype)
-        return cls(selection, block, result)
+        is_direct = np.may_share_memory(block, result)
+        return cls(
+            selection, block if is_direct else np.empty(selection.shape, result.dtype), result, is_direct
+        )
 
     def finish(self) -> None:
-        """Copy the values into the result, where they were read into another block."""
-        if not np.may_share_memory(self.block, self.result):
-            np.copyto(self.result, self.selection.finish(self.block))
+        """Copy the values from another block into the result."""
+        np.copyto(self.result, self.selection.finish(self.block))
 
 
 def results_for(

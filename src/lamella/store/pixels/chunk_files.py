@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lamella.errors import DamagedDataError
 from lamella.store.files.file_system import read_at
 from lamella.store.files.temporary_files import stage
-from lamella.store.keys import join
 from lamella.store.pixels.chunk_cache import indexes
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard
 from lamella.store.pixels.stored_chunks import require_file
@@ -52,16 +51,16 @@ class FolderSource:
 
     def __init__(self, storage: LocalStorage, path: str, coding: Coding) -> None:
         self._storage = storage
-        self._path = path
+        self._prefix = f"{path}/" if path else ""
         self._coding = coding
 
     def open(self, key: str, index: Shape, numbers: Collection[object]) -> ChunkFile:
         del index
         coding = self._coding
-        return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
+        return ChunkFile(self._storage, self._prefix + key, coding.index, len(numbers), coding.identity)
 
     def decoded(self, key: str, number: int) -> DecodedChunk | None:
-        whole = join(self._path, key)
+        whole = self._prefix + key
         status = self._storage.regular_file_status(whole)
         if status is None:
             return None
@@ -93,7 +92,7 @@ class FolderSource:
                 file.old.close()
 
     def _write_file(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
-        whole, form = join(self._path, file.key), self._coding.index
+        whole, form = self._prefix + file.key, self._coding.index
         if form is None:
             for _, _, data in chunks:
                 file.old.close()
@@ -186,11 +185,7 @@ class ChunkFile:
         """Open the file if needed; return whether it exists."""
         with self._lock:
             if self._fd is None and not self._is_missing:
-                try:
-                    self._open()
-                except BaseException:
-                    self._shut()  # the next thread opens it again, and raises the same error
-                    raise
+                self._fd = self._open()
         return self._fd is not None
 
     def _span(self, number: int) -> tuple[int, int] | None:
@@ -205,34 +200,39 @@ class ChunkFile:
         return start, length
 
     def _close(self) -> None:
-        self._shut()
-        self._is_missing = True
-
-    def _shut(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        self._is_missing = True
 
-    def _open(self) -> None:
+    def _open(self) -> int | None:
+        """Open the file and read its index; None if it is missing."""
         try:
-            self._fd = self._storage.open_file(self._key)
+            fd = self._storage.open_file(self._key)
         except (FileNotFoundError, NotADirectoryError):
             self._is_missing = True
-            return
-        status = os.fstat(self._fd)
-        if not S_ISREG(status.st_mode):
-            require_file(status.st_mode, self.path)
-        self.size = status.st_size
-        is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-        of_chunks = stamp_of_chunks(status, self._coding)
-        self.stamp = of_chunks if is_settled else None
-        if self._form is None:
-            return
-        stamp = (*of_chunks, hash(self._form))
-        self._entries = indexes.get(self.path, stamp)
-        if self._entries is None:
-            start, length = self._form.span
+            return None
+        try:
+            status = os.fstat(fd)
+            if not S_ISREG(status.st_mode):
+                require_file(status.st_mode, self.path)
+            self.size = status.st_size
+            stamp = stamp_of_chunks(status, self._coding)
+            is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+            self.stamp = stamp if is_settled else None
+            if self._form is not None:
+                self._entries = self._read_index(fd, (*stamp, hash(self._form)), self._form)
+        except BaseException:
+            os.close(fd)  # the next thread opens it again, and raises the same error
+            raise
+        return fd
+
+    def _read_index(self, fd: int, stamp: Stamp, form: IndexForm) -> Entries:
+        entries = indexes.get(self.path, stamp)
+        if entries is None:
+            start, length = form.span
             start = max(0, self.size + start) if start < 0 else start
-            self._entries = decode_index(read_at(self._fd, start, length), self._form, self.path)
-            if is_settled:
-                indexes.put(self.path, stamp, self._entries)
+            entries = decode_index(read_at(fd, start, length), form, self.path)
+            if self.stamp is not None:
+                indexes.put(self.path, stamp, entries)
+        return entries

@@ -128,6 +128,11 @@ def _along_axes(items: list[Any], shape: Shape) -> Selection:
                 )
             axes.append(_bounded(item, axis, n))
             length = len(item)
+        elif isinstance(item, int):
+            if not -n <= item < n:
+                raise OutOfBoundsError(f"The index {item} is out of bounds for axis {axis} with size {n}.")
+            axes.append(slice(item % n, item % n + 1, 1))
+            length = 1
         else:
             axis_slice, length, flipped = _slice(item, axis, n)
             axes.append(axis_slice)
@@ -272,13 +277,8 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -
     return Selection(flat, True, (math.prod(result),), (), None, result)
 
 
-def _slice(item: Any, axis: int, n: int) -> tuple[slice, int, bool]:
+def _slice(item: slice, axis: int, n: int) -> tuple[slice, int, bool]:
     """Return a slice with a positive step, its length, and whether the item counts backwards."""
-    if not isinstance(item, slice):
-        position = item + n if item < 0 else item
-        if not 0 <= position < n:
-            raise OutOfBoundsError(f"The index {item} is out of bounds for axis {axis} with size {n}.")
-        return slice(position, position + 1, 1), 1, False
     try:
         start, stop, step = item.indices(n)
     except ValueError as error:
