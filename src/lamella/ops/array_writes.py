@@ -1,8 +1,7 @@
 """Write pixels from any array-like into an array, block by block.
 
-A lazy array that is written into the array from which it reads would read its own results, or the zeros of a new array:
-`reads_from` and `reads_below` detect that. They recognise objects of dask, xarray and zarr-python by their attributes,
-and import none of the libraries.
+A lazy array must not be written into the array from which it reads: `reads_from` detects that, by attributes alone, so
+that none of dask, xarray and zarr-python is imported.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Run the units of an operation, a bounded number at once, on threads or any executor, and report the progress.
 
-A unit is a small value that describes what to read and what to write (paths and regions, never pixels or open files).
-It writes whole files that no other unit writes, so a unit can be pickled, sent to another machine that reaches the same
-store, and repeated if its worker dies. Progress is reported to the caller's function, or to a bar on the terminal.
+A unit describes what to read and write (paths and regions, never pixels or open files). It writes whole files that no
+other unit writes, so that it can be pickled, sent to another machine, and repeated if its worker dies.
 """
 
 from __future__ import annotations

@@ -100,28 +100,32 @@ class _MetadataWalk:
         if not is_readable_group or node.ome.keys() & _NAMING or _is_in_tables(path):
             self.is_bare = False
         if node.kind == "array":
-            form: Any = node.zarr_format
-            documents = Documents(self.storage, form)
-            try:
-                self.arrays[path] = documents.array(path)
-            except StorageError:
-                raise
-            except NotDecodedError:
-                texts = translated(*documents.array_document(path), path)
-                if texts is not None:
-                    self.arrays[path] = texts[0]
-            except LamellaError:
-                return  # a reader of the array reports the problem
+            self._add_array(node)
             return
         for name in _member_paths(node):
             below = join(path, name)
-            for above in ancestors(below)[1 + path.count("/") + bool(path) :]:
-                self.visit(above)  # rows, which only the paths of wells name
+            for above in ancestors(below):
+                if len(above) > len(path):  # rows of a plate, which only the paths of its wells name
+                    self.visit(above)
             self.visit(below)
         if node.ome.get("bioformats2raw.layout") is not None:
             self._visit_series(path)
         if _is_in_tables(path) and isinstance(node.attributes, dict):
             self._visit_table(path, node.attributes)
+
+    def _add_array(self, node: StoredNode) -> None:
+        zarr_format: Any = node.zarr_format
+        documents = Documents(self.storage, zarr_format)
+        try:
+            self.arrays[node.path] = documents.array(node.path)
+        except StorageError:
+            raise
+        except NotDecodedError:
+            texts = translated(*documents.array_document(node.path), node.path)
+            if texts is not None:
+                self.arrays[node.path] = texts[0]
+        except LamellaError:
+            pass  # a reader of the array reports the problem
 
     def _visit_table(self, path: str, attributes: JSONObject) -> None:
         """Visit the nodes and files of a table, or of the group of tables."""

@@ -1,7 +1,6 @@
 """Read the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
 
-The content of a store never raises here: an unreadable document is a finding of its node. The rules for readable
-documents are in :mod:`lamella.spec.rules`. `storage_of` opens the store that a caller names.
+An unreadable document does not raise, but is a finding of its node; :mod:`lamella.spec.rules` checks readable ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Compute contrast limits from a sample of the pixels, collected while they are converted.
 
-The sample is a regular grid of pixels of evenly spaced planes: of each channel at most a million, from one image or
-from all images of a plate. It does not depend on the number of threads or the order of the blocks.
+The sample is at most a million pixels of each channel, whatever the number of threads and the order of the blocks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """``convert``: write images in files of other formats to one OME-Zarr store, an image or a plate.
 
-``inputs`` plans the images, ``write`` writes the pixels, ``store`` the metadata, under a temporary name until all is
-complete. A journal beside it (:mod:`lamella.ops.jobs.units`) lets the same call resume a killed one.
+``input_plan`` plans the images, ``write`` writes the pixels, ``store`` the metadata; a journal lets a call resume.
 """
 
 from __future__ import annotations

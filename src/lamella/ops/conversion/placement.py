@@ -1,7 +1,6 @@
 """Place files on a plate, by a regular expression on file names or by a CSV table.
 
-A placement is a well and field, and the channel, z and t of the planes of a file. ``inputs`` opens the files, and
-``combine`` joins them to images.
+A placement is the well and field of a file, and the channel, z and t of its planes.
 """
 
 from __future__ import annotations
@@ -68,10 +67,6 @@ def place_by_regex(
     Its named groups are row and column (or col), or well, for a plate, or none of them for a single image, and
     optionally field ("0" by default), channel, z and t. ``relative`` has the path of each file in the folder that the
     user named, with slashes: the pattern is searched in it instead of in the name.
-
-    >>> placed, rest = place_by_regex(["p_B03_f2_w1.tif", "note.tif"], r"_(?P<row>[A-H])(?P<col>\d+)_f(?P<field>\d)")
-    >>> placed[0].placement.path, rest
-    ('B/03/2', ['note.tif'])
     """
     expression = _compile(pattern)
     placed: list[PlacedFile] = []

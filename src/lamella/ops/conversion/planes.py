@@ -1,7 +1,6 @@
 """Read the planes of a source as an array in blocks: decoded, sampled for contrast, counted.
 
-A worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.passes`: no
-pixel is read back from the store.
+A worker computes the lower levels of a block too (:mod:`lamella.ops.pyramids.passes`), so no pixel is read twice.
 """
 
 from __future__ import annotations

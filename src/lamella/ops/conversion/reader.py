@@ -1,7 +1,6 @@
 """The interface of ``convert`` to file formats: a reader claims paths, and opens each as a container of images.
 
-Readers are in ``lamella.adapters`` or in other packages, and are found by :mod:`lamella.adapters.formats`.
-:class:`lamella.ops.conversion.handles.HandleReader` is the base of readers over a library.
+:mod:`lamella.adapters.formats` finds readers; ``handles`` has the base of readers over a library.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """``watch``: convert the positions of a plate while an instrument writes their files.
 
-The folder is listed again and again. A position whose files are complete is converted to a temporary store beside the
-plate, and then copied into the plate (:mod:`lamella.ops.plates.add`), where it appears as a whole. After a kill, the
-same call converts the positions that the plate does not list.
+A complete position is converted to a temporary store beside the plate, and then copied, so that it appears as a whole.
 """
 
 from __future__ import annotations

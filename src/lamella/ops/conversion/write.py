@@ -1,7 +1,6 @@
 """Write the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
-A unit is an image, or a region of a large one. In this folder, ``store`` writes metadata and ``planes`` reads blocks;
-:mod:`lamella.ops.pyramids.passes` computes the levels of a unit.
+A unit is an image, or a region of a large one; :mod:`lamella.ops.pyramids.passes` computes its levels.
 """
 
 from __future__ import annotations

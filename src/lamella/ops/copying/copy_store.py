@@ -233,7 +233,8 @@ def check_replaced(target: Storage, *, overwrite: bool) -> bool:
     if not target.exists(""):
         return False
     if not overwrite:
-        if (target.read(COPY_JOURNAL) or _REPLACES) != _REPLACES and not has_unfinished_copy(target):
+        journal = target.read(COPY_JOURNAL)
+        if journal and journal != _REPLACES and not has_unfinished_copy(target):
             with suppress(StorageError):
                 target.delete(COPY_JOURNAL)  # the copy was complete when it was killed
         raise already_exists(target.name)
@@ -248,9 +249,11 @@ def has_unfinished_copy(target: Storage) -> bool:
     The documents of the root are deleted first and written last: where they exist, the old or the new store is whole.
     """
     journal = target.read(COPY_JOURNAL)
-    if journal is None or (journal != _REPLACES and target.chunks_need_array):
-        return journal is not None
-    return not target.has_any(METADATA_FILES if journal == _REPLACES else (V3.group, V2.group, V2.array))
+    if journal is None:
+        return False
+    if journal == _REPLACES:
+        return not target.has_any(METADATA_FILES)
+    return target.chunks_need_array or not target.has_any((V3.group, V2.group, V2.array))
 
 
 def check_same_place(source: StrPath | Store | Storage, target: Storage) -> None:

@@ -59,8 +59,7 @@ def select_parts(
 ) -> CopySelection:
     """Select fields, ``"A/1/0"`` of a plate or ``"0"`` of a well, and levels of images and labels; all by default.
 
-    Raise NodeNotFoundError for an unknown field, InvalidArgumentError for a store without fields, or for an image with
-    none of the levels.
+    Raise NodeNotFoundError for an unknown field, InvalidArgumentError for a store without fields or levels.
     """
     if fields is None and levels is None:
         return CopySelection()
@@ -174,11 +173,14 @@ class _SelectionBuilder:
             )
 
     def _keep_levels(self, image: str, levels: set[int]) -> bool:
+        """Leave out all other levels of one image; return False, and change nothing, if it has none of the levels."""
         meta = self._version.load(ImagesMeta, self.documents.group(image))
         paths = meta.multiscales[0].get_dataset_paths() if meta is not None and meta.multiscales else []
         dropped_levels = [path for number, path in enumerate(paths) if number not in levels]
-        if not dropped_levels or len(dropped_levels) == len(paths):
-            return bool(paths) and not dropped_levels
+        if len(dropped_levels) == len(paths):
+            return False
+        if not dropped_levels:
+            return True
         self.selection.dropped |= {join(image, path) for path in dropped_levels}
 
         def chosen(meta: ImagesMeta) -> ImagesMeta:

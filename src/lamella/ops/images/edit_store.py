@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditReport:
-    """The changes that were made, or that a dry run found."""
+    """The changes that were made, or that a dry run would make."""
 
     changes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     """Differences of the metadata, as lines, with the paths of all images that have them."""

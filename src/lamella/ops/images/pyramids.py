@@ -33,8 +33,8 @@ def compute_pyramids(
 ) -> dict[str, int]:
     """Compute the pyramids of an image, or of all images of a well, collection or plate.
 
-    Images without pixels are skipped. ``levels`` applies to images with one level; for a pyramid with another number of
-    levels the call raises, unless ``overwrite`` deletes the lower levels first. Return the number of levels by path.
+    Images without pixels are skipped. A pyramid with another number of levels raises, unless ``overwrite`` deletes its
+    lower levels first. Return the number of levels by path.
     """
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)

@@ -1,7 +1,6 @@
 """List the content of a store that is rewritten: its groups, arrays, and files that belong to neither.
 
-Only paths are stored, so that a plate of ten thousand fields needs little memory; documents are read again when they
-are needed.
+Only paths are stored, and documents are read again, so that a plate of ten thousand fields needs little memory.
 """
 
 from __future__ import annotations

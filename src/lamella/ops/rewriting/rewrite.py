@@ -1,8 +1,6 @@
 """Rewrite a whole store, in another version or with other chunks, as a `Plan` describes it.
 
-The new store is written beside its final path and moved there when it is complete
-(:mod:`lamella.ops.rewriting.workspace`). The same call resumes a killed run: the journal beside the new store lists the
-finished units (:mod:`lamella.ops.jobs.units`). ``arrays`` rewrites one array.
+``arrays`` rewrites one array, ``workspace`` moves the new store into place, and a journal lets the same call resume.
 """
 
 from __future__ import annotations
@@ -279,7 +277,8 @@ class _Job:
             meta = self.plan.array(path, old)
             is_copied = has_same_encoding(old, meta)
             try:
-                is_copied or StoredArray(self.source, path).engine  # (raises if the chunks cannot be decoded)
+                if not is_copied:
+                    _ = StoredArray(self.source, path).engine  # raises if the chunks cannot be decoded
             except NotDecodedError as error:
                 if self.source.format == self.target.format or path in self.plan.axes:
                     raise

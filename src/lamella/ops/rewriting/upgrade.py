@@ -1,7 +1,6 @@
 """``upgrade``: convert a whole store to another version of OME-NGFF; :mod:`lamella.ops.rewriting.rewrite` writes it.
 
-Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
-are copied unchanged if both formats can describe the encoding.
+Arrays are rewritten only for another Zarr format; chunks are copied if both formats can describe their encoding.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Workspace:
         if plan is None or not os.path.lexists(self.path):
             return False
         if os.path.lexists(self.new) and plan.get("store") != os.lstat(self.path).st_ino:
-            return False
+            return False  # the old store is still at the path
         has_same_settings = plan.get("settings") == self.settings
         is_complete = bool(plan.get("complete"))
         self._remove()

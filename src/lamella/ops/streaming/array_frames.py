@@ -143,8 +143,8 @@ class ArrayFrames:
         with self._lock:
             files.left -= 1
             files.appended.append(number)
-            # Before any other thread can see the files as complete.
-            files.jobs += not slab.left
+            if not slab.left:  # before another thread can see the files as complete
+                files.jobs += 1
         if slab.left:
             return
         del self._slabs[slab.key]

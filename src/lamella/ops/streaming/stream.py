@@ -1,7 +1,6 @@
 """The stream of the user: one counter over all its positions, and a bounded queue.
 
-:mod:`lamella.ops.streaming.array_frames` writes the frames of one array, and
-:mod:`lamella.ops.streaming.opening` opens a stream.
+``opening`` opens a stream, and ``array_frames`` writes the frames of one array.
 """
 
 from __future__ import annotations
