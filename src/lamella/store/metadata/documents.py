@@ -422,7 +422,9 @@ class Documents(StoredDocuments):
         attributes_data = None
         if self.format == 2:
             attributes_data = to_bytes(meta.attributes, self.storage.where(path), V2.attributes)
-        if not meta.attributes:  # users may change theirs, so those are parsed
+        stated_dtype = meta.document.get("data_type" if self.format == 3 else "dtype")
+        # Attributes are parsed, because users may change them; so are texts, which `text_arrays` describes as uint8.
+        if not meta.attributes and stated_dtype in (meta.dtype.name, meta.dtype.str):
             parsed_array(data, attributes_data, lambda: meta)
         # In Zarr v2 first: attributes alone would look like a group.
         yield join(path, file), data
