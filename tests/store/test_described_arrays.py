@@ -21,7 +21,7 @@ from lamella.store.metadata.array_meta import ArrayMeta, Compressor, nearest_cho
 from lamella.store.metadata.json_document import (
     document_name,
     is_cut,
-    is_deeper,
+    is_too_deep,
     parse_object,
     reject_duplicate_keys,
 )
@@ -67,7 +67,7 @@ def test_a_document_is_an_object_without_contradictions():
     nested: Any = []
     for _ in range(99):
         nested = [nested]
-    assert (is_deeper(nested), is_deeper({"a": nested})) == (False, True)
+    assert (is_too_deep(nested), is_too_deep({"a": nested})) == (False, True)
 
 
 def test_names_of_documents_in_messages():

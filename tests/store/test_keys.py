@@ -18,8 +18,8 @@ from lamella.store.keys import (
     is_document,
     is_document_name,
     is_key,
-    is_of_tensorstore,
     is_private,
+    is_tensorstore_lock,
     join,
     join_names,
     natural_order,
@@ -63,8 +63,8 @@ def test_names_of_documents_and_of_temporary_files_are_recognised():
     assert V2.all == (".zgroup", ".zattrs", ".zarray")
     names = ["c_15f1a44d038bbe61.__lock", "notes.__lock", "download.partial"]
     assert [is_private(name) for name in names] == [True, False, False]
-    assert is_of_tensorstore("0.0_25e487a525d4d6b3.__lock")
-    assert is_of_tensorstore("zarr.json.__lock")
+    assert is_tensorstore_lock("0.0_25e487a525d4d6b3.__lock")
+    assert is_tensorstore_lock("zarr.json.__lock")
 
 
 def test_long_names_of_temporary_files_are_shortened_and_differ():

@@ -294,7 +294,7 @@ def ahead(service, monkeypatch):
     service.objects[f"{PLACE}/A/zarr.json"] = b"{}"
     now = [1000.0]
     monkeypatch.setattr(document_memory.time, "monotonic", lambda: now[0])
-    storage.expect(["A/zarr.json"])
+    storage.request_ahead(["A/zarr.json"])
     return storage, now
 
 
@@ -334,5 +334,5 @@ def test_an_answer_from_before_a_write_of_this_process_is_not_kept(service, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(reader._requests, "get_many", overtaken)
-        reader.expect(["A/zarr.json"])
+        reader.request_ahead(["A/zarr.json"])
     assert reader.read("A/zarr.json") == b'{"v":2}'

@@ -69,7 +69,7 @@ def _requested_wells(
     while first < len(paths):
         batch = paths[first : first + max(1, _WELLS // pace.share)]
         first += len(batch)
-        documents.expect([join_names(root, path) for path in batch], attributes_only=True)
+        documents.request_ahead([join_names(root, path) for path in batch], attributes_only=True)
         wells = [(path, opened(open_well, path)) for path in batch]
         while wells:
             part, fields = _next_part(root, wells, max(1, _FIELDS // pace.share))
@@ -94,7 +94,7 @@ def _request(documents: Documents, fields: Sequence[str]) -> Future[None]:
 
     def request() -> None:
         try:
-            documents.expect(
+            documents.request_ahead(
                 fields, arrays=[join_names(field, "0") for field in fields], attributes_only=True
             )
         except BaseException as error:

@@ -320,7 +320,7 @@ def _locked_wells(plate: Plate, listed: Sequence[str], locks: ExitStack) -> dict
     stored_paths = _paths(plate, listed)
     for stored_path in stored_paths:  # `Well.create_position` may not know the plate, and locks the well only
         locks.enter_context(plate.documents.lock(stored_path))
-    plate.documents.expect(stored_paths, at_once=True)
+    plate.documents.request_ahead(stored_paths, at_once=True)
     wells = {path: plate._open_listed(Well, path) for path in listed}
     for well in wells.values():
         well.document.refresh()

@@ -29,7 +29,7 @@ from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3, is_key, join, may_be_node_name
 from lamella.store.metadata import format_v2, format_v3
-from lamella.store.metadata.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
+from lamella.store.metadata.json_document import RepeatedKeyError, is_too_deep, reject_duplicate_keys
 from lamella.store.metadata.missing_document import check_unfinished_copy
 from lamella.store.pixels.stored_chunks import foreign_key, iter_stored_files
 from lamella.store.storage import open_storage
@@ -348,7 +348,7 @@ class StoreReader:
         except ValueError as error:
             problem = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [DocumentFinding("LM-01", file, problem)]
-        if not isinstance(value, dict) or is_deeper(value):
+        if not isinstance(value, dict) or is_too_deep(value):
             kind = type(value).__name__
             text = "is nested too deeply" if kind == "dict" else f"contains a {kind}, not an object"
             return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
@@ -418,7 +418,7 @@ def storage_of(
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    storage.expect(METADATA_FILES)  # also shows whether a service allows listing
+    storage.request_ahead(METADATA_FILES)  # also shows whether a service allows listing
     if not isinstance(storage, LocalStorage) and _is_without_documents(storage):
         if isinstance(storage, FlatStorage):
             check_unfinished_copy(storage)

@@ -141,10 +141,10 @@ class FlatStorage(Storage):
             self._check_file(key)
             batch[key] = data
             if len(batch) == self.at_once:
-                self._set(batch)
+                self._put_and_log(batch)
                 batch = {}
         if batch:
-            self._set(batch)
+            self._put_and_log(batch)
 
     def _check_file(self, key: str) -> None:
         """Raise where a key cannot be written."""
@@ -154,7 +154,7 @@ class FlatStorage(Storage):
                 f"Cannot write bytes to {self.name}: the root of a store is a folder. Name a file below it."
             )
 
-    def _set(self, batch: dict[str, bytes]) -> None:
+    def _put_and_log(self, batch: dict[str, bytes]) -> None:
         self._put(batch)
         if log.isEnabledFor(DEBUG):
             for key in batch:
@@ -282,8 +282,8 @@ class FlatStorage(Storage):
         self, old: str, new: str, sizes: dict[str, int], *, beside: Mapping[str, bytes] | None = None
     ) -> None:
         """Copy keys for a move, and compare the copies; the files ``beside`` are written with the first batch."""
-        target = _copies(sizes, old, new)
-        for batch in self._copied_in_order(sizes):
+        target = _new_names(sizes, old, new)
+        for batch in self._steps_of_copy(sizes):
             self._copy_and_put(batch, target, dict(beside or {}))
             beside = None
         self._check_copies(old, new, sizes, target)
@@ -316,12 +316,12 @@ class FlatStorage(Storage):
     def discard(self, new: str, keys: Collection[str], *, of: str) -> None:
         """Remove the copies of keys after a failed move, as far as the service allows."""
         try:
-            self._delete_documents_first(new, _copies(keys, of, new).values())
+            self._delete_documents_first(new, _new_names(keys, of, new).values())
             self._delete_folder(new)
         except StorageError:
             pass  # the caller raises the first error
 
-    def _copied_in_order(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
+    def _steps_of_copy(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
         """Return the keys of a move in order: chunks, then the documents that show them to readers."""
         if self.chunks_need_array:
             return [sizes]
@@ -386,12 +386,12 @@ class FlatStorage(Storage):
             )
 
 
-def _copies(keys: Iterable[str], old: str, new: str) -> dict[str, str]:
+def _new_names(keys: Iterable[str], old: str, new: str) -> dict[str, str]:
     """Return the new names of keys that are moved."""
     return {key: join(new, key.removeprefix(old).strip("/")) for key in keys}
 
 
-def is_hidden(key: str) -> bool:
+def has_private_name(key: str) -> bool:
     """Whether a key is that of a temporary file, or of a file in a temporary folder."""
     return any(map(is_private, key.split("/")))
 

@@ -109,7 +109,7 @@ def is_private(name: str) -> bool:
     if name.startswith(PRIVATE_PREFIX):
         return True
     if name.endswith(".__lock"):
-        return is_of_tensorstore(name)
+        return is_tensorstore_lock(name)
     return name.endswith(".partial") and _OF_ZARR_PYTHON.fullmatch(name) is not None
 
 
@@ -148,7 +148,7 @@ def check_new_name(name: str) -> str:
     return name
 
 
-def is_of_tensorstore(name: str) -> bool:
+def is_tensorstore_lock(name: str) -> bool:
     """Whether a name is that of a lock file of TensorStore, such as ``0.0_25e487a525d4d6b3.__lock``."""
     return _OF_TENSORSTORE.fullmatch(name) is not None
 

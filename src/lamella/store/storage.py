@@ -197,10 +197,10 @@ class Storage(ABC):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether `expect` requests documents ahead: in remote stores that are open for reading."""
+        """Whether `request_ahead` requests documents ahead: in remote stores that are open for reading."""
         return False
 
-    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+    def request_ahead(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         """Request documents that will be read next in one round; the next read of each returns the answer.
 
         Does nothing in local stores. In stores that are open for writing it needs ``at_once``: the caller reads the

@@ -223,7 +223,7 @@ def position_status(position: Position) -> ImageStatus:
     """Return the state of an image or label image."""
     levels = []
     paths = position.dataset_paths
-    position.documents.expect(
+    position.documents.request_ahead(
         [join(position.path, "labels")], arrays=[join(position.path, path) for path in paths]
     )
     for path in paths:

@@ -180,7 +180,7 @@ def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ())
     if not any(_may_be_most(plate, images) for images in changed):
         return None
     paths = [well.path for well in plate.document.shared_model.wells if well.path not in without]
-    plate.documents.expect([plate.node_path.child(path).path for path in paths], at_once=True)
+    plate.documents.request_ahead([plate.node_path.child(path).path for path in paths], at_once=True)
     images = {path: _images_of(plate, path) for path in paths}
     readable = {path: images_of_well for path, images_of_well in images.items() if images_of_well is not None}
     # If a well cannot be read, the old counts are still bounds.
@@ -205,7 +205,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         if all(is_key(name) and name.count("/") == 1 for name in (old, new)):
             _look_at_rename(plate, old, new)
         else:
-            plate.documents.expect([plate.path], at_once=True)
+            plate.documents.request_ahead([plate.path], at_once=True)
         rename_locked_well(plate, *well_paths(plate, old, new))
         if read_swapped(plate.document.last_attributes):  # from here on the same swap is another one
             record_swap(plate, None)

@@ -157,7 +157,7 @@ def reading_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator
     """Read the documents of an image and of its levels again, in one round, for the end of a job."""
     documents = position.documents
     with documents.storage.reading_once(position.path):
-        documents.expect([position.path], arrays=[array.path for array in arrays], at_once=True)
+        documents.request_ahead([position.path], arrays=[array.path for array in arrays], at_once=True)
         yield
 
 
@@ -370,7 +370,7 @@ def begin_unlisted(
     documents = position.documents
     new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
-        documents.expect([position.path, *new], arrays=new, at_once=True)
+        documents.request_ahead([position.path, *new], arrays=new, at_once=True)
         listed = refuse_listed(position, position.document.refresh())
         stale = stored_stale(position)
         ours = unlisted_levels(stale, listed)

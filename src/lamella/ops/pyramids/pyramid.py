@@ -155,7 +155,9 @@ def _compute(
 ) -> None:
     """Compute the levels of the image alone, as `compute_pyramid` does."""
     documents, child = position.documents, position.node_path.child
-    documents.expect([position.path], arrays=[child("0").path], at_once=True)  # level 0 by its usual name
+    documents.request_ahead(
+        [position.path], arrays=[child("0").path], at_once=True
+    )  # level 0 by its usual name
     source, axes = _level_0(position)
     dtype = source.meta.dtype
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
@@ -166,7 +168,7 @@ def _compute(
     paths = position.dataset_paths
     existing = len(paths)
     if existing > 1:
-        documents.expect((), arrays=[child(path).path for path in paths], at_once=True)
+        documents.request_ahead((), arrays=[child(path).path for path in paths], at_once=True)
     if levels is None and existing == 1:
         levels = "auto"
     steps = _steps(position, axes, dims, factors)

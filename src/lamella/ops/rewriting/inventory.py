@@ -70,7 +70,7 @@ class _Walk:
     def visit(self, paths: Sequence[str]) -> Iterator[str]:
         """Add the nodes and files of some folders; yield the folders in them."""
         documents, storage = self.documents, self.documents.storage
-        storage.expect([join(path, file) for path in paths for file in documents.files.all])
+        storage.request_ahead([join(path, file) for path in paths for file in documents.files.all])
         for path in paths:
             kind = documents.kind(path)
             if kind is not None:

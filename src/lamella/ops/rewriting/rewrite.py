@@ -366,7 +366,7 @@ class _Job:
     def _ahead(self, groups: Sequence[str] = (), *, arrays: Sequence[str] = ()) -> Iterator[str]:
         """Yield paths, after requesting the documents of many at once in remote stores."""
         for batch in batched(groups or arrays, _AHEAD):
-            self.source.expect(batch if groups else (), arrays=() if groups else batch)
+            self.source.request_ahead(batch if groups else (), arrays=() if groups else batch)
             yield from batch
 
     def _listed(self, arrays: Sequence[str]) -> Iterator[tuple[str, Names | None]]:
@@ -376,7 +376,7 @@ class _Job:
             yield from ((path, None) for path in self._ahead(arrays=arrays))
             return
         for batch in batched(arrays, _LISTED):
-            self.source.expect((), arrays=batch)
+            self.source.request_ahead((), arrays=batch)
             yield from zip(batch, storage.keys_below_each(batch), strict=True)
 
     def _remove_vanished(self) -> None:

@@ -542,7 +542,7 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
         unread.setdefault(str(position.node_path), error)
 
     paths = [(field.node.path, field.levels[0]) for field in fields if isinstance(field.node, Position)]
-    documents.expect(
+    documents.request_ahead(
         [path for path, _ in paths], arrays=[join(*of_field) for of_field in paths], attributes_only=True
     )
     nodes = [field.node for field in fields]
@@ -571,7 +571,7 @@ def _expect_coarsest_levels(fields: Sequence[Field], documents: Documents) -> No
             for field in fields
             if isinstance(field.node, Position) and len(field.levels) > 1
         ]
-        documents.expect([], arrays=paths)
+        documents.request_ahead([], arrays=paths)
 
 
 def _label_names(fields: Sequence[Field]) -> list[str]:
@@ -589,7 +589,7 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
         return [label_name(first)]
     assert isinstance(first, Position)
     groups = [join(field.node.path, "labels") for field in fields if isinstance(field.node, Position)]
-    first.documents.expect(groups, attributes_only=True)
+    first.documents.request_ahead(groups, attributes_only=True)
     with reader_threads(first) as threads:
         return list(dict.fromkeys(name for found in threads.map(names, fields) for name in found))
 

@@ -348,7 +348,9 @@ class Tiles:
                     del images[number]
                 else:
                     needed.append((number, image, path))
-            self._documents.expect([], arrays=[join(image.node.path, path) for _, image, path in needed])
+            self._documents.request_ahead(
+                [], arrays=[join(image.node.path, path) for _, image, path in needed]
+            )
             for number, image, path in needed:
                 try:
                     image.open_level(path)

@@ -218,7 +218,7 @@ class PathGuard:
             if error.errno != errno.EINVAL:  # missing, or no permission: the next call reports it
                 return error.errno != errno.ENOENT
         else:
-            self.check(path)
+            self.check_links(path)
         if self.is_alias(path):
             raise NodeNotFoundError(f"There is no {path!r} in {self.root}: {self.describe_alias(path)}.")
         self.remember([path])
@@ -243,7 +243,7 @@ class PathGuard:
             mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
             is_link = S_ISLNK(mode)
             if is_link:
-                self.check(key)
+                self.check_links(key)
                 mode = os.stat(path).st_mode
         except OSError:  # missing, or refused: the library that opens it reports why
             return False
@@ -253,7 +253,7 @@ class PathGuard:
             require_file(mode, path)
         return not is_link  # links are checked each time, since their targets may change
 
-    def check(self, path: str) -> None:
+    def check_links(self, path: str) -> None:
         """Raise where symbolic links lead a path out of the store."""
         if self.unchecked:
             return

@@ -141,7 +141,7 @@ class LocalStorage(Storage):
         except OSError as error:
             if self.follow_links or error.errno not in system.REFUSED_LINK:
                 raise
-        self._guard.check(key)
+        self._guard.check_links(key)
         return os.open(path, system.READ)
 
     def load_ahead(self, keys: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ class LocalStorage(Storage):
             path = self._path_of(key)
             status = os.lstat(path)
             if S_ISLNK(status.st_mode):
-                self._guard.check(key)
+                self._guard.check_links(key)
                 status = os.stat(path)
             return None if self._guard.is_alias(key) else status
         except (FileNotFoundError, NotADirectoryError):
@@ -281,7 +281,7 @@ class LocalStorage(Storage):
     def check_writable_folder(self, path: str) -> None:
         self.check_writable(path)
         if check_key(path) not in self.folders:
-            self._guard.check(path)
+            self._guard.check_links(path)
 
     def copy_from(self, source: LocalStorage, key: str, new: str) -> None:
         """Copy a file of another folder atomically."""
@@ -299,7 +299,7 @@ class LocalStorage(Storage):
         """Delete a file, folder or link; links are never followed."""
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
-        self._guard.check(prefix.rpartition("/")[0])
+        self._guard.check_links(prefix.rpartition("/")[0])
         if self._is_alias(prefix):
             return
         self._forget()
@@ -338,7 +338,7 @@ class LocalStorage(Storage):
     def check_deletable(self, prefix: str) -> None:
         super().check_deletable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
-        self._guard.check(prefix.rpartition("/")[0])
+        self._guard.check_links(prefix.rpartition("/")[0])
         try:
             if S_ISDIR(os.lstat(path).st_mode):
                 check_removable(path, may_stay=not prefix)
@@ -352,7 +352,7 @@ class LocalStorage(Storage):
         source, target = self._base + old, self._base + new
         if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"Cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}.")
-        self._guard.check(old.rpartition("/")[0])
+        self._guard.check_links(old.rpartition("/")[0])
         self.folders.create(new.rpartition("/")[0])
         # ``a1`` and ``A1`` are one entry where the file system ignores case.
         if os.path.lexists(target) and not os.path.samestat(os.lstat(source), os.lstat(target)):
@@ -371,7 +371,7 @@ class LocalStorage(Storage):
         """Exchange the two names in one step where the system can, and delete the old folder."""
         self.check_deletable(path)
         target, source = self._base + check_key(path), self._base + check_key(by)
-        self._guard.check(by.rpartition("/")[0])
+        self._guard.check_links(by.rpartition("/")[0])
         self._forget()
         try:
             done = not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, StorageError
 from lamella.log import log
-from lamella.store.keys import PRIVATE_PREFIX, is_of_tensorstore
+from lamella.store.keys import PRIVATE_PREFIX, is_tensorstore_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,7 +159,7 @@ def _is_stale(folder: str, name: str) -> bool:
     if not (name.startswith(PRIVATE_PREFIX) or name.endswith(".__lock")):
         return False
     own = _OWN_NAME.fullmatch(name)
-    if own is None and not is_of_tensorstore(name):
+    if own is None and not is_tensorstore_lock(name):
         return False  # a lock, the unfinished store of a command, or a foreign file
     if own is not None and own["end"] == "deleted":
         return True

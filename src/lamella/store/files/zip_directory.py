@@ -102,7 +102,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
         raise refuse("it is cut off: its directory is not all there. Copy it again")
     entries: dict[str, Entry] = {}
     folders: dict[str, list[str]] = {"": []}
-    for key, entry in _placed(list(_parsed(data, end, refuse)), end.offset, refuse):
+    for key, entry in _with_room(list(_parsed(data, end, refuse)), end.offset, refuse):
         if key.endswith("/"):
             _add_folder(key[:-1], folders, entries, refuse)
             continue
@@ -174,7 +174,7 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
         name_at = at + CENTRAL.size
         raw = data[name_at : name_at + n]
         if _32 in (stored, size, header):
-            size, stored, header = _of_zip64(
+            size, stored, header = _zip64_fields(
                 data[name_at + n : name_at + n + m], size, stored, header, refuse
             )
         name = _name(raw, flags, refuse)
@@ -215,7 +215,9 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
     return name
 
 
-def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusal) -> tuple[int, int, int]:
+def _zip64_fields(
+    extra: bytes, size: int, stored: int, header: int, refuse: _Refusal
+) -> tuple[int, int, int]:
     """Return the sizes and the offset that do not fit into 32 bits from the extra field of ZIP64."""
     at = 0
     while at + 4 <= len(extra):
@@ -233,7 +235,7 @@ def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusa
     raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
 
 
-def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
+def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
     """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header"))
     rooms: dict[int, int] = {}

@@ -61,7 +61,7 @@ class Documents(StoredDocuments):
 
         Where documents of both formats are present, Zarr v3 is used, as in zarr-python.
         """
-        storage.expect(DOCUMENTS, at_once=True)
+        storage.request_ahead(DOCUMENTS, at_once=True)
         for file, zarr_format in _MARKER_FILES:
             if storage.exists(file):
                 return cls(storage, zarr_format)

@@ -69,7 +69,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
         raise _damaged(node, file, problem) from error
     if not isinstance(document, dict):
         raise _damaged(node, file, f"it contains a {type(document).__name__}, not an object")
-    if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and is_deeper(document):
+    if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and is_too_deep(document):
         raise _damaged(node, file, f"it is nested too deeply: {_MAX_DEPTH} levels are allowed")
     return document
 
@@ -80,7 +80,7 @@ def is_cut(data: bytes | memoryview) -> bool:
     return text.count(b"{") != text.count(b"}") or not text.strip()
 
 
-def is_deeper(value: Any) -> bool:
+def is_too_deep(value: Any) -> bool:
     """Whether containers are nested deeper than `_MAX_DEPTH` levels."""
     below = [value]
     for _ in range(_MAX_DEPTH):

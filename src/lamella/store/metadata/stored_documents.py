@@ -150,7 +150,7 @@ class StoredDocuments:
         In Zarr v2 no other document is read where `names_group` recognises the attributes, as those of OME-NGFF.
         """
         if self.format == 2 and self.names_group is None:  # both documents, in one round on remote stores
-            self.expect([path])
+            self.request_ahead([path])
         if self.format == 3:
             stamped = self._stamped(path, V3.group)
             if stamped is None:
@@ -174,7 +174,7 @@ class StoredDocuments:
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
         """Read the description of an array, with its `array_stamp`."""
         if self.format == 2:  # both documents, in one round on remote stores
-            self.expect((), arrays=[path])
+            self.request_ahead((), arrays=[path])
         stamped = self._stamped(path, self.files.array)
         if stamped is None:
             raise self._not_found("array", path)
@@ -227,7 +227,7 @@ class StoredDocuments:
             article = "an" if stored == "array" else "a"
             raise self._not_found(kind, path, f"{article} {stored} is stored there" if is_other else "")
 
-    def expect(
+    def request_ahead(
         self,
         groups: Iterable[str],
         *,
@@ -243,7 +243,7 @@ class StoredDocuments:
             files = dict.fromkeys((self.files.group, self.files.attributes)[attributes_only:])
             of_groups = (join(path, file) for path in groups for file in files)
             of_arrays = (join(path, file) for path in arrays for file in self.files_of_array)
-            self.storage.expect(chain(of_groups, of_arrays), at_once=at_once)
+            self.storage.request_ahead(chain(of_groups, of_arrays), at_once=at_once)
 
     def load_ahead(self, groups: Iterable[str], *, array: str | None = None) -> None:
         """Load the documents of groups, each with those of one of its arrays, as `Storage.load_ahead` does."""

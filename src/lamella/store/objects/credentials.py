@@ -392,7 +392,7 @@ def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[st
     elif token is not None:
         access = _google_token(token)
     else:
-        access = _google_usual(url, bool(options.get("instance_role")), environment)
+        access = _google_default(url, bool(options.get("instance_role")), environment)
     return access._replace(config={**config, **access.config}, headers=headers)
 
 
@@ -406,7 +406,7 @@ def _google_token(token: Any) -> _Access:
     return _Access({}, "the token of storage_options", StaticCredentials((("token", token),)))
 
 
-def _google_usual(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
+def _google_default(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
     """Return the access of the environment, the gcloud command line, or the machine."""
     for name, setting in (
         ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import LamellaError, ReadOnlyError, StorageError
 from lamella.log import log
-from lamella.store.flat_storage import FlatStorage, is_hidden
+from lamella.store.flat_storage import FlatStorage, has_private_name
 from lamella.store.keys import METADATA_FILES, check_key, is_document, is_private, natural_order
 from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
@@ -168,7 +168,7 @@ class ObjectStorage(FlatStorage):
     def reads_ahead(self) -> bool:
         return self.read_only
 
-    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+    def request_ahead(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         if not at_once and not self.reads_ahead:
             return
         missing, since = self._memory.not_remembered(keys), self._memory.changes()
@@ -292,7 +292,7 @@ class ObjectStorage(FlatStorage):
         return existing
 
     def has_any(self, names: Collection[str]) -> bool:
-        self.expect(names, at_once=True)
+        self.request_ahead(names, at_once=True)
         is_present = any(self.size(name) is not None for name in names)
         self._memory.drop_ahead(names)
         return is_present
@@ -362,13 +362,13 @@ class ObjectStorage(FlatStorage):
         """Return the strong ETags of all objects below a folder; None where one has none, or the store cannot list."""
         if not self.can_list:
             return None
-        stamps = {key: stamp for key, stamp in self.stamps_below(folder).items() if not is_hidden(key)}
+        stamps = {key: stamp for key, stamp in self.stamps_below(folder).items() if not has_private_name(key)}
         tags = {key: tag for key, stamp in stamps.items() if (tag := _strong(stamp)) is not None}
         return tags if len(tags) == len(stamps) else None
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
+    def _run_write(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a request that writes keys, and forget what is remembered of them."""
         try:
             return self._run(coroutine)
@@ -380,20 +380,20 @@ class ObjectStorage(FlatStorage):
                     self._to_move = None
 
     def _put(self, batch: dict[str, bytes]) -> None:
-        stamps = self._change(batch, self._requests.put_many(batch))
+        stamps = self._run_write(batch, self._requests.put_many(batch))
         for (key, data), stamp in zip(batch.items(), stamps, strict=True):
             self._memory.add_written(key, data, stamp)
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
         self._check_file(key)
-        return self._written(key, data, self._requests.put(key, data))
+        return self._write_one(key, data, self._requests.put(key, data))
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         self._check_file(key)
-        return self._written(key, data, self._requests.put_if(key, data, expected))
+        return self._write_one(key, data, self._requests.put_if(key, data, expected))
 
-    def _written(self, key: str, data: bytes, request: Coroutine[Any, Any, Stamp | None]) -> Stamp | None:
-        stamp = self._change([key], request)
+    def _write_one(self, key: str, data: bytes, request: Coroutine[Any, Any, Stamp | None]) -> Stamp | None:
+        stamp = self._run_write([key], request)
         self._memory.add_written(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
@@ -401,7 +401,7 @@ class ObjectStorage(FlatStorage):
     def write_file(self, key: str, path: str, *, replaces: bool) -> None:
         """Write a local file as a key, as `ObjectRequests.put_file` does."""
         self._check_file(key)
-        self._change([key], self._requests.put_file(key, path, replaces=replaces))
+        self._run_write([key], self._requests.put_file(key, path, replaces=replaces))
         log.debug("Wrote %s", self.where(key))
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
@@ -412,7 +412,7 @@ class ObjectStorage(FlatStorage):
             self._put(unstamped)
         conditional = [new for new in replacements if new.key not in unstamped]
         request = self._requests.put_many_if([(new.key, new.data, new.stamp) for new in conditional])
-        written = self._change([new.key for new in replacements], request)
+        written = self._run_write([new.key for new in replacements], request)
         changed = [new for new in conditional if new.key not in written]
         created = [new.key for new in changed if not new.existed]
         # Then an object exists that could not be read, and may contain other chunks.
@@ -427,7 +427,7 @@ class ObjectStorage(FlatStorage):
         if not new:
             return ()
         conditions = [(key, data, None) for key, data in new.items()]
-        written = self._change(new, self._requests.put_many_if(conditions))
+        written = self._run_write(new, self._requests.put_many_if(conditions))
         for key, stamp in written.items():
             self._memory.add_written(key, new[key], stamp)
         return [key for key in new if key not in written]
@@ -438,21 +438,21 @@ class ObjectStorage(FlatStorage):
             remembered = self._memory.for_write(key)
             if remembered is not None:
                 try:
-                    return self._changed(key, remembered[0], change)
+                    return self._write_changed(key, remembered[0], change)
                 except StorageError:
                     raise
                 except (ChangedError, LamellaError):  # the remembered document may be too old: read it again
                     self._memory.forget(key)
             for wait in waits():
                 with suppress(ChangedError):
-                    return self._changed(key, self._read_to_change(key), change)
+                    return self._write_changed(key, self._read_to_change(key), change)
                 time.sleep(wait)
         raise StorageError(
             f"Cannot change {self.where(key)}: others wrote it each time between reading and writing it, for "
             f"{PATIENCE:g} s. Nothing was lost: try again."
         )
 
-    def _changed(
+    def _write_changed(
         self, key: str, old: GetResult | None, change: Callable[[bytes | None], bytes | None]
     ) -> Stamp | None:
         data = change(None if old is None else bytes(old.data))
@@ -493,7 +493,7 @@ class ObjectStorage(FlatStorage):
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
         deleted = list(keys)
-        self._change(deleted, self._requests.delete(deleted))
+        self._run_write(deleted, self._requests.delete(deleted))
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it: list, delete 1000 keys per request, and list again."""
@@ -508,11 +508,11 @@ class ObjectStorage(FlatStorage):
         log.debug("Deleted %s below %s", prefix, self.name)
 
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        self._change(target.values(), self._requests.copy(sizes, target))
+        self._run_write(target.values(), self._requests.copy(sizes, target))
 
     def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
         both = _both(self._requests.copy(sizes, target), self._requests.put_many(files))
-        self._change([*target.values(), *files], both)
+        self._run_write([*target.values(), *files], both)
 
     def zarr_store(self) -> Store:
         from zarr.storage import ObjectStore

@@ -108,12 +108,12 @@ class Service:
             buffer = prototype.buffer.from_bytes(b"")
         if buffer is None:
             return None
-        self._check_part(key, byte_range, len(buffer))
+        self._check_length(key, byte_range, len(buffer))
         if is_document(key):
             self._denials.readable = key
         return buffer
 
-    def _check_part(self, key: str, byte_range: ByteRequest | None, length: int) -> None:
+    def _check_length(self, key: str, byte_range: ByteRequest | None, length: int) -> None:
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
         limit: int | None = None
@@ -233,7 +233,9 @@ class Service:
             names = {name.rstrip("/") async for name in self.store.list_dir(prefix)} - {""}
             inner: Any = getattr(self.store, "store", None)
             if type(inner).__module__.startswith("obstore") and type(inner).__name__ == "LocalStore":
-                return await asyncio.to_thread(_with_files, os.path.join(inner.prefix or "/", prefix), names)
+                return await asyncio.to_thread(
+                    _without_empty_folders, os.path.join(inner.prefix or "/", prefix), names
+                )
             return names
         # Not by zarr-python, which cuts names that repeat the folder's name. fsspec lists a key as its own member.
         folder = f"{self._path(prefix).strip('/')}/".lstrip("/")  # "" for the root of an archive
@@ -331,7 +333,7 @@ class Service:
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
 
 
-def _with_files(folder: str, names: set[str]) -> set[str]:
+def _without_empty_folders(folder: str, names: set[str]) -> set[str]:
     """Leave out empty folders, which obstore leaves behind and lists."""
     paths = {name: os.path.join(folder, name) for name in names}
     return {

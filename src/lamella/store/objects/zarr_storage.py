@@ -21,7 +21,7 @@ from lamella.errors import (
 )
 from lamella.log import log
 from lamella.store.files.local import LocalStorage
-from lamella.store.flat_storage import FlatStorage, is_hidden
+from lamella.store.flat_storage import FlatStorage, has_private_name
 from lamella.store.keys import DOCUMENTS, check_key, is_document
 from lamella.store.metadata import json_document
 from lamella.store.objects.addresses import (
@@ -219,7 +219,7 @@ class ZarrStorage(FlatStorage):
         self.lock_root = lock_root(store)
         self.survives_fork = survives_fork(store)
         self.can_delete = store.supports_deletes
-        self._expected: Recent[bytes] = Recent(SECONDS_EXPECTED)
+        self._ahead: Recent[bytes] = Recent(SECONDS_EXPECTED)
         #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
         #: Whether what reads as missing is missing, without a second request.
@@ -266,23 +266,23 @@ class ZarrStorage(FlatStorage):
     def read(self, key: str) -> bytes | None:
         if not check_key(key):
             return None
-        ahead = self._expected.pop(key)
+        ahead = self._ahead.pop(key)
         return self._get(key) if ahead is None else ahead[0]
 
     @property
     def reads_ahead(self) -> bool:
         return self.read_only and not self._inflates
 
-    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+    def request_ahead(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         if not self.reads_ahead:
             return
         del at_once
-        missing = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
+        missing = [key for key in map(check_key, keys) if self._ahead.peek(key) is None]
         try:
             buffers = self._run("read", missing[0], self.service.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
             return
-        self._expected.add(
+        self._ahead.add(
             {key: None if buffer is None else buffer.to_bytes() for key, buffer in buffers.items()}
         )
 
@@ -354,7 +354,7 @@ class ZarrStorage(FlatStorage):
     def size(self, key: str) -> int | None:
         if not check_key(key):
             return None
-        ahead = self._expected.peek(key)
+        ahead = self._ahead.peek(key)
         if ahead is not None:
             return None if ahead[0] is None else len(ahead[0])
         return self._run("look at", key, self.service.size(key))
@@ -373,7 +373,7 @@ class ZarrStorage(FlatStorage):
     def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
         """Return the strong ETags and sizes of all objects of fsspec below a folder, from one listing."""
         infos = self._run("list", folder, self._service.infos_below(folder))
-        infos = infos and {key: info for key, info in infos.items() if not is_hidden(key)}
+        infos = infos and {key: info for key, info in infos.items() if not has_private_name(key)}
         tags = {key: tag for key, info in (infos or {}).items() if (tag := _tag(info)) is not None}
         return None if infos is None or len(tags) < len(infos) else tags
 

@@ -70,8 +70,8 @@ class ZarrEngine:
         self._storage = storage
         self._store = storage.zarr_store()
         missing = MissingChunks(storage, path, meta)
-        self._opened = _open(meta, CheckedStore(self._store, storage, missing), path)
-        self._array = _over(self._opened)
+        self._opened = _async_array(meta, CheckedStore(self._store, storage, missing), path)
+        self._array = _sync_array(self._opened)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Decode the chunks that a selection touches; over a network, read them again before failing."""
@@ -124,7 +124,7 @@ class ZarrEngine:
         from zarr.storage import MemoryStore
 
         files: dict[str, Any] = {}
-        array = _over(_open(self._meta, MemoryStore(files), ""))
+        array = _sync_array(_async_array(self._meta, MemoryStore(files), ""))
         size = 0
         for number, (chosen, part) in enumerate(parts, 1):
             _write(array, chosen, part)
@@ -139,7 +139,7 @@ class ZarrEngine:
     def _change(self, parts: list[_Part]) -> None:
         """Read, change and store files."""
         store = CheckedStore(self._store, self._storage, is_write=True)
-        array = _over(self._opened, store)
+        array = _sync_array(self._opened, store)
         try:
             for chosen, part in parts:
                 if self._meta.shards is None or chosen.is_region:
@@ -188,7 +188,7 @@ def _inside(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
     return crossed(shifted)
 
 
-def _over(opened: Any, store: Any = None) -> Any:
+def _sync_array(opened: Any, store: Any = None) -> Any:
     """Return the synchronous array, optionally over another store, without parsing metadata again."""
     from zarr import Array, AsyncArray
     from zarr.storage import StorePath
@@ -198,7 +198,7 @@ def _over(opened: Any, store: Any = None) -> Any:
     return Array(opened)
 
 
-def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
+def _async_array(meta: ArrayMeta, store: Any, path: str) -> Any:
     """Return the asynchronous array of parsed metadata, with only the keys that define the chunks."""
     from zarr import AsyncArray
     from zarr.storage import StorePath

@@ -17,7 +17,7 @@ import numpy as np
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
-from lamella.store.pixels.stored_chunks import iter_stored_files, listings
+from lamella.store.pixels.stored_chunks import count_listings, iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
 def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
     """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
     empty = np.asarray(meta.fill_value, meta.dtype)
-    spans = (_cut(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
+    spans = (_split_at_chunks(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
     for chunk_region in itertools.product(*spans):
         try:
             is_empty = np.array_equal(
@@ -111,7 +111,7 @@ def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...])
             array.write(chunk_region, empty)
 
 
-def _cut(span: slice, length: int) -> Iterator[slice]:
+def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
     """Split a span at chunk boundaries."""
     start = span.start
     while start < span.stop:
@@ -148,7 +148,7 @@ def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Ite
         for axis, start in enumerate(first)
     ]
     requests = sum(prod(map(len, ranges)) for ranges in index_ranges)
-    if not storage.can_list or requests <= listings(storage, grown, first):
+    if not storage.can_list or requests <= count_listings(storage, grown, first):
         for index in itertools.chain.from_iterable(itertools.product(*ranges) for ranges in index_ranges):
             if storage.size(join(array.path, meta.chunk_key(index))) is not None:
                 yield index

@@ -45,7 +45,7 @@ def iter_stored_files(
         yield from (index for index in indexes if first is None or any(map(ge, index, first)))
         return
     prefix = _prefix(meta)
-    if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
+    if storage.lists_below and (first is None or _count_pages(first) <= _count_folders(meta, first)):
         listed = (index for index, _ in _listed(storage, path, meta))
         yield from (index for index in listed if first is None or any(map(ge, index, first)))
         return
@@ -80,17 +80,17 @@ def _listed(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shap
             yield index, size
 
 
-def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
+def count_listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
     """Count the listings of `iter_stored_files` where no file is stored beyond ``first``."""
-    folders = _folders(meta, first)
-    return min(folders, _pages(first)) if storage.lists_below else folders
+    folders = _count_folders(meta, first)
+    return min(folders, _count_pages(first)) if storage.lists_below else folders
 
 
-def _pages(first: Shape) -> int:
+def _count_pages(first: Shape) -> int:
     return 1 + prod(first) // 1000
 
 
-def _folders(meta: ArrayMeta, first: Shape) -> int:
+def _count_folders(meta: ArrayMeta, first: Shape) -> int:
     if meta.separator != "/":
         return 1
     last = max(axis for axis, (a, b) in enumerate(zip(first, meta.grid, strict=True)) if a < b)
