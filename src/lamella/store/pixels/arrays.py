@@ -31,7 +31,6 @@ from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.assignment import cast, cast_for, check_out, drop_duplicate_points
 from lamella.store.pixels.engine import Engine, EngineName, open_engine
 from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
-from lamella.store.pixels.stored_chunks import iter_stored_files
 from lamella.store.process_limits import check_block
 
 if TYPE_CHECKING:
@@ -246,7 +245,7 @@ class StoredArray:
 
     def resize(self, shape: Sequence[int]) -> None:
         """Change the lengths of the axes: new regions read as the fill value, cropped pixels are deleted for good."""
-        from lamella.store.pixels.growth import growing
+        from lamella.store.pixels.growth import clear_cropped, growing
 
         new = _new_shape(shape, self._writable().shape, self._where)
         with self.shape_lock():
@@ -255,7 +254,7 @@ class StoredArray:
             if shrunk != meta.shape:
                 # Delete pixels before publishing the smaller shape: a kill in between leaves fill values, and
                 # growing again never shows old pixels.
-                self._clear_beyond(meta, shrunk)
+                clear_cropped(self, meta, shrunk)
                 self.documents.put_shape(self.path, shrunk)
                 self.refresh()
         if any(map(gt, new, shrunk)):
@@ -288,17 +287,6 @@ class StoredArray:
     def shape_lock(self) -> AbstractContextManager[None]:
         """Lock the shape, from reading the old one to writing the new one."""
         return self.documents.storage.lock(join(self.path, "shape"))
-
-    def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
-        """Delete the files outside a smaller shape; fill the rest of the files on its edge with fill values."""
-        for file_index in iter_stored_files(self.documents.storage, self.path, meta):
-            region = meta.file_region(file_index)
-            if any(axis_slice.start >= n for axis_slice, n in zip(region, new, strict=True)):
-                self.documents.storage.delete(join(self.path, meta.chunk_key(file_index)))
-                continue
-            for axis, n in enumerate(new):
-                if n < region[axis].stop:
-                    self.write((*region[:axis], slice(n, region[axis].stop)), meta.fill_value)
 
     # ---- errors ---------------------------------------------------------------------------------
 

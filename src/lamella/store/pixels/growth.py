@@ -20,7 +20,7 @@ from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.stored_chunks import count_listings, iter_stored_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
@@ -80,16 +80,29 @@ def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
 def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
     """Clear the pixels outside the shape of `meta` and inside a larger one; `array` has the larger shape."""
     grown = meta.with_shape(new)
-    for file_index in list(_stored_beyond(array, meta, grown)):
-        region = grown.file_region(file_index)
-        if any(axis_slice.start >= n for axis_slice, n in zip(region, meta.shape, strict=True)):
+    for region in _edge_regions(array, grown, list(_stored_beyond(array, meta, grown)), meta.shape):
+        clear_region(array, meta, region)
+
+
+def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
+    """Clear the pixels outside a smaller shape than that of `meta`, which is published afterwards."""
+    files = iter_stored_files(array.documents.storage, array.path, meta)
+    for region in _edge_regions(array, meta, files, new):
+        array.write(region, meta.fill_value)
+
+
+def _edge_regions(
+    array: StoredArray, meta: ArrayMeta, files: Iterable[Shape], shape: Shape
+) -> Iterator[tuple[slice, ...]]:
+    """Delete those of some files that lie outside a shape; yield the regions outside of it in the others."""
+    for file_index in files:
+        region = meta.file_region(file_index)
+        if any(axis_slice.start >= n for axis_slice, n in zip(region, shape, strict=True)):
             array.documents.storage.delete(join(array.path, meta.chunk_key(file_index)))
             continue
-        for axis, n in enumerate(meta.shape):
+        for axis, n in enumerate(shape):
             if n < region[axis].stop:
-                clear_region(
-                    array, meta, (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :])
-                )
+                yield (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :])
 
 
 def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
