@@ -9,8 +9,9 @@ from __future__ import annotations
 import stat
 import struct
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from lamella.errors import MetadataError, short_repr
 from lamella.store.keys import ancestors, problem_of_key
@@ -34,6 +35,9 @@ _16, _32 = 0xFFFF, 0xFFFFFFFF
 
 _MAX_DEFLATED = 1032
 """Largest ratio of deflate."""
+
+_Refuse: TypeAlias = "Callable[[str], MetadataError]"
+"""Builds the error that refuses the archive for a reason."""
 
 
 class Entry(NamedTuple):
@@ -93,7 +97,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
 
     ``read`` returns the bytes of an offset and a length, fewer at the end; a negative offset counts from the end.
     """
-    refuse = _Refusal(name)
+    refuse = partial(_refusal, name)
     tail = read(-TAIL, TAIL)
     end = _read_end(tail, refuse)
     at = end.offset - end.start
@@ -119,17 +123,11 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
     return Directory(entries, folders, end.comment, end.is_zip64)
 
 
-class _Refusal:
-    """Builds the errors that refuse one archive."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, reason: str) -> MetadataError:
-        return MetadataError(f"Cannot read the archive {self._name}: {reason}.")
+def _refusal(name: str, reason: str) -> MetadataError:
+    return MetadataError(f"Cannot read the archive {name}: {reason}.")
 
 
-def _read_end(tail: bytes, refuse: _Refusal) -> _End:
+def _read_end(tail: bytes, refuse: _Refuse) -> _End:
     """Parse the record at the end of an archive, and that of ZIP64 before it."""
     at = len(tail)
     while True:
@@ -163,7 +161,7 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
     return _End(count, size, offset, start, comment, is_zip64)
 
 
-def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
+def _parsed(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
     """Parse the entries of the directory."""
     at = 0
     for _ in range(end.number):
@@ -201,7 +199,7 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
         raise refuse("its directory has more entries than its end says. Copy it again")
 
 
-def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
+def _name(raw: bytes, flags: int, refuse: _Refuse) -> str:
     """Return the name of an entry; refuse a name that is not a key of a store."""
     try:
         name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
@@ -215,9 +213,7 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
     return name
 
 
-def _zip64_fields(
-    extra: bytes, size: int, stored: int, header: int, refuse: _Refusal
-) -> tuple[int, int, int]:
+def _zip64_fields(extra: bytes, size: int, stored: int, header: int, refuse: _Refuse) -> tuple[int, int, int]:
     """Return the sizes and the offset that do not fit into 32 bits from the extra field of ZIP64."""
     at = 0
     while at + 4 <= len(extra):
@@ -235,7 +231,7 @@ def _zip64_fields(
     raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
 
 
-def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
+def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
     """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header"))
     rooms: dict[int, int] = {}
@@ -252,7 +248,7 @@ def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> 
 
 
 def _add_folder(
-    folder: str, folders: dict[str, list[str]], entries: dict[str, Entry], refuse: _Refusal
+    folder: str, folders: dict[str, list[str]], entries: dict[str, Entry], refuse: _Refuse
 ) -> None:
     """Add a folder and those above it."""
     if folder in folders:

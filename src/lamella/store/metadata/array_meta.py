@@ -217,6 +217,18 @@ DTYPES = (
 )
 
 
+_CHUNK_KEYS = {
+    2: (
+        *("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"),
+        "dimension_separator",
+    ),
+    3: (
+        *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding"),
+        *("fill_value", "codecs"),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class ArrayMeta:
     """Shape, dtype, chunking and compression of one array."""
@@ -240,6 +252,11 @@ class ArrayMeta:
     """Names of all codecs, filters and compressors in order, known or not."""
     document: JSONObject = field(default_factory=dict, repr=False)
     """The document as stored, without the attributes."""
+
+    @property
+    def chunk_document(self) -> JSONObject:
+        """The keys of the document that define the chunks, without extensions in others."""
+        return {key: self.document[key] for key in _CHUNK_KEYS[self.zarr_format] if key in self.document}
 
     @property
     def ndim(self) -> int:

@@ -35,16 +35,6 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSON, Array, JSONObject
 
-_V3_KEYS = (
-    *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding"),
-    *("fill_value", "codecs"),
-)
-_V2_KEYS = (
-    *("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"),
-    "dimension_separator",
-)
-
-
 _Part: TypeAlias = "tuple[Selection, Array]"
 """A selection, and the block to write there."""
 
@@ -203,12 +193,7 @@ def _async_array(meta: ArrayMeta, store: Any, path: str) -> Any:
     from zarr import AsyncArray
     from zarr.storage import StorePath
 
-    document: JSONObject = {
-        key: meta.document[key]
-        for key in (_V3_KEYS if meta.zarr_format == 3 else _V2_KEYS)
-        if key in meta.document
-    }
-    document["attributes"] = {}
+    document: JSONObject = {**meta.chunk_document, "attributes": {}}
     try:
         if meta.zarr_format == 2:
             document.setdefault("filters", None)

@@ -19,8 +19,6 @@ _CACHE_BYTES = 64 << 20
 
 _V3_CODECS = {"bytes", "blosc", "gzip", "zstd", "crc32c", "transpose", "sharding_indexed"}
 _V2_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "zstd"}
-_V3_KEYS = ("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs")
-_V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "dimension_separator")
 
 
 def open_handle(documents: Documents, path: str, *, writable: bool, **options: Any) -> Any:
@@ -95,20 +93,18 @@ def _context(fsync: bool) -> Any:
 
 
 def _document(meta: ArrayMeta) -> JSONObject | None:
-    """Return the keys that define chunks, as TensorStore refuses extensions in others; None for unsupported codecs."""
+    """Return the metadata for TensorStore, which refuses extensions in other keys; None for unsupported codecs."""
     complex_fill = isinstance(meta.fill_value, complex)
     if meta.zarr_format == 3:
         if not set(meta.codecs) <= _V3_CODECS:
             return None
-        document = {key: meta.document[key] for key in _V3_KEYS if key in meta.document}
-        return {**document, "fill_value": fill_to_json(meta.fill_value)}
+        return {**meta.chunk_document, "fill_value": fill_to_json(meta.fill_value)}
     if (
         meta.document.get("filters")
         or not set(meta.codecs) <= _V2_COMPRESSORS
         or (complex_fill and meta.fill_value)
     ):
         return None
-    document = {key: meta.document[key] for key in _V2_KEYS if key in meta.document}
     # TensorStore and zarr-python spell complex fill values of Zarr v2 differently; null counts as zero.
     fill = None if complex_fill else fill_to_json(meta.fill_value)
-    return {"order": "C", "compressor": None, **document, "filters": None, "fill_value": fill}
+    return {"order": "C", "compressor": None, **meta.chunk_document, "filters": None, "fill_value": fill}
