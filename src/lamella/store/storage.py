@@ -75,7 +75,7 @@ class Replacement(NamedTuple):
     existed: bool
 
 
-class Service(Protocol):
+class Coroutines(Protocol):
     """Coroutines of a remote store, for zarr-python's engine."""
 
     @property
@@ -136,7 +136,7 @@ class Storage(ABC):
         return ""
 
     @property
-    def service(self) -> Service | None:
+    def service(self) -> Coroutines | None:
         """The coroutines of a remote store; None for a folder."""
         return None
 

@@ -44,7 +44,7 @@ def copy_file(
 
 
 def read_whole(storage: Storage, key: str, data: bytes) -> bytes | None:
-    """Return ``data``, or what a second read returns, if the key has as many bytes by its size; None if missing.
+    """Return ``data`` if it is as long as the key, else read the key once more; None if it is missing.
 
     Raises `StorageError` where the numbers of bytes differ twice.
     """

@@ -221,24 +221,24 @@ class ZipStorage(Storage):
         ranges: list[tuple[int, int]] = []
         for key, entry, request_ranges in requests:
             inside = [_inside(start, length, entry.size) for start, length in request_ranges]
-            is_known = key in self._starts
-            at = self._starts[key] if is_known else entry.start
+            is_certain = key in self._starts
+            guess = self._starts[key] if is_certain else entry.start
             if not entry.deflated:
-                ranges += [] if is_known else [(entry.header, LOCAL.size)]
-                ranges += [(at + start, length) for start, length in inside]
-            plans.append((key, entry, inside, at, is_known))
+                ranges += [] if is_certain else [(entry.header, LOCAL.size)]
+                ranges += [(guess + start, length) for start, length in inside]
+            plans.append((key, entry, inside, guess, is_certain))
         read = iter(self.file.read(ranges) if ranges else [])
         results: list[list[bytes]] = []
-        for key, entry, inside, at, is_known in plans:
+        for key, entry, inside, guess, is_certain in plans:
             if entry.deflated:
                 content = self._contents([(key, entry)])[0]
                 results.append([content[start : start + length] for start, length in inside])
                 continue
-            begin = at if is_known else self._data_start(key, entry, next(read))
+            data_start = guess if is_certain else self._data_start(key, entry, next(read))
             parts = [next(read) for _ in inside]
-            if begin != at:
-                parts = self.file.read([(begin + start, length) for start, length in inside])
-            self._starts[key] = begin
+            if data_start != guess:
+                parts = self.file.read([(data_start + start, length) for start, length in inside])
+            self._starts[key] = data_start
             if [len(part) for part in parts] != [length for _, length in inside]:
                 self._damaged(key, "the archive ends before it does")
             results.append(parts)

@@ -2,6 +2,8 @@
 
 A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape (5,
 4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
+
+In the code, ``n``, ``c`` and ``f`` are lengths of an array, a chunk and a file along one axis, ``k`` is a file index.
 """
 
 from __future__ import annotations

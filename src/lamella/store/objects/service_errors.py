@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
-_HARMLESS = ("look at", "list", "delete")
-"""What may be asked for a missing key."""
+_MAY_BE_MISSING = ("look at", "list", "delete")
+"""Verbs of requests whose key may be missing."""
 _LONGEST = 400
 _FORBIDDEN, _CONFLICT, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 409, 412, 416, 501
 _UNSUPPORTED = frozenset({405, _NOT_IMPLEMENTED})
@@ -44,10 +44,8 @@ _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _LACKS_HEADER = re.compile(r"\b([\w-]+) Header missing from response", re.IGNORECASE)  # of obstore
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
-_PAST_END = re.compile(
-    r"wanted range starting at \d+, but", re.IGNORECASE
-)  # obstore's stores in memory and on disk
-_PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
+_PAST_END = re.compile(r"wanted range starting at \d+, but", re.IGNORECASE)  # obstore in memory and on disk
+_TEMPORARY = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -133,7 +131,7 @@ def is_temporary(error: BaseException) -> bool:
     """Whether the same request may succeed later: there was no answer, or one such as 503."""
     status = status_of(error)
     if status is not None:
-        return status in _PASSING
+        return status in _TEMPORARY
     return any(_connection_failure(cause) is not None for cause in _chain(error))
 
 
@@ -202,7 +200,7 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
     except Exception as error:
         if is_lamella_error(error):
             raise
-        if verb in _HARMLESS and is_absent(error):
+        if verb in _MAY_BE_MISSING and is_absent(error):
             raise FileNotFoundError(_text(error)) from error
         raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
 

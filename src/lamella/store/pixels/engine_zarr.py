@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSON, Array, JSONObject
 
-_Part: TypeAlias = "tuple[Selection, Array]"
+_BlockWrite: TypeAlias = "tuple[Selection, Array]"
 """A selection, and the block to write there."""
 
 #: Limit of raw bytes that are encoded before they are written.
@@ -94,8 +94,8 @@ class ZarrEngine:
         if self._meta.shards is None:
             self._change([(selection, block)])
             return
-        whole: list[_Part] = []
-        partial: list[_Part] = []
+        whole: list[_BlockWrite] = []
+        partial: list[_BlockWrite] = []
         for file_index, chosen, part in chunk_grid.split_by_file(self._meta, selection, block):
             is_whole = (
                 chosen.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
@@ -109,7 +109,7 @@ class ZarrEngine:
         if partial:
             self._change(partial)
 
-    def _replace(self, parts: list[_Part]) -> None:
+    def _replace(self, parts: list[_BlockWrite]) -> None:
         """Encode whole shards in memory, and store them in batches."""
         from zarr.storage import MemoryStore
 
@@ -126,7 +126,7 @@ class ZarrEngine:
                 files.clear()
                 size = 0
 
-    def _change(self, parts: list[_Part]) -> None:
+    def _change(self, parts: list[_BlockWrite]) -> None:
         """Read, change and store files."""
         store = CheckedStore(self._store, self._storage, is_write=True)
         array = _sync_array(self._opened, store)

@@ -81,7 +81,7 @@ def _listed(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shap
 
 
 def count_listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
-    """Count the listings of `iter_stored_files` where no file is stored beyond ``first``."""
+    """Return how many listings `iter_stored_files` needs where no file is stored beyond ``first``."""
     folders = _count_folders(meta, first)
     return min(folders, _count_pages(first)) if storage.lists_below else folders
 
