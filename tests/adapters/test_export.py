@@ -343,3 +343,22 @@ def test_wavelengths_stay_with_their_channels(tmp_path):
         gfp = turned.subset(tmp_path / "gfp.zarr", channels=["GFP"])
         both = lamella.concatenate_channels([cy5, gfp], tmp_path / "both.zarr")
         assert exported(both, "both") == {"Cy5": "670.0", "GFP": "520.0"}
+
+
+def test_label_images_are_exported_at_the_level_and_in_the_region_of_their_image(tmp_path):
+    with lamella.write_image(tmp_path / "a.zarr", pixels(shape=(4, 32, 32)), axes="zyx", levels=2) as image:
+        labels = image.labels.create("cells", pixels(1, (4, 32, 32)))
+        region = {"y": (8, -8), "x": (0, 16)}
+        for level in (1, "1"):
+            _, file = lamella.export(
+                image, tmp_path / f"{level!r}.ome.tif", level=level, z=2, region=region, labels=True
+            )
+            np.testing.assert_array_equal(tifffile.imread(file), labels["1"][2 // 2, 4:12, :8])
+        # Labels of half the size, as other programs write them.
+        small = image.labels.create("small", pixels(1, (4, 32, 32)))
+        small["0"][:, :16, :16] = half = pixels(2, (4, 16, 16))
+        small.delete_pyramid()
+        small["0"].resize(4, 16, 16)
+        small.set_scale({"y": 2, "x": 2})
+        _, file = lamella.export(image, tmp_path / "half.ome.tif", region=region, labels=["small"])
+        np.testing.assert_array_equal(tifffile.imread(file), half[:, 4:12, :8])

@@ -261,3 +261,25 @@ def _bounds(bounds: Any, length: int, entry: str, axis: str, position: Position)
             f"{entry}={bounds!r} is not a region of {position.node_path}, which has {length} pixels along {axis}."
         )
     return start, stop
+
+
+def region_of_label(
+    image: Position, label: Position, region: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Return the region of a label image that covers a region of its image, in pixels of its own level 0."""
+    sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
+    own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
+    lengths = dict(zip(label.axis_names[-label.data.ndim :], label.data.shape, strict=True))
+    region_in_label = {}
+    for name, (start, stop) in region.items():
+        if name not in lengths:
+            continue
+        ratio = sizes[name] / own[name] if own[name] else 1.0
+        if ratio == 1 and start >= lengths[name]:
+            raise InvalidArgumentError(
+                f"The labels {label.node_path} end at {lengths[name]} along {name}, before the region {start}:{stop}: "
+                "they have fewer than their image. Write the missing ones, or delete the labels."
+            )
+        end = min(lengths[name], max(1, round(stop * ratio)))
+        region_in_label[name] = (min(round(start * ratio), end - 1), end)
+    return region_in_label

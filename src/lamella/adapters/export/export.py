@@ -23,6 +23,7 @@ from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, parsed
 from lamella.ops.jobs.units import digest, do_task, tasks
+from lamella.ops.regions import region_of_label
 from lamella.ops.rewriting.endpoints import make_folder
 from lamella.spec.channels import plain_name
 from lamella.store.files.local import LocalStorage
@@ -280,7 +281,7 @@ def _tiffs_of(
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
-            part = replace(_of_label(position.labels[label], arguments), plate=origin)
+            part = replace(_of_label(position.labels[label], selection), plate=origin)
             parts.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
         for file, part in parts:
             check(part)
@@ -347,13 +348,15 @@ def _label_names(position: Position, labels: bool | Sequence[str]) -> list[str]:
     return [labels] if isinstance(labels, str) else list(labels)
 
 
-def _of_label(label: LabelImage, arguments: Mapping[str, Any]) -> Selection:
-    """Select the same part of a label image; z and t count if it has these axes."""
-    own = label.axis_names
-    chosen = {key: arguments[key] for key in ("z", "t") if key in own}
-    region = {axis: span for axis, span in (arguments["region"] or {}).items() if str(axis).lower() in own}
-    level = arguments["level"] if isinstance(arguments["level"], int) else 0
-    return Selection.of(label, level, region=region or None, **chosen)
+def _of_label(label: LabelImage, selection: Selection) -> Selection:
+    """Select the same part of a label image, along the axes that it has."""
+    image = selection.position
+    return Selection.of(
+        label,
+        image.dataset_paths.index(selection.level),
+        z="max" if selection.maximum and "z" in label.axis_names else None,
+        region=region_of_label(image, label, selection.region),
+    )
 
 
 def _write(

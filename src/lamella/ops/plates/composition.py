@@ -14,6 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import ComposedArray, ImagePlan, Piece
 from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.plan import made_by
+from lamella.ops.regions import region_of_label
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import channel_facts
@@ -75,7 +76,7 @@ class Composition:
             channels = self.parts[0].channels
             if _channel_count(label) != count or count == 1:
                 channels = None
-            region = _label_region(first, label, self.region)
+            region = region_of_label(first, label, self.region)
             path = join("labels", name)
             plan.documents[path] = _plan_levels(plan, path, [Part(label, channels)], region, zarr_format)
         for part in self.parts[1:]:
@@ -351,21 +352,3 @@ def _channel_facts(part: Part) -> list[JSON]:
     count = len(position.channel_names)
     attributes = position.documents.group(position.path)
     return channel_facts(attributes, count, range(count) if part.channels is None else part.channels)
-
-
-def _label_region(
-    image: Position, label: Position, region: Mapping[str, tuple[int, int]]
-) -> dict[str, tuple[int, int]]:
-    """Return the region of a label image that covers a region of its image."""
-    region_in_label = {}
-    sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
-    finest = _finest(label)
-    own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
-    lengths = dict(zip(label.axis_names[-finest.ndim :], finest.shape, strict=True))
-    for name, (start, stop) in region.items():
-        if name not in lengths:
-            continue
-        ratio = sizes[name] / own[name] if own[name] else 1.0
-        end = min(lengths[name], max(1, round(stop * ratio)))
-        region_in_label[name] = (min(round(start * ratio), end - 1), end)
-    return region_in_label
