@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -213,6 +214,31 @@ def test_a_plate_measures_all_its_positions(tmp_path):
 
 
 # -- regions of interest --------------------------------------------------------------------------------------------
+
+
+def test_large_integers_of_some_fields_stay_exact_in_the_table_of_a_plate(tmp_path):
+    with lamella.open(tmp_path / "p.zarr", "w", layout="hcs", channel_names=["DAPI"], axes="yx") as plate:
+        for number, columns in enumerate(({"id": [1]}, {"id": [2**63 + 1], "parent": [2**60 + 1]})):
+            field = plate.create_position("A", "1", str(number))
+            field["0"] = np.ones((4, 4), "uint8")
+            field.tables["cells"] = pd.DataFrame(columns)
+        table = plate.tables["cells"]
+        assert [int(number) for number in table["id"]] == [1, 2**63 + 1]
+        assert int(table["parent"][1]) == 2**60 + 1
+        assert pd.isna(table["parent"][0])
+
+
+@pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")  # it is no label image by its document
+def test_labels_with_a_channel_axis_as_other_programs_write_them_are_measured(tmp_path, version):
+    pixels, ids = np.arange(128, dtype="uint16").reshape(2, 8, 8), np.eye(8, dtype="uint8")
+    with lamella.write_image(tmp_path / "a.zarr", pixels, axes="cyx", version=version) as image:
+        image.labels["cells"] = ids
+    lamella.write_image(tmp_path / "ids.zarr", ids[None], axes="cyx", version=version, levels=1).close()
+    shutil.rmtree(tmp_path / "a.zarr" / "labels" / "cells")
+    shutil.copytree(tmp_path / "ids.zarr", tmp_path / "a.zarr" / "labels" / "cells")
+    with lamella.open(tmp_path / "a.zarr") as image:
+        table = image.labels["cells"].measure(["area", "intensity_max"])
+        assert table.loc[1].tolist() == [8, 63, 127]
 
 
 def test_regions_are_the_same_part_of_all_levels(image):

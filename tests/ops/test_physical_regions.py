@@ -102,6 +102,15 @@ def test_levels_that_are_stale_are_not_chosen(image):
     assert image.level_for(5) == "2"
 
 
+def test_a_coordinate_selects_its_voxel_also_where_floats_are_not_exact(image):
+    assert 3 * 0.1 != 0.3
+    image.set_transform("0", [TransformationMeta(type="scale", scale=[1, 1, 1, 1, 0.1])])
+    for label, length in [(slice(0, 0.3), 4), (slice(0.3, 0.6), 4), ([0.3, 0.7], 2), (slice(0, 0.35), 4)]:
+        assert image.sel(x=label).sizes["x"] == length
+    np.testing.assert_array_equal(image.sel(x=0.3).values, image.data[..., 3])
+    assert image.sel(x=np.float64(0.6), t=1).dims == ("c", "z", "y")
+
+
 def test_all_levels_and_labels_are_a_tree(image):
     tree = image.to_datatree()
     assert [node.path for node in tree.leaves] == [

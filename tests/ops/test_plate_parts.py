@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 import lamella
@@ -352,3 +353,17 @@ def test_a_film_that_was_streamed_and_is_cut_has_no_record_of_its_old_frames(tmp
     assert "lamella" not in cut["0"].attrs
     corner = film.subset(tmp_path / "corner.zarr", crop={"x": (1, 3)})
     assert corner["0"].attrs["lamella"]["stream"]["skipped"] == [[1, 1]]
+
+
+def test_a_cut_film_keeps_the_real_times_of_its_frames(tmp_path, version):
+    film = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI"], version=version)
+    film.create_image("0", pixels(shape=(5, 1, 1, 8, 8)))
+    times = xr.DataArray(
+        film.data[...], dims=tuple("tczyx"), coords={"t": [-120.0, -60.0, 1.0, 60.0, 121.0], "c": ["DAPI"]}
+    )
+    film = open_ome_zarr(tmp_path / "b.zarr", layout="fov", mode="w", channel_names=["DAPI"], version=version)
+    with pytest.warns(UserWarning, match="off the even steps"):
+        film.write_xarray(times)
+    cut = film.subset(tmp_path / "cut.zarr", crop={"t": (2, 5)})
+    assert cut.to_xarray().t.values.tolist() == [1.0, 60.0, 121.0]
+    assert cut.subset(tmp_path / "end.zarr", crop={"t": (2, 3)}).to_xarray().t.values.tolist() == [121.0]

@@ -219,6 +219,32 @@ def _index_from(coordinate: float, scale: float, start: float, length: int) -> i
     return min(length, max(0, ceil((coordinate - start) / scale - _NOISE)))
 
 
+def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return labels for ``array.sel``, with numbers replaced by the coordinates that they mean.
+
+    >>> row = to_xarray(position)[0, 0, 0, 0] * 1
+    >>> exact_labels(row.assign_coords(x=0.1 * np.arange(8)), {"x": slice(0, 0.3)})
+    {'x': slice(0.0, 0.30000000000000004, None)}
+    """
+
+    def exact(axis: str, label: Any) -> Any:
+        if isinstance(label, slice):
+            return slice(exact(axis, label.start), exact(axis, label.stop), label.step)
+        if isinstance(label, list | tuple):
+            return [exact(axis, one) for one in label]
+        values = array.coords[axis].values
+        if isinstance(label, bool) or not isinstance(label, int | float | np.number) or not values.size:
+            return label
+        distances = np.abs(values - float(label))
+        nearest = int(distances.argmin())
+        step = abs(float(array.coords[axis].encoding.get(STEP_ENCODING, 1.0)))
+        return float(values[nearest]) if distances[nearest] <= _NOISE * step else label
+
+    coords = array.coords
+    numeric = {axis for axis in labels if axis in coords and coords[axis].values.dtype.kind == "f"}
+    return {axis: exact(axis, label) if axis in numeric else label for axis, label in labels.items()}
+
+
 def _channels(position: Position, channels: Any) -> list[int]:
     names = position.channel_names
     chosen = (

@@ -413,6 +413,7 @@ class PositionOperations(Pictures):
         **labels
             Axis to the name of a channel or a coordinate in the unit of the axis, which drop the axis; or to a list or
             slice of them, which keep it. A slice includes both of its ends; :meth:`crop` cuts out half-open regions.
+            A coordinate may be off by a millionth of a voxel, as 0.3 is of 3 times 0.1.
 
         Raises
         ------
@@ -424,9 +425,11 @@ class PositionOperations(Pictures):
         >>> position.sel(c="GFP", t=0).shape, position.sel(c=["GFP"], z=slice(0, 0.5)).shape
         ((4, 8, 8), (1, 1, 2, 8, 8))
         """
+        from lamella.adapters.xarray_export import exact_labels
+
         array = self.to_xarray(level=level)
         try:
-            return array.sel(labels)
+            return array.sel(exact_labels(array, labels))
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidArgumentError(
                 f"Cannot select {labels} in {self.node_path}: {clause(error)}. Its axes are "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lamella.types import JSONObject
 
-_REAL, _WRITTEN = "times", "xarray_times"
+_REAL, WRITTEN_TIMES = "times", "xarray_times"
 
 
 def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
@@ -31,7 +31,8 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
     record: Any = own_entries(attributes, _REAL).get(image)
     try:
         stored = ((record["start"], start), (record["step"], step))
-        if not all(math.isclose(found, expected, rel_tol=1e-9) for found, expected in stored):
+        noise = 1e-9 * abs(step)
+        if not all(math.isclose(found, expected, rel_tol=1e-9, abs_tol=noise) for found, expected in stored):
             return None
         pairs = zip(record["frames"], record["times"], strict=True)
         times = {int(frame): float(time) for frame, time in pairs}
@@ -59,6 +60,26 @@ def with_real_times(
     return with_own_record(attributes, _REAL, others or None)
 
 
+def with_cut_times(attributes: JSONObject, first: int, stop: int) -> JSONObject:
+    """Return attributes with the real times of the frames of a part of a film, from frame ``first`` to before ``stop``.
+
+    >>> stored = {"lamella": {"times": {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}}}
+    >>> with_cut_times(stored, 1, 2)
+    {'lamella': {'times': {'0': {'start': 60, 'step': 60, 'frames': [0], 'times': [61.5]}}}}
+    """
+    records: dict[str, Any] = {}
+    for image, record in own_entries(attributes, _REAL).items():
+        fields: Any = record
+        try:
+            times = dict(zip(fields["frames"], fields["times"], strict=True))
+            kept = {frame - first: time for frame, time in times.items() if first <= frame < stop}
+            start, step = fields["start"] + first * fields["step"], fields["step"]
+        except (TypeError, KeyError, ValueError):
+            continue  # of another writer
+        records[image] = {"start": start, "step": step, "frames": list(kept), "times": list(kept.values())}
+    return with_own_record(attributes, _REAL, records or None)
+
+
 def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:
     """Return start and step of the timepoints of an image, if writes of timepoints have set them; else None.
 
@@ -67,7 +88,7 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
     >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
     (3.0, None)
     """
-    record = own_entries(attributes, _WRITTEN).get(image)
+    record = own_entries(attributes, WRITTEN_TIMES).get(image)
     if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
         return None
     step = record.get("step")
@@ -80,5 +101,5 @@ def with_written_times(attributes: JSONObject, image: str, start: float, step: f
     >>> with_written_times({}, "0", 3.0, None)
     {'lamella': {'xarray_times': {'0': {'start': 3.0, 'step': None}}}}
     """
-    records = {**own_entries(attributes, _WRITTEN), image: {"start": start, "step": step}}
-    return with_own_record(attributes, _WRITTEN, records)
+    records = {**own_entries(attributes, WRITTEN_TIMES), image: {"start": start, "step": step}}
+    return with_own_record(attributes, WRITTEN_TIMES, records)

@@ -24,8 +24,9 @@ from lamella.ops.regions import grid_index, inside, overlap, region_shape, regio
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
 from lamella.spec.channels import CHANNEL_FACTS
+from lamella.spec.frame_times import WRITTEN_TIMES, with_cut_times
 from lamella.spec.labels import LabelsMeta
-from lamella.spec.own_key import with_own_record
+from lamella.spec.own_key import with_own_record, without_own_records
 from lamella.spec.tables import ROI_TYPES
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
@@ -175,10 +176,6 @@ def composed_units(
         yield ComposedUnit(inside, target, region, resumed)
 
 
-_TIMES = ("times", "xarray_times")
-"""What is recorded of single timepoints, by their index."""
-
-
 @dataclass(frozen=True)
 class ComposedArray:
     """An array of a new image: its metadata, and its pieces; no pieces if its pixels are computed later."""
@@ -201,8 +198,6 @@ class ImagePlan:
     """Paths of the image and label images whose lower levels are computed again, with the method."""
     labels: dict[str, LabelImage] = field(default_factory=dict)
     """Names and sources of label images that come from other parts than the first."""
-    times_change: bool = False
-    """Whether records about single timepoints of the source do not fit the new image."""
     channel_facts: list[JSON] = field(default_factory=list)
     """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
     region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -229,7 +224,10 @@ class ImagePlan:
         for path, meta in self.documents.items():
 
             def edit(attributes: JSONObject, path: str = path, meta: ImagesMeta = meta) -> JSONObject:
-                attributes = without_records(attributes, _TIMES if self.times_change else ())
+                if "t" in self.region:
+                    attributes = without_own_records(attributes, (WRITTEN_TIMES,))
+                    attributes = with_cut_times(attributes, *self.region["t"])
+                attributes = without_records(attributes)
                 if not path:
                     attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
                 return version.dump(meta, attributes)

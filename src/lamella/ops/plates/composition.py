@@ -64,9 +64,7 @@ class Composition:
         """Plan a new image with its label images; raise if the parts do not fit together."""
         first = self.parts[0].position
         facts = [fact for part in self.parts for fact in _channel_facts(part)]
-        plan = ImagePlan(
-            times_change="t" in self.region, channel_facts=facts if any(facts) else [], region=self.region
-        )
+        plan = ImagePlan(channel_facts=facts if any(facts) else [], region=self.region)
         _check_parts(self)
         meta = _plan_levels(plan, "", self.parts, self.region, zarr_format)
         plan.documents[""] = _with_channels(meta, self)

@@ -16,8 +16,6 @@ from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
@@ -30,8 +28,8 @@ REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 """Name of the journal of an array, in its folder."""
 
 
-def without_records(attributes: JSONObject, more: Collection[str] = ()) -> JSONObject:
-    """Return attributes without lamella's records about the pixels of this store, and without ``more`` records.
+def without_records(attributes: JSONObject) -> JSONObject:
+    """Return attributes without lamella's records about the pixels of this store.
 
     >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
     {'lamella': {'times': [0, 1]}, 'ours': 1}
@@ -39,7 +37,7 @@ def without_records(attributes: JSONObject, more: Collection[str] = ()) -> JSONO
     own = attributes.get(OWN)
     if not isinstance(own, dict):
         return attributes
-    dropped = {_MAP, "stale_levels", "stream", *more}
+    dropped = {_MAP, "stale_levels", "stream"}
     user_values = {key: value for key, value in own.items() if key not in dropped}
     rest = {key: user_values if key == OWN else value for key, value in attributes.items()}
     return rest if user_values else {key: value for key, value in rest.items() if key != OWN}

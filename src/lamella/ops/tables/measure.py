@@ -83,7 +83,10 @@ class _Request:
 
     def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
         """Return the region of the labels at an index along the other axes."""
-        return tuple(box[name] if name in box else slice(index[name], index[name] + 1) for name in self.axes)
+        indices = {**index, "c": 0}
+        return tuple(
+            box[name] if name in box else slice(indices[name], indices[name] + 1) for name in self.axes
+        )
 
     def read_labels(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any]:
         """Read labels as an array with the axes of ``space``."""
@@ -181,12 +184,15 @@ def _request(
     own = labels.dataset_paths[paths.index(level)]
     if any(map(_needs_intensity, names)):
         image = position[level]
-    axes, image_axes = tuple(labels.axis_names), list(position.axis_names)
     channel = channel_axis(position.axes)
-    if channel is not None:
-        image_axes[channel] = "c"
-    space = [labels.axis_names[axis] for axis in space_axes(labels.axes)]
+    axes, image_axes = (_named_axes(one) for one in (labels, position))
+    space = [axes[axis] for axis in space_axes(labels.axes)]
     lengths = dict(zip(axes, labels[own].shape, strict=True))
+    if (channels_of_labels := lengths.pop("c", 1)) != 1:
+        raise InvalidArgumentError(
+            f"The labels {labels.node_path} have {channels_of_labels} channels, so they cannot be measured: labels have "
+            "none. Write each of them as a label image."
+        )
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
         space = space[1:]
@@ -197,13 +203,19 @@ def _request(
         labels[own],
         image,
         axes,
-        tuple(image_axes),
+        image_axes,
         tuple(space),
         () if image is None else measured,
         tuple(name for name in dict.fromkeys(names) if name != "label"),
         tuple(scale[name] if physical else 1.0 for name in space),
         tuple(origin[name] if physical else 0.0 for name in space),
     )
+
+
+def _named_axes(image: Position) -> tuple[str, ...]:
+    """Return the names of the axes of an image, with "c" for channels."""
+    channel = channel_axis(image.axes)
+    return tuple("c" if number == channel else name for number, name in enumerate(image.axis_names))
 
 
 def _check_same_shape(

@@ -11,7 +11,7 @@ from lamella.ops.execution import Workers, run
 from lamella.ops.tables.frames import pandas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -68,5 +68,24 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
         frames.append(frame)
     # pandas warns of empty frames, whose columns would no longer be left out of the data types.
     columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
-    rows = [frame for frame in frames if len(frame)] or frames[:1]
+    rows = [_exact(frame, frames) for frame in frames if len(frame)] or frames[:1]
     return pandas().concat(rows, ignore_index=True).reindex(columns=columns)
+
+
+def _exact(frame: pd.DataFrame, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return a frame whose large integers stay exact where other frames lack their column, or have other integers.
+
+    Such columns become float64, which has 53 bits, unless they are of a nullable type.
+    """
+    types = pandas().api.types
+    exact = {}
+    for name in frame.columns:
+        columns = [one[name].dropna() for one in frames if name in one.columns]
+        dtypes = {column.dtype for column in columns}
+        is_kept = len(columns) == len(frames) and len(dtypes) == 1
+        if is_kept or not all(map(types.is_integer_dtype, dtypes)):
+            continue
+        ends = [int(end) for column in columns if len(column) for end in (column.min(), column.max())]
+        if any(abs(end) > 2**53 for end in ends):
+            exact[name] = "UInt64" if max(ends) >= 2**63 else "Int64"
+    return frame.astype(exact) if exact else frame
