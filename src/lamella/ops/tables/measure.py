@@ -190,8 +190,8 @@ def _request(
     lengths = dict(zip(axes, labels[own].shape, strict=True))
     if (channels_of_labels := lengths.pop("c", 1)) != 1:
         raise InvalidArgumentError(
-            f"The labels {labels.node_path} have {channels_of_labels} channels, so they cannot be measured: labels have "
-            "none. Write each of them as a label image."
+            f"The labels {labels.node_path} have {channels_of_labels} channels, and labels have "
+            "none, so they cannot be measured. Write each of them as a label image."
         )
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
