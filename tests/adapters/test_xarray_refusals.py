@@ -72,6 +72,7 @@ BAD_FOR_ANY = {
     "dates": (lambda d: d.assign_coords(t=np.array(["2026-01-01"], "M8[ns]")), "'t' must have one number"),
     "texts": (lambda d: d.assign_coords(z=list("abc")), "'z' must have one number"),
     "NaN": (lambda d: d.assign_coords(z=[0, np.nan, 2]), "'z' contains values that are not finite"),
+    "coordinates that no length has": (lambda d: d.assign_coords(z=[0, 1e308, 1.7e308]), "up to 1e.150"),
     "a unit of nothing": (lambda d: d.assign_coords(z=("z", [0, 1, 2], {"units": "parrot"})), "'parrot'"),
     "a unit of another kind": (
         lambda d: d.assign_coords(z=("z", [0, 1, 2], {"units": "second"})),
@@ -99,6 +100,7 @@ def test_refused_for_any_position(either, case):
 BAD_FOR_NEW = {
     "uneven steps": ({"z": [0.0, 1.0, 3.0]}, "'z' is not evenly spaced: index 1"),
     "descending": ({"y": [3.0, 2.0, 1.0, 0.0]}, "'y' must ascend"),
+    "steps that no float divides by": ({"z": [0.0, 1e-320, 2e-320]}, "factors from 1e-150"),
     "one value for all": ({"x": [1.0] * 5}, "'x' must ascend"),
 }
 

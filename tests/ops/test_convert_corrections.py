@@ -58,6 +58,7 @@ def test_every_correction_reaches_the_store(tmp_path: Path) -> None:
         ({"axes": "yxq"}, InvalidArgumentError, "letters"),
         ({"axes": "tzyx"}, SourceError, "name 4 axes"),
         ({"pixel_size": -1}, InvalidArgumentError, "above 0"),
+        ({"pixel_size": 1e-320}, InvalidArgumentError, "from 1e-150 to 1e"),
         ({"unit": "furlong"}, InvalidArgumentError, "unit of space"),
         ({"channel_names": ["a", "b"]}, InvalidArgumentError, "1 channel, but 2 names"),
         ({"channel_names": "a,b"}, InvalidArgumentError, "not a list of one text"),

@@ -238,6 +238,7 @@ def test_it_writes_to_memory_and_into_archives(tmp_path):
         ({"version": "0.4", "shards_ratio": (1, 1, 2, 2)}, "needs version='0.5'"),
         ({"translation": {"q": 1}}, "names the axis 'q'; the axes are c, z, y, x"),
         ({"translation": {"x": float("nan")}}, "translation along axis 'x'"),
+        ({"translation": {"x": 1e200}}, "translation along axis 'x'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, options, message):

@@ -298,7 +298,25 @@ def test_a_scale_of_zero_can_be_mended(meta: ImagesMeta) -> None:
     assert effective_scale(after, "1") == effective_scale(meta, "1")
 
 
-@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "a", None, True])
+def test_a_size_whose_reciprocal_no_float_holds_can_be_corrected(meta: ImagesMeta) -> None:
+    document = meta.to_json()  # of another program
+    for level in document["multiscales"][0]["datasets"]:
+        level["coordinateTransformations"][0]["scale"] = [1, 1e-320, 1e-320]
+    for edit in (
+        lambda m: edits.set_scale(m, "0", "y", 1),
+        lambda m: edits.set_transform(m, "0", scale(1, 1, 1)),
+    ):
+        after = edit(ImagesMeta.from_json(document))
+        assert (effective_scale(after, "0")[1], effective_scale(after, "1")[1]) == (1, 1)
+
+
+def test_sizes_far_apart_replace_each_other(meta: ImagesMeta) -> None:
+    for size in (1e150, 1e-150, 0.5):
+        meta = edits.set_scale(meta, "0", "y", size)
+        assert effective_scale(meta, "1")[1] == 2 * size
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "a", None, True, 1e-320, 1e200])
 def test_a_scale_that_is_no_size_is_refused(value: Any, meta: ImagesMeta) -> None:
     with pytest.raises(InvalidArgumentError, match="finite number above 0"):
         edits.set_scale(meta, "0", "y", value)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.spec.units import LARGEST_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +44,9 @@ def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
             f"{values.dtype} of shape {values.shape}. Convert it, for example with assign_coords({dim}=...)."
         )
     numbers = values.astype(np.float64)
-    if not np.isfinite(numbers).all():
+    if not (np.abs(numbers) <= LARGEST_SIZE).all():
         raise InvalidArgumentError(
-            f"The coordinate of dim {dim!r} contains values that are not finite numbers."
+            f"The coordinate of dim {dim!r} contains values that are not finite numbers up to {LARGEST_SIZE:g}."
         )
     return numbers
 

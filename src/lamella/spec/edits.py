@@ -24,7 +24,7 @@ from lamella.spec.geometry import (
     stored_transform,
 )
 from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta, OMEROMeta, RDefsMeta, WindowDict
-from lamella.spec.units import legal_unit
+from lamella.spec.units import LARGEST_SIZE, SMALLEST_SIZE, is_size, legal_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,6 +109,7 @@ def add_dataset(
     contrast limits of channels that have none.
     """
     edited = add_datasets(meta, {path: transforms or []})
+    _refuse_extreme(find_dataset(edited, path).coordinate_transformations)
     return edited if window is None else fill_windows(edited, window)
 
 
@@ -204,6 +205,7 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     """
     edited, scales = _edited(meta)
     valid = normalize_transforms(transforms, len(scales.axes))
+    _refuse_extreme(valid)
     if image == WHOLE:
         scales.coordinate_transformations = valid
         return edited
@@ -219,18 +221,23 @@ def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]
     ndim, (first, *lower) = len(scales.axes), scales.datasets
     old_scale, old_start = stored_transform(first.coordinate_transformations, ndim, first.path)
     new_scale, new_start = stored_transform(new, ndim, first.path)
-    # A size of 0 has no ratio to keep: it stays.
-    ratios = [size / old if size and old else 1.0 for size, old in zip(new_scale, old_scale, strict=True)]
     for level in lower:
         scale, start = stored_transform(level.coordinate_transformations, ndim, level.path)
+        shifts = [a - b for a, b in zip(start, old_start, strict=True)]
         level.coordinate_transformations = _written(
             level.coordinate_transformations,
-            [size * ratio for size, ratio in zip(scale, ratios, strict=True)],
+            [_resized(*sizes) for sizes in zip(scale, old_scale, new_scale, strict=True)],
             [
-                at + (own - old) * ratio
-                for at, own, old, ratio in zip(new_start, start, old_start, ratios, strict=True)
+                at + _resized(*lengths)
+                for at, *lengths in zip(new_start, shifts, old_scale, new_scale, strict=True)
             ],
         )
+
+
+def _resized(length: float, old: float, new: float) -> float:
+    """Return a length relative to a size that changes; without a ratio that can be computed, it stays."""
+    resized = new * (length / old) if new and old else length
+    return resized if math.isfinite(resized) else length
 
 
 def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
@@ -265,11 +272,12 @@ def set_pixel_size(meta: ImagesMeta, sizes: Mapping[str, float]) -> ImagesMeta:
 
 
 def checked_size(axis_name: str, value: float) -> float:
-    """Return the size of a voxel along an axis; raise if it is not a finite number above 0."""
+    """Return the size of a voxel along an axis; raise if it is not a number above 0, or extreme."""
     number = _number(value)
-    if not 0 < number < math.inf:
+    if not is_size(number):
         raise InvalidArgumentError(
-            f"The scale of axis {axis_name!r} is a finite number above 0, not {value!r}."
+            f"The scale of axis {axis_name!r} is a finite number above 0, from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}, "
+            f"not {value!r}."
         )
     return number
 
@@ -277,11 +285,27 @@ def checked_size(axis_name: str, value: float) -> float:
 def checked_position(axis_name: str, value: float) -> float:
     """Return a coordinate along an axis; raise if it is not a finite number."""
     number = _number(value)
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST_SIZE:
         raise InvalidArgumentError(
-            f"The translation along axis {axis_name!r} is a finite number, not {value!r}."
+            f"The translation along axis {axis_name!r} is a finite number up to {LARGEST_SIZE:g}, not {value!r}."
         )
     return number
+
+
+def _refuse_extreme(transforms: Sequence[TransformationMeta]) -> None:
+    """Raise for numbers whose products or ratios are not finite, or 0; a scale may be 0 or negative."""
+    for transform in transforms:
+        for size in transform.scale or ():
+            if size and not is_size(abs(size)):
+                raise InvalidArgumentError(
+                    f"A scale has factors from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}, found {size!r} in "
+                    f"{transform.scale}."
+                )
+        for shift in transform.translation or ():
+            if abs(shift) > LARGEST_SIZE:
+                raise InvalidArgumentError(
+                    f"A translation has numbers up to {LARGEST_SIZE:g}, found {shift!r} in {transform.translation}."
+                )
 
 
 def _number(value: object) -> float:
@@ -304,10 +328,9 @@ def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, valu
     for level, (scale, translation) in zip(scales.datasets, stored, strict=True):
         if level is target:
             scale[axis] = value
-        elif old:  # a pixel size of 0 has no ratio to keep
-            scale[axis] = value * (scale[axis] / old)
-        if old:
-            translation[axis] = origin + (translation[axis] - origin) * (value / old)
+        else:
+            scale[axis] = _resized(scale[axis], old, value)
+        translation[axis] = origin + _resized(translation[axis] - origin, old, value)
         level.coordinate_transformations = _written(level.coordinate_transformations, scale, translation)
 
 

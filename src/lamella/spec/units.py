@@ -71,10 +71,13 @@ _KINDS: dict[str, tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]] =
 _MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNORECASE)
 """Spellings of the micro sign: escaped by ImageJ, the Greek letter, UTF-8 that was read as Latin-1."""
 
+SMALLEST_SIZE, LARGEST_SIZE = 1e-150, 1e150
+"""Range of sizes that are written: the product and the ratio of two are exact floats, neither 0 nor infinite."""
+
 
 def is_size(number: float) -> bool:
-    """Return whether a number can be the distance of samples: positive and finite."""
-    return 0 < number < float("inf")
+    """Return whether a number can be the distance of samples: positive, and not extreme."""
+    return SMALLEST_SIZE <= number <= LARGEST_SIZE
 
 
 def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) -> str | None:

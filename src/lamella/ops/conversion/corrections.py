@@ -11,7 +11,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, SourceError, counted, short_repr
 from lamella.ops.conversion.source import LEGAL_ORDER, channels_of
-from lamella.spec.units import is_size, legal_unit
+from lamella.spec.units import LARGEST_SIZE, SMALLEST_SIZE, is_size, legal_unit
 
 if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, PlaneSource, SourceChannel
@@ -56,7 +56,9 @@ class Corrections:
         numbers += [] if self.time_step is None else [("time_step", self.time_step)]
         for subject, number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | float) or not is_size(number):
-                raise InvalidArgumentError(f"{subject}={number!r} is not a number above 0.")
+                raise InvalidArgumentError(
+                    f"{subject}={number!r} is not a number above 0, from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}."
+                )
         if self.unit is not None:
             legal_unit(self.unit, "space")
         self._check_channels()
