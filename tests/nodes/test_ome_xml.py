@@ -208,6 +208,19 @@ def test_damaged_xml_is_one_clear_error_and_the_images_still_open(path, xml):
     assert len(said) <= 1
 
 
+def test_other_threads_keep_their_filters_of_warnings_while_xml_is_parsed(path, monkeypatch):
+    ome_types = pytest.importorskip("ome_types")
+    seen, from_xml = [], ome_types.from_xml
+
+    def watching(*args, **options):
+        seen.append(warnings.filters)
+        return from_xml(*args, **options)
+
+    monkeypatch.setattr(ome_types, "from_xml", watching)
+    open_ome_zarr(scan(path, FULL)).ome_metadata()
+    assert [filters is warnings.filters for filters in seen] == [True]
+
+
 def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
     monkeypatch.setattr(ome_xml, "LARGEST", 100)
     collection = open_ome_zarr(scan(path, FULL, omero=True, unit="micrometer"))

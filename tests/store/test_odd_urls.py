@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 
+import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.cached import SimpleCacheFileSystem
 from fsspec.implementations.http import HTTPFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from zarr.storage import FsspecStore
 
 import lamella
@@ -95,6 +98,24 @@ def test_a_url_may_leave_all_to_its_options(tmp_path):
 def test_a_chain_with_a_cache_opens_without_a_warning_of_others(s3):
     lamella.open_ome_zarr(f"s3://{s3.name}/a.zarr", "fov", "w", ["GFP"]).close()
     assert lamella.open_ome_zarr(f"simplecache::s3://{s3.name}/a.zarr").channel_names == ["GFP"]
+
+
+def test_other_threads_keep_their_filters_of_warnings_while_a_url_is_opened():
+    """They were replaced, and stayed replaced where two threads opened URLs at once."""
+    seen = []
+
+    class Watching(MemoryFileSystem):
+        protocol = "watching"
+
+        def __init__(self, **options):
+            seen.append(warnings.filters)
+            super().__init__(**options)
+
+    fsspec.register_implementation("watching", Watching, clobber=True)
+    with pytest.raises(lamella.errors.StoreNotFoundError):
+        lamella.open_ome_zarr("watching://a.zarr")
+    assert seen == [warnings.filters]
+    assert seen[0] is warnings.filters
 
 
 def test_a_chain_reads_keys_with_two_slashes_as_its_file_system_does(service):

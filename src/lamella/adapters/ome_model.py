@@ -6,7 +6,6 @@ Needs the extra ``ome`` (ome-types).
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 from lamella.errors import MissingDependencyError, importing
@@ -47,9 +46,12 @@ def ome_model(data: bytes, where: str) -> OME:
     parse_ome_xml(data, where)
     data = _GREEK_MU.sub(rb"\1" + "\u00b5".encode(), data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a value that does not fit is warned of and then refused
-            model = ome_types.from_xml(data, validate=False)
+        from xsdata.formats.dataclass.parsers.config import ParserConfig
+
+        strict = ParserConfig(
+            fail_on_converter_warnings=True
+        )  # else a wrong value is warned of, then refused
+        model = ome_types.from_xml(data, validate=False, parser_kwargs={"config": strict})
     except ImportError as error:
         raise MissingDependencyError(
             f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml."

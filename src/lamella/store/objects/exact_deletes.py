@@ -6,16 +6,35 @@ Without this, deleting ``p*.zarr/0`` would delete ``plate.zarr/0`` too. Imports 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from zarr.abc.store import Store
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _WILDCARDS = frozenset("*?[")
+
+ALLOWED_EXCEPTIONS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""Errors that mean a missing key, as for FsspecStore."""
 
 
 class ExactDeletes(FsspecStore):
     """A store of fsspec that deletes exactly the given keys."""
+
+    def __init__(
+        self,
+        fs: Any,
+        read_only: bool = False,
+        path: str = "/",
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> None:
+        # Without FsspecStore.__init__, which warns of the caches of fsspec: they are synchronous, and work.
+        Store.__init__(self, read_only=read_only)
+        self.fs, self.path, self.allowed_exceptions = fs, path, allowed_exceptions
 
     async def delete(self, key: str) -> None:
         path = self._full_path(key)
@@ -60,6 +79,17 @@ class ExactDeletes(FsspecStore):
 
     def _full_path(self, key: str) -> str:
         return f"{self.path}/{key}".strip("/") if key else self.path
+
+
+def open_with_fsspec(url: str, options: Mapping[str, Any], *, read_only: bool) -> ExactDeletes:
+    """Open a URL by fsspec, as ``FsspecStore.from_url`` does."""
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+    fs, path = url_to_fs(url, **{"asynchronous": True, **options})
+    if not fs.async_impl:
+        fs = AsyncFileSystemWrapper(fs, asynchronous=True)
+    return ExactDeletes(fs, read_only, path)
 
 
 def with_exact_deletes(store: FsspecStore) -> FsspecStore:

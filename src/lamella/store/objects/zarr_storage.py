@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
@@ -76,20 +75,11 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
         return ObjectStorage(resolved, read_only)
     from zipfile import BadZipFile
 
-    from zarr.storage import FsspecStore
-
-    from lamella.store.objects.exact_deletes import with_exact_deletes
-
     options = chain_options(url, storage_options) if is_chained(url) else resolved.options
     try:
-        with warnings.catch_warnings():
-            # A cache of fsspec is synchronous, and works.
-            warnings.filterwarnings("ignore", r"fs .* was not created with `asynchronous")
-            store = with_exact_deletes(
-                FsspecStore.from_url(
-                    resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
-                )
-            )
+        from lamella.store.objects.exact_deletes import open_with_fsspec
+
+        store = open_with_fsspec(resolved.url, {"use_listings_cache": False, **options}, read_only=read_only)
     except ImportError as error:
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {clause(error)}. "
