@@ -8,11 +8,13 @@ import typing
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 import lamella
 from lamella.cli import main
 from lamella.errors import InvalidNameError, LamellaError
+from lamella.models import TransformationMeta
 
 
 @pytest.fixture
@@ -128,6 +130,35 @@ def test_integers_of_numpy_name_members_as_those_of_python_do(plate):
         position.labels["nuclei"].measure(["intensity_mean"], channels=[1])
     )
     assert len(list(plate.positions(acquisition=zero))) == len(list(plate.positions()))
+
+
+def test_a_call_that_is_refused_warns_of_nothing(plate, tmp_path):
+    """A warning would be an error here, and the error that is expected would not come."""
+    position, new = plate["A/1/0"], plate.create_position("A", "3", "0")
+    position.compute_pyramid(levels=2)
+    first, second = (
+        lamella.write_image(
+            tmp_path / f"{name}.zarr", np.ones((1, 8, 8), "u1"), "cyx", channels=[name], scale=scale
+        )
+        for name, scale in (("a", {"x": 1}), ("b", {"x": 2}))
+    )
+    labelled = xr.DataArray(
+        np.ones((2, 8, 8), "u1"),
+        dims=["c", "y", "x"],
+        coords={"c": ["DAPI", "GFP"], "x": np.arange(8) * 1e-320, "gain": 3},
+    )
+    (tmp_path / "c.zarr").mkdir()
+    wrong = [TransformationMeta(type="scale", scale=[1, 1])]
+    for call, words in (
+        (lambda: lamella.concatenate_channels([first, second], tmp_path / "c.zarr"), "exists"),
+        (lambda: position.compute_pyramid(levels=20), "has a pyramid of 2 levels"),
+        (lambda: position.initialize_pyramid(levels=20), "has a pyramid of 2 levels"),
+        (lambda: new.create_zeros("0", (1, 8, 8), "u1", transform=wrong), "2 numbers"),
+        (lambda: new.write_xarray(labelled), "factors from"),
+        (lambda: plate.create_positions([("A", "4", "0", 5, 9), ("A", "1", "0")]), "A/1/0'. already"),
+    ):
+        with pytest.raises(LamellaError, match=words):
+            call()
 
 
 def test_wrong_arguments_of_calls_are_refused_with_what_they_are_to_be(plate, tmp_path, files):

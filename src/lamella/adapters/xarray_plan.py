@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from lamella.adapters.xarray_attributes import as_json
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError, clause
-from lamella.nodes.reporting import callers_level
 from lamella.ops.regions import nested
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.frame_times import real_times, written_times
@@ -60,6 +58,8 @@ class WritePlan:
     """Attrs of the data, as JSON."""
     changes_times: bool = False
     """Whether start or step of the timepoints of an existing array will change."""
+    notes: list[str] = field(default_factory=list)
+    """What the user is to know when the write is done."""
 
 
 def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:
@@ -96,8 +96,7 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
                 f"Writing these timepoints moves those that {position.node_path}/{image} has, and it has a pyramid of "
                 f"{len(position.dataset_paths)} levels. Call delete_pyramid() first, and compute it again afterwards."
             )
-    _warn_of_coordinates(position, data)
-    _warn_of_jitter(position, plan)
+    plan.notes += [*_dropped_coordinates(position, data), *_jitter(position, plan)]
     return plan
 
 
@@ -169,32 +168,30 @@ def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
     plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
 
 
-def _warn_of_coordinates(position: Position, data: xr.DataArray) -> None:
-    """Warn of coordinates that are not along an axis of their name: an image has no place for them."""
+def _dropped_coordinates(position: Position, data: xr.DataArray) -> list[str]:
+    """Return a note of coordinates that are not along an axis of their name: an image has no place for them."""
     dropped = sorted(repr(str(name)) for name in data.coords if name not in data.dims)
-    if dropped:
-        warnings.warn(
-            f"The coordinates {' and '.join(dropped)} of the DataArray are not stored in {position.node_path}, which "
-            "has coordinates along its axes only. Store them in attrs to keep them, or drop them with drop_vars.",
-            UserWarning,
-            stacklevel=callers_level(),
-        )
+    if not dropped:
+        return []
+    return [
+        f"The coordinates {' and '.join(dropped)} of the DataArray are not stored in {position.node_path}, which has "
+        "coordinates along its axes only. Store them in attrs to keep them, or drop them with drop_vars."
+    ]
 
 
-def _warn_of_jitter(position: Position, plan: WritePlan) -> None:
+def _jitter(position: Position, plan: WritePlan) -> list[str]:
+    """Return a note of timepoints that are off the regular axis."""
     if plan.times is None or plan.time is None or not plan.times.off:
-        return
+        return []
     grid, dim, values = plan.times.grid, plan.data.dims[plan.time], _values(plan.data, plan.time)
     if values is None:  # written by index: the real times are known already
-        return
+        return []
     off = np.abs(values - grid.start - grid.step * np.array(plan.indices[plan.time]))
-    warnings.warn(
+    return [
         f"{int((off > NOISE * grid.step).sum())} of {len(off)} coordinates of dim {dim!r} lie off the even steps of "
         f"{grid.step:g} of {position.node_path}, by up to {off.max():g}. Each timepoint takes its step, and its real "
-        "time is stored beside: to_xarray() returns it.",
-        UserWarning,
-        stacklevel=5,
-    )
+        "time is stored beside: to_xarray() returns it."
+    ]
 
 
 def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray) -> TimeGrid:

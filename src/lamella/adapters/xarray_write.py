@@ -21,6 +21,7 @@ from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.level_writes import marked_unless_finished
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
+from lamella.nodes.reporting import warn_of
 from lamella.ops.array_writes import reads_from
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
@@ -65,6 +66,7 @@ def write_xarray(
         _write_pixels(array, plan.data, plan.indices, grown)
         for level in position.dataset_paths if grown is not None else ():
             _grow(position.open_level(level).stored, plan)
+    warn_of(plan.notes)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -10,7 +9,7 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import facts_of
+from lamella.nodes.reporting import facts_of, warn_of
 from lamella.spec import edits
 from lamella.store.keys import join_names
 
@@ -81,11 +80,13 @@ def plan_positions(
     attributes: JSONObject,
     requests: Requests,
     unlisted: Mapping[str, ArrayMeta],
+    notes: list[str],
 ) -> dict[str, NewPosition]:
     """Return the nodes of new positions by name; positions of one name are equal.
 
     `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays. Without requests
-    the positions get the arrays of `unlisted`, which the document does not list.
+    the positions get the arrays of `unlisted`, which the document does not list. What the user should know of the
+    arrays is added to `notes`.
     """
     plans: dict[str, NewPosition] = {}
     warned: dict[str, str] = {}
@@ -98,8 +99,7 @@ def plan_positions(
             continue
         position = Position(node_path, False, parent._given_channels, parent._given_axes)
         plans[name] = _plan(position, attributes, requests, warned)
-    for message in warned.values():
-        warnings.warn(message, UserWarning, stacklevel=4)
+    notes += warned.values()
     return plans
 
 
@@ -181,18 +181,12 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
     if created and not remaining:
         raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")
     fewer = [path for path, position in remaining.items() if position.refuse_array(name, request)]
-    if fewer:
-        first = remaining[fewer[0]]
-        warnings.warn(
-            fewer_channels(
-                name,
-                request.settings.shape,
-                first.document.shared_model,
-                f"{len(fewer)} positions of {plate.node_path}",
-            ),
-            UserWarning,
-            stacklevel=3,
-        )
     for path, position in remaining.items():
         created[path] = position._create_zeros(name, request._replace(check_shape=False))
+    if fewer:
+        meta, where = (
+            remaining[fewer[0]].document.shared_model,
+            f"{len(fewer)} positions of {plate.node_path}",
+        )
+        warn_of([fewer_channels(name, request.settings.shape, meta, where)])
     return {path: created[path] for path in positions}

@@ -7,7 +7,6 @@ listed node exists. The plate document is merged under its lock, so that concurr
 from __future__ import annotations
 
 import operator
-import warnings
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +20,7 @@ from lamella.errors import (
 )
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
@@ -76,36 +76,38 @@ def _create_well(
     """Create a well that the plate does not list; the caller has locked the plate."""
     path = join_names(row, column)
     documents, version = plate.documents, plate.store_handle.version
+    notes: list[str] = []
 
     def add(meta: PlateMeta) -> PlateMeta:
-        changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
-        _warn_of_case(plate, meta, changed)
+        changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)], notes)
+        notes.extend(_check_case(plate, meta, changed))
         empty = version.with_ome({}, {})
         missing = _missing_groups(plate, [row, path])
         documents.put_new({}, above={plate.node_path.child(p).path: empty for p in missing})
         return changed
 
     plate.document.edit(add)
+    warn_of(notes)
     return plate._open(Well, path)
 
 
-def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
-    """Warn of new rows or columns whose names differ from others by case only (PL-03).
+def _check_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> list[str]:
+    """Return notes of new rows or columns whose names differ from others by case only (PL-03).
 
     Raises `InvalidNameError` if they would be one folder in this file system.
     """
+    notes = []
     _refuse_one_folder(plate, [row.name for row in new.rows], [row.name for row in old.rows])
     _refuse_one_folder(plate, [well.path for well in new.wells], [well.path for well in old.wells])
     for known, names in ((old.rows, new.rows), (old.columns, new.columns)):
         before = plate_edits.case_collisions(entry.name for entry in known)
-        for names_of_one in plate_edits.case_collisions(entry.name for entry in names):
-            if names_of_one not in before:
-                warnings.warn(
-                    f"The plate {plate.node_path} has {' and '.join(map(repr, names_of_one))}, which differ only by "
-                    "case: on many file systems they are one folder.",
-                    UserWarning,
-                    stacklevel=5,
-                )
+        notes += [
+            f"The plate {plate.node_path} has {' and '.join(map(repr, names_of_one))}, which differ only by case: on "
+            "many file systems they are one folder."
+            for names_of_one in plate_edits.case_collisions(entry.name for entry in names)
+            if names_of_one not in before
+        ]
+    return notes
 
 
 def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
@@ -135,6 +137,7 @@ def create_positions(
     """
     wells, images, order = _sort_out(specs)
     requests = requests_of(arrays)
+    notes: list[str] = []
     if not order:
         return []
     # One lock around the whole creation: plate and wells are read and changed without another writer in between.
@@ -153,7 +156,7 @@ def create_positions(
             documents = {path: well for path, well in documents.items() if path in images}
         new_paths = [path for path in order if path not in stored_positions]
         node_paths = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
-        plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {})
+        plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {}, notes)
         _refuse_duplicates(plate, images, documents, plans)
         taken = {path: _listed_in(well) for path, well in documents.items()}
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -162,13 +165,15 @@ def create_positions(
         def change(meta: PlateMeta) -> PlateMeta:
             now = {well.path for well in meta.wells}  # another program may list one meanwhile
             rest = [spec for spec in new if f"{spec[0]}/{spec[1]}" not in now]
-            return plate_edits.raise_counts(plate_edits.add_wells(meta, rest), counts)
+            return plate_edits.raise_counts(plate_edits.add_wells(meta, rest, notes), counts)
 
         for path, listed_images in counts.items():
             names = [name for name, _ in listed_images]
             new_names = {name for name, _ in images[path]}
             _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
-        _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
+        notes += _check_case(
+            plate, meta, change(meta)
+        )  # refuses what does not fit before anything is written
         occupied, placed = _clear_positions(plate, images, documents, plans, existing)
         _write(plate, images, documents, plans, occupied, placed)
         if images:
@@ -180,6 +185,7 @@ def create_positions(
         for name, request in requests.items():
             if name not in position.dataset_paths:
                 position._create_zeros(name, request)
+    warn_of(notes)
     created = dict(zip(new_paths, _opened(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in order]
 
@@ -237,7 +243,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
         existing = well.documents.existing([node_path.path for node_path in node_paths], groups=[well.path])
         well.document.refresh()
         taken = _listed_in(well)
-        plans = plan_positions(well, node_paths, position_attributes(well), {}, {})
+        plans = plan_positions(well, node_paths, position_attributes(well), {}, {}, [])
         folders: dict[str, Nodes] = {}
         for (name, _), node_path in zip(positions, node_paths, strict=True):
             if name in taken and not well._overwriting_creation:
@@ -459,7 +465,7 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
             edited.acquisitions = [*(edited.acquisitions or []), *added] or None
             return plate_edits.raise_counts(edited, counts)
 
-        _warn_of_case(plate, meta, change(meta))
+        notes = _check_case(plate, meta, change(meta))
         rows = {path.partition("/")[0] for path in new}
         empty = version.with_ome({}, {})
         groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
@@ -478,6 +484,7 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
             raise
         for path, well in wells.items():
             _list_images(well, images[path], replaceable=[name for name, _ in images[path]])
+    warn_of(notes)
     return new
 
 

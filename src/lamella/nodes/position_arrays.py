@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
@@ -13,7 +12,7 @@ from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsErr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import callers_level
+from lamella.nodes.reporting import warn_of
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -200,10 +199,16 @@ class PositionArrays(NGFFNode):
         return array
 
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
+        notes: list[str] = []
         with self.documents.storage.reading_once(self.path):
-            return self._create_array(name, request, source)
+            array = self._create_array(name, request, source, notes)
+        warn_of(notes)
+        return array
 
-    def _create_array(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
+    def _create_array(
+        self, name: str, request: ArrayRequest, source: Source | None, notes: list[str]
+    ) -> ImageArray:
+        """Create an array; add what the user should know of it to ``notes``."""
         document = self.document
         # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
@@ -224,7 +229,7 @@ class PositionArrays(NGFFNode):
             self._check_free(key, stored_kind, listed)
             if stored_kind is None:
                 self._check_source(source, node_path)
-        broken = self._broken_by(model, key, array, request) if is_lower and not listed else None
+        broken = self._broken_by(model, key, array, request, notes) if is_lower and not listed else None
         updates_labels = broken is not None and not request.is_result and self._labels_follow(broken)
         is_level = broken is None or updates_labels
 
@@ -232,7 +237,7 @@ class PositionArrays(NGFFNode):
             nonlocal array, listed, is_lower
             array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
             if fewer_now and not fewer:
-                warnings.warn(fewer_channels(key, array.shape, meta, self.node_path), stacklevel=2)
+                notes.append(fewer_channels(key, array.shape, meta, self.node_path))
             meta = edits.remove_dataset(meta, key) if listed else meta
             if not is_level:
                 return meta
@@ -243,8 +248,7 @@ class PositionArrays(NGFFNode):
             return with_unwritten(attributes, key, array, False) if is_lower and is_level else attributes
 
         if fewer:
-            text = fewer_channels(key, array.shape, model, self.node_path)
-            warnings.warn(text, UserWarning, stacklevel=5 if source is None else 4)
+            notes.append(fewer_channels(key, array.shape, model, self.node_path))
         if listed and (stored_kind or self.documents.kind(node_path.path)) is not None:
             first = partial(with_unwritten, key=key, array=array, written=source is not None)
             return self._replace(key, array, source, add, first if is_lower else None)
@@ -265,16 +269,15 @@ class PositionArrays(NGFFNode):
         return created
 
     def _broken_by(
-        self, model: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest
+        self, model: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest, notes: list[str]
     ) -> Finding | None:
-        """Return the finding for a rule that a new array would break as a level, and warn; None for a valid level."""
+        """Return and note the finding for a rule that a new array would break as a level; None for a valid level."""
         from lamella.nodes.new_levels import broken_by_level, stored_beside
 
         broken = broken_by_level(cast("Position", self), model, key, array, request.transform)
         if broken is None or request.is_result or self._labels_follow(broken):
             return broken
-        text = stored_beside(self.node_path, key, broken, request.transform is not None)
-        warnings.warn(text, UserWarning, stacklevel=callers_level())
+        notes.append(stored_beside(self.node_path, key, broken, request.transform is not None))
         return broken
 
     def _labels_follow(self, broken: Finding) -> bool:

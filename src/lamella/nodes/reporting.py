@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
@@ -167,9 +167,15 @@ def _described(findings: Sequence[Finding]) -> str:
     return f"{first.rule}{' at ' + where if where else ''}: {first.found}{more}"
 
 
+def warn_of(notes: Iterable[str]) -> None:
+    """Warn of what an operation has done, each note once; called at its end, when nothing refuses it any more."""
+    for note in dict.fromkeys(notes):
+        warnings.warn(note, UserWarning, stacklevel=callers_level())
+
+
 def callers_level() -> int:
     """Return the stack level of the first caller outside of lamella."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     return level

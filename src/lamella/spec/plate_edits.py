@@ -92,12 +92,14 @@ def _edited(plate: PlateMeta) -> PlateMeta:
     return edited
 
 
-def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int | None]]) -> PlateMeta:
+def add_wells(
+    plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int | None]], notes: list[str] | None = None
+) -> PlateMeta:
     """List new wells, and their new rows and columns in the order of appearance.
 
     Each well is (row, column, row index or None, column index or None). An index beyond the known rows fills the gap
     with the names of a standard plate: A, B, ... for rows, 1, 2, ... for columns. An index that contradicts the plate
-    is replaced, with a warning.
+    is replaced, with a note in ``notes``.
     """
     edited = _edited(plate)
     rows, columns = name_indexes(edited)
@@ -117,6 +119,8 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
         edited.wells.append(entry)
     if taken:
         raise NodeExistsError(f"The plate has these wells already: {', '.join(taken)}.")
+    if notes is not None:
+        notes += [*rows.notes, *columns.notes]
     return edited
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_number
@@ -42,6 +41,8 @@ class NameIndex:
         self.entries = entries
         self.standard_name = standard_name
         self.max_count = max_count
+        self.notes: list[str] = []
+        """What the user should know: requested indices that contradict the plate."""
         self.index: dict[str, int] = {}
         for index, entry in enumerate(entries):
             self.index.setdefault(entry.name, index)
@@ -56,11 +57,9 @@ class NameIndex:
                 self._fill(name, requested, well)
             known = self._append(name)
         if requested is not None and requested != known:
-            warnings.warn(
+            self.notes.append(
                 f"The {self.argument}={requested} of the well {well} contradicts the plate, where {self.kind} {name!r} "
-                f"is number {known}: {known} is written (PL-06).",
-                UserWarning,
-                stacklevel=3,
+                f"is number {known}: {known} is written (PL-06)."
             )
         return known
 

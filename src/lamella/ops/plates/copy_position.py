@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.errors import NodeNotFoundError, NotDecodedError, clause
 from lamella.nodes.replacing import check_replaced
+from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
 from lamella.ops.execution import Count, Workers, reporting, run
@@ -328,7 +329,7 @@ def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str
             source.store_handle.version, documents.group(group)
         )
 
-    unsupported: set[str] = set()
+    unsupported: dict[str, str] = {}
     for path in (path for path, kind in nodes if kind == "array"):
         node_path = source.child(path)
         try:
@@ -338,13 +339,10 @@ def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str
                 part = part_of_others(path, groups, is_ome)
                 if part == path:  # it belongs to the image itself, and may contain its pixels
                     raise
-                unsupported.add(part)
-                warnings.warn(
-                    f"{source.child(part)} was left out of the new plate with all that is in it: {clause(error)}.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-    return unsupported
+                place = f"{source.child(part)} was left out of the new plate with all that is in it"
+                unsupported[part] = f"{place}: {clause(error)}."
+    warn_of(unsupported.values())
+    return set(unsupported)
 
 
 def _text_array_metas(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:

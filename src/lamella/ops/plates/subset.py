@@ -301,9 +301,10 @@ def concatenate_channels(
                 "would have "
                 f"{counted(count, 'channel')}."
             )
-    _warn_of_places(list(compositions.values()))
     request = NewStore("concatenate_channels", positions_by_store[0], compositions)
-    return create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
+    created = create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
+    _warn_of_places(list(compositions.values()))
+    return created
 
 
 def _warn_of_places(compositions: Sequence[Composition]) -> None:

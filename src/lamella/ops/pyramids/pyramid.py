@@ -10,7 +10,6 @@ import functools
 import itertools
 import operator
 import re
-import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
 from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import callers_level
+from lamella.nodes.reporting import warn_of
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting
 from lamella.ops.pyramids import update
 from lamella.ops.pyramids.downsample import Method
@@ -75,13 +74,13 @@ def initialize_pyramid(
     position.require_writable("initialize a pyramid")
     source, axes = _level_0(position)
     steps = _steps(position, axes, dims, factors)
-    plan = _plan(position.node_path, axes, source.meta.shape, levels, steps)
-    if len(plan) == 1:
-        return
-    if len(position.dataset_paths) > 1:
+    notes: list[str] = []
+    plan = _plan(position.node_path, axes, source.meta.shape, levels, steps, notes)
+    if len(plan) > 1 and len(position.dataset_paths) > 1:
         _refuse_other(position, plan, dims, factors)
-    else:
+    elif len(plan) > 1:
         _create_levels(position, source, plan, method)
+    warn_of(notes)
 
 
 def _create_levels(
@@ -172,9 +171,10 @@ def _compute(
     if levels is None and existing == 1:
         levels = "auto"
     steps = _steps(position, axes, dims, factors)
+    notes: list[str] = []
     if levels is not None or dims is not None or factors is not None:
         requested = existing if levels is None else levels
-        plan = _plan(position.node_path, axes, source.meta.shape, requested, steps)
+        plan = _plan(position.node_path, axes, source.meta.shape, requested, steps, notes)
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
@@ -184,6 +184,7 @@ def _compute(
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
             recompute_levels(position, method, workers, resume=resume, count=count)
+    warn_of(notes)
 
 
 @contextmanager
@@ -293,7 +294,9 @@ def plan_levels(
     image: str, path: str, base: ArrayMeta, levels: int | Literal["auto"], axes: Sequence[AxisMeta]
 ) -> NewLevels:
     """Plan all levels of an image whose first will be ``base`` at a path; ``image`` is its name for warnings."""
-    plan = _plan(image, axes, base.shape, levels, dict.fromkeys(space_axes(axes), 2))
+    notes: list[str] = []
+    plan = _plan(image, axes, base.shape, levels, dict.fromkeys(space_axes(axes), 2), notes)
+    warn_of(notes)  # before the conversion, as its other notes, so that the user can stop it
     arrays = {path: base, **_planned(path, base, plan)}
     totals = [factors for _, factors in plan]
     steps = [tuple(b // a for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(totals)]
@@ -406,9 +409,14 @@ def check_levels(levels: object) -> None:
 
 
 def _plan(
-    image: object, axes: Sequence[AxisMeta], shape: Shape, levels: int | str, steps: Mapping[int, int]
+    image: object,
+    axes: Sequence[AxisMeta],
+    shape: Shape,
+    levels: int | str,
+    steps: Mapping[int, int],
+    notes: list[str],
 ) -> list[tuple[Shape, Shape]]:
-    """Return the shape and the factors to level 0 of each level, including level 0."""
+    """Return the shape and the factors to level 0 of each level, including level 0; note levels that are not made."""
     if levels == "auto":
         plane = {i: shape[i] for i in space_axes(axes)[-2:] if i in steps}
         requested = 1
@@ -421,11 +429,9 @@ def _plan(
     sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
     if sensible < requested:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
-        warnings.warn(
+        notes.append(
             f"{requested} levels were asked of {image}, but {shape} cannot be {verb} beyond "
-            f"{counted(sensible, 'level')}: more are not made.",
-            UserWarning,
-            stacklevel=callers_level(),
+            f"{counted(sensible, 'level')}: more are not made."
         )
     return plan[:sensible]
 
