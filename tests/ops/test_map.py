@@ -139,11 +139,14 @@ def test_what_fails_is_named_and_the_rest_is_stored(plate, tmp_path):
             raise ValueError("no cells")
         return projected(position)
 
-    with pytest.raises(UnitsFailedError, match=r"1 of 3 units failed.*A/1/1: ValueError: no cells"):
+    with pytest.raises(UnitsFailedError, match=r"1 of 3 units failed.*A/1/1: ValueError: no cells") as caught:
         plate.map(fails_once, output=tmp_path / "out.zarr")
+    assert 'raise ValueError("no cells")' in caught.value.__notes__[0]  # Python prints it below the message
     report = plate.map(fails_once, output=tmp_path / "out.zarr", check=False)
     assert not report
     assert report.failed == {"A/1/1": "ValueError: no cells"}
+    first, *_, last = report.tracebacks["A/1/1"].strip().splitlines()[1:]
+    assert (__file__ in first, "fails_once" in first, last) == (True, True, "ValueError: no cells")
     assert report.skipped == 2
     # Another function: what the first one made is not its result.
     assert plate.map(projected, output=tmp_path / "out.zarr").done == 3

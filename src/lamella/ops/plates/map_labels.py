@@ -143,7 +143,7 @@ class StitchUnit:
             self.record.finish()
             self.files.storage.delete(self.files.folder)
 
-        return Outcome(self.path, error=self.task.call(make)[1])
+        return Outcome(self.path, failure=self.task.call(make)[1])
 
 
 def numbered(stored: Array, inner: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.reporting import PACKAGE
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.map_blocks import Where
@@ -26,13 +28,20 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
 
 
+class Failure(NamedTuple):
+    """Why a unit failed, as texts, which every executor can return: the error, and where it was raised."""
+
+    reason: str
+    traceback: str
+
+
 class Outcome(NamedTuple):
     """What became of a unit: its value, or why it failed; and the states of its files, for the array's journal."""
 
     unit: str
     value: Any = None
     skipped: bool = False
-    error: str = ""
+    failure: Failure | None = None
     region: Region | None = None
     states: list[str | None] | None = None
     array: str = ""
@@ -65,15 +74,23 @@ class Task:
             )
         return value
 
-    def call(self, make: Callable[[], Any]) -> tuple[Any, str]:
+    def call(self, make: Callable[[], Any]) -> tuple[Any, Failure | None]:
         """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
-        reason = ""
+        failure = None
         for _ in range(self.retries + 1):
             try:
-                return make(), ""
+                return make(), None
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-        return None, reason
+                failure = Failure(f"{type(error).__name__}: {error}", traceback_of(error))
+        return None, failure
+
+
+def traceback_of(error: Exception) -> str:
+    """Return the traceback of an error as text, from the function of the user on if it was raised there."""
+    first = trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or first))
 
 
 def wants_where(function: Callable[..., Any]) -> bool:
@@ -103,8 +120,8 @@ class PositionUnit:
         """Call the function, and store its results."""
         where = Where(self.path, self.task.level)
         if not self.task.names:
-            value, error = self.task.call(lambda: self.task.apply(self.source, where))
-            return Outcome(self.path, value, error=error)
+            value, failure = self.task.call(lambda: self.task.apply(self.source, where))
+            return Outcome(self.path, value, failure=failure)
         records = [
             PositionRecord(self.source, self.target, name, self.task.digest) for name in self.task.names
         ]
@@ -122,7 +139,7 @@ class PositionUnit:
             for record in records:
                 record.finish()
 
-        return Outcome(self.path, error=self.task.call(make)[1])
+        return Outcome(self.path, failure=self.task.call(make)[1])
 
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
@@ -172,10 +189,9 @@ class BlockUnit(ABC):
             self._write(self.task.apply(self.source[read], where), read)
             states[:] = before, self._result_state() if self.task.digest else None
 
-        error = self.task.call(make)[1]
-        return Outcome(
-            unit, error=error, region=self.region, states=None if None in states else states, array=array
-        )
+        failure = self.task.call(make)[1]
+        stored = None if None in states else states
+        return Outcome(unit, failure=failure, region=self.region, states=stored, array=array)
 
     def _source_state(self) -> str | None:
         return region_state(self.source, self.plan.read(self.region))

@@ -67,6 +67,8 @@ class MapReport:
         Return values of the function by path of the position, if they are not stored.
     failed
         Reason of each failure, by the path of the position, or of the array and the region.
+    tracebacks
+        Where each failure was raised, as Python prints it, by the same names.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class MapReport:
     skipped: int = 0
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    tracebacks: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         numbers = f"{self.done} done, {self.skipped} skipped, {len(self.failed)} failed"
@@ -103,6 +106,7 @@ class MapReport:
             "skipped": self.skipped,
             "values": dict(self.values),
             "failed": dict(self.failed),
+            "tracebacks": dict(self.tracebacks),
         }
 
     def to_frame(self) -> pandas.DataFrame:
@@ -132,8 +136,8 @@ class MapReport:
         return joined_records(self.values)
 
     def _add(self, outcome: Outcome, *, keep_value: bool) -> None:
-        if outcome.error:
-            self.failed[outcome.unit] = outcome.error
+        if outcome.failure is not None:
+            self.failed[outcome.unit], self.tracebacks[outcome.unit] = outcome.failure
         elif outcome.skipped:
             self.skipped += 1
         else:
@@ -187,11 +191,13 @@ def _units(
 def _raise_failures(report: MapReport, total: int) -> None:
     """Raise for units that failed."""
     if report.failed:
-        unit, error = next(iter(report.failed.items()))
-        raise UnitsFailedError(
+        unit, reason = next(iter(report.failed.items()))
+        error = UnitsFailedError(
             f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
-            f"{clause(error)}. Fix the cause and make the same call again: finished work is skipped."
+            f"{clause(reason)}. Fix the cause and make the same call again: finished work is skipped."
         )
+        error.add_note(f"\nThe first failure, {unit}, was raised here:\n{report.tracebacks[unit]}")
+        raise error
 
 
 def _run(
@@ -227,8 +233,8 @@ def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> 
     failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in report.failed}
 
     def collect(outcome: Outcome) -> None:
-        if outcome.error:
-            report.failed[outcome.unit] = outcome.error
+        if outcome.failure is not None:
+            report.failed[outcome.unit], report.tracebacks[outcome.unit] = outcome.failure
 
     run(_do, [unit for unit in stitched if unit.path not in failed], workers, done=collect)
 
