@@ -15,7 +15,7 @@ from PIL import Image
 
 import lamella
 from lamella.adapters import png
-from lamella.adapters.page import BACKGROUND, DAMAGE, EMPTY, TEXT, Page, elided, text_width
+from lamella.adapters.page import BACKGROUND, DAMAGE, EMPTY, FAINT, TEXT, Page, elided, text_width
 from lamella.cli import main
 from lamella.models import axes
 from lamella.ops.display.preview_plate import plan_plate
@@ -422,12 +422,15 @@ def test_fields_without_the_labels_are_drawn_and_named(plate, tmp_path):
     assert (block(picture, montage.field(1, 1, 0))[2:-2, 2:-2] == GREYS["B/2/0"]).all()
 
 
-def test_a_field_without_pixels_is_crossed_out(plate, tmp_path):
+def test_a_field_without_pixels_is_crossed_out_in_grey_as_in_the_viewer(plate, tmp_path):
     with lamella.open_ome_zarr(plate, mode="r+") as node:
         node.create_position("A", "2", "0", 0, 1)
     result = run(plate, "-o", tmp_path / "out.png")
     assert result.exit_code == 0
     assert result.stderr.startswith("lamella: warning: A/2/0: ")
+    picture = pixels(tmp_path / "out.png")
+    assert not (picture == DAMAGE).all(axis=-1).any()
+    assert (block(picture, montage_of(plate)[1].field(0, 1, 0))[0] == FAINT).all()
 
 
 def test_an_empty_plate_is_drawn(tmp_path):

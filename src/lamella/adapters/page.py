@@ -84,13 +84,13 @@ class Page:
         """Draw a line of one pixel around a box, outside of it."""
         self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=color)
 
-    def cross(self, box: Box) -> None:
-        """Mark a box as damaged: framed and crossed out."""
+    def cross(self, box: Box, color: Color = DAMAGE) -> None:
+        """Mark a box as damaged, or by another colour as not written: framed and crossed out."""
         inner = (box.left, box.top, box.right - 1, box.bottom - 1)
         left, top, right, bottom = inner
-        self._draw.rectangle(inner, fill=EMPTY, outline=DAMAGE)
-        self._draw.line((left, top, right, bottom), fill=DAMAGE)
-        self._draw.line((left, bottom, right, top), fill=DAMAGE)
+        self._draw.rectangle(inner, fill=EMPTY, outline=color)
+        self._draw.line((left, top, right, bottom), fill=color)
+        self._draw.line((left, bottom, right, top), fill=color)
 
     def text(
         self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.adapters.page import (
     BACKGROUND,
+    DAMAGE,
     EMPTY,
     FAINT,
     Entry,
@@ -373,7 +374,7 @@ def _draw_tiles(
         if problem is not None:
             problems[tile.path] = problem
         if pixels is None:
-            page.cross(box)
+            page.cross(box, FAINT if _is_unwritten(tile) else DAMAGE)
             return
         scales.append(scale)
         page.fill(box, BACKGROUND)
@@ -395,6 +396,13 @@ def _common_scale(scales: Sequence[tuple[float, str] | None]) -> tuple[float, st
     size, unit = scales[0]
     same = all(scale and scale[1] == unit and abs(scale[0] / size - 1) <= 0.01 for scale in scales)
     return scales[0] if same else None
+
+
+def _is_unwritten(tile: Tile) -> bool:
+    """Return whether a field has no image yet, which is crossed out in grey as in the viewer."""
+    with suppress(LamellaError):
+        return isinstance(tile.node, Position) and not tile.node.dataset_paths
+    return False
 
 
 def _box(montage: Montage, tile: Tile) -> Box:
