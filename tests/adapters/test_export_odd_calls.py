@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import InvalidArgumentError, StorageError
+from lamella.errors import InvalidArgumentError, StorageError, WrongTypeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,17 @@ def test_an_odd_call_is_refused_and_nothing_is_written(
     with pytest.raises(InvalidArgumentError, match=words):
         lamella.export(image, tmp_path / name, **options)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_rows_and_wells_are_refused_with_what_can_be_exported(tmp_path: Path) -> None:
+    plate = lamella.open(tmp_path / "p.zarr", "w", layout="hcs", channel_names=["DAPI"])
+    plate.create_position("A", "1", "0")
+    for name, kind in (("A", "row"), ("A/1", "well")):
+        for source in (plate[name], tmp_path / "p.zarr" / name):
+            with pytest.raises(
+                WrongTypeError, match=rf"p\.zarr/{name} is a {kind}, .* export an image, a plate"
+            ):
+                lamella.export(source, tmp_path / "out")
 
 
 def test_an_ome_tiff_may_be_named_tif(image: lamella.Position, tmp_path: Path) -> None:

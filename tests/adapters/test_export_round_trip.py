@@ -20,7 +20,18 @@ from lamella.models import AcquisitionMeta, AxisMeta, TransformationMeta
 from lamella.ops.conversion.source import SAMPLE_COLORS, SourceChannel
 
 AXES = ["yx", "zyx", "cyx", "tyx", "czyx", "tcyx", "tzyx", "tczyx"]
-DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+DTYPES = [
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
 NAMES = [
     "DAPI",
     "Alexa 488/GFP_1",
@@ -301,10 +312,17 @@ def test_the_command_exports_the_level_channels_planes_and_region_that_are_named
             np.testing.assert_array_equal(np.squeeze(found), np.squeeze(part))
 
 
-@pytest.mark.parametrize("name", ["", "camera"])
-def test_a_colour_image_of_8_bits_is_one_in_other_programs_and_comes_back(tmp_path: Path, name: str) -> None:
-    pixels = np.random.default_rng(0).integers(0, 200, (2, 3, 2, 530, 40), "uint8")
-    colours = tuple(SourceChannel(f"{name} {label}".strip(), color) for label, color in SAMPLE_COLORS[:3])
+@pytest.mark.parametrize(("name", "dtype"), [("", "uint8"), ("camera", "uint16")])
+def test_a_colour_image_is_one_in_other_programs_and_comes_back(
+    tmp_path: Path, name: str, dtype: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(
+        0, np.iinfo(dtype).max, (2, 3, 2, 530, 40), dtype, endpoint=True
+    )
+    window = (0.0, float(np.iinfo(dtype).max))
+    colours = tuple(
+        SourceChannel(f"{name} {label}".strip(), color, window) for label, color in SAMPLE_COLORS[:3]
+    )
     source = ArraySource(pixels, "tczyx", channels=colours, is_rgb=True, units={"t": "second"})
     lamella.convert(source, tmp_path / "a.zarr", levels=1)
     with lamella.open(tmp_path / "a.zarr", "r+") as image:
@@ -326,6 +344,23 @@ def test_a_colour_image_of_8_bits_is_one_in_other_programs_and_comes_back(tmp_pa
         assert after.channel_names == before.channel_names
         shown = [[(c.color, c.window) for c in image.metadata.omero.channels] for image in (before, after)]
         assert shown[0] == shown[1]
+
+
+def test_colour_images_of_a_plate_are_one_file_each_and_come_back(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 30, 40, 3), "uint8")
+    (tmp_path / "in").mkdir()
+    for well, image in zip(("A1", "B2"), pixels, strict=True):
+        tifffile.imwrite(tmp_path / "in" / f"{well}.tif", image, photometric="rgb")
+    lamella.convert(tmp_path / "in", tmp_path / "a.zarr", well_regex=r"(?P<well>[A-Z]\d)")
+    files = lamella.export(tmp_path / "a.zarr", tmp_path / "out")
+    assert [Path(file).name for file in files] == ["A1_f0.ome.tif", "B2_f0.ome.tif"]
+    np.testing.assert_array_equal(tifffile.imread(files), pixels)
+    lamella.convert(tmp_path / "out", tmp_path / "b.zarr")
+    with lamella.open(tmp_path / "a.zarr") as before, lamella.open(tmp_path / "b.zarr") as after:
+        for path, position in after.positions():
+            np.testing.assert_array_equal(position["0"][...], before[path]["0"][...])
+            assert position.channel_names == ["Red", "Green", "Blue"]
+            assert position.zattrs["lamella"]["samples"] == "rgb"
 
 
 def test_the_time_of_a_single_frame_is_no_lost_times_of_frames(tmp_path: Path) -> None:

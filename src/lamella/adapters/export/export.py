@@ -16,6 +16,7 @@ from lamella.adapters.export.selection import OfPlate, Selection
 from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.collection import Collection
+from lamella.nodes.node import NGFFNode
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.labels import LabelImage
-    from lamella.nodes.node import NGFFNode
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
@@ -88,7 +88,7 @@ def export(
         An image, a plate or a collection, or the path, URL or zarr store of one; or a sequence of them.
     destination
         The file of an image, or an existing folder. Of a plate, a collection or a sequence the folder; the files of a
-        plate are named by well, field and channel: ``B3_f0_DAPI.ome.tif``.
+        plate are named by well, field and channel: ``B3_f0_DAPI.ome.tif``; the colours of RGB share ``B3_f0.ome.tif``.
     format
         "ome-tiff", "imagej" (uint8, uint16 and float32), "png" of one plane in colour, "gif" or "mp4" (which needs
         ffmpeg) over time, or over z without time. By default from the ending: ``.ome.tif``, ``.tif`` for ImageJ,
@@ -160,11 +160,21 @@ def _named_images(
     if isinstance(source, str | os.PathLike) or is_store(source):
         node = opened.enter_context(open_ome_zarr(source))
     if not isinstance(node, Plate | Position | Collection):
-        raise WrongTypeError(f"{node!r} is not an image or a plate: export one of its images.")
+        raise WrongTypeError(_not_exported(node))
     name = re.sub(r"(\.ome)?\.(zarr|ozx|zip)$", "", os.path.basename(str(node.node_path).rstrip("/")))
     if isinstance(node, Collection):
         return [(f"{name}_{path}", image) for path, image in node.positions()]
     return [(name, node)]
+
+
+def _not_exported(source: object) -> str:
+    """Return why a row or a well, or an object that is no node, is not exported."""
+    subject = f"{source!r} cannot be exported"
+    if isinstance(source, NGFFNode):
+        subject = (
+            f"{source.node_path} is a {type(source).__name__.lower()}, which cannot be exported by itself"
+        )
+    return f"{subject}: export an image, a plate or a collection, or a list of images."
 
 
 def _ending_of(path: str) -> str:
@@ -260,7 +270,10 @@ def _tiffs_of(
     arguments: Mapping[str, Any],
     labels: bool | Sequence[str],
 ) -> Iterator[ExportedFile]:
-    """Yield the file of an image, or one for each channel of each field of a plate, and those of label images."""
+    """Yield the file of an image, or one for each channel of each field of a plate, and those of label images.
+
+    The three channels of a colour image are one file.
+    """
     ending, check, _ = TIFF[format]
     if isinstance(node, Position):
         folder, name = os.path.split(path)
@@ -274,8 +287,8 @@ def _tiffs_of(
     for name, stem, position in images:
         origin = origins.get(position.path)
         selection = replace(Selection.of(position, **arguments), plate=origin)
-        parts = [(name, selection)]
-        if not name:
+        parts = [(name or f"{stem}{ending}", selection)]
+        if not name and (format != "ome-tiff" or selection.color_name is None):
             parts = [
                 (f"{stem}_{plain_name(channel)}{ending}", replace(selection, channels=(number,)))
                 for number, channel in zip(selection.channels, selection.names(), strict=True)

@@ -198,7 +198,7 @@ class Selection:
 
     @property
     def color_name(self) -> str | None:
-        """Return the name of a colour image of 8 bits before its samples, may be ""; None for other images.
+        """Return the name of a colour image of 8 or 16 bits before its samples, may be ""; None for other images.
 
         "camera" for the channels "camera Red", "camera Green", "camera Blue" of an image that was converted from RGB.
         """
@@ -207,7 +207,7 @@ class Selection:
         name = names[0].removesuffix(labels[0]).rstrip()
         is_color = (
             is_rgb(self.position)
-            and self.dtype == np.uint8
+            and self.dtype in (np.uint8, np.uint16)
             and self.channels == (0, 1, 2)
             and names == [f"{name} {label}".strip() for label in labels]
             and [color and color.upper() for color in self.colors()] == list(colors)

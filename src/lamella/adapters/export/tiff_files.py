@@ -73,7 +73,7 @@ def _check_dtype(selection: Selection, dtypes: tuple[str, ...], subject: str) ->
 def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
     """Write an OME-TIFF with the lower levels as SubIFDs; a BigTIFF if it may need more than 4 GB.
 
-    A colour image of 8 bits gets pixels with three samples, which other programs show in its colours.
+    A colour image of 8 or 16 bits gets pixels with three samples, which other programs show in its colours.
     """
     levels = selection.levels()
     nbytes = sum(math.prod(selection.shape(level)) for level in levels) * selection.dtype.itemsize

@@ -98,8 +98,8 @@ LAYOUTS = (
     FileLayout(
         "lamella",
         "lamella export",
-        r"(?:^|/)(?P<row>[A-Z]{1,2}(?=\d+_)|[A-Za-z0-9]+(?=-))-?(?P<column>[A-Za-z0-9]+)_f(?P<field>[A-Za-z0-9]+)_"
-        r"(?P<channel>[^_/]+)\.ome" + _TIFF,
+        r"(?:^|/)(?P<row>[A-Z]{1,2}(?=\d+_)|[A-Za-z0-9]+(?=-))-?(?P<column>[A-Za-z0-9]+)_f(?P<field>[A-Za-z0-9]+)"
+        r"(?:_(?P<channel>[^_/]+))?\.ome" + _TIFF,
         "B3_f0_DAPI.ome.tif",
     ),
 )
