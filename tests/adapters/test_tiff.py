@@ -388,10 +388,11 @@ def test_an_impossible_size_is_refused(tmp_path: Path) -> None:
         pixels_of(one(path))
 
 
-def test_complex_pixels_are_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "c.tif", np.zeros((8, 8), "complex64"))
-    with pytest.raises(SourceError, match=r"c\.tif has pixels of type complex64"):
-        open_tiff(tmp_path / "c.tif")
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_pixels_are_read(tmp_path: Path, dtype: str) -> None:
+    pixels = (random_pixels((8, 8)) * (1 + 2j)).astype(dtype)
+    tifffile.imwrite(tmp_path / "c.tif", pixels)
+    np.testing.assert_array_equal(np.squeeze(pixels_of(one(tmp_path / "c.tif"))), pixels)
 
 
 @given(data=st.binary(max_size=400))

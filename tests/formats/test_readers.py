@@ -154,7 +154,7 @@ def test_any_error_of_a_library_is_one_line_that_names_the_file(
         ({"axes": "zcx"}, "an image needs y and x"),
         ({"axes": "czyx"}, "axes must be letters"),
         ({"shape": (0, 16, 20)}, "no pixels"),
-        ({"dtype": np.dtype("complex64")}, "neither intensities nor labels"),
+        ({"dtype": np.dtype("U4")}, "neither intensities nor labels"),
     ],
 )
 def test_an_image_that_cannot_be_stored_is_refused_by_its_description(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from tests.array_source import ArraySource
 
+import lamella
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError, StoreExistsError
 from lamella.nodes.open import open_ome_zarr
 from lamella.ops.conversion.convert import ConvertReport, convert
@@ -524,9 +525,16 @@ def test_a_missing_source_is_refused(tmp_path: Path, store: Path) -> None:
         convert(tmp_path / "absent.tif", store)
 
 
-def test_complex_pixels_are_refused(store: Path) -> None:
-    with pytest.raises(LamellaError, match="pixels of type complex64"):
-        convert(ArraySource(np.zeros((4, 4), "complex64"), "yx"), store)
+def test_complex_pixels_are_converted_without_levels_and_contrast(store: Path) -> None:
+    pixels = np.arange(600, dtype="complex64").reshape(1, 600) * 1j
+    with pytest.raises(LamellaError, match=r"complex64.*no lower levels: leave levels out"):
+        convert(ArraySource(pixels, "yx"), store, levels=2)
+    convert(ArraySource(pixels, "yx"), store)
+    with lamella.open(store) as image:
+        np.testing.assert_array_equal(np.squeeze(image["0"][...]), np.squeeze(pixels))
+        assert image.dataset_paths == ["0"]
+        assert image.metadata.omero.channels[0].window == {"start": 0, "end": 1, "min": 0, "max": 1}
+    assert lamella.validate(store)
 
 
 def test_axes_of_an_array_source_must_fit() -> None:

@@ -371,7 +371,7 @@ def _describe(
     number, fixed = image
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
-    if series.dtype is None or series.dtype.kind not in "buif":
+    if series.dtype is None or series.dtype.kind not in "buifc":
         raise SourceError(
             f"{image_name} has pixels of type {series.dtype}, which are neither intensities nor labels."
         )

@@ -84,6 +84,8 @@ class ContrastSampler:
 
     def add(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
         """Add the sampled pixels of some rows, from ``row`` on, of the plane at ``index`` along the axes before y."""
+        if self._dtype.kind == "c":  # without an order there are no percentiles
+            return
         channel, number = index[self._channel], self._number(index)
         if self._dtype.kind == "f":
             self._add_range(channel, pixels)

@@ -333,5 +333,5 @@ def check_description(path: str, description: ImageDescription) -> None:
         raise SourceError(f'{described}: axes must be letters of "{LEGAL_ORDER}", in this order.')
     if 0 in shape:
         raise SourceError(f"{described}: there are no pixels to convert.")
-    if dtype.kind not in "buif":
+    if dtype.kind not in "buifc":
         raise SourceError(f"{path} has pixels of type {dtype}, which are neither intensities nor labels.")

@@ -14,9 +14,10 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.plate_creation import create_positions as create_plate_positions
 from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import refuse_broken
 from lamella.ops.contrast import window_of_samples
-from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, joint_window, type_limits, window_of
+from lamella.ops.conversion.contrast import ContrastSampler, joint_window, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import name_order
@@ -99,8 +100,6 @@ def create_positions(
     A collection, and a plate of images of one shape and type, is created with its arrays; `begin_image` creates others.
     """
     images = plan.images
-    for image in images:
-        check_dtype(image.source.description.dtype, image.source.description.where)
     if plan.layout == "collection":
         root, new = _create_collection(path, images, levels, settings)
         with root:
@@ -228,6 +227,7 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
         description = image.source.description
         key = description.axes, description.shape, description.dtype
         if key not in plans:
+            _check_dtype(description, settings.levels)
             plans[key] = _plan_image(description, settings)
         planned.append(plans[key])
     return planned
@@ -277,7 +277,22 @@ def _plan_image(description: ImageDescription, settings: ImageSettings) -> NewLe
         shards=shards,
         dimension_names=[axis.name for axis in axes],
     )
-    return plan_levels(description.name, "0", first, settings.levels, axes)
+    levels = 1 if description.dtype.kind == "c" else settings.levels
+    return plan_levels(description.name, "0", first, levels, axes)
+
+
+def _check_dtype(description: ImageDescription, levels: int | Literal["auto"]) -> None:
+    """Raise InvalidArgumentError for pixels that are not numbers, and for complex ones that are to have levels."""
+    kind = description.dtype.kind
+    if kind not in "buifc" or (kind == "c" and levels not in (1, "auto")):
+        reason = (
+            "have no lower levels: leave levels out"
+            if kind == "c"
+            else "cannot be converted: they are no numbers"
+        )
+        raise InvalidArgumentError(
+            f"Pixels of type {description.dtype}, as {description.where} has, {reason}."
+        )
 
 
 def is_complete(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
@@ -363,8 +378,9 @@ class PlateSample:
         self.add(sampler.sample)
 
     def window(self, channel: int, name: str) -> WindowDict:
-        """Return the contrast of a channel."""
-        return window_of_samples(name, self._parts[channel])
+        """Return the contrast of a channel; 0 to 1 for complex numbers, which have no order."""
+        parts = self._parts.get(channel)
+        return dtype_window(np.dtype(complex)) if parts is None else window_of_samples(name, parts)
 
 
 def _write_document(
