@@ -188,6 +188,20 @@ def test_a_table_that_does_not_fit_is_refused_and_nothing_is_written(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_narrow_floats_are_read_as_the_numbers_they_are(backend):
+    """In CSV the shortest text of 65504 as float16 is 65500, another number."""
+    narrow = {"half": np.array([65504, 0.1], "float16"), "single": np.array([0.1, 16777217], "float32")}
+    frame = pd.DataFrame(narrow)
+    frame["nullable"] = pd.array(narrow["single"], "Float32")
+    frame["category"] = pd.Categorical(narrow["single"])
+    position = image(MemoryStore())
+    position.tables.write("floats", frame, backend=backend)
+    found = position.tables["floats"]
+    for column in frame.columns:
+        assert [float(value) for value in found[column]] == [float(value) for value in frame[column]], column
+
+
 def test_tables_are_deleted_and_renamed_with_the_list():
     store = MemoryStore()
     position = image(store)

@@ -10,6 +10,8 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from lamella.errors import LamellaError, MetadataError, clause, importing
 from lamella.ops.tables import anndata
 from lamella.ops.tables.frames import check_values, pandas
@@ -88,10 +90,25 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
 
 def csv_text(columns: pd.DataFrame) -> str:
     """Return a table as CSV, with quotes around text that ends a line for readers, or is an empty line for them."""
+    columns = _widened(columns)
     text: str = columns.to_csv(index=False, lineterminator="\n")
     if re.search(r"\r|^[ \t]*\n", text, re.MULTILINE):
         text = columns.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text
+
+
+def _widened(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with floats of 64 bits: the shortest text of a narrower 65504, 65500, is another number."""
+    widened = frame.copy(deep=False)
+    for index, dtype in enumerate(frame.dtypes):
+        values = frame.iloc[:, index]
+        if isinstance(dtype, pandas().CategoricalDtype):
+            categories = dtype.categories
+            if categories.dtype.kind == "f":
+                widened.isetitem(index, values.cat.rename_categories(categories.astype("float64")))
+        elif dtype.kind == "f" and dtype.itemsize < 8:
+            widened.isetitem(index, values.astype("float64" if isinstance(dtype, np.dtype) else "Float64"))
+    return widened
 
 
 def _from_csv(data: bytes) -> Any:
