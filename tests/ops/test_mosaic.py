@@ -152,17 +152,21 @@ def test_a_view_reads_no_more_than_the_fields_it_touches(tmp_path, reads):
     assert reads == []
 
 
-def test_a_mosaic_has_the_windows_of_the_fields_that_state_one(tmp_path):
+def test_a_mosaic_has_the_windows_of_the_fields_that_state_one_and_no_invalid_colour(tmp_path):
     plate = new_plate(tmp_path / "plate.zarr", (1, 2), "0.4")
     windows = ({"min": 0, "max": 9}, {"start": 1, "end": 20, "min": 0, "max": 20})
     for (_, position), window in zip(plate.positions(), windows, strict=True):
         document = tmp_path / "plate.zarr" / position.path / ".zattrs"
         attributes = json.loads(document.read_text())
-        attributes["omero"]["channels"][0]["window"] = window
+        attributes["omero"]["channels"][0] |= {"window": window, "color": "purplish"}
         document.write_text(json.dumps(attributes))
     plate = lamella.open_ome_zarr(tmp_path / "plate.zarr")
-    with pytest.warns(MetadataWarning, match="OM-03"):
+    with pytest.warns(MetadataWarning) as said:
         written = plate.mosaic("A/1").write(tmp_path / "mosaic.zarr")
+    assert {rule for rule in ("OM-02", "OM-03") for each in said if rule in str(each.message)} == {
+        "OM-02",
+        "OM-03",
+    }
     (channel,) = written.metadata.omero.channels
     assert channel.window == {"start": 1, "end": 20, "min": 0, "max": 20}
     assert lamella.validate(tmp_path / "mosaic.zarr")

@@ -24,6 +24,7 @@ from lamella.ops.regions import regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES
 from lamella.spec import edits
 from lamella.spec.channels import displayed_range
+from lamella.spec.colors import parse_color
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.removal import delete_unfinished
@@ -224,7 +225,11 @@ class MosaicWrite:
 def _joint_channel(new: ChannelMeta, of_fields: Sequence[ChannelMeta]) -> ChannelMeta:
     """Return a channel as that of the first field, with one window; what the fields do not state is that of `new`."""
     joint = of_fields[0].copied()
-    joint.label, joint.color, joint.window = new.label, joint.color or new.color, new.window
+    joint.label, joint.window = new.label, new.window
+    try:
+        joint.color = new.color if joint.color is None else parse_color(joint.color)
+    except InvalidArgumentError:
+        joint.color = new.color
     stated = [
         (shown, field.window) for field in of_fields if (shown := displayed_range(field)) and field.window
     ]
