@@ -137,7 +137,7 @@ def test_scales_survive_closing(position, path):
         assert again.metadata.multiscales[0].datasets[0].coordinate_transformations[0].type == "scale"
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True, [1]])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True, [1], 1e-320])
 def test_a_scale_that_is_no_positive_number_changes_nothing(image, value, refused):
     for target in ("0", "*"):
         with refused(ValueError):
@@ -163,6 +163,8 @@ def test_a_scale_of_what_is_not_there_changes_nothing(image, target, axis, famil
         ("0", "scale", ValueError),
         ("0", None, ValueError),
         ("0", [scale([float("inf")] * 5)], ValueError),
+        ("*", [scale([1e-320] * 5)], ValueError),
+        ("0", [translation([-1e200] * 5)], ValueError),
     ],
 )
 def test_a_transform_that_does_not_fit_changes_nothing(image, target, transforms, family, refused):
@@ -189,6 +191,28 @@ def test_transforms_take_tuples_and_ints_and_give_lists_of_floats(image):
     stored = image.metadata.multiscales[0].datasets[0].coordinate_transformations
     assert stored == [scale([1.0, 1.0, 2.0, 3.0, 4.0])]
     assert [type(number) for number in stored[0].scale] == [float] * 5
+
+
+def test_parts_of_the_metadata_that_were_kept_are_live(image, path):
+    scales, omero = image.metadata.multiscales[0], image.metadata.omero
+    level, axis, channel = scales.datasets[1], scales.axes[-1], omero.channels[1]
+    image.set_scale("0", "x", 0.25)
+    image.set_unit("nm")
+    image.rename_channel("GFP", "Actin")
+    image.append_channel("Cy5")
+    assert level.coordinate_transformations[0].scale[-1] == image.get_effective_scale("1")[-1] == 0.5
+    assert (axis.unit, channel.label) == ("nanometer", "Actin")
+    with open_ome_zarr(path, mode="r+") as elsewhere:
+        elsewhere.set_channel("Actin", "red")
+    assert (image.channel_names, channel.color) == (["DAPI", "Actin", "Cy5"], "FF0000")
+    channel.color = "00FFFF"
+    level.coordinate_transformations = [scale([1, 1, 1, 2, 7])]
+    image.dump_meta()
+    with open_ome_zarr(path) as again:
+        assert again.metadata.omero.channels[1].color == "00FFFF"
+        assert again.get_effective_scale("1")[-1] == 7
+    image.delete_channel("DAPI")
+    assert omero.channels[0] is channel
 
 
 def test_transforms_with_the_wrong_length_of_others_are_named(image, path, version, refused):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause
+from lamella.spec.base import assign
 from lamella.store.metadata.json_document import StoredGroup
 
 if TYPE_CHECKING:
@@ -150,11 +151,9 @@ class MetadataDocument(Generic[M]):
         self._stamp = stamp
 
     def _update_own(self, model: M) -> None:
-        """Replace the content of the model that callers keep as `node.metadata`."""
+        """Replace the content of the model that callers keep as `node.metadata`, and of its parts."""
         if self._own is not None and self._own is not model:
-            self._own.__dict__.update(model.__dict__)
-            object.__setattr__(self._own, "__pydantic_extra__", model.__pydantic_extra__)
-            object.__setattr__(self._own, "__pydantic_fields_set__", model.__pydantic_fields_set__)
+            assign(self._own, model)
 
     def _is_edited(self) -> bool:
         """Return whether a user has unsaved changes in the model."""

@@ -526,7 +526,10 @@ class ModelNode(NGFFNode, Generic[M]):
 
     @property
     def metadata(self) -> M:
-        """The metadata model; change it and call :meth:`dump_meta` to save."""
+        """The metadata model; change it and call :meth:`dump_meta` to save.
+
+        The model is live: it, and each part of it that was kept, has the changes of methods such as `set_scale`.
+        """
         return self.document.hand_out()
 
     def dump_meta(self) -> None:

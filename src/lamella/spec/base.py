@@ -176,6 +176,65 @@ def _copy(value: Any) -> Any:
     return copy
 
 
+_NAMES = ("path", "label", "id", "name", "type")
+"""Fields that name a model in a list, the first that it has."""
+
+
+def assign(model: MetaModel, content: MetaModel) -> None:
+    """Set a model to the content of another one of its class.
+
+    Its parts, in lists by their names or their indices, stay the same objects: a part that was kept is a part of the
+    result.
+
+    >>> from lamella.models import PlateMeta, PlateAxisMeta
+    >>> plate = PlateMeta(rows=[PlateAxisMeta(name="B")], columns=[], wells=[])
+    >>> row = plate.rows[0]
+    >>> assign(plate, PlateMeta(rows=[PlateAxisMeta(name="A"), PlateAxisMeta(name="B")], columns=[], wells=[]))
+    >>> plate.rows[1] is row, len(plate.rows)
+    (True, 2)
+    """
+    for name, value in content.__dict__.items():
+        model.__dict__[name] = _assigned(model.__dict__.get(name), value)
+    object.__setattr__(model, "__pydantic_extra__", content.__pydantic_extra__)
+    object.__setattr__(model, "__pydantic_fields_set__", content.__pydantic_fields_set__)
+
+
+def _assigned(old: Any, new: Any) -> Any:
+    """Return the old object with the new content where both are models or containers of one kind, else the new one."""
+    if old is new:
+        return old
+    if isinstance(old, MetaModel) and old.__class__ is new.__class__:
+        assign(old, new)
+        return old
+    if isinstance(old, list) and isinstance(new, list):
+        old[:] = _matched(old, new)
+        return old
+    if isinstance(old, dict) and isinstance(new, dict):
+        content = {**new}
+        old.clear()
+        old.update(content)
+        return old
+    return new
+
+
+def _matched(old: list[Any], new: list[Any]) -> list[Any]:
+    """Return the items of a new list, each as the old model of its name, or of its index where the name is new."""
+    if not all(isinstance(item, MetaModel) for item in (*old, *new)):
+        return [*new]
+    old_names, names = ([_name(item) for item in items] for items in (old, new))
+    if len(set(names)) < len(names) or len(set(old_names)) < len(old_names):
+        old_names, names = ([str(index) for index in range(len(items))] for items in (old, new))
+    by_name = dict(zip(old_names, old, strict=True))
+    if len(old) == len(new) and (gone := by_name.keys() - names):  # renamed
+        pairs = zip(names, old_names, old, strict=True)
+        by_name |= {name: item for name, old_name, item in pairs if old_name in gone and name not in by_name}
+    return [_assigned(by_name.get(name), item) for name, item in zip(names, new, strict=True)]
+
+
+def _name(model: MetaModel) -> str:
+    return next((repr(model.__dict__[name]) for name in _NAMES if name in model.__dict__), "")
+
+
 def describe(error: ValidationError, location: str = "") -> str:
     """Describe in one line what is wrong with a document and where.
 
