@@ -110,6 +110,16 @@ def _check_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> list[str]:
     return notes
 
 
+def _refuse_shared_folders(
+    plate: Plate, images: Images, counts: Mapping[str, list[tuple[str, int | None]]]
+) -> None:
+    """Raise for new positions of a well that the file system does not distinguish from others."""
+    for path, listed_images in counts.items():
+        names = [name for name, _ in listed_images]
+        new_names = {name for name, _ in images[path]}
+        _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
+
+
 def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
     """Raise for new names that the file system does not distinguish from others."""
     if not parent.documents.storage.ignores_case:
@@ -167,10 +177,7 @@ def create_positions(
             rest = [spec for spec in new if f"{spec[0]}/{spec[1]}" not in now]
             return plate_edits.raise_counts(plate_edits.add_wells(meta, rest, notes), counts)
 
-        for path, listed_images in counts.items():
-            names = [name for name, _ in listed_images]
-            new_names = {name for name, _ in images[path]}
-            _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
+        _refuse_shared_folders(plate, images, counts)
         notes += _check_case(
             plate, meta, change(meta)
         )  # refuses what does not fit before anything is written

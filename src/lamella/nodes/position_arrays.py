@@ -208,7 +208,6 @@ class PositionArrays(NGFFNode):
     def _create_array(
         self, name: str, request: ArrayRequest, source: Source | None, notes: list[str]
     ) -> ImageArray:
-        """Create an array; add what the user should know of it to ``notes``."""
         document = self.document
         # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
@@ -263,10 +262,14 @@ class PositionArrays(NGFFNode):
         if source is not None:
             self._fill(created, key, source, is_level=is_level)
         if updates_labels:
-            from lamella.ops.labels import match_levels
-
-            match_levels(cast("Position", self))
+            self._match_labels()
         return created
+
+    def _match_labels(self) -> None:
+        """Create levels of the label images as the image has."""
+        from lamella.ops.labels import match_levels
+
+        match_levels(cast("Position", self))
 
     def _broken_by(
         self, model: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest, notes: list[str]
