@@ -28,6 +28,7 @@ MAX_COLORS = 65_536
 """Maximum size of a table: 3 MB of the document. Viewers colour images with more labels by themselves."""
 
 _FEW_VALUES = 2**24
+"""Maximum range of labels that are found by marking each value; others are found by sorting."""
 
 
 class _TooManyError(Exception):

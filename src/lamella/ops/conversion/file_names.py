@@ -211,9 +211,13 @@ def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> st
 
 
 def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
-    """Choose the meaning of each part: by the name of a well, the word before it, else from the last axis backwards."""
+    """Return the meaning of parts by their index: that of a well's name, or of the word before a part.
+
+    Parts without either are z, t and channel, from the last part on. None if fields lack a well, or parts are too many.
+    """
     roles: dict[int, str] = {}
-    well = _well_parts(table, {index for group in groups for index in group})
+    varying = {index for group in groups for index in group}
+    well = _well_parts(table, varying)
     roles_by_word: dict[int, str] = {}
     for group in groups:
         named = {index: _ROLES.get(_word_before(table, index).lower(), "") for index in group}
@@ -222,7 +226,7 @@ def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
         meaningful = next((index for index in group if named[index]), group[0])
         roles_by_word[meaningful] = named[meaningful]
     needs_well = any(role == "field" for role in roles_by_word.values())
-    if well and (needs_well or any(index in group for group in groups for index in well)):
+    if well and (needs_well or varying & {*well}):
         roles = {well[0]: "row", well[1]: "column"}
     elif needs_well:
         return None

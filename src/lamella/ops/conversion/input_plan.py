@@ -97,9 +97,16 @@ def plan_images(inputs: Inputs) -> InputPlan:
     notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
     notes += _notes_of_wells(images)
-    layout: Layout = "fov" if not images[0].path else "hcs" if "/" in images[0].path else "collection"
     folder = None if only is None or placed is None else os.path.abspath(inputs.names[0])
-    return InputPlan(layout, tuple(images), tuple(notes), *choose_originals(inputs.containers, folder))
+    originals, left_out = choose_originals(inputs.containers, folder)
+    return InputPlan(_layout_of(images[0].path), tuple(images), tuple(notes), originals, left_out)
+
+
+def _layout_of(path: str) -> Layout:
+    """Return the layout of a store by the path of one of its images: "", "B/3/0" or "2"."""
+    if not path:
+        return "fov"
+    return "hcs" if "/" in path else "collection"
 
 
 def _stored_name(image: ImagePlan, inputs: Inputs) -> str:

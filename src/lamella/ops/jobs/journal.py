@@ -62,7 +62,10 @@ P = TypeVar("P", bound=JournalFile)
 
 
 class LocalFile:
-    """A journal in a local file, which messages call ``noun``. Can be pickled: other processes append to it."""
+    """A journal in a local file, which messages call ``noun``, and which may be a symbolic link with ``links``.
+
+    It can be pickled: other processes append to it.
+    """
 
     def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
         self.where, self._noun, self._links = where, noun, links
@@ -178,7 +181,10 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
 
 
 class Journal(Generic[P]):
-    """The finished units of one job (``head``), as a context manager that writes pending lines at the end."""
+    """The finished units of one job (``head``), as a context manager that writes pending lines at the end.
+
+    A journal of another job is started again; with ``refuses`` it raises InvalidArgumentError.
+    """
 
     def __init__(self, file: P, head: JSONObject, *, refuses: bool = False) -> None:
         self.file = file

@@ -219,12 +219,12 @@ class RegionUnit(TargetUnit):
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
     """Split a region at multiples of ``grain`` into parts; a chunk within the grain is decoded once."""
-    starts = [span.start // g * g for span, g in zip(region, grain, strict=True)]
-    lengths = [span.stop - b for span, b in zip(region, starts, strict=True)]
+    starts = [span.start // length * length for span, length in zip(region, grain, strict=True)]
+    lengths = [span.stop - start for span, start in zip(region, starts, strict=True)]
     for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
-            slice(max(b + p.start, span.start), b + p.stop)
-            for b, p, span in zip(starts, part, region, strict=True)
+            slice(max(start + within.start, span.start), start + within.stop)
+            for start, within, span in zip(starts, part, region, strict=True)
         )
 
 
@@ -234,17 +234,17 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES
     They grow to whole chunks of the old array, so that no chunk is decoded twice, up to ``max_bytes``, and then up to
     `PIECE_BYTES`.
     """
-    shape = [min(f, max(1, n)) for f, n in zip(target.files, target.shape, strict=True)]
-    itemsize = target.dtype.itemsize
-    for limit, is_second_round in ((max_bytes, False), (min(max_bytes, PIECE_BYTES), True)):
+    files, itemsize = target.files, target.dtype.itemsize
+    whole = [max(1, n) for n in target.shape]
+    whole_chunks = [min(n, lcm(f, c)) for n, f, c in zip(whole, files, source.chunks, strict=True)]
+    shape = [min(n, f) for n, f in zip(whole, files, strict=True)]
+    for lengths, limit in ((whole_chunks, max_bytes), (whole, min(max_bytes, PIECE_BYTES))):
         for axis in reversed(range(target.ndim)):
-            f, n = target.files[axis], max(1, target.shape[axis])
-            length = n if is_second_round else min(n, lcm(f, source.chunks[axis]))
-            room = limit // max(1, prod(shape) // shape[axis] * itemsize)
-            if shape[axis] < length and room >= f:
-                shape[axis] = max(shape[axis], min(length, room // f * f))
+            room = limit // max(1, prod(shape) // shape[axis] * itemsize) // files[axis] * files[axis]
+            if room and shape[axis] < lengths[axis]:
+                shape[axis] = max(shape[axis], min(lengths[axis], room))
     # On the grid of the files, even if one reaches beyond the array.
-    return tuple(-(-s // f) * f for f, s in zip(target.files, shape, strict=True))
+    return tuple(-(-n // f) * f for n, f in zip(shape, files, strict=True))
 
 
 # -- one array ----------------------------------------------------------------------------------------------------

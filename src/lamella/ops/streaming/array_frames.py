@@ -242,16 +242,16 @@ class ArrayFrames:
             else range(-(-slab.block.shape[axis] // chunks[axis]))
             for axis in range(self._meta.ndim)
         ]
-        for chunk in product(*ranges):
-            file_index = tuple(k * c // f for k, c, f in zip(chunk, chunks, spans, strict=True))
-            inner = tuple(
-                k - p * (f // c) for k, p, c, f in zip(chunk, file_index, chunks, spans, strict=True)
+        for chunk_index in product(*ranges):
+            file_index = tuple(k * c // f for k, c, f in zip(chunk_index, chunks, spans, strict=True))
+            index_in_file = tuple(
+                k - i * (f // c) for k, i, c, f in zip(chunk_index, file_index, chunks, spans, strict=True)
             )
-            part = tuple(
+            region = tuple(
                 slice(None) if axis in index_of_axis else slice(k * c, (k + 1) * c)
-                for axis, (k, c) in enumerate(zip(chunk, chunks, strict=True))
+                for axis, (k, c) in enumerate(zip(chunk_index, chunks, strict=True))
             )
-            self._writer(files, file_index).put(inner, slab.block[part])
+            self._writer(files, file_index).put(index_in_file, slab.block[region])
         if not keep:
             self._threads.release(slab.block)
         self._ended(files)
