@@ -91,7 +91,7 @@ def create_label(
             f"dtype={dtype!r} is for a label image without data: convert the data of {name!r} instead, by astype."
         )
     source = _integers(_zeros(position, dtype) if data is None else as_source(data), name)
-    axes = _kept_axes(position, levels[0], source, name)
+    axes = _label_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
         colors=color_entries(colors),
         properties=property_rows(properties),
@@ -106,7 +106,7 @@ def create_label(
     token = "" if documents.storage.locks_processes else temporary_name(".tmp")
     # Under this lock, a label image of this name that is not complete is that of a killed call.
     with documents.storage.lock(node_path.path), abandoned_on_errors(token):
-        is_first = _begin(labels, name, with_creating(attributes, token))
+        is_first = _create_hidden(labels, name, with_creating(attributes, token))
         try:
             documents.put_arrays(arrays, new=True)
             image = LabelImage(node_path)
@@ -115,13 +115,13 @@ def create_label(
                 fill_levels(image)
         except BaseException:
             with suppress(LamellaError):  # the first error is the one to raise
-                _remove_begun(labels, name, is_first=is_first)
+                _remove_unfinished(labels, name, is_first=is_first)
             raise
-        _end(labels, name, token)
+        _show(labels, name, token)
     return image
 
 
-def _remove_begun(labels: Labels, name: str, *, is_first: bool) -> None:
+def _remove_unfinished(labels: Labels, name: str, *, is_first: bool) -> None:
     """Delete a label image whose creation failed, and the group of label images if this call created it."""
     documents = labels.documents
     documents.storage.delete(labels.node_path.child(name).path)
@@ -132,8 +132,11 @@ def _remove_begun(labels: Labels, name: str, *, is_first: bool) -> None:
                 documents.delete(labels.path)
 
 
-def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
-    """Create the group of a label image, in place of one that a killed call began; return whether it is the first."""
+def _create_hidden(labels: Labels, name: str, attributes: JSONObject) -> bool:
+    """Create the group of a label image, which its attributes hide; return whether it is the first label image.
+
+    A group that a killed call left is replaced.
+    """
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
         finish_locked_rename(labels)
@@ -146,24 +149,24 @@ def _begin(labels: Labels, name: str, attributes: JSONObject) -> bool:
         if documents.storage.exists(path) and not documents.has_begun_group(path):
             token = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
             if token is None or not (documents.storage.locks_processes or is_abandoned(token)):
-                raise _begun_elsewhere(labels, name)
+                raise _occupied(labels, name)
             documents.delete(path)
         empty = labels.store_handle.version.dump(LabelsMeta(labels=[]), {})  # without a list it is not valid
         # Before its members, by a write of its own: documents that are written together may arrive in any order.
         is_first = documents.put_missing_group(labels.path, empty)
         if path in documents.put_new({path: {"": attributes}}):
-            raise _begun_elsewhere(labels, name)
+            raise _occupied(labels, name)
     return is_first
 
 
-def _begun_elsewhere(labels: Labels, name: str) -> NodeExistsError:
+def _occupied(labels: Labels, name: str) -> NodeExistsError:
     return NodeExistsError(
         f"There is something at {labels.node_path.child(name)} already, which {labels.node_path} does not list: what "
         f"a killed call left, or what another program creates now. If none runs, del labels[{name!r}] deletes it."
     )
 
 
-def _end(labels: Labels, name: str, token: str) -> None:
+def _show(labels: Labels, name: str, token: str) -> None:
     """Show a complete label image, and list its name."""
     documents = labels.documents
 
@@ -202,8 +205,8 @@ def _zeros(position: Position, dtype: DTypeLike | None) -> Source:
     return as_source(np.broadcast_to(np.zeros((), data_type("uint32" if dtype is None else dtype)), shape))
 
 
-def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
-    """Return the axes of the image that the labels have: all but the channel, or only the axes of space."""
+def _label_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
+    """Return the axes of the image that its labels have: all but the channel, or only the axes of space."""
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
@@ -263,22 +266,26 @@ def _image_attributes(
 ) -> JSONObject:
     version = position.store_handle.version
     image = position.document.shared_model.multiscales[0]
-    meta = edits.new_images([_typed(image.axes[i]) for i in axes], [], name=name)
+    meta = edits.new_images([_with_type(image.axes[i]) for i in axes], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
-        meta = edits.add_dataset(meta, dataset.path, _picked(dataset.coordinate_transformations, axes))
+        meta = edits.add_dataset(
+            meta, dataset.path, _transforms_along(dataset.coordinate_transformations, axes)
+        )
     if image.coordinate_transformations:
-        meta = edits.set_transform(meta, "*", _picked(image.coordinate_transformations, axes))
+        meta = edits.set_transform(meta, "*", _transforms_along(image.coordinate_transformations, axes))
     return version.dump(label, version.dump(meta, {}))
 
 
-def _typed(axis: AxisMeta) -> AxisMeta:
+def _with_type(axis: AxisMeta) -> AxisMeta:
     """Return an axis with the type that its name implies, if the image has none: new documents follow AX-07."""
     kind = axis_kind(axis)
     return axis if axis.type or kind is None else axis.model_copy(update={"type": kind})
 
 
-def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> list[TransformationMeta]:
+def _transforms_along(
+    transforms: Sequence[TransformationMeta], axes: tuple[int, ...]
+) -> list[TransformationMeta]:
     picked = []
     for transform in transforms:
         values = transform.scale if transform.type == "scale" else transform.translation

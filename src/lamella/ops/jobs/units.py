@@ -54,10 +54,10 @@ class Unit(Protocol):
         """Number of such units that a worker gets at once."""
 
     def reads(self) -> Files:
-        """Files on which the result depends."""
+        """Return the files on which the result depends."""
 
     def writes(self) -> Files:
-        """Files of the result."""
+        """Return the files of the result."""
 
     def do(self) -> None:
         """Read, compute and write."""

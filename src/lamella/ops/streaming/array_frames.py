@@ -86,11 +86,12 @@ class ArrayFrames:
         self.array = array
         self.order = order
         self.record = record
-        self.count = self.stored = self._placed_count = self._start = record.frames
+        self.count = self.stored = self._start = record.frames
         self._threads = threads
         self._record_write = record_write
         self._meta = array.meta
-        self._placed_ahead: set[int] = set()
+        #: Number of frames whose files are in place without a gap, and numbers of those in place beyond a gap.
+        self._placed_count, self._placed_ahead = record.frames, set[int]()
         self._slabs: dict[Key, _Slab] = {}
         self._files: dict[Key, _Files] = {}
         self._open_files: set[Key] = set()

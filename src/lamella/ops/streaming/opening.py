@@ -119,7 +119,7 @@ def stream_position(position: Position, options: StreamOptions) -> FrameStream:
         raise InvalidArgumentError(
             f"The order {''.join(names)!r} goes over positions, and {position.node_path} is one. Use plate.stream()."
         )
-    plans = [_planned(position, names, names, options)]
+    plans = [_plan_position(position, names, names, options)]
     return _open([position], plans, names, options)
 
 
@@ -130,14 +130,16 @@ def stream_plate(
     plate.require_writable("stream into positions")
     specs = _specs(plate, positions)
     missing = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
-    blank = _blank(plate) if missing else None
+    blank = _position_in_memory(plate) if missing else None
     planned_positions = [blank if path in missing else plate[path] for path in specs]
     models = [position for position in planned_positions if position is not None]
     names = _order_names(options.order, models[0], options.frame, several=True)
     array_names = tuple(name for name in names if name != "p")
-    plan_of_new = None if blank is None else _planned(blank, names, array_names, options)
+    plan_of_new = None if blank is None else _plan_position(blank, names, array_names, options)
     plans = [
-        plan_of_new if position is blank and plan_of_new else _planned(position, names, array_names, options)
+        plan_of_new
+        if position is blank and plan_of_new
+        else _plan_position(position, names, array_names, options)
         for position in models
     ]
     if missing:
@@ -148,7 +150,7 @@ def stream_plate(
     return _open(opened, plans, names, options)
 
 
-def _blank(plate: Plate) -> Position:
+def _position_in_memory(plate: Plate) -> Position:
     """Return a position in memory like a new one of the plate, to check a stream before creating positions."""
     from zarr.storage import MemoryStore
 
@@ -213,7 +215,7 @@ def _order_names(
 
 
 @dataclass(frozen=True)
-class _Planned:
+class _PositionPlan:
     """The plan for one position of a stream: order of its frames, new channels, shape and chunks."""
 
     order: FrameOrder
@@ -222,9 +224,9 @@ class _Planned:
     chunks: Shape
 
 
-def _planned(
+def _plan_position(
     position: Position, names: tuple[str, ...], array_names: tuple[str, ...], options: StreamOptions
-) -> _Planned:
+) -> _PositionPlan:
     """Check a stream into one position and plan it; write nothing, so that an error leaves all positions unchanged.
 
     ``names`` are the axes over which frames arrive, ``array_names`` the same without "p" for positions.
@@ -246,7 +248,7 @@ def _planned(
             compressor=options.compressor,
         )
         position.refuse_array(options.name, request, model)
-    return _Planned(order, new_channels, shape, chunks)
+    return _PositionPlan(order, new_channels, shape, chunks)
 
 
 def _is_resumed(position: Position, options: StreamOptions) -> bool:
@@ -258,7 +260,7 @@ def _is_resumed(position: Position, options: StreamOptions) -> bool:
 
 
 def _open(
-    positions: list[Position], plans: list[_Planned], names: tuple[str, ...], options: StreamOptions
+    positions: list[Position], plans: list[_PositionPlan], names: tuple[str, ...], options: StreamOptions
 ) -> FrameStream:
     """Open the arrays of all positions, and count the frames that are stored in all of them."""
     count = cpus()
@@ -269,7 +271,7 @@ def _open(
             position.require_writable("stream frames")
             arrays.append(_array_frames(position, plan, options, threads))
         order_of_all = _over_positions(names, plans[0].order, len(positions))
-        _line_up(arrays, order_of_all)
+        _start_together(arrays, order_of_all)
         arrays[0].prepare()
     except BaseException:
         threads.close()
@@ -343,7 +345,7 @@ def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> Fr
 
 
 def _array_frames(
-    position: Position, plan: _Planned, options: StreamOptions, threads: ChunkThreads
+    position: Position, plan: _PositionPlan, options: StreamOptions, threads: ChunkThreads
 ) -> ArrayFrames:
     order, shape = plan.order, plan.shape
     for name in plan.new_channels:
@@ -420,7 +422,7 @@ def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: St
     return record
 
 
-def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
+def _start_together(arrays: list[ArrayFrames], order: FrameOrder) -> None:
     """Make all positions continue from the first frame that any of them lacks."""
     if len(arrays) == 1:
         return
