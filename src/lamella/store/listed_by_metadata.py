@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from itertools import product
-from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
-from lamella.store.pixels.stored_chunks import MAX_REQUESTED_FILES
+from lamella.store.pixels.stored_chunks import check_requestable, index_of_key
 from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.storage import Storage
 
@@ -80,31 +78,19 @@ class ListedByMetadata(Storage):
         if key in self._folders:
             return False
         array = self._array_above(key)
-        return array is None or key in self.documents or self._file_index(array, key) is not None
+        if array is None or key in self.documents:
+            return True
+        return index_of_key(key[len(array) :].lstrip("/"), self.arrays[array]) is not None
 
     def _array_above(self, key: str) -> str | None:
         if key in self.arrays:
             return key
         return next((path for path in reversed(ancestors(key)) if path in self.arrays), None)
 
-    def _file_index(self, array: str, key: str) -> tuple[int, ...] | None:
-        """Return the file index of a chunk's key; None for other keys."""
-        meta, below = self.arrays[array], key[len(array) :].lstrip("/")
-        numbers: list[Any] = below.replace("/", ".").split(".")
-        numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
-        if not all(number.isascii() and number.isdecimal() for number in numbers):
-            return None
-        index = tuple(map(int, numbers))
-        return index if len(index) == meta.ndim and meta.chunk_key(index) == below else None
-
     def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
         """Yield the names of chunks, or of folders of chunks, in a folder of an array."""
         meta, below = self.arrays[array], folder[len(array) :].strip("/")
-        if prod(meta.grid) > MAX_REQUESTED_FILES:
-            raise InvalidArgumentError(
-                f"{self.name}/{array} has {prod(meta.grid)} chunks and cannot be listed over this connection: they are "
-                "too many to be asked for one by one. Copy the store to a folder first."
-            )
+        check_requestable(self, array, meta)
         first = meta.chunk_key((0,) * meta.ndim)
         if meta.separator == "." or not meta.ndim:
             if not below:

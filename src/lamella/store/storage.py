@@ -469,10 +469,9 @@ class Storage(ABC):
         """Check that a folder lies inside the store, before an engine reads it."""
         del path
 
-    def check_file(self, key: str) -> bool:
-        """Check that a file lies inside the store, before an engine opens it; False: check it again each time."""
+    def check_file(self, key: str) -> None:
+        """Check that a file lies inside the store, each time before an engine opens it."""
         del key
-        return True
 
     def kvstore(self, path: str) -> JSONObject | None:
         """Return TensorStore's specification of a folder of this store; None where it has none."""

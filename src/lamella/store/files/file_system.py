@@ -230,8 +230,8 @@ class PathGuard:
             self.forget()
         self.checked.update(paths)
 
-    def check_file(self, key: str) -> bool:
-        """Check a file that a library will open: True for a file that is not a link, False for a missing one or a link.
+    def check_file(self, key: str) -> None:
+        """Check a file that a library will open, if it exists.
 
         Raises `InvalidNameError` where a link leads out of the store, and `MisplacedError` where it is not a file.
         """
@@ -241,17 +241,15 @@ class PathGuard:
         path = self.base + key
         try:
             mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
-            is_link = S_ISLNK(mode)
-            if is_link:
+            if S_ISLNK(mode):
                 self.check_links(key)
                 mode = os.stat(path).st_mode
         except OSError:  # missing, or refused: the library that opens it reports why
-            return False
+            return
         if not S_ISREG(mode):
             from lamella.store.pixels.stored_chunks import require_file
 
             require_file(mode, path)
-        return not is_link  # links are checked each time, since their targets may change
 
     def check_links(self, path: str) -> None:
         """Raise where symbolic links lead a path out of the store."""

@@ -160,8 +160,8 @@ class LocalStorage(Storage):
     def check_folder(self, path: str) -> None:
         self._guard.check_folder(path)
 
-    def check_file(self, key: str) -> bool:
-        return self._guard.check_file(key)
+    def check_file(self, key: str) -> None:
+        self._guard.check_file(key)
 
     def regular_file_status(self, key: str) -> os.stat_result | None:
         """Return the status of a regular file; None for a link, a missing or an unreadable file."""

@@ -75,7 +75,7 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
-    """Open the engine of an array: `FilesEngine` if `coding_of` supports its codecs and ``only`` is not "zarr".
+    """Open the engine of an array: `FilesEngine` if `coding_of` supports its codecs, else, or if forced, zarr-python.
 
     Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
     leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown

@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import Shape
 
-MAX_REQUESTED_FILES = 10_000_000
+_MAX_REQUESTED_FILES = 10_000_000
 """Limit of files of one array that are requested one by one, where a store cannot be listed."""
+
+
+def check_requestable(storage: Storage, path: str, meta: ArrayMeta) -> None:
+    """Raise where an array has too many files to request each, as a store that cannot be listed requires."""
+    if prod(meta.grid) > _MAX_REQUESTED_FILES:
+        raise InvalidArgumentError(
+            f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
+            "are too many to be asked for one by one. Copy the store to a folder first."
+        )
 
 
 def iter_stored_files(
@@ -36,11 +45,7 @@ def iter_stored_files(
     indexes of the grid; raise `InvalidArgumentError` where these are too many.
     """
     if not storage.can_list:
-        if prod(meta.grid) > MAX_REQUESTED_FILES:
-            raise InvalidArgumentError(
-                f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
-                "are too many to be asked for one by one. Copy the store to a folder first."
-            )
+        check_requestable(storage, path, meta)
         indexes = product(*map(range, meta.grid))
         yield from (index for index in indexes if first is None or any(map(ge, index, first)))
         return
