@@ -276,7 +276,7 @@ class Count:
 
     def __init__(self, progress: Progress | None, subject: str, total: int = 0) -> None:
         self._progress = progress
-        self._what = subject
+        self._subject = subject
         self._total = total
         self._done = 0.0
         self._lock = Lock()
@@ -291,13 +291,15 @@ class Count:
             with self._lock:
                 self._done += amount
                 done = round(self._done, 6)  # sums of fractions are off by a rounding error
-                self._progress(int(done) if done.is_integer() else done, self._total, subject or self._what)
+                self._progress(
+                    int(done) if done.is_integer() else done, self._total, subject or self._subject
+                )
 
     def finish(self, subject: str | None = None) -> None:
         """Report that all is done."""
         if self._progress is not None:
             with self._lock:
-                self._progress(self._total, self._total, subject or self._what)
+                self._progress(self._total, self._total, subject or self._subject)
 
 
 def is_terminal() -> bool:

@@ -335,16 +335,17 @@ def convert_inputs(
     with new_target as target, closing(inputs):
         plan = plan_images(inputs)
         report = _report(plan, destination, on_note)
-        job = _digest(plan, settings)
+        digest = _digest(plan, settings)
+        job = digest or secrets.token_hex(8)  # without a digest no call can resume this one
         name = plan.images[0].source.description.plate or target.name
         with (
             logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
             reporting(progress, "planes") as report_progress,
-            target.temporary(job) as folder,
-            Journal(target.journal, {"job": job or secrets.token_hex(8)}) as journal,
+            target.temporary(digest) as folder,
+            Journal(target.journal, {"job": job}) as journal,
         ):
             tally = Count(report_progress, "planes", report.planes)
-            level_count = _write_all(folder, plan, settings, tally, name, workers, journal, job or "")
+            level_count = _write_all(folder, plan, settings, tally, name, workers, journal, job)
     return replace(report, levels=level_count)
 
 
@@ -443,7 +444,7 @@ def _write_all(
                 journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)
+        write_images(unfinished_images(), sizes, tally, finish_image, journal, job, workers)
         if plate is not None:
             describe_plate(images, positions, levels, plate)
         in_order = sorted(images, key=lambda image: image.number)

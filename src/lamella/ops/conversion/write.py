@@ -17,7 +17,7 @@ from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, pass
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.source import PlaneSource
@@ -132,7 +132,7 @@ def key_of_image(number: int) -> str:
 
 
 def write_images(
-    images: Callable[[], Iterator[tuple[int, ImageWrite]]],
+    images: Iterable[tuple[int, ImageWrite]],
     sizes: Sequence[int],
     tally: Count,
     finish_image: Callable[[int, Sample, bool], None],
@@ -151,7 +151,7 @@ def write_images(
     large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_units`
 
     def small_units() -> Iterator[ImageUnit]:
-        for number, image in images():
+        for number, image in images:
             if executor is not None and image.nbytes > UNIT_BYTES:
                 large.append((number, image))
             else:
@@ -167,7 +167,7 @@ def write_images(
         for number, image in large:
             finish_image(number, _write_large(number, image, tally, journal, job, workers), False)
         return
-    for number, image in images():
+    for number, image in images:
         units = list(_split_unit(_whole_unit(number, image, tally, workers.jobs)))
         for task in tasks(units, job, journal):
             result = write_unit(task)
