@@ -176,7 +176,7 @@ def test_of_a_pyramid_the_coarse_level_is_read_and_not_the_finest(
 
 def test_contrast_without_pixels_or_without_names_is_refused(path: Path) -> None:
     with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["a"]) as position:
-        with pytest.raises(InvalidArgumentError, match="no contrast to compute"):
+        with pytest.raises(InvalidArgumentError, match=r"no contrast to compute.*: no image has both"):
             position.compute_contrast()
         position["0"] = np.zeros((1, 1, 1, 8, 8), "complex64")
         with pytest.raises(InvalidArgumentError, match="complex64"):

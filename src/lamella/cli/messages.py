@@ -57,8 +57,8 @@ _ARGUMENT_WITH_OPTION: Final = re.compile(r"\b\w+(?:=\w*|\(\)) \((--[^()]+)\)")
 def sentence(text: str) -> str:
     """Return a message as one line that starts with a capital and ends with a full stop.
 
-    >>> sentence("chunks is a list," + chr(10) + "not 5"), sentence("a.tif: No such file")
-    ('Chunks is a list, not 5.', 'a.tif: No such file.')
+    >>> sentence("the pixel size" + chr(10) + "is unknown"), sentence("a.tif: No such file")
+    ('The pixel size is unknown.', 'a.tif: No such file.')
     """
     line = " ".join(text.split())
     first = line.partition(" ")[0]

@@ -85,8 +85,9 @@ def compute_contrast(
         else:
             _write(position, windows)
     if not windows:
+        where = f" in {fields[0].documents.storage.name}" if fields else ""
         raise InvalidArgumentError(
-            "There is no contrast to compute: no image has both pixels and a channel with a name."
+            f"There is no contrast to compute{where}: no image has both pixels and a channel with a name."
         )
     return {name if not again else f"{name} #{again}": window for (name, again), window in windows.items()}
 

@@ -24,6 +24,7 @@ from lamella.errors import (
     NodeNotFoundError,
     StorageError,
     clause,
+    counted,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
@@ -270,10 +271,11 @@ def _image_attributes(
     meta.omero = None
     for dataset in image.datasets:
         meta = edits.add_dataset(
-            meta, dataset.path, _transforms_along(dataset.coordinate_transformations, axes)
+            meta, dataset.path, _transforms_along(position, dataset.coordinate_transformations, axes)
         )
     if image.coordinate_transformations:
-        meta = edits.set_transform(meta, "*", _transforms_along(image.coordinate_transformations, axes))
+        transforms = _transforms_along(position, image.coordinate_transformations, axes)
+        meta = edits.set_transform(meta, "*", transforms)
     return version.dump(label, version.dump(meta, {}))
 
 
@@ -284,7 +286,7 @@ def _with_type(axis: AxisMeta) -> AxisMeta:
 
 
 def _transforms_along(
-    transforms: Sequence[TransformationMeta], axes: tuple[int, ...]
+    position: Position, transforms: Sequence[TransformationMeta], axes: tuple[int, ...]
 ) -> list[TransformationMeta]:
     picked = []
     for transform in transforms:
@@ -292,8 +294,8 @@ def _transforms_along(
         if values is not None:
             if len(values) <= max(axes, default=0):
                 raise MetadataError(
-                    f"Cannot make labels: a {transform.type} of the image has {len(values)} numbers, too few for its "
-                    "axes. Set others with set_transform()."
+                    f"Cannot make labels: a {transform.type} of {position.node_path} has "
+                    f"{counted(len(values), 'number')}, too few for its axes. Set others with set_transform()."
                 )
             picked.append(
                 TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in axes]})

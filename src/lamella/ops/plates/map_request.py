@@ -186,7 +186,7 @@ def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
 
 def _check_blocks(request: MapRequest) -> None:
     """Raise for blocks that cannot be cut, and for label images that cannot be stitched."""
-    for path, position in request.chosen.items():
+    for position in request.chosen.values():
         plan = request.block_plan(position)
         if not request.labels_by_blocks:
             continue
@@ -197,12 +197,13 @@ def _check_blocks(request: MapRequest) -> None:
             )
         if position.dataset_paths[0] != request.call.level:
             raise InvalidArgumentError(
-                f"Labels are of level {position.dataset_paths[0]!r} of {path}, not of {request.call.level!r}."
+                f"Labels are of level {position.dataset_paths[0]!r} of {position.node_path}, not of "
+                f"{request.call.level!r}."
             )
         result_axes = [name for axis, name in enumerate(position.axis_names) if axis not in plan.dropped]
         if result_axes != [axis.name.lower() for axis in position.axes if axis.type != "channel"]:
             raise InvalidArgumentError(
-                f"A label image of {path} has all axes but the channel's, not {result_axes}."
+                f"A label image of {position.node_path} has all axes but the channel's, not {result_axes}."
             )
         if not any(plan.halo):
             raise InvalidArgumentError(

@@ -169,7 +169,7 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
         target.documents.storage.commit_own(f"Results of {node.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if call.check:
-        _raise_failures(report, total)
+        _raise_failures(report, total, node)
     return report
 
 
@@ -188,13 +188,13 @@ def _units(
     return len(request.chosen), _position_units(task, request.chosen, target)
 
 
-def _raise_failures(report: MapReport, total: int) -> None:
+def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> None:
     """Raise for units that failed."""
     if report.failed:
         unit, reason = next(iter(report.failed.items()))
         error = UnitsFailedError(
-            f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
-            f"{clause(reason)}. Fix the cause and make the same call again: finished work is skipped."
+            f"{len(report.failed)} of {total} units of {node.node_path} failed; the results of the others are stored. "
+            f"The first, {unit}: {clause(reason)}. Fix the cause and make the same call again: finished work is skipped."
         )
         error.add_note(f"\nThe first failure, {unit}, was raised here:\n{report.tracebacks[unit]}")
         raise error
