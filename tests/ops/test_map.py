@@ -139,7 +139,8 @@ def test_what_fails_is_named_and_the_rest_is_stored(plate, tmp_path):
             raise ValueError("no cells")
         return projected(position)
 
-    with pytest.raises(UnitsFailedError, match=r"1 of 3 units of .* failed.*A/1/1: ValueError: no") as caught:
+    match = r"1 of 3 units of .*plate.* failed.*A/1/1: ValueError: no cells"
+    with pytest.raises(UnitsFailedError, match=match) as caught:
         plate.map(fails_once, output=tmp_path / "out.zarr")
     assert 'raise ValueError("no cells")' in caught.value.__notes__[0]  # Python prints it below the message
     report = plate.map(fails_once, output=tmp_path / "out.zarr", check=False)
