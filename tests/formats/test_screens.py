@@ -110,7 +110,8 @@ def test_missing_images_are_listed_and_nothing_is_written(tmp_path: Path) -> Non
     assert str(caught.value) == (
         "2 planes of the index are missing: A01 field 1, channel 1, z 1, t 1: "
         f"{folder}/p_A01_T0001F001L01A01Z01C01.tif; B12 field 2, channel 2, z 3, t 2: "
-        f"{folder}/p_B12_T0002F002L01A02Z03C02.tif; --take-what-is-there writes zeros for them"
+        f"{folder}/p_B12_T0002F002L01A02Z03C02.tif. Copy them beside the index, or pass --take-what-is-there to write "
+        "zeros for them."
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["screen"]
     report = lamella.convert(folder, tmp_path / "plate.zarr", take_what_is_there=True)
