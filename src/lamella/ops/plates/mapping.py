@@ -194,7 +194,8 @@ def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> No
         unit, reason = next(iter(report.failed.items()))
         error = UnitsFailedError(
             f"{len(report.failed)} of {total} units of {node.node_path} failed; the results of the others are stored. "
-            f"The first, {unit}: {clause(reason)}. Fix the cause and make the same call again: finished work is skipped."
+            f"The first, {unit}: {clause(reason)}. Fix the cause and make the same call again: finished work is "
+            "skipped."
         )
         error.add_note(f"\nThe first failure, {unit}, was raised here:\n{report.tracebacks[unit]}")
         raise error
