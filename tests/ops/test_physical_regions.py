@@ -102,6 +102,17 @@ def test_levels_that_are_stale_are_not_chosen(image):
     assert image.level_for(5) == "2"
 
 
+def test_a_region_in_time_is_of_the_real_times_of_frames(image):
+    record = {"start": 60.0, "step": 30.0, "frames": [0, 1, 2], "times": [60.0, 70.0, 120.0]}
+    image.zattrs["lamella"] = {"times": {"0": record}}
+    cut = image.crop(t=(65, 121), c="GFP")
+    assert cut.t.values.tolist() == [70, 120]
+    np.testing.assert_array_equal(cut.values, image.data[1:, 1:])
+    assert image.crop(t=(80, None)).t.values.tolist() == [120]
+    with pytest.raises(InvalidArgumentError, match="60 to 120 second"):
+        image.crop(t=(71, 119))
+
+
 def test_a_coordinate_selects_its_voxel_also_where_floats_are_not_exact(image):
     assert 3 * 0.1 != 0.3
     image.set_transform("0", [TransformationMeta(type="scale", scale=[1, 1, 1, 1, 0.1])])

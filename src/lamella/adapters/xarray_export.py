@@ -6,7 +6,7 @@ Dims and coordinates come from axes, channels and transformations. Pixels are re
 from __future__ import annotations
 
 from functools import partial
-from math import ceil, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -168,7 +168,7 @@ def crop(
     axes, array = position.axes, position.open_level(path)
     if array.ndim != len(axes):
         raise InvalidArgumentError(f"{array!r} does not have the {len(axes)} axes of its image.")
-    scale, start = position.get_effective_scale(path), position.get_effective_translation(path)
+    lazy, scale = to_xarray(position, path), position.get_effective_scale(path)
     names = [axis.name.lower() for axis in axes]
     index: dict[str, Any] = {}
     for name, bound in bounds.items():
@@ -179,16 +179,18 @@ def crop(
                 f"{position.node_path} has no axis {name!r}: its axes are {', '.join(names)}."
             )
         number = names.index(name)
-        index[name] = _span(position, axes[number], bound, scale[number], start[number], array.shape[number])
+        index[name] = _span(position, axes[number], bound, scale[number], lazy.coords[name].values)
     if channels is not None:
         channel = channel_axis(axes)
         if channel is None:
             raise InvalidArgumentError(f"{position.node_path} has no channel axis.")
         index[names[channel]] = _channels(position, channels)
-    return to_xarray(position, path).isel(index)
+    return lazy.isel(index)
 
 
-def _span(position: Position, axis: AxisMeta, bound: Any, scale: float, start: float, length: int) -> slice:
+def _span(
+    position: Position, axis: AxisMeta, bound: Any, scale: float, coordinates: np.ndarray[Any, Any]
+) -> slice | np.ndarray[Any, Any]:
     """Return the indices whose coordinates are at least the first bound and less than the second."""
     try:
         first, last = (None if end is None else float(end) for end in bound)
@@ -201,22 +203,19 @@ def _span(position: Position, axis: AxisMeta, bound: Any, scale: float, start: f
             f"The scale of {position.node_path} along {axis.name!r} is {scale}, so there are no regions in physical "
             "units. Set another with set_scale()."
         )
-    low = 0 if first is None else _index_from(first, scale, start, length)
-    high = length if last is None else _index_from(last, scale, start, length)
-    if low >= high:
+    low, high = (-inf if first is None else first), (inf if last is None else last)
+    noise = _NOISE * scale
+    inside = np.flatnonzero((coordinates >= low - noise) & (coordinates < high - noise))
+    if not coordinates.size:
+        raise InvalidArgumentError(f"{position.node_path} has no voxels along {axis.name!r} yet.")
+    if not inside.size:
         unit = f" {axis.unit}" if axis.unit else ""
         raise InvalidArgumentError(
             f"No voxel of {position.node_path} lies in the region {tuple(bound)}{unit} along {axis.name!r}: the "
-            f"centres of the voxels are at {start:g} to {start + scale * (length - 1):g}{unit}, in steps of {scale:g}."
+            f"centres of the voxels are at {coordinates[0]:g} to {coordinates[-1]:g}{unit}, in steps of {scale:g}."
         )
-    return slice(low, high)
-
-
-def _index_from(coordinate: float, scale: float, start: float, length: int) -> int:
-    """Return the first index whose coordinate is not below a bound."""
-    if not isfinite(coordinate):
-        return 0 if coordinate < 0 else length
-    return min(length, max(0, ceil((coordinate - start) / scale - _NOISE)))
+    first_index, last_index = int(inside[0]), int(inside[-1])
+    return slice(first_index, last_index + 1) if last_index - first_index + 1 == inside.size else inside
 
 
 def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:
