@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause
+from lamella.errors import MetadataError, NodeExistsError, NodeNotFoundError, clause
+from lamella.nodes.store_handle import naming
 from lamella.spec.base import assign
 from lamella.store.metadata.json_document import StoredGroup
 
@@ -250,14 +251,13 @@ class MetadataDocument(Generic[M]):
 
     def changed(self, change: Callable[[M], M], model: M) -> M:
         """Return the result of a change for a model; an error names the node."""
-        try:
-            return change(model)
-        except (MetadataError, NodeNotFoundError) as error:
-            raise type(error)(f"The metadata of {self._name} were not changed: {clause(error)}.") from error
-        except InvalidArgumentError as error:
-            if self._name in str(error):
-                raise
-            raise InvalidArgumentError(f"{error} This was asked of {self._name}.") from error
+        with naming(self._node.node_path):
+            try:
+                return change(model)
+            except (MetadataError, NodeNotFoundError, NodeExistsError) as error:
+                raise type(error)(
+                    f"The metadata of {self._name} were not changed: {clause(error)}."
+                ) from error
 
     @property
     def _name(self) -> str:

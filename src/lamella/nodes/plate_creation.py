@@ -21,7 +21,7 @@ from lamella.errors import (
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import warn_of
-from lamella.nodes.store_handle import NodePath
+from lamella.nodes.store_handle import NodePath, naming
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
@@ -54,8 +54,9 @@ Images: TypeAlias = dict[str, list[tuple[str, int]]]
 def create_well(plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None) -> Well:
     """Create an empty well; see :meth:`Plate.create_well`."""
     path = join_names(row, column)
-    plate_edits.check_name(row)
-    plate_edits.check_name(column)
+    with naming(plate.node_path):
+        plate_edits.check_name(row)
+        plate_edits.check_name(column)
     while True:
         # As in `create_positions`: of several processes that create one well, one succeeds.
         with plate.documents.lock(plate.path):
@@ -145,8 +146,9 @@ def create_positions(
 
     Arrays in ``unlisted`` are created in each position without ``arrays``; its document does not list them yet.
     """
-    wells, images, order = _sort_out(specs)
-    requests = requests_of(arrays)
+    with naming(plate.node_path):
+        wells, images, order = _sort_out(specs)
+        requests = requests_of(arrays)
     notes: list[str] = []
     if not order:
         return []
@@ -178,9 +180,9 @@ def create_positions(
             return plate_edits.raise_counts(plate_edits.add_wells(meta, rest, notes), counts)
 
         _refuse_shared_folders(plate, images, counts)
-        notes += _check_case(
-            plate, meta, change(meta)
-        )  # refuses what does not fit before anything is written
+        with naming(plate.node_path):
+            changed = change(meta)  # refuses what does not fit before anything is written
+        notes += _check_case(plate, meta, changed)
         occupied, placed = _clear_positions(plate, images, documents, plans, existing)
         _write(plate, images, documents, plans, occupied, placed)
         if images:
@@ -243,7 +245,8 @@ def _opened(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) 
 
 def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
     """Create positions in a well that may have been opened without its plate."""
-    positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
+    with naming(well.node_path):
+        positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
     node_paths = [well.node_path.child(name) for name, _ in positions]
     # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):

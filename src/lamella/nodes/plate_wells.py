@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from lamella.arguments import name_text
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_arrays import request_of
+from lamella.nodes.store_handle import naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,16 +133,17 @@ class WellEdits(NGFFNode):
         from lamella.nodes.plate_arrays import create_zeros
 
         self.require_writable(f"create the array {name!r}")
-        request = request_of(
-            shape,
-            dtype,
-            chunks,
-            shards_ratio,
-            transform,
-            check_shape,
-            compressor=compressor,
-            checksum=checksum,
-        )
+        with naming(self.node_path):
+            request = request_of(
+                shape,
+                dtype,
+                chunks,
+                shards_ratio,
+                transform,
+                check_shape,
+                compressor=compressor,
+                checksum=checksum,
+            )
         return create_zeros(cast("Plate", self), name, request)
 
     def create_position(

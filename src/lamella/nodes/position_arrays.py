@@ -13,6 +13,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import warn_of
+from lamella.nodes.store_handle import naming
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -135,7 +136,8 @@ class PositionArrays(NGFFNode):
 
         self.require_writable(f"create the array {name!r}")
         source = as_source(data)
-        request = request_of(source.shape, source.dtype, **options)
+        with naming(self.node_path):
+            request = request_of(source.shape, source.dtype, **options)
         return self._create(name, request._replace(is_result=is_result), source)
 
     def create_zeros(
@@ -169,16 +171,17 @@ class PositionArrays(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self.require_writable(f"create the array {name!r}")
-        request = request_of(
-            shape,
-            dtype,
-            chunks,
-            shards_ratio,
-            transform,
-            check_shape,
-            compressor=compressor,
-            checksum=checksum,
-        )
+        with naming(self.node_path):
+            request = request_of(
+                shape,
+                dtype,
+                chunks,
+                shards_ratio,
+                transform,
+                check_shape,
+                compressor=compressor,
+                checksum=checksum,
+            )
         return self._create_zeros(name, request)
 
     def _create_zeros(self, name: str, request: ArrayRequest) -> ImageArray:
@@ -478,7 +481,8 @@ class PositionArrays(NGFFNode):
             return settings
         names = [axis.name for axis in model.multiscales[0].axes]
         key = (self.store_handle.version.zarr_format, settings, *names)
-        return new_description(key, lambda: self._new_array(settings, names))
+        with naming(self.node_path):
+            return new_description(key, lambda: self._new_array(settings, names))
 
     def _new_array(self, settings: ArraySettings, axis_names: list[str]) -> ArrayMeta:
         shape, dtype, chunks, shards_ratio, compressor, checksum = settings
@@ -493,8 +497,8 @@ class PositionArrays(NGFFNode):
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
-                    f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2), the version of "
-                    f"{self.node_path}, has no shards. Sharding needs version='0.5'."
+                    f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2) has no shards. "
+                    "Sharding needs version='0.5'."
                 )
             if len(shards_ratio) != len(inner):
                 raise InvalidArgumentError(

@@ -24,6 +24,7 @@ from lamella.nodes.metadata_document import unreadable
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
+from lamella.nodes.store_handle import naming
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
 from lamella.spec.channels import with_channel_facts
@@ -256,7 +257,8 @@ class PositionMetadata(NGFFNode):
         self.require_writable(f"set the contrast limits of {channel_name!r}")
         if not isinstance(window, Mapping):
             raise InvalidArgumentError(
-                f"The contrast limits of {channel_name!r} are a dict of start, end, min and max, not {window!r}."
+                f"The contrast limits of {channel_name!r} in {self.node_path} are a dict of start, end, min and max, "
+                f"not {window!r}."
             )
         names = self.channel_names
         self.document.edit(
@@ -356,10 +358,8 @@ class PositionMetadata(NGFFNode):
         (2, 2)
         """
         self._check_axis_name(axis_name)
-        try:
+        with naming(self.node_path):
             return axis_index(self.axes, axis_name)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{error} This was asked of {self.node_path}.") from None
 
     def _check_axis_name(self, axis_name: str) -> None:
         if not isinstance(axis_name, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,25 @@ from lamella.store.files.temporary_files import shown_name
 from lamella.store.keys import check_key, join
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import zarr
 
     from lamella.nodes.ome_xml import OMEFile
     from lamella.spec.versions import SpecVersion
     from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
+
+
+@contextmanager
+def naming(node_path: object) -> Iterator[None]:
+    """Name a node at the end of the errors of wrong arguments that do not name it."""
+    try:
+        yield
+    except (InvalidArgumentError, InvalidNameError) as error:
+        if str(node_path) in str(error):
+            raise
+        raise type(error)(f"{error} This was asked of {node_path}.") from error
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, clause, counted
 from lamella.spec.images import TransformationMeta
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
             )
         if len(numbers) != ndim:
             raise InvalidArgumentError(
-                f"A {transform.type} has {len(numbers)} numbers, {list(numbers)}, for {ndim} axes."
+                f"A {transform.type} has {counted(len(numbers), 'number')}, {list(numbers)}, for {ndim} axes."
             )
         if transform.type == "scale":
             scale = [a * b for a, b in zip(scale, numbers, strict=True)]

@@ -11,6 +11,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from lamella.errors import counted
 from lamella.spec.rules.axes import check_axes, check_systems
 from lamella.spec.rules.transformations import check_further_list, check_level_list
 from lamella.spec.rules.value import (
@@ -218,7 +219,7 @@ def _check_entry(entry: Value, axes: int | None, rule: str | None) -> Findings:
         yield entry.wrong(rule or "CT-05", kind, "write one number for each axis", name=f"the {kind}")
     elif len(values) < 2 or len(values) != (axes or len(values)):
         for_axes = "" if axes in (None, len(values)) else f" for {axes} axes"
-        found = f"the {kind} has {len(values)} numbers{for_axes}"
+        found = f"the {kind} has {counted(len(values), 'number')}{for_axes}"
         yield entry.finding(rule or "CT-05", found, "write one number for each axis", kind)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
+from lamella.errors import counted
 from lamella.spec.matrices import Matrix, is_rotation
 from lamella.spec.rules.finding import Finding
 from lamella.spec.rules.value import Ends, Value, describe, integers, is_text, numbers
@@ -79,7 +80,7 @@ def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> Checked:
         yield entry.wrong(values_rule or rule, kind, _ONE_EACH, name=f"the {kind}")
         return ends.outputs
     if (other := _other_end(ends, len(values))) is not None:
-        found = f"the {kind} has {len(values)} numbers, its {other[0]} has {other[1]} axes"
+        found = f"the {kind} has {counted(len(values), 'number')}, its {other[0]} has {other[1]} axes"
         yield entry.finding(rule, found, _ONE_EACH, kind)
         return ends.outputs
     if kind == "scale" and any(value <= 0 for value in values):

@@ -134,7 +134,7 @@ def _numpy_to_json(value: object) -> JSON:
     tolist = getattr(value, "tolist", None)
     if tolist is not None:
         return tolist()
-    raise TypeError(f"{value!r} is a {type(value).__name__}.")
+    raise TypeError(f"{value!r} is of type {type(value).__name__}.")
 
 
 def _find_unencodable(value: object, member_path: str = "", depth: int = 0) -> str | None:

@@ -67,8 +67,8 @@ class StoredDocuments:
             self._reasons_to_read_twice += 1
 
     def location(self, path: str) -> str:
-        """Return the path of a node and the name of its store, for messages."""
-        return f"{path or '/'!r} in {self.storage.name}"
+        """Return the full path or URL of a node, for messages."""
+        return self.storage.where(path)
 
     def document(self, path: str, file: str, *, surely: bool = False) -> JSONObject | None:
         """Read one document of a node; None if missing. ``surely`` as for `kind`."""

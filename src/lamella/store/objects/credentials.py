@@ -208,7 +208,7 @@ def _mapping(options: object) -> Mapping[str, Any]:
         return {}
     if not isinstance(options, Mapping):
         raise InvalidArgumentError(
-            f"The argument storage_options is a mapping such as {{'anon': True}}, not a {type(options).__name__}."
+            f"The argument storage_options is a mapping such as {{'anon': True}}, not of type {type(options).__name__}."
         )
     return options
 

@@ -64,7 +64,7 @@ class StoredArray:
         self._held_locks: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        return f"StoredArray({self.documents.location(self.path)})"
+        return f"StoredArray({self.documents.location(self.path)!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.documents, self.path, self._engine_name, self._future_shape, self._held_locks)

@@ -81,7 +81,7 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown
     settings of one.
     """
-    where = f"{path or '/'!r} in {storage.name}"
+    where = storage.where(path)
     check_files(meta, where)
     storage.check_folder(path)
     try:
