@@ -64,7 +64,7 @@ def test_a_damaged_file_is_named(make_array, layout, how, files_of):
     array.write(..., np.random.default_rng(0).random(shape))
     name = sorted(files_of(array))[-1]
     damage(array, name, how)
-    with pytest.raises(DamagedDataError, match=f"array '0' .*chunk in '.*/0/{name}'"):
+    with pytest.raises(DamagedDataError, match=f"array .*/0: .*chunk in '.*/0/{name}'"):
         array.read()
 
 
@@ -88,7 +88,7 @@ def test_a_chunk_with_a_damaged_header_is_named(make_array, unsharded_layout, fi
     array.write(..., np.random.default_rng(0).random(shape))
     name = sorted(files_of(array))[-1]
     damage(array, name, "bad header")
-    with pytest.raises(DamagedDataError, match=f"array '0' .*chunk in '.*/0/{name}'"):
+    with pytest.raises(DamagedDataError, match=f"array .*/0: .*chunk in '.*/0/{name}'"):
         array.read()
 
 
@@ -99,7 +99,7 @@ def test_a_shard_with_a_damaged_index_is_named(make_array, values):
     damage(array, "c/0/0", "bad index")
     with pytest.raises(DamagedDataError, match="0/c/0/0"):
         array.read((0, 0))
-    with pytest.raises(DamagedDataError, match="Cannot write the pixels of array '0'"):
+    with pytest.raises(DamagedDataError, match=r"Cannot write the pixels of array .*/0: "):
         array.write((0, 0), 1)
 
 

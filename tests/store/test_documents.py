@@ -136,7 +136,7 @@ def test_a_damaged_child_is_not_left_out(documents):
 def test_what_is_not_there_is_named(documents, call):
     documents.put_group("", {})
     arguments = (lambda a: a,) if call == "edit_group" else ()
-    with pytest.raises(NodeNotFoundError, match="'A/1' in"):
+    with pytest.raises(NodeNotFoundError, match=r"/A/1: .* missing"):
         getattr(documents, call)("A/1", *arguments)
     assert not documents.storage.exists("A")
 
@@ -144,7 +144,7 @@ def test_what_is_not_there_is_named(documents, call):
 def test_a_group_is_no_array_and_an_array_no_group(documents, zarr_format):
     documents.put_group("G", {})
     documents.put_array("A", new_array((1,), "u1", zarr_format=zarr_format))
-    with pytest.raises(NodeNotFoundError, match="no array at 'G'"):
+    with pytest.raises(NodeNotFoundError, match=r"no array at .*/G: "):
         documents.array("G")
     with pytest.raises(NodeNotFoundError, match="an array is stored there"):
         documents.group("A")

@@ -134,7 +134,7 @@ def test_a_damaged_chunk_is_named(make_array, layout, files_of):
     name = sorted(files_of(array))[-1]
     file = Path(array.documents.storage.root) / "0" / name
     file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(DamagedDataError, match=f"array '0' .*chunk in '.*/0/{name}'"):
+    with pytest.raises(DamagedDataError, match=f"array .*/0: .*chunk in '.*/0/{name}'"):
         array.read_many([(..., slice(0, 1)), ...])
 
 
