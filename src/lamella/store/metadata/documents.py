@@ -469,7 +469,7 @@ class ConsolidatedCopies:
             self._drop_at("")
         for path in paths:
             parent = path.rpartition("/")[0]
-            if parent not in self._absent:
+            if path and parent not in self._absent:
                 for node in ancestors(path):
                     self._drop_at(node)
             # In Zarr v3 the node's own document is rewritten without its copies anyway.
