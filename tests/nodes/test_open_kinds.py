@@ -11,7 +11,7 @@ import zarr
 
 import lamella
 from lamella import Collection, Labels, Plate, Position, Row, TiledPosition, Well, open_ome_zarr
-from lamella.errors import LamellaError, MetadataWarning
+from lamella.errors import LamellaError, MetadataError, MetadataWarning
 from lamella.models import axes
 from lamella.store.files.local import LocalStorage
 from lamella.store.objects.zarr_storage import ZarrStorage
@@ -439,3 +439,11 @@ def test_a_store_that_cannot_list_is_walked_by_its_metadata(plate_path):
             assert repr(node)
             assert node._repr_html_()
             node.print_tree()
+
+
+@pytest.mark.parametrize("name", ["zarr.json", ".zgroup", ".zarray"])
+def test_a_folder_in_the_place_of_a_document_is_named(tmp_path, name):
+    """It was called an array."""
+    (tmp_path / "a.zarr" / name / "x").mkdir(parents=True)
+    with pytest.raises(MetadataError, match=rf"a\.zarr has no readable metadata: {name} in it is a folder"):
+        open_ome_zarr(tmp_path / "a.zarr")

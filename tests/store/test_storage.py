@@ -23,8 +23,10 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipS
 import lamella
 from lamella.errors import (
     AccessError,
+    DamagedDataError,
     InvalidArgumentError,
     InvalidNameError,
+    MetadataError,
     MissingDependencyError,
     NodeExistsError,
     NodeNotFoundError,
@@ -587,6 +589,34 @@ def test_a_store_behind_a_cache_of_fsspec_is_read_only(service, monkeypatch):
     with pytest.raises(ReadOnlyError):
         lamella.write_image("simplecache::s3://bucket/b.zarr", np.ones((8, 8), "u1"), "yx")
     assert service.objects == before
+
+
+def test_a_damaged_archive_behind_a_chain_is_one_clear_error(service):
+    with lamella.open_ome_zarr("s3://bucket/a.zarr", "fov", "w-", ["a"], version="0.5") as image:
+        image.create_image("0", np.ones((1, 1, 1, 8, 8), "u2"))
+    good = _zipped(service, "/bucket/a.zarr/")
+    directory, content = bytearray(good), bytearray(good)
+    directory[good.find(b"PK\1\2")] = 0
+    content[good.find(b"{") + 5] ^= 255
+    for data in (b"", b"hello" * 30, good[:-9], bytes(directory)):
+        service.objects["/bucket/a.zip"] = data
+        for url in ("zip://::s3://bucket/a.zip", "zip::s3://bucket/a.zip"):
+            with pytest.raises(MetadataError, match=r"^Cannot read the archive zip.*: copy it again\.$"):
+                lamella.open_ome_zarr(url)
+    service.objects["/bucket/a.zip"] = bytes(content)
+    with pytest.raises(DamagedDataError, match="Copy the archive again"):
+        lamella.open_ome_zarr("zip://::s3://bucket/a.zip")
+
+
+def test_keys_with_two_slashes_are_named_where_they_prevent_a_list(service):
+    lamella.open_ome_zarr("s3://bucket/p.zarr", "hcs", "w-", ["a"], version="0.5").create_position(
+        "A", "1", "0"
+    )
+    service.objects["/bucket/p.zarr/A//x"] = b""
+    with pytest.raises(
+        StorageError, match=r"two slashes in a row, below 'p\.zarr/A//.*Delete or rename them"
+    ):
+        open_storage("s3://bucket/p.zarr").sizes_below("")
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3", "fsspec s3", "fsspec memory"])

@@ -362,6 +362,19 @@ def _row_path(storage: Storage, strict: bool) -> NodePath | None:
     return node_path if is_row_of_plate(node_path) else None
 
 
+def _no_group_error(documents: Documents) -> MetadataError:
+    """Return the error for an array, or for a folder in the place of a metadata document."""
+    name = documents.storage.name
+    if documents.kind("") == "array":
+        return MetadataError(f"{name} is an array, not a group. Open the image group above it.")
+    folders = [file for file in METADATA_FILES if documents.storage.list(file)]
+    where = " and ".join(folders or METADATA_FILES[:1])
+    return MetadataError(
+        f"{name} has no readable metadata: {where} in it is a folder, and a metadata document is a file. Delete the "
+        "folder, or restore the document from a copy."
+    )
+
+
 def _open(
     documents: Documents,
     layout: str,
@@ -375,7 +388,7 @@ def _open(
     try:
         stored, stamp = documents.stored_group("")
     except NodeNotFoundError:
-        raise MetadataError(f"{name} is an array, not a group. Open the image group above it.") from None
+        raise _no_group_error(documents) from None
     except MetadataError as error:
         if older := _older_documents(documents):
             raise MetadataError(f"{error}{older}") from error

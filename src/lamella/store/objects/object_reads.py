@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from lamella.errors import StorageError
+    from lamella.errors import DamagedDataError, StorageError
     from lamella.store.objects.object_client import ObjectClient
     from lamella.store.storage import Stamp
 
@@ -94,7 +94,7 @@ class ObjectReads:
         """Whether 403 means "missing"; None until a 403."""
         return self._denials.mean_missing
 
-    def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
+    def _failed(self, verb: str, key: str, error: Exception) -> StorageError | DamagedDataError:
         return request_error(
             verb, key, self.address, error, origin=self.client.access.origin, tried=self.client.tried
         )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import re
+import zlib
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import AccessError, LamellaError, StorageError, clause, one_line
+from lamella.errors import AccessError, DamagedDataError, LamellaError, StorageError, clause, one_line
 from lamella.store.objects.addresses import without_secrets
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _PERFORMING = re.compile(r"Error performing (\w+ \S+) in [\d.]+\w+(?:, after \d+
 _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _LACKS_HEADER = re.compile(r"\b([\w-]+) Header missing from response", re.IGNORECASE)  # of obstore
+_EMPTY_NAME = re.compile(r'Path "([^"]*)" contained empty path segment')  # of obstore
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
 _PAST_END = re.compile(r"wanted range starting at \d+, but", re.IGNORECASE)  # obstore in memory and on disk
 _TEMPORARY = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
@@ -152,7 +154,7 @@ def is_whole_for_a_part(error: BaseException) -> bool:
 
 def request_error(
     verb: str, key: str, where: str, error: Exception, *, origin: str = "", tried: str = ""
-) -> StorageError:
+) -> StorageError | DamagedDataError:
     """Return the error of lamella for a failed request to read, list or write (`verb`) a `key` of the store at `where`.
 
     `origin` is the source of the credentials; `tried` are words such as " after 6 more tries".
@@ -163,7 +165,7 @@ def request_error(
     if is_whole_for_a_part(error):
         return ranges_ignored_error(address)
     status = status_of(error)
-    unusual = _unusual_answer(prefix, verb, where, status, error)
+    unusual = _unreadable_content(prefix, error) or _unusual_answer(prefix, verb, where, status, error)
     if unusual is not None:
         return unusual
     if status in DENIED or (status is not None and _EXPIRED.search(str(error))):
@@ -203,6 +205,19 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
         if verb in _MAY_BE_MISSING and is_absent(error):
             raise FileNotFoundError(_text(error)) from error
         raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
+
+
+def _unreadable_content(prefix: str, error: Exception) -> StorageError | DamagedDataError | None:
+    """Return the error for keys that cannot be listed, and for a damaged file in an archive; else None."""
+    if empty := _EMPTY_NAME.search(str(error)):
+        return StorageError(
+            f"{prefix}: the bucket has keys with two slashes in a row, below {empty[1]!r}, and a folder with such keys "
+            "cannot be listed. Delete or rename them with the tools of the service.",
+            errno.EIO,
+        )
+    if any(isinstance(cause, zlib.error) or type(cause).__name__ == "BadZipFile" for cause in _chain(error)):
+        return DamagedDataError(f"{prefix}: {clause(error)}. Copy the archive again.")
+    return None
 
 
 def _unusual_answer(

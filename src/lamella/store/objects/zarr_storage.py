@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
     InvalidArgumentError,
+    MetadataError,
     MissingDependencyError,
     StorageError,
     StoreNotFoundError,
@@ -86,18 +87,29 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
             f"Install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'."
         ) from error
     except (TypeError, ValueError) as error:
+        if "Seek before start" in str(error):  # a file that is too short for an archive
+            raise _damaged_archive(url, error) from error
         raise _unsupported_url_error(url, error) from error
     except FileNotFoundError as error:
         raise StoreNotFoundError(
             f"There is no store at {clean_url(url)}: {error.filename or error} is not there. Check the path."
         ) from error
-    except (IsADirectoryError, BadZipFile) as error:
+    except IsADirectoryError as error:
         raise StorageError(f"Cannot open {clean_url(url)}: {clause(error)}.", errno.EIO) from error
+    except BadZipFile as error:
+        raise _damaged_archive(url, error) from error
     except Exception as error:  # each file system has errors of its own
         if is_lamella_error(error):
             raise
         raise request_error("open", "", clean_url(url), error) from error
     return ZarrStorage(store, read_only, clean_url(url))
+
+
+def _damaged_archive(url: str, error: Exception) -> MetadataError:
+    return MetadataError(
+        f"Cannot read the archive {clean_url(url)}: it is no ZIP archive, or it is damaged ({clause(error)}): copy it "
+        "again."
+    )
 
 
 def _unsupported_url_error(url: str, error: Exception) -> InvalidArgumentError:
