@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -170,6 +171,43 @@ def test_foreign_keys_of_the_metadata_and_beside_them_come_along_to_another_vers
     # What stands beside the metadata cannot be told from a part of them in 0.4, and stays beside them.
     part = attributes if "0.4" in (version, to) else attributes["ome"]
     assert part["_creator"] == {"name": "another", "version": "1"}
+
+
+def test_keys_that_nobody_knows_survive_every_edit_at_every_depth(image, path, version):
+    image.compute_pyramid(2)
+    image.set_scale("*", "x", 2)
+    image.close()
+    file = path / (".zattrs" if version == "0.4" else "zarr.json")
+    document = json.loads(file.read_text())
+    part = document if version == "0.4" else document["attributes"]["ome"]
+    marks = set()
+
+    def mark(value, where):
+        if isinstance(value, dict):
+            for key in value.keys() - {"metadata"}:  # of the method, which every computation writes
+                mark(value[key], f"{where}/{key}")
+            value["own"] = where
+            marks.add(where)
+        for index, item in enumerate(value if isinstance(value, list) else []):
+            mark(item, f"{where}/{index}")
+
+    mark(part["multiscales"], "multiscales")
+    mark(part["omero"], "omero")
+    file.write_text(json.dumps(document))
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        position.set_scale({"x": 3})
+        position.set_scale("1", "y", 3)
+        position.set_scale("*", "y", 3)
+        position.set_unit("nm")
+        position.set_name("cells")
+        position.set_channel("DAPI", "red", window=(0, 9), label="nuclei")
+        position.append_channel("RFP")
+        position.compute_contrast()
+        position["0"][...] = 2
+        position.compute_pyramid()
+        position.delete_channel("GFP")
+    lost = marks - set(re.findall(r'"own": "([^"]+)"', json.dumps(json.loads(file.read_text()))))
+    assert lost == {where for where in marks if where.startswith("omero/channels/1")}
 
 
 ELSEWHERE = """

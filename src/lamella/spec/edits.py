@@ -192,8 +192,14 @@ def describe_levels(
     edited, scales = _edited(meta)
     scales.type, scales.metadata = method, details
     for path, valid in (transforms or {}).items():
-        finite_transform(valid, len(scales.axes))
-        find_dataset(edited, path).coordinate_transformations = list(valid)
+        scale, translation = finite_transform(valid, len(scales.axes))
+        is_shifted = any(transform.type == "translation" for transform in valid)
+        level = find_dataset(edited, path)
+        level.coordinate_transformations = scale_and_translation(
+            scale,
+            translation if is_shifted else None,
+            unknown_keys_of=[*level.coordinate_transformations, *valid],
+        )
     return edited
 
 
@@ -515,7 +521,8 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
     channels = _named_channels(edited).channels
     for index, window in windows.items():
         if index < len(channels):
-            channels[index].window = _whole(window, _label(channels[index], index))
+            unknown: WindowDict = channels[index].window or {}
+            channels[index].window = _whole({**unknown, **window}, _label(channels[index], index))
     return edited
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from lamella.types import JSON, JSONObject
 
@@ -160,6 +160,8 @@ class Deleting(NamedTuple):
     """Entries of the lower levels, which the image lists again when they are without the channel."""
     done: list[str]
     """Paths of the levels that are without the channel."""
+    entries: Sequence[JSONObject] = ()
+    """The lower levels as the document lists them, with the keys that models lack."""
 
 
 def read_deleting(attributes: JSONObject) -> Deleting | None:
@@ -167,13 +169,14 @@ def read_deleting(attributes: JSONObject) -> Deleting | None:
     record = own_record(attributes, _DELETING)
     if not isinstance(record, dict):
         return None
-    name, number, levels, done = (record.get(key) for key in Deleting._fields)
+    name, number, levels, done, entries = (record.get(key) for key in Deleting._fields)
     are_lists = isinstance(levels, list) and isinstance(done, list)
     if not (are_lists and isinstance(name, str) and isinstance(number, int)):
         return None
-    if not all(isinstance(level, dict) for level in levels or []):
+    entries = entries if isinstance(entries, list) else []
+    if not all(isinstance(level, dict) for level in [*(levels or []), *entries]):
         return None
-    return Deleting(name, number, levels or [], done or [])
+    return Deleting(name, number, levels or [], done or [], entries)
 
 
 def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObject:

@@ -122,17 +122,20 @@ def _begin(position: Position, name: str, index: int) -> None:
     position.store_handle.writes.settle(position.path)
     names, window = position.channel_names, dtype_window(position.data.dtype)
     lower: list[DatasetMeta] = []
+    entries: list[JSONObject] = []
 
     def unlist(meta: ImagesMeta) -> ImagesMeta:
         edited = named(meta, names, window).copied()
         edits.delete_channel(edited, name)  # raises before anything is written
+        attributes = position._dump(edited, position.documents.group(position.path), trusted=True)
+        entries[:] = position.store_handle.version.ome(attributes)["multiscales"][0]["datasets"][1:]
         scales = edited.multiscales[0]
         lower[:] = scales.datasets[1:]
         scales.datasets = scales.datasets[:1]
         return edited
 
     def recorded(attributes: JSONObject) -> JSONObject:
-        record = Deleting(name, index, [level.to_json() for level in lower], [])
+        record = Deleting(name, index, [level.to_json() for level in lower], [], entries)
         # Writes to level 0 are recorded as stale regions of these levels too.
         stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower))
         return with_deleting(with_stale(attributes, stale), record)
@@ -199,6 +202,7 @@ def _replace(
         record = read_deleting(attributes)
         if record is None or path in record.done:
             return attributes
+        attributes = _as_before(position, attributes, path, record)
         attributes = with_deleting(attributes, record._replace(done=[*record.done, path]))
         stale = read_stale(attributes)
         stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
@@ -210,6 +214,18 @@ def _replace(
         return with_stale(attributes, replace(stale, unlisted=unlisted))
 
     put_in_place(position, path, new, change, last=moved)
+
+
+def _as_before(position: Position, attributes: JSONObject, path: str, record: Deleting) -> JSONObject:
+    """Return attributes that list a lower level as before, with the keys that its model does not have."""
+    entry = next((entry for entry in record.entries if entry.get("path") == path), None)
+    if entry is None:
+        return attributes
+    version = position.store_handle.version
+    ome = version.ome(attributes)
+    first, *others = ome["multiscales"]
+    datasets = [entry if level.get("path") == path else level for level in first["datasets"]]
+    return version.with_ome(attributes, {**ome, "multiscales": [{**first, "datasets": datasets}, *others]})
 
 
 @dataclass(frozen=True)
