@@ -16,6 +16,8 @@ from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.documents import Documents
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.stored_files import inspect_stored_file
+from lamella.store.storage import open_storage
 
 
 def test_growing_after_shrinking_shows_fill_values_not_old_pixels(make_array, layout, values):
@@ -38,6 +40,27 @@ def test_shrinking_writes_nothing_where_nothing_was(make_array, layout, files_of
     array = make_array(shape, **options)
     array.resize(tuple(max(1, n - 1) for n in shape))
     assert files_of(array) == {}
+
+
+def test_shrinking_writes_only_files_that_are_stored(make_array, files_of):
+    array = make_array((4, 6), chunks=(2, 2))
+    array.write((slice(2, 4), slice(2, 4)), 7)
+    before = list(files_of(array))
+    array.resize((3, 6))
+    assert list(files_of(array)) == before
+    np.testing.assert_array_equal(array.read(), np.array([[0] * 6, [0] * 6, [0, 0, 7, 7, 0, 0]]))
+
+
+def test_shrinking_writes_only_chunks_of_a_shard_that_are_stored(tmp_path, engine):
+    documents = Documents.create(open_storage(tmp_path), 3)
+    documents.put_array("0", new_array((4, 6), "u2", zarr_format=3, chunks=(2, 2), shards=(4, 6)))
+    array = StoredArray(documents, "0", engine=engine)
+    array.write((slice(2, 4), slice(2, 4)), 7)
+    array.resize((3, 6))
+    file = inspect_stored_file(documents.storage, "0", array.meta, (0, 0))
+    assert file.present.tolist() == [[False, False, False], [False, True, False]]
+    array.resize((4, 6))
+    np.testing.assert_array_equal(array.read((slice(2, 4), slice(2, 4))), [[7, 7], [0, 0]])
 
 
 def test_append_makes_one_axis_longer(make_array, layout, values):

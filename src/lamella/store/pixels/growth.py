@@ -18,6 +18,7 @@ from lamella.errors import DamagedDataError
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.stored_chunks import count_listings, iter_stored_files
+from lamella.store.pixels.stored_files import ChunkLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -86,9 +87,16 @@ def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
 
 def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
     """Clear the pixels outside a smaller shape than that of `meta`, which is published afterwards."""
+    lookup = ChunkLookup(array)
     files = iter_stored_files(array.documents.storage, array.path, meta)
     for region in _edge_regions(array, meta, files, new):
-        array.write(region, meta.fill_value)
+        regions = [region]
+        if meta.shards is not None:  # chunks that were never written stay so
+            chunks = list(_chunk_regions(meta, region))
+            stored = [chunk for chunk in chunks if lookup.is_stored(_chunk_index(meta, chunk))]
+            regions = regions if len(stored) == len(chunks) else stored
+        for cleared in regions:
+            array.write(cleared, meta.fill_value)
 
 
 def _edge_regions(
@@ -108,8 +116,7 @@ def _edge_regions(
 def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
     """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
     empty = np.asarray(meta.fill_value, meta.dtype)
-    spans = (_split_at_chunks(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
-    for chunk_region in itertools.product(*spans):
+    for chunk_region in _chunk_regions(meta, region):
         try:
             is_empty = np.array_equal(
                 values := array.read(chunk_region),
@@ -122,6 +129,16 @@ def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...])
             is_empty = False
         if not is_empty:
             array.write(chunk_region, empty)
+
+
+def _chunk_regions(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
+    """Split a region at chunk boundaries."""
+    spans = (_split_at_chunks(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
+    return itertools.product(*spans)
+
+
+def _chunk_index(meta: ArrayMeta, region: tuple[slice, ...]) -> Shape:
+    return tuple(axis_slice.start // c for axis_slice, c in zip(region, meta.chunks, strict=True))
 
 
 def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
