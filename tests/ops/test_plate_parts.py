@@ -332,6 +332,7 @@ def test_regions_of_interest_lie_on_the_same_pixels_after_a_crop(tmp_path, versi
         cells[1:3, 8:12, 20:23] = 5
         image.labels["cells"] = cells
         image.labels["cells"].write_rois("boxes")
+        image.zattrs["lamella"] = {"stage": {"y": 100.0, "x": -50.0}}
         cut = image.subset(tmp_path / "cut.zarr", crop={"x": (12, 30), "y": (4, 24), "z": (1, 4)})
         assert [roi.name for roi in cut.rois("fields")] == ["inside", "cut"]
         for name in ("inside", 5):
@@ -340,6 +341,7 @@ def test_regions_of_interest_lie_on_the_same_pixels_after_a_crop(tmp_path, versi
             np.testing.assert_array_equal(cut.roi(name).read(), image.data[(z, *roi.region()[1:])])
         assert cut.roi("cut").region() == (slice(0, 3), slice(0, 20), slice(0, 4))
         assert cut.tables.info("boxes") == image.tables.info("boxes")
+        assert cut.stage_position == {"y": 102.0, "x": -47.0}
         assert validate(tmp_path / "cut.zarr")
 
 

@@ -26,7 +26,7 @@ from lamella.ops.scratch import scratch
 from lamella.spec.channels import CHANNEL_FACTS
 from lamella.spec.frame_times import WRITTEN_TIMES, with_cut_times
 from lamella.spec.labels import LabelsMeta
-from lamella.spec.own_key import with_own_record, without_own_records
+from lamella.spec.own_key import own_record, with_own_record, without_own_records
 from lamella.spec.tables import ROI_TYPES
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
@@ -202,6 +202,8 @@ class ImagePlan:
     """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
     region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Start and stop of the new image in voxels of level 0 of the source, by axis."""
+    offset: Mapping[str, float] = field(default_factory=dict)
+    """Position of the first voxel of the new image relative to that of the source, by axis."""
 
     @property
     def left_out(self) -> set[str]:
@@ -230,6 +232,7 @@ class ImagePlan:
                 attributes = without_records(attributes)
                 if not path:
                     attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
+                    attributes = self._with_stage(attributes)
                 return version.dump(meta, attributes)
 
             documents.edit_group(target.child(path).path, edit)
@@ -239,6 +242,17 @@ class ImagePlan:
             listed = version.load(LabelsMeta, documents.group(group)) if is_group else None
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))
+
+    def _with_stage(self, attributes: JSONObject) -> JSONObject:
+        """Move the position of the first voxel on the stage, which `convert` stores."""
+        stage = own_record(attributes, "stage")
+        if not isinstance(stage, dict) or not self.offset:
+            return attributes
+        moved = {
+            axis: value + self.offset.get(axis, 0.0) if isinstance(value, int | float) else value
+            for axis, value in stage.items()
+        }
+        return with_own_record(attributes, "stage", moved)
 
     def write_rois(self, source: Position, target: NodePath) -> None:
         """Measure the regions of copied tables from the first edge of the new image."""

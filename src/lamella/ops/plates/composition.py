@@ -64,8 +64,13 @@ class Composition:
         """Plan a new image with its label images; raise if the parts do not fit together."""
         first = self.parts[0].position
         facts = [fact for part in self.parts for fact in _channel_facts(part)]
-        plan = ImagePlan(channel_facts=facts if any(facts) else [], region=self.region)
         _check_parts(self)
+        sizes = dict(zip(first.axis_names, first.get_effective_scale(first.dataset_paths[0]), strict=True))
+        plan = ImagePlan(
+            channel_facts=facts if any(facts) else [],
+            region=self.region,
+            offset={axis: start * sizes[axis] for axis, (start, _) in self.region.items()},
+        )
         meta = _plan_levels(plan, "", self.parts, self.region, zarr_format)
         plan.documents[""] = _with_channels(meta, self)
         count = _channel_count(first)
